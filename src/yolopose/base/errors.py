@@ -1,0 +1,67 @@
+"""Error types: each carries one clear paragraph that says what is wrong, where, and how to mend it.
+
+Every class is also the built-in exception that scripts written for such toolkits already catch
+(`FileNotFoundError`, `ValueError`, …), so `except FileNotFoundError` goes on working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class YoloposeError(Exception):
+    """Base of all errors that a user can mend; the command line prints its text and no traceback."""
+
+
+class UsageError(YoloposeError, ValueError):
+    """A wrong key, value or combination of arguments."""
+
+
+class NotFoundError(YoloposeError, FileNotFoundError):
+    """A file or folder that was named is not there."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class DataError(YoloposeError, ValueError):
+    """A data set, its YAML or its labels cannot be used."""
+
+
+class ModelError(YoloposeError, ValueError):
+    """A model YAML cannot be built, or does not fit."""
+
+
+class WeightsError(YoloposeError, ValueError):
+    """A weights file is damaged, of an unknown kind, or does not fit the network."""
+
+
+class UnsafeFileError(WeightsError):
+    """A file asks for something to be run or made that reading weights never needs; nothing of it was run."""
+
+
+class SourceError(YoloposeError, ValueError):
+    """A prediction source cannot be read."""
+
+
+class OutputError(YoloposeError, OSError):
+    """A result could not be written: read-only or full disk, a folder in the way."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class DependencyError(YoloposeError, ImportError):
+    """A library that this step needs is not installed; the text holds the one line that installs it."""
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Returns up to `count` of the known words closest to `word`, best first."""
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.6)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns `" Did you mean 'conf'?"` for a near miss, or an empty string."""
+    close = nearest(word, known)
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

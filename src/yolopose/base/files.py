@@ -1,0 +1,129 @@
+"""Files that are either whole or not there: written beside their target, synced, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from yolopose.base.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and run it again",
+    errno.EDQUOT: "your disk quota is used up; free some space and run it again",
+    errno.EROFS: "the disk is read-only; choose another folder (`project=…`)",
+    errno.EACCES: "you have no right to write there; choose another folder (`project=…`) or change its rights",
+    errno.EPERM: "you have no right to write there; choose another folder (`project=…`) or change its rights",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another folder (`project=…`)",
+    errno.EEXIST: "a file stands where a folder is needed; choose another folder (`project=…`)",
+    errno.EISDIR: "a folder stands where the file should go; remove it or choose another name",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+}
+
+
+def output_error(path: str | Path, error: OSError) -> OutputError:
+    """Turns an `OSError` met while writing `path` into one paragraph that says how to mend it."""
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}")
+    return OutputError(f"Cannot write {path}: {reason}. Files that were already there are unchanged.")
+
+
+def make_folder(path: str | Path) -> Path:
+    """Makes a folder and its parents.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return path
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Generator[Path, None, None]:
+    """Gives a temporary path beside `target`; when the block ends well, it is synced and renamed onto it.
+
+    On any error the temporary file is removed and an older `target` stands as it was. The temporary
+    name keeps the suffix, since image and video writers choose their format by it.
+
+    Raises:
+        OutputError: the disk is full or read-only, or rights are missing.
+    """
+    target = Path(target)
+    make_folder(target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise output_error(target, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        # mkstemp makes files private; a result has the rights that an ordinary new file would have
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise output_error(target, error) from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_bytes(target: str | Path, data: bytes) -> None:
+    """Writes `data` to `target`, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Writes UTF-8 `text` to `target`, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_bytes(target, text.encode("utf-8"))
+
+
+def new_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:
+    """Makes `parent/name`, or `name2`, `name3`, … when that is taken; two processes never get the same.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    parent = make_folder(parent)
+    if exist_ok:
+        return make_folder(parent / name)
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise output_error(folder, error) from error
+        else:
+            return folder
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

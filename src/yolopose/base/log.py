@@ -1,0 +1,60 @@
+"""The package's logger: plain lines on standard output, warnings marked; handlers of the caller's own win."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+LOGGER = logging.getLogger("yolopose")
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
+    """Looks standard output up at each line, so that redirection in tests and notebooks is honoured."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
+        super().emit(record)
+
+
+def setup() -> logging.Logger:
+    """Adds the plain handler once; a program that set up logging for itself keeps its own."""
+    if not LOGGER.handlers:
+        handler = _Stdout(sys.stdout)
+        handler.setFormatter(_Plain())
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.propagate = False
+    return LOGGER
+
+
+@contextmanager
+def quiet(when: bool = True) -> Generator[None, None, None]:
+    """Holds back everything below a warning inside the block (`verbose=False`)."""
+    before = LOGGER.level
+    if when:
+        LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
+_said: set[str] = set()
+
+
+def warn_once(text: str) -> None:
+    """Logs a warning the first time it is met in this process."""
+    if text not in _said:
+        _said.add(text)
+        LOGGER.warning(text)
+
+
+setup()

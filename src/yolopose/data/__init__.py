@@ -1,0 +1,1 @@
+"""Data sets: YAML, label files and their cache, image decoding, validation batches."""

@@ -1,0 +1,1 @@
+"""Validation: matching, average precision, the metrics object, plots."""

@@ -1,0 +1,7 @@
+"""Boxes, letterbox maps and object keypoint similarity, in numpy."""
+
+from yolopose.geometry.boxes import box_iou, clip_boxes, clip_points, cxcywh_to_xyxy, xyxy_to_cxcywh
+from yolopose.geometry.letterbox import Letterbox
+from yolopose.geometry.oks import oks
+
+__all__ = ["Letterbox", "box_iou", "clip_boxes", "clip_points", "cxcywh_to_xyxy", "oks", "xyxy_to_cxcywh"]

@@ -1,0 +1,79 @@
+"""Letterbox: an image scaled to fit a network input, centred, padded; and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolopose.geometry.boxes import FloatArray, clip_boxes, clip_points
+
+PAD_VALUE = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where an image lies inside a padded input; sizes are (height, width) in pixels.
+
+    Attributes:
+        source: size of the image.
+        inner: size of the scaled image inside the input.
+        top: rows of padding above it.
+        left: columns of padding left of it.
+        out: size of the whole input.
+    """
+
+    source: tuple[int, int]
+    inner: tuple[int, int]
+    top: int
+    left: int
+    out: tuple[int, int]
+
+    @classmethod
+    def fit(
+        cls,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        *,
+        auto: bool = False,
+        scaleup: bool = True,
+        stride: int = 32,
+    ) -> Letterbox:
+        """Fits an image into an input size.
+
+        Args:
+            source: (height, width) of the image.
+            target: (height, width) to fit into.
+            auto: pad only to the next multiple of `stride` (the minimum rectangle) instead of to `target`.
+            scaleup: whether a small image is enlarged.
+            stride: multiple for `auto`.
+        """
+        ratio = min(target[0] / source[0], target[1] / source[1])
+        if not scaleup:
+            ratio = min(ratio, 1.0)
+        # Python's round is half to even, as the rule asks
+        inner = max(1, round(source[0] * ratio)), max(1, round(source[1] * ratio))
+        spare = [target[0] - inner[0], target[1] - inner[1]]
+        if auto:
+            spare = [value % stride for value in spare]
+        top, left = (round(value / 2 - 0.1) for value in spare)
+        bottom, right = (round(value / 2 + 0.1) for value in spare)
+        return cls(source, inner, top, left, (inner[0] + top + bottom, inner[1] + left + right))
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """True scale (x, y) after rounding: inner size over source size."""
+        return self.inner[1] / self.source[1], self.inner[0] / self.source[0]
+
+    def boxes_to_source(self, boxes: FloatArray) -> FloatArray:
+        """Maps (N, 4) corner boxes from input pixels to image pixels, clipped to the image."""
+        shift = np.array([self.left, self.top] * 2, dtype=boxes.dtype)
+        scale = np.array(self.gain * 2, dtype=boxes.dtype)
+        return clip_boxes((boxes - shift) / scale, *self.source)
+
+    def points_to_source(self, points: FloatArray) -> FloatArray:
+        """Maps (..., D) points (x, y first) from input pixels to image pixels, clipped to the image."""
+        result = points.copy()
+        result[..., :2] -= np.array([self.left, self.top], dtype=points.dtype)
+        result[..., :2] /= np.array(self.gain, dtype=points.dtype)
+        return clip_points(result, *self.source)

@@ -1,0 +1,1 @@
+"""Networks: blocks, heads, and the way from a model YAML to a network."""

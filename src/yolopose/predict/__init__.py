@@ -1,0 +1,1 @@
+"""Prediction: sources, suppression, and the pipeline that joins them."""

@@ -1,0 +1,1 @@
+"""Results of one image: boxes, keypoints, drawing, writing."""

@@ -1,0 +1,129 @@
+"""What an inference engine offers to prediction and validation, whatever library it runs on.
+
+An engine turns a batch of letterboxed pictures into `Candidates`: everything that scored above the
+confidence threshold, before suppression. Engines that live on a device threshold there, so that a
+full (8400, 56) output per picture is not copied for nothing; `from_raw` does it in numpy for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.geometry import cxcywh_to_xyxy
+from yolopose.schema import ModelMetadata
+
+Batch = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Detections of a batch before suppression, in network-input pixels; rows of an image stand by falling score.
+
+    Attributes:
+        boxes: (N, 4) float32 x1, y1, x2, y2.
+        scores: (N,) float32, 0…1.
+        classes: (N,) int64.
+        points: (N, K, D) float32.
+        image: (N,) int64 index of the picture in the batch, ascending.
+        final: True when the engine has already suppressed duplicates.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float32]
+    image: npt.NDArray[np.int64]
+    final: bool = False
+
+
+class Runtime(Protocol):
+    """An engine with a network loaded.
+
+    Attributes:
+        metadata: classes, keypoints, stride and input size of the network.
+        device: where it runs, as words (`cpu`, `cuda:0`).
+    """
+
+    metadata: ModelMetadata
+    device: str
+
+    def candidates(
+        self,
+        batch: Batch,
+        *,
+        conf: float,
+        max_nms: int = 30_000,
+        classes: Sequence[int] | None = None,
+        multi_label: bool = False,
+    ) -> Candidates:
+        """Runs the network and keeps what scores above `conf`.
+
+        Args:
+            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1; H and W multiples of the stride.
+            conf: scores must exceed it.
+            max_nms: at most so many of each picture, the highest.
+            classes: keep these class indices alone.
+            multi_label: every (box, class) pair above `conf` instead of the best class of each box.
+        """
+        ...
+
+    def wrap(self, array: npt.NDArray[Any]) -> Any:
+        """Gives a host array the type that results of this engine hold (torch.Tensor or HostArray)."""
+        ...
+
+
+def from_raw(
+    raw: npt.NDArray[np.float32],
+    kpt_shape: tuple[int, int],
+    *,
+    conf: float,
+    max_nms: int = 30_000,
+    classes: Sequence[int] | None = None,
+    multi_label: bool = False,
+) -> Candidates:
+    """Thresholds a raw output in numpy.
+
+    Args:
+        raw: (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints.
+        kpt_shape: (K, D).
+        conf: scores must exceed it.
+        max_nms: at most so many of each picture, the highest.
+        classes: keep these class indices alone.
+        multi_label: every (box, class) pair above `conf` instead of the best class of each box.
+    """
+    count, dims = kpt_shape
+    nc = raw.shape[1] - 4 - count * dims
+    scores = raw[:, 4 : 4 + nc]
+    if multi_label and nc > 1:
+        image, cls, anchor = np.nonzero(scores > conf)
+        score = scores[image, cls, anchor]
+    else:
+        best = scores.argmax(axis=1)
+        top = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+        image, anchor = np.nonzero(top > conf)
+        cls, score = best[image, anchor], top[image, anchor]
+    if classes is not None:
+        keep = np.isin(cls, np.asarray(classes))
+        image, anchor, cls, score = image[keep], anchor[keep], cls[keep], score[keep]
+    order = np.lexsort((-score, image))
+    order = order[_rank_within(image[order]) < max_nms]
+    image, anchor = image[order], anchor[order]
+    rows = raw[image, :, anchor]
+    return Candidates(
+        boxes=cxcywh_to_xyxy(rows[:, :4]).astype(np.float32, copy=False),
+        scores=score[order].astype(np.float32, copy=False),
+        classes=cls[order].astype(np.int64, copy=False),
+        points=rows[:, 4 + nc :].reshape(-1, count, dims).astype(np.float32, copy=False),
+        image=image.astype(np.int64, copy=False),
+    )
+
+
+def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Position of each row among those of its picture; `image` is sorted."""
+    starts = np.searchsorted(image, image, side="left")
+    return np.arange(len(image)) - starts

@@ -1,0 +1,299 @@
+"""What a pose network or data set is about: classes, keypoints, mirror, skeleton, sigmas.
+
+Everything that depends on the keypoints (flips, drawing, OKS, checks, export metadata) derives from
+these frozen values; they travel inside checkpoints and exported files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import UsageError
+
+COCO_PERSON_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+COCO_PERSON_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+COCO_PERSON_SKELETON = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
+    (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
+# σ of the COCO keypoint evaluation, measured from repeated annotation (cocodataset.org/#keypoints-eval)
+COCO_PERSON_SIGMAS = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
+    0.089, 0.089,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeypointSchema:
+    """The keypoints of an object: how many, what each is, and how they mirror and connect.
+
+    Attributes:
+        count: K, number of keypoints, at least 1.
+        dims: D, 2 for (x, y) or 3 for (x, y, visibility).
+        names: one name per keypoint for each class index that has its own, `{0: ("nose", …)}`; may be empty.
+        flip_idx: permutation of 0…K-1 that a horizontal mirror applies, or None when it is not known.
+        skeleton: edges as pairs of 0-based keypoint indices, for drawing; may be empty.
+        sigmas: OKS σ per keypoint as given by the data set, or None for the default rule.
+
+    Raises:
+        UsageError: a value contradicts K or D; the text names it.
+    """
+
+    count: int
+    dims: int = 3
+    names: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    flip_idx: tuple[int, ...] | None = None
+    skeleton: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.dims not in (2, 3):
+            raise UsageError(
+                f"kpt_shape [{self.count}, {self.dims}] is not possible: it is [K, D] with K at least 1 and D 2 "
+                "(x, y) or 3 (x, y, visibility)."
+            )
+        if self.flip_idx is not None and sorted(self.flip_idx) != list(range(self.count)):
+            raise UsageError(
+                f"flip_idx {list(self.flip_idx)} must name each of the {self.count} keypoints 0…{self.count - 1} "
+                "exactly once: entry i is the keypoint that i becomes in a mirror (left eye ↔ right eye)."
+            )
+        for index, names in self.names.items():
+            if len(names) != self.count:
+                raise UsageError(
+                    f"kpt_names of class {index} holds {len(names)} names, but kpt_shape says {self.count} keypoints."
+                )
+        for edge in self.skeleton:
+            if len(edge) != 2 or not all(0 <= point < self.count for point in edge):
+                raise UsageError(f"skeleton edge {list(edge)} must be two keypoint indices from 0 to {self.count - 1}.")
+        if self.sigmas is not None and (
+            len(self.sigmas) != self.count or not all(np.isfinite(s) and s > 0 for s in self.sigmas)
+        ):
+            raise UsageError(
+                f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got {list(self.sigmas)}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(K, D)."""
+        return self.count, self.dims
+
+    @property
+    def oks_sigmas(self) -> npt.NDArray[np.float64]:
+        """(K,) float64 σ in force: the given ones, COCO's person σ for exactly [17, 3], else 1/K each."""
+        if self.sigmas is not None:
+            return np.array(self.sigmas, dtype=np.float64)
+        if self.shape == (17, 3):
+            return np.array(COCO_PERSON_SIGMAS, dtype=np.float64)
+        return np.full(self.count, 1.0 / self.count)
+
+    def names_of(self, class_index: int) -> tuple[str, ...]:
+        """Returns the K keypoint names of a class; `keypoint 0`, … where none are known."""
+        names = self.names.get(class_index) or self.names.get(0)
+        return names or tuple(f"keypoint {index}" for index in range(self.count))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain lists and numbers, with the keys of a data YAML."""
+        return {
+            "kpt_shape": [self.count, self.dims],
+            "kpt_names": {int(index): list(names) for index, names in self.names.items()},
+            "flip_idx": None if self.flip_idx is None else list(self.flip_idx),
+            "skeleton": [list(edge) for edge in self.skeleton],
+            "kpt_oks_sigmas": None if self.sigmas is None else list(self.sigmas),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> KeypointSchema:
+        """Builds it from the keys of a data YAML (`kpt_shape`, `kpt_names`, `flip_idx`, …).
+
+        Raises:
+            UsageError: a value has the wrong form or length.
+        """
+        count, dims = _kpt_shape(values.get("kpt_shape"))
+        flip, sigmas = values.get("flip_idx"), values.get("kpt_oks_sigmas")
+        return cls(
+            count=count,
+            dims=dims,
+            names=_keypoint_names(values.get("kpt_names")),
+            flip_idx=None if flip is None else tuple(_whole_numbers(flip, "flip_idx")),
+            skeleton=_edges(values.get("skeleton")),
+            sigmas=None if sigmas is None else tuple(_numbers(sigmas, "kpt_oks_sigmas")),
+        )
+
+    @classmethod
+    def coco_person(cls) -> KeypointSchema:
+        """Returns the 17 points of a COCO person with names, mirror, skeleton and σ."""
+        return cls(
+            count=17,
+            dims=3,
+            names={0: COCO_PERSON_NAMES},
+            flip_idx=COCO_PERSON_FLIP,
+            skeleton=COCO_PERSON_SKELETON,
+            sigmas=COCO_PERSON_SIGMAS,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseSpec:
+    """Classes and keypoints of a network or data set.
+
+    Attributes:
+        classes: class names by index.
+        keypoints: the keypoint schema that all classes share.
+    """
+
+    classes: tuple[str, ...]
+    keypoints: KeypointSchema
+
+    @property
+    def nc(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names as `{index: name}`."""
+        return dict(enumerate(self.classes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values with the keys of a data YAML."""
+        return {"names": self.names, **self.keypoints.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PoseSpec:
+        """Builds it from the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
+
+        Raises:
+            UsageError: a value has the wrong form or length.
+        """
+        return cls(classes=class_names(values.get("names"), None), keypoints=KeypointSchema.from_dict(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetadata:
+    """The record that travels in checkpoints and exported files.
+
+    Attributes:
+        spec: classes and keypoints.
+        name: family and scale, such as `yolo11n-pose`.
+        stride: largest stride of the network; input sides are multiples of it.
+        imgsz: (height, width) that the network was trained or exported for, pixels.
+        batch: images in one call; 0 when any number goes.
+        dynamic: whether other input sizes than `imgsz` go.
+        end2end: whether the output is final (no suppression needed).
+        outputs: layout of the output, `raw` for (B, 4+nc+K·D, A).
+        license: licence of the weights, where it is known.
+        version: version of the writing package.
+        args: training arguments that were stored, plain values.
+    """
+
+    spec: PoseSpec
+    name: str = ""
+    stride: int = 32
+    imgsz: tuple[int, int] = (640, 640)
+    batch: int = 0
+    dynamic: bool = True
+    end2end: bool = False
+    outputs: str = "raw"
+    license: str = ""
+    version: str = ""
+    args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values (for YAML and JSON)."""
+        return {
+            **self.spec.to_dict(),
+            "task": "pose",
+            "name": self.name,
+            "stride": self.stride,
+            "imgsz": list(self.imgsz),
+            "batch": self.batch,
+            "dynamic": self.dynamic,
+            "end2end": self.end2end,
+            "outputs": self.outputs,
+            "license": self.license,
+            "version": self.version,
+            "args": dict(self.args),
+        }
+
+
+def class_names(names: object, nc: object) -> tuple[str, ...]:
+    """Reads class names from a list or `{index: name}` map, or makes `class0`, … from `nc` alone.
+
+    Raises:
+        UsageError: neither is given, indices have gaps, or `nc` and the names disagree.
+    """
+    if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
+        raise UsageError(f"nc must be a whole number from 1, got {nc!r}.")
+    if names is None:
+        if nc is None:
+            raise UsageError("Class names are missing: give `names: {0: person}` (or `nc: 1`).")
+        return tuple(f"class{index}" for index in range(nc))
+    if isinstance(names, Mapping):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UsageError(f"names must have the indices 0…{len(names) - 1} without gaps, got {list(names)}.")
+        found = tuple(str(names[index]) for index in range(len(names)))
+    elif isinstance(names, Sequence) and not isinstance(names, str):
+        found = tuple(str(name) for name in names)
+    else:
+        raise UsageError(f"names must be a list or an index: name map, got {names!r}.")
+    if not found or (nc is not None and nc != len(found)):
+        raise UsageError(f"names holds {len(found)} classes but nc says {nc}; make them agree (nc may be left out).")
+    return found
+
+
+def _kpt_shape(value: object) -> tuple[int, int]:
+    if value is None:
+        raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
+    numbers = _whole_numbers(value, "kpt_shape")
+    if len(numbers) != 2:
+        raise UsageError(f"kpt_shape must be [K, D], such as [17, 3]; got {value!r}.")
+    return numbers[0], numbers[1]
+
+
+def _whole_numbers(value: object, key: str) -> list[int]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise UsageError(f"{key} must be a list of whole numbers, got {value!r}.")
+    if not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
+        raise UsageError(f"{key} must be a list of whole numbers, got {list(value)!r}.")
+    return list(value)
+
+
+def _numbers(value: object, key: str) -> list[float]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise UsageError(f"{key} must be a list of numbers, got {value!r}.")
+    if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
+        raise UsageError(f"{key} must be a list of numbers, got {list(value)!r}.")
+    return [float(item) for item in value]
+
+
+def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        result: dict[int, tuple[str, ...]] = {}
+        for key, names in value.items():
+            if not str(key).isdigit() or not isinstance(names, Sequence) or isinstance(names, str):
+                raise UsageError(f"kpt_names must map a class index to its list of names, got {key!r}: {names!r}.")
+            result[int(str(key))] = tuple(str(name) for name in names)
+        return result
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {0: tuple(str(name) for name in value)}
+    raise UsageError(f"kpt_names must be a list of names or a class index: names map, got {value!r}.")
+
+
+def _edges(value: object) -> tuple[tuple[int, int], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise UsageError(f"skeleton must be a list of [a, b] pairs of keypoint indices, got {value!r}.")
+    edges = [tuple(_whole_numbers(edge, "skeleton edge")) for edge in value]
+    return tuple(edges)  # type: ignore[return-value]  # the length of each is checked by the schema

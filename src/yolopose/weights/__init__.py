@@ -1,0 +1,1 @@
+"""Checkpoints: our format, and restricted reading of foreign ones."""

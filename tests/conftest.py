@@ -1,0 +1,29 @@
+"""Fixtures that all tests share: where the shared folder is, and isolated settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of golden numbers, real data and weights; the test is skipped where it is absent."""
+    if not (SHARED / "fixtures").is_dir():
+        pytest.skip(f"the shared folder is not at {SHARED} (set YOLOPOSE_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the settings of the person who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("YOLOPOSE_CONFIG_DIR", str(home / "config"))
+    monkeypatch.setenv("YOLOPOSE_DATASETS_DIR", str(home / "datasets"))
+    monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(home / "weights"))
+    for name in ("YOLO_DEBUG", "YOLOPOSE_RUNS_DIR"):
+        monkeypatch.delenv(name, raising=False)
