@@ -64,7 +64,8 @@ class Runtime(Protocol):
         """Runs the network and keeps what scores above `conf`.
 
         Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1; H and W multiples of the stride.
+            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1; H and W multiples of the stride. Where
+                `metadata.batch` is not 0, B is at most that, and the engine pads.
             conf: scores must exceed it.
             max_nms: at most so many of each picture, the highest.
             classes: keep these class indices alone.

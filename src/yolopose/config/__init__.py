@@ -1,1 +1,21 @@
 """Options: typed dataclasses, one table of flat key names that help, docs and checks come from."""
+
+from yolopose.config.check import note_ignored, resolve
+from yolopose.config.options import ExportOptions, PredictOptions, TrackOptions, TrainOptions, ValOptions
+from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_of
+
+__all__ = [
+    "MODES",
+    "ExportOptions",
+    "Key",
+    "Options",
+    "PredictOptions",
+    "TrackOptions",
+    "TrainOptions",
+    "ValOptions",
+    "all_keys",
+    "defaults",
+    "keys_of",
+    "note_ignored",
+    "resolve",
+]

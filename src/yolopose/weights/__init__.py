@@ -1,1 +1,15 @@
 """Checkpoints: our format, and restricted reading of foreign ones."""
+
+from yolopose.weights.checkpoint import Checkpoint
+from yolopose.weights.files import read_checkpoint, write_checkpoint
+from yolopose.weights.network import Transfer, load_network, network_checkpoint, transfer
+
+__all__ = [
+    "Checkpoint",
+    "Transfer",
+    "load_network",
+    "network_checkpoint",
+    "read_checkpoint",
+    "transfer",
+    "write_checkpoint",
+]

@@ -1,1 +1,29 @@
 """Data files that ship with the package: model YAMLs and data set YAMLs. No code but their lookup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolopose.base.yamlfile import read_yaml
+
+_ROOT = Path(__file__).resolve().parent
+_MODELS = _ROOT / "models"
+
+
+def model_yaml_names() -> list[str]:
+    """Returns the file names of the model YAMLs that ship, sorted; none carries a scale letter."""
+    return sorted(path.name for path in _MODELS.glob("*.yaml"))
+
+
+def model_yaml_path(name: str) -> Path | None:
+    """Returns the path of the shipped model YAML of exactly this file name (`yolo11-pose.yaml`), or None."""
+    return _MODELS / name if name in model_yaml_names() else None
+
+
+def public_weights_address(name: str) -> str | None:
+    """Returns the address at which public weights of this file name are published, or None for other names."""
+    table = read_yaml(_ROOT / "weights.yaml", "table of public weights")
+    for release, names in table["releases"].items():
+        if name in names:
+            return f"{table['address']}/{release}/{name}"
+    return None

@@ -1,0 +1,69 @@
+"""Help texts, made from the table of options."""
+
+from __future__ import annotations
+
+from yolopose._version import __version__
+from yolopose.config import MODES, defaults, keys_of
+
+BUILT = {
+    "predict": "estimate poses in pictures",
+    "val": "measure precision, recall and mAP on a data set",
+}
+
+
+def overview() -> str:
+    """The screen of `yolo help`."""
+    modes = "\n".join(f"  {mode:<9} {words}" for mode, words in BUILT.items())
+    later = ", ".join([*(mode for mode in MODES if mode not in BUILT), "benchmark"])
+    return f"""yolopose {__version__}: pose estimation with YOLO networks
+
+  yolo [pose] MODE key=value …
+
+Modes
+{modes}
+  (not in this version yet: {later})
+
+Examples
+  yolo pose predict model=yolo11n-pose.pt source=pictures/
+  yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
+
+Also
+  yolo help MODE               the options of a mode, with defaults
+  yolo settings [key=value]    folders of data sets, weights and runs
+  yolo checks                  what is installed here, and clashes
+  yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
+  yolo version
+
+YOLO_DEBUG=1 shows the traceback of an error."""
+
+
+def of_mode(mode: str) -> str:
+    """The screen of `yolo help MODE`."""
+    lines = [f"yolo pose {mode} key=value …", ""]
+    if mode not in BUILT:
+        lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
+    for key in keys_of(mode).values():
+        span = ""
+        if key.choices:
+            span = f" ({', '.join(map(str, key.choices))})"
+        elif key.low is not None and key.high is not None:
+            span = f" ({key.low:g}…{key.high:g})"
+        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.help}{span}")
+    return "\n".join(lines)
+
+
+def as_yaml() -> str:
+    """All options with their defaults as YAML, each with its line of help; what `yolo cfg` prints."""
+    import yaml
+
+    lines = ["# Options of yolopose; use a changed copy with `yolo pose predict cfg=FILE.yaml`."]
+    seen: set[str] = set()
+    for mode in MODES:
+        own = [key for key in keys_of(mode).values() if key.name not in seen]
+        if own:
+            lines.append(f"\n# {mode}")
+        for key in own:
+            seen.add(key.name)
+            value = yaml.safe_dump({key.name: defaults(mode)[key.name]}).strip()
+            lines.append(f"{value:<24} # {key.help}")
+    return "\n".join(lines) + "\n"

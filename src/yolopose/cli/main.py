@@ -1,0 +1,148 @@
+"""The command line: reads the words, calls the room that does the work, and turns errors into one paragraph."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolopose._version import __version__
+from yolopose.base.errors import UsageError, YoloposeError
+from yolopose.base.log import LOGGER
+from yolopose.cli import help as texts
+from yolopose.cli.grammar import Command, parse
+from yolopose.config import note_ignored, resolve
+
+DEFAULT_MODEL = "yolo11n-pose.pt"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        words: the words after `yolo`; those of this process when left out.
+
+    Returns:
+        Exit status: 0 on success, 1 for an error, 130 when interrupted.
+    """
+    try:
+        command = parse(sys.argv[1:] if words is None else words)
+        for note in command.notes:
+            LOGGER.warning(note)
+        _ACTIONS.get(command.action, _later)(command)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        _report(error)
+        return 1
+    return 0
+
+
+def _report(error: Exception) -> None:
+    """Prints one paragraph on standard error; the traceback only when YOLO_DEBUG=1 asks for it."""
+    if os.environ.get("YOLO_DEBUG") == "1":
+        traceback.print_exc()
+        return
+    text = str(error)
+    if not isinstance(error, YoloposeError):
+        text = f"{type(error).__name__}: {text or 'no further words'}. YOLO_DEBUG=1 shows where it happened."
+    width = 100 if sys.stderr.isatty() else 10_000
+    lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
+    print("error: " + "\n".join(lines), file=sys.stderr)
+
+
+def _open(options: dict[str, Any]) -> Any:
+    from yolopose.model import YOLO  # torch and OpenCV are loaded here and not for help
+
+    model = options.pop("model", None)
+    if model is None:
+        LOGGER.info(f"No model= given: using {DEFAULT_MODEL}.")
+        model = DEFAULT_MODEL
+    return YOLO(model)
+
+
+def _predict(command: Command) -> None:
+    options = {"save": True, **command.options}
+    resolve("predict", options)  # a wrong key is said before the seconds that loading a network takes
+    note_ignored(options)
+    if options.get("source") is None:
+        raise UsageError("Prediction needs pictures: give source=picture.jpg, a folder, a glob or a list.")
+    source = options.pop("source")
+    failed = 0
+    for result in _open(options).predict(source, **{**options, "stream": True}):
+        failed += bool(result.error)
+    if failed:
+        LOGGER.warning(f"{failed} of the pictures could not be read; they are named above.")
+
+
+def _val(command: Command) -> None:
+    options = dict(command.options)
+    resolve("val", options)
+    note_ignored(options)
+    metrics = _open(options).val(**options)
+    if metrics.save_dir:
+        LOGGER.info(f"Results saved to {metrics.save_dir}")
+
+
+def _help(command: Command) -> None:
+    from yolopose.config import MODES
+
+    print(texts.of_mode(command.topic) if command.topic in MODES else texts.overview())
+
+
+def _version(command: Command) -> None:
+    print(__version__)
+
+
+def _checks(command: Command) -> None:
+    from yolopose.tools.doctor import report
+
+    print(report())
+
+
+def _settings(command: Command) -> None:
+    from yolopose.base.settings import settings_file, settings_table, write_settings
+
+    if command.options:
+        write_settings(command.options)
+    for key, value in settings_table().items():
+        print(f"{key}: {value}")
+    print(f"(file: {settings_file()}; YOLOPOSE_<KEY> in the environment wins over it)")
+
+
+def _cfg(command: Command) -> None:
+    print(texts.as_yaml(), end="")
+
+
+def _copy_cfg(command: Command) -> None:
+    from yolopose.base.files import write_text
+
+    target = Path("default_copy.yaml")
+    if target.exists():
+        raise UsageError(f"{target.resolve()} is already there; it was left as it is. Move or remove it first.")
+    write_text(target, texts.as_yaml())
+    print(f"Wrote {target.resolve()}; change it and use it with cfg={target}.")
+
+
+def _later(command: Command) -> None:
+    raise UsageError(f"`yolo {command.action}` is not in this version of yolopose yet. `yolo help` lists what is.")
+
+
+_ACTIONS: dict[str, Callable[[Command], None]] = {
+    "predict": _predict,
+    "val": _val,
+    "help": _help,
+    "version": _version,
+    "checks": _checks,
+    "settings": _settings,
+    "cfg": _cfg,
+    "copy-cfg": _copy_cfg,
+}

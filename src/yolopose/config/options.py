@@ -1,0 +1,240 @@
+"""Options as typed dataclasses: each field declares its default, its range and one line of help, once.
+
+A mode's options are composed from small groups. Help, checks, `yolo cfg` and the reading of old `args.yaml`
+files all come from these declarations (see `table.py`). The key names are the public ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Size = int | Sequence[int]
+Device = str | int | Sequence[int] | None
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """Declares a field.
+
+    Args:
+        default: value when the key is not given.
+        help: one line for `yolo help`.
+        low: smallest number allowed.
+        high: largest number allowed.
+        choices: the only values allowed.
+    """
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(kw_only=True)
+class Common:
+    """Keys of every mode."""
+
+    model: str | None = option(None, "model YAML or weights file")
+    device: Device = option(None, "where to compute: cpu, 0, 0,1, mps; the best there is when left out")
+    imgsz: Size = option(640, "side of the network's input in pixels, or [height, width]", low=1, high=100_000)
+    verbose: bool = option(True, "print what is done")
+
+
+@dataclass(kw_only=True)
+class RunFolder:
+    """Where a run's files go."""
+
+    project: str | None = option(None, "folder of the run folders; runs/pose when left out")
+    name: str | None = option(None, "name of the run folder; the mode's own when left out")
+    exist_ok: bool = option(False, "write into an existing run folder instead of a new, numbered one")
+
+
+@dataclass(kw_only=True)
+class Thresholds:
+    """What counts as a detection."""
+
+    conf: float | None = option(None, "smallest confidence; 0.25 in predict, 0.001 in val", low=0, high=1)
+    iou: float = option(0.7, "boxes of a class that overlap more than this are one object", low=0, high=1)
+    max_det: int = option(300, "most detections in a picture", low=1, high=30_000)
+    classes: int | Sequence[int] | None = option(None, "keep these class indices alone", low=0)
+    agnostic_nms: bool = option(False, "suppress overlapping boxes of different classes too")
+    half: bool = option(False, "compute in 16 bits where the device gains from it")
+    augment: bool = option(False, "average over flips and scales at test time")
+
+
+@dataclass(kw_only=True)
+class Labels:
+    """Text files of detections."""
+
+    save_txt: bool = option(False, "write detections as label files")
+    save_conf: bool = option(False, "add the confidence to label files")
+
+
+@dataclass(kw_only=True)
+class Show:
+    """What drawings show."""
+
+    show: bool = option(False, "open a window with the result")
+    show_labels: bool = option(True, "draw class names")
+    show_conf: bool = option(True, "draw confidences")
+    show_boxes: bool = option(True, "draw boxes")
+    line_width: int | None = option(None, "width of lines in pixels; by the picture's size when left out", low=1)
+
+
+@dataclass(kw_only=True)
+class PredictOptions(Common, RunFolder, Thresholds, Labels, Show):
+    """Options of `predict`."""
+
+    source: Any = option(None, "picture, folder, glob, list of pictures")
+    batch: int = option(1, "pictures that go through the network together", low=1)
+    stream: bool = option(False, "give results one by one (Python alone)")
+    save: bool = option(False, "write annotated pictures (the command line does so by default)")
+    save_crop: bool = option(False, "write each detection's part of the picture")
+    save_frames: bool = option(False, "write the frames of a video as pictures")
+    vid_stride: int = option(1, "use every n-th frame of a video", low=1)
+    stream_buffer: bool = option(False, "keep all frames of a live stream instead of the newest")
+
+
+@dataclass(kw_only=True)
+class DataChoice:
+    """Which data set, and how it is read."""
+
+    data: str | None = option(None, "data YAML")
+    single_cls: bool = option(False, "treat all classes as one")
+    workers: int = option(8, "threads or processes that load pictures; no more than there are processors", low=0)
+    fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training pictures to use", low=0)
+
+
+@dataclass(kw_only=True)
+class ValOptions(Common, RunFolder, Thresholds, Labels, DataChoice):
+    """Options of `val`."""
+
+    split: str = option("val", "split to measure on", choices=("train", "val", "test"))
+    batch: int = option(16, "pictures that go through the network together", low=1)
+    rect: bool = option(True, "batches of similar shapes with as little padding as goes")
+    save_json: bool = option(False, "write detections as COCO results")
+    plots: bool = option(True, "draw curves, confusion matrix and sample batches")
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """Optimiser, learning rate and its course."""
+
+    epochs: int = option(100, "passes over the training pictures", low=1)
+    time: float | None = option(None, "hours to train for; overrides epochs", low=0)
+    patience: int = option(100, "stop after so many epochs without gain", low=0)
+    optimizer: str = option(
+        "auto",
+        "optimiser",
+        choices=("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"),
+    )
+    lr0: float = option(0.01, "learning rate at the start", low=0)
+    lrf: float = option(0.01, "learning rate at the end, as a share of lr0", low=0)
+    momentum: float = option(0.937, "momentum, or β₁ of the Adam kinds", low=0, high=1)
+    weight_decay: float = option(0.0005, "weight decay", low=0, high=1)
+    warmup_epochs: float = option(3.0, "epochs of warm-up", low=0)
+    warmup_momentum: float = option(0.8, "momentum at the start of warm-up", low=0, high=1)
+    warmup_bias_lr: float = option(0.1, "learning rate of biases at the start of warm-up", low=0, high=1)
+    nbs: int = option(64, "nominal batch: gradients are accumulated up to it", low=1)
+    cos_lr: bool = option(False, "cosine course of the learning rate instead of a line")
+    close_mosaic: int = option(10, "last epochs without mosaic", low=0)
+
+
+@dataclass(kw_only=True)
+class Losses:
+    """Gains of the losses."""
+
+    box: float = option(7.5, "gain of the box loss", low=0)
+    cls: float = option(0.5, "gain of the class loss", low=0)
+    cls_pw: float = option(0.0, "power of class weights by their rarity", low=0, high=1)
+    dfl: float = option(1.5, "gain of the box distribution loss", low=0)
+    pose: float = option(12.0, "gain of the keypoint loss", low=0)
+    kobj: float = option(1.0, "gain of the keypoint visibility loss", low=0)
+    rle: float = option(1.0, "gain of the residual log-likelihood loss", low=0)
+
+
+@dataclass(kw_only=True)
+class Augment:
+    """Augmentation of training pictures."""
+
+    hsv_h: float = option(0.015, "hue gain", low=0, high=1)
+    hsv_s: float = option(0.7, "saturation gain", low=0, high=1)
+    hsv_v: float = option(0.4, "value gain", low=0, high=1)
+    degrees: float = option(0.0, "rotation, ± degrees", low=0, high=180)
+    translate: float = option(0.1, "shift, ± share of the side", low=0, high=1)
+    scale: float = option(0.5, "scale, ± gain", low=0, high=1)
+    shear: float = option(0.0, "shear, ± degrees", low=0, high=180)
+    perspective: float = option(0.0, "perspective, ± share", low=0, high=0.001)
+    flipud: float = option(0.0, "probability of a vertical flip", low=0, high=1)
+    fliplr: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
+    bgr: float = option(0.0, "probability of swapped channels", low=0, high=1)
+    mosaic: float = option(1.0, "probability of a mosaic of four pictures", low=0, high=1)
+    mixup: float = option(0.0, "probability of blending with another sample", low=0, high=1)
+    cutmix: float = option(0.0, "probability of pasting a part of another sample", low=0, high=1)
+
+
+@dataclass(kw_only=True)
+class TrainOptions(Common, RunFolder, DataChoice, Schedule, Losses, Augment):
+    """Options of `train`."""
+
+    batch: int | float = option(16, "pictures a step; -1: as many as fit; 0…1: share of the memory", low=-1)
+    save: bool = option(True, "write checkpoints")
+    save_period: int = option(-1, "write a checkpoint every n epochs", low=-1)
+    cache: bool | str = option(False, "keep pictures in memory (ram) or decoded on disk (disk)")
+    pretrained: bool | str = option(True, "start from these weights")
+    cls_remap: bool = option(True, "move class weights by class name")
+    seed: int = option(0, "seed of all random numbers", low=0)
+    deterministic: bool = option(True, "same numbers for the same seed")
+    rect: bool = option(False, "batches of similar shapes instead of squares")
+    resume: bool | str = option(False, "go on with an interrupted run")
+    amp: bool | str = option(True, "mixed precision: True, False, fp16, bf16, fp32")
+    profile: bool = option(False, "time the exported formats during training")
+    freeze: int | Sequence[int] | None = option(
+        None, "first n layers, or a list of layers, that are not trained", low=0
+    )
+    multi_scale: float = option(0.0, "vary the input size by ± this share", low=0, high=1)
+    compile: bool | str = option(False, "compile the network")
+    channels_last: bool | None = option(None, "memory format; chosen by measurement when left out")
+    val: bool = option(True, "validate after each epoch")
+    plots: bool = option(True, "draw curves and sample batches")
+    split: str = option("val", "split to validate on", choices=("train", "val", "test"))
+    conf: float | None = option(None, "smallest confidence in validation", low=0, high=1)
+    iou: float = option(0.7, "suppression threshold in validation", low=0, high=1)
+    max_det: int = option(300, "most detections in a picture in validation", low=1, high=30_000)
+    save_json: bool = option(False, "write validation detections as COCO results")
+    half: bool = option(False, "validate in 16 bits")
+
+
+@dataclass(kw_only=True)
+class ExportOptions(Common):
+    """Options of `export`."""
+
+    format: str = option("torchscript", "file format")
+    data: str | None = option(None, "data YAML for calibration")
+    batch: int = option(1, "batch of the exported network", low=1)
+    half: bool = option(False, "16-bit floats")
+    int8: bool = option(False, "8-bit integers")
+    quantize: int | str | None = option(None, "8, 16, 32 or a name such as int8, fp16, w8a16")
+    dynamic: bool = option(False, "any input size")
+    simplify: bool = option(True, "simplify the graph")
+    opset: int | None = option(None, "ONNX operator set", low=1)
+    workspace: float | None = option(None, "TensorRT workspace in GiB", low=0)
+    nms: bool | None = option(None, "put suppression into the graph")
+    optimize: bool = option(False, "optimise for mobile processors")
+    keras: bool = option(False, "write the Keras form")
+    fraction: float = option(1.0, "share of the pictures for calibration", low=0, high=1)
+    conf: float | None = option(None, "smallest confidence of embedded suppression", low=0, high=1)
+    iou: float = option(0.7, "overlap of embedded suppression", low=0, high=1)
+    max_det: int = option(300, "most detections of embedded suppression", low=1, high=30_000)
+
+
+@dataclass(kw_only=True)
+class TrackOptions(PredictOptions):
+    """Options of `track`."""
+
+    tracker: str = option("bytetrack.yaml", "tracker YAML")
+    persist: bool = option(False, "keep tracks between calls (Python alone)")

@@ -1,0 +1,229 @@
+"""The data set YAML: read, checked, and its pictures found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from yolopose import zoo
+from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean, nearest
+from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
+from yolopose.base.yamlfile import read_yaml
+from yolopose.data.checks import complete_keypoints, note_keys, note_mirror, zip_urls
+from yolopose.data.images import IMAGE_SUFFIXES, is_image
+from yolopose.schema import KeypointSchema, PoseSpec, class_names
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+# what a user may fetch by hand before this is worth knowing: sizes of the large public archives
+_SIZES = {"train2017.zip": "19 GB", "val2017.zip": "1 GB"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A data set as its YAML describes it.
+
+    Attributes:
+        yaml_path: the YAML file.
+        root: folder that `train`, `val` and `test` are relative to; absolute.
+        spec: classes and keypoints.
+        entries: for each split that the YAML names, its folders and .txt lists as written there.
+        raw: all keys of the YAML.
+    """
+
+    yaml_path: Path
+    root: Path
+    spec: PoseSpec
+    entries: Mapping[Split, tuple[str, ...]]
+    raw: Mapping[str, Any]
+
+    def image_files(self, split: str) -> list[Path]:
+        """Lists the pictures of a split by sorted path; a picture that is listed twice stands twice.
+
+        Args:
+            split: `train`, `val` or `test`. Folders are searched with all their subfolders; lines of a .txt list
+                that start `./` are relative to the list, others to the root.
+
+        Raises:
+            UsageError: there is no such split.
+            DataError: the YAML has no such entry, it is not there, or it holds no picture.
+        """
+        if split not in SPLITS:
+            raise UsageError(
+                f"There is no split {split!r}.{did_you_mean(split, SPLITS)} The splits are: train, val, test."
+            )
+        if split not in self.entries:
+            close = nearest(split, self.raw, 1)
+            hint = f" (it has `{close[0]}:`; is that meant?)" if close else ""
+            raise DataError(f"{self.yaml_path} has no `{split}:` entry{hint}. Add the folder of its images.")
+        files: list[Path] = []
+        for entry in self.entries[split]:
+            found = _locate(self.root, entry)
+            if found is None:
+                raise DataError(
+                    f"{self.yaml_path}: the entry `{split}: {entry}` is not there: looked for {self.root / entry}. "
+                    "Mend the entry or `path:`."
+                )
+            files += self._images_in(found, split)
+        if not files:
+            raise DataError(
+                f"{self.yaml_path}: `{split}: {', '.join(self.entries[split])}` holds no images under {self.root} "
+                f"(suffixes looked for: {' '.join(sorted(IMAGE_SUFFIXES))})."
+            )
+        return sorted(files, key=str)
+
+    def _images_in(self, place: Path, split: str) -> list[Path]:
+        if place.is_dir():
+            return _images_below(place)
+        if place.suffix.lower() == ".txt":
+            return _images_of_list(place, self.root)
+        raise DataError(
+            f"{self.yaml_path}: `{split}:` names {place}, which is neither a folder of images nor a .txt list of them."
+        )
+
+
+def shipped_datasets() -> list[str]:
+    """Returns the file names of the data set YAMLs that come with the package."""
+    return sorted(path.name for path in _shipped_folder().glob("*.yaml"))
+
+
+def load_dataset(source: str | Path) -> Dataset:
+    """Reads and checks a data set YAML and finds where its data are.
+
+    Args:
+        source: path of the YAML, or the file name of a shipped one (`coco8-pose.yaml`); a path that is not there but
+            whose file name is shipped gives the shipped one.
+
+    Raises:
+        NotFoundError: there is no such YAML.
+        DataError: a key is missing or wrong, or none of the `train`/`val`/`test` entries is there; the text names
+            file and key, and lists what was tried.
+    """
+    path = _find_yaml(source)
+    raw = read_yaml(path, "data YAML", DataError)
+    note_keys(path, raw)
+    urls = zip_urls(path, raw.get("download"))
+    spec = _read_spec(path, raw)
+    entries: dict[Split, tuple[str, ...]] = {
+        split: _entry(path, split, raw[split]) for split in SPLITS if raw.get(split) is not None
+    }
+    if not entries:
+        close = [key for split in SPLITS for key in nearest(split, raw, 1)]
+        hint = f" (it has `{close[0]}:`; is that meant?)" if close else ""
+        raise DataError(f"{path} has no `train:`, `val:` or `test:` entry{hint}. Add `train: images/train`.")
+    root = _find_root(path, raw.get("path"), entries, urls)
+    return Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
+
+
+def _shipped_folder() -> Path:
+    return Path(zoo.__file__).parent / "datasets"
+
+
+def _find_yaml(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    shipped = _shipped_folder() / path.name
+    if not shipped.is_file():
+        names = shipped_datasets()
+        raise NotFoundError(
+            f"There is no data YAML {path} (current folder: {Path.cwd()}).{did_you_mean(path.name, names)} "
+            f"Shipped ones are: {', '.join(names)}."
+        )
+    if path.parent != Path():
+        LOGGER.warning(f"There is no {path}; the shipped {path.name} is used.")
+    return shipped
+
+
+def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
+    try:
+        classes = class_names(raw.get("names"), raw.get("nc"))
+        keypoints = KeypointSchema.from_dict(raw)
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from error
+    spec = PoseSpec(classes=classes, keypoints=complete_keypoints(path, keypoints, len(classes)))
+    note_mirror(path, spec.keypoints)
+    return spec
+
+
+def _entry(path: Path, split: str, value: object) -> tuple[str, ...]:
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    if not items or not all(isinstance(item, str) and item for item in items):
+        raise DataError(f"{path}: `{split}:` must be a folder, a .txt list, or a list of these; got {value!r}.")
+    return tuple(str(item) for item in items)
+
+
+def _locate(root: Path, entry: str) -> Path | None:
+    """The place of an entry under a root.
+
+    Exports of some labelling tools write `../train/images` and mean `train/images`; that is tried second.
+    """
+    spellings = [entry, entry[3:]] if entry.startswith("../") else [entry]
+    places = (Path(os.path.abspath(root / Path(spelling).expanduser())) for spelling in spellings)
+    return next((place for place in places if place.exists()), None)
+
+
+def _find_root(path: Path, value: object, entries: Mapping[Split, tuple[str, ...]], urls: Sequence[str]) -> Path:
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{path}: `path:` must be a folder, got {value!r}.")
+    folder = Path(value or "").expanduser()
+    datasets = Path(load_settings().datasets_dir)
+    bases = [folder] if folder.is_absolute() else [path.parent / folder, Path.cwd() / folder, datasets / folder]
+    roots = list(dict.fromkeys(Path(os.path.abspath(base)) for base in bases))
+    # `test` alone decides nothing unless the YAML has nothing else
+    wanted = [entries[split][0] for split in ("train", "val") if split in entries] or [entries["test"][0]]
+    for enough in (all, any):
+        for root in roots:
+            if enough(_locate(root, entry) is not None for entry in wanted):
+                return root
+    raise DataError(_nothing_found(path, folder, roots, wanted, urls))
+
+
+def _nothing_found(path: Path, folder: Path, roots: list[Path], wanted: list[str], urls: Sequence[str]) -> str:
+    text = (
+        f"The data of {path} are not there: looked for {' and '.join(wanted)} under "
+        f"{', '.join(str(root) for root in roots)} (`path: {folder}`). Put the data in one of these places, or set "
+        "`path:` to the absolute folder."
+    )
+    if not urls:
+        return text
+    sizes = {url: _SIZES.get(url.rsplit("/", 1)[-1]) for url in urls}
+    parts = ", ".join(f"{url} ({size})" if size else url for url, size in sizes.items())
+    return (
+        f"{text} It can be fetched from {parts}: this version does not download data sets, so fetch it yourself "
+        f"(`curl -LO …`) and unpack it so that {roots[-1] / wanted[0]} is there."
+    )
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """All pictures under a folder; links to folders are followed, but none twice."""
+    files: list[Path] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [path for name in names if is_image(path := Path(parent, name))]
+    return files
+
+
+def _images_of_list(path: Path, root: Path) -> list[Path]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The image list {path} cannot be read as UTF-8 text: {error}.") from error
+    lines = [line for line in lines if line]
+    named = [line for line in lines if Path(line).suffix.lower() in IMAGE_SUFFIXES]
+    if len(named) < len(lines):
+        LOGGER.warning(f"{path}: {len(lines) - len(named)} of {len(lines)} lines name no image and are left out.")
+    plain = next((line for line in named if not line.startswith("./")), "")
+    bases = (root, path.parent, Path.cwd())
+    base = next((base for base in bases if (base / plain).exists()), root)
+    return [Path(os.path.abspath((path.parent if line.startswith("./") else base) / line)) for line in named]

@@ -1,0 +1,105 @@
+"""Whether network, data set and options fit each other, before any work is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from yolopose.base.errors import DataError, UsageError
+from yolopose.base.log import LOGGER
+from yolopose.data.dataset import Dataset
+from yolopose.runtime import Runtime
+from yolopose.schema import ModelMetadata, PoseSpec
+
+
+def check_fit(runtime: Runtime, dataset: Dataset, single_cls: bool = False) -> None:
+    """Raises an error when network and data set differ in keypoints or number of classes.
+
+    Args:
+        runtime: the network.
+        dataset: the data set.
+        single_cls: the classes are not told apart, so their number may differ.
+
+    Raises:
+        DataError: they differ; the text names both.
+    """
+    ours, theirs = runtime.metadata.spec, dataset.spec
+    name = runtime.metadata.name or "network"
+    if ours.keypoints.shape != theirs.keypoints.shape:
+        raise DataError(
+            f"The {name} was made for kpt_shape {list(ours.keypoints.shape)} (keypoints, values each), but the data "
+            f"set {dataset.yaml_path} has kpt_shape {list(theirs.keypoints.shape)}. Use the data set that the network "
+            "was trained on, or a network trained on this one."
+        )
+    if single_cls:
+        return
+    if ours.nc != theirs.nc:
+        raise DataError(
+            f"The {name} knows {_classes(ours)}, but the data set {dataset.yaml_path} has {_classes(theirs)}. Use the "
+            "data set that the network was trained on, a network trained on this one, or single_cls=True, which "
+            "takes all classes for one."
+        )
+    if ours.nc > 1 and ours.classes != theirs.classes:
+        LOGGER.warning(
+            f"The classes of the {name} ({', '.join(ours.classes)}) and of {dataset.yaml_path} "
+            f"({', '.join(theirs.classes)}) differ by name or order; class 0 is compared with class 0, and so on."
+        )
+
+
+def data_path(data: str | None) -> str:
+    """Returns the data set that the options name.
+
+    Raises:
+        UsageError: they name none.
+    """
+    if not data:
+        raise UsageError("Validation needs a data set: give data=… (a data YAML, such as coco8-pose.yaml).")
+    return data
+
+
+def class_filter(classes: int | Sequence[int] | None, dataset: Dataset) -> list[int] | None:
+    """Returns the class indices that count, None for all.
+
+    Raises:
+        UsageError: the data set has no class of such an index.
+    """
+    if classes is None:
+        return None
+    chosen = [classes] if isinstance(classes, int) else list(classes)
+    unknown = [index for index in chosen if not 0 <= index < dataset.spec.nc]
+    if unknown or not chosen:
+        known = ", ".join(f"{index} ({name})" for index, name in dataset.spec.names.items())
+        raise UsageError(f"classes={chosen} must be class indices of {dataset.yaml_path}; these are: {known}.")
+    return chosen
+
+
+def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tuple[int, int]:
+    """Returns the side of loaded pictures, or the (height, width) that every input shall have, pixels.
+
+    A network of fixed size decides for itself; other sizes are rounded up to its stride.
+
+    Raises:
+        UsageError: the size is no whole number nor a pair of them.
+    """
+    sides = (imgsz,) if isinstance(imgsz, int) else tuple(imgsz)
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise UsageError(f"imgsz must be a number of pixels or [height, width], got {imgsz!r}.")
+    if not metadata.dynamic:
+        if set(sides) != set(metadata.imgsz):
+            LOGGER.warning(f"imgsz={imgsz} is not used: this network takes {list(metadata.imgsz)} alone.")
+        return metadata.imgsz
+    stride = metadata.stride
+    rounded = tuple(-(-side // stride) * stride for side in sides)
+    if rounded != sides:
+        LOGGER.warning(f"imgsz={imgsz} is rounded up to {list(rounded)}: sides are multiples of the stride {stride}.")
+    return rounded[0] if rounded[0] == rounded[-1] else (rounded[0], rounded[-1])
+
+
+def threads(workers: int) -> int:
+    """Returns the threads for decoding: no more than there are processors; 0 leaves the choice open."""
+    return min(workers, os.cpu_count() or 1)
+
+
+def _classes(spec: PoseSpec) -> str:
+    shown = ", ".join(spec.classes[:5]) + (", …" if spec.nc > 5 else "")
+    return f"{spec.nc} {'class' if spec.nc == 1 else 'classes'} ({shown})"

@@ -1,0 +1,37 @@
+"""The table that validation prints: one row for all classes, one for each when there are several."""
+
+from __future__ import annotations
+
+from yolopose.evaluate.metrics import PoseMetrics
+
+_HEADS = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "Pose(P", "R", "mAP50", "mAP50-95)")
+
+
+def table_head() -> str:
+    """Returns the head line: `Class Images Instances Box(P R mAP50 mAP50-95) Pose(P R mAP50 mAP50-95)`."""
+    return f"{_HEADS[0]:>22}" + "".join(f"{head:>11}" for head in _HEADS[1:])
+
+
+def table_rows(metrics: PoseMetrics, pictures: int) -> list[str]:
+    """Returns the lines below the head.
+
+    Args:
+        metrics: the scored run.
+        pictures: how many pictures it saw.
+    """
+    rows = [_row("all", pictures, int(metrics.nt_per_class.sum()), metrics.mean_results())]
+    if len(metrics.names) > 1:
+        for i, index in enumerate(metrics.ap_class_index):
+            images, instances = int(metrics.nt_per_image[index]), int(metrics.nt_per_class[index])
+            rows.append(_row(metrics.names[int(index)], images, instances, metrics.class_result(i)))
+    return rows
+
+
+def speed_line(metrics: PoseMetrics) -> str:
+    """Returns the line of milliseconds a picture."""
+    parts = (f"{value:.1f}ms {name}" for name, value in metrics.speed.items())
+    return f"Speed: {', '.join(parts)} per image"
+
+
+def _row(name: str, images: int, instances: int, values: list[float] | tuple[float, ...]) -> str:
+    return f"{name[:22]:>22}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)

@@ -1,0 +1,251 @@
+"""Validation: a network over a labelled split, from batches to the metrics object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from yolopose.base.files import new_run_folder
+from yolopose.base.log import LOGGER, quiet, warn_once
+from yolopose.base.progress import progress
+from yolopose.base.settings import load_settings
+from yolopose.config import ValOptions
+from yolopose.data.batches import ValBatch, ValBatches, val_batches
+from yolopose.data.dataset import Dataset, load_dataset
+from yolopose.data.labels import ImageLabels, LabelTable, load_labels
+from yolopose.evaluate.accumulate import score_picture
+from yolopose.evaluate.checks import check_fit, class_filter, data_path, input_size, threads
+from yolopose.evaluate.clock import Clock
+from yolopose.evaluate.confusion import CONFIDENCE
+from yolopose.evaluate.metrics import PoseMetrics
+from yolopose.evaluate.mosaic import save_mosaics
+from yolopose.evaluate.report import speed_line, table_head, table_rows
+from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
+from yolopose.predict.nms import Detections, suppress
+from yolopose.runtime import Runtime
+
+Callback = Callable[["Validation"], None]
+_CONF = 0.001
+_MOSAICS = 3
+
+
+def validate(
+    runtime: Runtime,
+    options: ValOptions,
+    dataset: Dataset | None = None,
+    *,
+    labels: LabelTable | None = None,
+    callbacks: Mapping[str, Sequence[Callback]] | None = None,
+    loss: Callable[[ValBatch], None] | None = None,
+    save_dir: str | Path | None = None,
+) -> PoseMetrics:
+    """Measures a network on a split of a data set by the reference protocol.
+
+    Args:
+        runtime: the network.
+        options: data set, split, thresholds, batch, what to save.
+        dataset: the data set where it is loaded already, instead of `options.data`.
+        labels: the split's labels where they are loaded already.
+        callbacks: functions for `on_val_start`, `on_val_batch_start`, `on_val_batch_end` and `on_val_end`; each is
+            called with the `Validation`.
+        loss: called with each batch after the network ran (training measures its loss there).
+        save_dir: folder for files instead of a new `runs/pose/val…`.
+
+    Returns:
+        The metrics; `metrics.save_dir` is None when nothing was saved.
+
+    Raises:
+        UsageError: no data set is named, or an option does not fit the network.
+        NotFoundError: the data YAML is not there.
+        DataError: the data set does not fit the network, or a split or its labels cannot be used.
+        OutputError: a file cannot be written.
+    """
+    with quiet(not options.verbose):
+        run = Validation(runtime, options, dataset, labels=labels, callbacks=callbacks, loss=loss, save_dir=save_dir)
+        return run.run()
+
+
+class Validation:
+    """One validation run; what callbacks are given.
+
+    Attributes:
+        runtime: the network.
+        dataset: the data set.
+        args: the options.
+        labels: labels of the split.
+        batches: the batches, with a length.
+        metrics: the metrics object; complete at `on_val_end`.
+        save_dir: folder of the run's files, None when nothing is saved.
+        batch_i: number of the batch in work.
+        batch: the batch in work.
+        detections: what was found in each picture of it, network-input pixels; at `on_val_batch_end`.
+        seen: pictures measured so far.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: ValOptions,
+        dataset: Dataset | None = None,
+        *,
+        labels: LabelTable | None = None,
+        callbacks: Mapping[str, Sequence[Callback]] | None = None,
+        loss: Callable[[ValBatch], None] | None = None,
+        save_dir: str | Path | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.args = options
+        self.dataset = dataset or load_dataset(data_path(options.data))
+        check_fit(runtime, self.dataset, options.single_cls)
+        self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
+        if options.augment:
+            warn_once("augment=True has no effect in validation of poses: each picture is seen once.")
+        if labels is None:
+            labels = load_labels(
+                self.dataset, options.split, single_cls=options.single_cls, workers=threads(options.workers)
+            )
+        self.labels = labels
+        self.batches = self._make_batches()
+        self.metrics = PoseMetrics(self._names())
+        self.metrics.save_dir = self.save_dir = self._folder(save_dir)
+        self._label_folder: LabelFolder | None = None
+        if options.save_txt and self.save_dir:
+            self._label_folder = LabelFolder(self.save_dir / "labels", options.save_conf)
+        self.batch_i = -1
+        self.batch: ValBatch | None = None
+        self.detections: list[Detections] = []
+        self.seen = 0
+        self._callbacks = callbacks or {}
+        self._loss = loss
+        self._clock = Clock()
+        self._sigmas = self.dataset.spec.keypoints.oks_sigmas
+
+    def run(self) -> PoseMetrics:
+        """Goes through the batches, scores, prints the table, writes what the options ask for."""
+        options = self.args
+        self._emit("on_val_start")
+        with ExitStack() as stack:
+            predictions = None
+            if options.save_json and self.save_dir:
+                predictions = stack.enter_context(predictions_file(self.save_dir / "predictions.json"))
+            batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=options.verbose)
+            for batch in self._clock.waiting(batches, "preprocess"):
+                self.batch_i += 1
+                self.batch = batch
+                self._emit("on_val_batch_start")
+                self._measure(batch, predictions)
+                self._emit("on_val_batch_end")
+        self._finish()
+        self._emit("on_val_end")
+        return self.metrics
+
+    def _measure(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:
+        self.detections = self._detect(batch)
+        for number, found in enumerate(self.detections):
+            file, letterbox = self.labels.files[batch.index[number]], batch.letterboxes[number]
+            self._score(file, found, truth_of(batch, number, self._classes))
+            if predictions or self._label_folder:
+                found = to_source(found, letterbox)
+            if predictions:
+                predictions.add(file, found)
+            if self._label_folder:
+                self._label_folder.add(file, found, letterbox.source)
+        self.seen += len(self.detections)
+        if self.args.plots and self.save_dir and self.batch_i < _MOSAICS:
+            files = [self.labels.files[index] for index in batch.index]
+            keypoints = self.dataset.spec.keypoints
+            save_mosaics(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
+
+    def _detect(self, batch: ValBatch) -> list[Detections]:
+        options, clock = self.args, self._clock
+        nc = self.runtime.metadata.spec.nc
+        conf = _CONF if options.conf is None else options.conf
+        with clock.phase("inference"):
+            candidates = self.runtime.candidates(
+                batch.images,
+                conf=conf,
+                classes=self._classes,
+                multi_label=nc > 1 and not options.single_cls,
+            )
+        if self._loss:
+            with clock.phase("loss"):
+                self._loss(batch)
+        with clock.phase("postprocess"):
+            together = options.agnostic_nms or options.single_cls
+            found = suppress(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=together)
+        return [one_class(item) for item in found] if options.single_cls else found
+
+    def _score(self, file: Path, found: Detections, truth: ImageLabels) -> None:
+        stats = score_picture(found, truth, self._sigmas)
+        self.metrics.update_stats(
+            {
+                "tp": stats.tp,
+                "tp_p": stats.tp_p,
+                "conf": stats.conf,
+                "pred_cls": stats.pred_cls,
+                "target_cls": stats.target_cls,
+                "im_name": file.name,
+            }
+        )
+        # the matrix asks what a user would see, so it has a threshold of its own unless one was asked for
+        conf = CONFIDENCE if self.args.conf is None else self.args.conf
+        self.metrics.confusion_matrix.add(stats.iou, truth.classes, found.classes, found.scores, conf)
+
+    def _finish(self) -> None:
+        metrics = self.metrics
+        plots = self.args.plots and self.save_dir is not None
+        metrics.process(self.save_dir or ".", plot=plots)
+        metrics.clear_stats()
+        metrics.speed = self._clock.per_picture(self.seen)
+        for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
+            LOGGER.info(line)
+        if plots and self.save_dir:
+            metrics.confusion_matrix.plot(False, self.save_dir)
+            metrics.confusion_matrix.plot(True, self.save_dir)
+        if self.save_dir:
+            LOGGER.info(f"Results saved to {self.save_dir}")
+
+    def _make_batches(self) -> ValBatches:
+        """Batches as the network can take them: rectangles of any size, or the one size of a fixed export."""
+        options, metadata = self.args, self.runtime.metadata
+        return val_batches(
+            self.labels,
+            imgsz=input_size(options.imgsz, metadata),
+            batch=metadata.batch or options.batch,
+            stride=metadata.stride,
+            rect=options.rect and metadata.dynamic,
+            workers=threads(options.workers),
+        )
+
+    def _names(self) -> dict[int, str]:
+        names = self.dataset.spec.names
+        return {0: "item"} if self.args.single_cls and len(names) > 1 else names
+
+    def _folder(self, given: str | Path | None) -> Path | None:
+        options = self.args
+        if not (options.plots or options.save_txt or options.save_json):
+            return None
+        if given is not None:
+            return Path(given)
+        parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
+        return new_run_folder(parent, options.name or "val", options.exist_ok)
+
+    def _emit(self, event: str) -> None:
+        for function in self._callbacks.get(event, ()):
+            function(self)
+
+
+def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None) -> ImageLabels:
+    """Returns the objects of a picture of a batch, network-input pixels; of some classes alone where they are given."""
+    keep = batch.batch_idx == number
+    if classes is not None:
+        keep &= np.isin(batch.classes, list(classes))
+    return ImageLabels(batch.classes[keep], batch.boxes[keep], batch.keypoints[keep])
+
+
+def one_class(found: Detections) -> Detections:
+    """Returns the detections with class 0 each."""
+    return Detections(found.boxes, found.scores, np.zeros_like(found.classes), found.points)

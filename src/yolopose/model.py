@@ -1,0 +1,279 @@
+"""The class that people import: one verb per mode, each a few lines that join the rooms below."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from yolopose import zoo
+from yolopose.base.errors import DependencyError, NotFoundError, UsageError
+from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
+from yolopose.config import PredictOptions, ValOptions, resolve
+from yolopose.schema import PoseSpec
+
+if TYPE_CHECKING:
+    from yolopose.evaluate import PoseMetrics
+    from yolopose.formats.pytorch import TorchRuntime
+    from yolopose.nn import ModelInfo, PoseModel
+    from yolopose.results import Results
+    from yolopose.weights import Checkpoint, Transfer
+
+_YAML = (".yaml", ".yml")
+_WEIGHTS = (".pt", ".pth", ".safetensors")
+# what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
+_REMEMBERED = ("data", "imgsz", "single_cls")
+_LATER = {"train": "training", "export": "export", "track": "tracking", "benchmark": "the format benchmark"}
+
+
+class YOLO:
+    """A pose network with the verbs of its life: `predict`, `val`, `load`, `save`, `info`, `fuse`.
+
+    Args:
+        model: a model YAML (`yolo11n-pose.yaml`: a new network) or a weights file (`.pt`, `.safetensors`).
+        task: `pose` or None; there is no other.
+        verbose: print the table of a newly built network.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ModelError: the model YAML cannot be built.
+        WeightsError: the weights file is damaged, unsafe or of an unknown kind.
+        DependencyError: torch is not installed.
+
+    Example:
+        >>> from yolopose import YOLO
+        >>> results = YOLO("yolo11n-pose.pt")("bus.jpg")  # doctest: +SKIP
+    """
+
+    def __init__(self, model: str | Path = "yolo11n-pose.pt", task: str | None = None, verbose: bool = False) -> None:
+        if task not in (None, "pose"):
+            raise UsageError(f"task={task!r}: yolopose estimates poses only; leave `task` out or say 'pose'.")
+        self.task = "pose"
+        self.model_name = str(model)
+        self.ckpt: Checkpoint | None = None
+        self.overrides: dict[str, Any] = {"model": self.model_name, "task": self.task}
+        self.metrics: PoseMetrics | None = None
+        self._runtimes: dict[str, TorchRuntime] = {}
+        self.model: PoseModel = self._open(Path(model), verbose)
+
+    def _open(self, path: Path, verbose: bool) -> PoseModel:
+        suffix = path.suffix.lower()
+        if suffix not in _YAML + _WEIGHTS:
+            raise UsageError(
+                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a weights file "
+                f"({', '.join(_WEIGHTS)}). Exported formats such as .onnx are not in this version yet."
+            )
+        need_torch(str(path))
+        if suffix in _YAML:
+            from yolopose.nn import build_network
+
+            network = build_network(path)
+            if verbose:
+                network.info()
+            return network
+        from yolopose.weights import load_network
+
+        network, self.ckpt = load_network(find_weights(path))
+        remembered = self.ckpt.train_args
+        self.overrides.update({key: remembered[key] for key in _REMEMBERED if remembered.get(key) is not None})
+        return network
+
+    # -- what it is -----------------------------------------------------------------------------
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.spec.names
+
+    @property
+    def spec(self) -> PoseSpec:
+        """Classes and keypoints of the network."""
+        return self.model.spec
+
+    @property
+    def device(self) -> str:
+        """Where the network's parameters are."""
+        return str(next(self.model.parameters()).device)
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
+        """Counts layers, parameters and GFLOPs, and prints them.
+
+        Args:
+            detailed: print a line per row of the model YAML.
+            verbose: print at all.
+            imgsz: side of the square input for the GFLOPs, pixels.
+        """
+        return self.model.info(detailed=detailed, verbose=verbose, imgsz=imgsz)
+
+    def fuse(self) -> YOLO:
+        """Folds each batch norm into its convolution, for inference; the outputs stay equal to rounding."""
+        self.model.eval().fuse()
+        self._runtimes.clear()
+        return self
+
+    # -- weights --------------------------------------------------------------------------------
+
+    def load(self, weights: str | Path) -> YOLO:
+        """Moves weights that agree by name and shape from a file, and says how many of how many.
+
+        Raises:
+            NotFoundError: there is no such file.
+            WeightsError: the file is damaged or unsafe.
+        """
+        from yolopose.weights import read_checkpoint, transfer
+
+        path = find_weights(Path(weights))
+        moved = transfer(self.model, read_checkpoint(path).state)
+        LOGGER.info(f"Moved {moved.moved} of {moved.total} entries from {path}{_left_behind(moved)}.")
+        self._runtimes.clear()
+        return self
+
+    def save(self, filename: str | Path = "model.pt") -> Path:
+        """Writes the network to `filename`: `.pt` (readable with `weights_only=True`) or `.safetensors`.
+
+        Raises:
+            OutputError: the file cannot be written.
+            WeightsError: the suffix is not one of the two.
+        """
+        from yolopose.weights import network_checkpoint, write_checkpoint
+
+        path = Path(filename)
+        args = dict(self.ckpt.train_args) if self.ckpt else {}
+        license_ = self.ckpt.license if self.ckpt else ""
+        write_checkpoint(path, network_checkpoint(self.model, args=args, license=license_))
+        return path
+
+    # -- verbs ----------------------------------------------------------------------------------
+
+    @overload
+    def predict(self, source: Any = None, *, stream: Literal[True], **options: Any) -> Iterator[Results]: ...
+    @overload
+    def predict(self, source: Any = None, *, stream: Literal[False] = False, **options: Any) -> list[Results]: ...
+    @overload
+    def predict(self, source: Any = None, *, stream: bool, **options: Any) -> list[Results] | Iterator[Results]: ...
+    def predict(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+        """Estimates poses in pictures.
+
+        Args:
+            source: a path, folder, glob, PIL image, numpy array (H, W, 3) BGR uint8, torch tensor
+                (B, 3, H, W) RGB 0…1, or a list of these.
+            stream: give an iterator that holds one result at a time, instead of a list.
+            **options: `conf`, `iou`, `imgsz`, `device`, `save`, …: `yolo help predict` lists them.
+
+        Returns:
+            One `Results` per picture, in the order of the sources.
+
+        Raises:
+            UsageError: an unknown or impossible option.
+            SourceError: the only picture cannot be read.
+            NotFoundError: a path leads nowhere.
+        """
+        from yolopose.predict import predict
+
+        chosen = self._options("predict", options, PredictOptions)
+        found = predict(self._runtime(chosen.device, chosen.half), source, chosen)
+        return found if stream else list(found)
+
+    __call__ = predict
+
+    def val(self, data: str | Path | None = None, **options: Any) -> PoseMetrics:
+        """Measures precision, recall and mAP of boxes and poses on a data set.
+
+        Args:
+            data: data YAML; the one that the weights were trained on when left out.
+            **options: `imgsz`, `batch`, `conf`, `iou`, `split`, `device`, …: `yolo help val` lists them.
+
+        Raises:
+            UsageError: an unknown or impossible option, or no data set is known.
+            DataError: the data set cannot be used with this network.
+        """
+        from yolopose.evaluate import validate
+
+        if data is not None:
+            options["data"] = str(data)
+        chosen = self._options("val", options, ValOptions)
+        if chosen.data is None:
+            raise UsageError(
+                "Validation needs a data set: give `data=coco8-pose.yaml` or the path of your own data YAML "
+                "(these weights do not remember one)."
+            )
+        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen)
+        return self.metrics
+
+    # -- within ---------------------------------------------------------------------------------
+
+    def _options(self, mode: str, given: Mapping[str, Any], kind: type[Any]) -> Any:
+        remembered = {key: self.overrides[key] for key in _REMEMBERED if key in self.overrides}
+        if mode == "predict":  # a picture needs no data set
+            remembered.pop("data", None)
+            remembered.pop("single_cls", None)
+        options = resolve(mode, {**remembered, **given})
+        assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
+        return options
+
+    def _runtime(self, device: Any, half: bool) -> TorchRuntime:
+        """The engine for a device, made once: folding and moving the weights takes longer than a picture."""
+        from yolopose.formats.pytorch import TorchRuntime
+
+        key = f"{device}/{half}"
+        if key not in self._runtimes:
+            self._runtimes[key] = TorchRuntime(self.model, device=device, half=half)
+        return self._runtimes[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _LATER:
+            raise NotYetError(f"{_LATER[name].capitalize()} is not in this version of yolopose yet.")
+        raise AttributeError(f"'YOLO' object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"YOLO({self.model_name!r})"
+
+
+def _left_behind(moved: Transfer) -> str:
+    """Words for what did not move; a head for other classes or keypoints is the ordinary reason."""
+    others = [
+        f"{len(names)} {why}"
+        for names, why in ((moved.mismatched, "of other shape"), (moved.missing, "absent"))
+        if names
+    ]
+    return f" ({', '.join(others)}: these keep their own values)" if others else ""
+
+
+class NotYetError(UsageError, AttributeError):
+    """A verb that the interface will have and this version has not."""
+
+
+def need_torch(what: str) -> None:
+    """Makes sure that torch is there before a file that needs it is opened.
+
+    Raises:
+        DependencyError: it is not; the text holds the line that installs it.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise DependencyError(
+            f'{what} needs torch, which is not installed. Install it with: pip install "yolopose[torch]" '
+            "(for a CPU alone, take torch from the CPU index of pytorch.org first: it is far smaller)."
+        )
+
+
+def find_weights(path: Path) -> Path:
+    """Finds a weights file as named, else by its name in the weights folder of the settings.
+
+    Raises:
+        NotFoundError: it is in neither place; the text says where public weights are to be had.
+    """
+    if path.exists():
+        return path
+    folder = Path(load_settings().weights_dir)
+    if path.parent == Path() and (folder / path.name).exists():
+        return folder / path.name
+    address = zoo.public_weights_address(path.name)
+    hint = (
+        f" It is the name of public weights (AGPL-3.0): fetch {address} and put the file into the current folder "
+        "or into the weights folder; this version does not download by itself."
+        if address and path.parent == Path()
+        else " Check the path."
+    )
+    raise NotFoundError(f"There is no weights file {path} (looked in {Path.cwd()} and {folder}).{hint}")

@@ -1,0 +1,111 @@
+"""The pose network: a graph of rows that ends in a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from yolopose.base.errors import ModelError
+from yolopose.nn.conv import Conv
+from yolopose.nn.head import HeadOutput, Pose
+from yolopose.nn.info import ModelInfo, describe
+from yolopose.nn.registry import CONCAT
+from yolopose.nn.rows import Row
+from yolopose.schema import PoseSpec
+
+
+class PoseModel(nn.Module):
+    """A pose network as `build_network` makes it.
+
+    Args:
+        blocks: one module for each row, the head last.
+        rows: what each reads.
+        spec: classes and keypoints.
+        yaml: content that builds this network again.
+        name: family and scale, such as `yolo11n-pose`.
+    """
+
+    def __init__(self, blocks: nn.Sequential, rows: Sequence[Row], spec: PoseSpec, yaml: dict[str, Any], name: str):
+        super().__init__()
+        self.model = blocks
+        self.rows = tuple(rows)
+        self.spec = spec
+        self.yaml = yaml
+        self.name = name
+        self._release = _last_uses(self.rows)
+
+    @property
+    def head(self) -> Pose:
+        """The head, the last row."""
+        return cast(Pose, self.model[-1])
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Pixels per cell of each level that the head reads, finest first."""
+        return self.head.stride
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names as `{index: name}`."""
+        return self.spec.names
+
+    def forward(self, x: Tensor) -> HeadOutput | Tensor:
+        """Runs the network.
+
+        Args:
+            x: (B, 3, H, W) RGB 0…1; H and W multiples of the largest stride.
+
+        Returns:
+            `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode.
+        """
+        return self.head(self.features(x))
+
+    def outputs(self, x: Tensor) -> HeadOutput:
+        """Runs the network and returns the raw outputs in either mode; `head.decode` makes pixels of them."""
+        return self.head.outputs(self.features(x))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Returns the maps that the head reads, finest first; each map in between is freed after its last use."""
+        maps = {-1: x}
+        for row, done, block in zip(self.rows[:-1], self._release, self.model, strict=False):
+            inputs = [maps[index] for index in row.inputs]
+            for index in done:
+                del maps[index]
+            maps[row.index] = block(inputs if row.module == CONCAT else inputs[0])
+        return [maps[index] for index in self.rows[-1].inputs]
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the batch norms have been folded away."""
+        return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
+
+    def fuse(self) -> PoseModel:
+        """Folds every batch norm into its convolution, for faster inference; outputs stay within rounding.
+
+        Raises:
+            ModelError: the network is in training mode.
+        """
+        if self.training:
+            raise ModelError("fuse() folds what training still changes: call model.eval() first.")
+        for module in self.modules():
+            if isinstance(module, Conv):
+                module.fuse()
+        return self
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | tuple[int, int] = 640) -> ModelInfo:
+        """Counts layers, parameters and computation.
+
+        Args:
+            detailed: logs a table of all rows as well.
+            verbose: logs the summary.
+            imgsz: side, or (height, width), that the computation is counted for, pixels.
+        """
+        return describe(self, detailed, verbose, imgsz)
+
+
+def _last_uses(rows: Sequence[Row]) -> list[tuple[int, ...]]:
+    """For each row the maps that no later row reads."""
+    last = {index: row.index for row in rows for index in row.inputs}
+    return [tuple(index for index, user in last.items() if user == row.index) for row in rows]

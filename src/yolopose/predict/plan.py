@@ -1,0 +1,95 @@
+"""What prediction does with a network: input size, batch, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yolopose.base.errors import UsageError
+from yolopose.base.log import warn_once
+from yolopose.config import PredictOptions
+from yolopose.geometry import Letterbox
+from yolopose.predict.items import Item
+from yolopose.schema import ModelMetadata
+
+DEFAULT_CONF = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Options as this network takes them.
+
+    Attributes:
+        conf: scores must exceed it.
+        imgsz: (height, width) to fit pictures into.
+        auto: whether the input is the smallest rectangle around the picture instead of the whole `imgsz`.
+        stride: sides of an input are multiples of it.
+        batch: most pictures in one call.
+        classes: class indices to keep, or None for all.
+    """
+
+    conf: float
+    imgsz: tuple[int, int]
+    auto: bool
+    stride: int
+    batch: int
+    classes: list[int] | None
+
+    @classmethod
+    def make(cls, metadata: ModelMetadata, options: PredictOptions) -> Plan:
+        """Fits options to a network.
+
+        Raises:
+            UsageError: they do not go together.
+        """
+        if options.augment:
+            raise UsageError("augment=True (test-time augmentation) is not in this version; leave it out.")
+        return cls(
+            conf=DEFAULT_CONF if options.conf is None else options.conf,
+            imgsz=_input_size(options.imgsz, metadata),
+            auto=metadata.dynamic,
+            stride=metadata.stride,
+            batch=metadata.batch or options.batch,
+            classes=_classes(options.classes, metadata.spec.names),
+        )
+
+    def fit(self, item: Item) -> Letterbox:
+        """Returns where a picture lies in its input; a tensor is the input itself.
+
+        Raises:
+            UsageError: a tensor of a size that this network does not take.
+        """
+        size = item.image.shape[0], item.image.shape[1]
+        if item.planes is None:
+            return Letterbox.fit(size, self.imgsz, auto=self.auto, stride=self.stride)
+        if not self.auto and size != self.imgsz:
+            raise UsageError(
+                f"This network takes inputs of {self.imgsz[0]} × {self.imgsz[1]} alone, but the tensor is "
+                f"{size[0]} × {size[1]}. Resize or pad it, or give a numpy array, which is letterboxed."
+            )
+        return Letterbox.fit(size, size)
+
+
+def _input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> tuple[int, int]:
+    """(height, width), rounded up to the stride; the network's own when it takes no other."""
+    sides = [imgsz] if isinstance(imgsz, int) else list(imgsz)
+    wanted = sides[0], sides[-1]
+    if not metadata.dynamic:
+        if wanted != metadata.imgsz:
+            warn_once(f"imgsz={imgsz} is left aside: this network was exported for {metadata.imgsz} alone.")
+        return metadata.imgsz
+    stride = metadata.stride
+    height, width = (-(-side // stride) * stride for side in wanted)
+    if (height, width) != wanted:
+        warn_once(f"imgsz={imgsz} is no multiple of the stride {stride}: rounded up to {(height, width)}.")
+    return height, width
+
+
+def _classes(classes: int | Sequence[int] | None, names: dict[int, str]) -> list[int] | None:
+    if classes is None:
+        return None
+    wanted = [classes] if isinstance(classes, int) else list(classes)
+    for index in wanted:
+        if index not in names:
+            raise UsageError(f"classes={classes}: there is no class {index}; this network has {names}.")
+    return wanted

@@ -1,0 +1,87 @@
+"""Keypoints of one picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from yolopose.base.errors import UsageError, did_you_mean
+from yolopose.results.arrays import Array, as_float, copied
+from yolopose.results.rows import Rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Keypoints(Rows):
+    """K keypoints of N instances. `keypoints[0]` is an instance, `keypoints["left_wrist"]` a point of all.
+
+    Attributes:
+        data: (N, K, D) x, y in pixels of the picture and, with D = 3, confidence 0…1.
+            One instance of shape (K, D) goes as well.
+        orig_shape: (height, width) of the picture, pixels.
+        names: K names of the points, or None when they are not known.
+
+    Raises:
+        UsageError: `data` has another shape, or `names` another length.
+    """
+
+    def __init__(self, data: Any, orig_shape: tuple[int, int], names: tuple[str, ...] | None = None) -> None:
+        data = as_float(data)
+        if len(data.shape) == 2:
+            data = data[None]
+        if len(data.shape) != 3 or data.shape[2] not in (2, 3):
+            raise UsageError(
+                f"Keypoints need an array of shape (N, K, 2) (x, y) or (N, K, 3) (x, y, confidence), got shape "
+                f"{tuple(data.shape)}. For no instances give an empty array of shape (0, K, D)."
+            )
+        if names is not None and len(names) != data.shape[1]:
+            raise UsageError(f"{len(names)} keypoint names were given for {data.shape[1]} keypoints; make them agree.")
+        super().__init__(data, orig_shape)
+        self.names = names
+
+    def _like(self, data: Array) -> Self:
+        return type(self)(data, self.orig_shape, self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Instances by number, slice or mask as `Keypoints`; a point of all instances by name as (N, D) array.
+
+        Raises:
+            UsageError: there is no keypoint of that name.
+        """
+        return self.data[:, self._column(index)] if isinstance(index, str) else super().__getitem__(index)
+
+    def _column(self, name: str) -> int:
+        if self.names is None:
+            raise UsageError(
+                f"The names of the keypoints are not known here, so {name!r} cannot be found. Take the point by its "
+                "number: `keypoints.data[:, 9]`. Names come from `kpt_names` of the data set."
+            )
+        if name not in self.names:
+            raise UsageError(
+                f"There is no keypoint {name!r}.{did_you_mean(name, self.names)} There are: {', '.join(self.names)}."
+            )
+        return self.names.index(name)
+
+    @property
+    def xy(self) -> Array:
+        """(N, K, 2) x, y, pixels."""
+        return self.data[..., :2]
+
+    @property
+    def xyn(self) -> Array:
+        """(N, K, 2) x, y as shares of the picture's width and height, 0…1."""
+        height, width = self.orig_shape
+        result = copied(self.xy)
+        result[..., 0] /= width
+        result[..., 1] /= height
+        return result
+
+    @property
+    def has_visible(self) -> bool:
+        """Whether the points carry a confidence (D = 3)."""
+        return self.data.shape[2] == 3
+
+    @property
+    def conf(self) -> Array | None:
+        """(N, K) confidence that each point is visible, 0…1; None when D = 2."""
+        return self.data[..., 2] if self.has_visible else None

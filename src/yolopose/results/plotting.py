@@ -1,0 +1,151 @@
+"""The part of `Results` that draws: pictures as arrays, files, windows, notebook output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import DependencyError
+from yolopose.results import display, writing
+from yolopose.results.arrays import host
+from yolopose.results.boxes import Boxes
+from yolopose.results.canvas import as_bgr, notice
+from yolopose.results.drawing import Style, annotate
+from yolopose.results.keypoints import Keypoints
+from yolopose.results.palette import WHITE, Colour
+from yolopose.schema import KeypointSchema
+
+
+class Plotted:
+    """Draws what `Results` holds; the attributes are those of `Results`."""
+
+    orig_img: npt.NDArray[Any]
+    orig_shape: tuple[int, int]
+    path: str
+    names: dict[int, str]
+    boxes: Boxes | None
+    keypoints: Keypoints | None
+    schema: KeypointSchema | None
+    error: str | None
+
+    def plot(
+        self,
+        conf: bool = True,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        font: str | Path | None = None,
+        pil: bool = False,
+        img: Any = None,
+        kpt_radius: float = 5,
+        kpt_line: bool = True,
+        labels: bool = True,
+        boxes: bool = True,
+        masks: bool = True,
+        probs: bool = True,
+        show: bool = False,
+        save: bool = False,
+        filename: str | Path | None = None,
+        color_mode: str = "class",
+        txt_color: Colour = WHITE,
+    ) -> Any:
+        """Draws the result on a copy of the picture.
+
+        Args:
+            conf: whether labels hold the confidence.
+            line_width: thickness of boxes, pixels; None follows the picture.
+            font_size: height of the text, pixels; None follows the picture.
+            font: TrueType font file for the text; None for the built-in one.
+            pil: whether to return a PIL image instead of an array.
+            img: picture to draw on instead of `orig_img`; of another size, the drawing is scaled to it.
+            kpt_radius: radius of points in a picture of about 1000 pixels; it follows the picture and the instance.
+            kpt_line: whether limbs are drawn.
+            labels: whether labels are drawn.
+            boxes: whether boxes and labels are drawn.
+            masks: of no effect: poses have none.
+            probs: of no effect: poses have none.
+            show: whether to show the picture as well.
+            save: whether to write it to `filename` as well.
+            filename: file for `save`; None for `results_NAME.jpg` in the current folder.
+            color_mode: `class`, or `instance` for one colour per instance (per track when tracked).
+            txt_color: BGR of the text; white turns dark on light backgrounds.
+
+        Returns:
+            (H, W, 3) uint8 BGR, or a PIL RGB image. Points below 0.25 confidence are left out.
+
+        Raises:
+            UsageError: a value is not possible.
+            DependencyError: `pil=True` without Pillow.
+        """
+        style = Style(conf, line_width, font_size, font, kpt_radius, kpt_line, labels, boxes, color_mode, txt_color)
+        picture = self._drawn(style, img)
+        if show:
+            display.show_picture(picture, self.path)
+        if save:
+            writing.save_picture(picture, filename or self._default_name())
+        return _pil(picture) if pil else picture
+
+    def _drawn(self, style: Style, img: Any) -> npt.NDArray[np.uint8]:
+        base = host(self.orig_img if img is None else img)
+        if 0 in base.shape:
+            return notice(f"{self.path}: {self.error or 'the picture holds no pixels'}")
+        picture = as_bgr(base)
+        if np.may_share_memory(picture, base):
+            picture = picture.copy()
+        scale = np.array([picture.shape[1] / max(self.orig_shape[1], 1), picture.shape[0] / max(self.orig_shape[0], 1)])
+        boxes = None if self.boxes is None else host(self.boxes.data).astype(np.float64)
+        points = None if self.keypoints is None else host(self.keypoints.data).astype(np.float64)
+        if boxes is not None:
+            boxes[:, :4] *= np.tile(scale, 2)
+        if points is not None:
+            points[..., :2] *= scale
+        annotate(picture, boxes, points, self.names, self.schema, style)
+        return picture
+
+    def _default_name(self) -> str:
+        return f"results_{Path(self.path).stem}.jpg"
+
+    def show(self, wait: bool = True, **plot: Any) -> bool:
+        """Shows the drawn picture in a window or notebook; takes the arguments of `plot`.
+
+        Args:
+            wait: whether to wait until a key is pressed or the window closed.
+            **plot: arguments of `plot`.
+
+        Returns:
+            Whether it was shown; where there is no window, a warning says how to save it instead.
+        """
+        return display.show_picture(self._array(plot), self.path, wait)
+
+    def save(self, filename: str | Path | None = None, **plot: Any) -> str:
+        """Writes the drawn picture and returns its path; takes the arguments of `plot`.
+
+        Args:
+            filename: file to write; None for `results_NAME.jpg` in the current folder.
+            **plot: arguments of `plot`.
+
+        Raises:
+            UsageError: the suffix names no picture format.
+            OutputError: it cannot be written.
+        """
+        target = str(filename or self._default_name())
+        writing.save_picture(self._array(plot), target)
+        return target
+
+    def _repr_png_(self) -> bytes:
+        """The drawn picture, for notebooks."""
+        return writing.encoded(self.plot(), ".png")
+
+    def _array(self, plot: dict[str, Any]) -> npt.NDArray[np.uint8]:
+        plot["pil"] = False
+        return self.plot(**plot)
+
+
+def _pil(picture: npt.NDArray[np.uint8]) -> Any:
+    try:
+        from PIL import Image
+    except ImportError as fault:
+        raise DependencyError("`pil=True` needs Pillow, which is not installed: `pip install pillow`.") from fault
+    return Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))

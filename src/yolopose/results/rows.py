@@ -1,0 +1,70 @@
+"""What boxes and keypoints share: an array with one row per instance, and the size of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from yolopose.results.arrays import Array, as_float, host, moved
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Rows:
+    """One row per instance; indexing gives an object of the same class, whose arrays keep their kind.
+
+    Attributes:
+        data: the array, rows first.
+        orig_shape: (height, width) of the picture, pixels.
+    """
+
+    def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
+        self.data: Array = as_float(data)
+        self.orig_shape = int(orig_shape[0]), int(orig_shape[1])
+
+    def _like(self, data: Array) -> Self:
+        """The same object around other rows."""
+        return type(self)(data, self.orig_shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `data`."""
+        return tuple(self.data.shape)
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    def __getitem__(self, index: Any) -> Self:
+        return self._like(self.data[index])
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        kind = type(self.data).__name__
+        return f"{type(self).__name__}(shape={self.shape}, orig_shape={self.orig_shape}, {kind})\n{self.data}"
+
+    def cpu(self) -> Self:
+        """Returns it with the array in host memory."""
+        return self._like(self.data.cpu() if hasattr(self.data, "cpu") else self.data)
+
+    def numpy(self) -> Self:
+        """Returns it with a plain numpy.ndarray."""
+        return self._like(host(self.data))
+
+    def cuda(self) -> Self:
+        """Returns it with the array on the GPU.
+
+        Raises:
+            UsageError: the array is no torch.Tensor.
+        """
+        return self._like(moved(self.data, "cuda"))
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Returns it with `data.to(…)`: another device or type of number.
+
+        Raises:
+            UsageError: the array is no torch.Tensor, and a device other than the CPU is named.
+        """
+        return self._like(moved(self.data, *args, **kwargs))

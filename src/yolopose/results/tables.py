@@ -1,0 +1,139 @@
+"""Results as plain values and text: the line for the log, dictionaries, JSON, CSV, data frames."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from yolopose.base.errors import DependencyError
+from yolopose.results.arrays import host
+from yolopose.results.boxes import Boxes
+from yolopose.results.keypoints import Keypoints
+
+Row = dict[str, Any]
+
+
+def class_name(names: Mapping[int, str], index: int) -> str:
+    """Returns the name of a class, `class7` where it has none."""
+    return names.get(index, f"class{index}")
+
+
+def counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
+    """Returns how many of each class there are, `"4 persons, 1 dog, "`, by class index; empty text for none."""
+    if boxes is None:
+        return ""
+    indices, numbers = np.unique(host(boxes.cls).astype(int), return_counts=True)
+    parts = [
+        f"{number} {class_name(names, int(index))}{'s' if number > 1 else ''}, "
+        for index, number in zip(indices, numbers, strict=True)
+    ]
+    return "".join(parts)
+
+
+def summary_rows(
+    boxes: Boxes | None,
+    keypoints: Keypoints | None,
+    names: Mapping[int, str],
+    normalize: bool,
+    decimals: int,
+) -> list[Row]:
+    """Returns one dictionary per instance (see `Results.summary`)."""
+    rows = [] if boxes is None else _box_rows(boxes, names, normalize, decimals)
+    if keypoints is None:
+        return rows
+    rows = rows if boxes is not None else [{} for _ in range(len(keypoints))]
+    places = host(keypoints.xyn if normalize else keypoints.xy)
+    seen = host(keypoints.conf) if keypoints.has_visible else None
+    for index, row in enumerate(rows):
+        row["keypoints"] = {
+            "x": [round(float(x), decimals) for x in places[index, :, 0]],
+            "y": [round(float(y), decimals) for y in places[index, :, 1]],
+        }
+        if seen is not None:
+            row["keypoints"]["visible"] = [round(float(value), decimals) for value in seen[index]]
+    return rows
+
+
+def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals: int) -> list[Row]:
+    height, width = boxes.orig_shape if normalize else (1, 1)
+    rows: list[Row] = []
+    for values in host(boxes.data).tolist():
+        x1, y1, x2, y2 = values[:4]
+        index = int(values[-1])
+        row: Row = {
+            "name": class_name(names, index),
+            "class": index,
+            "confidence": round(values[-2], decimals),
+            "box": {
+                "x1": round(x1 / width, decimals),
+                "y1": round(y1 / height, decimals),
+                "x2": round(x2 / width, decimals),
+                "y2": round(y2 / height, decimals),
+            },
+        }
+        if boxes.is_track:
+            row["track_id"] = int(values[4])
+        rows.append(row)
+    return rows
+
+
+def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
+    """Returns the keys that the rows of a summary have, also where there is no row."""
+    found = [] if boxes is None else ["name", "class", "confidence", "box"]
+    if boxes is not None and boxes.is_track:
+        found.append("track_id")
+    return found if keypoints is None else [*found, "keypoints"]
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """Returns compact JSON; numbers that JSON does not know (NaN, infinity) become null."""
+    return json.dumps(_finite(rows), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
+    """Returns CSV text with a header line; `box` and `keypoints` are written as Python dictionaries."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_frame(rows: Sequence[Row], header: Sequence[str]) -> Any:
+    """Returns a polars DataFrame, or a pandas one where polars is not installed.
+
+    Raises:
+        DependencyError: neither is installed.
+    """
+    polars = _library("polars")
+    if polars is not None:
+        return polars.DataFrame(list(rows)) if rows else polars.DataFrame(schema=list(header))
+    pandas = _library("pandas")
+    if pandas is not None:
+        return pandas.DataFrame(list(rows), columns=list(header))
+    raise DependencyError(
+        "A data frame needs polars (or pandas), and neither is installed: `pip install polars`. "
+        "Without them, `result.summary()` gives the same rows as dictionaries and `result.to_csv()` as text."
+    )
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

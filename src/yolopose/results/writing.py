@@ -1,0 +1,132 @@
+"""Results as files: label text, crops, pictures. Every file is written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import UsageError
+from yolopose.base.files import make_folder, write_bytes, write_text
+from yolopose.results.arrays import host
+from yolopose.results.boxes import Boxes
+from yolopose.results.canvas import as_bgr
+from yolopose.results.keypoints import Keypoints
+from yolopose.results.tables import class_name
+
+Picture = npt.NDArray[np.uint8]
+
+# a crop shows a little of the surroundings: the box is enlarged by CROP_GAIN, then made CROP_PAD pixels wider, higher
+CROP_GAIN, CROP_PAD = 1.02, 10
+
+
+def label_lines(boxes: Boxes, keypoints: Keypoints | None, save_conf: bool) -> list[str]:
+    """Returns one line per instance: class, box cx cy w h, points x y (v), all as shares; then confidence, track id.
+
+    Numbers have six significant digits.
+    """
+    shares, values = host(boxes.xywhn), host(boxes.data)
+    points = None if keypoints is None else _point_columns(keypoints)
+    lines: list[str] = []
+    for index, row in enumerate(values):
+        numbers = [*shares[index], *(() if points is None else points[index]), *((row[-2],) if save_conf else ())]
+        track = [str(int(row[4]))] if boxes.is_track else []
+        lines.append(" ".join([str(int(row[-1])), *(f"{number:g}" for number in numbers), *track]))
+    return lines
+
+
+def _point_columns(keypoints: Keypoints) -> npt.NDArray[np.floating]:
+    """(N, K·D) x, y (v) of every point, x and y as shares of the picture."""
+    points = host(keypoints.data).copy()
+    points[..., :2] = host(keypoints.xyn)
+    return points.reshape(len(points), points.shape[1] * points.shape[2])
+
+
+def append_lines(path: str | Path, lines: list[str], append: bool) -> None:
+    """Adds lines to a text file (or replaces its content); nothing happens for no lines to add.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = Path(path)
+    if append and not lines:
+        return
+    before = path.read_text(encoding="utf-8") if append and path.is_file() else ""
+    write_text(path, before + "".join(f"{line}\n" for line in lines))
+
+
+def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folder: str | Path, stem: str) -> list[Path]:
+    """Writes each box as `folder/CLASS/STEM.jpg`, `STEM-2.jpg`, …; a taken name is never overwritten.
+
+    Returns:
+        The files. A box that holds no pixel of the picture is left out.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    picture = as_bgr(image)
+    written: list[Path] = []
+    for corners, index in zip(host(boxes.xyxy), host(boxes.cls), strict=True):
+        part = crop(picture, corners)
+        if part.size:
+            name = class_name(names, int(index)).replace("/", "_").replace("\\", "_")
+            target = _free_name(make_folder(Path(folder) / name), stem)
+            save_picture(part, target)
+            written.append(target)
+    return written
+
+
+def crop(picture: Picture, corners: npt.NDArray) -> Picture:
+    """Cuts a box with some surroundings out of a picture.
+
+    Args:
+        picture: (H, W, 3).
+        corners: (4,) x1, y1, x2, y2, pixels.
+
+    Returns:
+        A view of the picture; of size 0 when the box lies outside or is not finite.
+    """
+    if not np.isfinite(corners).all():
+        return picture[:0, :0]
+    height, width = picture.shape[:2]
+    limit = np.array([width, height])
+    centre, half = (corners[:2] + corners[2:]) / 2, ((corners[2:] - corners[:2]) * CROP_GAIN + CROP_PAD) / 2
+    left, top = np.clip(centre - half, 0, limit).astype(int)
+    right, bottom = np.clip(centre + half, 0, limit).astype(int)
+    return picture[top:bottom, left:right]
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    number, target = 1, folder / f"{stem}.jpg"
+    while target.exists():
+        number += 1
+        target = folder / f"{stem}-{number}.jpg"
+    return target
+
+
+def save_picture(picture: npt.NDArray, path: str | Path) -> None:
+    """Writes a BGR picture in the format that the suffix names.
+
+    Raises:
+        UsageError: the suffix names no picture format.
+        OutputError: it cannot be written.
+    """
+    write_bytes(path, encoded(picture, Path(path).suffix))
+
+
+def encoded(picture: npt.NDArray, suffix: str) -> bytes:
+    """Returns a BGR picture as the bytes of an image file.
+
+    Raises:
+        UsageError: `suffix` names no picture format.
+    """
+    try:
+        fine, data = cv2.imencode(suffix.lower(), picture)
+    except cv2.error:
+        fine, data = False, None
+    if not fine or data is None:
+        raise UsageError(f"A picture cannot be written as {suffix or 'a file without suffix'!r}: name it .jpg or .png.")
+    return data.tobytes()

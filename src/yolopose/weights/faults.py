@@ -1,0 +1,39 @@
+"""The two ways a weights file can be wrong, each said in one paragraph."""
+
+from __future__ import annotations
+
+from yolopose.base.errors import UnsafeFileError, WeightsError
+
+
+def shown(text: object) -> str:
+    """Returns text from a file made fit to print: ASCII, no control characters, at most 80 characters."""
+    plain = ascii(str(text))[1:-1]
+    return plain if len(plain) <= 80 else plain[:77] + "..."
+
+
+def damaged(path: str, what: str) -> WeightsError:
+    """Returns the error for a file whose content contradicts itself."""
+    return WeightsError(f"The weights file {path} is damaged: {what}. Download or copy it again.")
+
+
+def refused(path: str, what: str) -> UnsafeFileError:
+    """Returns the error for a file that asks for something reading weights never needs.
+
+    Args:
+        path: the file.
+        what: what it asks for, to follow "asks for".
+    """
+    return UnsafeFileError(
+        f"The weights file {path} asks for {what}, which reading weights never needs. It was refused, and nothing "
+        "in the file was run. Do not open it with other programs unless you trust its source."
+    )
+
+
+def refused_dill(path: str, name: str) -> UnsafeFileError:
+    """Returns the error for a file that dill wrote, which stores functions as code."""
+    return UnsafeFileError(
+        f"The weights file {path} was written with dill (it asks for {name}), which stores program code beside the "
+        "weights. It was refused, and nothing in it was run. If you trust it, save its numbers alone with the package "
+        'that wrote it, where dill is not installed: `torch.save(YOLO("old.pt").model.float().state_dict(), "new.pt")`'
+        ', then use `YOLO("<its model>.yaml").load("new.pt")` here.'
+    )

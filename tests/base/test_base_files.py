@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolopose.base.errors import OutputError
+from yolopose.base.files import atomic_path, make_folder, new_run_folder, write_bytes, write_text
+
+
+def failing(code: int) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no right to write")],
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    step: str, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    monkeypatch.setattr(os, step, failing(code))
+    with pytest.raises(OutputError, match=words) as error:
+        write_text(target, "new")
+    assert str(target) in str(error.value)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def half_way() -> None:
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half_way()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_written_file_is_whole_with_ordinary_rights(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "a.bin"
+    write_bytes(target, b"\x00\xff")
+    assert target.read_bytes() == b"\x00\xff"
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        make_folder(tmp_path / "a" / "b")
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        make_folder(tmp_path / "a")
+
+
+def test_run_folders_are_numbered_and_can_be_shared(tmp_path: Path) -> None:
+    names = [new_run_folder(tmp_path, "val").name for _ in range(3)]
+    assert names == ["val", "val2", "val3"]
+    assert new_run_folder(tmp_path, "val", exist_ok=True).name == "val"

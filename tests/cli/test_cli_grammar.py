@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from yolopose.base.errors import UsageError
+from yolopose.cli.grammar import parse, value_of
+
+
+@pytest.mark.parametrize(
+    ("line", "action", "options"),
+    [
+        ("pose predict source=a.jpg", "predict", {"source": "a.jpg"}),
+        ("predict pose source=a.jpg", "predict", {"source": "a.jpg"}),
+        ("val pose data=d.yaml", "val", {"data": "d.yaml"}),
+        ("predict conf=.4 save", "predict", {"conf": 0.4, "save": True}),
+        ("predict --conf=0.4", "predict", {"conf": 0.4}),
+        ("predict conf = 0.4", "predict", {"conf": 0.4}),
+        ("predict conf= 0.4", "predict", {"conf": 0.4}),
+        ("predict conf =0.4", "predict", {"conf": 0.4}),
+        ("predict conf=0.4, imgsz=320", "predict", {"conf": 0.4, "imgsz": 320}),
+        ("predict save-txt=true", "predict", {"save_txt": True}),
+        ("predict imgsz=[320,640]", "predict", {"imgsz": [320, 640]}),
+        ("predict device=0,1", "predict", {"device": (0, 1)}),
+        ("predict name=007", "predict", {"name": "007"}),
+        ("predict project=1e5", "predict", {"project": "1e5"}),
+        ("predict source=0", "predict", {"source": "0"}),
+        (r"predict source=C:\pics\new.jpg", "predict", {"source": r"C:\pics\new.jpg"}),
+        ("predict source=a=b.jpg", "predict", {"source": "a=b.jpg"}),
+        ("predict conf=None", "predict", {"conf": None}),
+        ("settings runs_dir=True", "settings", {"runs_dir": "True"}),
+        ("help", "help", {}),
+        ("", "help", {}),
+        ("copy-cfg", "copy-cfg", {}),
+    ],
+)
+def test_lines(line: str, action: str, options: dict[str, Any]) -> None:
+    command = parse(line.split())
+    assert (command.action, command.options) == (action, options)
+
+
+@pytest.mark.parametrize("line", ["help val", "val help", "val --help", "pose val -h"])
+def test_help_of_a_mode(line: str) -> None:
+    command = parse(line.split())
+    assert (command.action, command.topic) == ("help", "val")
+
+
+@pytest.mark.parametrize("line", ["predict --conf=0.4", "predict conf=0.4,", "predict conf = 0.4"])
+def test_unusual_spellings_are_noted(line: str) -> None:
+    assert parse(line.split()).notes
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("segment predict", "poses only"),
+        ("pose conf=0.4", "mode is missing"),
+        ("predict val", "One mode at a time"),
+        ("predict model.pt", "Did you mean model=model.pt"),
+        ("predict a/b.jpg", "Did you mean source=a/b.jpg"),
+        ("val coco8.yaml", "Did you mean data=coco8.yaml"),
+        ("pridict", "Did you mean 'predict'"),
+        ("predict conf", "needs a value"),
+        ("predict conf=", "has no value"),
+        ("predict 3x=3", "is no option"),
+    ],
+)
+def test_bad_lines(line: str, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(line.split())
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("True", True), ("false", False), ("none", None)])
+def test_literals(text: str, value: object) -> None:
+    assert value_of("lr0", text) == value
+
+
+def test_values_are_never_run() -> None:
+    text = "__import__('os').getcwd()"
+    assert value_of("lr0", text) == text

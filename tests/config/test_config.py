@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolopose.base.errors import NotFoundError, UsageError
+from yolopose.config import MODES, PredictOptions, ValOptions, all_keys, defaults, keys_of, resolve
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_default_passes_its_own_check(mode: str) -> None:
+    given = defaults(mode)
+    assert vars(resolve(mode, given)) == {
+        key: list(value) if isinstance(value, tuple) else value for key, value in given.items()
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_key_has_help(mode: str) -> None:
+    assert all(key.help and "\n" not in key.help for key in keys_of(mode).values())
+
+
+def test_public_defaults() -> None:
+    predict, val = resolve("predict", {}), resolve("val", {})
+    assert isinstance(predict, PredictOptions)
+    assert isinstance(val, ValOptions)
+    assert (predict.iou, predict.imgsz, predict.max_det, predict.vid_stride) == (0.7, 640, 300, 1)
+    assert (val.batch, val.split, val.rect, val.plots) == (16, "val", True, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("conf", 1, 1.0),
+        ("imgsz", (320, 640), [320, 640]),
+        ("imgsz", 320.0, 320),
+        ("classes", [0, 2], [0, 2]),
+        ("classes", 1, 1),
+        ("device", 0, 0),
+        ("device", "cpu", "cpu"),
+        ("device", (0, 1), [0, 1]),
+        ("name", 7, "7"),
+        ("project", Path("a/b"), str(Path("a/b"))),
+        ("save", 1, True),
+        ("source", ["a.jpg", 3], ["a.jpg", 3]),
+    ],
+)
+def test_values_take_the_declared_type(key: str, value: object, expected: object) -> None:
+    found = getattr(resolve("predict", {key: value}), key)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "words"),
+    [
+        ("predict", {"conf": 1.5}, "conf=1.5 is out of range: it goes from 0 to 1"),
+        ("predict", {"conf": float("nan")}, "out of range"),
+        ("predict", {"conf": "high"}, "conf='high' is not possible: it takes a number or None"),
+        ("predict", {"max_det": 0}, "out of range"),
+        ("predict", {"max_det": 2.5}, "it takes a whole number"),
+        ("predict", {"save": "yes"}, "it takes True or False"),
+        ("predict", {"imgsz": [1, 2, 3]}, "one side or [height, width]"),
+        ("predict", {"imgsz": [0, 640]}, "out of range"),
+        ("predict", {"classes": ["person"]}, "a list of whole numbers"),
+        ("predict", {"classes": [-1]}, "out of range"),
+        ("predict", {"imgzs": 640}, "Did you mean 'imgsz'"),
+        ("val", {"split": "vla"}, "Did you mean 'val'"),
+        ("val", {"xyz": 1}, "yolo help val"),
+        ("pridict", {}, "Did you mean 'predict'"),
+    ],
+)
+def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve(mode, given)
+    assert words in str(error.value)
+
+
+def test_keys_of_other_modes_and_tasks_are_left_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    assert resolve("predict", {"epochs": 3, "retina_masks": False}) == resolve("predict", {})
+    assert "epochs= has no meaning in predict" in capsys.readouterr().err
+
+
+def test_cfg_file_counts_and_given_keys_win(tmp_path: Path) -> None:
+    file = tmp_path / "args.yaml"
+    file.write_text("task: pose\nmode: train\nepochs: 5\nconf: 0.5\niou: 0.6\nmask_ratio: 4\n", encoding="utf-8")
+    found = resolve("predict", {"cfg": str(file), "iou": 0.4})
+    assert isinstance(found, PredictOptions)
+    assert (found.conf, found.iou) == (0.5, 0.4)
+
+
+def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nothere"):
+        resolve("predict", {"cfg": str(tmp_path / "nothere.yaml")})
+    file = tmp_path / "args.yaml"
+    file.write_text("cnof: 0.5\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"args\.yaml.*Did you mean 'conf'"):
+        resolve("predict", {"cfg": str(file)})
+
+
+def test_all_keys_know_their_modes() -> None:
+    assert all_keys()["conf"] == ("train", "val", "predict", "export", "track")
+    assert all_keys()["source"] == ("predict", "track")

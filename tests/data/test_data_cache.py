@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolopose.base import log
+from yolopose.data import labels
+from yolopose.data.cache import cache_path
+from yolopose.data.dataset import load_dataset
+from yolopose.data.labels import LabelTable, load_labels
+
+MakeSet = Callable[..., Path]
+OTHER = "1 .3 .3 .2 .2 .4 .4 2 .6 .6 1\n"
+PICTURES = {"a": "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1\n", "b": "bad", "c": None, "d": OTHER + OTHER}
+
+
+class Counter:
+    """Loads tables and counts how often label files were really read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scans = 0
+        real = labels.scan_files
+
+        def counted(*args: object, **options: object) -> object:
+            self.scans += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(labels, "scan_files", counted)
+
+    def load(self, yaml: Path) -> LabelTable:
+        return load_labels(load_dataset(yaml), "val")
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    return Counter(monkeypatch)
+
+
+def same(first: LabelTable, second: LabelTable) -> bool:
+    arrays = ("shapes", "offsets", "classes", "boxes", "keypoints")
+    plain = ("files", "refused", "counts")
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and all(
+        getattr(first, name) == getattr(second, name) for name in plain
+    )
+
+
+def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture) -> None:
+    yaml = make_set(PICTURES)
+    first = counter.load(yaml)
+    assert (yaml.parent / "labels/val.yolopose.npz").is_file()
+    second = counter.load(yaml)
+    assert counter.scans == 1
+    assert same(first, second)
+    assert (len(second.refused), second.refused[0].row, second.counts.background) == (1, 1, 1)
+
+
+def test_it_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: Path) -> None:
+    yaml = make_set(PICTURES)
+    counter.load(yaml)
+    moved = yaml.parent.rename(tmp_path / "moved")
+    table = counter.load(moved / "data.yaml")
+    assert counter.scans == 1
+    assert table.files[0] == moved / "images/val/a.png"
+    assert table.refused[0].file == moved / "labels/val/b.txt"
+
+
+def _same_size_edit(root: Path) -> None:
+    path = root / "labels/val/a.txt"
+    before = path.stat()
+    path.write_text(path.read_text().replace(".5", ".4"))
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _same_size_edit,
+        lambda root: (root / "labels/val/c.txt").write_text(OTHER),
+        lambda root: (root / "labels/val/d.txt").unlink(),
+        lambda root: (root / "images/val/d.png").unlink(),
+        lambda root: os.utime(root / "images/val/a.png", ns=(1, 1)),
+        lambda root: (root / "data.yaml").write_text((root / "data.yaml").read_text() + "nc: 3\n".replace("3", "2")),
+    ],
+    ids=["edit of same size", "new label", "label gone", "image gone", "image touched", "yaml alone"],
+)
+def test_changes_are_noticed(
+    make_set: MakeSet, counter: Counter, change: Callable[[Path], object], request: pytest.FixtureRequest
+) -> None:
+    yaml = make_set(PICTURES)
+    counter.load(yaml)
+    change(yaml.parent)
+    table = counter.load(yaml)
+    # a YAML that means the same needs no new reading
+    assert counter.scans == (1 if "yaml alone" in request.node.name else 2)
+    assert same(table, load_labels(load_dataset(yaml), "val", cache=False))
+
+
+def test_another_spec_is_another_cache(make_set: MakeSet, counter: Counter) -> None:
+    yaml = make_set(PICTURES)
+    assert len(counter.load(yaml).files) == 3
+    yaml.write_text(yaml.read_text().replace("[one, two]", "[one]"))
+    assert len(counter.load(yaml).files) == 2  # class 1 is refused now
+    assert counter.scans == 2
+
+
+def _tampered(path: Path) -> None:
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["offsets"] = arrays["offsets"] + 5
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"junk" * 50),
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: np.savez(path, key=np.array("x")),
+        _tampered,
+    ],
+    ids=["empty", "junk", "cut", "other content", "offsets"],
+)
+def test_a_damaged_cache_is_made_anew(make_set: MakeSet, counter: Counter, damage: Callable[[Path], object]) -> None:
+    yaml = make_set(PICTURES)
+    path = yaml.parent / "labels/val.yolopose.npz"
+    first = counter.load(yaml)
+    damage(path)
+    assert same(first, counter.load(yaml))
+    counter.load(yaml)
+    assert counter.scans == 2
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_a_pickle_in_its_place_is_never_run(
+    make_set: MakeSet, counter: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    yaml = make_set(PICTURES)
+    for name in ("val.yolopose.npz", "val.cache"):
+        (yaml.parent / "labels" / name).write_bytes(pickle.dumps(Bomb()))
+    assert len(counter.load(yaml)) == 3
+    np.savez(yaml.parent / "labels/val.yolopose.npz", key=np.array(Bomb(), dtype=object))
+    assert len(counter.load(yaml)) == 3
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_place_that_cannot_be_written_is_only_a_note(
+    make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log.LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, logger="yolopose")
+    yaml = make_set(PICTURES)
+    (yaml.parent / "labels/val.yolopose.npz").mkdir()  # a folder in the way: not even root can write there
+    assert len(counter.load(yaml)) == 3
+    assert "not cached" in caplog.text
+    assert sorted(path.name for path in (yaml.parent / "labels").iterdir()) == ["val", "val.yolopose.npz"]
+
+
+@pytest.mark.parametrize(
+    ("image", "place"),
+    [
+        ("d/images/val/a.jpg", "d/labels/val.yolopose.npz"),
+        ("d/images/x/y/a.jpg", "d/labels/val.yolopose.npz"),
+        ("d/valid/images/a.jpg", "d/valid/labels/val.yolopose.npz"),
+        ("d/flat/a.jpg", "d/flat/val.yolopose.npz"),
+    ],
+)
+def test_place(image: str, place: str) -> None:
+    assert cache_path(Path(image), "val") == Path(place)

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from yolopose.base import log
+from yolopose.base.errors import DataError, NotFoundError, UsageError
+from yolopose.base.settings import load_settings
+from yolopose.data.dataset import load_dataset, shipped_datasets
+from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, COCO_PERSON_SKELETON
+
+GOOD: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": ["one"], "kpt_shape": [3, 3]}
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What is logged, with everything said for the first time."""
+    monkeypatch.setattr(log, "_said", set())
+    monkeypatch.setattr(log.LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, logger="yolopose")
+    return caplog
+
+
+def fill(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def write(folder: Path, **keys: Any) -> Path:
+    fill(folder, "images/train/1.jpg", "images/val/1.jpg")
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in keys.items() if value is not ...}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kpt_shape": ...}, "kpt_shape is missing"),
+        ({"kpt_shape": [3, 4]}, "kpt_shape"),
+        ({"kpt_shape": [3]}, "kpt_shape"),
+        ({"kpt_shape": "3x3"}, "kpt_shape"),
+        ({"flip_idx": [0, 1]}, "flip_idx"),
+        ({"flip_idx": [0, 0, 0]}, "flip_idx"),
+        ({"kpt_oks_sigmas": [0.1, 0.1]}, "kpt_oks_sigmas"),
+        ({"kpt_oks_sigmas": [0.1, 0.1, -1]}, "kpt_oks_sigmas"),
+        ({"nc": 2}, "nc"),
+        ({"nc": "two"}, "nc"),
+        ({"names": {0: "a", 2: "b"}}, "names"),
+        ({"names": ...}, "names"),
+        ({"kpt_names": {0: ["a", "b"]}}, "kpt_names"),
+        ({"skeleton": [[1, 3]]}, "skeleton"),
+        ({"train": ..., "val": ..., "valid": "images/val"}, "`valid:`"),
+        ({"train": 3}, "train"),
+        ({"train": []}, "train"),
+        ({"path": 3}, "path"),
+    ],
+)
+def test_wrong_keys_are_errors_that_name_file_and_key(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    path = write(tmp_path, **{**GOOD, **change})
+    with pytest.raises(DataError) as caught:
+        load_dataset(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, **GOOD, nc=1, flip_idx=[0, 2, 1], kpt_oks_sigmas=[0.1, 0.2, 0.3], skeleton=[[0, 1]], author="me",
+        kpt_names={0: ["nose", "left_eye", "right_eye"]},
+    )  # fmt: skip
+    dataset = load_dataset(path)
+    points = dataset.spec.keypoints
+    assert dataset.spec.names == {0: "one"}
+    assert (points.shape, points.flip_idx, points.sigmas, points.skeleton) == (
+        (3, 3), (0, 2, 1), (0.1, 0.2, 0.3), ((0, 1),),
+    )  # fmt: skip
+    assert points.names_of(0)[1] == "left_eye"
+    assert dataset.raw["author"] == "me"
+    assert dataset.entries == {"train": ("images/train",), "val": ("images/val",)}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"flip_index": [0, 1, 2]}, "is `flip_idx` meant"),
+        ({"kpt_name": []}, "is `kpt_names` meant"),
+        ({}, "no `flip_idx`"),
+        ({"flip_idx": [1, 2, 0]}, "mirroring twice"),
+        ({"flip_idx": [0, 1, 2], "kpt_names": ["nose", "Left_Eye", "Right_Eye"]}, "Left_Eye into Left_Eye"),
+        ({"flip_idx": [0, 1, 2], "kpt_names": {0: list("abc"), 1: list("abc")}}, "only 1 classes"),
+        ({"flip_idx": [0, 1, 2], "download": "import os; os.system('rm x.zip')"}, "refused"),
+        ({"flip_idx": [0, 1, 2], "download": "bash get.sh https://a.b/c.zip"}, "refused"),
+        ({"flip_idx": [0, 1, 2], "download": "https://a.b/c.sh"}, "refused"),
+    ],
+)
+def test_notes(tmp_path: Path, said: pytest.LogCaptureFixture, keys: dict[str, Any], words: str) -> None:
+    load_dataset(write(tmp_path, **GOOD, **keys))
+    assert words in said.text
+
+
+def test_a_clean_yaml_says_nothing(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    keys = {"flip_idx": [0, 2, 1], "kpt_names": ["nose", "l_eye", "r_eye"], "version": 2, "roboflow": {"a": 1}}
+    load_dataset(write(tmp_path, **GOOD, **keys, download="https://a.b/c.zip"))
+    assert said.text == ""
+
+
+PERSON: dict[str, Any] = {**GOOD, "kpt_shape": [17, 3], "flip_idx": list(COCO_PERSON_FLIP)}
+OTHER = [f"p{index}" for index in range(17)]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_person", "warned"),
+    [
+        ({}, True, False),
+        ({"flip_idx": ...}, False, False),
+        ({"flip_idx": list(range(17))}, False, True),
+        ({"kpt_names": OTHER}, False, True),
+        ({"kpt_names": OTHER, "kpt_oks_sigmas": [0.05] * 17}, False, False),
+        ({"kpt_shape": [17, 2]}, True, False),
+        ({"kpt_shape": [17, 2], "kpt_names": OTHER}, False, False),
+    ],
+)
+def test_coco_names_attach_by_the_mirror(
+    tmp_path: Path, said: pytest.LogCaptureFixture, change: dict[str, Any], is_person: bool, warned: bool
+) -> None:
+    path = write(tmp_path, **{**PERSON, **change})
+    for _ in range(2):
+        points = load_dataset(path).spec.keypoints
+    assert (points.names_of(0) == COCO_PERSON_NAMES) is is_person
+    assert (points.skeleton == COCO_PERSON_SKELETON) is is_person
+    assert said.text.count("σ of human points") == int(warned)
+    if points.dims == 3 and "kpt_oks_sigmas" not in change:
+        assert np.array_equal(points.oks_sigmas, COCO_PERSON_SIGMAS)
+
+
+class TestRoot:
+    @pytest.mark.parametrize("where", ["yaml", "cwd", "datasets", "absolute"])
+    def test_each_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        bases = {"yaml": tmp_path / "yaml", "cwd": Path.cwd(), "datasets": Path(load_settings().datasets_dir)}
+        root = bases.get(where, tmp_path / "far") / "mine"
+        fill(root, "images/train/1.jpg", "images/val/1.jpg")
+        (tmp_path / "yaml").mkdir(exist_ok=True)
+        path = tmp_path / "yaml" / "some.yaml"
+        path.write_text(yaml.safe_dump({**GOOD, "path": str(root) if where == "absolute" else "mine"}))
+        assert load_dataset(path).root == root
+
+    def test_first_wins_and_needs_an_entry(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        datasets = Path(load_settings().datasets_dir)
+        (tmp_path / "mine").mkdir()  # the folder alone is not enough
+        path = tmp_path / "some.yaml"
+        path.write_text(yaml.safe_dump({**GOOD, "path": "mine"}))
+        fill(datasets / "mine", "images/val/1.jpg")
+        assert load_dataset(path).root == datasets / "mine"
+        fill(tmp_path / "mine", "images/train/1.jpg", "images/val/1.jpg")
+        assert load_dataset(path).root == tmp_path / "mine"
+
+    def test_error_lists_what_was_tried(self, tmp_path: Path) -> None:
+        path = tmp_path / "some.yaml"
+        path.write_text(yaml.safe_dump({**GOOD, "path": "mine", "download": "https://a.b/c.zip"}))
+        with pytest.raises(DataError) as caught:
+            load_dataset(path)
+        for words in (tmp_path / "mine", Path.cwd() / "mine", Path(load_settings().datasets_dir) / "mine",
+                      "images/train", "https://a.b/c.zip", "does not download"):  # fmt: skip
+            assert str(words) in str(caught.value)
+
+    def test_parent_notation_of_labelling_tools(self, tmp_path: Path) -> None:
+        path = write(tmp_path, **{**GOOD, "train": "../images/train", "val": "../images/val"})
+        assert load_dataset(path).image_files("val") == [tmp_path / "images/val/1.jpg"]
+
+
+class TestImageFiles:
+    def test_folder_is_searched_below_and_sorted(self, tmp_path: Path) -> None:
+        fill(tmp_path, *(f"images/val/{n}" for n in ("b.PNG", "a/z.jpeg", "a-b/z.jpg", "notes.txt", "._b.jpg")))
+        (tmp_path / "images/val/loop").symlink_to(tmp_path / "images/val")
+        files = load_dataset(write(tmp_path, **GOOD)).image_files("val")
+        assert [str(file.relative_to(tmp_path / "images/val")) for file in files] == [
+            "1.jpg", "a-b/z.jpg", "a/z.jpeg", "b.PNG",
+        ]  # fmt: skip
+
+    def test_lists(self, tmp_path: Path) -> None:
+        fill(tmp_path, "lists/x/1.jpg", "images/val/2.jpg", "more/3.jpg")
+        lines = ["./x/1.jpg", "", "images/val/2.jpg", str(tmp_path / "more/3.jpg"), "readme.md"]
+        (tmp_path / "lists/val.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+        path = write(tmp_path, **{**GOOD, "val": "lists/val.txt", "train": ["images/train", "lists/val.txt"]})
+        dataset = load_dataset(path)
+        names = ["images/val/2.jpg", "lists/x/1.jpg", "more/3.jpg"]
+        assert dataset.image_files("val") == [tmp_path / name for name in names]
+        assert dataset.image_files("train") == [tmp_path / name for name in ["images/train/1.jpg", *names]]
+
+    @pytest.mark.parametrize(
+        ("val", "words"),
+        [("nowhere", "is not there"), ("empty", "no images"), ("some.yaml", "neither a folder"), (..., "`valid:`")],
+    )
+    def test_errors(self, tmp_path: Path, val: Any, words: str) -> None:
+        (tmp_path / "empty").mkdir()
+        dataset = load_dataset(write(tmp_path, **{**GOOD, "val": val, "valid": "x"}))
+        with pytest.raises(DataError, match=words):
+            dataset.image_files("val")
+
+    def test_unknown_split(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="'val'"):
+            load_dataset(write(tmp_path, **GOOD)).image_files("vall")
+
+
+class TestShipped:
+    def test_found_by_name_and_by_an_absent_path(self, said: pytest.LogCaptureFixture) -> None:
+        fill(Path(load_settings().datasets_dir) / "coco8-pose", "images/train/1.jpg", "images/val/1.jpg")
+        dataset = load_dataset("coco8-pose.yaml")
+        assert dataset.root == Path(load_settings().datasets_dir) / "coco8-pose"
+        assert load_dataset("/home/other/coco8-pose.yaml").yaml_path == dataset.yaml_path
+        assert "shipped coco8-pose.yaml is used" in said.text
+
+    def test_unknown_name_proposes(self) -> None:
+        with pytest.raises(NotFoundError, match=r"'coco8-pose\.yaml'"):
+            load_dataset("coco8_pose.yaml")
+
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [("coco-pose", (17, 3)), ("coco8-pose", (17, 3)), ("dog-pose", (24, 3)), ("hand-keypoints", (21, 3)),
+         ("tiger-pose", (12, 2))],
+    )  # fmt: skip
+    def test_each_is_sound(self, said: pytest.LogCaptureFixture, name: str, shape: tuple[int, int]) -> None:
+        assert f"{name}.yaml" in shipped_datasets()
+        with pytest.raises(DataError, match="does not download"):
+            load_dataset(f"{name}.yaml")
+        fill(Path(load_settings().datasets_dir) / name, "images/val/1.jpg", "val/1.jpg", "val2017.txt")
+        points = load_dataset(f"{name}.yaml").spec.keypoints
+        assert points.shape == shape
+        assert len(points.names[0]) == len(set(points.names[0])) == shape[0]
+        assert said.text == ""  # the mirror fits the names, the address is a zip
+        if shape == (17, 3):
+            assert (points.skeleton, points.flip_idx) == (COCO_PERSON_SKELETON, COCO_PERSON_FLIP)
+
+
+@pytest.mark.parametrize(("folder", "train", "val"), [("coco-mini", 73, 133), ("coco8-pose", 4, 4), ("mouse", 93, 23)])
+def test_real_sets(shared: Path, folder: str, train: int, val: int) -> None:
+    dataset = load_dataset(shared / f"data/{folder}/{folder}.yaml")
+    assert (len(dataset.image_files("train")), len(dataset.image_files("val"))) == (train, val)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolopose.base import log
+from yolopose.base.errors import DataError
+from yolopose.data.dataset import load_dataset
+from yolopose.data.labels import LabelTable, load_labels
+from yolopose.data.scan import label_path
+
+MakeSet = Callable[..., Path]
+GOOD = "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1"
+BOX = "0 .5 .5 .2 .2"
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(log.LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, logger="yolopose")
+    return caplog
+
+
+def labels_of(yaml: Path, **options: bool) -> LabelTable:
+    return load_labels(load_dataset(yaml), "val", cache=False, workers=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("data/images/val/a.jpg", "data/labels/val/a.txt"),
+        ("images/x/images/val/sub/a.b.png", "images/x/labels/val/sub/a.b.txt"),
+        ("valid/images/a.JPG", "valid/labels/a.txt"),
+        ("plain/my_images/a.jpg", "plain/my_images/a.txt"),
+    ],
+)
+def test_label_path(image: str, label: str) -> None:
+    assert label_path(Path(image)) == Path(label)
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column", "words"),
+    [
+        ("0 .5 .5 .2 .2 .4 .4 2 .6 .6", 1, 11, "10 values, but kpt_shape [2, 3] asks for 5 + 2·3 = 11"),
+        (GOOD + " 1", 1, 12, "12 values"),
+        (f"{GOOD}\n\n{BOX}", 3, 6, "boxes alone"),
+        (f"{BOX} .4 .4 .6 .6", 1, 10, "fits `kpt_shape: [2, 2]`"),
+        (f"{GOOD}\n0 .5 x .2 .2 .4 .4 2 .6 .6 1", 2, 3, "'x' is no number"),
+        ("0,.5,.5,.2,.2,.4,.4,2,.6,.6,1", 1, 2, "1 values"),
+        ("0 .5 nan .2 .2 .4 .4 2 .6 .6 1", 1, 3, "no finite number"),
+        ("0 .5 .5 .2 inf .4 .4 2 .6 .6 1", 1, 5, "no finite number"),
+        ("0 .5 .5 .2 1e99 .4 .4 2 .6 .6 1", 1, 5, "no finite number"),
+        ("0.5 .5 .5 .2 .2 .4 .4 2 .6 .6 1", 1, 1, "class 0.5 is no class"),
+        (f"{GOOD}\n2 .5 .5 .2 .2 .4 .4 2 .6 .6 1", 2, 1, "whole numbers from 0 to 1"),
+        ("-1 .5 .5 .2 .2 .4 .4 2 .6 .6 1", 1, 1, "class -1"),
+        ("0 -.1 .5 .2 .2 .4 .4 2 .6 .6 1", 1, 2, "cx -0.1 is negative"),
+        ("0 .5 .5 .2 -.001 .4 .4 2 .6 .6 1", 1, 5, "h -0.001 is negative"),
+        ("0 .5 .5 .2 .2 -.1 .4 2 .6 .6 1", 1, 6, "x of keypoint 0 -0.1 is negative"),
+        ("0 .5 .5 .2 .2 .4 .4 -1 .6 .6 1", 1, 8, "v of keypoint 0 -1 is negative"),
+        ("0 1.7 .5 .2 .2 .4 .4 2 .6 .6 1", 1, 2, "cx 1.7 is beyond 1"),
+        ("0 .5 .5 .2 1.02 .4 .4 2 .6 .6 1", 1, 5, "h 1.02 is beyond 1"),
+        (f"{GOOD}\n0 .5 .5 .2 .2 .4 .4 2 .6 1.011 1", 2, 10, "y of keypoint 1 1.011 is beyond 1"),
+        (GOOD.encode() + b"\n0 .5 \xff", 2, 3, "not UTF-8"),
+    ],
+)
+def test_refusals_name_file_row_and_column(
+    make_set: MakeSet, text: str | bytes, row: int, column: int, words: str
+) -> None:
+    yaml = make_set({"a": GOOD, "bad": text})
+    table = labels_of(yaml)
+    assert [file.stem for file in table.files] == ["a"]
+    (refusal,) = table.refused
+    assert (refusal.file, refusal.row, refusal.column) == (yaml.parent / "labels/val/bad.txt", row, column)
+    assert words in refusal.reason
+    assert f"bad.txt, row {row}, column {column}: " in str(refusal)
+    with pytest.raises(DataError, match=r"strict.*\n.*bad\.txt, row"):
+        labels_of(yaml, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (GOOD, ""),
+        ("\ufeff" + GOOD, ""),
+        (GOOD.replace(" ", "\t") + "\r\n\r\n", ""),
+        ("0.0 1.005 .5 .2 1.009 1.005 -.005 2 .6 .6 1", ""),
+        ("1 .5 .5 0 .2 .4 .4 2 .6 .6 1", "no width or height"),
+        ("0 .5 .5 .2 .2 .4 .4 7 .6 .6 1", "visibility other than"),
+        (f"{GOOD}\n{GOOD}", "duplicate rows dropped"),
+    ],
+)
+def test_accepted(make_set: MakeSet, said: pytest.LogCaptureFixture, text: str, note: str) -> None:
+    table = labels_of(make_set({"a": text}))
+    values = [float(value) for value in text.split("\n")[0].strip("\ufeff").split()]
+    labels = table.of(0)
+    assert labels.classes.tolist() == values[:1]
+    assert labels.boxes.ravel().tolist() == pytest.approx(values[1:5])
+    assert labels.keypoints.ravel().tolist() == pytest.approx(values[5:])
+    assert table.refused == ()
+    assert ("accepted: " in said.text, note in said.text) == (bool(note), True)
+
+
+def test_two_dimensional_points_get_visibility(make_set: MakeSet) -> None:
+    labels = labels_of(make_set({"a": "0 .5 .5 .2 .2 -1 -1 0 0\n0 .4 .5 .2 .2 .3 -.5 1 1"}, dims=2)).of(0)
+    assert labels.keypoints[..., 2].tolist() == [[0, 1], [0, 1]]
+    assert labels.keypoints[0, 1].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lambda path: path.write_bytes(b""), "image does not decode"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "image does not decode"),
+        (lambda path: path.write_bytes(b"junk" * 99), "image does not decode"),
+        (lambda path: cv2.imwrite(str(path), np.zeros((9, 50, 3), np.uint8)), "image too small"),
+        (lambda path: (path.unlink(), path.symlink_to("nowhere")), "image not there"),
+    ],
+    ids=["empty", "cut", "junk", "small", "dangling"],
+)
+def test_bad_images_are_refused(make_set: MakeSet, damage: Callable[[Path], object], kind: str) -> None:
+    yaml = make_set()
+    damage(yaml.parent / "images/val/b.png")
+    table = labels_of(yaml)
+    assert [file.stem for file in table.files] == ["a"]
+    (refusal,) = table.refused
+    assert (refusal.file.name, refusal.row, refusal.column, refusal.kind) == ("b.png", None, None, kind)
+
+
+def test_a_side_of_ten_pixels_is_enough(make_set: MakeSet) -> None:
+    yaml = make_set()
+    cv2.imwrite(str(yaml.parent / "images/val/b.png"), np.zeros((10, 50, 3), np.uint8))
+    assert labels_of(yaml).shapes.tolist() == [[60, 80], [10, 50]]
+
+
+def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, said: pytest.LogCaptureFixture) -> None:
+    second = "1 .3 .3 .1 .1 .3 .3 0 .3 .3 0"
+    pictures = {"a": "bad", "b": f"{GOOD}\n{second}", "c": None, "d": "\n", "e": "worse", "f": second}
+    table = labels_of(make_set(pictures))
+    assert [file.stem for file in table.files] == ["b", "c", "d", "f"]
+    assert table.offsets.tolist() == [0, 2, 2, 2, 3]
+    assert table.classes.tolist() == [0, 1, 1]
+    assert [len(table.of(index).boxes) for index in range(len(table))] == [2, 0, 0, 1]
+    assert (table.boxes.dtype, table.keypoints.shape) == (np.float32, (3, 2, 3))
+    counts = table.counts
+    assert (counts.found, counts.missing, counts.empty, counts.background, counts.refused) == (2, 1, 1, 2, 2)
+    warnings = [record.message for record in said.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "2  refused: wrong number of values; first: " in warnings[0]
+    assert "a.txt, row 1, column 2" in warnings[0]
+
+
+def test_single_class(make_set: MakeSet) -> None:
+    assert labels_of(make_set({"a": "1" + GOOD[1:]}), single_cls=True).classes.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "words"),
+    [
+        ({"a": "x", "b": "y"}, ["2 of 2 images are refused", "a.txt, row 1", "b.txt, row 1"]),
+        ({"a": None, "b": ""}, ["no labelled object", "1 have no label file, 1 an empty one", "labels/val/a.txt"]),
+        ({"a": None, "b": "x"}, ["no labelled object", "b.txt, row 1"]),
+    ],
+)
+def test_nothing_left(make_set: MakeSet, pictures: dict[str, str | None], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        labels_of(make_set(pictures))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "objects", "background"),
+    [("coco-mini", 356, 15), ("coco8-pose", 14, 0), ("mouse", 23, 0), ("zoo-mini/deepfasion2", 2, 0),
+     ("zoo-mini/freihand", 8, 0), ("zoo-mini/ap10k", 2, 0)],
+)  # fmt: skip
+def test_real_sets(shared: Path, folder: str, objects: int, background: int) -> None:
+    path = shared / "data" / folder
+    table = labels_of(path / f"{path.name}.yaml")
+    lines = sum(len(file.read_text().split("\n")) - 1 for file in (path / "labels/val").glob("*.txt"))
+    assert len(table.classes) == objects
+    assert lines in (objects, objects - len(table) + background)  # with or without a last line end
+    assert (table.counts.background, table.counts.refused) == (background, 0)

@@ -1,0 +1,106 @@
+"""Blocks against golden numbers: attention scale, softmax axis and residual forms, which whole networks hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nn_golden import fill
+from torch import nn
+
+from yolopose.base.errors import ModelError
+from yolopose.nn.attention import C2PSA, Attention, PSABlock
+from yolopose.nn.blocks import C3, SPPF, Bottleneck, C2f, C3k, C3k2
+from yolopose.nn.conv import DFL, Conv, DWConv
+
+GOLDEN: dict[str, tuple[Callable[[], nn.Module], float]] = {
+    "Attention(128,heads=2)": (lambda: Attention(128, 2), 3),
+    "PSABlock(128,heads=2)": (lambda: PSABlock(128, heads=2), 6),
+    "C2PSA(128,128,n=1)": (lambda: C2PSA(128, 128, 1), 6),
+    "SPPF(64,64,5,3,True)": (lambda: SPPF(64, 64, 5, 3, True), 3),
+    "C3k2(64,64,n=1,c3k=True,e=.5,attn=True)": (lambda: C3k2(64, 64, 1, True, 0.5, True), 6),
+    "C3k2(64,64,n=1,c3k=True)": (lambda: C3k2(64, 64, 1, True), 3),
+    "C3k2(64,64,n=1,c3k=False,e=.25)": (lambda: C3k2(64, 64, 1, False, 0.25), 3),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_block_gives_the_golden_numbers(name: str, shared: Path) -> None:
+    want = np.load(shared / "fixtures" / "blocks.npz")[name]
+    make, gain = GOLDEN[name]
+    block = fill(make(), gain).eval()
+    values = np.sin(0.37 * np.arange(want.size) ** 2 % 6283).astype(np.float32)
+    with torch.no_grad():
+        got = block(torch.from_numpy(values).view(1, *want.shape))[0].numpy()
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize(
+    ("make", "channels"),
+    [
+        (lambda: Bottleneck(16, 24), 24),
+        (lambda: C2f(16, 24, 2, True), 24),
+        (lambda: C3(16, 24, 2), 24),
+        (lambda: C3k(16, 24, 2), 24),
+        (lambda: SPPF(16, 24), 24),
+        (lambda: DWConv(16, 24, 3), 24),
+    ],
+)
+def test_block_changes_channels_and_lets_gradients_through(make: Callable[[], nn.Module], channels: int) -> None:
+    block = make()
+    x = torch.randn(2, 16, 8, 6, requires_grad=True)
+    y = block(x)
+    y.square().mean().backward()
+    assert y.shape == (2, channels, 8, 6)
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert all(parameter.grad is not None for parameter in block.parameters())
+
+
+@pytest.mark.parametrize(("size", "k", "s", "d"), [(9, 3, 2, 1), (8, 1, 1, 1), (8, 5, 1, 1), (8, 3, 1, 2)])
+def test_conv_padding_keeps_the_size_over_stride(size: int, k: int, s: int, d: int) -> None:
+    assert Conv(3, 8, k, s, d=d)(torch.zeros(2, 3, size, size)).shape[2:] == (-(-size // s),) * 2
+
+
+def test_sppf_with_a_pool_count_has_no_first_activation() -> None:
+    assert isinstance(SPPF(16, 16, 5).cv1.act, nn.SiLU)
+    assert isinstance(SPPF(16, 16, 5, 3).cv1.act, nn.Identity)
+
+
+def test_dfl_is_the_expectation_and_stays_fixed() -> None:
+    dfl = DFL(16)
+    logits = torch.randn(2, 64, 7)
+    share = logits.view(2, 4, 16, 7).softmax(2)
+    want = (share * torch.arange(16.0).view(16, 1)).sum(2)
+    torch.testing.assert_close(dfl(logits), want)
+    assert not any(parameter.requires_grad for parameter in dfl.parameters())
+
+
+def test_dfl_keeps_float32_under_autocast() -> None:
+    dfl, logits = DFL(16), torch.randn(1, 64, 50)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(dfl(logits), dfl(logits.double().float()), rtol=0, atol=0)
+        assert dfl(logits).dtype == torch.float32
+    torch.testing.assert_close(dfl.half()(logits), DFL(16)(logits), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", [lambda: Conv(8, 16, 3, 2), lambda: DWConv(8, 16, 3), lambda: Conv(8, 8, act=False)])
+def test_folding_a_conv_keeps_its_output(make: Callable[[], Conv]) -> None:
+    conv = fill(make(), 3).eval()
+    x = torch.randn(2, 8, 9, 9)
+    before = conv(x)
+    conv.fuse()
+    conv.fuse()
+    assert conv.bn is None
+    torch.testing.assert_close(conv(x), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: C2PSA(64, 128), lambda: Attention(100, 3), lambda: Conv(0, 8), lambda: Conv(8, 9, g=2)]
+)
+def test_impossible_channels_are_model_errors(make: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ModelError):
+        make()

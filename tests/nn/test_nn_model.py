@@ -1,0 +1,224 @@
+"""The network's modes: training outputs, decoding, folding, tracing, start values, information."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import pickle
+import weakref
+
+import pytest
+import torch
+from nn_golden import fill, picture
+from torch import nn
+
+from yolopose.base.errors import ModelError
+from yolopose.nn import HeadOutput, PoseModel, anchor_points, build_network, decode_boxes, decode_keypoints
+from yolopose.schema import KeypointSchema, PoseSpec
+
+NAMES = ["yolo11n-pose.yaml", "yolov8n-pose.yaml"]
+
+
+def filled(name: str = "yolo11n-pose.yaml", nc: int = 1) -> PoseModel:
+    model = build_network(name, nc=nc)
+    fill(model)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_mode_gives_raw_outputs_and_gradients_reach_every_weight(name: str) -> None:
+    model = build_network(name, nc=2, kpt_shape=(5, 2))
+    output = model(torch.rand(2, 3, 64, 96))
+    assert isinstance(output, HeadOutput)
+    cells = 8 * 12 + 4 * 6 + 2 * 3
+    assert output.shapes == ((8, 12), (4, 6), (2, 3))
+    assert output.boxes.shape == (2, 64, cells)
+    assert output.scores.shape == (2, 2, cells)
+    assert output.kpts.shape == (2, 10, cells)
+    (output.boxes.square().mean() + output.scores.square().mean() + output.kpts.square().mean()).backward()
+    fixed = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert fixed == [f"model.{len(model.model) - 1}.dfl.conv.weight"]
+
+
+def test_outputs_then_decode_is_what_evaluation_gives() -> None:
+    model = filled()
+    with torch.inference_mode():
+        output = model.outputs(picture())
+        torch.testing.assert_close(model.head.decode(output), model(picture()), rtol=0, atol=0)
+
+
+def test_anchors_remembered_in_inference_mode_serve_training() -> None:
+    model = filled()
+    with torch.inference_mode():
+        model(picture())
+    model.head.decode(model.outputs(picture())).sum().backward()
+    assert not any("anchor" in key for key in model.state_dict())
+
+
+def test_remembered_anchors_stay_few() -> None:
+    head = filled().head
+    for width in range(1, 40):
+        head.anchors(((1, width), (1, 1), (1, 1)), torch.device("cpu"))
+    assert len(head._anchors) <= 16
+
+
+def test_decoding_by_hand() -> None:
+    points, strides = anchor_points(((1, 2), (1, 1)), (8, 16))
+    assert points.tolist() == [[0.5, 1.5, 0.5], [0.5, 0.5, 0.5]]
+    assert strides.tolist() == [8, 8, 16]
+    sides = torch.tensor([1.0, 0.0, 3.0, 2.0]).view(1, 4, 1).expand(1, 4, 3)  # left, top, right, bottom
+    assert decode_boxes(sides, points, strides)[0, :, 1].tolist() == [20, 12, 32, 16]
+    raw = torch.tensor([0.25, -0.5, 0.0]).view(1, 3, 1).expand(1, 3, 3)
+    assert decode_keypoints(raw, points, strides, 3)[0, 0, :, 1].tolist() == [12, -8, 0.5]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fuse_keeps_outputs_and_is_idempotent(name: str) -> None:
+    model = filled(name)
+    with torch.no_grad():
+        before = model(picture())
+        assert not model.is_fused
+        assert model.fuse() is model
+        assert model.is_fused
+        model.fuse()
+        after = model(picture())
+    assert ((after - before).abs() <= 1e-4 * before.abs().amax(2, keepdim=True)).all()
+
+
+def test_fuse_refuses_training_mode() -> None:
+    with pytest.raises(ModelError, match="eval"):
+        build_network(NAMES[0]).fuse()
+
+
+def test_a_trace_goes_with_other_sizes() -> None:
+    model = filled().fuse()
+    with torch.no_grad():
+        traced = torch.jit.trace(model, torch.rand(1, 3, 64, 64))
+        torch.testing.assert_close(traced(picture()), model(picture()))
+
+
+def test_half_precision_networks_decode_in_float32() -> None:
+    model = filled()
+    with torch.no_grad():
+        want = model(picture())
+        got = model.to(torch.bfloat16)(picture().bfloat16())
+    assert got.dtype == torch.float32
+    assert (got[:, :2] - want[:, :2]).abs().max() < 2  # pixels
+    rounded = got[:, :2].bfloat16().float()
+    assert (rounded != got[:, :2]).any()  # positions are finer than 16 bits could hold
+
+
+def test_copies_and_pickles_give_the_same() -> None:
+    model = filled()
+    with torch.no_grad():
+        want = model(picture())
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            torch.testing.assert_close(twin(picture()), want, rtol=0, atol=0)
+
+
+def test_weights_move_into_a_network_without_memory() -> None:
+    model = filled()
+    with torch.device("meta"):
+        empty = build_network(model.yaml, spec=model.spec)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    with torch.no_grad():
+        torch.testing.assert_close(empty.eval()(picture()), model(picture()), rtol=0, atol=0)
+    assert not empty.head.dfl.conv.weight.requires_grad
+
+
+def test_start_values() -> None:
+    model = build_network("yolo11n-pose.yaml", nc=3)
+    for stride, box, cls in zip(model.stride, model.head.cv2, model.head.cv3, strict=True):
+        assert (box[-1].bias == 2).all()
+        torch.testing.assert_close(cls[-1].bias, torch.full((3,), math.log(5 / 3 / (640 / stride) ** 2)))
+    assert model.head.dfl.conv.weight.flatten().tolist() == list(range(16))
+    first = model.model[0]
+    assert first.conv.weight.abs().max() <= 1 / math.sqrt(27)
+    assert first.conv.weight.std().item() == pytest.approx(1 / math.sqrt(3 * 27), rel=0.1)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all((norm.eps, norm.momentum) == (1e-3, 0.03) for norm in norms)
+    assert all((norm.weight == 1).all() and (norm.running_var == 1).all() for norm in norms)
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    assert model.training
+
+
+def test_names_and_keypoints_come_from_the_yaml_or_the_spec() -> None:
+    with torch.device("meta"):
+        person = build_network("yolov8n-pose.yaml")
+        plain = build_network("yolo11s-pose.yaml", nc=2, kpt_shape=[4, 2])
+        spec = PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=4, dims=3))
+        mouse = build_network("yolo11s-pose.yaml", nc=7, spec=spec)
+    assert person.names == {0: "person"}
+    assert person.spec.keypoints == KeypointSchema.coco_person()
+    assert plain.names == {0: "class0", 1: "class1"}
+    assert (plain.head.nc, plain.head.kpt_shape, plain.name) == (2, (4, 2), "yolo11s-pose")
+    assert (mouse.names, mouse.spec, mouse.head.nc) == ({0: "mouse"}, spec, 1)
+    assert (mouse.yaml["nc"], mouse.yaml["kpt_shape"]) == (1, [4, 3])
+
+
+def test_info_logs_the_table_and_counts_other_sizes(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("yolopose")
+    logger.addHandler(caplog.handler)
+    try:
+        model = build_network("yolo11n-pose.yaml")
+        info = model.info(detailed=True)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "2,908,507 parameters" in caplog.text
+    assert "C2PSA" in caplog.text
+    assert len(caplog.text.splitlines()) == 26  # head line, 24 rows, summary
+    small = model.info(verbose=False, imgsz=(320, 640))
+    assert 0.45 < small.gflops / info.gflops < 0.5  # attention shrinks faster than the area
+    assert model.training
+
+
+def test_maps_are_freed_after_their_last_use() -> None:
+    model = build_network("yolo11n-pose.yaml")
+    made: dict[int, weakref.ref[torch.Tensor]] = {}
+    for index, block in enumerate(model.model):
+        block.register_forward_hook(lambda _, __, output, index=index: made.update({index: weakref.ref(output)}))
+    alive: list[int] = []
+    last_concat = model.model[21]
+    last_concat.register_forward_pre_hook(
+        lambda *_: alive.extend(index for index, ref in made.items() if ref() is not None)
+    )
+    with torch.no_grad():
+        model.features(torch.rand(1, 3, 64, 64))
+    assert alive == [10, 16, 19, 20]
+
+
+TINY = {
+    "nc": 1,
+    "kpt_shape": [3, 3],
+    "backbone": [
+        [-1, 1, "Conv", [16, 3, 4]],
+        [-1, 1, "C3k2", [16, True]],
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "SPPF", [32, 5]],
+        [-1, 1, "C2PSA", [32]],
+    ],
+    "head": [
+        [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+        [[-1, 1], 1, "Concat", [1]],
+        [-1, 1, "C2f", [16]],
+        [[7, 4], 1, "Pose", ["nc", "kpt_shape"]],
+    ],
+}
+
+
+@pytest.mark.slow
+def test_compile_and_export_take_the_graph_whole() -> None:
+    model = build_network(TINY).eval()
+    height, width = (8 * torch.export.Dim(name, min=2, max=40) for name in ("h", "w"))
+    sizes = ({2: height, 3: width},)
+    with torch.no_grad():
+        want = model(picture())
+        program = torch.export.export(model, (torch.rand(1, 3, 64, 48),), dynamic_shapes=sizes, strict=False)
+        torch.testing.assert_close(program.module()(picture()), want)
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(picture()), want)
+    output = torch.compile(model.train(), backend="eager", fullgraph=True)(torch.rand(2, 3, 64, 64))
+    assert isinstance(output, HeadOutput)
+    output.boxes.sum().backward()
+    assert model.model[0].conv.weight.grad is not None

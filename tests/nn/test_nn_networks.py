@@ -1,0 +1,87 @@
+"""Whole networks against golden numbers: outputs, sizes, state_dict names."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nn_golden import fill, picture
+
+from yolopose.nn import build_network
+
+OUTPUTS = [
+    *(f"yolo11{scale}-pose_nc1_k17x3" for scale in "nsmlx"),
+    "yolo11n-pose_nc3_k5x2",
+    "yolov8n-pose_nc1_k17x3",
+    "yolov8m-pose_nc2_k4x3",
+    "yolov8x-pose_nc1_k17x3",
+]
+LAYERS = {"yolo11": "196 196 246 372 372", "yolov8": "144 144 184 224 224"}
+FUSED_LAYERS = {"yolo11": "109 109 134 199 199", "yolov8": "81 81 101 121 121"}
+FUSED_PARAMETERS = {
+    "yolo11": (2_900_369, 9_933_513, 20_949_913, 26_199_193, 58_842_553),
+    "yolov8": (3_289_964, 11_615_724, 26_447_596, 44_465_580, 69_462_204),
+}
+
+
+def assert_rows_close(got: torch.Tensor, want: np.ndarray[Any, Any]) -> None:
+    """Within 1e-4 of each row's largest value."""
+    rows = want.reshape(len(want), -1)
+    error = np.abs(got.numpy().reshape(rows.shape) - rows).max(1)
+    assert (error <= 1e-4 * np.abs(rows).max(1)).all()
+
+
+@pytest.mark.parametrize("key", OUTPUTS)
+def test_outputs_are_the_golden_ones(key: str, shared: Path) -> None:
+    golden = np.load(shared / "fixtures" / "network_outputs.npz")
+    name, nc, count, dims = re.fullmatch(r"(.*)_nc(\d+)_k(\d+)x(\d)", key).groups()  # type: ignore[union-attr]  # all match
+    model = build_network(f"{name}.yaml", nc=int(nc), kpt_shape=(int(count), int(dims)))
+    fill(model).eval()
+    with torch.no_grad():
+        maps = model.features(picture())
+        output = model.head.outputs(maps)
+        assert_rows_close(model(picture())[0], golden[key])
+    for level, features in enumerate(maps, start=3):
+        assert_rows_close(features[0, :8], golden[f"{key}.p{level}"])
+    assert_rows_close(output.boxes[0, ::4], golden[f"{key}.boxes"])
+    assert_rows_close(output.scores[0], golden[f"{key}.scores"])
+    assert_rows_close(output.kpts[0, ::4], golden[f"{key}.kpts"])
+
+
+@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("family", ["yolo11", "yolov8"])
+def test_sizes_are_those_of_the_family(family: str, scale: str, shared: Path) -> None:
+    name, index = f"{family}{scale}-pose", "nsmlx".index(scale)
+    golden = json.loads((shared / "fixtures" / "model_sizes.json").read_text())[name]
+    for nc, suffix in ((None, ""), (1, "_nc1")):
+        with torch.device("meta"):
+            model = build_network(f"{name}.yaml", nc=nc)
+        info = model.info(verbose=False)
+        assert info.parameters == golden[f"params{suffix}"]
+        assert info.gradients == info.parameters - 16
+        assert round(info.gflops, 3) == golden[f"gflops_640{suffix}"]
+        assert info.layers == int(LAYERS[family].split()[index])
+        fused = model.eval().fuse().info(verbose=False)
+        assert fused.layers == int(FUSED_LAYERS[family].split()[index])
+        assert fused.parameters == FUSED_PARAMETERS[family][index] or (nc == 1 and family == "yolo11")
+
+
+@pytest.mark.parametrize("name", ["yolo11n-pose", "yolov8n-pose"])
+def test_state_dict_has_the_public_names_order_and_shapes(name: str, shared: Path) -> None:
+    lines = (shared / "fixtures" / f"{name}.state_dict.txt").read_text().splitlines()
+    with torch.device("meta"):
+        state = build_network(f"{name}.yaml").state_dict()
+    kinds = {torch.float32: "float32", torch.int64: "int64"}
+    assert [f"{key} {tuple(value.shape)} {kinds[value.dtype]}" for key, value in state.items()] == lines
+
+
+def test_parameter_counts_without_the_shared_folder() -> None:
+    counts = {"yolo11n-pose.yaml": 2_908_507, "yolo11m-pose": 20_973_273, "yolov8n-pose.yaml": 3_295_470}
+    with torch.device("meta"):
+        found = {name: sum(p.numel() for p in build_network(name).parameters()) for name in counts}
+    assert found == counts

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yolopose.geometry import box_iou
+from yolopose.predict.nms import suppress
+from yolopose.runtime import Candidates, from_raw
+
+CASES = {
+    "default": ({"conf": 0.25}, {"iou": 0.7, "max_det": 300}),
+    "val": ({"conf": 0.001}, {"iou": 0.7, "max_det": 300}),
+    "agnostic": ({"conf": 0.3}, {"iou": 0.45, "max_det": 300, "agnostic": True}),
+    "classes": ({"conf": 0.25, "classes": [1]}, {"iou": 0.7, "max_det": 300}),
+    "max_det": ({"conf": 0.1}, {"iou": 0.9, "max_det": 20}),
+    "val_multi_label": ({"conf": 0.05, "multi_label": True}, {"iou": 0.6, "max_det": 300}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_reference(shared: Path, case: str) -> None:
+    stored = np.load(shared / "fixtures/nms.npz")
+    choose, limits = CASES[case]
+    (found,) = suppress(from_raw(stored["nms.raw"], (4, 3), **choose), 1, **limits)
+    rows = np.hstack((found.boxes, found.scores[:, None], found.classes[:, None], found.points.reshape(len(found), -1)))
+    expected = stored[f"nms.{case}"]
+    assert rows.shape == expected.shape
+    np.testing.assert_allclose(rows, expected, atol=1e-4)
+
+
+def random_candidates(
+    seed: int, counts: list[int], classes: int = 3, size: float = 40, spread: float = 100
+) -> Candidates:
+    rng = np.random.default_rng(seed)
+    total = sum(counts)
+    corner = rng.uniform(0, spread, (total, 2))
+    boxes = np.hstack((corner, corner + rng.uniform(0, size, (total, 2)))).round().astype(np.float32)
+    return Candidates(
+        boxes=boxes,
+        scores=rng.integers(1, 20, total).astype(np.float32) / 20,  # many ties
+        classes=rng.integers(0, classes, total),
+        points=rng.uniform(0, 99, (total, 2, 3)).astype(np.float32),
+        image=np.repeat(np.arange(len(counts)), counts),
+    )
+
+
+def naive(given: Candidates, index: int, iou: float, max_det: int, agnostic: bool) -> list[int]:
+    rows = [row for row in range(len(given.scores)) if given.image[row] == index]
+    rows.sort(key=lambda row: -given.scores[row])
+    ious = box_iou(given.boxes, given.boxes, eps=0)
+    kept: list[int] = []
+    for row in rows:
+        rivals = [other for other in kept if agnostic or given.classes[other] == given.classes[row]]
+        if not any(ious[other, row] > np.float32(iou) for other in rivals):
+            kept.append(row)
+    return kept[:max_det]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    counts=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    iou=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
+    max_det=st.sampled_from([1, 7, 300]),
+    agnostic=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_agrees_with_naive(seed: int, counts: list[int], iou: float, max_det: int, agnostic: bool) -> None:
+    candidates = random_candidates(seed, counts)
+    found = suppress(candidates, len(counts), iou=iou, max_det=max_det, agnostic=agnostic)
+    for index, detections in enumerate(found):
+        rows = naive(candidates, index, iou, max_det, agnostic)
+        np.testing.assert_array_equal(detections.boxes, candidates.boxes[rows])
+        np.testing.assert_array_equal(detections.classes, candidates.classes[rows])
+        np.testing.assert_array_equal(detections.points, candidates.points[rows])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("size", [5, 60])
+def test_agrees_with_naive_over_several_blocks(size: float) -> None:
+    candidates = random_candidates(3, [900], classes=2, size=size)
+    (found,) = suppress(candidates, 1, iou=0.4, max_det=300)
+    np.testing.assert_array_equal(found.boxes, candidates.boxes[naive(candidates, 0, 0.4, 300, False)])
+
+
+def test_final_candidates_are_only_cut() -> None:
+    boxes = np.tile(np.array([[0, 0, 9, 9]], np.float32), (4, 1))
+    scores = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
+    zeros = np.zeros(4, np.int64)
+    final = Candidates(boxes, scores, zeros, np.zeros((4, 1, 2), np.float32), zeros, final=True)
+    (found,) = suppress(final, 1, iou=0.5, max_det=3)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7])
+
+
+def test_pictures_without_candidates_are_empty() -> None:
+    found = suppress(random_candidates(0, [0, 0]), 2, iou=0.5, max_det=300)
+    assert [len(item) for item in found] == [0, 0]
+    assert found[0].boxes.shape == (0, 4)
+    assert found[0].points.shape == (0, 2, 3)
+
+
+def test_thousands_of_candidates_are_quick() -> None:
+    # takes some 3 ms; the limit only catches a quadratic slip
+    candidates = random_candidates(1, [5000], classes=1, size=80, spread=600)
+    start = time.perf_counter()
+    suppress(candidates, 1, iou=0.7, max_det=300)
+    assert time.perf_counter() - start < 1

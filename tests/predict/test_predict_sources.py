@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolopose.base.errors import NotFoundError, SourceError, UsageError
+from yolopose.predict.items import Item, load_all
+from yolopose.predict.sources import open_source
+
+
+def picture(shade: int, size: tuple[int, int] = (20, 30)) -> np.ndarray:
+    return np.full((*size, 3), shade, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for shade, name in enumerate(("b.png", "a.PNG", "c d é.bmp"), start=1):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", picture(shade))[1].tobytes())
+    (tmp_path / "notes.md").write_text("no picture")
+    (tmp_path / "._a.png").write_text("rubbish that macOS leaves")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/z.png").write_bytes(cv2.imencode(".png", picture(9))[1].tobytes())
+    return tmp_path
+
+
+def read(source: Any) -> list[Item]:
+    return list(load_all(open_source(source), ahead=2))
+
+
+def shades(source: Any) -> list[int]:
+    return [int(item.image[0, 0, 0]) for item in read(source)]
+
+
+def test_file_as_text_and_as_path(folder: Path) -> None:
+    for source in (str(folder / "b.png"), folder / "b.png"):
+        (item,) = read(source)
+        assert (item.path, item.image.shape, item.image[0, 0, 0]) == (str(folder / "b.png"), (20, 30, 3), 1)
+
+
+def test_folder_gives_its_images_by_name(folder: Path) -> None:
+    assert shades(folder) == [2, 1, 3]
+    assert open_source(folder).count == 3
+
+
+def test_glob(folder: Path) -> None:
+    assert shades(str(folder / "*.png")) == [1]
+    assert shades(str(folder / "*")) == [2, 1, 3]
+    assert shades(str(folder / "**/*.png")) == [1, 9]
+
+
+def test_a_name_with_glob_signs_is_a_file_first(folder: Path) -> None:
+    (folder / "b.png").rename(folder / "b[1].png")
+    assert shades(str(folder / "b[1].png")) == [1]
+
+
+def test_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    assert shades("~/b.png") == [1]
+
+
+def test_list_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "inner")
+    lines = f"./b.png\n\n{folder / 'c d é.bmp'}\nz.png\ninner\na.PNG\n"
+    (folder / "some.txt").write_text(lines, encoding="utf-8-sig")
+    assert shades(folder / "some.txt") == [1, 3, 9, 9, 2]
+    (folder / "some.csv").write_text("file,label\nb.png,1\na.PNG,2\n")
+    assert shades(str(folder / "some.csv")) == [1, 2]
+
+
+def test_a_wrong_line_of_a_list_is_named(folder: Path) -> None:
+    (folder / "some.txt").write_text("b.png\nnothere.png\n")
+    with pytest.raises(NotFoundError, match=r"some\.txt, line 2: .*nothere\.png"):
+        open_source(folder / "some.txt")
+
+
+@pytest.mark.parametrize(
+    ("array", "shade"),
+    [
+        (picture(7), 7),
+        (picture(7)[:, :, 0], 7),
+        (picture(7)[:, :, :1], 7),
+        (np.dstack((picture(7), np.zeros((20, 30, 1), np.uint8))), 7),
+        (picture(7).astype(np.uint16) * 256, 7),
+        (picture(51).astype(np.float32) / 255, 51),
+    ],
+)
+def test_arrays(array: np.ndarray, shade: int) -> None:
+    (item,) = read(array)
+    assert item.path == "image0.jpg"
+    assert item.image.shape == (20, 30, 3)
+    assert (item.image == shade).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I;16", "1"])
+def test_pillow_modes(mode: str) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    colours = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8).repeat(4, axis=0)
+    source = image_module.fromarray(colours)
+    if mode == "I;16":
+        source = image_module.fromarray(np.array([[0, 65535]], np.uint16))
+    elif mode != "RGB":
+        source = source.convert(mode)
+    (item,) = read(source)
+    assert item.path == "image0.jpg"
+    if mode in ("RGB", "RGBA", "P", "CMYK"):
+        np.testing.assert_allclose(item.image[0], [[0, 0, 255], [255, 0, 0]], atol=1)  # BGR
+    elif mode == "I;16":
+        assert item.image[0, :, 0].tolist() == [0, 255]
+    assert item.image.shape[2] == 3
+
+
+def test_pillow_is_turned_as_its_exif_says() -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    exif = image_module.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    file = io.BytesIO()
+    image_module.fromarray(picture(5)).save(file, "JPEG", exif=exif)
+    assert read(image_module.open(file))[0].image.shape == (30, 20, 3)
+
+
+def test_a_pillow_file_that_is_cut_short(folder: Path) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8))[1].tobytes()
+    with pytest.raises(SourceError, match="cannot be decoded"):
+        read(image_module.open(io.BytesIO(data[: len(data) // 2])))
+
+
+def test_bytes_of_a_file(folder: Path) -> None:
+    assert shades((folder / "b.png").read_bytes()) == [1]
+    with pytest.raises(SourceError, match="cannot be decoded"):
+        read(b"abc")
+
+
+def test_list_keeps_order_and_numbers_by_place(folder: Path) -> None:
+    items = read([picture(5), str(folder / "b.png"), picture(6), folder / "a.PNG"])
+    assert [item.image[0, 0, 0] for item in items] == [5, 1, 6, 2]
+    assert [item.path for item in items] == ["image0.jpg", str(folder / "b.png"), "image2.jpg", str(folder / "a.PNG")]
+
+
+def test_order_holds_when_the_first_picture_is_the_slowest(tmp_path: Path) -> None:
+    sizes = [(1500, 1500), *((8, 8),) * 12]
+    for index, size in enumerate(sizes):
+        (tmp_path / f"{index:02}.png").write_bytes(cv2.imencode(".png", picture(index, size))[1].tobytes())
+    assert shades(tmp_path) == list(range(13))
+
+
+def test_an_unreadable_picture_among_others_keeps_its_place(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"rubbish")
+    items = read([folder / "a.PNG", folder / "b.png", np.zeros((0, 0, 3), np.uint8), picture(4)])
+    assert [item.error is None for item in items] == [True, False, False, True]
+    assert "b.png" in (items[1].error or "")
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", cv2.imencode(".jpg", picture(1))[1].tobytes()[:-40]])
+def test_an_unreadable_picture_alone_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.jpg").write_bytes(content)
+    with pytest.raises(SourceError, match=r"bad\.jpg"):
+        read(tmp_path / "bad.jpg")
+
+
+@pytest.mark.parametrize("source", [None, [], (), {}, {"a": 1}, 1.5, True, object(), "", " ", [[]], iter([])])
+def test_what_is_no_source(source: Any) -> None:
+    with pytest.raises(UsageError):
+        open_source(source)
+
+
+@pytest.mark.parametrize("name", ["nothere.jpg", "nothere", "no/such/*.jpg", "empty", "empty/*", "a\0b", "x" * 5000])
+def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFoundError):
+        open_source(name)
+
+
+def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="jpg"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [0, "0", [1], "clip.mp4", "cams.streams", "screen", "screen 0 10 10", "https://x.org/a.jpg", "rtsp://x/1", "videos"],
+)
+def test_video_and_streams_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("clip.mp4", "videos/a.avi"):
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="not in this version"):
+        open_source(source)
+
+
+def test_a_file_that_is_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0").write_bytes(cv2.imencode(".png", picture(8))[1].tobytes())
+    monkeypatch.chdir(tmp_path)
+    assert shades("0") == [8]
+
+
+def test_videos_in_a_folder_of_images_are_left_out_aloud(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "clip.mp4").write_bytes(b"x")
+    os.environ.setdefault("LC_ALL", "C")
+    import logging
+
+    logger = logging.getLogger("yolopose")
+    logger.addHandler(caplog.handler)
+    try:
+        assert shades(folder) == [2, 1, 3]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "1 videos" in caplog.text
+
+
+def test_closing_early_ends_the_decoding(folder: Path) -> None:
+    items = load_all(open_source([folder] * 50), ahead=2)
+    assert next(items).error is None
+    items.close()
+    assert list(items) == []

@@ -1,0 +1,201 @@
+"""Results of one picture: instances, text, tables, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from results_samples import BOXES, NAMES, POINTS, SCHEMA
+
+from yolopose.base.errors import DependencyError, OutputError, UsageError
+from yolopose.results import Results
+from yolopose.schema import KeypointSchema
+
+
+def test_instances(make, kind):
+    result = make(kind=kind)
+    assert len(result) == 3
+    assert [one.boxes.shape for one in result] == [(1, 6)] * 3
+    assert result[1].verbose() == "1 dog, "
+    assert result[-1].keypoints["left_ear"].tolist() == [POINTS[2, 0].tolist()]
+    assert len(result[result.boxes.conf > 0.4]) == 2
+    assert type(result.numpy().boxes.data) is np.ndarray
+    assert type(result.cpu().boxes.xywhn) is type(result.boxes.data)
+    assert result.masks is result.probs is result.obb is None
+    assert result.orig_shape == (100, 200)
+    assert "2 persons, 1 dog" in repr(result)
+
+
+def test_verbose(make):
+    assert make().verbose() == "2 persons, 1 dog, "
+    assert make(np.zeros((0, 6)), np.zeros((0, 3, 3))).verbose() == "(no detections), "
+    assert make(None, None).verbose() == "(no detections), "
+    assert make(None, POINTS).verbose() == "3 poses, "
+    assert make([[0, 0, 5, 5, 0.5, 9]], None).verbose() == "1 class9, "
+
+
+def test_boxes_and_keypoints_must_agree(make):
+    with pytest.raises(UsageError, match="3 boxes, but keypoints of 2"):
+        make(BOXES, POINTS[:2])
+    result = make()
+    with pytest.raises(UsageError, match="1 boxes"):
+        result.update(boxes=BOXES[:1])
+    assert len(result.boxes) == 3
+
+
+def test_update_clips_and_new_is_empty(make, kind):
+    result = make(kind=kind)
+    result.update(boxes=kind(np.array([[-5, -6, 900, 901, 0.5, 0]] * 3, np.float32)), keypoints=kind(POINTS + 1))
+    assert result.boxes.xyxy.tolist() == [[0, 0, 200, 100]] * 3
+    assert result.keypoints.xy[0, 0].tolist() == [16.5, 31.25]
+    assert result.keypoints.names == SCHEMA.names[0]
+    assert result.new().boxes is None
+    assert result.new().path == result.path
+
+
+def test_names_of_points_by_class(make):
+    both = KeypointSchema(count=3, names={0: ("a", "b", "c"), 1: ("d", "e", "f")})
+    result = make(schema=both)
+    assert result.keypoints.names is None
+    assert result[1].keypoints.names == ("d", "e", "f")
+    assert make(schema=None).keypoints.names is None
+
+
+def test_summary(make, tracked):
+    first, second, _ = make(tracked).summary()
+    assert list(first) == ["name", "class", "confidence", "box", "track_id", "keypoints"]
+    assert (second["name"], second["class"], second["confidence"], second["track_id"]) == ("dog", 1, 0.5, 3)
+    assert second["box"] == {"x1": 20.12346, "y1": 30.0, "x2": 50.0, "y2": 70.0}
+    assert first["keypoints"] == {"x": [15.5, 40, 55], "y": [30.25, 50, 85], "visible": [0.9, 0.1, 0.6]}
+    flat = make(points=POINTS[..., :2]).summary(normalize=True, decimals=2)[0]
+    assert flat["box"] == {"x1": 0.05, "y1": 0.2, "x2": 0.3, "y2": 0.9}
+    assert flat["keypoints"] == {"x": [0.08, 0.2, 0.28], "y": [0.3, 0.5, 0.85]}
+
+
+def test_json_and_csv(make):
+    result = make()
+    assert json.loads(result.to_json()) == result.summary()
+    assert result.tojson(decimals=1) == result.to_json(decimals=1)
+    rows = list(csv.DictReader(io.StringIO(result.to_csv())))
+    assert [row["name"] for row in rows] == ["person", "dog", "person"]
+    assert rows[0]["box"] == "{'x1': 10.0, 'y1': 20.0, 'x2': 60.0, 'y2': 90.0}"
+    broken = make(points=POINTS * np.nan).to_json()
+    assert json.loads(broken)[0]["keypoints"]["x"] == [None] * 3
+
+
+def test_nothing_found(make, tmp_path):
+    empty = make(np.zeros((0, 6)), np.zeros((0, 3, 3)))
+    assert (len(empty), empty.summary(), json.loads(empty.to_json())) == (0, [], [])
+    assert empty.to_csv() == "name,class,confidence,box,keypoints\n"
+    empty.save_txt(tmp_path / "labels" / "a.txt")
+    assert empty.save_crop(tmp_path / "crops") == []
+    assert not list(tmp_path.iterdir())
+    assert not empty.plot().any()
+
+
+def test_unreadable_picture(tmp_path):
+    result = Results.unreadable("x.jpg", NAMES, "The file is empty.", schema=SCHEMA)
+    assert (len(result), result.boxes.shape, result.keypoints.shape) == (0, (0, 6), (0, 3, 3))
+    assert result.verbose() == "(not read: The file is empty), "
+    assert len(np.unique(result.plot())) > 2  # words on grey
+    assert result.summary() == []
+    assert result.boxes.xywhn.shape == (0, 4)
+    assert cv2.imread(result.save(tmp_path / "x.png")).ndim == 3
+
+
+@pytest.mark.parametrize(("module", "other"), [("polars", "pandas"), ("pandas", "polars")])
+def test_data_frame(make, monkeypatch, module, other):
+    def frame(rows=None, **more):
+        return module, rows, more
+
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(DataFrame=frame))
+    monkeypatch.setitem(sys.modules, other, None)
+    name, rows, _ = make().to_df()
+    assert (name, rows) == (module, make().summary())
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DependencyError, match="pip install polars"):
+        make().to_df()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_label_text_round_trip(make, kind, tracked, tmp_path, dims):
+    result = make(tracked, POINTS[..., :dims], kind=kind)
+    path = result.save_txt(tmp_path / "deep" / "a.txt", save_conf=True)
+    rows = np.loadtxt(path)
+    assert rows.shape == (3, 1 + 4 + 3 * dims + 2)
+    np.testing.assert_array_equal(rows[:, 0], [0, 1, 0])
+    np.testing.assert_allclose(rows[:, 1:5], np.asarray(result.boxes.xywhn), rtol=1e-5)
+    points = rows[:, 5:-2].reshape(3, 3, dims)
+    points[..., :2] *= [200, 100]
+    np.testing.assert_allclose(points, POINTS[..., :dims], rtol=1e-5)
+    np.testing.assert_allclose(rows[:, -2], BOXES[:, 4], rtol=1e-5)
+    np.testing.assert_array_equal(rows[:, -1], [7, 3, 12])
+
+
+def test_label_text_is_the_known_one(make, tmp_path):
+    """Six significant digits, no trailing zeros: the form that label files of such toolkits have."""
+    result = make([[20.123456, 30, 50, 70, 0.5, 1]], [[[10.5, 20.25], [0, 0], [30, 33]]])
+    path = tmp_path / "a.txt"
+    result.save_txt(path)
+    line = "1 0.175309 0.5 0.149383 0.4 0.0525 0.2025 0 0 0.15 0.33\n"
+    assert path.read_text() == line
+    result.save_txt(path, save_conf=True)
+    assert path.read_text() == line + line[:-1] + " 0.5\n"
+    result.save_txt(path, append=False)
+    assert path.read_text() == line
+    with pytest.raises(OutputError, match="a folder is needed"):
+        result.save_txt(path / "b.txt")
+
+
+def test_real_numbers(shared):
+    """The first person of bus.jpg as the reference writes it."""
+    found = json.loads((shared / "fixtures" / "predictions_yolo11n-pose.json").read_text())["predictions"]
+    people = found["images/bus.jpg"]
+    boxes = torch.tensor([[*one["xyxy"], one["conf"], one["cls"]] for one in people])
+    points = torch.tensor([one["keypoints"] for one in people])
+    result = Results(np.zeros((1080, 810, 3), np.uint8), "bus.jpg", NAMES, boxes=boxes, keypoints=points)
+    assert result.verbose() == "4 persons, "
+    first = result.summary()[0]
+    assert first["confidence"] == pytest.approx(0.88505, abs=2e-5)
+    assert list(first["box"].values()) == pytest.approx([47.2191, 399.75562, 244.0432, 905.67188], abs=2e-3)
+    assert first["keypoints"]["visible"][:3] == pytest.approx([0.9912, 0.93527, 0.98701], abs=2e-5)
+
+
+# sizes that the reference cuts for these boxes of a 256 × 256 picture: (height, width), left, top
+@pytest.mark.parametrize(
+    ("box", "size", "corner"),
+    [
+        ([102.364, 190.093, 112.726, 247.114], (68, 20), (97, 184)),
+        ([109.919, 5.512, 155.622, 38.724], (44, 57), (104, 0)),
+        ([192.331, 144.958, 225.723, 163.018], (29, 45), (186, 139)),
+        ([7.919, 105.718, 36.56, 111.334], (16, 39), (2, 100)),
+    ],
+)
+def test_crops(make, tmp_path, box, size, corner):
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.arange(256)[None], np.arange(256)[:, None]
+    (path,) = make([[*box, 0.9, 0]], None, image).save_crop(tmp_path, "bus.jpg")
+    assert path == tmp_path / "person" / "bus.jpg"
+    crop = cv2.imread(str(path))
+    assert crop.shape[:2] == size
+    assert crop[:, 0, 0].mean() == pytest.approx(corner[0], abs=2)
+    assert crop[0, :, 1].mean() == pytest.approx(corner[1], abs=2)
+
+
+def test_crop_names(make, tmp_path):
+    result = make()
+    result.names[1] = "a/b"
+    assert [str(path.relative_to(tmp_path)) for path in result.save_crop(tmp_path, "v.1")] == [
+        "person/v.1.jpg",
+        "a_b/v.1.jpg",
+        "person/v.1-2.jpg",
+    ]
+    assert result[0].save_crop(tmp_path, "v.1")[0].name == "v.1-3.jpg"
+    assert make([[300, 300, 320, 320, 0.9, 0], [np.nan] * 4 + [0.9, 0]], None).save_crop(tmp_path) == []

@@ -1,0 +1,265 @@
+"""Pictures: what is drawn is where it should be, at any size, and nothing crashes."""
+
+from __future__ import annotations
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from results_samples import BOXES, NAMES, POINTS, SCHEMA
+
+from yolopose.base.errors import DependencyError, UsageError
+from yolopose.results import Results, display, text
+from yolopose.results.palette import CENTRE, LEFT, RIGHT, colour, keypoint_colours, readable_on
+from yolopose.results.skeleton import drawn_points
+from yolopose.schema import COCO_PERSON_NAMES, KeypointSchema
+
+
+def big(points=None, boxes=((100, 100, 500, 900, 0.9, 0),), img=None, **more):
+    """A result of a 1000 × 1000 grey picture, where points have a radius of 5 pixels."""
+    img = np.full((1000, 1000, 3), 100, np.uint8) if img is None else img
+    boxes = None if boxes is None else np.array(boxes, np.float32)
+    points = None if points is None else np.array(points, np.float32)
+    return Results(img, "a.jpg", NAMES, boxes=boxes, keypoints=points, **more)
+
+
+def without_pillow(monkeypatch):
+    for name in ("PIL", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def pixel(picture, x, y):
+    return tuple(int(value) for value in picture[int(y), int(x)])
+
+
+PERSON = [[[200, 300, 0.9], [300, 200, 0.9], [400, 700, 0.9]]]
+
+
+def test_points_limbs_and_box_are_where_they_should_be():
+    picture = big(PERSON, schema=SCHEMA).plot()
+    assert pixel(picture, 200, 300) == LEFT
+    assert pixel(picture, 300, 200) == CENTRE
+    assert pixel(picture, 400, 700) == RIGHT
+    assert pixel(picture, 250, 250) == LEFT  # halfway along the limb
+    assert pixel(picture, 350, 450) == RIGHT
+    for place in ((100, 500), (499, 500), (300, 899)):
+        assert pixel(picture, *place) == colour(0)
+    assert pixel(picture, 450, 300) == (100, 100, 100)
+    assert pixel(picture, 700, 700) == (100, 100, 100)
+
+
+def test_switches():
+    result = big(PERSON, schema=SCHEMA)
+    assert pixel(result.plot(kpt_line=False), 250, 250) == (100, 100, 100)
+    assert pixel(result.plot(boxes=False), 100, 500) == (100, 100, 100)
+    assert pixel(result.plot(boxes=False), 200, 300) == LEFT
+    label = (slice(70, 98), slice(100, 250))
+    assert (result.plot()[label] != 100).any()
+    assert not (result.plot(labels=False)[label] != 100).any()
+    assert (result.plot()[label] != 100).sum() > (result.plot(conf=False)[label] != 100).sum()
+    assert pixel(result.plot(line_width=21), 109, 500) == colour(0)
+    assert pixel(result.plot(kpt_radius=20), 415, 700) == RIGHT
+    assert pixel(result.plot(), 415, 700) == (100, 100, 100)
+    assert not np.shares_memory(result.plot(), result.orig_img)
+    assert (result.orig_img == 100).all()
+
+
+def test_unsure_points_and_their_limbs_are_left_out():
+    unsure = [[[200, 300, 0.9], [300, 200, 0.24], [400, 700, 0.9]]]
+    picture = big(unsure, schema=SCHEMA).plot()
+    assert pixel(picture, 300, 200) == pixel(picture, 250, 250) == (100, 100, 100)
+    assert pixel(picture, 200, 300) == LEFT
+
+
+@pytest.mark.parametrize(
+    ("point", "shown"),
+    [((0, 0), False), ((5, 0), True), ((-1, 5), False), ((200, 100), True), ((201, 5), False), ((np.nan, 5), False)],
+)
+def test_which_points_are_drawn(point, shown):
+    assert drawn_points(np.array([point], float), 100, 200).tolist() == [shown]
+    assert drawn_points(np.array([(*point, 0.25)]), 100, 200).tolist() == [shown]
+    assert drawn_points(np.array([(*point, 0.2)]), 100, 200).tolist() == [False]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("count", [1, 17, 294])
+def test_any_number_of_points(count, dims):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(100, 900, (2, count, dims))
+    points[..., 2:] = 0.9
+    boxes = np.array([[100, 100, 900, 900, 0.9, 0]] * 2)
+    picture = big(points, boxes, schema=KeypointSchema(count=count, dims=dims)).plot(labels=False)
+    x, y = points[0, -1, :2]
+    assert pixel(picture, x, y) != (100, 100, 100)
+    assert (big(points, None).plot() != 100).any()
+
+
+def test_seventeen_unknown_points_are_a_person():
+    points = np.full((1, 17, 3), [0, 0, 0.9])
+    points[0, 5], points[0, 6] = [200, 300, 0.9], [400, 300, 0.9]
+    assert pixel(big(points).plot(boxes=False), 300, 300) == CENTRE  # from shoulder to shoulder
+
+
+def test_instance_colours():
+    boxes = [[100, 100, 500, 900, 0.9, 0], [600, 100, 900, 900, 0.9, 0]]
+    points = np.array([PERSON[0], PERSON[0]]) + np.array([[[0, 0, 0]], [[400, 0, 0]]])
+    result = big(points, boxes, schema=SCHEMA)
+    by_class, by_instance = result.plot(), result.plot(color_mode="instance")
+    assert pixel(by_class, 100, 500) == pixel(by_class, 600, 500) == colour(0)
+    assert (pixel(by_instance, 100, 500), pixel(by_instance, 600, 500)) == (colour(0), colour(1))
+    assert (pixel(by_instance, 250, 250), pixel(by_instance, 650, 250)) == (colour(0), colour(1))
+    tracks = big(points, np.insert(boxes, 4, [8, 5], axis=1), schema=SCHEMA).plot(color_mode="instance")
+    assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (colour(8), colour(5))
+
+
+def test_colours_of_sides_and_of_unknown_points():
+    person = keypoint_colours(COCO_PERSON_NAMES, ((5, 6), (5, 7), (0, 2)))
+    assert person.points[:3] == (CENTRE, LEFT, RIGHT)
+    assert person.edges == (CENTRE, LEFT, RIGHT)
+    assert keypoint_colours(("snout", "leftear", "ear_R", "eyeL"), ()).points == (CENTRE, LEFT, RIGHT, LEFT)
+    hues = keypoint_colours(tuple(f"keypoint {i}" for i in range(50)), ((0, 1),))
+    assert len(set(hues.points)) == 50
+    assert len({colour(index) for index in range(80)}) == 80
+    assert readable_on((255, 255, 255), (255, 255, 255)) != (255, 255, 255)
+
+
+def test_labels_do_not_cover_one_another():
+    """Two boxes with nearly the same upper corner: the second label finds another place."""
+    one = big(None, [[100, 100, 500, 900, 0.9, 0]]).plot()
+    two = big(None, [[100, 100, 500, 900, 0.9, 0], [104, 103, 500, 905, 0.8, 0]]).plot()
+    area = (slice(70, 98), slice(100, 180))
+    assert (one[area] == two[area]).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (12, 7), (3000, 4000), (60, 40000)])
+def test_any_size_of_picture(size):
+    h, w = size
+    img = np.full((h, w, 3), 100, np.uint8)
+    box = [[0.1 * w, 0.1 * h, 0.9 * w, 0.9 * h, 0.9, 0], [0, 0, w, h, 0.8, 1], [-9e9, -9e9, 9e9, 9e9, 0.5, 0]]
+    points = np.array([[[0.5 * w, 0.5 * h, 0.9], [0.2 * w, 0.2 * h, 0.9], [w, h, 0.9]]] * 3)
+    picture = big(points, box, img, schema=SCHEMA).plot()
+    assert picture.shape == (h, w, 3)
+    assert (picture != 100).any()
+
+
+@pytest.mark.parametrize(
+    "row", [[np.nan] * 4, [np.inf] * 4, [2000, 2000, 2100, 2100], [-50, -50, -5, -5], [9, 9, 9, 9]]
+)
+def test_odd_boxes_do_no_harm(row):
+    assert big(np.full((1, 3, 3), np.nan), [[*row, 0.9, 0]]).plot().shape == (1000, 1000, 3)
+
+
+@pytest.mark.parametrize(
+    "img",
+    [
+        np.full((100, 200), 7, np.uint8),
+        np.full((100, 200, 1), 7, np.uint8),
+        np.full((100, 200, 4), 7, np.uint8),
+        np.full((100, 200, 3), 7 * 257, np.uint16),
+        np.full((100, 200, 3), 7 / 255, np.float32),
+        np.asfortranarray(np.full((100, 200, 3), 7, np.uint8)),
+        np.full((200, 400, 6), 7, np.uint8)[::2, ::2, ::-2],
+    ],
+    ids=["grey", "grey1", "bgra", "uint16", "float", "fortran", "strided"],
+)
+def test_kinds_of_pictures(make, img):
+    before = img.copy()
+    picture = make(img=img).plot()
+    assert (picture.shape, picture.dtype) == ((100, 200, 3), np.uint8)
+    assert pixel(picture, 195, 95) == (7, 7, 7)
+    assert (picture != 7).any()
+    assert (img == before).all()
+
+
+def test_another_picture_of_another_size(make):
+    """Drawing on a picture twice as large puts everything at twice the place."""
+    canvas = np.full((2000, 2000, 3), 100, np.uint8)
+    picture = big(PERSON, schema=SCHEMA).plot(img=canvas)
+    assert pixel(picture, 400, 600) == LEFT
+    assert pixel(picture, 200, 1000) == colour(0)
+
+
+@pytest.mark.parametrize("img", [np.zeros((2, 3, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((1, 2, 2, 3))])
+def test_no_picture(make, img):
+    with pytest.raises(UsageError, match="picture to draw on"):
+        make().plot(img=img)
+
+
+@pytest.mark.parametrize("bad", [{"color_mode": "rainbow"}, {"line_width": 0}, {"font_size": -1}, {"kpt_radius": 0}])
+def test_bad_values(make, bad):
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        make().plot(**bad)
+
+
+def test_pil(make, monkeypatch):
+    image = make().plot(pil=True)
+    assert np.array_equal(np.asarray(image)[..., ::-1], make().plot())
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DependencyError, match="pip install pillow"):
+        make().plot(pil=True)
+
+
+@pytest.mark.parametrize("version", ["4.9.0", "5.0.0"])
+@pytest.mark.parametrize("pillow", [True, False])
+def test_names_of_other_scripts(monkeypatch, version, pillow):
+    monkeypatch.setattr(cv2, "__version__", version)
+    if not pillow:
+        without_pillow(monkeypatch)
+    result = big(None)
+    result.names = {0: "Größe 人"}
+    label = result.plot()[70:98, 100:250]
+    assert (label != 100).any()
+    pen = text.pen_for(["Größe 人"], 20)
+    ascii_only = isinstance(pen, text.CvPen) and pen.measure("ö") == pen.measure("?") == pen.measure("ж")
+    assert ascii_only == (version == "4.9.0" and not pillow)
+
+
+def test_fonts(make, monkeypatch):
+    with pytest.raises(UsageError, match=r"nosuch\.ttf"):
+        make().plot(font="nosuch.ttf")
+    without_pillow(monkeypatch)
+    with pytest.raises(DependencyError, match="pip install pillow"):
+        make().plot(font="nosuch.ttf")
+
+
+def test_save_and_notebook(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = make()
+    assert result.save() == "results_bus.jpg"
+    target = tmp_path / "näme" / "a.PNG"
+    assert result.save(target, labels=False) == str(target)
+    assert np.array_equal(np.asarray(Image.open(target))[..., ::-1], result.plot(labels=False))
+    result.plot(save=True, filename="b.png")
+    assert (tmp_path / "b.png").read_bytes() == result._repr_png_()
+    for name in ("a.txt", "a"):
+        with pytest.raises(UsageError, match=r"\.jpg or \.png"):
+            result.save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", "näme", "results_bus.jpg"]
+
+
+def test_show_says_how_to_save(make, monkeypatch, caplog):
+    monkeypatch.setattr(display, "_told", set())
+    monkeypatch.setattr(display, "_has_windows", lambda: False)
+    assert not make().show()
+    assert not make().show(wait=False)
+    assert caplog.text.count("result.save(") == 1
+    monkeypatch.setattr(display, "_has_windows", lambda: True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "no display" in display.no_window()
+
+
+def test_show_opens_a_window(make, monkeypatch):
+    shown = []
+    monkeypatch.setattr(display, "no_window", lambda: "")
+    for name in ("namedWindow", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append((title, picture.shape)))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 0.0)  # the user has closed it
+    assert make().show()
+    assert make(BOXES[:1], POINTS[:1]).plot(show=True).shape == (100, 200, 3)
+    assert shown == [("folder/bus.jpg", (100, 200, 3))] * 2

@@ -1,0 +1,148 @@
+"""Networks into files and back, and weights moved from one network to another."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from yolopose.base.errors import WeightsError
+from yolopose.nn import PoseModel, build_network
+from yolopose.schema import KeypointSchema, PoseSpec
+from yolopose.weights import load_network, network_checkpoint, transfer, write_checkpoint
+
+TINY: dict[str, Any] = {
+    "nc": 2,
+    "kpt_shape": [3, 2],
+    "backbone": [[-1, 1, "Conv", [8, 3, 4]], [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]]],
+    "head": [[[1, 2], 1, "Pose", ["nc", "kpt_shape"]]],
+}
+SPEC = PoseSpec(classes=("mouse", "rat"), keypoints=KeypointSchema(count=3, dims=2, flip_idx=(0, 2, 1)))
+
+
+def network(seed: int = 0, spec: PoseSpec = SPEC) -> PoseModel:
+    """A small network whose batch norms have seen numbers."""
+    torch.manual_seed(seed)
+    model = build_network(copy.deepcopy(TINY), spec=spec)
+    for name, value in model.state_dict().items():
+        if "running" in name or name.endswith("bn.weight"):
+            value.uniform_(0.5, 2)
+    return model.eval()
+
+
+def outputs(model: PoseModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_network_comes_back(tmp_path: Path, suffix: str) -> None:
+    model = network()
+    args = {"imgsz": 96, "lr0": 0.1}
+    path = write_checkpoint(
+        tmp_path / f"best{suffix}", network_checkpoint(model, args=args, metrics={"f": 1.0}, epoch=3)
+    )
+    again, found = load_network(path)
+    assert torch.equal(outputs(again), outputs(model))
+    assert again.spec == SPEC
+    assert (again.stride, again.name, again.yaml) == (model.stride, model.name, model.yaml)
+    assert found.metadata is not None
+    assert (found.metadata.stride, found.metadata.imgsz, found.train_args) == (16, (96, 96), args)
+    assert (found.epoch, found.metrics) == (3, {"f": 1.0})
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert found.date.startswith("20")
+
+
+def test_checkpoint_is_a_copy() -> None:
+    model = network()
+    found = network_checkpoint(model)
+    before = found.state["model.0.conv.weight"].clone()
+    model.state_dict()["model.0.conv.weight"].zero_()
+    assert torch.equal(found.state["model.0.conv.weight"], before)
+
+
+def test_loaded_network_can_be_trained(tmp_path: Path) -> None:
+    model, _ = load_network(write_checkpoint(tmp_path / "a.pt", network_checkpoint(network()), half=True))
+    model.train()
+    result = model(torch.rand(2, 3, 32, 32))
+    (result.boxes.sum() + result.scores.sum() + result.kpts.sum()).backward()
+    assert all(p.grad is not None and p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+
+
+def test_weights_must_fit_their_architecture(tmp_path: Path) -> None:
+    found = network_checkpoint(network())
+    found.state["model.0.conv.weight"] = torch.zeros(8, 3, 1, 1)
+    del found.state["model.1.bn.weight"]
+    found.state["model.9.x"] = torch.zeros(1)
+    path = write_checkpoint(tmp_path / "a.pt", found)
+    with pytest.raises(WeightsError, match=r"a\.pt do not fit") as caught:
+        load_network(path)
+    for said in (
+        "model.1.bn.weight is missing",
+        "model.0.conv.weight is (8, 3, 1, 1), not (8, 3, 3, 3)",
+        "model.9.x is not",
+    ):
+        assert said in str(caught.value)
+
+
+def test_many_faults_are_counted(tmp_path: Path) -> None:
+    found = network_checkpoint(network())
+    found.state = {}
+    with pytest.raises(WeightsError, match=r"is missing and \d+ more"):
+        load_network(write_checkpoint(tmp_path / "a.pt", found))
+
+
+def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
+    model = network()
+    found = network_checkpoint(model)
+    found.state = {name: value for name, value in found.state.items() if "num_batches" not in name}
+    again, _ = load_network(write_checkpoint(tmp_path / "a.pt", found))
+    assert torch.equal(outputs(again), outputs(model))
+
+
+def test_fused_file_gives_the_same_network(tmp_path: Path) -> None:
+    model = network()
+    wanted = outputs(model)
+    path = write_checkpoint(tmp_path / "a.pt", network_checkpoint(model.fuse()))
+    again, found = load_network(path)
+    assert not any("bn" in name for name in found.state)
+    assert any("bn" in name for name in again.state_dict())
+    torch.testing.assert_close(outputs(again), wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_transfer_moves_what_fits() -> None:
+    source, target = network(0), network(1, PoseSpec(classes=("a",), keypoints=KeypointSchema(count=5, dims=3)))
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    state = {name: value for name, value in source.state_dict().items() if name != "model.0.conv.weight"}
+    moved = transfer(target, {**state, "unknown": torch.zeros(1)})
+    assert moved.missing == ("model.0.conv.weight",)
+    # the class branch ends in nc channels, the keypoint branch in K·D
+    assert "model.3.cv3.0.2.bias" in moved.mismatched
+    assert "model.3.cv4.1.2.weight" in moved.mismatched
+    assert moved.total == len(before)
+    assert moved.moved == moved.total - 1 - len(moved.mismatched)
+    for name, value in target.state_dict().items():
+        left = name in (*moved.missing, *moved.mismatched)
+        assert torch.equal(value, before[name] if left else state[name]), name
+
+
+def test_transfer_of_everything() -> None:
+    source, target = network(0), network(1)
+    moved = transfer(target, source.state_dict())
+    assert moved.moved == moved.total
+    assert torch.equal(outputs(target), outputs(source))
+
+
+def test_transfer_counts_on_public_weights(shared: Path) -> None:
+    from yolopose.weights import read_checkpoint
+
+    state = read_checkpoint(shared / "checkpoints" / "yolo11n-pose.pt").state
+    model = build_network("yolo11n-pose.yaml", kpt_shape=(17, 3), nc=2)
+    moved = transfer(model, state)
+    assert moved.total == 541
+    assert moved.missing == ()
+    assert all(".cv3." in name and name.split(".")[4] == "2" for name in moved.mismatched)
+    assert len(moved.mismatched) == 6
