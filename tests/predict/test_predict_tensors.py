@@ -42,9 +42,11 @@ def test_a_little_overshoot_is_not_taken_for_bytes() -> None:
     np.testing.assert_allclose(item.planes, 1.05)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 33, 32), (1, 3, 32, 40), (1, 1, 32, 32), (32, 32), (1, 32, 32, 3), (0, 3, 32, 32)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 33, 32), (1, 3, 32, 40), (1, 1, 32, 32), (32, 32), (1, 32, 32, 3), (0, 3, 32, 32)]
+)
 def test_wrong_shapes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="multiples of 32|no network input"):
+    with pytest.raises(UsageError, match=r"multiples of 32|no network input"):
         open_source(torch.zeros(shape))
 
 

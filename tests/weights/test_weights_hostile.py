@@ -254,10 +254,21 @@ def test_good_file_is_read() -> None:
         call("__builtin__", "set", encode([1, "a"])),
         call("torch", "Size", encode((1, 2))),
         name("torch", "float16"),
+        call("torch", "device", text("cuda"), encode(0)),
         op("EMPTY_SET") + MARK + encode(1) + op("ADDITEMS"),
         call("collections", "OrderedDict", encode([["a", 1]])) + encode({"_metadata": {}}) + op("BUILD"),
     ],
-    ids=["method", "bound method", "_reconstructor", "set", "size", "dtype", "set of protocol 4", "ordered dict"],
+    ids=[
+        "method",
+        "bound method",
+        "_reconstructor",
+        "set",
+        "size",
+        "dtype",
+        "device",
+        "set of protocol 4",
+        "ordered dict",
+    ],
 )
 def test_harmless_value_in_a_public_file_is_read(body: bytes) -> None:
     Path("file.pt").write_bytes(archive(program(encode(checkpoint(model=network(detect=body)))), STORAGES))

@@ -209,6 +209,44 @@ def test_broken_network(tmp_path: Path, content: dict[str, Any], said: str) -> N
         read(tmp_path, **content)
 
 
+ODD = [
+    None, True, 0, -1, 2**63, 1.5, float("nan"), "", "x", [], (), {}, [[]], {"a": 1}, {0: 1}, [1] * 300,
+    module("Conv2d"),
+    View("0", 12, (2,), (1,)), View("0", 12, (0,), (1,)), View("1", 1, (), (), kind="LongStorage"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["epoch", "train_args", "train_metrics", "date", "version", "license", "ema"])
+def test_odd_value_beside_the_network(tmp_path: Path, key: str) -> None:
+    for value in ODD:
+        try:
+            found = read(tmp_path, **{key: value})
+        except WeightsError:
+            assert key == "ema"
+        else:
+            assert isinstance(found.train_args, dict)
+            assert isinstance(found.date, str)
+
+
+@pytest.mark.parametrize("key", ["names", "yaml", "nc", "stride", "args", "kpt_names", "kpt_shape", "_modules"])
+def test_odd_value_in_the_network(tmp_path: Path, key: str) -> None:
+    for value in ODD:
+        try:
+            found = read(tmp_path, model=network(**{key: value}))
+        except WeightsError:
+            continue
+        assert found.metadata is None or found.metadata.spec.nc == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_state_dict_of_any_pickle_protocol(tmp_path: Path, protocol: int) -> None:
+    state = torch.nn.BatchNorm2d(3).half().state_dict()
+    torch.save(state, tmp_path / "x.pt", pickle_protocol=protocol)
+    found = read_checkpoint(tmp_path / "x.pt")
+    assert list(found.state) == list(state)
+    assert found.dtype == "float16"
+
+
 def test_file_that_holds_something_else(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(archive(program(op("EMPTY_LIST"))))
     with pytest.raises(WeightsError, match="holds a list, neither a network nor tensors"):

@@ -87,9 +87,7 @@ def _val(command: Command) -> None:
     options = dict(command.options)
     resolve("val", options)
     note_ignored(options)
-    metrics = _open(options).val(**options)
-    if metrics.save_dir:
-        LOGGER.info(f"Results saved to {metrics.save_dir}")
+    _open(options).val(**options)
 
 
 def _help(command: Command) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -96,6 +95,5 @@ def narrowed(value: Tensor) -> Tensor:
     """Returns float32 numbers as float16, unless they overflow there (a running variance may): then as they are."""
     if value.dtype != torch.float32:
         return value
-    limit = torch.finfo(torch.float16).max
-    fits = value.numel() == 0 or not math.isfinite(peak := float(value.abs().max())) or peak <= limit
-    return value.half() if fits else value
+    half = value.half()
+    return value if bool((half.isinf() & value.isfinite()).any()) else half

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from yolopose.base.errors import NotFoundError, UsageError
+from yolopose.formats import open_runtime
+from yolopose.runtime import from_raw
+from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
+
+torch = pytest.importorskip("torch")
+
+from yolopose.formats.pytorch import TorchRuntime, pick_device  # noqa: E402
+from yolopose.nn import PoseModel, build_network  # noqa: E402
+
+SPEC = PoseSpec(classes=("a", "b", "c"), keypoints=KeypointSchema(count=4, dims=3))
+
+
+@pytest.fixture(scope="module")
+def network() -> PoseModel:
+    """A small network with random weights whose scores spread over 0…1."""
+    torch.manual_seed(0)
+    model = build_network("yolo11n-pose.yaml", spec=SPEC)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    for branch in model.head.cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=1)
+        torch.nn.init.zeros_(branch[-1].bias)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def batch() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 3, 64, 96), dtype=np.uint8)
+
+
+def test_raw_output_is_the_networks_own(network: PoseModel, batch: np.ndarray) -> None:
+    runtime = TorchRuntime(network, "cpu")
+    with torch.no_grad():
+        expected = network(torch.from_numpy(batch).float() / 255).numpy()
+    assert expected.shape == (3, 4 + 3 + 12, 126)
+    for given in (batch, batch.astype(np.float32) / 255):
+        found = runtime.raw(given)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"conf": 0.3},
+        {"conf": 0.001, "max_nms": 50},
+        {"conf": 0.3, "multi_label": True},
+        {"conf": 0.001, "multi_label": True, "max_nms": 40, "classes": [2, 0]},
+        {"conf": 0.3, "classes": [1]},
+        {"conf": 0.999999},
+    ],
+)
+def test_candidates_are_those_of_the_numpy_rule(network: PoseModel, batch: np.ndarray, choice: dict) -> None:
+    runtime = TorchRuntime(network, "cpu")
+    found = runtime.candidates(batch, **choice)
+    expected = from_raw(runtime.raw(batch), (4, 3), **choice)
+    assert len(expected.scores) > 20 or choice["conf"] > 0.9
+    for part in ("boxes", "scores", "classes", "points", "image"):
+        one, other = getattr(found, part), getattr(expected, part)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other, err_msg=part)
+
+
+def test_the_callers_network_and_settings_stay_as_they_are(batch: np.ndarray) -> None:
+    model = build_network("yolo11n-pose.yaml", spec=SPEC).train()
+    before, threads = copy.deepcopy(model.state_dict()), torch.get_num_threads()
+    runtime = TorchRuntime(model, "cpu")
+    first = runtime.raw(batch)
+    assert model.training
+    assert not model.is_fused
+    assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "dfl" not in name)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(runtime.raw(batch), first)
+
+
+def test_a_batch_that_cannot_be_written_to_is_only_read(network: PoseModel, batch: np.ndarray) -> None:
+    frozen = batch.astype(np.float32) / 255
+    copied = frozen.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(TorchRuntime(network, "cpu").raw(frozen), TorchRuntime(network, "cpu").raw(copied))
+    np.testing.assert_array_equal(frozen, copied)
+
+
+def test_metadata_and_wrap(network: PoseModel) -> None:
+    runtime = TorchRuntime(network, "cpu")
+    assert runtime.device == "cpu"
+    assert (runtime.metadata.spec, runtime.metadata.stride, runtime.metadata.name) == (SPEC, 32, "yolo11n-pose")
+    wrapped = runtime.wrap(np.eye(2, dtype=np.float32))
+    assert isinstance(wrapped, torch.Tensor)
+    assert wrapped.tolist() == [[1, 0], [0, 1]]
+    given = ModelMetadata(spec=SPEC, imgsz=(320, 320))
+    assert TorchRuntime(network, "cpu", metadata=given).metadata is given
+
+
+def test_half_on_the_cpu_is_said_to_have_no_effect(network: PoseModel, batch: np.ndarray) -> None:
+    runtime = TorchRuntime(network, "cpu", half=True)
+    assert not runtime.half
+    np.testing.assert_array_equal(runtime.raw(batch), TorchRuntime(network, "cpu").raw(batch))
+
+
+@pytest.mark.parametrize("device", ["cpu", "CPU", " cpu ", ["cpu"], torch.device("cpu")])
+def test_cpu(device: object) -> None:
+    assert pick_device(device) == torch.device("cpu")
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
+
+
+@pytest.mark.parametrize(
+    ("device", "index"),
+    [(0, 0), ("0", 0), ("cuda", 0), ("cuda:1", 1), ([1], 1), ("[1]", 1), ((1,), 1), (None, 0), ("", 0)],
+)
+def test_gpu_spellings(monkeypatch: pytest.MonkeyPatch, device: object, index: int) -> None:
+    pretend_gpus(monkeypatch, 2)
+    assert pick_device(device) == torch.device("cuda", index)
+
+
+def test_without_a_gpu_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 0)
+    assert pick_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [(2, "GPU 2.*Card 0.*Card 1"), ("0,1", "2 devices"), ([0, 1], "2 devices"), ("gpu", "not understood"),
+     ("cuda:x", "not understood"), (-1, "not understood"), (True, "not understood"), ({}, "not understood")],
+)  # fmt: skip
+def test_devices_that_do_not_go(monkeypatch: pytest.MonkeyPatch, device: object, said: str) -> None:
+    pretend_gpus(monkeypatch, 2)
+    with pytest.raises(UsageError, match=said):
+        pick_device(device)
+
+
+def test_an_absent_gpu_says_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 0)
+    monkeypatch.setattr(torch.backends, "mps", SimpleNamespace(is_available=lambda: False))
+    for device in (0, "cuda", "mps"):
+        with pytest.raises(UsageError, match="sees the CPU and no CUDA GPU"):
+            pick_device(device)
+
+
+def test_open_runtime_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.pt"):
+        open_runtime(tmp_path / "model.xyz")
+    with pytest.raises(NotFoundError):
+        open_runtime(tmp_path / "nothere.pt", device="cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
+@pytest.mark.parametrize("half", [False, True])
+def test_on_a_gpu(network: PoseModel, batch: np.ndarray, half: bool) -> None:
+    runtime = TorchRuntime(network, 0, half=half)
+    expected = TorchRuntime(network, "cpu").raw(batch)
+    found = runtime.raw(batch)
+    assert runtime.wrap(found).device.type == "cuda"
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=(2e-2 if half else 1e-3) * np.abs(expected).max())
+    candidates = runtime.candidates(batch, conf=0.3)
+    np.testing.assert_allclose(candidates.scores, from_raw(found, (4, 3), conf=0.3).scores, atol=1e-6)
