@@ -35,9 +35,9 @@ def draw_figure(image: np.ndarray, rng: np.random.Generator) -> None:
     points = (FIGURE + rng.normal(0, 0.02, FIGURE.shape)) * size + corner
     colour = tuple(int(value) for value in rng.integers(30, 256, 3))
     for first, second in COCO_PERSON_SKELETON:
-        ends = [tuple(int(round(value)) for value in points[index]) for index in (first, second)]
+        ends = [tuple(round(value) for value in points[index]) for index in (first, second)]
         cv2.line(image, ends[0], ends[1], colour, max(2, int(size / 25)), cv2.LINE_AA)
-    centre = tuple(int(round(value)) for value in points[:5].mean(axis=0))
+    centre = tuple(round(value) for value in points[:5].mean(axis=0))
     cv2.circle(image, centre, int(size / 14), colour, -1, cv2.LINE_AA)
 
 

@@ -68,14 +68,24 @@ def test_switches():
 
 def test_unsure_points_and_their_limbs_are_left_out():
     unsure = [[[200, 300, 0.9], [300, 200, 0.24], [400, 700, 0.9]]]
-    picture = big(unsure, schema=SCHEMA).plot()
+    result = big(unsure, schema=SCHEMA)
+    picture = result.plot()
+    assert (picture == result.plot(kpt_line=False)).all()
     assert pixel(picture, 300, 200) == pixel(picture, 250, 250) == (100, 100, 100)
     assert pixel(picture, 200, 300) == LEFT
 
 
 @pytest.mark.parametrize(
     ("point", "shown"),
-    [((0, 0), False), ((5, 0), True), ((-1, 5), False), ((200, 100), True), ((201, 5), False), ((np.nan, 5), False)],
+    [
+        ((0, 0), False),
+        ((5, 0), True),
+        ((0, 5), True),
+        ((-1, 5), False),
+        ((200, 100), True),
+        ((201, 5), False),
+        ((np.nan, 5), False),
+    ],
 )
 def test_which_points_are_drawn(point, shown):
     assert drawn_points(np.array([point], float), 100, 200).tolist() == [shown]
@@ -157,7 +167,7 @@ def test_odd_boxes_do_no_harm(row):
         np.full((100, 200), 7, np.uint8),
         np.full((100, 200, 1), 7, np.uint8),
         np.full((100, 200, 4), 7, np.uint8),
-        np.full((100, 200, 3), 7 * 257, np.uint16),
+        np.full((100, 200, 3), 7 * 256 + 99, np.uint16),
         np.full((100, 200, 3), 7 / 255, np.float32),
         np.asfortranarray(np.full((100, 200, 3), 7, np.uint8)),
         np.full((200, 400, 6), 7, np.uint8)[::2, ::2, ::-2],

@@ -106,6 +106,7 @@ class DataChoice:
     data: str | None = option(None, "data YAML")
     single_cls: bool = option(False, "treat all classes as one")
     workers: int = option(8, "threads or processes that load pictures; no more than there are processors", low=0)
+    strict: bool = option(False, "stop at a refused label file or picture instead of leaving it out")
     fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training pictures to use", low=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zipfile
@@ -9,7 +10,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 from yolopose.base.errors import WeightsError
 from yolopose.weights.faults import damaged, refused, shown
@@ -43,7 +43,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self._file: BinaryIO = path.open("rb")
+        self._file: io.BufferedReader = path.open("rb")
         try:
             self._members = self._checked()
             self._check_byteorder()
@@ -72,7 +72,7 @@ class Archive:
             raise damaged(self.path, f"it has no {name}")
         content = bytearray(member.size)
         self._file.seek(member.start)
-        if self._file.readinto(content) != member.size or zlib.crc32(content) != member.crc:  # type: ignore[attr-defined]  # BufferedReader has it
+        if self._file.readinto(content) != member.size or zlib.crc32(content) != member.crc:
             raise damaged(self.path, f"the check sum of {name} is wrong")
         return content
 

@@ -68,9 +68,8 @@ class _Machine:
         except WeightsError:
             raise
         except (IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
-            raise damaged(self.path, f"its description breaks off or contradicts itself at byte {self.position}") from (
-                error
-            )
+            what = f"its description breaks off or contradicts itself at byte {self.position}"
+            raise damaged(self.path, what) from error
         raise damaged(self.path, f"its description has more than {MAX_INSTRUCTIONS} instructions")
 
     def spend(self, items: int) -> None:
