@@ -37,7 +37,16 @@ def test_sigmas_in_force(schema: KeypointSchema, expected: list[float]) -> None:
 def test_a_spec_survives_its_dict(schema: KeypointSchema) -> None:
     spec = PoseSpec(classes=("person", "dog"), keypoints=schema)
     assert PoseSpec.from_dict(spec.to_dict()) == spec
-    assert ModelMetadata(spec=spec).to_dict()["kpt_shape"] == list(schema.shape)
+    metadata = ModelMetadata(spec=spec, name="yolo11n-pose", imgsz=(320, 640), args={"epochs": 3})
+    assert ModelMetadata.from_dict(metadata.to_dict()) == metadata
+    assert metadata.to_dict()["kpt_shape"] == list(schema.shape)
+
+
+@pytest.mark.parametrize(("key", "value"), [("stride", "32"), ("imgsz", [640]), ("args", None), ("kpt_shape", 3)])
+def test_bad_metadata_names_the_key(key: str, value: object) -> None:
+    good = ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=PERSON)).to_dict()
+    with pytest.raises(UsageError, match=key):
+        ModelMetadata.from_dict({**good, key: value})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_a_spec_survives_its_dict(schema: KeypointSchema) -> None:
         ({"kpt_shape": [0, 3]}, "not possible"),
         ({"kpt_shape": [17, 4]}, "not possible"),
         ({"kpt_shape": "17, 3"}, "list of whole numbers"),
-        ({"kpt_shape": [17]}, "must be [K, D]"),
+        ({"kpt_shape": [17]}, "must be two whole numbers"),
         ({"kpt_shape": [3, 3], "flip_idx": [0, 0, 0]}, "exactly once"),
         ({"kpt_shape": [3, 3], "flip_idx": [0, 1]}, "exactly once"),
         ({"kpt_shape": [3, 3], "flip_idx": [0.5, 1, 2]}, "whole numbers"),

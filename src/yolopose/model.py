@@ -219,7 +219,9 @@ class YOLO:
 
         key = f"{device}/{half}"
         if key not in self._runtimes:
-            self._runtimes[key] = TorchRuntime(self.model, device=device, half=half)
+            self._runtimes[key] = TorchRuntime(
+                self.model, device=device, half=half, metadata=self.ckpt.metadata if self.ckpt else None
+            )
         return self._runtimes[key]
 
     def __getattr__(self, name: str) -> Any:

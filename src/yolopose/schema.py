@@ -224,6 +224,24 @@ class ModelMetadata:
             "args": dict(self.args),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelMetadata:
+        """Builds it from what `to_dict` gave.
+
+        Raises:
+            UsageError: a value is missing or has the wrong form; the text names the key.
+        """
+        kinds: dict[str, type] = {"name": str, "stride": int, "batch": int, "dynamic": bool, "end2end": bool}
+        kinds |= {"outputs": str, "license": str, "version": str, "args": Mapping}
+        for key, kind in kinds.items():
+            if not isinstance(values.get(key), kind):
+                raise UsageError(f"The model metadata's {key} is missing or no {kind.__name__}.")
+        return cls(
+            spec=PoseSpec.from_dict(values),
+            imgsz=_pair(values.get("imgsz"), "imgsz"),
+            **{key: values[key] for key in kinds},
+        )
+
 
 def class_names(names: object, nc: object) -> tuple[str, ...]:
     """Reads class names from a list or `{index: name}` map, or makes `class0`, … from `nc` alone.
@@ -253,9 +271,14 @@ def class_names(names: object, nc: object) -> tuple[str, ...]:
 def _kpt_shape(value: object) -> tuple[int, int]:
     if value is None:
         raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
-    numbers = _whole_numbers(value, "kpt_shape")
+    return _pair(value, "kpt_shape")
+
+
+def _pair(value: object, key: str) -> tuple[int, int]:
+    numbers = _whole_numbers(value, key)
     if len(numbers) != 2:
-        raise UsageError(f"kpt_shape must be [K, D], such as [17, 3]; got {value!r}.")
+        example = "[17, 3]" if key == "kpt_shape" else "[640, 640]"
+        raise UsageError(f"{key} must be two whole numbers, such as {example}; got {value!r}.")
     return numbers[0], numbers[1]
 
 

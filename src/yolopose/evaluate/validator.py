@@ -105,7 +105,11 @@ class Validation:
             warn_once("augment=True has no effect in validation of poses: each picture is seen once.")
         if labels is None:
             labels = load_labels(
-                self.dataset, options.split, single_cls=options.single_cls, workers=threads(options.workers)
+                self.dataset,
+                options.split,
+                strict=options.strict,
+                single_cls=options.single_cls,
+                workers=threads(options.workers),
             )
         self.labels = labels
         self.batches = self._make_batches()

@@ -107,6 +107,9 @@ def _with_letter(stem: str, letter: str) -> str:
     return stem if match is None or not letter else match["family"] + letter + match["rest"]
 
 
+_LATER_FAMILIES = ("yolo12", "yolo26")
+
+
 def _find(asked: Path) -> tuple[Path, str]:
     """The file to open and the stem that was asked for: as named, else without the letter, else of the zoo."""
     if asked.suffix.lower() not in (".yaml", ".yml"):
@@ -122,6 +125,11 @@ def _find(asked: Path) -> tuple[Path, str]:
             shipped = model_yaml_path(name)
             if shipped is not None:
                 return shipped, asked.stem
+    for family in _LATER_FAMILIES:
+        if asked.stem.lower().startswith(family):
+            raise ModelError(
+                f"{asked.name} belongs to {family.upper()}, a family that is not built yet in this version."
+            )
     names = model_yaml_names()
     raise NotFoundError(
         f"There is no model YAML {asked} (current folder: {Path.cwd()}).{did_you_mean(plain.name, names)} These ship: "

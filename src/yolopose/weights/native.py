@@ -19,7 +19,7 @@ from torch import Tensor
 
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
-from yolopose.schema import ModelMetadata, PoseSpec
+from yolopose.schema import ModelMetadata
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.faults import damaged, shown
 from yolopose.weights.plain import narrowed, storable, to_plain
@@ -190,19 +190,7 @@ def _metadata(record: Mapping[Any, Any], path: str) -> ModelMetadata | None:
     if values is None:
         return None
     try:
-        height, width = values["imgsz"]
-        return ModelMetadata(
-            spec=PoseSpec.from_dict(values),
-            name=str(values["name"]),
-            stride=int(values["stride"]),
-            imgsz=(int(height), int(width)),
-            batch=int(values["batch"]),
-            dynamic=bool(values["dynamic"]),
-            end2end=bool(values["end2end"]),
-            outputs=str(values["outputs"]),
-            license=record["license"],
-            version=record["version"],
-            args=record["args"],
-        )
-    except (UsageError, KeyError, TypeError, ValueError, OverflowError) as error:
+        rest = {key: record[key] for key in ("license", "version", "args")}
+        return ModelMetadata.from_dict({**values, **rest})
+    except (UsageError, TypeError, ValueError, OverflowError) as error:
         raise damaged(path, f"its metadata cannot be read ({shown(error)})") from error

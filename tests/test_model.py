@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolopose import YOLO
+from yolopose.base.errors import DependencyError, ModelError, NotFoundError, UsageError
+from yolopose.model import find_weights
+
+torch = pytest.importorskip("torch")
+
+SMALL = """
+nc: 3
+kpt_shape: [5, 2]
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, C2f, [32, True]]
+  - [-1, 1, Conv, [64, 3, 2]]
+head:
+  - [[2, 3], 1, Pose, [nc, kpt_shape]]
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> YOLO:
+    file = tmp_path / "small-pose.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    return YOLO(file)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+
+
+def test_from_yaml_to_poses(small: YOLO, picture: np.ndarray) -> None:
+    assert small.names == {0: "class0", 1: "class1", 2: "class2"}
+    assert small.spec.keypoints.shape == (5, 2)
+    (result,) = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)
+    assert result.boxes.data.shape == (4, 6)
+    assert result.keypoints.data.shape == (4, 5, 2)
+    assert result.keypoints.conf is None
+    assert isinstance(result.boxes.data, torch.Tensor)
+
+
+def test_stream_gives_one_at_a_time(small: YOLO, picture: np.ndarray) -> None:
+    found = small.predict([picture] * 3, stream=True, imgsz=96, verbose=False)
+    assert next(iter(found)).orig_shape == (60, 100)
+    assert len(list(found)) == 2
+
+
+@pytest.mark.parametrize("name", ["own.pt", "own.safetensors"])
+def test_saved_networks_give_the_same_poses(name: str, small: YOLO, picture: np.ndarray, tmp_path: Path) -> None:
+    again = YOLO(small.save(tmp_path / name))
+    first, second = (
+        model(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data for model in (small, again)
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert again.names == small.names
+
+
+def test_loading_reaches_later_predictions(small: YOLO, picture: np.ndarray, tmp_path: Path) -> None:
+    file = small.save(tmp_path / "a.pt")
+    other = YOLO(tmp_path / "small-pose.yaml")
+    options = {"conf": 0.0, "max_det": 4, "imgsz": 96, "verbose": False}
+    before = other(picture, **options)[0].boxes.data
+    after = other.load(file)(picture, **options)[0].boxes.data
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, small(picture, **options)[0].boxes.data, rtol=0, atol=0)
+
+
+def test_transfer_says_how_many_of_how_many(small: YOLO, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wide-pose.yaml").write_text(SMALL.replace("nc: 3", "nc: 1"), encoding="utf-8")
+    YOLO(tmp_path / "wide-pose.yaml").load(small.save(tmp_path / "a.pt"))
+    line = capsys.readouterr().out
+    total = len(small.model.state_dict())
+    assert f"of {total} entries" in line
+    assert "of other shape" in line
+
+
+def test_public_weights_move_into_a_network_from_yaml(shared: Path) -> None:
+    model = YOLO("yolo11n-pose.yaml").load(shared / "checkpoints/yolo11n-pose.pt")
+    public = YOLO(shared / "checkpoints/yolo11n-pose.pt")
+    assert public.names == {0: "person"}
+    key = "model.0.conv.weight"
+    torch.testing.assert_close(model.model.state_dict()[key], public.model.state_dict()[key])
+
+
+def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
+    before = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
+    parameters = small.info(verbose=False).parameters
+    assert small.fuse().info(verbose=False).parameters < parameters
+    after = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("none.pt", NotFoundError, "There is no weights file none.pt"),
+        ("yolo11n-pose.pt", NotFoundError, "releases/download/v8.3.0/yolo11n-pose.pt"),
+        ("none.yaml", NotFoundError, "none.yaml"),
+        ("x.onnx", UsageError, "not in this version"),
+        ("picture.jpg", UsageError, "neither a model YAML"),
+        ("yolo12n-pose.yaml", ModelError, "not built yet"),
+        ("yolo26n-pose.yaml", ModelError, "not built yet"),
+    ],
+)
+def test_what_cannot_be_opened(
+    name: str, kind: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind) as error:
+        YOLO(name)
+    assert words in str(error.value)
+
+
+def test_other_tasks_and_later_verbs(small: YOLO) -> None:
+    with pytest.raises(UsageError, match="poses only"):
+        YOLO("yolo11n-pose.yaml", task="segment")
+    with pytest.raises(UsageError, match="Training is not in this version"):
+        small.train(data="a.yaml")
+    assert not hasattr(small, "train")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = small.nothing
+
+
+def test_options_are_checked(small: YOLO, picture: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'conf'"):
+        small(picture, cnof=0.4)
+    with pytest.raises(UsageError, match="needs a data set"):
+        small.val()
+
+
+def test_without_torch_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "a.pt").touch()
+    with pytest.raises(DependencyError, match="pip install"):
+        YOLO(tmp_path / "a.pt")
+
+
+def test_weights_are_also_found_in_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(tmp_path))
+    (tmp_path / "mine.pt").touch()
+    assert find_weights(Path("mine.pt")) == tmp_path / "mine.pt"
