@@ -11,7 +11,7 @@ from yolopose import zoo
 from yolopose.base.errors import DependencyError, NotFoundError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.config import PredictOptions, ValOptions, resolve
+from yolopose.config import PredictOptions, ValOptions, collect, resolve
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class YOLO:
         if mode == "predict":  # a picture needs no data set
             remembered.pop("data", None)
             remembered.pop("single_cls", None)
-        options = resolve(mode, {**remembered, **given})
+        options = resolve(mode, {**remembered, **collect(mode, given)})
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
         return options
 

@@ -29,7 +29,16 @@ from yolopose.cli.grammar import parse, value_of
         (r"predict source=C:\pics\new.jpg", "predict", {"source": r"C:\pics\new.jpg"}),
         ("predict source=a=b.jpg", "predict", {"source": "a=b.jpg"}),
         ("predict conf=None", "predict", {"conf": None}),
+        ("predict imgsz=[320, 640] save", "predict", {"imgsz": [320, 640], "save": True}),
+        ("predict source=a[1.jpg save", "predict", {"source": "a[1.jpg", "save": True}),
+        ("predict source=[1.jpg save", "predict", {"source": "[1.jpg", "save": True}),
+        ("predict --conf 0.4 --save --imgsz 320", "predict", {"conf": 0.4, "save": True, "imgsz": 320}),
+        ("task=pose mode=predict conf=0.4", "predict", {"conf": 0.4}),
+        (r"train pretrained='C:\new.pt'", "train", {"pretrained": r"C:\new.pt"}),
+        ("predict source='a.jpg'", "predict", {"source": "a.jpg"}),
         ("settings runs_dir=True", "settings", {"runs_dir": "True"}),
+        ("settings mode=x", "settings", {"mode": "x"}),
+        ("settings reset", "settings", {"reset": True}),
         ("help", "help", {}),
         ("", "help", {}),
         ("copy-cfg", "copy-cfg", {}),
@@ -46,15 +55,22 @@ def test_help_of_a_mode(line: str) -> None:
     assert (command.action, command.topic) == ("help", "val")
 
 
-@pytest.mark.parametrize("line", ["predict --conf=0.4", "predict conf=0.4,", "predict conf = 0.4"])
-def test_unusual_spellings_are_noted(line: str) -> None:
-    assert parse(line.split()).notes
+@pytest.mark.parametrize(
+    "line", ["predict --conf=0.4", "predict conf=0.4,", "predict conf = 0.4", "predict --conf 0.4", "val imgsz=[1, 2]"]
+)
+def test_unusual_spellings_are_noted_once(line: str) -> None:
+    assert len(parse(line.split()).notes) == 1
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("segment predict", "poses only"),
+        ("task=segment mode=predict", "poses only"),
+        ("mode=pridict", "Did you mean 'predict'"),
+        ("settings runs_dir", "needs a value"),
+        ("predict --conf", "needs a value"),
+        ("predict --model predict", "needs a value"),
         ("pose conf=0.4", "mode is missing"),
         ("predict val", "One mode at a time"),
         ("predict model.pt", "Did you mean model=model.pt"),

@@ -1,13 +1,113 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
+import yolopose.model
 from yolopose import __version__
+from yolopose.base.settings import settings_file
 from yolopose.cli import main
+from yolopose.config import MODES, resolve
+
+
+class FakeYOLO:
+    """Stands in for the class that does the work, and remembers what it was asked."""
+
+    calls: ClassVar[list[tuple[str, Any, dict[str, Any]]]] = []
+    errors: ClassVar[list[str | None]] = [None]
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def predict(self, source: Any, **options: Any) -> Iterator[Any]:
+        self.calls.append((self.model, source, options))
+        yield from (SimpleNamespace(error=error) for error in self.errors)
+
+    def val(self, **options: Any) -> None:
+        self.calls.append((self.model, None, options))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, dict[str, Any]]]:
+    monkeypatch.setattr(yolopose.model, "YOLO", FakeYOLO)
+    monkeypatch.setattr(FakeYOLO, "calls", [])
+    return FakeYOLO.calls
+
+
+def test_predict_saves_by_default_and_streams(
+    calls: list[tuple[str, Any, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "source=a.jpg", "conf=0.5", "epochs=3", "stream=False"]) == 0
+    assert calls == [("yolo11n-pose.pt", "a.jpg", {"save": True, "stream": True, "conf": 0.5})]
+    shown = capsys.readouterr()
+    assert "No model= given: using yolo11n-pose.pt." in shown.out
+    assert shown.err.count("epochs=3 has no meaning") == 1
+
+
+def test_a_cfg_file_gives_model_source_and_save(
+    calls: list[tuple[str, Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model: a.pt\nsource: a.jpg\nsave: false\nconf: 0.5\niou: 0.4\ndata: d.yaml\n", encoding="utf-8")
+    assert main(["predict", f"cfg={file}", "conf=0.6"]) == 0
+    assert main(["val", f"cfg={file}"]) == 0
+    assert calls == [
+        ("a.pt", "a.jpg", {"save": False, "stream": True, "conf": 0.6, "iou": 0.4}),
+        ("a.pt", None, {"data": "d.yaml", "conf": 0.5, "iou": 0.4}),
+    ]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "words"),
+    [
+        ([None, "damaged"], 0, "1 of 2 pictures could not be read"),
+        (["damaged", "damaged"], 1, "None of the 2 pictures"),
+        ([None], 0, ""),
+        ([], 0, ""),
+    ],
+)
+def test_status_of_unreadable_pictures(
+    errors: list[str | None],
+    status: int,
+    words: str,
+    calls: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(FakeYOLO, "errors", errors)
+    assert main(["predict", "source=d"]) == status
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero. YOLO_DEBUG=1"),
+        (PermissionError(13, "Permission denied", "x.jpg"), 1, "Permission denied: 'x.jpg'"),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_any_other_end_is_short_and_not_0(
+    error: BaseException, status: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(yolopose.model, "YOLO", fail)
+    assert main(["val", "data=d.yaml"]) == status
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) == (1 if words else 0)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +125,7 @@ from yolopose.cli import main
         ("train data=a.yaml", "not in this version"),
         ("export", "not in this version"),
         ("settings nosuch=1", "no setting 'nosuch'"),
+        ("copy-cfg conf=1", "takes no options; got conf"),
     ],
 )
 def test_errors_are_one_paragraph_and_exit_1(
@@ -55,6 +156,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_settings_are_shown_and_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "runs_dir=elsewhere"]) == 0
     assert "runs_dir: elsewhere" in capsys.readouterr().out
+    assert main(["settings", "reset"]) == main(["settings", "reset"]) == 0
+    assert "runs_dir: runs\n" in capsys.readouterr().out
+    assert not settings_file().exists()
+
+
+def test_a_damaged_settings_file_can_be_reset_and_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    settings_file().parent.mkdir(parents=True)
+    settings_file().write_text("- a list")
+    assert main(["settings"]) == 1
+    assert main(["checks"]) == 0
+    assert "SETTINGS: The settings file" in capsys.readouterr().out
+    assert main(["settings", "reset"]) == 0
 
 
 def test_copy_cfg_is_whole_usable_and_never_overwrites(
@@ -62,6 +175,8 @@ def test_copy_cfg_is_whole_usable_and_never_overwrites(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["copy-cfg"]) == 0
+    for mode in MODES:
+        assert resolve(mode, {"cfg": "default_copy.yaml"}) == resolve(mode, {})
     assert main(["copy-cfg"]) == 1
     assert "already there" in capsys.readouterr().err
     assert main(["predict", "cfg=default_copy.yaml", "source=none.jpg", "model=yolo11n-pose.yaml"]) == 1
@@ -74,3 +189,33 @@ def test_module_runs_as_the_command() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: 'nosuch'")
+
+
+def test_a_terminal_without_the_signs_still_shows_help() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "yolopose", "help", "train"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"epochs=100" in done.stdout
+
+
+LOGS = """
+import sys
+from yolopose.base.log import LOGGER
+from yolopose.cli import main
+sys.modules["yolopose.cli.main"]._ACTIONS["version"] = lambda _: LOGGER.info("a line of a long run")
+sys.exit(main(["version"]))
+"""
+
+
+@pytest.mark.parametrize("words", [["-m", "yolopose", "help"], ["-c", LOGS]])
+def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)  # the reader has left before the first line
+    with os.fdopen(write, "wb") as gone:
+        done = subprocess.run([sys.executable, *words], stdout=gone, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from yolopose.base.errors import NotFoundError, UsageError
-from yolopose.config import MODES, PredictOptions, ValOptions, all_keys, defaults, keys_of, resolve
+from yolopose.config import MODES, PredictOptions, ValOptions, all_keys, collect, defaults, keys_of, resolve
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -44,6 +45,10 @@ def test_public_defaults() -> None:
         ("project", Path("a/b"), str(Path("a/b"))),
         ("save", 1, True),
         ("source", ["a.jpg", 3], ["a.jpg", 3]),
+        ("conf", np.float32(0.5), 0.5),
+        ("imgsz", np.int64(320), 320),
+        ("classes", np.array([0, 2]), [0, 2]),
+        ("classes", range(2), [0, 1]),
     ],
 )
 def test_values_take_the_declared_type(key: str, value: object, expected: object) -> None:
@@ -66,6 +71,10 @@ def test_values_take_the_declared_type(key: str, value: object, expected: object
         ("predict", {"classes": ["person"]}, "a list of whole numbers"),
         ("predict", {"classes": [-1]}, "out of range"),
         ("predict", {"imgzs": 640}, "Did you mean 'imgsz'"),
+        ("predict", {"cfg": 3}, "path of a YAML file"),
+        ("predict", {"line_width": 0}, "out of range: it goes from 1 up"),
+        ("train", {"amp": "fp17"}, "Did you mean 'fp16'"),
+        ("train", {"cache": "disc"}, "Did you mean 'disk'"),
         ("val", {"split": "vla"}, "Did you mean 'val'"),
         ("val", {"xyz": 1}, "yolo help val"),
         ("pridict", {}, "Did you mean 'predict'"),
@@ -77,9 +86,72 @@ def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words:
     assert words in str(error.value)
 
 
-def test_keys_of_other_modes_and_tasks_are_left_aside(capsys: pytest.CaptureFixture[str]) -> None:
-    assert resolve("predict", {"epochs": 3, "retina_masks": False}) == resolve("predict", {})
-    assert "epochs= has no meaning in predict" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("epochs", 3, "epochs=3 has no meaning in predict (it is a key of train)"),
+        ("int8", True, "int8=True has no meaning in predict (it is a key of export)"),
+        ("retina_masks", True, "retina_masks=True has no meaning in yolopose"),
+        ("retina_masks", False, ""),
+        ("int8", False, ""),
+        ("mode", "train", ""),
+    ],
+)
+def test_keys_of_other_modes_and_tasks_are_left_aside(
+    key: str, value: object, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resolve("predict", {key: value}) == resolve("predict", {})
+    noted = capsys.readouterr().err
+    assert words in noted
+    assert bool(noted) == bool(words)
+
+
+def test_collect_holds_given_keys_alone_and_is_settled() -> None:
+    found = collect("predict", {"conf": 1, "epochs": 3})
+    assert found == {"conf": 1.0}
+    assert collect("predict", found) == found
+
+
+def test_a_torch_device_is_read_by_its_name() -> None:
+    torch = pytest.importorskip("torch")
+    assert resolve("predict", {"device": torch.device("cuda:1")}).device == "cuda:1"
+
+
+# what a training of the reference (8.4.190, CPU, one epoch) wrote into args.yaml, in part; then keys of older versions
+OLD_ARGS = """
+task: pose
+mode: train
+model: yolo11n-pose.yaml
+batch: 16
+amp: false
+overlap_mask: true
+conf: null
+dnn: false
+tracker: tracktrack.yaml
+copy_paste: 0.0
+dlog: 1.0
+dgrad: 0.5
+dlam: 1.0
+workspace: null
+save_dir: runs/pose/train
+multi_scale: false
+resume: null
+boxes: true
+fl_gamma: 0.0
+label_smoothing: 0.0
+v5loader: false
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_old_args_file_loads_in_every_mode_without_a_word(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "args.yaml"
+    file.write_text(OLD_ARGS, encoding="utf-8")
+    found = resolve(mode, {"cfg": file})
+    assert (found.model, found.conf) == ("yolo11n-pose.yaml", None)
+    assert capsys.readouterr().err == ""
 
 
 def test_cfg_file_counts_and_given_keys_win(tmp_path: Path) -> None:
@@ -94,9 +166,10 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nothere"):
         resolve("predict", {"cfg": str(tmp_path / "nothere.yaml")})
     file = tmp_path / "args.yaml"
-    file.write_text("cnof: 0.5\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"args\.yaml.*Did you mean 'conf'"):
-        resolve("predict", {"cfg": str(file)})
+    for line, words in (("cnof: 0.5", "Did you mean 'conf'"), ("conf: 5", "out of range"), ("iou: x", "a number")):
+        file.write_text(line, encoding="utf-8")
+        with pytest.raises(UsageError, match=rf"args\.yaml.*{words}"):
+            resolve("predict", {"cfg": str(file)})
 
 
 def test_all_keys_know_their_modes() -> None:

@@ -23,6 +23,12 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
         self.stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Lets a closed pipe (`| head`) end the program as it ends any other, instead of a traceback a line."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise  # logging calls this from its own except block
+        super().handleError(record)
+
 
 def setup() -> logging.Logger:
     """Adds the plain handler once; a program that set up logging for itself keeps its own."""

@@ -45,6 +45,9 @@ def parse(words: Sequence[str]) -> Command:
     """
     notes: list[str] = []
     bare, pairs = _split(_joined(list(words), notes), notes)
+    if "settings" not in bare:  # `task=pose mode=predict` is the long form of two bare words
+        bare += [text for key, text in pairs if key in ("task", "mode")]
+        pairs = [(key, text) for key, text in pairs if key not in ("task", "mode")]
     wants_help = any(word in _HELP for word in bare)
     bare = [word for word in bare if word not in _HELP]
     action: str | None = None
@@ -58,7 +61,11 @@ def parse(words: Sequence[str]) -> Command:
             if action is not None:
                 raise UsageError(f"One mode at a time: {action!r} and {word!r} were given.")
             action = word
-        elif word in all_keys() and any(keys_of(mode)[word].type.startswith("bool") for mode in all_keys()[word]):
+        elif "settings" in bare:
+            if word != "reset":
+                raise UsageError(f"{word!r} needs a value: `yolo settings KEY=VALUE`, `yolo settings reset`.")
+            options[word] = True
+        elif _is_switch(word):
             options[word] = True
         else:
             raise _lost(word)
@@ -84,8 +91,10 @@ def value_of(key: str, text: str) -> Any:
     if lowered in ("none", "null"):
         return None
     types = {keys_of(mode)[key].type for mode in all_keys().get(key, ())}
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
+        return text[1:-1]  # not by the literal's rules: a backslash is part of a Windows path
     if types and types <= set(_TEXT_TYPES) and not text.startswith("["):
-        return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+        return text
     if lowered in ("true", "false"):
         return lowered == "true"
     try:
@@ -94,24 +103,47 @@ def value_of(key: str, text: str) -> Any:
         return text
 
 
+def _is_switch(word: str) -> bool:
+    """Whether a key alone means `key=True`."""
+    return any(keys_of(mode)[word].type.startswith("bool") for mode in all_keys().get(word, ()))
+
+
 def _joined(words: list[str], notes: list[str]) -> list[str]:
-    """Joins `key = value`, `key= value` and `key =value` to one word each."""
+    """Joins what blanks have torn apart to one word each: `key = value`, `--key value`, `key=[1, 2]`."""
     joined: list[str] = []
-    position = 0
-    while position < len(words):
-        word = words[position]
-        following = words[position + 1] if position + 1 < len(words) else ""
-        if following == "=" and position + 2 < len(words):
-            word, step = f"{word}={words[position + 2]}", 3
-        elif _halves(word, following):
-            word, step = word + following, 2
-        else:
-            step = 1
-        if step > 1:
-            notes.append(f"Read {' '.join(words[position : position + step])!r} as {word!r}.")
+    while words:
+        count = _reach(words)
+        word = "".join(words[:count])
+        if count > 1 and "=" not in word:
+            word = f"{words[0][2:]}={words[1]}"
+        if count > 1:
+            notes.append(f"Read {' '.join(words[:count])!r} as {word!r}.")
         joined.append(word)
-        position += step
+        words = words[count:]
     return joined
+
+
+def _reach(words: list[str]) -> int:
+    """How many of the first words make one option."""
+    word, following = words[0], words[1] if len(words) > 1 else ""
+    if _is_flag(word, following):
+        return 2
+    count = 3 if following == "=" and len(words) > 2 else 2 if _halves(word, following) else 1
+    value = "".join(words[:count]).partition("=")[2]
+    if value[:1] in ("[", "("):
+        for end in range(count, len(words) + 1):
+            value = "".join(words[:end])
+            if value.count("[") == value.count("]") and value.count("(") == value.count(")"):
+                return end
+    return count
+
+
+def _is_flag(word: str, following: str) -> bool:
+    """Whether two words are `--key value`."""
+    name = word[2:].replace("-", "_")
+    if not word.startswith("--") or name not in all_keys() or _is_switch(name):
+        return False
+    return bool(following) and "=" not in following and not following.startswith("--") and following not in MODES
 
 
 def _halves(word: str, following: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolopose._version import __version__
-from yolopose.config import MODES, defaults, keys_of
+from yolopose.config import MODES, all_keys, keys_of
 
 BUILT = {
     "predict": "estimate poses in pictures",
@@ -29,7 +29,7 @@ Examples
 
 Also
   yolo help MODE               the options of a mode, with defaults
-  yolo settings [key=value]    folders of data sets, weights and runs
+  yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
   yolo checks                  what is installed here, and clashes
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
   yolo version
@@ -53,7 +53,10 @@ def of_mode(mode: str) -> str:
 
 
 def as_yaml() -> str:
-    """All options with their defaults as YAML, each with its line of help; what `yolo cfg` prints."""
+    """All options with their defaults as YAML, each with its line of help; what `yolo cfg` prints.
+
+    A key whose default differs between modes is commented out, so that an unchanged copy changes nothing.
+    """
     import yaml
 
     lines = ["# Options of yolopose; use a changed copy with `yolo pose predict cfg=FILE.yaml`."]
@@ -64,6 +67,11 @@ def as_yaml() -> str:
             lines.append(f"\n# {mode}")
         for key in own:
             seen.add(key.name)
-            value = yaml.safe_dump({key.name: defaults(mode)[key.name]}).strip()
-            lines.append(f"{value:<24} # {key.help}")
+            values = {other: keys_of(other)[key.name].default for other in all_keys()[key.name]}
+            if all(value == key.default for value in values.values()):
+                value = yaml.safe_dump({key.name: key.default}).strip()
+                lines.append(f"{value:<24} # {key.help}")
+            else:
+                each = ", ".join(f"{other} {value}" for other, value in values.items())
+                lines.append(f"# {key.name + ':':<22} # by mode: {each}")
     return "\n".join(lines) + "\n"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from yolopose._version import __version__
-from yolopose.base.errors import UsageError, YoloposeError
+from yolopose.base.errors import SourceError, UsageError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.cli import help as texts
 from yolopose.cli.grammar import Command, parse
-from yolopose.config import note_ignored, resolve
+from yolopose.config import collect
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
 
@@ -27,16 +29,22 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words after `yolo`; those of this process when left out.
 
     Returns:
-        Exit status: 0 on success, 1 for an error, 130 when interrupted.
+        Exit status: 0 on success, 1 for an error, 130 when interrupted, 141 when the reader of a pipe left.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command = parse(sys.argv[1:] if words is None else words)
         for note in command.notes:
             LOGGER.warning(note)
+        if command.options and command.action in _WITHOUT_OPTIONS:
+            raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
         _ACTIONS.get(command.action, _later)(command)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # what a shell reports of any other command in this case
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
@@ -70,23 +78,23 @@ def _open(options: dict[str, Any]) -> Any:
 
 
 def _predict(command: Command) -> None:
-    options = {"save": True, **command.options}
-    resolve("predict", options)  # a wrong key is said before the seconds that loading a network takes
-    note_ignored(options)
-    if options.get("source") is None:
+    # keys are checked before the seconds that loading a network takes
+    options = {"save": True, **collect("predict", command.options), "stream": True}
+    source = options.pop("source", None)
+    if source is None:
         raise UsageError("Prediction needs pictures: give source=picture.jpg, a folder, a glob or a list.")
-    source = options.pop("source")
-    failed = 0
-    for result in _open(options).predict(source, **{**options, "stream": True}):
+    total = failed = 0
+    for result in _open(options).predict(source, **options):
+        total += 1
         failed += bool(result.error)
+    if failed and failed == total:
+        raise SourceError(f"None of the {total} pictures could be read; the reasons stand above.")
     if failed:
-        LOGGER.warning(f"{failed} of the pictures could not be read; they are named above.")
+        LOGGER.warning(f"{failed} of {total} pictures could not be read; they are named above.")
 
 
 def _val(command: Command) -> None:
-    options = dict(command.options)
-    resolve("val", options)
-    note_ignored(options)
+    options = collect("val", command.options)
     _open(options).val(**options)
 
 
@@ -109,11 +117,22 @@ def _checks(command: Command) -> None:
 def _settings(command: Command) -> None:
     from yolopose.base.settings import settings_file, settings_table, write_settings
 
+    if command.options.pop("reset", False):
+        _remove(settings_file())
     if command.options:
         write_settings(command.options)
     for key, value in settings_table().items():
         print(f"{key}: {value}")
     print(f"(file: {settings_file()}; YOLOPOSE_<KEY> in the environment wins over it)")
+
+
+def _remove(path: Path) -> None:
+    from yolopose.base.files import output_error
+
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def _cfg(command: Command) -> None:
@@ -144,3 +163,4 @@ _ACTIONS: dict[str, Callable[[Command], None]] = {
     "cfg": _cfg,
     "copy-cfg": _copy_cfg,
 }
+_WITHOUT_OPTIONS = ("version", "checks", "cfg", "copy-cfg")

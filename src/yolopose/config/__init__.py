@@ -1,6 +1,6 @@
 """Options: typed dataclasses, one table of flat key names that help, docs and checks come from."""
 
-from yolopose.config.check import note_ignored, resolve
+from yolopose.config.check import collect, resolve
 from yolopose.config.options import ExportOptions, PredictOptions, TrackOptions, TrainOptions, ValOptions
 from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_of
 
@@ -14,8 +14,8 @@ __all__ = [
     "TrainOptions",
     "ValOptions",
     "all_keys",
+    "collect",
     "defaults",
     "keys_of",
-    "note_ignored",
     "resolve",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.log import LOGGER
 from yolopose.base.yamlfile import read_yaml
-from yolopose.config.table import MODES, WITHOUT_MEANING, Key, Options, all_keys, keys_of
+from yolopose.config.table import BOOKKEEPING, MODES, WITHOUT_MEANING, Key, Options, all_keys, keys_of
 
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -18,11 +18,9 @@ _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 def resolve(mode: str, given: Mapping[str, Any]) -> Options:
     """Checks the given keys of a mode and fills in defaults.
 
-    A `cfg` key names a YAML file whose keys count as given too; keys given directly win over it.
-
     Args:
         mode: `predict`, `val`, …
-        given: flat keys and values.
+        given: flat keys and values; `cfg` as `collect` reads it.
 
     Returns:
         The options dataclass of the mode.
@@ -31,80 +29,110 @@ def resolve(mode: str, given: Mapping[str, Any]) -> Options:
         UsageError: an unknown mode or key, or a value of the wrong type or out of range.
         NotFoundError: the `cfg` file is not there.
     """
-    if mode not in MODES:
-        raise UsageError(f"There is no mode {mode!r}.{did_you_mean(mode, MODES)} The modes are: {', '.join(MODES)}.")
-    if given.get("cfg"):
-        from_file = read_yaml(given["cfg"], "options file (cfg=)")
-        # a file may hold the keys of every mode at once, as `yolo copy-cfg` writes it
-        from_file = {key: value for key, value in from_file.items() if _known(mode, key, f" in {given['cfg']}")}
-        given = {**from_file, **given}
-    chosen: dict[str, Any] = {}
-    for name, value in given.items():
-        if _known(mode, name):
-            chosen[name] = check_value(keys_of(mode)[name], value)
+    chosen = collect(mode, given)
     return MODES[mode](**chosen)
 
 
-def _known(mode: str, name: str, where: str = "") -> bool:
-    """Whether the key is one of the mode; False for one that can be left aside, said where that matters.
+def collect(mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the given keys of a mode and returns those that it has, without filling in defaults.
+
+    A `cfg` key names a YAML file whose keys count as given too; keys given directly win over it. The file may
+    hold the keys of every mode at once, and a key without a value (`conf:`) counts as not given.
 
     Raises:
-        UsageError: nobody knows the key.
+        UsageError: an unknown mode or key, or a value of the wrong type or out of range.
+        NotFoundError: the `cfg` file is not there.
     """
-    if name in keys_of(mode):
-        return True
-    if name in WITHOUT_MEANING:
-        return False
-    if name in all_keys():
-        if not where:
-            LOGGER.warning(
-                f"{name}= has no meaning in {mode} (it is a key of {', '.join(all_keys()[name])}): left aside."
-            )
-        return False
-    close = did_you_mean(name, keys_of(mode)) or did_you_mean(name, all_keys())
-    raise UsageError(f"There is no option {name!r}{where}.{close} `yolo help {mode}` lists the options of {mode}.")
+    if mode not in MODES:
+        raise UsageError(f"There is no mode {mode!r}.{did_you_mean(mode, MODES)} The modes are: {', '.join(MODES)}.")
+    chosen: dict[str, Any] = {}
+    file = given.get("cfg")
+    if file is not None:
+        if not isinstance(file, (str, Path)):
+            raise UsageError(f"cfg={file!r} is not possible: it takes the path of a YAML file of options.")
+        from_file = {key: value for key, value in read_yaml(file, "options file (cfg=)").items() if value is not None}
+        chosen = _checked(mode, from_file, str(file))
+    return {**chosen, **_checked(mode, given)}
 
 
-def note_ignored(given: Mapping[str, Any]) -> None:
-    """Says once a run which given keys mean nothing for pose, where they are not at their default."""
-    for name, value in given.items():
-        if name in WITHOUT_MEANING and name not in all_keys() and value not in (None, WITHOUT_MEANING[name]):
-            LOGGER.warning(f"{name}={value} has no meaning for pose: left aside.")
+def _checked(mode: str, values: Mapping[str, Any], file: str = "") -> dict[str, Any]:
+    """The values of the mode's own keys; others are left aside with a note, or unknown.
+
+    Raises:
+        UsageError: nobody knows a key, or a value is impossible; names the file where there is one.
+    """
+    where = f" in {file}" if file else ""
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in keys_of(mode):
+            chosen[name] = check_value(keys_of(mode)[name], value, where)
+        elif name in WITHOUT_MEANING or name in BOOKKEEPING or name in all_keys():
+            _note(mode, name, value, file)
+        else:
+            close = did_you_mean(name, keys_of(mode)) or did_you_mean(name, all_keys())
+            raise UsageError(f"There is no option {name!r}{where}.{close} `yolo help {mode}` lists those of {mode}.")
+    return chosen
 
 
-def check_value(key: Key, value: Any) -> Any:
+def _note(mode: str, name: str, value: Any, file: str) -> None:
+    """Says that a key is left aside, unless nothing is lost by it."""
+    modes = all_keys().get(name, ())
+    if name in BOOKKEEPING or value is None or (name in WITHOUT_MEANING and value == WITHOUT_MEANING[name]):
+        return
+    if modes and file:  # a file may hold the keys of every mode
+        return
+    why = f"has no meaning in {mode} (it is a key of {', '.join(modes)})" if modes else "has no meaning in yolopose"
+    LOGGER.warning(f"{name}={value}{f' in {file}' if file else ''} {why}: left aside.")
+
+
+def check_value(key: Key, value: Any, where: str = "") -> Any:
     """Checks one value against its key and gives it the declared type.
+
+    Args:
+        key: the key of the table.
+        value: a plain value, or a `Path`, numpy number or array, `torch.device`.
+        where: where the value stands, for the error text (" in args.yaml").
 
     Raises:
         UsageError: naming the key, what it takes and what was given.
     """
     if key.type == "Any":
         return value
-    if isinstance(value, Path):
-        value = str(value)
-    found = _typed(key, value)
+    value = _plain(key, value)
+    found = _typed(key, value, where)
     if key.choices is not None and found not in key.choices:
         hint = did_you_mean(str(found), [str(choice) for choice in key.choices])
         raise UsageError(
-            f"{key.name}={value!r} is not possible: it is one of {', '.join(map(str, key.choices))}.{hint}"
+            f"{key.name}={value!r}{where} is not possible: it is one of {', '.join(map(str, key.choices))}.{hint}"
         )
     for number in found if isinstance(found, (list, tuple)) else (found,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
-            _check_range(key, number)
+            _check_range(key, number, where)
     if key.name == "imgsz" and isinstance(found, (list, tuple)) and len(found) not in (1, 2):
-        raise UsageError(f"imgsz={value!r}: give one side or [height, width], in pixels.")
+        raise UsageError(f"imgsz={value!r}{where}: give one side or [height, width], in pixels.")
     return found
 
 
-def _check_range(key: Key, number: float) -> None:
+def _plain(key: Key, value: Any) -> Any:
+    """Turns what callers hold in place of plain values into these."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy and torch numbers and arrays
+        return value.tolist()
+    if key.name == "device" and hasattr(value, "type") and hasattr(value, "index"):  # torch.device
+        return str(value)
+    return list(value) if isinstance(value, range) else value
+
+
+def _check_range(key: Key, number: float, where: str) -> None:
     low, high = key.low, key.high
     if math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
         return
-    span = f"from {low:g} to {high:g}" if low is not None and high is not None else f"at least {low or 0:g}"
-    raise UsageError(f"{key.name}={number!r} is out of range: it goes {span} ({key.help}).")
+    span = f"from {low:g} to {high:g}" if low is not None and high is not None else f"from {low or 0:g} up"
+    raise UsageError(f"{key.name}={number!r}{where} is out of range: it goes {span} ({key.help}).")
 
 
-def _typed(key: Key, value: Any) -> Any:
+def _typed(key: Key, value: Any, where: str) -> Any:
     """Takes the first of the declared types that the value fits."""
     kinds = [kind.strip() for kind in _spelled_out(key.type).split("|")]
     if value is None:
@@ -133,7 +161,7 @@ def _typed(key: Key, value: Any) -> Any:
         "Sequence[Any]" in kinds or ("Sequence[int]" in kinds and all(type(item) is int for item in value))
     ):
         return list(value)
-    raise UsageError(f"{key.name}={value!r} is not possible: it takes {_in_words(kinds)} ({key.help}).")
+    raise UsageError(f"{key.name}={value!r}{where} is not possible: it takes {_in_words(kinds)} ({key.help}).")
 
 
 def _spelled_out(text: str) -> str:

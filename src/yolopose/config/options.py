@@ -1,7 +1,8 @@
 """Options as typed dataclasses: each field declares its default, its range and one line of help, once.
 
 A mode's options are composed from small groups. Help, checks, `yolo cfg` and the reading of old `args.yaml`
-files all come from these declarations (see `table.py`). The key names are the public ones.
+files all come from these declarations (see `table.py`). The key names are the public ones. Groups are listed from
+right to left, as dataclasses order fields: the rightmost group stands first in help.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Show:
 
 
 @dataclass(kw_only=True)
-class PredictOptions(Common, RunFolder, Thresholds, Labels, Show):
+class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
     """Options of `predict`."""
 
     source: Any = option(None, "picture, folder, glob, list of pictures")
@@ -111,7 +112,7 @@ class DataChoice:
 
 
 @dataclass(kw_only=True)
-class ValOptions(Common, RunFolder, Thresholds, Labels, DataChoice):
+class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
     """Options of `val`."""
 
     split: str = option("val", "split to measure on", choices=("train", "val", "test"))
@@ -179,25 +180,27 @@ class Augment:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(Common, RunFolder, DataChoice, Schedule, Losses, Augment):
+class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     """Options of `train`."""
 
     batch: int | float = option(16, "pictures a step; -1: as many as fit; 0…1: share of the memory", low=-1)
     save: bool = option(True, "write checkpoints")
     save_period: int = option(-1, "write a checkpoint every n epochs", low=-1)
-    cache: bool | str = option(False, "keep pictures in memory (ram) or decoded on disk (disk)")
+    cache: bool | str = option(
+        False, "keep pictures in memory (True, ram) or decoded on disk", choices=(False, True, "ram", "disk")
+    )
     pretrained: bool | str = option(True, "start from these weights")
     cls_remap: bool = option(True, "move class weights by class name")
     seed: int = option(0, "seed of all random numbers", low=0)
     deterministic: bool = option(True, "same numbers for the same seed")
     rect: bool = option(False, "batches of similar shapes instead of squares")
     resume: bool | str = option(False, "go on with an interrupted run")
-    amp: bool | str = option(True, "mixed precision: True, False, fp16, bf16, fp32")
+    amp: bool | str = option(True, "mixed precision", choices=(True, False, "fp16", "bf16", "fp32"))
     profile: bool = option(False, "time the exported formats during training")
     freeze: int | Sequence[int] | None = option(
         None, "first n layers, or a list of layers, that are not trained", low=0
     )
-    multi_scale: float = option(0.0, "vary the input size by ± this share", low=0, high=1)
+    multi_scale: bool | float = option(0.0, "vary the input size by ± this share; True: by half", low=0, high=1)
     compile: bool | str = option(False, "compile the network")
     channels_last: bool | None = option(None, "memory format; chosen by measurement when left out")
     val: bool = option(True, "validate after each epoch")
@@ -219,7 +222,9 @@ class ExportOptions(Common):
     batch: int = option(1, "batch of the exported network", low=1)
     half: bool = option(False, "16-bit floats")
     int8: bool = option(False, "8-bit integers")
-    quantize: int | str | None = option(None, "8, 16, 32 or a name such as int8, fp16, w8a16")
+    quantize: int | str | None = option(
+        None, "number format", choices=(None, 8, 16, 32, "int8", "fp16", "fp32", "w8a8", "w16a16", "w8a16", "w8a32")
+    )
     dynamic: bool = option(False, "any input size")
     simplify: bool = option(True, "simplify the graph")
     opset: int | None = option(None, "ONNX operator set", low=1)

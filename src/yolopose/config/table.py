@@ -17,12 +17,12 @@ MODES: dict[str, type[Options]] = {
     "export": ExportOptions,
     "track": TrackOptions,
 }
-# Keys that the reference package knows and that mean nothing for pose, or that its own files carry: read at any
-# mode, so that an old args.yaml loads; at another value than this default they are named in a note.
+# What an options file says about itself; no value of these is worth a note.
+BOOKKEEPING = ("mode", "cfg", "save_dir")
+# Keys that the reference package knows, now or in older versions, and that nothing here reads: taken at any mode, so
+# that an old args.yaml loads; at another value than this default they are named in a note.
 WITHOUT_MEANING: dict[str, Any] = {
     "task": "pose",
-    "mode": None,
-    "cfg": None,
     "overlap_mask": True,
     "mask_ratio": 4,
     "retina_masks": False,
@@ -37,16 +37,23 @@ WITHOUT_MEANING: dict[str, Any] = {
     "embed": None,
     "dnn": False,
     "save_hybrid": False,
-    "save_dir": None,
-    "tracker": "botsort.yaml",
     "distill_model": None,
     "dis": 6.0,
+    "dlog": 1.0,
+    "dgrad": 0.5,
+    "dlam": 1.0,
     "nms": None,
     "quantize": None,
     "angle": 1.0,
     "show_masks": True,
-    "half": False,
     "int8": False,
+    "boxes": True,
+    "fl_gamma": 0.0,
+    "hide_conf": False,
+    "hide_labels": False,
+    "line_thickness": 3,
+    "min_memory": False,
+    "v5loader": False,
 }
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from yolopose.base.errors import YoloposeError
 from yolopose.base.settings import settings_table
 
 _NEEDED = ("numpy", "opencv-python-headless", "pyyaml", "rich", "onnxruntime")
@@ -25,23 +26,34 @@ def report() -> str:
         f"yolopose     {_version('yolopose')}",
         f"Python       {platform.python_version()} ({sys.executable})",
         f"system       {platform.platform()}, {os.cpu_count()} processors, {_memory()}",
-        f"disk here    {shutil.disk_usage('.').free / 2**30:.0f} GiB free",
+        f"disk here    {_disk()}",
         "",
     ]
-    lines += [f"{name:<26} {_version(name) or 'MISSING: pip install ' + name}" for name in _NEEDED]
-    lines += [f"{name:<26} {_version(name) or 'not installed (pip install .[torch])'}" for name in _OPTIONAL]
-    lines.append("")
-    lines += clashes() or ["No clashes between packages."]
-    lines.append("")
-    lines += [f"{key:<26} {value}" for key, value in settings_table().items()]
-    return "\n".join(lines)
+    for name in _NEEDED:
+        there = _variants(name)
+        lines += [f"{found:<26} {_version(found)}" for found in there] or [f"{name:<26} MISSING: pip install {name}"]
+    lines += [f"{name:<26} {_version(name) or f'not installed (pip install {name})'}" for name in _OPTIONAL]
+    return "\n".join([*lines, "", *(clashes() or ["No clashes between packages."]), "", *_folders()])
+
+
+def _variants(name: str) -> list[str]:
+    """The installed packages that serve as `name`: itself or one that brings the same files."""
+    group = next((group for group in _CLASHES if name in group), (name,))
+    return [member for member in group if _version(member)]
+
+
+def _folders() -> list[str]:
+    try:
+        return [f"{key:<26} {value}" for key, value in settings_table().items()]
+    except YoloposeError as error:  # the report is wanted most where something is broken
+        return [f"SETTINGS: {error}"]
 
 
 def clashes() -> list[str]:
     """Returns a line for each group of installed packages that overwrite each other's files."""
     found: list[str] = []
     for group in _CLASHES:
-        there = [name for name in group if _version(name)]
+        there = _variants(group[0])
         if len(there) > 1:
             found.append(
                 f"CLASH: {' and '.join(there)} write the same files. Uninstall all of them, then install one: "
@@ -55,6 +67,13 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def _disk() -> str:
+    try:
+        return f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free"
+    except OSError:  # the current folder is gone
+        return "unknown"
 
 
 def _memory() -> str:
