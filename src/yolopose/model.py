@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from yolopose import zoo
-from yolopose.base.errors import DependencyError, NotFoundError, UsageError
+from yolopose.base.errors import NotFoundError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import PredictOptions, ValOptions, collect, resolve
+from yolopose.formats import need_torch
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
@@ -245,19 +245,6 @@ def _left_behind(moved: Transfer) -> str:
 
 class NotYetError(UsageError, AttributeError):
     """A verb that the interface will have and this version has not."""
-
-
-def need_torch(what: str) -> None:
-    """Makes sure that torch is there before a file that needs it is opened.
-
-    Raises:
-        DependencyError: it is not; the text holds the line that installs it.
-    """
-    if importlib.util.find_spec("torch") is None:
-        raise DependencyError(
-            f'{what} needs torch, which is not installed. Install it with: pip install "yolopose[torch]" '
-            "(for a CPU alone, take torch from the CPU index of pytorch.org first: it is far smaller)."
-        )
 
 
 def find_weights(path: Path) -> Path:

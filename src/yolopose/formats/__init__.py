@@ -27,10 +27,22 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is of no known format: this version runs {' and '.join(SUFFIXES)} files.")
-    if find_spec("torch") is None:
-        raise DependencyError(f'Running {path} needs torch: pip install "yolopose[torch]".')
+    need_torch(str(path))
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.weights import load_network
 
     network, checkpoint = load_network(path)
     return TorchRuntime(network, device, half, checkpoint.metadata)
+
+
+def need_torch(what: str) -> None:
+    """Makes sure that torch is there before a file that needs it is opened.
+
+    Raises:
+        DependencyError: it is not; the text holds the line that installs it.
+    """
+    if find_spec("torch") is None:
+        raise DependencyError(
+            f"{what} needs torch, which is not installed. Install it with: pip install torch safetensors matplotlib "
+            "(for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)."
+        )
