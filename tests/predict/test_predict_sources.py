@@ -115,6 +115,14 @@ def test_pillow_modes(mode: str) -> None:
     assert item.image.shape[2] == 3
 
 
+def test_pillow_keeps_the_name_of_its_file(tmp_path: Path) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    picture = image_module.new("RGB", (20, 20))
+    picture.save(tmp_path / "a.png")
+    source = open_source([picture, image_module.open(tmp_path / "a.png")])
+    assert [entry.path for entry in source.entries] == ["image0.jpg", str(tmp_path / "a.png")]
+
+
 def test_pillow_is_turned_as_its_exif_says() -> None:
     image_module = pytest.importorskip("PIL.Image")
     exif = image_module.Exif()

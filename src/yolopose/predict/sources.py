@@ -53,7 +53,8 @@ def _open_one(source: Any, place: int, stride: int) -> list[Entry]:
     if is_tensor(source):
         return tensor_entries(source, place, stride)
     if is_pillow(source):
-        return [pillow_entry(source, name)]
+        # a picture opened from a file knows its name, and its results are saved under it
+        return [pillow_entry(source, str(getattr(source, "filename", "") or name))]
     if isinstance(source, (bytes, bytearray)):
         return [bytes_entry(bytes(source), name)]
     if isinstance(source, int) and not isinstance(source, bool):
