@@ -1,0 +1,196 @@
+"""Choice, groups and decay of the optimiser, and its state through a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yolopose.base.errors import UsageError, WeightsError
+from yolopose.config import TrainOptions
+from yolopose.nn import PoseModel, build_network
+from yolopose.train.optimiser import Optimiser, choose, make_optimiser, parameter_groups, settled_batch
+from yolopose.weights import Checkpoint, read_checkpoint, write_checkpoint
+
+RUNS = ("auto_adamw", "sgd_linear", "sgd_cos", "warm_long")
+ROLES = {"weight": "weight", "bn": "norm", "bias": "bias"}  # the fixture's words → ours
+
+
+class Small(nn.Module):
+    """One parameter of each role, and one that is never trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+        self.fixed = nn.Conv2d(3, 1, 1, bias=False).requires_grad_(False)
+
+
+def small(seed: int = 0) -> Small:
+    torch.manual_seed(seed)
+    return Small()
+
+
+def made(model: nn.Module, **options: Any) -> Optimiser:
+    return make_optimiser(model, TrainOptions(**options), images=73, nc=1)
+
+
+def train(model: Small, optimiser: Optimiser, steps: int, start: int = 0) -> None:
+    """Steps with gradients that hang on the weights and the step number alone."""
+    for i in range(start, start + steps):
+        for parameter in model.parameters():
+            parameter.grad = torch.cos(parameter.detach() * 3 + i) if parameter.requires_grad else None
+        optimiser.torch.step()
+
+
+@pytest.fixture(scope="module")
+def network() -> PoseModel:
+    with torch.device("meta"):
+        return build_network("yolo11n-pose.yaml", nc=1)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_groups_are_those_of_the_reference(shared: Path, network: PoseModel, run: str) -> None:
+    golden = json.loads((shared / "fixtures/schedule.json").read_text())[run]
+    options = {key: value for key, value in golden["settings"].items() if key != "images"}
+    optimiser = make_optimiser(network, TrainOptions(**options), images=golden["settings"]["images"], nc=1)
+    assert optimiser.choice.name == golden["optimizer"]
+    assert type(optimiser.torch).__name__ == golden["optimizer"]
+    ours = [
+        (
+            len(group["params"]),
+            sum(parameter.numel() for parameter in group["params"]),
+            group["weight_decay"],
+            group["lr"],
+            group["role"],
+        )
+        for group in optimiser.torch.param_groups
+    ]
+    expected = [
+        (group["n"], group["values"], group["weight_decay"], group["initial_lr"], ROLES[group["role"]])
+        for group in golden["groups"]
+    ]
+    assert ours == expected
+
+
+def test_every_parameter_is_in_one_group(network: PoseModel) -> None:
+    grouped = [id(parameter) for group in parameter_groups(network, 0.1) for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs", "name"),
+    [
+        (64_000, 16, 10, "AdamW"),  # 1000 · 10 = 10 000: not more than 10 000
+        (64_001, 16, 10, "SGD"),  # a part of a batch counts
+        (64_001, 128, 19, "AdamW"),  # batches above the nominal one count as they are: 501 · 19
+        (64_001, 128, 20, "SGD"),
+    ],
+)
+def test_auto_goes_by_the_length_of_the_run(images: int, batch: int, epochs: int, name: str) -> None:
+    choice = choose(TrainOptions(batch=batch, epochs=epochs, lr0=0.5, momentum=0.1), images=images, nc=80)
+    lr = {"SGD": 0.01, "AdamW": 0.000119}[name]
+    assert (choice.name, choice.lr, choice.momentum, choice.warmup_bias_lr) == (name, lr, 0.9, 0.0)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSProp"])
+def test_named_choices_take_their_numbers_and_train(name: str) -> None:
+    model = small()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimiser = made(model, optimizer=name, lr0=0.02, momentum=0.8, warmup_bias_lr=0.3)
+    assert type(optimiser.torch).__name__.lower() == name.lower()
+    assert optimiser.choice.warmup_bias_lr == 0.3
+    for group in optimiser.torch.param_groups:
+        assert group["lr"] == 0.02
+        assert group["momentum"] == 0.8 if "momentum" in group else group["betas"] == (0.8, 0.999)
+    train(model, optimiser, 2)
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"conv.weight", "conv.bias", "norm.weight", "norm.bias"}
+
+
+def test_sgd_is_nesterov_and_decays_weights_alone() -> None:
+    model, lr, momentum, decay = small(), 0.1, 0.5, 0.01
+    optimiser = made(model, optimizer="SGD", lr0=lr, momentum=momentum, weight_decay=decay)
+    expected = {name: value.detach().clone() for name, value in model.named_parameters()}
+    buffers: dict[str, Tensor] = {}
+    for i in range(3):
+        for name, value in expected.items():
+            if name == "fixed.weight":
+                continue
+            gradient = torch.cos(value * 3 + i) + (decay * value if name == "conv.weight" else 0)
+            buffers[name] = momentum * buffers[name] + gradient if i else gradient.clone()
+            expected[name] = value - lr * (gradient + momentum * buffers[name])
+    train(model, optimiser, 3)
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value.detach(), expected[name])
+
+
+@pytest.mark.parametrize(("batch", "nbs", "decay"), [(16, 64, 0.5), (24, 64, 0.5625), (100, 64, 0.78125), (1, 64, 0.5)])
+def test_decay_is_scaled_to_the_accumulated_batch(batch: int, nbs: int, decay: float) -> None:
+    optimiser = made(small(), optimizer="SGD", batch=batch, nbs=nbs, weight_decay=0.5)
+    assert optimiser.weight_decay == decay
+    assert [group["weight_decay"] for group in optimiser.torch.param_groups] == [decay, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimizer": "MuSGD"}, "comes with the YOLO26 family"),
+        ({"optimizer": "AdanW"}, "Did you mean 'AdamW'"),
+        ({"optimizer": "Adam", "momentum": 1.0}, "below 1"),
+        ({"batch": -1}, "batch=-1"),
+        ({"batch": 0.6}, "batch=0.6"),
+        ({"batch": 2.5}, "batch=2.5"),
+    ],
+)
+def test_bad_options_say_how_to_mend_them(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        made(small(), **options)
+
+
+def test_settled_batch_takes_a_whole_float() -> None:
+    assert settled_batch(TrainOptions(batch=16.0)) == 16
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RAdam", "RMSProp"])
+def test_state_goes_on_through_a_checkpoint(tmp_path: Path, name: str) -> None:
+    whole, model = small(), small()
+    train(whole, made(whole, optimizer=name), 5)
+    optimiser = made(model, optimizer=name)
+    train(model, optimiser, 3)
+    path = tmp_path / "last.pt"
+    write_checkpoint(path, Checkpoint(state=model.state_dict(), extra={"optimizer": optimiser.state_dict()}))
+
+    found, again = read_checkpoint(path), small(seed=1)
+    again.load_state_dict(found.state)
+    resumed = made(again, optimizer=name, lr0=0.01)
+    resumed.load_state_dict(found.extra["optimizer"])
+    train(again, resumed, 2, start=3)
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
+
+
+def test_state_of_another_optimiser_or_network_is_refused() -> None:
+    model = small()
+    optimiser = made(model, optimizer="SGD")
+    train(model, optimiser, 1)
+    state = optimiser.state_dict()
+    with pytest.raises(WeightsError, match="optimizer=SGD, and this run uses Adam"):
+        made(small(), optimizer="Adam").load_state_dict(state)
+    with pytest.raises(WeightsError, match="another number of parameters"):
+        made(small().conv, optimizer="SGD").load_state_dict(state)
+    wider = small()
+    wider.conv = nn.Conv2d(2, 4, 1)
+    with pytest.raises(WeightsError, match="other shapes"):
+        made(wider, optimizer="SGD").load_state_dict(state)
+    with pytest.raises(WeightsError, match="optimizer=None"):
+        made(small(), optimizer="SGD").load_state_dict({})
+
+
+def test_summary_names_the_numbers() -> None:
+    text = str(made(small(), optimizer="SGD", batch=64))
+    assert text == "SGD(lr=0.01, momentum=0.937, decay=0.0005): 2 weight, 1 norm, 2 bias"
