@@ -13,7 +13,7 @@ POINTS = np.array([[0.0, 0.0], [3.5, -2.0], [100.0, 40.0]])
     ("change", "expected"),
     [
         (Map.identity(), POINTS),
-        (Map.translate(2, -3), POINTS + [2, -3]),
+        (Map.translate(2, -3), POINTS + np.array([2, -3])),
         (Map.scale(2), POINTS * 2),
         (Map.scale(2, 0.5), POINTS * [2, 0.5]),
         (Map.rotate(90), np.stack((POINTS[:, 1], -POINTS[:, 0]), 1)),

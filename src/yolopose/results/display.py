@@ -53,7 +53,7 @@ def no_window() -> str:
     if not _has_windows():
         return (
             "The picture cannot be shown: this OpenCV was built without windows (`opencv-python-headless`). "
-            f"{instead} To have windows on the screen: `pip uninstall opencv-python-headless`, then `pip install opencv-python`."
+            f"{instead} To open windows: `pip uninstall opencv-python-headless`, `pip install opencv-python`."
         )
     # without a display the window libraries end the whole process, so it is looked up before they are asked
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

@@ -1,0 +1,284 @@
+"""Training batches: which pictures go together in an epoch, made by worker processes or threads."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from yolopose.base.errors import DataError, YoloposeError
+from yolopose.config import TrainOptions
+from yolopose.data import LabelTable
+from yolopose.data.scan import worker_count
+from yolopose.geometry import xyxy_to_cxcywh
+from yolopose.schema import PoseSpec
+from yolopose.train.feed.images import open_images
+from yolopose.train.feed.objects import join
+from yolopose.train.feed.sample import Request, Sampler
+
+Size = tuple[int, int]
+_AHEAD = 2  # batches being made by threads while one is in use
+_POOL_BATCHES = 8  # mosaics draw from the pictures of that many batches before theirs…
+_POOL_MOST = 1000  # …but from no more pictures than these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainBatch:
+    """A batch of B augmented pictures with their N objects, as CPU tensors.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB.
+        batch_idx: (N,) int64, for each object its picture in the batch, ascending.
+        classes: (N,) int64.
+        boxes: (N, 4) float32 cx, cy, w, h, normalised 0…1.
+        keypoints: (N, K, 3) float32 x, y normalised 0…1 and v; a point with v = 0 has x = y = 0.
+        index: (B,) int64, the picture of the table that each sample was made for.
+    """
+
+    images: torch.Tensor
+    batch_idx: torch.Tensor
+    classes: torch.Tensor
+    boxes: torch.Tensor
+    keypoints: torch.Tensor
+    index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> TrainBatch:
+        """Returns the batch on a device; pinned memory is copied without waiting."""
+        return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)})
+
+    def pin_memory(self) -> TrainBatch:
+        """Returns the batch in page-locked memory."""
+        return TrainBatch(**{one.name: getattr(self, one.name).pin_memory() for one in fields(self)})
+
+
+class _Batches(Dataset[Any]):
+    """Request → batch. A fault is returned, since a raised one would arrive wrapped in a worker's traceback."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def __getitem__(self, request: Request) -> TrainBatch | YoloposeError:
+        try:
+            return make_batch(self._sampler, request)
+        except YoloposeError as error:
+            return error
+
+
+class TrainBatches:
+    """The training batches of every epoch; see `train_batches`."""
+
+    def __init__(
+        self,
+        table: LabelTable,
+        spec: PoseSpec,
+        options: TrainOptions,
+        *,
+        imgsz: int,
+        batch: int,
+        stride: int = 32,
+        workers: int | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        images = open_images(table, imgsz, options.cache)
+        self._sampler = Sampler(table, spec, options, images, imgsz=imgsz, seed=options.seed)
+        self._options = options
+        self._batch = batch
+        self._pin = pin_memory
+        self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
+        self._shape = (imgsz, imgsz)
+        self._count = len(table)
+        chosen = options.workers if workers is None else workers
+        self._workers = min(chosen, os.cpu_count() or 1, len(self))
+        self._loader: DataLoader[Any] | None = None
+        self._now: list[Request] = []
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the last may be smaller."""
+        return math.ceil(self._count / self._batch)
+
+    def epoch(self, epoch: int, *, mosaic: bool | None = None) -> Iterator[TrainBatch]:
+        """Goes through the batches of an epoch.
+
+        Args:
+            epoch: its number from 0; the order and every sample follow from the seed and it, so a resumed run sees what
+                an uninterrupted one would.
+            mosaic: whether mosaic, mixup and cutmix are on; off in the last `close_mosaic` epochs when left out.
+
+        Raises:
+            DataError: a picture cannot be read any more (the text names it), or a worker process has died.
+        """
+        if mosaic is None:
+            mosaic = epoch < self._options.epochs - self._options.close_mosaic
+        requests = self._requests(epoch, mosaic)
+        return self._by_processes(requests) if self._workers else self._by_threads(requests)
+
+    def close(self) -> None:
+        """Ends the worker processes; the next epoch starts new ones."""
+        self._loader = None
+
+    def _requests(self, epoch: int, mosaic: bool) -> list[Request]:
+        rng = np.random.default_rng((self._options.seed, epoch))
+        if self._groups is not None:
+            return [
+                Request(epoch, self._groups[at][0], self._groups[at][0], self._groups[at][1], False)
+                for at in rng.permutation(len(self._groups))
+            ]
+        order = rng.permutation(self._count)
+        before = min(_POOL_BATCHES * self._batch, _POOL_MOST)
+        requests: list[Request] = []
+        for start in range(0, self._count, self._batch):
+            index = order[start : start + self._batch]
+            size = min(before + len(index), self._count)
+            end = start + len(index)
+            pool = order[np.arange(end - size, end) % self._count]  # the first batches draw from the order's end
+            requests.append(Request(epoch, index, pool, self._shape, mosaic))
+        return requests
+
+    def _by_threads(self, requests: list[Request]) -> Iterator[TrainBatch]:
+        with ThreadPoolExecutor(worker_count(0)) as pool:
+            waiting: deque[Future[TrainBatch]] = deque()
+            try:
+                for request in requests:
+                    waiting.append(pool.submit(make_batch, self._sampler, request))
+                    if len(waiting) > _AHEAD:
+                        yield self._pinned(waiting.popleft().result())
+                while waiting:
+                    yield self._pinned(waiting.popleft().result())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pinned(self, batch: TrainBatch) -> TrainBatch:
+        return batch.pin_memory() if self._pin else batch
+
+    def _by_processes(self, requests: list[Request]) -> Iterator[TrainBatch]:
+        self._now[:] = requests
+        if self._loader is None:
+            self._loader = DataLoader(
+                _Batches(self._sampler),
+                batch_size=None,
+                sampler=self._now,  # type: ignore[arg-type]  # any iterable of what the data set understands
+                num_workers=self._workers,
+                collate_fn=_as_is,
+                pin_memory=self._pin,
+                worker_init_fn=_start_worker,
+                # forked workers share the label and pixel arrays without a copy
+                multiprocessing_context=multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"),
+                generator=torch.Generator(),  # the global one is left to the loop
+                persistent_workers=True,
+            )
+        batches = iter(self._loader)
+        while True:
+            try:
+                made = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                self._loader = None
+                raise DataError(
+                    "A process that makes training batches has ended unexpectedly "
+                    f"({str(error).splitlines()[0].rstrip('.')}). Most often the memory was full: try fewer "
+                    f"`workers` (now {self._workers}) or a smaller batch."
+                ) from error
+            if isinstance(made, YoloposeError):
+                raise made
+            yield made
+
+
+def train_batches(
+    table: LabelTable,
+    spec: PoseSpec,
+    options: TrainOptions,
+    *,
+    imgsz: int,
+    batch: int,
+    stride: int = 32,
+    workers: int | None = None,
+    pin_memory: bool = False,
+) -> TrainBatches:
+    """Makes the training batches of a run; go through those of epoch e with `.epoch(e)`.
+
+    Args:
+        table: the labels.
+        spec: classes and keypoints of the data set.
+        options: augmentation ranges, `seed`, `cache`, `rect`, `workers`, `epochs`, `close_mosaic`.
+        imgsz: side of the square input, pixels; with `rect` the longer side.
+        batch: pictures in a batch; the last batch of an epoch may be smaller.
+        stride: largest stride of the network; the sides of `rect` batches are multiples of it.
+        workers: processes that make batches, no more than there are processors; 0 makes them by threads in this
+            process. `options.workers` when left out. The batches are the same for any number.
+        pin_memory: give batches in page-locked memory, for fast copies to a GPU.
+
+    Raises:
+        DataError: a picture cannot be read while the cache is filled.
+    """
+    return TrainBatches(
+        table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory
+    )
+
+
+def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
+    """Makes the batch of a request in this thread.
+
+    Raises:
+        DataError: a picture cannot be read any more; the text names it.
+    """
+    height, width = request.shape
+    images = np.empty((len(request.index), 3, height, width), dtype=np.uint8)
+    found = []
+    for place, index in zip(images, request.index, strict=True):
+        image, labels = sampler.make(request, int(index))
+        for channel in range(3):
+            cv2.extractChannel(image, 2 - channel, dst=place[channel])  # BGR to RGB planes
+        found.append(labels)
+    every = join(found)
+    size = np.array([width, height], dtype=np.float32)
+    return TrainBatch(
+        images=torch.from_numpy(images),
+        batch_idx=torch.from_numpy(np.repeat(np.arange(len(found)), [len(labels.classes) for labels in found])),
+        classes=torch.from_numpy(every.classes.astype(np.int64)),
+        boxes=torch.from_numpy((xyxy_to_cxcywh(every.boxes) / np.tile(size, 2)).astype(np.float32)),
+        keypoints=torch.from_numpy((every.keypoints / np.append(size, np.float32(1))).astype(np.float32)),
+        index=torch.from_numpy(np.array(request.index, dtype=np.int64)),
+    )
+
+
+def _rect_groups(table: LabelTable, imgsz: int, batch: int, stride: int) -> list[tuple[npt.NDArray[np.int64], Size]]:
+    """Pictures of alike shape together, and for each group the smallest input that holds them."""
+    ratios = table.shapes[:, 0] / table.shapes[:, 1]
+    order = np.argsort(ratios, kind="stable")
+    groups = [order[start : start + batch] for start in range(0, len(order), batch)]
+    return [(group, _rect_shape(ratios[group], imgsz, stride)) for group in groups]
+
+
+def _rect_shape(ratios: npt.NDArray[np.float64], imgsz: int, stride: int) -> Size:
+    low, high = float(ratios.min()), float(ratios.max())
+    height, width = min(high, 1.0), min(1 / low, 1.0)
+    return math.ceil(height * imgsz / stride) * stride, math.ceil(width * imgsz / stride) * stride
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _start_worker(_: int) -> None:
+    """One thread a worker; Ctrl-C is for the main process, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)

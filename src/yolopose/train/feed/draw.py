@@ -1,0 +1,118 @@
+"""Laying a picture onto a canvas through one map: each visible pixel is interpolated once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.geometry import Map
+
+Image = npt.NDArray[np.uint8]
+Rectangle = npt.NDArray[np.float64]  # x1, y1, x2, y2
+_MARGIN = 4  # source pixels kept around what is seen, for interpolation
+_SEAM = 1 / 64  # a turned tile is drawn that much larger, so that rounding leaves no gap between two tiles
+
+
+def draw(canvas: Image, image: Image, place: Map, clip: Rectangle | None = None) -> None:
+    """Draws a picture onto a canvas; canvas pixels whose centre it does not cover stay as they are.
+
+    Where the map shrinks by 2 or more, the seen part is first averaged down by a whole factor, since a bilinear warp
+    alone would skip pixels.
+
+    Args:
+        canvas: (H, W, 3) uint8, changed in place; may be a view.
+        image: (h, w, 3) uint8.
+        place: picture pixels to canvas pixels, continuous coordinates.
+        clip: part of the picture to draw, in its pixels; all of it when left out.
+    """
+    height, width = image.shape[:2]
+    part = np.array([0, 0, width, height], dtype=np.float64)
+    if clip is not None:
+        part = _common(part, clip)
+    target = _covered(canvas, place, part)
+    if target is None:
+        return
+    left, top, right, bottom = target
+    needed = _needed(place, part, target)
+    if _empty(needed):
+        return
+    source, to_image = _prefiltered(image, place, needed)
+    local = Map.translate(-left, -top) @ place @ to_image
+    size = right - left, bottom - top
+    drawn = _warp(source, local, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    window = canvas[top:bottom, left:right]
+    if place.axis_aligned:
+        window[:] = drawn
+        return
+    mask = _mask(part, Map.translate(-left, -top) @ place, size)
+    cv2.copyTo(np.asarray(drawn), mask, window)
+
+
+def _covered(canvas: Image, place: Map, part: Rectangle) -> tuple[int, int, int, int] | None:
+    """Canvas pixels (left, top, right, bottom) around those whose centres the part may cover; None when there are none.
+
+    For axis-aligned maps it is exactly those pixels.
+    """
+    height, width = canvas.shape[:2]
+    if _empty(part):
+        return None
+    hull = place.boxes(part)
+    if not np.isfinite(hull).all():
+        return 0, 0, width, height
+    spread = 0.0 if place.axis_aligned else 1.0
+    hull = np.clip(hull + np.array([-1, -1, 1, 1]) * spread, -1, [width + 1, height + 1] * 2)
+    left, top, right, bottom = (math.ceil(value - 0.5) for value in hull)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
+def _needed(place: Map, part: Rectangle, target: tuple[int, int, int, int]) -> Rectangle:
+    """The part of the picture that the target shows."""
+    seen = place.inverse().boxes(np.array(target, dtype=np.float64))
+    return _common(part, seen) if np.isfinite(seen).all() else part
+
+
+def _prefiltered(image: Image, place: Map, part: Rectangle) -> tuple[Image, Map]:
+    """The needed pixels, averaged down where the map shrinks; and the map from them back to picture pixels."""
+    x, y = (part[:2] + part[2:]) / 2
+    factor = math.floor(1 / max(place.gain_at(x, y), 1e-6) + 1e-9)
+    margin = _MARGIN * max(factor, 1)
+    height, width = image.shape[:2]
+    left, top = max(math.floor(part[0]) - margin, 0), max(math.floor(part[1]) - margin, 0)
+    right, bottom = min(math.ceil(part[2]) + margin, width), min(math.ceil(part[3]) + margin, height)
+    source = image[top:bottom, left:right]
+    scale = Map.identity()
+    if factor >= 2:
+        size = max(round((right - left) / factor), 1), max(round((bottom - top) / factor), 1)
+        source = np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        scale = Map.scale((right - left) / size[0], (bottom - top) / size[1])
+    return source, Map.translate(left, top) @ scale
+
+
+def _warp(image: Image, local: Map, size: tuple[int, int], how: int, border: int) -> npt.NDArray[Any]:
+    matrix = local.pixel_matrix()
+    if local.matrix[2, 0] == 0 and local.matrix[2, 1] == 0:
+        return cv2.warpAffine(image, matrix[:2], size, flags=how, borderMode=border)
+    return cv2.warpPerspective(image, matrix, size, flags=how, borderMode=border)
+
+
+def _mask(part: Rectangle, place: Map, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """1 where a canvas pixel's centre comes from inside the part."""
+    left, top = part[:2] - _SEAM
+    width, height = part[2:] - part[:2] + 2 * _SEAM
+    ones = np.ones((math.ceil(height), math.ceil(width)), dtype=np.uint8)
+    stretch = Map.scale(width / ones.shape[1], height / ones.shape[0])
+    # nearest: a pixel is filled when its centre falls into 0…width, 0…height of the picture of ones
+    return _warp(ones, place @ Map.translate(left, top) @ stretch, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+
+
+def _empty(part: Rectangle) -> bool:
+    return bool(part[2] <= part[0] or part[3] <= part[1])
+
+
+def _common(first: Rectangle, second: Rectangle) -> Rectangle:
+    return np.concatenate((np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])))
