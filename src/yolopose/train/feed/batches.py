@@ -198,6 +198,9 @@ class TrainBatches:
                     f"`workers` (now {self._workers}) or a smaller batch."
                 ) from error
             if isinstance(made, YoloposeError):
+                # ended here, not whenever the traceback that holds this frame is collected: that may take seconds
+                del batches
+                self.close()
                 raise made
             yield made
 

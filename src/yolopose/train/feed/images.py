@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import DataError, NotFoundError, OutputError, SourceError
+from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
@@ -173,9 +173,7 @@ def _on_disk(table: LabelTable, sizes: npt.NDArray[np.int64], imgsz: int, need: 
                 stored[:_DIGEST] = digest
                 _fill(stored[_DIGEST:], table, sizes)
                 stored.flush()
-        except (OutputError, OSError) as error:
-            if isinstance(error, NotFoundError):
-                raise
+        except OSError as error:
             LOGGER.warning(f"cache=disk is not used; pictures are read from their files. {error}")
             return None
     LOGGER.info(f"cache: {len(table)} pictures, {need / _GIB:.2f} GiB in {path}")
