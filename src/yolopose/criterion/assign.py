@@ -1,0 +1,169 @@
+"""Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755): which cells answer for which objects.
+
+Nothing here is a loop over pictures or objects: the cells inside each box are listed once as (object, cell) pairs, and
+all that follows is arithmetic on the pairs. Their number is the covered area, not objects × cells, and they are made
+and measured in pieces, so hundreds of objects in a picture cost megabytes. No step waits for the device: sizes that
+depend on data come from the pairs alone, which are made where the labels are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from yolopose.criterion.overlap import ciou
+from yolopose.criterion.targets import Targets
+
+TOPK = 10
+ALPHA = 0.5
+BETA = 6.0
+_EPS = 1e-9
+_PIECE = 1 << 22  # object × cell comparisons at once
+_PAIRS = 1 << 19  # pairs measured at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """R rows of (object, cell), of which those with `mask` are the positives; each cell is in one positive at most.
+
+    Attributes:
+        mask: (R,) bool.
+        target: (R,) int64, index of the object.
+        picture: (R,) int64, picture of the batch.
+        cell: (R,) int64.
+        weight: (R,) float32, soft class target 0…1 of the cell; 0 where `mask` is False.
+    """
+
+    mask: Tensor
+    target: Tensor
+    picture: Tensor
+    cell: Tensor
+    weight: Tensor
+
+
+@torch.no_grad()
+def assign(scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, *, smallest: float) -> Assignment:
+    """Assigns cells to objects.
+
+    Args:
+        scores: (B, nc, A) probabilities.
+        boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
+        points: (2, A) centres of the cells, pixels.
+        targets: the objects, on the same device, or on the CPU, which spares the device a wait.
+        smallest: boxes with a side below this (pixels) are widened to it when cells inside them are looked for.
+
+    Returns:
+        The rows, on the device of the scores.
+    """
+    target, cell = (index.to(scores.device) for index in inside(targets.boxes, points, smallest))
+    targets = targets.to(scores.device)
+    picture = targets.batch_idx[target]
+    align, overlap = _measure(scores, boxes, targets, picture, target, cell)
+    slot = picture * points.shape[1] + cell
+    slots = scores.shape[0] * points.shape[1]
+    chosen = _top(align, target, cell, len(targets))
+    pair, mask = _settle(chosen, overlap, slot, slots)
+    weight = _weights(align, overlap, target, pair, mask, len(targets))
+    return Assignment(mask, target[pair], picture[pair], cell[pair], weight)
+
+
+def inside(boxes: Tensor, points: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
+    """Lists the pairs of a box and a cell whose centre lies strictly inside it.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2, pixels.
+        points: (2, A) pixels.
+        smallest: shorter sides are widened to this about the centre, pixels.
+
+    Returns:
+        (P,) boxes, ascending, and (P,) cells, ascending within a box.
+    """
+    points = points.to(boxes.device)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    half = torch.where(half < smallest / 2, smallest / 2, half)
+    low, high = centre - half, centre + half
+    found: list[tuple[Tensor, Tensor]] = []
+    step = max(_PIECE // max(points.shape[1], 1), 1)
+    for start in range(0, len(boxes), step):
+        x1, y1 = (low[start : start + step, axis, None] + _EPS for axis in (0, 1))
+        x2, y2 = (high[start : start + step, axis, None] - _EPS for axis in (0, 1))
+        within = (points[0] > x1) & (points[0] < x2) & (points[1] > y1) & (points[1] < y2)
+        box, cell = within.nonzero(as_tuple=True)
+        found.append((box + start, cell))
+    if not found:
+        none = torch.zeros(0, dtype=torch.int64, device=boxes.device)
+        return none, none
+    return torch.cat([box for box, _ in found]), torch.cat([cell for _, cell in found])
+
+
+def _measure(
+    scores: Tensor, boxes: Tensor, targets: Targets, picture: Tensor, target: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(P,) alignment t = s^α·u^β and (P,) overlap u of each pair."""
+    overlap = torch.empty(len(target), device=scores.device)
+    score = torch.empty_like(overlap)
+    for start in range(0, len(target), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        overlap[part] = ciou(targets.boxes[target[part]], boxes[picture[part], cell[part]]).clamp(min=0)
+        score[part] = scores[picture[part], targets.classes[target[part]], cell[part]]
+    return score.pow(ALPHA) * overlap.pow(BETA), overlap
+
+
+def _top(align: Tensor, target: Tensor, cell: Tensor, count: int) -> Tensor:
+    """(N·TOPK,) the pairs that each object takes, best first; −1 where it takes fewer.
+
+    The best are taken from all cells, where those outside the box have t = 0 as well; among equal ones the first cell
+    goes first. A pair with t = 0 thus has little chance against the crowd outside.
+    """
+    size = torch.zeros(count, dtype=torch.int64, device=align.device).scatter_add_(0, target, torch.ones_like(target))
+    start = size.cumsum(0) - size
+    order = align.argsort(descending=True, stable=True)
+    order = order[target[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=align.device) - start[target[order]]
+    good = (align > 0).long()
+    before = good.cumsum(0) - good  # pairs with t > 0 ahead of this one, of all objects
+    firsts = torch.cat((before, before.new_zeros(1)))[start.clamp(max=len(order))]  # an object at the end may be bare
+    of_object = torch.zeros_like(size).scatter_add_(0, target, good)
+    zero_rank = of_object[target] + cell - (before - firsts[target])
+    rank = torch.where(good.bool(), rank, zero_rank)
+    place = torch.where(rank < TOPK, target * TOPK + rank, count * TOPK)
+    table = torch.full((count * TOPK + 1,), -1, dtype=torch.int64, device=align.device)
+    return table.scatter_(0, place, torch.arange(len(order), device=align.device))[:-1]
+
+
+def _settle(chosen: Tensor, overlap: Tensor, slot: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """Gives each cell to one object: of a contested cell the one with the largest u of all that contain it.
+
+    Returns:
+        (R,) pairs, and (R,) which of them count.
+    """
+    mask = chosen >= 0
+    if len(overlap) == 0:  # no cell lies in any box; `chosen` is then of no pair
+        return chosen[:0], mask[:0]
+    pair = chosen.clamp(min=0)
+    here = slot[pair]
+    takers = torch.zeros(slots, dtype=torch.int64, device=slot.device).scatter_add_(0, here, mask.long())
+    largest = torch.zeros(slots, device=slot.device).scatter_reduce_(0, slot, overlap, "amax")
+    index = torch.arange(len(slot), device=slot.device)
+    owner = torch.full((slots,), len(slot), dtype=torch.int64, device=slot.device)
+    best = torch.where(overlap == largest[slot], index, len(slot))
+    owner.scatter_reduce_(0, slot, best, "amin")
+    pair = torch.where(takers[here] > 1, owner[here], pair)
+    # rows of one cell are alike now: the first stands for all
+    row = torch.arange(len(pair), device=slot.device)
+    first = torch.full((slots,), len(pair), dtype=torch.int64, device=slot.device)
+    first.scatter_reduce_(0, here, torch.where(mask, row, len(pair)), "amin")
+    return pair, mask & (first[here] == row)
+
+
+def _weights(align: Tensor, overlap: Tensor, target: Tensor, pair: Tensor, mask: Tensor, count: int) -> Tensor:
+    """(R,) soft class targets: t scaled so that an object's best cell gets its largest u."""
+    of, t, u = target[pair], align[pair] * mask, overlap[pair] * mask
+    most_t, most_u = (
+        torch.zeros(count, device=align.device).scatter_reduce_(0, of, values, "amax") for values in (t, u)
+    )
+    return t * most_u[of] / (most_t[of] + _EPS)
