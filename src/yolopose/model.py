@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from yolopose import zoo
 from yolopose.base.errors import NotFoundError, UsageError
-from yolopose.base.log import LOGGER
+from yolopose.base.events import Callbacks
+from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
-from yolopose.config import PredictOptions, ValOptions, collect, resolve
+from yolopose.config import PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import need_torch
 from yolopose.schema import PoseSpec
 
@@ -19,17 +20,18 @@ if TYPE_CHECKING:
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
+    from yolopose.train import Trainer
     from yolopose.weights import Checkpoint, Transfer
 
 _YAML = (".yaml", ".yml")
 _WEIGHTS = (".pt", ".pth", ".safetensors")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
-_LATER = {"train": "training", "export": "export", "track": "tracking", "benchmark": "the format benchmark"}
+_LATER = {"export": "export", "track": "tracking", "benchmark": "the format benchmark"}
 
 
 class YOLO:
-    """A pose network with the verbs of its life: `predict`, `val`, `load`, `save`, `info`, `fuse`.
+    """A pose network with the verbs of its life: `train`, `val`, `predict`, `load`, `save`, `info`, `fuse`.
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network) or a weights file (`.pt`, `.safetensors`).
@@ -55,6 +57,9 @@ class YOLO:
         self.ckpt: Checkpoint | None = None
         self.overrides: dict[str, Any] = {"model": self.model_name, "task": self.task}
         self.metrics: PoseMetrics | None = None
+        self.trainer: Trainer | None = None
+        self.callbacks = Callbacks()
+        self._fresh = Path(model).suffix.lower() in _YAML  # nothing learned yet: training draws its own start
         self._runtimes: dict[str, TorchRuntime] = {}
         self.model: PoseModel = self._open(Path(model), verbose)
 
@@ -128,6 +133,7 @@ class YOLO:
         moved = transfer(self.model, read_checkpoint(path).state)
         LOGGER.info(f"Moved {moved.moved} of {moved.total} entries from {path}{_left_behind(moved)}.")
         self._runtimes.clear()
+        self._fresh = False
         return self
 
     def save(self, filename: str | Path = "model.pt") -> Path:
@@ -199,8 +205,92 @@ class YOLO:
                 "Validation needs a data set: give `data=coco8-pose.yaml` or the path of your own data YAML "
                 "(these weights do not remember one)."
             )
-        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen)
+        callbacks = {event: functions for event, functions in self.callbacks.items() if event.startswith("on_val")}
+        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen, callbacks=callbacks)
         return self.metrics
+
+    def train(self, data: str | Path | None = None, **options: Any) -> PoseMetrics | None:
+        """Trains on a data set; the object then holds the best network of the run.
+
+        A model YAML starts fresh, or from the weights of `pretrained=…`; a weights file goes on from its own. Weights
+        move wherever name and shape agree, so the data set may have other classes or keypoints.
+
+        Args:
+            data: data YAML; the one that the weights were trained on when left out.
+            **options: `epochs`, `imgsz`, `batch`, `resume`, …: `yolo help train` lists them.
+
+        Returns:
+            The metrics of the best network; None when the data set has nothing to measure on.
+
+        Raises:
+            UsageError: an unknown or impossible option, or no data set is known.
+            DataError: the data set cannot be used.
+            TrainError: the training cannot go on, or there is nothing to resume.
+            OutputError: a file cannot be written.
+            KeyboardInterrupt: the run was interrupted; `resume=True` goes on with it.
+        """
+        if data is not None:
+            options["data"] = str(data)
+        given = collect("train", {key: value for key, value in options.items() if key != "trainer"})
+        chosen = self._options("train", given, TrainOptions)
+        with quiet(not chosen.verbose):
+            self.trainer = self._trainer(chosen, given)
+            self.metrics = self.trainer.train()
+        self._take_over(self.trainer)
+        return self.metrics
+
+    def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any]) -> Trainer:
+        from yolopose.train import Weights, new_trainer, resume_path, resumed_trainer
+
+        if chosen.resume:
+            path = resume_path(chosen.resume, Path(self.model_name), Path(load_settings().runs_dir))
+            return resumed_trainer(find_weights(path), given, self.callbacks)
+        chosen.model = self.model_name
+        weights: Weights | None = None
+        if isinstance(chosen.pretrained, str):
+            from yolopose.weights import read_checkpoint
+
+            path = find_weights(Path(chosen.pretrained))
+            found = read_checkpoint(path)
+            classes = found.metadata.spec.classes if found.metadata else ()
+            weights = Weights(found.state, classes, str(path), found.license)
+        elif chosen.pretrained and not self._fresh:
+            license_ = self.ckpt.license if self.ckpt else ""
+            weights = Weights(self.model.state_dict(), self.spec.classes, self.model_name, license_)
+        return new_trainer(chosen, self.model.yaml, weights, self.callbacks)
+
+    def _take_over(self, trainer: Trainer) -> None:
+        """Holds what a run has made: best.pt, or the last average where nothing was kept."""
+        self._runtimes.clear()
+        self._fresh = False
+        if trainer.best.exists() and trainer.args.save:
+            self.model_name = str(trainer.best)
+            self.model = self._open(trainer.best, False)
+        else:
+            self.model, self.ckpt = trainer.ema.model.cpu(), None
+        self.overrides.update({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
+
+    # -- callbacks ------------------------------------------------------------------------------
+
+    def add_callback(self, event: str, func: Callable[[Any], object]) -> None:
+        """Calls a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
+
+        Raises:
+            UsageError: there is no such event; the text lists them.
+        """
+        self.callbacks.add(event, func)
+
+    def clear_callback(self, event: str) -> None:
+        """Removes the functions of an event.
+
+        Raises:
+            UsageError: there is no such event.
+        """
+        self.callbacks.clear_event(event)
+
+    def reset_callbacks(self) -> None:
+        """Removes the functions of all events."""
+        self.callbacks.reset()
 
     # -- within ---------------------------------------------------------------------------------
 

@@ -41,6 +41,10 @@ class UnsafeFileError(WeightsError):
     """A file asks for something to be run or made that reading weights never needs; nothing of it was run."""
 
 
+class TrainError(YoloposeError, RuntimeError):
+    """A training cannot go on, or a run cannot be resumed."""
+
+
 class SourceError(YoloposeError, ValueError):
     """A prediction source cannot be read."""
 

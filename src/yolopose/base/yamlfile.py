@@ -43,3 +43,8 @@ def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageErr
     if not isinstance(content, dict):
         raise error(f"The {what} {path} must hold `key: value` lines, but holds {type(content).__name__}.")
     return {str(key): value for key, value in content.items()}
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """Returns plain values as YAML text, in their order."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -45,8 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # what a shell reports of any other command in this case
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:  # a training says what it kept
+        print(str(interruption) or "Interrupted.", file=sys.stderr)
         return 130
     except Exception as error:
         _report(error)
@@ -96,6 +96,13 @@ def _predict(command: Command) -> None:
 def _val(command: Command) -> None:
     options = collect("val", command.options)
     _open(options).val(**options)
+
+
+def _train(command: Command) -> None:
+    options = collect("train", command.options)
+    if isinstance(options.get("resume"), str):  # the file to resume is the model
+        options.setdefault("model", options["resume"])
+    _open(options).train(**options)
 
 
 def _help(command: Command) -> None:
@@ -156,6 +163,7 @@ def _later(command: Command) -> None:
 _ACTIONS: dict[str, Callable[[Command], None]] = {
     "predict": _predict,
     "val": _val,
+    "train": _train,
     "help": _help,
     "version": _version,
     "checks": _checks,

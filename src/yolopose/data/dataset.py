@@ -41,6 +41,11 @@ class Dataset:
     entries: Mapping[Split, tuple[str, ...]]
     raw: Mapping[str, Any]
 
+    @property
+    def shipped(self) -> bool:
+        """Whether the YAML comes with the package, so that its name is enough to find it."""
+        return self.yaml_path.parent == _shipped_folder()
+
     def image_files(self, split: str) -> list[Path]:
         """Lists the pictures of a split by sorted path; a picture that is listed twice stands twice.
 

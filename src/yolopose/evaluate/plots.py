@@ -56,11 +56,11 @@ def plot_curves(
     classes = [names.get(int(index), str(index)) for index in metric.ap_class_index]
     for plot in _plots(metric):
         path = Path(folder) / f"{prefix}{plot.file}_curve.png"
-        figure = _figure(10, 6)
+        figure = new_figure(10, 6)
         if figure is None:
             break
         _draw_curves(figure, metric.px, plot, classes, f"{prefix} {plot.y_label}-{plot.x_label}")
-        _save(figure, path)
+        save_figure(figure, path)
         written.append(path)
         if on_plot:
             on_plot(path)
@@ -116,7 +116,7 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
     """
     count = len(names)
     side = min(max(5.5, 0.55 * count), 24)
-    figure = _figure(side + 1.5, side)
+    figure = new_figure(side + 1.5, side)
     if figure is None:
         return False
     axes = figure.subplots()
@@ -139,12 +139,16 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
     axes.grid(which="minor", color="0.9", linewidth=0.6)
     axes.tick_params(which="both", length=0)
     axes.set(xlabel="True", ylabel="Predicted", title=f"Confusion matrix{', share of each true class' * normalized}")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
-def _figure(width: float, height: float) -> Any:
-    """A figure with a canvas of its own (the user's backend and figures stay as they are), None without matplotlib."""
+def new_figure(width: float, height: float) -> Any:
+    """Makes a figure of that many inches with a canvas of its own; the caller's backend and figures stay as they are.
+
+    Returns:
+        The figure; None, with a note, where matplotlib is missing.
+    """
     try:
         figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
@@ -154,6 +158,7 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure, whole or not at all; the suffix of the path chooses the kind."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)

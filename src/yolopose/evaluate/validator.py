@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolopose.base.events import Listener
 from yolopose.base.files import new_run_folder
 from yolopose.base.log import LOGGER, quiet, warn_once
 from yolopose.base.progress import progress
@@ -27,7 +28,6 @@ from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_
 from yolopose.predict.nms import Detections, suppress
 from yolopose.runtime import Runtime
 
-Callback = Callable[["Validation"], None]
 _CONF = 0.001
 _MOSAICS = 3
 
@@ -38,7 +38,7 @@ def validate(
     dataset: Dataset | None = None,
     *,
     labels: LabelTable | None = None,
-    callbacks: Mapping[str, Sequence[Callback]] | None = None,
+    callbacks: Mapping[str, Sequence[Listener]] | None = None,
     loss: Callable[[ValBatch], None] | None = None,
     save_dir: str | Path | None = None,
 ) -> PoseMetrics:
@@ -92,7 +92,7 @@ class Validation:
         dataset: Dataset | None = None,
         *,
         labels: LabelTable | None = None,
-        callbacks: Mapping[str, Sequence[Callback]] | None = None,
+        callbacks: Mapping[str, Sequence[Listener]] | None = None,
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:

@@ -1,1 +1,7 @@
 """Training: the loop, and the small handles that it calls."""
+
+from yolopose.train.loop import Trainer
+from yolopose.train.run import new_trainer, resume_path, resumed_trainer
+from yolopose.train.start import Weights
+
+__all__ = ["Trainer", "Weights", "new_trainer", "resume_path", "resumed_trainer"]

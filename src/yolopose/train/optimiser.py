@@ -85,11 +85,13 @@ class Optimiser:
         if [len(group["params"]) for group in saved["param_groups"]] != [len(group["params"]) for group in own]:
             raise _misfit("of a network with another number of parameters")
         parameters = [parameter for group in self.torch.param_groups for parameter in group["params"]]
+        state: dict[int, dict[str, Any]] = {}
         for index, averages in saved["state"].items():
             if not _fits(averages, parameters[index]):
                 raise _misfit(f"of a network with other shapes (parameter {index})")
+            state[index] = {name: _laid_out_as(parameters[index], value) for name, value in averages.items()}
         # with our own groups a state saved on one device goes on with the kernels that suit another
-        self.torch.load_state_dict({"state": saved["state"], "param_groups": own})
+        self.torch.load_state_dict({"state": state, "param_groups": own})
 
 
 def make_optimiser(model: nn.Module, options: TrainOptions, *, images: int, nc: int) -> Optimiser:
@@ -199,6 +201,13 @@ def _fits(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:
         for value in averages.values()
         if isinstance(value, torch.Tensor)
     )
+
+
+def _laid_out_as(parameter: nn.Parameter, value: Any) -> Any:
+    """A running average in the memory order of its parameter: fused kernels go through both side by side."""
+    if not isinstance(value, torch.Tensor) or value.ndim == 0:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _misfit(reason: str) -> WeightsError:

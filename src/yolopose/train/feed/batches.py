@@ -112,20 +112,21 @@ class TrainBatches:
         """Batches in an epoch; the last may be smaller."""
         return math.ceil(self._count / self._batch)
 
-    def epoch(self, epoch: int, *, mosaic: bool | None = None) -> Iterator[TrainBatch]:
+    def epoch(self, epoch: int, *, mosaic: bool | None = None, first: int = 0) -> Iterator[TrainBatch]:
         """Goes through the batches of an epoch.
 
         Args:
             epoch: its number from 0; the order and every sample follow from the seed and it, so a resumed run sees what
                 an uninterrupted one would.
             mosaic: whether mosaic, mixup and cutmix are on; off in the last `close_mosaic` epochs when left out.
+            first: the batch to begin with, from 0; those before it are not made.
 
         Raises:
             DataError: a picture cannot be read any more (the text names it), or a worker process has died.
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
-        requests = self._requests(epoch, mosaic)
+        requests = self._requests(epoch, mosaic)[first:]
         return self._by_processes(requests) if self._workers else self._by_threads(requests)
 
     def close(self) -> None:

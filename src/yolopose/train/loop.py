@@ -1,0 +1,336 @@
+"""The training loop, from top to bottom.
+
+    for each epoch:
+        for each batch:
+            rates of this batch · losses · gradients · a step when enough batches are summed
+        validate the average network · a row in results.csv · last.pt, and best.pt on a new best
+    validate best.pt
+
+What happens within each of these lines stands in a file of its own in this room.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolopose.base.errors import TrainError
+from yolopose.base.events import EVENTS, Callbacks
+from yolopose.base.log import LOGGER
+from yolopose.config import TrainOptions
+from yolopose.criterion import TERMS, LossTerms
+from yolopose.evaluate import PoseMetrics
+from yolopose.nn import PoseModel
+from yolopose.train.feed import TrainBatch, train_batches
+from yolopose.train.interrupt import Interruption
+from yolopose.train.learner import Learner
+from yolopose.train.measure import measure
+from yolopose.train.optimiser import settled_batch
+from yolopose.train.record import EpochLine
+from yolopose.train.run_folder import RunFolder
+from yolopose.train.settle import TrainData
+
+_VAL_EVENTS = tuple(event for event in EVENTS if event.startswith("on_val_"))
+_BAD_IN_A_ROW = 3
+
+
+class Trainer:
+    """One training run; what callbacks are given.
+
+    Args:
+        network: where it starts from, made for the data; it is trained in place.
+        data: what is learned from and measured on.
+        options: settled options.
+        device: where to compute.
+        save_dir: the run folder, made already.
+        callbacks: functions by event.
+        license_: licence that the starting weights bring along.
+        state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
+
+    Attributes:
+        args: the options.
+        data: the data.
+        device: where it computes.
+        model: the network in training.
+        ema: its average, which is validated and saved; `ema.model` is a network.
+        optimizer: torch's optimiser.
+        epoch: the epoch in work, from 0.
+        epochs: how many there will be.
+        batch_i: the batch in work, from 0 in each epoch.
+        loss: total loss of the last batch.
+        loss_items: (5,) terms of the last batch, in the order of `loss_names`.
+        tloss: (5,) means of them over the epoch so far.
+        loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`.
+        metrics: `metrics/…` and `val/…` of the last validation.
+        validator: its metrics object.
+        fitness: box mAP50-95 + pose mAP50-95 of it.
+        best_fitness: the best so far.
+        stop: set it to True in a callback to end the run after this epoch.
+        save_dir, wdir, last, best, csv: where the run's files are.
+    """
+
+    loss_names = tuple(f"{term}_loss" for term in TERMS)
+
+    def __init__(
+        self,
+        network: PoseModel,
+        data: TrainData,
+        options: TrainOptions,
+        device: torch.device,
+        save_dir: Path,
+        *,
+        callbacks: Callbacks | None = None,
+        license_: str = "",
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
+        self.batch_size = settled_batch(options)
+        self._batches = train_batches(
+            data.train,
+            data.spec,
+            options,
+            imgsz=options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz),
+            batch=self.batch_size,
+            stride=max(network.stride),
+            pin_memory=device.type == "cuda",
+        )
+        self._learner = Learner(network, data, options, device, len(self._batches))
+        self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
+        self._folder = RunFolder(save_dir, options, data, license_)
+        self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
+        self.last, self.best = self._folder.last, self._folder.best
+        self.epoch = self.start_epoch = self.batch_i = self.best_epoch = 0
+        self.epochs = options.epochs
+        self.loss, self.loss_items, self.tloss = torch.zeros(()), torch.zeros(len(TERMS)), torch.zeros(len(TERMS))
+        self.metrics: dict[str, float] = {}
+        self.validator: PoseMetrics | None = None
+        self.fitness = self.best_fitness = 0.0
+        self.stop = False
+        self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
+        self._sum = torch.zeros(len(TERMS), device=device)
+        self._bad = 0
+        self._interruption = Interruption()
+        self._seconds, self._clock = 0.0, time.monotonic()
+        if state is not None:
+            self._restore(state)
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def train(self) -> PoseMetrics | None:
+        """Trains, and validates the best network.
+
+        Returns:
+            The metrics of `best.pt`; None when the data has nothing to measure on.
+
+        Raises:
+            TrainError: the losses are no numbers any more.
+            DataError: a picture cannot be read any more, or a worker process died.
+            OutputError: a file cannot be written.
+            KeyboardInterrupt: the run was interrupted; `last.pt` holds all that `resume` needs.
+        """
+        self._begin()
+        try:
+            with self._interruption.watched():
+                while self.epoch < self.epochs and not self.stop:
+                    self._emit("on_train_epoch_start")
+                    self._train_epoch()
+                    self._emit("on_train_epoch_end")
+                    if self.args.val:
+                        self._measure(self.ema.model)
+                    self._close_epoch()
+                    self._emit("on_fit_epoch_end")
+                    self.epoch += 1
+                    if self._interruption.asked and self.epoch < self.epochs and not self.stop:
+                        self._leave(0)
+        finally:
+            self._batches.close()
+        self._finish()
+        return self.validator
+
+    def _train_epoch(self) -> None:
+        learner = self._learner
+        learner.begin_epoch()
+        with self._line() as line:
+            for number, batch in enumerate(self._samples(), self._first):
+                self.batch_i = number
+                self._emit("on_train_batch_start")
+                i = self.epoch * len(self._batches) + number
+                accumulation = learner.schedule.apply(self.optimizer, i)
+                terms = learner.losses(batch, self.epoch, number)
+                if self._usable(terms):
+                    learner.precision.backward(terms.total)
+                if learner.step_due(i, accumulation):
+                    self._emit("optimizer_step")
+                    learner.step(i)
+                    self._emit("on_before_zero_grad")
+                self._note(terms)
+                line.update(self._named(self.tloss), len(batch.classes), tuple(batch.images.shape[2:]), len(batch))
+                self._folder.draw(batch, self.epoch, number)
+                self._emit("on_train_batch_end")
+                if self._interruption.asked and number + 1 < len(self._batches):
+                    self._leave(number + 1)
+        self._first = 0
+
+    def _close_epoch(self) -> None:
+        """Writes the epoch's row and weights, and decides whether to go on. Unmeasured, the newest is the best."""
+        done = self.epoch + 1
+        better = done == 1 or not self.args.val or self.fitness > self.best_fitness
+        if better:
+            self.best_fitness, self.best_epoch = self.fitness, self.epoch
+        rates = {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
+        losses = {f"train/{name}": value for name, value in self._named(self.tloss).items()}
+        self._folder.add_row({"epoch": done, "time": self._elapsed(), **losses, **self.metrics, **rates})
+        if self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
+            LOGGER.info(f"No gain in {self.args.patience} epochs (patience): the best was epoch {self.best_epoch + 1}.")
+            self.stop = True
+        self._keep_to_time(done)
+        self._sum.zero_()
+        if self.args.save:
+            self._folder.save(self.ema.model, done, self.metrics, self.state_dict(done, 0), better=better)
+            self._emit("on_model_save")
+
+    def _begin(self) -> None:
+        self._emit("on_pretrain_routine_start")
+        self._folder.open(
+            self.ema.model, self.state_dict(self.epoch, self._first), resumed=self.start_epoch > 0 or self._first > 0
+        )
+        val = f", {len(self.data.val)} to measure on" if self.data.val is not None else ""
+        LOGGER.info(
+            f"Training on {self.device} in {self._learner.precision}: {len(self.data.train)} pictures{val}, "
+            f"{len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
+            f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
+        )
+        self._emit("on_pretrain_routine_end")
+        self._clock = time.monotonic()
+        self._emit("on_train_start")
+
+    def _finish(self) -> None:
+        """Measures what is kept, draws the curves and leaves weights alone in the files."""
+        hours = self._elapsed() / 3600
+        best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
+        LOGGER.info(f"{self.epoch} epochs in {hours:.3f} hours.{best}")
+        kept = self._folder.close() if self.args.save else self.ema.model
+        if self.data.val is not None:
+            self._measure(kept, self.save_dir if self.args.plots else None)
+            self._emit("on_fit_epoch_end")
+        self._folder.draw_results()
+        LOGGER.info(f"Results saved to {self.save_dir}")
+        self._emit("on_train_end")
+        self._emit("teardown")
+
+    # -- within a line of it --------------------------------------------------------------------
+
+    def _samples(self) -> Iterator[TrainBatch]:
+        left = self.epochs - self.epoch
+        if left == self.args.close_mosaic and self.args.mosaic and self.epoch:
+            LOGGER.info(f"The last {left} epochs go without mosaic (close_mosaic).")
+        return self._batches.epoch(self.epoch, mosaic=left > self.args.close_mosaic, first=self._first)
+
+    def _usable(self, terms: LossTerms) -> bool:
+        """Whether the loss is a number; a batch without one is left out, several in a row end the run."""
+        if bool(torch.isfinite(terms.total)):
+            self._bad = 0
+            return True
+        self._bad += 1
+        where = f"epoch {self.epoch + 1}, batch {self.batch_i + 1}"
+        if self._bad >= _BAD_IN_A_ROW:
+            raise TrainError(
+                f"The loss is no number in {self._bad} batches in a row ({where}): the weights have run away. Train "
+                f"with a lower lr0 (now {self._learner.optimiser.choice.lr:g}) or amp=False. The weights of the last "
+                f"good epoch are in {self.last}."
+            )
+        LOGGER.warning(f"The loss of {where} is no number; the batch is left out.")
+        return False
+
+    def _note(self, terms: LossTerms) -> None:
+        self.loss, self.loss_items = terms.total.detach(), terms.items
+        self._sum += terms.items.nan_to_num(0.0, 0.0, 0.0)
+        self.tloss = self._sum / (self.batch_i + 1)
+
+    def _measure(self, network: PoseModel, save_dir: Path | None = None) -> None:
+        callbacks = self.callbacks.only(_VAL_EVENTS)
+        found = measure(
+            network, self.data, self.args, self._learner.criterion, self.device, callbacks=callbacks, save_dir=save_dir
+        )
+        self.metrics, self.validator, self.fitness = found.numbers(), found.metrics, found.fitness
+
+    def _keep_to_time(self, done: int) -> None:
+        """With a time limit the number of epochs follows from how long they take."""
+        if self.args.time:
+            fit = max(math.floor(self.args.time * 3600 * done / self._elapsed()), done)
+            self.epochs = fit
+            self._learner.schedule = self._learner.schedule.with_epochs(fit)
+
+    def _line(self) -> EpochLine:
+        left = len(self._batches) - self._first
+        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose)
+
+    # -- going on after an interruption ---------------------------------------------------------
+
+    def state_dict(self, epoch: int, batch: int) -> dict[str, Any]:
+        """Returns all that a run needs to go on, but for the average's weights.
+
+        Args:
+            epoch: the epoch to go on with, from 0.
+            batch: the batch of it to go on with, from 0.
+        """
+        return {
+            "epoch": epoch,
+            "batch": batch,
+            "epochs": self.epochs,
+            "batches": len(self._batches),
+            "seconds": self._elapsed(),
+            "fitness": self.fitness,
+            "best_fitness": self.best_fitness,
+            "best_epoch": self.best_epoch,
+            "license": self._folder.license,
+            "sum": self._sum,
+            **self._learner.state_dict(),
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state["batches"] != len(self._batches):
+            raise TrainError(
+                f"The run was interrupted with {state['batches']} batches an epoch, and its data now makes "
+                f"{len(self._batches)}: the data set has changed. Put it back, or begin a new run from its weights "
+                "(model=last.pt without resume)."
+            )
+        self._learner.load_state_dict(state)
+        self.epoch = self.start_epoch = state["epoch"]
+        self._first, self.epochs = state["batch"], state["epochs"]
+        self._learner.schedule = self._learner.schedule.with_epochs(self.epochs)
+        self.fitness, self.best_fitness, self.best_epoch = state["fitness"], state["best_fitness"], state["best_epoch"]
+        self._seconds, self._sum = state["seconds"], state["sum"].to(self.device)
+        self._folder.go_on(self.epoch)
+
+    def _leave(self, batch: int) -> None:
+        """Ends an interrupted run before a batch of the epoch in work.
+
+        Raises:
+            KeyboardInterrupt: always.
+        """
+        where = f"before batch {batch + 1} of epoch {self.epoch + 1}"
+        if not self.args.save:
+            raise KeyboardInterrupt(f"Interrupted {where}. Nothing was kept (save=False).")
+        self._folder.save_running(self.ema.model, self.epoch, self.state_dict(self.epoch, batch))
+        raise KeyboardInterrupt(
+            f"Interrupted {where}. All is kept; go on with: yolo pose train resume=True model={self.last}"
+        )
+
+    # -- small things ---------------------------------------------------------------------------
+
+    def _emit(self, event: str) -> None:
+        self.callbacks.emit(event, self)
+
+    def _elapsed(self) -> float:
+        """Seconds of training, those before an interruption too."""
+        return self._seconds + time.monotonic() - self._clock
+
+    def _named(self, losses: Tensor) -> dict[str, float]:
+        return dict(zip(self.loss_names, losses.tolist(), strict=True))

@@ -1,0 +1,124 @@
+"""Validation during training: the average network on the validation pictures, with its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolopose.base.events import Listener
+from yolopose.config import TrainOptions, ValOptions
+from yolopose.criterion import TERMS, PoseCriterion, Targets
+from yolopose.data import ValBatch
+from yolopose.evaluate import PoseMetrics, validate
+from yolopose.formats.pytorch import TorchRuntime
+from yolopose.nn import PoseModel
+from yolopose.nn.head import HeadOutput
+from yolopose.train.optimiser import settled_batch
+from yolopose.train.settle import TrainData
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Numbers of a validation.
+
+    Attributes:
+        metrics: boxes and poses.
+        losses: each term, averaged over the batches.
+    """
+
+    metrics: PoseMetrics
+    losses: Mapping[str, float]
+
+    @property
+    def fitness(self) -> float:
+        """What `best` is chosen by: box mAP50-95 + pose mAP50-95."""
+        return self.metrics.fitness
+
+    def numbers(self) -> dict[str, float]:
+        """Returns `metrics/…` and `val/…_loss` by their column names."""
+        found = {key: value for key, value in self.metrics.results_dict.items() if key != "fitness"}
+        return {**found, **{f"val/{term}_loss": value for term, value in self.losses.items()}}
+
+
+class _LossRuntime(TorchRuntime):
+    """Keeps the raw output of the last batch, so that losses need no second pass."""
+
+    output: HeadOutput
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.output = self.network.outputs(values)
+        return self.network.head.decode(self.output)
+
+
+def measure(
+    network: PoseModel,
+    data: TrainData,
+    options: TrainOptions,
+    criterion: PoseCriterion,
+    device: torch.device,
+    *,
+    callbacks: Mapping[str, Sequence[Listener]] | None = None,
+    save_dir: Path | None = None,
+) -> Measured:
+    """Validates a network on the validation pictures.
+
+    Args:
+        network: the average network; it is copied.
+        data: the data; `val` must be there.
+        options: of the training.
+        criterion: the losses.
+        device: where to compute.
+        callbacks: functions for the events of validation.
+        save_dir: folder for curves and pictures; None draws none.
+
+    Raises:
+        DataError: a picture cannot be read any more.
+    """
+    runtime = _LossRuntime(network, device, options.half)
+    sums = torch.zeros(len(TERMS))
+    batches = 0
+
+    def add_loss(batch: ValBatch) -> None:
+        nonlocal batches
+        batches += 1
+        sums.add_(criterion(runtime.output, _targets(batch)).items.cpu())
+
+    with torch.no_grad():
+        metrics = validate(
+            runtime,
+            _val_options(options, plots=save_dir is not None and options.plots),
+            data.dataset,
+            labels=data.val,
+            callbacks=callbacks,
+            loss=add_loss,
+            save_dir=save_dir,
+        )
+    return Measured(metrics, dict(zip(TERMS, (sums / max(batches, 1)).tolist(), strict=True)))
+
+
+def _val_options(options: TrainOptions, plots: bool) -> ValOptions:
+    shared = ("imgsz", "split", "conf", "iou", "max_det", "single_cls", "workers", "half")
+    values: dict[str, Any] = {key: getattr(options, key) for key in shared}
+    return ValOptions(
+        data=options.data,
+        batch=2 * settled_batch(options),
+        rect=True,
+        plots=plots,
+        save_json=plots and options.save_json,
+        verbose=False,
+        **values,
+    )
+
+
+def _targets(batch: ValBatch) -> Targets:
+    return Targets(
+        torch.from_numpy(batch.batch_idx),
+        torch.from_numpy(batch.classes).long(),
+        torch.from_numpy(batch.boxes),
+        torch.from_numpy(batch.keypoints),
+    )

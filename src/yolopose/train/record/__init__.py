@@ -1,0 +1,8 @@
+"""What a run tells: its rows, its progress line, its pictures."""
+
+from yolopose.train.record.curves import save_results_picture
+from yolopose.train.record.history import COLUMNS, History
+from yolopose.train.record.line import EpochLine
+from yolopose.train.record.pictures import save_labels_picture, save_train_batch
+
+__all__ = ["COLUMNS", "EpochLine", "History", "save_labels_picture", "save_results_picture", "save_train_batch"]

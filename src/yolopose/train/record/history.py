@@ -1,0 +1,96 @@
+"""results.csv: one row an epoch, with the public columns."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from yolopose.base.errors import DataError
+from yolopose.base.files import write_text
+from yolopose.base.log import LOGGER
+
+_TERMS = ("box", "pose", "kobj", "cls", "dfl")
+_METRICS = ("precision", "recall", "mAP50", "mAP50-95")
+COLUMNS = (
+    "epoch",
+    "time",
+    *(f"train/{term}_loss" for term in _TERMS),
+    *(f"metrics/{name}({kind})" for kind in "BP" for name in _METRICS),
+    *(f"val/{term}_loss" for term in _TERMS),
+    *(f"lr/pg{group}" for group in range(3)),
+)
+
+
+class History:
+    """The rows of a run; the file is written whole each time, so that it never ends within a row.
+
+    Args:
+        path: the file.
+        rows: those that are there.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
+        self.path = path
+        self.rows = [dict(row) for row in rows]
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Adds a row and writes the file.
+
+        Args:
+            row: a number for each of `COLUMNS`; NaN where nothing was measured. `epoch` counts from 1.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self.rows.append({name: row[name] for name in COLUMNS})
+        lines = [",".join(COLUMNS), *(",".join(map(_text, one.values())) for one in self.rows)]
+        write_text(self.path, "\n".join(lines) + "\n")
+
+    def column(self, name: str) -> list[float]:
+        """Returns the numbers of a column."""
+        return [row[name] for row in self.rows]
+
+    @classmethod
+    def read(cls, path: Path, until: int) -> History:
+        """Reads the rows of the epochs done; later ones, and what is no row, are left aside.
+
+        Args:
+            path: the file; where there is none the history is empty.
+            until: the last epoch that counts, from 1.
+
+        Raises:
+            DataError: the file is no text.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path} cannot be read ({error}): move it away, and the run goes on without it."
+            ) from error
+        rows: dict[int, dict[str, float]] = {}
+        for cells in csv.DictReader(lines, skipinitialspace=True):
+            row = _row(cells)
+            if row is None:
+                LOGGER.warning(f"{path}: a row is damaged and left out.")
+            elif row["epoch"] <= until:
+                rows[int(row["epoch"])] = row
+        return cls(path, [rows[epoch] for epoch in sorted(rows)])
+
+
+def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
+    row: dict[str, float] = {}
+    for name in COLUMNS:
+        text = cells.get(name)
+        try:
+            row[name] = math.nan if text == "" else float(text or "?")
+        except ValueError:
+            return None
+    return None if math.isnan(row["epoch"]) else row
+
+
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

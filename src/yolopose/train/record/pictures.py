@@ -1,0 +1,115 @@
+"""Pictures of what is learned from: training batches as the network sees them, and the labels at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.data import LabelTable
+from yolopose.evaluate.mosaic import PICTURES, Drawn, mosaic
+from yolopose.evaluate.plots import new_figure, save_figure
+from yolopose.geometry import cxcywh_to_xyxy
+from yolopose.results.writing import save_picture
+from yolopose.schema import PoseSpec
+from yolopose.train.feed import TrainBatch
+
+_BLUES = "Blues"
+_OUTLINES = 500
+_NAMED = 30  # more classes or keypoints than this are not named
+
+
+def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: PoseSpec) -> None:
+    """Draws up to 16 samples of a batch with their boxes and skeletons.
+
+    Args:
+        batch: the samples.
+        path: the JPEG.
+        files: a name for each sample.
+        spec: classes and keypoints.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    images = batch.images[:PICTURES].numpy()
+    size = np.array(images.shape[:1:-1], dtype=np.float32)  # width, height
+    boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * np.tile(size, 2)
+    points = batch.keypoints.numpy() * np.append(size, np.float32(1))
+    classes, places = batch.classes.numpy(), batch.batch_idx.numpy()
+    drawn: list[Drawn] = []
+    for index in range(len(images)):
+        mine = places == index
+        labels = np.column_stack((boxes[mine], np.ones(mine.sum()), classes[mine]))
+        drawn.append((labels.astype(np.float32), points[mine].astype(np.float32)))
+    save_picture(mosaic(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
+
+
+def save_labels_picture(table: LabelTable, spec: PoseSpec, path: Path) -> None:
+    """Draws objects by class, where boxes lie and how large they are, and how many points are labelled.
+
+    Args:
+        table: the labels.
+        spec: classes and keypoints.
+        path: the JPEG; not written where matplotlib is missing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    figure = new_figure(14, 9)
+    if figure is None:
+        return
+    panels = [figure.add_subplot(2, 3, place) for place in range(1, 7)]
+    boxes = table.boxes
+    _bars(panels[0], list(spec.classes), {"objects": np.bincount(table.classes, minlength=spec.nc)}, "objects by class")
+    _outlines(panels[1], boxes)
+    _density(panels[2], boxes[:, 0], boxes[:, 1], "box centres", "x", "y", down=True)
+    _density(panels[3], boxes[:, 2], boxes[:, 3], "box sizes", "width", "height")
+    seen = table.keypoints[..., 2]
+    # with (x, y) labels alone, visible and hidden are not told apart
+    kinds = {"visible": (seen >= 1) if spec.keypoints.dims == 2 else (seen > 1), "hidden": seen == 1, "none": seen == 0}
+    if spec.keypoints.dims == 2:
+        kinds = {"labelled": kinds["visible"], "none": kinds["none"]}
+    _bars(
+        panels[4],
+        list(spec.keypoints.names_of(0)),
+        {kind: mask.sum(axis=0) for kind, mask in kinds.items()},
+        "keypoints",
+    )
+    per_picture = np.diff(table.offsets)
+    panels[5].hist(per_picture, bins=np.arange(per_picture.max(initial=0) + 2) - 0.5, color="#1f5fbf")
+    panels[5].set(title="objects a picture", xlabel="objects", ylabel="pictures")
+    save_figure(figure, path)
+
+
+def _bars(axes: Any, names: list[str], kinds: dict[str, npt.NDArray[Any]], title: str) -> None:
+    """Horizontal bars, one kind behind the other."""
+    left = np.zeros(len(names))
+    for colour, (kind, counts) in zip(("#1f5fbf", "#8fb8e8", "#d0d0d0"), kinds.items(), strict=False):
+        axes.barh(np.arange(len(names)), counts, left=left, color=colour, label=kind)
+        left = left + counts
+    axes.invert_yaxis()
+    axes.set_title(title)
+    if len(names) <= _NAMED:
+        axes.set_yticks(np.arange(len(names)), names, fontsize=8)
+    if len(kinds) > 1:
+        axes.legend(fontsize=8)
+
+
+def _outlines(axes: Any, boxes: npt.NDArray[Any]) -> None:
+    """Boxes about a common centre: their shapes and sizes."""
+    for width, height in boxes[:: max(len(boxes) // _OUTLINES, 1), 2:4]:
+        x, y = np.array([-1, 1, 1, -1, -1]) * width / 2, np.array([-1, -1, 1, 1, -1]) * height / 2
+        axes.plot(x, y, color="#1f5fbf", alpha=0.15, linewidth=0.8)
+    axes.set(title="boxes", xlim=(-0.5, 0.5), ylim=(-0.5, 0.5), aspect="equal")
+
+
+def _density(
+    axes: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], title: str, x_label: str, y_label: str, down: bool = False
+) -> None:
+    axes.hist2d(x, y, bins=40, range=[[0, 1], [0, 1]], cmap=_BLUES, cmin=1)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label, aspect="equal")
+    if down:
+        axes.invert_yaxis()

@@ -1,0 +1,100 @@
+"""From options to a trainer: a new run, or one that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yolopose.base.errors import TrainError
+from yolopose.base.events import Callbacks
+from yolopose.base.files import new_run_folder
+from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
+from yolopose.config import TrainOptions
+from yolopose.formats.pytorch import pick_device
+from yolopose.nn import build_network
+from yolopose.train.loop import Trainer
+from yolopose.train.saves import newest_interrupted, read_interrupted
+from yolopose.train.settle import load_data, remembered_name, settle
+from yolopose.train.start import Weights, start_network
+from yolopose.weights import transfer
+
+
+def new_trainer(
+    options: TrainOptions, yaml: Mapping[str, Any], weights: Weights | None, callbacks: Callbacks | None = None
+) -> Trainer:
+    """Makes the trainer of a new run; nothing is written before all that it needs has been checked.
+
+    Args:
+        options: as they were given.
+        yaml: content of the model YAML.
+        weights: what to start from; None starts fresh.
+        callbacks: functions by event.
+
+    Raises:
+        UsageError: an option is impossible.
+        NotFoundError: the data YAML is not there.
+        DataError: the data set cannot be used.
+        ModelError: the network cannot be built for this data set.
+        OutputError: the run folder cannot be made.
+    """
+    device = pick_device(options.device)
+    data = load_data(options)
+    network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
+    options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
+    parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
+    folder = new_run_folder(parent, options.name or "train", options.exist_ok)
+    license_ = weights.license if weights else ""
+    return Trainer(network, data, options, device, folder, callbacks=callbacks, license_=license_)
+
+
+def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None) -> Trainer:
+    """Makes the trainer that goes on with an interrupted run, in its own folder.
+
+    Args:
+        path: its `last.pt`.
+        given: keys that the caller gave.
+        callbacks: functions by event.
+
+    Raises:
+        NotFoundError: there is no such file.
+        TrainError: there is nothing to resume in it, or the data have changed.
+        WeightsError: it is damaged.
+    """
+    found = read_interrupted(path, given)
+    device = pick_device(found.options.device)
+    data = load_data(found.options)
+    network = build_network(found.checkpoint.model_yaml, spec=data.spec)
+    moved = transfer(network, found.checkpoint.state)
+    if moved.moved != moved.total:
+        raise TrainError(
+            f"{path} was trained for {found.checkpoint.spec.nc} classes and kpt_shape "
+            f"{list(found.checkpoint.spec.keypoints.shape)}, and {data.dataset.yaml_path} now has {data.spec.nc} and "
+            f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
+        )
+    options = settle(found.options, max(network.stride))
+    LOGGER.info(f"Resuming {found.folder} after {found.state.get('epoch')} epochs.")
+    state, license_ = found.state, found.checkpoint.license
+    return Trainer(network, data, options, device, found.folder, callbacks=callbacks, license_=license_, state=state)
+
+
+def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
+    """Finds the `last.pt` that `resume` means.
+
+    Args:
+        resume: a path, or True: the model itself.
+        model: the model's file.
+        runs: folder of all runs, for a hint.
+
+    Raises:
+        TrainError: the model is no weights file.
+    """
+    if isinstance(resume, str):
+        return Path(resume)
+    if model.suffix.lower() == ".pt":
+        return model
+    newest = newest_interrupted(runs)
+    hint = f" The newest interrupted run here: model={newest}." if newest else ""
+    raise TrainError(f"resume=True needs the last.pt of an interrupted run as the model; got model={model}.{hint}")

@@ -1,0 +1,176 @@
+"""What the options come to for this network and machine, and which pictures are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from yolopose.base.errors import DataError, UsageError
+from yolopose.base.log import LOGGER
+from yolopose.config import TrainOptions
+from yolopose.data import Dataset, LabelTable, load_dataset, load_labels
+from yolopose.evaluate.checks import threads
+from yolopose.schema import PoseSpec
+
+DEFAULT_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TrainData:
+    """What is learned from and measured on.
+
+    Attributes:
+        dataset: the data set.
+        spec: its classes (one, with `single_cls`) and keypoints.
+        train: labels of the training pictures.
+        val: labels of the pictures that are measured on; None when the data set has none.
+    """
+
+    dataset: Dataset
+    spec: PoseSpec
+    train: LabelTable
+    val: LabelTable | None
+
+
+def settle(options: TrainOptions, stride: int) -> TrainOptions:
+    """Returns the options with the batch as a number of pictures and the input size as one side.
+
+    Args:
+        options: as they were given.
+        stride: largest stride of the network; the side is a multiple of it.
+
+    Raises:
+        UsageError: an option is impossible, or asks for what this version does not have.
+    """
+    if options.profile:
+        LOGGER.warning("profile=True is left aside: exported formats are timed by a mode of their own.")
+    return replace(options, batch=_batch(options.batch), imgsz=_side(options.imgsz, stride))
+
+
+def load_data(options: TrainOptions) -> TrainData:
+    """Loads the data set that the options name.
+
+    Raises:
+        UsageError: they name none, or `fraction` does not fit.
+        NotFoundError: the data YAML is not there.
+        DataError: a split is missing or unusable.
+    """
+    if not options.data:
+        raise UsageError("Training needs a data set: give data=… (a data YAML, such as coco8-pose.yaml).")
+    dataset = load_dataset(options.data)
+    spec = dataset.spec
+    if options.single_cls and spec.nc > 1:
+        spec = replace(spec, classes=("item",))
+    if "train" not in dataset.entries:
+        raise DataError(f"{dataset.yaml_path} has no `train:` entry, so there is nothing to learn from.")
+    if options.val and options.split not in dataset.entries:
+        raise DataError(
+            f"{dataset.yaml_path} has no `{options.split}:` entry to measure on during training. Add one, or give "
+            "val=False to train without."
+        )
+    train = take(_labels(dataset, "train", options), options.fraction, dataset)
+    if not len(train.classes):
+        raise DataError(
+            f"None of the {len(train)} training pictures of {dataset.yaml_path} has a labelled object, so there is "
+            "nothing to learn. Label files are looked for beside the images: the last `images` folder of a picture's "
+            f"path becomes `labels`, the suffix .txt (first picture: {train.files[0]})."
+        )
+    val = _labels(dataset, options.split, options) if options.split in dataset.entries else None
+    return TrainData(dataset, spec, train, val)
+
+
+def remembered_name(dataset: Dataset) -> str:
+    """Returns what weights remember of a data set: its YAML wherever the process runs, or the name of a shipped one."""
+    path = dataset.yaml_path
+    return path.name if dataset.shipped else str(path.resolve())
+
+
+def take(table: LabelTable, fraction: float | int | Sequence[float], dataset: Dataset) -> LabelTable:
+    """Returns a part of a table: pictures spread evenly over it, so that a video's every scene stays.
+
+    Args:
+        table: labels of the training pictures.
+        fraction: a share up to 1 (1 is all), a number of pictures above 1, or a list with one of these for each
+            entry of `train:` in the data YAML.
+        dataset: what the table was made of.
+
+    Raises:
+        UsageError: the fraction is nothing of these, or leaves no picture.
+    """
+    if not isinstance(fraction, (int, float)):
+        return _take_of_each(table, list(fraction), dataset)
+    keep = _spread(len(table), fraction)
+    return table if len(keep) == len(table) else _subset(table, keep)
+
+
+def _take_of_each(table: LabelTable, parts: list[float], dataset: Dataset) -> LabelTable:
+    entries = dataset.entries["train"]
+    if len(parts) != len(entries) or not all(isinstance(part, (int, float)) for part in parts):
+        raise UsageError(
+            f"fraction={parts} must hold one number for each entry of `train:` in {dataset.yaml_path} "
+            f"({len(entries)}: {', '.join(entries)})."
+        )
+    keep: set[int] = set()
+    for entry, part in zip(entries, parts, strict=True):
+        files = set(replace(dataset, entries={"train": (entry,)}).image_files("train"))
+        mine = [index for index, file in enumerate(table.files) if file in files]
+        keep |= {mine[index] for index in _spread(len(mine), part)}
+    return _subset(table, sorted(keep))
+
+
+def _spread(count: int, fraction: float) -> list[int]:
+    wanted = round(count * fraction) if fraction <= 1 else int(fraction)
+    wanted = min(max(wanted, 1 if fraction > 0 else 0), count)
+    if not wanted:
+        raise UsageError(f"fraction={fraction} leaves no training picture: give a share above 0 or a number.")
+    return [index * count // wanted for index in range(wanted)]
+
+
+def _subset(table: LabelTable, keep: Sequence[int]) -> LabelTable:
+    sizes = np.diff(table.offsets)
+    rows = np.isin(np.repeat(np.arange(len(table)), sizes), keep)
+    return replace(
+        table,
+        files=[table.files[index] for index in keep],
+        shapes=table.shapes[list(keep)],
+        offsets=np.concatenate(([0], np.cumsum(sizes[list(keep)]))),
+        classes=table.classes[rows],
+        boxes=table.boxes[rows],
+        keypoints=table.keypoints[rows],
+    )
+
+
+def _labels(dataset: Dataset, split: str, options: TrainOptions) -> LabelTable:
+    return load_labels(
+        dataset, split, strict=options.strict, single_cls=options.single_cls, workers=threads(options.workers)
+    )
+
+
+def _batch(batch: float) -> int:
+    if batch >= 1 and int(batch) == batch:
+        return int(batch)
+    if batch > 1 or batch == 0:
+        raise UsageError(f"batch={batch} is not a number of pictures: give a whole number from 1.")
+    LOGGER.warning(f"batch={batch:g} asks for a measurement that this version does not make: {DEFAULT_BATCH} is used.")
+    return DEFAULT_BATCH
+
+
+def _side(imgsz: int | Sequence[int], stride: int) -> int:
+    sides = (imgsz,) if isinstance(imgsz, int) else tuple(imgsz)
+    side = -(-max(sides) // stride) * stride
+    if len(set(sides)) > 1:
+        LOGGER.warning(f"imgsz={list(sides)}: training uses squares, here of {side} pixels.")
+    elif side != sides[0]:
+        LOGGER.warning(f"imgsz={sides[0]} is rounded up to {side}: sides are multiples of the stride {stride}.")
+    return side
+
+
+def class_weights(table: LabelTable, nc: int, power: float) -> list[float] | None:
+    """Returns weights (1/frequency)^power of mean 1 for the class loss; None when `power` is 0."""
+    if not power:
+        return None
+    counts = np.maximum(np.bincount(table.classes, minlength=nc), 1)
+    weights = counts ** -float(power)
+    return (weights / weights.mean()).tolist()
