@@ -53,6 +53,18 @@ def test_stream_gives_one_at_a_time(small: YOLO, picture: np.ndarray) -> None:
     assert len(list(found)) == 2
 
 
+def test_prediction_calls_back(small: YOLO, picture: np.ndarray) -> None:
+    seen: list[tuple[str, int, int]] = []
+    events = ("start", "batch_start", "postprocess_end", "batch_end", "end")
+    for event in events:
+        small.add_callback(
+            f"on_predict_{event}", lambda run, event=event: seen.append((event, run.seen, len(run.results)))
+        )
+    small([picture] * 3, imgsz=96, batch=2, verbose=False)
+    first = [("start", 0, 0), ("batch_start", 0, 0), ("postprocess_end", 0, 2), ("batch_end", 2, 2)]
+    assert seen == [*first, ("batch_start", 2, 0), ("postprocess_end", 2, 1), ("batch_end", 3, 1), ("end", 3, 1)]
+
+
 @pytest.mark.parametrize("name", ["own.pt", "own.safetensors"])
 def test_saved_networks_give_the_same_poses(name: str, small: YOLO, picture: np.ndarray, tmp_path: Path) -> None:
     again = YOLO(small.save(tmp_path / name))
@@ -122,9 +134,9 @@ def test_what_cannot_be_opened(
 def test_other_tasks_and_later_verbs(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
-    with pytest.raises(UsageError, match="Training is not in this version"):
-        small.train(data="a.yaml")
-    assert not hasattr(small, "train")
+    with pytest.raises(UsageError, match="Export is not in this version"):
+        small.export(format="onnx")
+    assert not hasattr(small, "export")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = small.nothing
 

@@ -179,7 +179,7 @@ class YOLO:
         from yolopose.predict import predict
 
         chosen = self._options("predict", options, PredictOptions)
-        found = predict(self._runtime(chosen.device, chosen.half), source, chosen)
+        found = predict(self._runtime(chosen.device, chosen.half), source, chosen, self.callbacks)
         return found if stream else list(found)
 
     __call__ = predict
@@ -205,8 +205,7 @@ class YOLO:
                 "Validation needs a data set: give `data=coco8-pose.yaml` or the path of your own data YAML "
                 "(these weights do not remember one)."
             )
-        callbacks = {event: functions for event, functions in self.callbacks.items() if event.startswith("on_val")}
-        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen, callbacks=callbacks)
+        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen, callbacks=self.callbacks)
         return self.metrics
 
     def train(self, data: str | Path | None = None, **options: Any) -> PoseMetrics | None:

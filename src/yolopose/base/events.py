@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from yolopose.base.errors import UsageError, did_you_mean
@@ -52,10 +52,6 @@ class Callbacks(dict[str, list[Listener]]):
         """Calls the functions of an event; an error in one of them ends the run as any other."""
         for function in tuple(self[event]):
             function(subject)
-
-    def only(self, events: Iterable[str]) -> dict[str, list[Listener]]:
-        """Returns the lists of some events; they are the live ones."""
-        return {event: self[event] for event in events}
 
     def _of(self, event: str) -> list[Listener]:
         if event not in self:

@@ -6,6 +6,7 @@ from yolopose._version import __version__
 from yolopose.config import MODES, all_keys, keys_of
 
 BUILT = {
+    "train": "train a network on a data set",
     "predict": "estimate poses in pictures",
     "val": "measure precision, recall and mAP on a data set",
 }
@@ -24,6 +25,8 @@ Modes
   (not in this version yet: {later})
 
 Examples
+  yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
+  yolo pose train resume=True model=runs/pose/train/weights/last.pt
   yolo pose predict model=yolo11n-pose.pt source=pictures/
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from yolopose.base.events import Listener
 from yolopose.config import PredictOptions
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item, Source, load_all
@@ -23,7 +26,40 @@ from yolopose.results import Results
 from yolopose.runtime import Batch, Runtime
 
 
-def predict(runtime: Runtime, source: Any, options: PredictOptions) -> Iterator[Results]:
+@dataclass(slots=True, kw_only=True, eq=False)
+class Prediction:
+    """One prediction run; what callbacks are given.
+
+    Attributes:
+        args: the options.
+        runtime: the network.
+        batch: paths of the pictures in work.
+        results: their results, from `on_predict_postprocess_end` on; a callback may change them before they are
+            written and given.
+        seen: pictures done.
+        save_dir: folder of the run's files; None while nothing was saved.
+    """
+
+    args: PredictOptions
+    runtime: Runtime
+    callbacks: Mapping[str, Sequence[Listener]]
+    batch: list[str] = field(default_factory=list[str])
+    results: list[Results] = field(default_factory=list[Results])
+    seen: int = 0
+    save_dir: Path | None = None
+
+    def emit(self, event: str) -> None:
+        """Calls the functions of an event."""
+        for function in self.callbacks.get(event, ()):
+            function(self)
+
+
+def predict(
+    runtime: Runtime,
+    source: Any,
+    options: PredictOptions,
+    callbacks: Mapping[str, Sequence[Listener]] | None = None,
+) -> Iterator[Results]:
     """Predicts every picture of a source.
 
     Options and source are checked at once; pictures are read and predicted as the results are asked for, so a long
@@ -33,6 +69,7 @@ def predict(runtime: Runtime, source: Any, options: PredictOptions) -> Iterator[
         runtime: the engine.
         source: see `yolopose.predict.sources.open_source`.
         options: thresholds, input size, what to save.
+        callbacks: functions for the `on_predict_…` events; each is called with the `Prediction`.
 
     Returns:
         One result for each picture, in the order of the source, whatever the batch. Its numbers do not depend on
@@ -46,18 +83,29 @@ def predict(runtime: Runtime, source: Any, options: PredictOptions) -> Iterator[
     """
     plan = Plan.make(runtime.metadata, options)
     opened = open_source(source, runtime.metadata.stride)
-    return _results(runtime, opened, plan, options)
+    run = Prediction(args=options, runtime=runtime, callbacks=callbacks or {})
+    return _results(run, opened, plan)
 
 
-def _results(runtime: Runtime, source: Source, plan: Plan, options: PredictOptions) -> Generator[Results, None, None]:
+def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, None, None]:
+    options = run.args
     files, report = RunFiles(options), Report(source.count, options.verbose)
     items = load_all(source, ahead=2 * plan.batch)
+    run.emit("on_predict_start")
     with closing(items):
         for batch in _batches(items, plan.batch):
-            for result, size in _predict_items(runtime, batch, plan, options):
+            run.batch, run.results = [item.path for item in batch], []
+            run.emit("on_predict_batch_start")
+            pairs = _predict_items(run.runtime, batch, plan, options)
+            run.results = [result for result, _ in pairs]
+            run.emit("on_predict_postprocess_end")
+            for result, (_, size) in zip(run.results, pairs, strict=True):
                 files.write(result)
                 report.add(result, size)
+                run.seen, run.save_dir = run.seen + 1, files.folder
                 yield result
+            run.emit("on_predict_batch_end")
+    run.emit("on_predict_end")
     report.close(files.folder)
 
 

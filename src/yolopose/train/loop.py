@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from yolopose.base.errors import TrainError
-from yolopose.base.events import EVENTS, Callbacks
+from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.criterion import TERMS, LossTerms
@@ -36,7 +36,6 @@ from yolopose.train.record import EpochLine
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.settle import TrainData
 
-_VAL_EVENTS = tuple(event for event in EVENTS if event.startswith("on_val_"))
 _BAD_IN_A_ROW = 3
 
 
@@ -254,10 +253,8 @@ class Trainer:
         self.tloss = self._sum / (self.batch_i + 1)
 
     def _measure(self, network: PoseModel, save_dir: Path | None = None) -> None:
-        callbacks = self.callbacks.only(_VAL_EVENTS)
-        found = measure(
-            network, self.data, self.args, self._learner.criterion, self.device, callbacks=callbacks, save_dir=save_dir
-        )
+        criterion, callbacks = self._learner.criterion, self.callbacks
+        found = measure(network, self.data, self.args, criterion, self.device, callbacks=callbacks, save_dir=save_dir)
         self.metrics, self.validator, self.fitness = found.numbers(), found.metrics, found.fitness
 
     def _keep_to_time(self, done: int) -> None:

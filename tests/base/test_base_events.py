@@ -1,0 +1,30 @@
+"""Functions by event."""
+
+import pytest
+
+from yolopose.base.errors import UsageError
+from yolopose.base.events import EVENTS, Callbacks
+
+
+def test_added_functions_are_called_in_order_until_removed() -> None:
+    callbacks, seen = Callbacks(), []
+    callbacks.add("on_train_end", lambda subject: seen.append(("first", subject)))
+    callbacks.add("on_train_end", lambda subject: seen.append(("second", subject)))
+    callbacks.emit("on_train_end", 7)
+    assert seen == [("first", 7), ("second", 7)]
+    callbacks.clear_event("on_train_end")
+    callbacks.emit("on_train_end", 8)
+    callbacks.add("teardown", seen.append)
+    callbacks.reset()
+    callbacks.emit("teardown", 9)
+    assert len(seen) == 2
+
+
+def test_the_25_public_events() -> None:
+    assert len(EVENTS) == len(set(EVENTS)) == 25
+
+
+@pytest.mark.parametrize(("event", "function", "words"), [("on_trainend", print, "on_train_end"), ("teardown", 3, "3")])
+def test_what_cannot_be_added(event: str, function: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Callbacks().add(event, function)
