@@ -15,7 +15,7 @@ from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SKE
 
 KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
-    "skeleton", "download",
+    "skeleton", "download", "figures",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.yamlfile import read_yaml
 from yolopose.data.checks import complete_keypoints, note_keys, note_mirror, zip_urls
+from yolopose.data.figures import FiguresPlan, figures_plan, is_made, make_figures
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
@@ -99,6 +100,8 @@ def shipped_datasets() -> list[str]:
 def load_dataset(source: str | Path) -> Dataset:
     """Reads and checks a data set YAML and finds where its data are.
 
+    Data of a YAML with a `figures:` key are drawn when they are not there, under the `datasets_dir` of the settings.
+
     Args:
         source: path of the YAML, or the file name of a shipped one (`coco8-pose.yaml`); a path that is not there but
             whose file name is shipped gives the shipped one.
@@ -107,6 +110,7 @@ def load_dataset(source: str | Path) -> Dataset:
         NotFoundError: there is no such YAML.
         DataError: a key is missing or wrong, or none of the `train`/`val`/`test` entries is there; the text names
             file and key, and lists what was tried.
+        OutputError: figures are to be drawn, and their folder cannot be written.
     """
     path = _find_yaml(source)
     raw = read_yaml(path, "data YAML", DataError)
@@ -120,7 +124,7 @@ def load_dataset(source: str | Path) -> Dataset:
         close = [key for split in SPLITS for key in nearest(split, raw, 1)]
         hint = f" (it has `{close[0]}:`; is that meant?)" if close else ""
         raise DataError(f"{path} has no `train:`, `val:` or `test:` entry{hint}. Add `train: images/train`.")
-    root = _find_root(path, raw.get("path"), entries, urls)
+    root = _find_root(path, raw.get("path"), entries, urls, figures_plan(path, raw))
     return Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
 
 
@@ -172,7 +176,13 @@ def _locate(root: Path, entry: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _find_root(path: Path, value: object, entries: Mapping[Split, tuple[str, ...]], urls: Sequence[str]) -> Path:
+def _find_root(
+    path: Path,
+    value: object,
+    entries: Mapping[Split, tuple[str, ...]],
+    urls: Sequence[str],
+    plan: FiguresPlan | None,
+) -> Path:
     if value is not None and not isinstance(value, str):
         raise DataError(f"{path}: `path:` must be a folder, got {value!r}.")
     folder = Path(value or "").expanduser()
@@ -181,11 +191,16 @@ def _find_root(path: Path, value: object, entries: Mapping[Split, tuple[str, ...
     roots = list(dict.fromkeys(Path(os.path.abspath(base)) for base in bases))
     # `test` alone decides nothing unless the YAML has nothing else
     wanted = [entries[split][0] for split in ("train", "val") if split in entries] or [entries["test"][0]]
-    for enough in (all, any):
-        for root in roots:
-            if enough(_locate(root, entry) is not None for entry in wanted):
-                return root
-    raise DataError(_nothing_found(path, folder, roots, wanted, urls))
+    fitting = (
+        root for enough in (all, any) for root in roots if enough(_locate(root, entry) is not None for entry in wanted)
+    )
+    found = next(fitting, None)
+    if plan is not None and (found is None or is_made(found)):
+        found = found or Path(os.path.abspath(datasets / folder))
+        make_figures(found, train=plan.train, val=plan.val, size=plan.size, seed=plan.seed)
+    if found is None:
+        raise DataError(_nothing_found(path, folder, roots, wanted, urls))
+    return found
 
 
 def _nothing_found(path: Path, folder: Path, roots: list[Path], wanted: list[str], urls: Sequence[str]) -> str:

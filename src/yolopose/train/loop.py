@@ -266,7 +266,8 @@ class Trainer:
 
     def _line(self) -> EpochLine:
         left = len(self._batches) - self._first
-        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose)
+        head = self.epoch == self.start_epoch
+        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose, head=head)
 
     # -- going on after an interruption ---------------------------------------------------------
 

@@ -10,11 +10,17 @@ import numpy as np
 from yolopose.evaluate.plots import new_figure, save_figure
 from yolopose.train.record.history import COLUMNS, History
 
+_ROWS = tuple(
+    [name for name in COLUMNS if name.startswith(part)] + [name for name in COLUMNS if name.endswith(kind)]
+    for part, kind in (("train/", "(B)"), ("val/", "(P)"))
+)
 _SMOOTH = 9  # epochs that the smooth line averages over
 
 
 def save_results_picture(history: History, path: Path) -> None:
     """Draws a small panel for each loss and metric against the epoch.
+
+    Training losses stand above those of validation, box metrics above pose metrics.
 
     Args:
         history: the rows.
@@ -23,27 +29,29 @@ def save_results_picture(history: History, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    names = [name for name in COLUMNS if name.startswith(("train/", "val/", "metrics/"))]
-    figure = new_figure(18, 9)
+    figure = new_figure(22, 6)
     if figure is None:
         return
-    epochs = history.column("epoch")
-    for place, name in enumerate(names, 1):
-        axes = figure.add_subplot(3, 6, place)
-        _draw(axes, epochs, np.array(history.column(name)), name)
+    epochs = np.array(history.column("epoch"))
+    panels = figure.subplots(len(_ROWS), len(_ROWS[0]), sharex=True)
+    for names, row in zip(_ROWS, panels, strict=True):
+        for name, axes in zip(names, row, strict=True):
+            _draw(axes, epochs, np.array(history.column(name)), name)
     save_figure(figure, path)
 
 
-def _draw(axes: Any, epochs: list[float], values: np.ndarray, name: str) -> None:
+def _draw(axes: Any, epochs: np.ndarray, values: np.ndarray, name: str) -> None:
+    known = np.isfinite(values)  # epochs without validation are bridged, for a lone value between gaps has no line
+    epochs, values = epochs[known], values[known]
     axes.plot(epochs, values, marker="." if len(values) < 50 else None, linewidth=1.5, color="#1f5fbf")
-    known = np.isfinite(values)
-    if known.sum() > _SMOOTH:
-        axes.plot(np.array(epochs)[known], smooth(values[known]), linewidth=1.5, color="#e08214", linestyle=":")
+    if len(values) > _SMOOTH:
+        axes.plot(epochs, smooth(values), linewidth=1.5, color="#e08214", linestyle=":")
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_title(name, fontsize=10)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     if name.startswith("metrics/"):
-        axes.set_ylim(0, 1)
+        axes.set_ylim(-0.02, 1.02)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

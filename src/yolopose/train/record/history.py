@@ -12,6 +12,7 @@ from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
 
 _TERMS = ("box", "pose", "kobj", "cls", "dfl")
+_EXACT = 2**53  # whole numbers below this are exact as a float
 _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 COLUMNS = (
     "epoch",
@@ -33,7 +34,7 @@ class History:
 
     def __init__(self, path: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
         self.path = path
-        self.rows = [dict(row) for row in rows]
+        self.rows = [_whole(row) for row in rows]
 
     def add(self, row: Mapping[str, float]) -> None:
         """Adds a row and writes the file.
@@ -42,9 +43,10 @@ class History:
             row: a number for each of `COLUMNS`; NaN where nothing was measured. `epoch` counts from 1.
 
         Raises:
+            KeyError: a column is missing, or one is not of `COLUMNS`.
             OutputError: the file cannot be written.
         """
-        self.rows.append({name: row[name] for name in COLUMNS})
+        self.rows.append(_whole(row))
         lines = [",".join(COLUMNS), *(",".join(map(_text, one.values())) for one in self.rows)]
         write_text(self.path, "\n".join(lines) + "\n")
 
@@ -53,12 +55,12 @@ class History:
         return [row[name] for row in self.rows]
 
     @classmethod
-    def read(cls, path: Path, until: int) -> History:
+    def read(cls, path: Path, until: int | None = None) -> History:
         """Reads the rows of the epochs done; later ones, and what is no row, are left aside.
 
         Args:
             path: the file; where there is none the history is empty.
-            until: the last epoch that counts, from 1.
+            until: the last epoch that counts, from 1; all when left out.
 
         Raises:
             DataError: the file is no text.
@@ -76,12 +78,23 @@ class History:
             row = _row(cells)
             if row is None:
                 LOGGER.warning(f"{path}: a row is damaged and left out.")
-            elif row["epoch"] <= until:
+            elif until is None or row["epoch"] <= until:
                 rows[int(row["epoch"])] = row
         return cls(path, [rows[epoch] for epoch in sorted(rows)])
 
 
-def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
+def _whole(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns a row in the order of the file; anything but exactly its columns is a fault of the caller."""
+    unknown = row.keys() - set(COLUMNS)
+    if unknown:
+        raise KeyError(f"no columns of results.csv: {sorted(unknown)}")
+    return {name: row[name] for name in COLUMNS}
+
+
+def _row(cells: Mapping[str | None, str | None]) -> dict[str, float] | None:
+    """Returns the numbers of a line; None where cells are missing, too many or no numbers, or the epoch is none."""
+    if None in cells:  # where csv puts what is beyond the last column
+        return None
     row: dict[str, float] = {}
     for name in COLUMNS:
         text = cells.get(name)
@@ -89,8 +102,11 @@ def _row(cells: Mapping[str, str | None]) -> dict[str, float] | None:
             row[name] = math.nan if text == "" else float(text or "?")
         except ValueError:
             return None
-    return None if math.isnan(row["epoch"]) else row
+    return row if row["epoch"] >= 1 and row["epoch"].is_integer() else None
 
 
 def _text(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+    """A number with six digits; whole ones, as epochs are, with all of theirs; NaN is an empty cell."""
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if float(value).is_integer() and abs(value) < _EXACT else f"{value:.6g}"

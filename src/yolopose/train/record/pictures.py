@@ -17,7 +17,7 @@ from yolopose.results.writing import save_picture
 from yolopose.schema import PoseSpec
 from yolopose.train.feed import TrainBatch
 
-_BLUES = "Blues"
+_COLOURS = {"hidden": "#8fb8e8", "unlabelled": "#d0d0d0"}
 _OUTLINES = 500
 _NAMED = 30  # more classes or keypoints than this are not named
 
@@ -67,27 +67,40 @@ def save_labels_picture(table: LabelTable, spec: PoseSpec, path: Path) -> None:
     _outlines(panels[1], boxes)
     _density(panels[2], boxes[:, 0], boxes[:, 1], "box centres", "x", "y", down=True)
     _density(panels[3], boxes[:, 2], boxes[:, 3], "box sizes", "width", "height")
-    seen = table.keypoints[..., 2]
-    # with (x, y) labels alone, visible and hidden are not told apart
-    kinds = {"visible": (seen >= 1) if spec.keypoints.dims == 2 else (seen > 1), "hidden": seen == 1, "none": seen == 0}
-    if spec.keypoints.dims == 2:
-        kinds = {"labelled": kinds["visible"], "none": kinds["none"]}
     _bars(
         panels[4],
         list(spec.keypoints.names_of(0)),
-        {kind: mask.sum(axis=0) for kind, mask in kinds.items()},
-        "keypoints",
+        keypoint_shares(table.keypoints[..., 2], spec.keypoints.dims),
+        "keypoints, share of the objects",
     )
+    panels[4].set_xlim(0, 1)
     per_picture = np.diff(table.offsets)
-    panels[5].hist(per_picture, bins=np.arange(per_picture.max(initial=0) + 2) - 0.5, color="#1f5fbf")
+    panels[5].hist(per_picture, bins=np.arange(per_picture.max(initial=0) + 2) - 0.5, color="#1f5fbf", rwidth=0.9)
     panels[5].set(title="objects a picture", xlabel="objects", ylabel="pictures")
+    panels[5].xaxis.get_major_locator().set_params(integer=True)
     save_figure(figure, path)
+
+
+def keypoint_shares(seen: npt.NDArray[np.floating], dims: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Returns for each keypoint the share of objects on which it is visible, hidden and unlabelled.
+
+    Args:
+        seen: (N, K) visibility 0, 1 or 2.
+        dims: 2 where labels hold (x, y) alone, which do not tell visible from hidden.
+
+    Returns:
+        (K,) shares 0…1 by kind, which sum to 1; all are 0 without an object.
+    """
+    count = max(len(seen), 1)
+    labelled = {"labelled": seen > 0} if dims == 2 else {"visible": seen > 1, "hidden": seen == 1}
+    return {kind: mask.sum(axis=0) / count for kind, mask in {**labelled, "unlabelled": seen == 0}.items()}
 
 
 def _bars(axes: Any, names: list[str], kinds: dict[str, npt.NDArray[Any]], title: str) -> None:
     """Horizontal bars, one kind behind the other."""
     left = np.zeros(len(names))
-    for colour, (kind, counts) in zip(("#1f5fbf", "#8fb8e8", "#d0d0d0"), kinds.items(), strict=False):
+    for kind, counts in kinds.items():
+        colour = _COLOURS.get(kind, "#1f5fbf")
         axes.barh(np.arange(len(names)), counts, left=left, color=colour, label=kind)
         left = left + counts
     axes.invert_yaxis()
@@ -95,7 +108,8 @@ def _bars(axes: Any, names: list[str], kinds: dict[str, npt.NDArray[Any]], title
     if len(names) <= _NAMED:
         axes.set_yticks(np.arange(len(names)), names, fontsize=8)
     if len(kinds) > 1:
-        axes.legend(fontsize=8)
+        # below the bars, since it would hide some anywhere among them
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=len(kinds), frameon=False)
 
 
 def _outlines(axes: Any, boxes: npt.NDArray[Any]) -> None:
@@ -109,7 +123,9 @@ def _outlines(axes: Any, boxes: npt.NDArray[Any]) -> None:
 def _density(
     axes: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], title: str, x_label: str, y_label: str, down: bool = False
 ) -> None:
-    axes.hist2d(x, y, bins=40, range=[[0, 1], [0, 1]], cmap=_BLUES, cmin=1)
+    counts, *_, mesh = axes.hist2d(x, y, bins=40, range=[[0, 1], [0, 1]], cmap="Blues", cmin=1)
+    top = np.nanmax(counts, initial=1)
+    mesh.set_clim(-0.4 * top, top)  # a single object is light blue, not the white of none
     axes.set(title=title, xlabel=x_label, ylabel=y_label, aspect="equal")
     if down:
         axes.invert_yaxis()

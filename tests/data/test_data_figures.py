@@ -1,0 +1,303 @@
+"""Drawn figures: the truth agrees with what is painted, and the set on disk is whole, ours, and the same each time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolopose.base.errors import DataError, OutputError
+from yolopose.base.settings import load_settings
+from yolopose.data import load_dataset, load_labels, read_image
+from yolopose.data.figures import draw_scene, make, make_figures, truth
+from yolopose.data.figures.paint import THING, owner, owner_of, paint
+from yolopose.data.figures.scene import LEAST_SIDE, compose
+from yolopose.schema import COCO_PERSON_NAMES as NAMES
+
+SMALL = {"train": 6, "val": 3, "size": 128, "seed": 5}
+SCENES = range(60)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_yaml(folder: Path, figures: object = "{train: 6, val: 3, size: 128, seed: 5}", more: str = "") -> Path:
+    yaml = folder / "mine.yaml"
+    more = more or "path: drawn\ntrain: images/train\nval: images/val\n"
+    yaml.write_text(
+        f"{more}figures: {figures}\nkpt_shape: [17, 3]\nnames: [person]\n"
+        "flip_idx: [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]\n"
+    )
+    return yaml
+
+
+class TestScene:
+    def test_depends_on_its_arguments_alone(self) -> None:
+        first, again = draw_scene(3, "train", 7, 160), draw_scene(3, "train", 7, 160)
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+        for other in ((4, "train", 7), (3, "val", 7), (3, "train", 8)):
+            image = draw_scene(*other, 160)[0]
+            assert image.shape != first[0].shape or (image != first[0]).any()
+
+    def test_truth_is_inside_the_picture(self) -> None:
+        shapes, states, counts = set[tuple[int, ...]](), [], []
+        for index in SCENES:
+            image, boxes, points = draw_scene(0, "val", index, 320)
+            height, width = image.shape[:2]
+            assert max(height, width) == 320
+            assert image.dtype == np.uint8
+            assert (boxes >= 0).all()
+            assert (boxes <= (width, height, width, height)).all()
+            assert (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all()
+            inside = points[points[..., 2] > 0]
+            assert (inside[:, :2] < (width, height)).all()
+            assert (points[points[..., 2] == 0] == 0).all()
+            shapes.add(image.shape)
+            states.append(points[..., 2].ravel())
+            counts.append(len(boxes))
+        assert len(shapes) >= 4
+        assert {1, 2, 3} <= set(counts)
+        v = np.concatenate(states)
+        assert 0.1 < (v == 1).mean() < 0.45
+        assert (v == 0).mean() > 0.005
+        assert (v == 2).mean() > 0.5
+
+    def test_seen_points_are_on_pixels_of_their_figure(self) -> None:
+        parts_of_face = 0
+        for index in SCENES:
+            scene = compose(0, "val", index, 320)
+            _, _, points = draw_scene(0, "val", index, 320)
+            for number, row in zip(scene.labelled(), points, strict=True):
+                for name, (x, y, v) in zip(NAMES, row, strict=True):
+                    if v == 2:
+                        who, part = owner_of(int(scene.owners[int(y), int(x)]))
+                        assert who == number
+                        # an eye of a small figure is smaller than a pixel
+                        if name in ("nose", "left_eye", "right_eye") and scene.figures[number].scale > 100:
+                            parts_of_face += 1
+                            assert scene.figures[number].parts[part].name == "face"
+        assert parts_of_face > 100
+
+    def test_box_is_tight_around_the_figure_painted_alone(self) -> None:
+        cut = 0
+        for index in SCENES:
+            scene = compose(0, "val", index, 320)
+            _, boxes, _ = draw_scene(0, "val", index, 320)
+            for number, box in zip(scene.labelled(), boxes, strict=True):
+                alone = np.zeros_like(scene.owners)
+                paint(np.zeros_like(scene.image), alone, scene.figures[number], 0)
+                rows, columns = np.nonzero(alone)
+                around = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                assert np.abs(box - around).max() < 1.2
+                cut += bool((around[:2] == 0).any())
+        assert cut > 5
+
+    def test_left_and_right_agree_with_face_and_back(self) -> None:
+        fronts = backs = 0
+        for index in range(120):
+            for figure in compose(1, "train", index, 96).figures:
+                at, body = dict(zip(NAMES, figure.points, strict=True)), figure.body
+                upright = body.at["neck"][1] < -0.2
+                if not upright or abs(body.chest[2]) < 0.8:
+                    continue
+                left_is_right = at["left_shoulder"][0] > at["right_shoulder"][0]
+                assert left_is_right == (body.chest[2] > 0)
+                faces = [part for part in figure.parts if part.name == "face"]
+                fronts += left_is_right
+                backs += not left_is_right
+                if body.face[2] > 0.5:
+                    assert len(faces) >= 3
+                if body.face[2] < -0.5:
+                    assert not faces
+        assert fronts > 50
+        assert backs > 10
+
+
+class TestTruth:
+    def test_what_covers_a_figure_hides_its_points(self) -> None:
+        scene = compose(0, "train", 8, 320)
+        number = scene.labelled()[0]
+        figure = scene.figures[number]
+        before = truth.visibility(figure, number, scene.owners)
+        assert (before == 2).any()
+        x, y = figure.points[int(np.argmax(before == 2))].astype(int)
+        scene.owners[y, x] = THING
+        after = truth.visibility(figure, number, scene.owners)
+        assert after[np.argmax(before == 2)] == 1
+        scene.owners[:] = THING
+        assert set(truth.visibility(figure, number, scene.owners)) <= {0, 1}
+        assert truth.seen_share(figure, number, scene.owners) == 0
+        assert number not in scene.labelled()
+
+    def test_points_on_the_far_side_of_the_head_are_hidden(self) -> None:
+        for index in range(80):
+            scene = compose(2, "train", index, 128)
+            for number, figure in enumerate(scene.figures):
+                states = truth.visibility(figure, number, scene.owners)
+                if figure.body.face[2] < -0.4:
+                    assert (states[:3] < 2).all()
+
+    def test_seen_share_and_box_of_a_whole_a_cut_and_an_absent_figure(self) -> None:
+        figure = compose(0, "train", 8, 320).figures[0]
+        figure = replace(figure, parts=tuple(replace(part, outline=part.outline + 900) for part in figure.parts))
+        owners = np.zeros((2000, 2000), dtype=np.int32)
+        paint(np.zeros((2000, 2000, 3), dtype=np.uint8), owners, figure, 0)
+        assert truth.seen_share(figure, 0, owners) == pytest.approx(1, abs=0.01)
+        cut = int(np.median(np.nonzero(owners)[0]))
+        assert truth.seen_share(figure, 0, owners[:cut]) == pytest.approx(0.5, abs=0.05)
+        assert truth.box_of(figure, 2000, cut)[3] == cut
+        assert truth.seen_share(figure, 0, owners[:320, :320]) == 0
+        assert truth.box_of(figure, 320, 320).tolist() == [0, 0, 0, 0]
+
+    def test_marks_tell_figures_apart(self) -> None:
+        assert owner_of(owner(3, 20)) == (3, 20)
+        assert owner_of(0)[0] == owner_of(THING)[0] == -1
+
+
+class TestMake:
+    def test_same_bytes_each_time_and_nothing_left_beside(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            make_figures(tmp_path / name, **SMALL)
+        one = files_of(tmp_path / "one")
+        assert one == files_of(tmp_path / "two")
+        assert len(one) == 2 * (6 + 3) + 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+        # the number of pictures changes none of them
+        make_figures(tmp_path / "more", **{**SMALL, "train": 8})
+        more = files_of(tmp_path / "more")
+        assert all(more[name] == data for name, data in one.items() if name != make.STAMP)
+
+    def test_labels_load_and_agree_with_the_scene(self, tmp_path: Path) -> None:
+        dataset = load_dataset(write_yaml(tmp_path))
+        assert dataset.root == Path(load_settings().datasets_dir) / "drawn"
+        for split, count in (("train", 6), ("val", 3)):
+            table = load_labels(dataset, split)
+            assert table.counts.refused == table.counts.missing == 0
+            files = dataset.image_files(split)
+            assert len(files) == count
+            for index, path in enumerate(files):
+                image, boxes, points = draw_scene(5, split, index, 128)
+                assert read_image(path).shape == image.shape
+                text = path.parents[2].joinpath("labels", split, f"{path.stem}.txt").read_text()
+                rows = np.array([line.split() for line in text.splitlines()], dtype=float).reshape(-1, 56)
+                sides = np.array([image.shape[1], image.shape[0]])
+                assert np.allclose(rows[:, 1:3] * sides, (boxes[:, :2] + boxes[:, 2:]) / 2, atol=1e-3)
+                assert np.allclose(rows[:, 3:5] * sides, boxes[:, 2:] - boxes[:, :2], atol=1e-3)
+                found = rows[:, 5:].reshape(-1, 17, 3) * (*sides, 1)
+                assert np.allclose(found, points, atol=1e-3)
+
+    def test_made_once_and_anew_for_other_numbers(self, tmp_path: Path) -> None:
+        root = load_dataset(write_yaml(tmp_path)).root
+        mark = root / "mark"
+        mark.touch()
+        assert load_dataset(write_yaml(tmp_path)).root == root
+        assert mark.exists()
+        load_dataset(write_yaml(tmp_path, "{train: 2, val: 1, size: 96}"))
+        assert not mark.exists()
+        assert len(list((root / "images/train").iterdir())) == 2
+        assert [path.name for path in root.parent.iterdir()] == [root.name]
+
+    def test_foreign_folder_is_left_alone(self, tmp_path: Path) -> None:
+        target = Path(load_settings().datasets_dir) / "drawn"
+        target.mkdir(parents=True)
+        (target / "thesis.txt").write_text("mine")
+        with pytest.raises(DataError, match=r"holds other data.*figures\.json.*path:"):
+            load_dataset(write_yaml(tmp_path))
+        assert files_of(target) == {"thesis.txt": b"mine"}
+
+    def test_empty_folder_is_filled(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        make_figures(tmp_path / "set", **SMALL)
+        assert len(list((tmp_path / "set/images/train").iterdir())) == 6
+
+    @pytest.mark.parametrize("size", [64, 1024])
+    def test_any_size(self, size: int) -> None:
+        for index in range(4):
+            image, boxes, _ = draw_scene(0, "val", index, size)
+            assert max(image.shape) == size
+            assert (boxes <= size).all()
+
+    def test_foreign_data_at_the_place_are_used(self, tmp_path: Path) -> None:
+        for split in ("train", "val"):
+            (tmp_path / "drawn/images" / split).mkdir(parents=True)
+        (tmp_path / "drawn/figures.json").write_text('{"by": "someone else"}')
+        assert load_dataset(write_yaml(tmp_path)).root == tmp_path / "drawn"
+        assert list(files_of(tmp_path / "drawn")) == ["figures.json"]
+
+    def test_failure_leaves_the_old_set_and_nothing_new(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        make_figures(tmp_path / "set", **SMALL)
+        old = files_of(tmp_path / "set")
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(make, "draw_scene", stop)
+        for name in ("set", "new"):
+            with pytest.raises(KeyboardInterrupt):
+                make_figures(tmp_path / name, **{**SMALL, "seed": 6})
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+        assert files_of(tmp_path / "set") == old
+
+    def test_a_quicker_process_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = make._draw_all
+
+        def slow(folder: Path, plan: make.FiguresPlan) -> None:
+            monkeypatch.setattr(make, "_draw_all", real)
+            make_figures(tmp_path / "set", **SMALL)
+            (tmp_path / "set/first").touch()
+            real(folder, plan)
+
+        monkeypatch.setattr(make, "_draw_all", slow)
+        make_figures(tmp_path / "set", **SMALL)
+        assert (tmp_path / "set/first").exists()
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+    def test_unwritable_place_names_folder_and_setting(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("YOLOPOSE_DATASETS_DIR", str(tmp_path / "file/deep"))
+        with pytest.raises(OutputError, match=r"file/deep/drawn.*`datasets_dir`.*YOLOPOSE_DATASETS_DIR"):
+            load_dataset(write_yaml(tmp_path))
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("figures", "text"),
+        [
+            ("{train: 0}", r"figures: train: 0` must be a whole number from 1 to 100000"),
+            ("{val: 2.5}", r"figures: val: 2\.5` must be"),
+            ("{size: 32}", r"figures: size: 32` must be a whole number from 64 to 2048"),
+            ("{seed: -1}", r"figures: seed: -1` must be a whole number from 0 to"),
+            ("{train: true}", r"figures: train: True` must be"),
+            ("{sied: 3}", r"no key `sied`.*'size'|no key `sied`.*'seed'"),
+            ("800", r"must be like \{train: 800.*got 800"),
+            ("[1]", r"must be like"),
+        ],
+    )
+    def test_bad_numbers_are_named(self, tmp_path: Path, figures: str, text: str) -> None:
+        with pytest.raises(DataError, match=text) as error:
+            load_dataset(write_yaml(tmp_path, figures))
+        assert "mine.yaml" in str(error.value)
+        assert not Path(load_settings().datasets_dir).exists()
+
+    @pytest.mark.parametrize(
+        ("keys", "text"),
+        [
+            ("path: drawn\ntrain: train/images\n", r"`train: train/images`"),
+            ("train: images/train\n", r"needs `path:`"),
+            ("path: ../drawn\ntrain: images/train\n", r"needs `path:`"),
+        ],
+    )
+    def test_other_keys_must_fit(self, tmp_path: Path, keys: str, text: str) -> None:
+        with pytest.raises(DataError, match=text):
+            load_dataset(write_yaml(tmp_path, more=keys))
+
+    def test_shipped_yaml_asks_for_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[dict[str, int]] = []
+        monkeypatch.setattr("yolopose.data.dataset.make_figures", lambda _, **numbers: asked.append(numbers))
+        dataset = load_dataset("figures-pose.yaml")
+        assert asked == [{"train": 800, "val": 160, "size": 320, "seed": 0}]
+        assert dataset.root == Path(load_settings().datasets_dir) / "figures-pose"
+        assert dataset.spec.keypoints.sigmas is None
