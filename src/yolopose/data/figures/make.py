@@ -76,9 +76,12 @@ def figures_plan(path: Path, raw: Mapping[str, Any]) -> FiguresPlan | None:
         low, high = _RANGES[key]
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
             raise DataError(f"{path}: `figures: {key}: {number}` must be a whole number from {low} to {high}.")
-    for split in ("train", "val"):
-        if raw.get(split, f"images/{split}") != f"images/{split}":
-            raise DataError(f"{path}: figures are drawn into images/{split}, so `{split}: {raw[split]}` finds none.")
+    drawn = ("images/train", "images/val")
+    for split in ("train", "val", "test"):
+        if raw.get(split) not in (None, *drawn):
+            raise DataError(
+                f"{path}: figures are drawn into {' and '.join(drawn)}; `{split}: {raw[split]}` is neither."
+            )
     folder = raw.get("path")
     if not isinstance(folder, str) or not folder or ".." in PurePath(folder).parts or PurePath(folder) == PurePath("."):
         raise DataError(f"{path}: `figures:` needs `path:`, a folder of its own for the pictures; got {folder!r}.")
