@@ -33,6 +33,7 @@ Examples
 Also
   yolo help MODE               the options of a mode, with defaults
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
+  yolo models                  networks that ship, their sizes, public weights and licence
   yolo checks                  what is installed here, and clashes
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
   yolo version

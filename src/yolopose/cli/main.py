@@ -10,16 +10,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from yolopose._version import __version__
-from yolopose.base.errors import SourceError, UsageError, YoloposeError
+from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.cli import help as texts
 from yolopose.cli.grammar import Command, parse
-from yolopose.config import collect
-
-DEFAULT_MODEL = "yolo11n-pose.pt"
+from yolopose.cli.verbs import VERBS
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> int:
             LOGGER.warning(note)
         if command.options and command.action in _WITHOUT_OPTIONS:
             raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
-        _ACTIONS.get(command.action, _later)(command)
+        _run(command)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
         with suppress(OSError):
@@ -52,6 +49,13 @@ def main(words: Sequence[str] | None = None) -> int:
         _report(error)
         return 1
     return 0
+
+
+def _run(command: Command) -> None:
+    if command.action in VERBS:
+        VERBS[command.action](command.options)
+    else:
+        _ACTIONS.get(command.action, _later)(command)
 
 
 def _report(error: Exception) -> None:
@@ -67,44 +71,6 @@ def _report(error: Exception) -> None:
     print("error: " + "\n".join(lines), file=sys.stderr)
 
 
-def _open(options: dict[str, Any]) -> Any:
-    from yolopose.model import YOLO  # torch and OpenCV are loaded here and not for help
-
-    model = options.pop("model", None)
-    if model is None:
-        LOGGER.info(f"No model= given: using {DEFAULT_MODEL}.")
-        model = DEFAULT_MODEL
-    return YOLO(model)
-
-
-def _predict(command: Command) -> None:
-    # keys are checked before the seconds that loading a network takes
-    options = {"save": True, **collect("predict", command.options), "stream": True}
-    source = options.pop("source", None)
-    if source is None:
-        raise UsageError("Prediction needs pictures: give source=picture.jpg, a folder, a glob or a list.")
-    total = failed = 0
-    for result in _open(options).predict(source, **options):
-        total += 1
-        failed += bool(result.error)
-    if failed and failed == total:
-        raise SourceError(f"None of the {total} pictures could be read; the reasons stand above.")
-    if failed:
-        LOGGER.warning(f"{failed} of {total} pictures could not be read; they are named above.")
-
-
-def _val(command: Command) -> None:
-    options = collect("val", command.options)
-    _open(options).val(**options)
-
-
-def _train(command: Command) -> None:
-    options = collect("train", command.options)
-    if isinstance(options.get("resume"), str):  # the file to resume is the model
-        options.setdefault("model", options["resume"])
-    _open(options).train(**options)
-
-
 def _help(command: Command) -> None:
     from yolopose.config import MODES
 
@@ -117,6 +83,12 @@ def _version(command: Command) -> None:
 
 def _checks(command: Command) -> None:
     from yolopose.tools.doctor import report
+
+    print(report())
+
+
+def _models(command: Command) -> None:
+    from yolopose.tools.models import report
 
     print(report())
 
@@ -161,14 +133,12 @@ def _later(command: Command) -> None:
 
 
 _ACTIONS: dict[str, Callable[[Command], None]] = {
-    "predict": _predict,
-    "val": _val,
-    "train": _train,
     "help": _help,
     "version": _version,
     "checks": _checks,
+    "models": _models,
     "settings": _settings,
     "cfg": _cfg,
     "copy-cfg": _copy_cfg,
 }
-_WITHOUT_OPTIONS = ("version", "checks", "cfg", "copy-cfg")
+_WITHOUT_OPTIONS = ("version", "checks", "models", "cfg", "copy-cfg")

@@ -1,0 +1,66 @@
+"""The modes of the command line: what `yolo train`, `val`, `predict` and `export` do with the options of a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from yolopose.base.errors import SourceError, UsageError
+from yolopose.base.log import LOGGER
+from yolopose.config import collect
+
+DEFAULT_MODEL = "yolo11n-pose.pt"
+
+Options = dict[str, Any]
+
+
+def _open(options: Options) -> Any:
+    from yolopose.model import YOLO  # torch and OpenCV are loaded here and not for help
+
+    model = options.pop("model", None)
+    if model is None:
+        LOGGER.info(f"No model= given: using {DEFAULT_MODEL}.")
+        model = DEFAULT_MODEL
+    return YOLO(model)
+
+
+def _predict(given: Options) -> None:
+    # keys are checked before the seconds that loading a network takes
+    options = {"save": True, **collect("predict", given), "stream": True}
+    source = options.pop("source", None)
+    if source is None:
+        raise UsageError("Prediction needs pictures: give source=picture.jpg, a folder, a glob or a list.")
+    total = failed = 0
+    for result in _open(options).predict(source, **options):
+        total += 1
+        failed += bool(result.error)
+    if failed and failed == total:
+        raise SourceError(f"None of the {total} pictures could be read; the reasons stand above.")
+    if failed:
+        LOGGER.warning(f"{failed} of {total} pictures could not be read; they are named above.")
+
+
+def _val(given: Options) -> None:
+    options = collect("val", given)
+    _open(options).val(**options)
+
+
+def _train(given: Options) -> None:
+    options = collect("train", given)
+    if isinstance(options.get("resume"), str):  # the file to resume is the model
+        options.setdefault("model", options["resume"])
+    _open(options).train(**options)
+
+
+def _export(given: Options) -> None:
+    options = collect("export", given)
+    _open(options).export(**options)
+
+
+VERBS: dict[str, Callable[[Options], None]] = {
+    "train": _train,
+    "val": _val,
+    "predict": _predict,
+    "export": _export,
+}
+"""What runs a mode, by its name; takes the keys and values of the line."""

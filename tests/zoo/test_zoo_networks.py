@@ -1,0 +1,38 @@
+"""The table of networks against the networks themselves, and against the golden sizes."""
+
+import json
+
+import pytest
+import torch
+
+from yolopose import zoo
+from yolopose.nn import build_network
+from yolopose.zoo.networks import network_sizes
+
+SIZES = {size.name: size for size in network_sizes()}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_table_says_what_the_network_is(name):
+    with torch.device("meta"):
+        network = build_network(f"{name}.yaml", nc=1)
+    size = SIZES[name]
+    counted = network.info(verbose=False)
+    assert (counted.layers, counted.parameters) == (size.layers, size.parameters)
+    assert round(counted.gflops, 3) == size.gflops
+    fused = network.eval().fuse().info(verbose=False)
+    assert (fused.layers, fused.parameters) == (size.fused_layers, size.fused_parameters)
+    assert round(fused.gflops, 3) == size.fused_gflops
+
+
+def test_every_shipped_family_is_in_the_table_in_every_scale():
+    families = [name.removesuffix("-pose.yaml") for name in zoo.model_yaml_names()]
+    assert set(SIZES) == {f"{family}{scale}-pose" for family in families for scale in "nsmlx"}
+
+
+def test_table_agrees_with_the_golden_sizes(shared):
+    golden = json.loads((shared / "fixtures/model_sizes.json").read_text())
+    known = [name for name in SIZES if name in golden]
+    assert known
+    for name in known:
+        assert SIZES[name].parameters == golden[name].get("params_nc1", golden[name]["params"])
