@@ -124,6 +124,36 @@ def from_raw(
     )
 
 
+def from_final(
+    raw: npt.NDArray[np.float32],
+    kpt_shape: tuple[int, int],
+    *,
+    conf: float,
+    classes: Sequence[int] | None = None,
+) -> Candidates:
+    """Thresholds an output that holds finished detections (suppression in the graph, or a network without need of it).
+
+    Args:
+        raw: (B, N, 6+K·D) float32: x1, y1, x2, y2, score, class, keypoints; rows of an image by falling score.
+        kpt_shape: (K, D).
+        conf: scores must exceed it.
+        classes: keep these class indices alone.
+    """
+    keep = raw[:, :, 4] > conf
+    if classes is not None:
+        keep &= np.isin(raw[:, :, 5].astype(np.int64), np.asarray(classes))
+    image, place = np.nonzero(keep)
+    rows = raw[image, place].astype(np.float32, copy=False)
+    return Candidates(
+        boxes=rows[:, :4],
+        scores=rows[:, 4],
+        classes=rows[:, 5].astype(np.int64),
+        points=rows[:, 6:].reshape(-1, *kpt_shape),
+        image=image.astype(np.int64, copy=False),
+        final=True,
+    )
+
+
 def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Position of each row among those of its picture; `image` is sorted."""
     starts = np.searchsorted(image, image, side="left")

@@ -45,6 +45,10 @@ class TrainError(YoloposeError, RuntimeError):
     """A training cannot go on, or a run cannot be resumed."""
 
 
+class ExportError(YoloposeError, RuntimeError):
+    """A network cannot be written in another format, or the written file does not compute what the network does."""
+
+
 class SourceError(YoloposeError, ValueError):
     """A prediction source cannot be read."""
 

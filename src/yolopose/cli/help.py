@@ -9,6 +9,7 @@ BUILT = {
     "train": "train a network on a data set",
     "predict": "estimate poses in pictures",
     "val": "measure precision, recall and mAP on a data set",
+    "export": "write a network in another format, such as ONNX",
 }
 
 
@@ -29,11 +30,13 @@ Examples
   yolo pose train resume=True model=runs/pose/train/weights/last.pt
   yolo pose predict model=yolo11n-pose.pt source=pictures/
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
+  yolo export model=yolo11n-pose.pt format=onnx
 
 Also
   yolo help MODE               the options of a mode, with defaults
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
   yolo models                  networks that ship, their sizes, public weights and licence
+  yolo formats                 file formats: what they heed and need
   yolo checks                  what is installed here, and clashes
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
   yolo version

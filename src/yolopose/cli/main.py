@@ -93,6 +93,12 @@ def _models(command: Command) -> None:
     print(report())
 
 
+def _formats(command: Command) -> None:
+    from yolopose.formats.table import report
+
+    print(report())
+
+
 def _settings(command: Command) -> None:
     from yolopose.base.settings import settings_file, settings_table, write_settings
 
@@ -137,8 +143,9 @@ _ACTIONS: dict[str, Callable[[Command], None]] = {
     "version": _version,
     "checks": _checks,
     "models": _models,
+    "formats": _formats,
     "settings": _settings,
     "cfg": _cfg,
     "copy-cfg": _copy_cfg,
 }
-_WITHOUT_OPTIONS = ("version", "checks", "models", "cfg", "copy-cfg")
+_WITHOUT_OPTIONS = ("version", "checks", "models", "formats", "cfg", "copy-cfg")

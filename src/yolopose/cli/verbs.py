@@ -7,7 +7,8 @@ from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import collect
+from yolopose.config import ExportOptions, collect
+from yolopose.formats import format_named
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
 
@@ -54,6 +55,7 @@ def _train(given: Options) -> None:
 
 def _export(given: Options) -> None:
     options = collect("export", given)
+    format_named(options.get("format", ExportOptions.format))  # before the seconds that loading a network takes
     _open(options).export(**options)
 
 

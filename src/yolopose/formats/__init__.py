@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 
-from yolopose.base.errors import DependencyError, UsageError
+from yolopose.formats.table import Format, format_named, format_of, formats, need_packages, suffixes
 from yolopose.runtime import Runtime
 
-SUFFIXES = (".pt", ".safetensors")
+__all__ = ["Format", "format_named", "format_of", "formats", "need_packages", "open_runtime", "suffixes"]
 
 
 def open_runtime(path: str | Path, *, device: object = None, half: bool = False) -> Runtime:
-    """Opens a weights file with the engine that runs it.
+    """Opens a file with the engine that runs it.
 
     Args:
         path: the file; its suffix tells the format.
-        device: see `yolopose.formats.pytorch.pick_device`.
+        device: `cpu`, `0` (the first GPU), …; the best there is when None.
         half: compute in float16 where the device can.
 
     Raises:
@@ -25,24 +25,6 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
         WeightsError: the file is damaged or holds no pose network.
         DependencyError: the engine's library is not installed.
     """
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path} is of no known format: this version runs {' and '.join(SUFFIXES)} files.")
-    need_torch(str(path))
-    from yolopose.formats.pytorch import TorchRuntime
-    from yolopose.weights import load_network
-
-    network, checkpoint = load_network(path)
-    return TorchRuntime(network, device, half, checkpoint.metadata)
-
-
-def need_torch(what: str) -> None:
-    """Makes sure that torch is there before a file that needs it is opened.
-
-    Raises:
-        DependencyError: it is not; the text holds the line that installs it.
-    """
-    if find_spec("torch") is None:
-        raise DependencyError(
-            f"{what} needs torch, which is not installed. Install it with: pip install torch safetensors matplotlib "
-            "(for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)."
-        )
+    row = format_of(path)
+    need_packages(row.needs, str(path))
+    return import_module(f"yolopose.formats.{row.module}").load(Path(path), device, half)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from yolopose.base.errors import UsageError
 from yolopose.base.log import warn_once
+from yolopose.formats.devices import single_device
 from yolopose.geometry import cxcywh_to_xyxy
 from yolopose.nn import PoseModel
 from yolopose.runtime import Batch, Candidates
 from yolopose.schema import ModelMetadata
+from yolopose.weights import load_network
 
 
 def pick_device(device: object = None) -> torch.device:
@@ -29,8 +32,8 @@ def pick_device(device: object = None) -> torch.device:
     Raises:
         UsageError: it is no device, or this machine does not have it; the text says what torch sees.
     """
-    wanted = _single(device)
-    if wanted in ("", "none"):
+    wanted = single_device(device)
+    if not wanted:
         wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
     kind, _, number = wanted.partition(":")
     if kind == "cpu":
@@ -47,21 +50,6 @@ def pick_device(device: object = None) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _single(device: object) -> str:
-    """Any accepted spelling as lower-case text such as `cuda:0`; several devices are an error."""
-    if isinstance(device, (list, tuple)):
-        parts = [str(part) for part in device]
-    else:
-        parts = "" if device is None else str(device).strip().lower().strip("[]()")
-        parts = [part.strip() for part in parts.split(",") if part.strip()]
-    if len(parts) > 1:
-        raise UsageError(
-            f"device={device!r} names {len(parts)} devices, but this version computes on one: name one of them."
-        )
-    text = parts[0].lower() if parts else ""
-    return f"cuda:{text}" if text.isdigit() else text
-
-
 def _seen() -> str:
     count = torch.cuda.device_count()
     if count:
@@ -71,6 +59,12 @@ def _seen() -> str:
     return (
         f"torch {torch.__version__} ({built}) sees the CPU and no CUDA GPU. Use device=cpu, or install its GPU build."
     )
+
+
+def load(path: Path, device: object = None, half: bool = False) -> TorchRuntime:
+    """Opens a weights file; see `yolopose.formats.open_runtime`."""
+    network, checkpoint = load_network(path)
+    return TorchRuntime(network, device, half, checkpoint.metadata)
 
 
 class TorchRuntime:

@@ -14,9 +14,9 @@ import numpy as np
 
 from yolopose.base.events import Listener
 from yolopose.config import PredictOptions
+from yolopose.data.letterboxing import letterbox_batch
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item, Source, load_all
-from yolopose.predict.letterboxing import letterbox_batch
 from yolopose.predict.nms import Detections, suppress
 from yolopose.predict.plan import Plan
 from yolopose.predict.report import Report

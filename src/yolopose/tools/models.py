@@ -29,7 +29,8 @@ mAP and milliseconds are what the publisher of the weights states (COCO val2017,
 TensorRT). They are not measured here: that takes the 1 GB of COCO val2017 and those machines.
     yolo pose val model=yolo11n-pose.pt data=coco-pose.yaml download=True     measures the mAP again
 The public weights are under AGPL-3.0, whatever the licence of this package is: read it before you pass on what you
-make from them. Networks trained from a .yaml carry no licence but yours. Weights are kept in {load_settings().weights_dir}
+make from them. Networks trained from a .yaml carry no licence but yours.
+Weights are kept in {load_settings().weights_dir}
 """
 
 

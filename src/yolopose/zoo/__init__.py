@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from yolopose.base.yamlfile import read_yaml
 
@@ -27,3 +28,8 @@ def public_weights_address(name: str) -> str | None:
         if name in names:
             return f"{table['address']}/{release}/{name}"
     return None
+
+
+def format_table() -> dict[str, dict[str, Any]]:
+    """Returns `formats.yaml`: rows by the name of the format."""
+    return read_yaml(_ROOT / "formats.yaml", "table of formats")

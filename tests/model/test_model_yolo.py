@@ -116,7 +116,7 @@ def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
         ("none.pt", NotFoundError, "There is no weights file none.pt"),
         ("yolo11n-pose.pt", NotFoundError, "releases/download/v8.3.0/yolo11n-pose.pt"),
         ("none.yaml", NotFoundError, "none.yaml"),
-        ("x.onnx", UsageError, "not in this version"),
+        ("x.onnx", NotFoundError, "There is no exported file x.onnx"),
         ("picture.jpg", UsageError, "neither a model YAML"),
         ("yolo12n-pose.yaml", ModelError, "not built yet"),
         ("yolo26n-pose.yaml", ModelError, "not built yet"),
@@ -134,9 +134,9 @@ def test_what_cannot_be_opened(
 def test_other_tasks_and_later_verbs(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
-    with pytest.raises(UsageError, match="Export is not in this version"):
-        small.export(format="onnx")
-    assert not hasattr(small, "export")
+    with pytest.raises(UsageError, match="Tracking is not in this version"):
+        small.track("a.mp4")
+    assert not hasattr(small, "track")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = small.nothing
 

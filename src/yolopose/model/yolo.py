@@ -6,35 +6,35 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from yolopose import zoo
-from yolopose.base.errors import NotFoundError, UsageError
+from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
-from yolopose.config import PredictOptions, TrainOptions, ValOptions, collect, resolve
-from yolopose.formats import need_torch
+from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
+from yolopose.formats import format_of, need_packages, open_runtime, suffixes
+from yolopose.model.locate import find_weights
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
     from yolopose.evaluate import PoseMetrics
-    from yolopose.formats.pytorch import TorchRuntime
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
+    from yolopose.runtime import Runtime
     from yolopose.train import Trainer
     from yolopose.weights import Checkpoint, Transfer
 
 _YAML = (".yaml", ".yml")
-_WEIGHTS = (".pt", ".pth", ".safetensors")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
-_LATER = {"export": "export", "track": "tracking", "benchmark": "the format benchmark"}
+_LATER = {"track": "tracking", "benchmark": "the format benchmark"}
 
 
 class YOLO:
-    """A pose network with the verbs of its life: `train`, `val`, `predict`, `load`, `save`, `info`, `fuse`.
+    """A pose network with the verbs of its life: `train`, `val`, `predict`, `export`, `load`, `save`, `info`, `fuse`.
 
     Args:
-        model: a model YAML (`yolo11n-pose.yaml`: a new network) or a weights file (`.pt`, `.safetensors`).
+        model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), or an
+            exported file (`.onnx`), which predicts and validates without torch.
         task: `pose` or None; there is no other.
         verbose: print the table of a newly built network.
 
@@ -60,32 +60,55 @@ class YOLO:
         self.trainer: Trainer | None = None
         self.callbacks = Callbacks()
         self._fresh = Path(model).suffix.lower() in _YAML  # nothing learned yet: training draws its own start
-        self._runtimes: dict[str, TorchRuntime] = {}
-        self.model: PoseModel = self._open(Path(model), verbose)
+        self._runtimes: dict[str, Runtime] = {}
+        self._exported: Path | None = None
+        self._network: PoseModel | None = None
+        self._open(Path(model), verbose)
 
-    def _open(self, path: Path, verbose: bool) -> PoseModel:
+    def _open(self, path: Path, verbose: bool) -> None:
         suffix = path.suffix.lower()
-        if suffix not in _YAML + _WEIGHTS:
-            raise UsageError(
-                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a weights file "
-                f"({', '.join(_WEIGHTS)}). Exported formats such as .onnx are not in this version yet."
-            )
-        need_torch(str(path))
         if suffix in _YAML:
+            need_packages(("torch",), str(path))
             from yolopose.nn import build_network
 
-            network = build_network(path)
+            self._network = build_network(path)
             if verbose:
-                network.info()
-            return network
+                self._network.info()
+            return
+        if suffix not in suffixes():
+            raise UsageError(
+                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
+                f"({', '.join(suffixes())})."
+            )
+        row = format_of(path)
+        need_packages(row.needs, str(path))
+        file = find_weights(path)
+        if row.exportable:
+            self._exported = file
+            metadata = self._runtime(None, False).metadata  # what is wrong with a file is said when it is opened
+            self.overrides["imgsz"] = list(metadata.imgsz)
+            return
         from yolopose.weights import load_network
 
-        network, self.ckpt = load_network(find_weights(path))
+        self._network, self.ckpt = load_network(file)
         remembered = self.ckpt.train_args
         self.overrides.update({key: remembered[key] for key in _REMEMBERED if remembered.get(key) is not None})
-        return network
 
     # -- what it is -----------------------------------------------------------------------------
+
+    @property
+    def model(self) -> PoseModel:
+        """The network as a torch module.
+
+        Raises:
+            UsageError: the object holds an exported file, which has none.
+        """
+        if self._network is None:
+            raise UsageError(
+                f"{self.model_name} is an exported file: it predicts and validates, but it cannot be trained, "
+                "exported, changed or looked into. Open the .pt that it was made from for that."
+            )
+        return self._network
 
     @property
     def names(self) -> dict[int, str]:
@@ -95,12 +118,14 @@ class YOLO:
     @property
     def spec(self) -> PoseSpec:
         """Classes and keypoints of the network."""
-        return self.model.spec
+        return self._network.spec if self._network is not None else self._runtime(None, False).metadata.spec
 
     @property
     def device(self) -> str:
-        """Where the network's parameters are."""
-        return str(next(self.model.parameters()).device)
+        """Where the network's parameters are; where it runs, for an exported file."""
+        if self._network is None:
+            return self._runtime(None, False).device
+        return str(next(self._network.parameters()).device)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
         """Counts layers, parameters and GFLOPs, and prints them.
@@ -238,6 +263,28 @@ class YOLO:
         self._take_over(self.trainer)
         return self.metrics
 
+    def export(self, **options: Any) -> str:
+        """Writes the network in another format, beside its weights, and compares the file's numbers with torch's.
+
+        Args:
+            **options: `format`, `imgsz`, `half`, `dynamic`, …: `yolo help export` lists them.
+
+        Returns:
+            The path of the file, which `YOLO(path)` opens.
+
+        Raises:
+            UsageError: an unknown or impossible option or format.
+            DependencyError: the converter is not installed.
+            ExportError: the network cannot be converted, or the file computes something else.
+            OutputError: the file cannot be written.
+        """
+        from yolopose.model.exporting import export
+
+        chosen = self._options("export", options, ExportOptions)
+        with quiet(not chosen.verbose):
+            metadata = self.ckpt.metadata if self.ckpt else None
+            return str(export(self.model, metadata, chosen, self.model_name, self.overrides.get("data")))
+
     def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any]) -> Trainer:
         from yolopose.train import Weights, new_trainer, resume_path, resumed_trainer
 
@@ -264,9 +311,9 @@ class YOLO:
         self._fresh = False
         if trainer.best.exists() and trainer.args.save:
             self.model_name = str(trainer.best)
-            self.model = self._open(trainer.best, False)
+            self._open(trainer.best, False)
         else:
-            self.model, self.ckpt = trainer.ema.model.cpu(), None
+            self._network, self.ckpt = trainer.ema.model.cpu(), None
         self.overrides.update({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
 
     # -- callbacks ------------------------------------------------------------------------------
@@ -295,23 +342,26 @@ class YOLO:
 
     def _options(self, mode: str, given: Mapping[str, Any], kind: type[Any]) -> Any:
         remembered = {key: self.overrides[key] for key in _REMEMBERED if key in self.overrides}
-        if mode == "predict":  # a picture needs no data set
+        if mode in ("predict", "export"):  # neither needs a data set
             remembered.pop("data", None)
             remembered.pop("single_cls", None)
         options = resolve(mode, {**remembered, **collect(mode, given)})
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
         return options
 
-    def _runtime(self, device: Any, half: bool) -> TorchRuntime:
+    def _runtime(self, device: Any, half: bool) -> Runtime:
         """The engine for a device, made once: folding and moving the weights takes longer than a picture."""
-        from yolopose.formats.pytorch import TorchRuntime
-
         key = f"{device}/{half}"
         if key not in self._runtimes:
-            self._runtimes[key] = TorchRuntime(
-                self.model, device=device, half=half, metadata=self.ckpt.metadata if self.ckpt else None
-            )
+            self._runtimes[key] = self._new_runtime(device, half)
         return self._runtimes[key]
+
+    def _new_runtime(self, device: Any, half: bool) -> Runtime:
+        if self._exported is not None:
+            return open_runtime(self._exported, device=device, half=half)
+        from yolopose.formats.pytorch import TorchRuntime
+
+        return TorchRuntime(self.model, device=device, half=half, metadata=self.ckpt.metadata if self.ckpt else None)
 
     def __getattr__(self, name: str) -> Any:
         if name in _LATER:
@@ -334,24 +384,3 @@ def _left_behind(moved: Transfer) -> str:
 
 class NotYetError(UsageError, AttributeError):
     """A verb that the interface will have and this version has not."""
-
-
-def find_weights(path: Path) -> Path:
-    """Finds a weights file as named, else by its name in the weights folder of the settings.
-
-    Raises:
-        NotFoundError: it is in neither place; the text says where public weights are to be had.
-    """
-    if path.exists():
-        return path
-    folder = Path(load_settings().weights_dir)
-    if path.parent == Path() and (folder / path.name).exists():
-        return folder / path.name
-    address = zoo.public_weights_address(path.name)
-    hint = (
-        f" It is the name of public weights (AGPL-3.0): fetch {address} and put the file into the current folder "
-        "or into the weights folder; this version does not download by itself."
-        if address and path.parent == Path()
-        else " Check the path."
-    )
-    raise NotFoundError(f"There is no weights file {path} (looked in {Path.cwd()} and {folder}).{hint}")

@@ -1,0 +1,135 @@
+"""The table of formats, `zoo/formats.yaml`, as values: what help, errors, `yolo formats` and the loader read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from yolopose import zoo
+from yolopose.base.errors import DependencyError, UsageError, did_you_mean
+
+_TORCH_CPU = " (for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row of the table.
+
+    Attributes:
+        name: what `format=` takes.
+        title: its name in running text.
+        suffixes: how such files end.
+        module: the file of `yolopose.formats` that knows it.
+        options: keys of export that it heeds, beside `imgsz` and `device`.
+        needs: packages that running it takes.
+        makes: packages that writing it takes; empty for what `save()` writes.
+        about: a few words.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    module: str
+    options: tuple[str, ...]
+    needs: tuple[str, ...]
+    makes: tuple[str, ...]
+    about: str
+
+    @property
+    def exportable(self) -> bool:
+        """Whether `export` writes it."""
+        return bool(self.makes)
+
+
+@cache
+def formats() -> tuple[Format, ...]:
+    """Returns the rows of the table."""
+    return tuple(
+        Format(
+            name=name,
+            title=row["title"],
+            suffixes=tuple(row["suffixes"]),
+            module=row["module"],
+            options=tuple(row["options"]),
+            needs=tuple(row["needs"]),
+            makes=tuple(row["makes"]),
+            about=row["about"],
+        )
+        for name, row in zoo.format_table().items()
+    )
+
+
+def suffixes() -> tuple[str, ...]:
+    """Returns the suffixes of all files that can be opened."""
+    return tuple(suffix for row in formats() for suffix in row.suffixes)
+
+
+def format_of(path: str | Path) -> Format:
+    """Returns the format of a file, by its suffix.
+
+    Raises:
+        UsageError: it is of none that is known here.
+    """
+    suffix = Path(path).suffix.lower()
+    for row in formats():
+        if suffix in row.suffixes:
+            return row
+    raise UsageError(f"model={str(path)!r} is of no format known here; the known ones end in {', '.join(suffixes())}.")
+
+
+def format_named(name: str) -> Format:
+    """Returns the format that `format=` names.
+
+    Raises:
+        UsageError: there is none of this name that export writes.
+    """
+    rows = {row.name: row for row in formats() if row.exportable}
+    wanted = name.lower().removeprefix(".")
+    if wanted in rows:
+        return rows[wanted]
+    if any(row.name == wanted or f".{wanted}" in row.suffixes for row in formats()):
+        raise UsageError(f"format={name!r} is not exported but saved: model.save('name.{wanted}').")
+    raise UsageError(
+        f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, rows)} "
+        f"It exports: {', '.join(rows)}; `yolo formats` tells more."
+    )
+
+
+def need_packages(names: tuple[str, ...], what: str) -> None:
+    """Makes sure that packages are there before something that takes them is begun.
+
+    Args:
+        names: packages, as they are installed.
+        what: begin of the sentence, such as `yolo11n-pose.pt`.
+
+    Raises:
+        DependencyError: some are not; the text holds the line that installs them.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        they = " and ".join(missing) + (", which are" if missing[1:] else ", which is")
+        wanted = ["torch", "safetensors", "matplotlib"] if missing[0] == "torch" else missing
+        install = " ".join(dict.fromkeys([*wanted, *missing]))
+        raise DependencyError(
+            f"{what} needs {they} not installed. Install with: pip install {install}"
+            f"{_TORCH_CPU if 'torch' in missing else ''}."
+        )
+
+
+def report() -> str:
+    """Returns the table as text: what `yolo formats` prints."""
+    rows = [("format", "files", "export heeds", "to run it", "to write it", "")]
+    for row in formats():
+        heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
+        rows.append((row.name, " ".join(row.suffixes), heeds, _packages(row.needs), _packages(row.makes), row.about))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n\n(+ is installed here, - is not.)"
+
+
+def _packages(names: tuple[str, ...]) -> str:
+    return " ".join(f"{'-' if find_spec(name) is None else '+'}{name}" for name in names) or "-"

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolopose import YOLO
+from yolopose.base.errors import ExportError, UsageError, WeightsError
+from yolopose.formats import exporting, open_runtime
+from yolopose.formats.onnx import OnnxRuntime
+from yolopose.formats.pytorch import TorchRuntime
+from yolopose.runtime import from_final
+
+onnx = pytest.importorskip("onnx")
+
+SMALL = """
+nc: 3
+kpt_shape: [5, 2]
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, C2f, [32, True]]
+  - [-1, 1, Conv, [64, 3, 2]]
+head:
+  - [[2, 3], 1, Pose, [nc, kpt_shape]]
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> YOLO:
+    file = tmp_path_factory.mktemp("small") / "small-pose.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    return YOLO(file)
+
+
+def opened(path: str) -> OnnxRuntime:
+    runtime = open_runtime(path, device="cpu")
+    assert isinstance(runtime, OnnxRuntime)
+    return runtime
+
+
+def batch_of(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 22])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_every_opset_computes_what_torch_does(opset: int, dynamic: bool, small: YOLO) -> None:
+    runtime = opened(small.export(format="onnx", imgsz=[64, 96], opset=opset, dynamic=dynamic, verbose=False))
+    assert runtime.metadata.dynamic == dynamic
+    assert runtime.metadata.imgsz == (64, 96)
+    assert runtime.metadata.spec == small.spec
+    torch = TorchRuntime(small.model, "cpu")
+    for batch in [batch_of(3, 64, 96)] + [batch_of(5, 40, 136)] * dynamic:
+        np.testing.assert_allclose(runtime.raw(batch), torch.raw(batch), atol=1e-3, rtol=1e-4)
+    found, expected = (engine.candidates(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_a_fixed_batch_is_filled_and_split(small: YOLO) -> None:
+    runtime = opened(small.export(format="onnx", imgsz=64, batch=4, verbose=False))
+    assert runtime.metadata.batch == 4
+    batch = batch_of(6, 64, 64)
+    np.testing.assert_allclose(runtime.raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"half": True}, {"quantize": 16}, {"half": True, "opset": 15}])
+def test_half_is_half_the_size_and_float32_outside(options: dict, small: YOLO) -> None:
+    full = Path(small.export(format="onnx", imgsz=64, verbose=False)).stat().st_size
+    path = Path(small.export(format="onnx", imgsz=64, verbose=False, **options))
+    assert path.stat().st_size < 0.8 * full
+    batch = batch_of(1, 64, 64)
+    found = opened(str(path)).raw(batch)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)
+
+
+def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
+    model = YOLO(shared / "checkpoints/yolo11n-pose.pt")
+    model.model_name = str(tmp_path / "n.pt")  # beside which the file goes; the real place is read-only
+    (tmp_path / "n.pt").touch()
+    exported = YOLO(model.export(format="onnx", dynamic=True, verbose=False))
+    assert exported.names == model.names
+    picture = shared / "images/bus.jpg"
+    (found,), (expected,) = (each(picture, verbose=False) for each in (exported, model))
+    np.testing.assert_allclose(found.boxes.data, expected.boxes.data.numpy(), atol=1e-2)
+    np.testing.assert_allclose(found.keypoints.data, expected.keypoints.data.numpy(), atol=1e-2)
+    with pytest.raises(UsageError, match="exported file: it predicts and validates"):
+        exported.train(data="coco8-pose.yaml")
+
+
+def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small.export(format="onnx", imgsz=64, workspace=2)
+    shown = capsys.readouterr()
+    assert "ONNX, opset 18, float32" in shown.out
+    assert "Compared with torch on a picture: boxes within" in shown.out
+    assert f"yolo pose predict model={path} source=" in shown.out
+    assert "workspace=2.0: without meaning for ONNX" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"opset": 9}, "13 to 23"),
+        ({"opset": 30}, "13 to 23"),
+        ({"int8": True}, "8-bit export"),
+        ({"nms": True}, "not in this version"),
+        ({"format": "engine"}, "It exports: onnx"),
+        ({"imgsz": 0}, "imgsz"),
+        ({"opsett": 3}, "Did you mean 'opset'"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before_work(options: dict, words: str, small: YOLO) -> None:
+    with pytest.raises(UsageError, match=words):
+        small.export(**{"format": "onnx", **options})
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(small, "model_name", "gone.yaml")
+    honest = exporting._Decoded.forward
+    monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
+    with pytest.raises(ExportError, match="does not compute what the network does"):
+        small.export(format="onnx", imgsz=64)
+    assert not list(tmp_path.iterdir())
+
+
+def rewritten(path: str, target: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> Path:
+    model = onnx.load(path)
+    record = change({entry.key: entry.value for entry in model.metadata_props})
+    del model.metadata_props[:]
+    for key, value in record.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(target))
+    return target
+
+
+@pytest.fixture(scope="module")
+def plain(small: YOLO) -> str:
+    return small.export(format="onnx", imgsz=64, verbose=False)
+
+
+def test_the_record_of_the_reference_package_is_understood(plain: str, tmp_path: Path) -> None:
+    path = rewritten(plain, tmp_path / "r.onnx", lambda found: {k: v for k, v in found.items() if k != "yolopose"})
+    metadata = opened(str(path)).metadata
+    assert metadata.spec.classes == ("class0", "class1", "class2")
+    assert metadata.spec.keypoints.shape == (5, 2)
+    assert (metadata.stride, metadata.batch, metadata.dynamic) == (8, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: {}, "carries no record"),
+        (lambda found: {"names": "{0: 'a'}", "task": "detect"}, "task 'detect'"),
+        (lambda found: {"names": "{0: 'a'}", "kpt_shape": "[5, 2]"}, "contradicts itself"),
+        (lambda found: {"names": "__import__('os').getcwd()"}, "not understood"),
+        (lambda found: {"names": "[" * 300}, "not understood"),
+        (lambda found: {"yolopose": "{"}, "not understood"),
+        (lambda found: {"yolopose": "[]"}, "not understood"),
+        (lambda found: {"yolopose": json.dumps({"names": ["a"]})}, "name is missing"),
+    ],
+)
+def test_records_that_are_wrong(
+    change: Callable[[dict[str, str]], dict[str, str]], words: str, plain: str, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=words):
+        opened(str(rewritten(plain, tmp_path / "w.onnx", change)))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", None])
+def test_damaged_files(content: bytes | None, plain: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.onnx"
+    path.write_bytes(Path(plain).read_bytes()[:-5000] if content is None else content)
+    with pytest.raises(WeightsError, match="cut off or damaged"):
+        opened(str(path))
+
+
+def test_a_gpu_that_onnxruntime_has_not(plain: str) -> None:
+    with pytest.raises(UsageError, match="onnxruntime has none"):
+        open_runtime(plain, device=0)
+
+
+def test_predicting_loads_no_torch(plain: str) -> None:
+    code = (
+        "import sys, numpy, yolopose\n"
+        f"yolopose.YOLO({plain!r})(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False)\n"
+        "print([name for name in ('torch', 'matplotlib', 'onnx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_finished_detections_are_only_filtered() -> None:
+    raw = np.zeros((2, 3, 6 + 4), dtype=np.float32)
+    raw[0, :, 4], raw[1, 0, 4] = (0.9, 0.5, 0.1), 0.7
+    raw[0, :, 5] = (1, 0, 1)
+    found = from_final(raw, (2, 2), conf=0.25)
+    assert found.final
+    assert found.image.tolist() == [0, 0, 1]
+    assert found.points.shape == (3, 2, 2)
+    assert from_final(raw, (2, 2), conf=0.0, classes=[1]).classes.tolist() == [1, 1]
