@@ -53,6 +53,13 @@ class SourceError(YoloposeError, ValueError):
     """A prediction source cannot be read."""
 
 
+class DownloadError(YoloposeError, OSError):
+    """A file could not be fetched, or is not what it should be."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
 class OutputError(YoloposeError, OSError):
     """A result could not be written: read-only or full disk, a folder in the way."""
 

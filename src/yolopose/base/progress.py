@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+Bar = Callable[[int], None]
+"""Called with how much further it is."""
 
 
 def progress(items: Iterable[T], title: str, total: int | None = None, enabled: bool = True) -> Iterator[T]:
@@ -26,3 +29,23 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
     from rich.progress import track  # rich costs 60 ms to import, and only a terminal needs it
 
     yield from track(items, description=title, total=total, transient=True)
+
+
+@contextmanager
+def byte_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
+    """Shows how many bytes of a file have come, and how fast; gives the function that is told of each lot.
+
+    Args:
+        title: words in front of the bar.
+        total: bytes of the whole, where they are known.
+        start: bytes that were there before.
+    """
+    if not sys.stdout.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), transient=True) as shown:
+        task = shown.add_task(title, total=total, completed=start)
+        yield lambda count: shown.advance(task, count)

@@ -36,16 +36,26 @@ class Settings:
         datasets_dir: folder where data sets are looked for and downloaded to.
         weights_dir: folder where weights are looked for and downloaded to.
         runs_dir: folder under which `pose/predict`, `pose/val`, … are made; relative to the current folder.
+        assets_url: address under which public weights and data sets are published, for a mirror of your own.
+        offline: `true` forbids the network.
     """
 
     datasets_dir: str
     weights_dir: str
     runs_dir: str
+    assets_url: str
+    offline: str
 
 
 def _defaults() -> dict[str, str]:
     data = _user_folder("XDG_DATA_HOME", ".local/share")
-    return {"datasets_dir": str(data / "datasets"), "weights_dir": str(data / "weights"), "runs_dir": "runs"}
+    return {
+        "datasets_dir": str(data / "datasets"),
+        "weights_dir": str(data / "weights"),
+        "runs_dir": "runs",
+        "assets_url": "https://github.com/ultralytics/assets/releases/download",
+        "offline": "false",
+    }
 
 
 def settings_file() -> Path:

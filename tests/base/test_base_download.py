@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from servers import Answer, Server, cut, redirect, serving, whole
+from yolopose.base import download as room
+from yolopose.base.download import Wanted, compare_with_record, download, git_blob
+from yolopose.base.errors import DownloadError, WeightsError
+
+BODY = bytes(range(256)) * 5000
+
+
+def zipped(*names: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content " * 100)
+    return data.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_pause", lambda: 0.0)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def fetch(server: Server, folder: Path, answer: Answer, **options: object) -> Path:
+    server.answers["/f"] = answer
+    wanted = {"url": f"{server.address}/f", "title": "the file f", "limit": 10_000_000, "by_hand": "put it there."}
+    return download(Wanted(**{**wanted, **options}), folder / "f.bin")
+
+
+def rest(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_comes_once_and_its_hash_is_recorded(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = fetch(server, tmp_path, whole(BODY), license="AGPL-3.0")
+    assert path.read_bytes() == BODY
+    assert rest(tmp_path) == ["f.bin", "f.bin.sha256"]
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert (tmp_path / "f.bin.sha256").read_text() == f"{digest}  f.bin\n"
+    shown = capsys.readouterr().out
+    assert "(AGPL-3.0)" in shown
+    assert digest in shown
+    compare_with_record(path)
+    path.write_bytes(BODY[1:])
+    with pytest.raises(DownloadError, match="not what was downloaded"):
+        compare_with_record(path)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_was_cut_goes_on_where_it_ended(times: int, server: Server, tmp_path: Path) -> None:
+    assert fetch(server, tmp_path, cut(BODY, 500_000, times)).read_bytes() == BODY
+    assert server.seen[-1] == ("/f", "bytes=500000-")
+
+
+def test_what_stays_cut_is_kept_for_the_next_run(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="it goes on from there"):
+        fetch(server, tmp_path, cut(BODY, 300_000, 99))
+    assert rest(tmp_path) == ["f.bin.part", "f.bin.part.tag"]
+    assert fetch(server, tmp_path, whole(BODY)).read_bytes() == BODY
+    assert server.seen[-1] == ("/f", "bytes=300000-")
+    assert rest(tmp_path) == ["f.bin", "f.bin.sha256"]
+
+
+def test_another_file_at_the_address_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError):
+        fetch(server, tmp_path, cut(BODY, 300_000, 99))
+    other = BODY[::-1]
+    assert fetch(server, tmp_path, whole(other, ETag='"2"')).read_bytes() == other
+
+
+def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError):
+        fetch(server, tmp_path, cut(BODY, 300_000, 99))
+    assert fetch(server, tmp_path, lambda handler: handler.send(200, BODY)).read_bytes() == BODY
+
+
+def test_redirects_are_followed(server: Server, tmp_path: Path) -> None:
+    server.answers["/g"] = whole(BODY)
+    assert fetch(server, tmp_path, redirect("/g")).read_bytes() == BODY
+
+
+def longer(handler: object) -> None:
+    handler.send(200, BODY, Content_Length=str(len(BODY) + 10))  # type: ignore[attr-defined]
+
+
+def unannounced(handler: object) -> None:
+    handler.send_response(200)  # type: ignore[attr-defined]
+    handler.end_headers()  # type: ignore[attr-defined]
+    handler.wfile.write(BODY)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "words"),
+    [
+        (lambda handler: handler.send(404), {}, "answers 404 Not Found: there is nothing of this name"),
+        (lambda handler: handler.send(403), {}, "answers 403"),
+        (lambda handler: handler.send(503), {}, "the server answers 503"),
+        (longer, {}, "could not be fetched whole"),
+        (redirect("/f"), {}, "from one address to the next"),
+        (redirect("file:///etc/passwd"), {}, "is not allowed"),
+        (redirect("ftp://example.com/x"), {}, "only https, or http to http"),
+        (whole(b"<!DOCTYPE html><p>log in", Content_Type="text/html; charset=utf-8"), {}, "a web page"),
+        (whole(b"\n<html>log in"), {}, "a web page"),
+        (whole(b""), {}, "an empty file"),
+        (whole(BODY), {"limit": 1000}, "more than the 0 MB"),
+        (unannounced, {"limit": 1_000_000}, "more than 1 MB"),
+        (whole(zipped("a", "b")[:-40]), {}, "came damaged"),
+        (whole(zipped("a", "b").replace(b"content", b"kontent", 1)), {}, "came damaged"),
+        (whole(BODY), {"url": "file:///etc/passwd"}, "no http or https address"),
+        (whole(BODY), {"url": "http://127.0.0.1:9/f"}, "cannot be reached"),
+        (whole(BODY), {"url": "http://nowhere.invalid/f"}, "cannot be reached"),
+    ],
+)
+def test_what_is_not_the_file_is_refused(
+    answer: Answer, options: dict[str, object], words: str, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "f.bin").write_bytes(b"older")
+    with pytest.raises(DownloadError, match=words):
+        fetch(server, tmp_path, answer, **options)
+    assert (tmp_path / "f.bin").read_bytes() == b"older"
+    assert not (tmp_path / "f.bin.sha256").exists()
+
+
+def test_a_sound_archive_passes(server: Server, tmp_path: Path) -> None:
+    assert fetch(server, tmp_path, whole(zipped("a"))).read_bytes() == zipped("a")
+
+
+def test_a_check_that_refuses_leaves_nothing_in_place(server: Server, tmp_path: Path) -> None:
+    server.answers["/f"] = whole(BODY)
+
+    def refuse(path: Path) -> None:
+        assert path.read_bytes() == BODY
+        raise WeightsError("not these")
+
+    with pytest.raises(WeightsError, match="not these"):
+        download(Wanted(url=f"{server.address}/f", title="f", limit=10**7), tmp_path / "f.bin", refuse)
+    assert "f.bin" not in rest(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES"])
+def test_offline_is_said_and_asks_nobody(
+    value: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
+    with pytest.raises(DownloadError, match=r"set to stay offline.*put it there"):
+        fetch(server, tmp_path, whole(BODY))
+    assert not server.seen
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DownloadError, match="MB free"):
+        fetch(server, tmp_path, whole(BODY))
+
+
+def test_git_blob_id() -> None:
+    # what `git hash-object` says of an empty file and of this one
+    path = Path(__file__).with_name("blob.txt")
+    try:
+        path.write_bytes(b"hello\n")
+        assert git_blob(path) == "ce013625030ba8dba906f756967f9e9ca394464a"
+    finally:
+        path.unlink()
