@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from servers import Server, serving
 
 SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -25,5 +28,15 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("YOLOPOSE_CONFIG_DIR", str(home / "config"))
     monkeypatch.setenv("YOLOPOSE_DATASETS_DIR", str(home / "datasets"))
     monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(home / "weights"))
-    for name in ("YOLO_DEBUG", "YOLOPOSE_RUNS_DIR"):
+    monkeypatch.setenv("YOLOPOSE_OFFLINE", "1")  # what a test fetches comes from the fixture `server`
+    for name in ("YOLO_DEBUG", "YOLOPOSE_RUNS_DIR", "YOLOPOSE_ASSETS_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine, the only place that a test may fetch from."""
+    with serving() as running:
+        monkeypatch.setenv("YOLOPOSE_OFFLINE", "0")
+        monkeypatch.setenv("YOLOPOSE_ASSETS_URL", running.address)
+        yield running

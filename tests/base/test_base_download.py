@@ -4,13 +4,12 @@ import hashlib
 import io
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from servers import Answer, Server, cut, redirect, serving, whole
+from servers import Answer, Server, cut, redirect, whole
 from yolopose.base import download as room
 from yolopose.base.download import Wanted, compare_with_record, download, git_blob
 from yolopose.base.errors import DownloadError, WeightsError
@@ -29,12 +28,6 @@ def zipped(*names: str) -> bytes:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_pause", lambda: 0.0)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
 
 
 def fetch(server: Server, folder: Path, answer: Answer, **options: object) -> Path:

@@ -170,7 +170,7 @@ class TestRoot:
         with pytest.raises(DataError) as caught:
             load_dataset(path)
         for words in (tmp_path / "mine", Path.cwd() / "mine", Path(load_settings().datasets_dir) / "mine",
-                      "images/train", "https://a.b/c.zip", "does not download"):  # fmt: skip
+                      "images/train", "https://a.b/c.zip", "download=True fetches"):  # fmt: skip
             assert str(words) in str(caught.value)
 
     def test_parent_notation_of_labelling_tools(self, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ class TestShipped:
     )  # fmt: skip
     def test_each_is_sound(self, said: pytest.LogCaptureFixture, name: str, shape: tuple[int, int]) -> None:
         assert f"{name}.yaml" in shipped_datasets()
-        with pytest.raises(DataError, match="does not download"):
+        with pytest.raises(DataError, match="download=True fetches"):
             load_dataset(f"{name}.yaml")
         fill(Path(load_settings().datasets_dir) / name, "images/val/1.jpg", "val/1.jpg", "val2017.txt")
         points = load_dataset(f"{name}.yaml").spec.keypoints

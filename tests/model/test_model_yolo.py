@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from yolopose import YOLO
-from yolopose.base.errors import DependencyError, ModelError, NotFoundError, UsageError
-from yolopose.model import find_weights
+from yolopose.base.errors import DependencyError, DownloadError, ModelError, NotFoundError, UsageError
 
 torch = pytest.importorskip("torch")
 
@@ -114,7 +113,7 @@ def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
     ("name", "kind", "words"),
     [
         ("none.pt", NotFoundError, "There is no weights file none.pt"),
-        ("yolo11n-pose.pt", NotFoundError, "releases/download/v8.3.0/yolo11n-pose.pt"),
+        ("yolo11n-pose.pt", DownloadError, "releases/download/v8.3.0/yolo11n-pose.pt"),
         ("none.yaml", NotFoundError, "none.yaml"),
         ("x.onnx", NotFoundError, "There is no exported file x.onnx"),
         ("picture.jpg", UsageError, "neither a model YAML"),
@@ -153,9 +152,3 @@ def test_without_torch_one_line_says_what_to_install(tmp_path: Path, monkeypatch
     (tmp_path / "a.pt").touch()
     with pytest.raises(DependencyError, match="pip install"):
         YOLO(tmp_path / "a.pt")
-
-
-def test_weights_are_also_found_in_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(tmp_path))
-    (tmp_path / "mine.pt").touch()
-    assert find_weights(Path("mine.pt")) == tmp_path / "mine.pt"

@@ -201,7 +201,7 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
         "cams.streams",
         "screen",
         "screen 0 10 10",
-        "https://x.org/a.jpg",
+        "https://x.org/a.mp4",
         "rtsp://x/1",
         "videos",
     ],

@@ -108,6 +108,9 @@ class DataChoice:
     single_cls: bool = option(False, "treat all classes as one")
     workers: int = option(8, "threads or processes that load pictures; no more than there are processors", low=0)
     strict: bool = option(False, "stop at a refused label file or picture instead of leaving it out")
+    download: bool | None = option(
+        None, "fetch a data set that is not here: up to 1 GB when left out; True any size; False none"
+    )
     fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training pictures to use", low=0)
 
 

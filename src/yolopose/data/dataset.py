@@ -14,14 +14,13 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.yamlfile import read_yaml
 from yolopose.data.checks import complete_keypoints, note_keys, note_mirror, zip_urls
+from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresPlan, figures_plan, is_made, make_figures
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-# what a user may fetch by hand before this is worth knowing: sizes of the large public archives
-_SIZES = {"train2017.zip": "19 GB", "val2017.zip": "1 GB"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,9 @@ def shipped_datasets() -> list[str]:
     return sorted(path.name for path in _shipped_folder().glob("*.yaml"))
 
 
-def load_dataset(source: str | Path) -> Dataset:
+def load_dataset(
+    source: str | Path, *, download: bool | None = False, splits: Sequence[Split] | None = None
+) -> Dataset:
     """Reads and checks a data set YAML and finds where its data are.
 
     Data of a YAML with a `figures:` key are drawn when they are not there, under the `datasets_dir` of the settings.
@@ -105,12 +106,16 @@ def load_dataset(source: str | Path) -> Dataset:
     Args:
         source: path of the YAML, or the file name of a shipped one (`coco8-pose.yaml`); a path that is not there but
             whose file name is shipped gives the shipped one.
+        download: fetch archives that `download:` names and that are not here: None those of up to 1 GB, True any,
+            False none.
+        splits: splits that are going to be read; archives of pictures of others are not fetched. None: all.
 
     Raises:
         NotFoundError: there is no such YAML.
         DataError: a key is missing or wrong, or none of the `train`/`val`/`test` entries is there; the text names
             file and key, and lists what was tried.
-        OutputError: figures are to be drawn, and their folder cannot be written.
+        DownloadError: an archive cannot be fetched.
+        OutputError: figures are to be drawn or archives unpacked, and their folder cannot be written.
     """
     path = _find_yaml(source)
     raw = read_yaml(path, "data YAML", DataError)
@@ -124,8 +129,19 @@ def load_dataset(source: str | Path) -> Dataset:
         close = [key for split in SPLITS for key in nearest(split, raw, 1)]
         hint = f" (it has `{close[0]}:`; is that meant?)" if close else ""
         raise DataError(f"{path} has no `train:`, `val:` or `test:` entry{hint}. Add `train: images/train`.")
-    root = _find_root(path, raw.get("path"), entries, urls, figures_plan(path, raw))
-    return Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
+    places = _places(path, raw.get("path"), entries)
+    root = places.found
+    if plan := figures_plan(path, raw):
+        root = _drawn(places, plan)
+    allowed = bool(urls) and download is not False
+    if root is None and allowed:
+        root = _fetched(places, urls, download, splits)
+    if root is None:
+        raise DataError(_nothing_found(path, places, urls))
+    dataset = Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
+    if allowed and not all(_has_pictures(dataset, split) for split in splits or entries if split in entries):
+        fetch_data(root, urls, large=download, splits=splits)
+    return dataset
 
 
 def _shipped_folder() -> Path:
@@ -176,46 +192,73 @@ def _locate(root: Path, entry: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _find_root(
-    path: Path,
-    value: object,
-    entries: Mapping[Split, tuple[str, ...]],
-    urls: Sequence[str],
-    plan: FiguresPlan | None,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the data of a YAML may be: its `path:`, the folders tried, the entries looked for, the one that fits."""
+
+    folder: Path
+    roots: list[Path]
+    wanted: list[str]
+    found: Path | None
+
+
+def _places(path: Path, value: object, entries: Mapping[Split, tuple[str, ...]]) -> _Places:
     if value is not None and not isinstance(value, str):
         raise DataError(f"{path}: `path:` must be a folder, got {value!r}.")
     folder = Path(value or "").expanduser()
-    datasets = Path(load_settings().datasets_dir)
-    bases = [folder] if folder.is_absolute() else [path.parent / folder, Path.cwd() / folder, datasets / folder]
+    bases = [folder] if folder.is_absolute() else [path.parent / folder, Path.cwd() / folder, _datasets() / folder]
     roots = list(dict.fromkeys(Path(os.path.abspath(base)) for base in bases))
     # `test` alone decides nothing unless the YAML has nothing else
     wanted = [entries[split][0] for split in ("train", "val") if split in entries] or [entries["test"][0]]
     fitting = (
         root for enough in (all, any) for root in roots if enough(_locate(root, entry) is not None for entry in wanted)
     )
-    found = next(fitting, None)
-    if plan is not None and (found is None or is_made(found)):
-        found = found or Path(os.path.abspath(datasets / folder))
+    return _Places(folder, roots, wanted, next(fitting, None))
+
+
+def _datasets() -> Path:
+    return Path(load_settings().datasets_dir)
+
+
+def _drawn(places: _Places, plan: FiguresPlan) -> Path:
+    """Draws figures where there is nothing, or completes what was drawn."""
+    found = places.found
+    if found is None or is_made(found):
+        found = found or Path(os.path.abspath(_datasets() / places.folder))
         make_figures(found, train=plan.train, val=plan.val, size=plan.size, seed=plan.seed)
-    if found is None:
-        raise DataError(_nothing_found(path, folder, roots, wanted, urls))
     return found
 
 
-def _nothing_found(path: Path, folder: Path, roots: list[Path], wanted: list[str], urls: Sequence[str]) -> str:
+def _fetched(
+    places: _Places, urls: Sequence[str], download: bool | None, splits: Sequence[Split] | None
+) -> Path | None:
+    """Fetches the archives; returns the folder when the entries are there then."""
+    root = places.roots[-1]
+    if root.exists():  # somebody's own data, of another layout
+        return None
+    fetch_data(root, urls, large=download, splits=splits)
+    return root if any(_locate(root, entry) is not None for entry in places.wanted) else None
+
+
+def _has_pictures(dataset: Dataset, split: Split) -> bool:
+    """Whether the pictures of a split are there too: lists come in an archive of their own."""
+    try:
+        return dataset.image_files(split)[0].exists()
+    except DataError:
+        return False
+
+
+def _nothing_found(path: Path, places: _Places, urls: Sequence[str]) -> str:
     text = (
-        f"The data of {path} are not there: looked for {' and '.join(wanted)} under "
-        f"{', '.join(str(root) for root in roots)} (`path: {folder}`). Put the data in one of these places, or set "
+        f"The data of {path} are not there: looked for {' and '.join(places.wanted)} under "
+        f"{', '.join(map(str, places.roots))} (`path: {places.folder}`). Put the data in one of these places, or set "
         "`path:` to the absolute folder."
     )
     if not urls:
         return text
-    sizes = {url: _SIZES.get(url.rsplit("/", 1)[-1]) for url in urls}
-    parts = ", ".join(f"{url} ({size})" if size else url for url, size in sizes.items())
     return (
-        f"{text} It can be fetched from {parts}: this version does not download data sets, so fetch it yourself "
-        f"(`curl -LO …`) and unpack it so that {roots[-1] / wanted[0]} is there."
+        f"{text} They are published at {', '.join(urls)}: download=True fetches and unpacks them, unless something "
+        f"else stands at {places.roots[-1]}."
     )
 
 

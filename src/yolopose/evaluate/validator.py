@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from yolopose.base.progress import progress
 from yolopose.base.settings import load_settings
 from yolopose.config import ValOptions
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
-from yolopose.data.dataset import Dataset, load_dataset
+from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
 from yolopose.evaluate.accumulate import score_picture
 from yolopose.evaluate.checks import check_fit, class_filter, data_path, input_size, threads
@@ -98,7 +99,9 @@ class Validation:
     ) -> None:
         self.runtime = runtime
         self.args = options
-        self.dataset = dataset or load_dataset(data_path(options.data))
+        self.dataset = dataset or load_dataset(
+            data_path(options.data), download=options.download, splits=[cast(Split, options.split)]
+        )
         check_fit(runtime, self.dataset, options.single_cls)
         self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
         if options.augment:

@@ -1,31 +1,80 @@
-"""Where the file is that a model name means."""
+"""Where the file is that a model name means; public weights are fetched when they are named."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from yolopose import zoo
+from yolopose.base.download import Wanted, compare_with_record, download, git_blob
 from yolopose.base.errors import NotFoundError
+from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
+from yolopose.formats import format_of
+
+_LIMIT = 2_000_000_000  # bytes; the largest public pose weights have 150 million
 
 
-def find_weights(path: Path) -> Path:
-    """Finds a weights file as named, else by its name in the weights folder of the settings.
+def find_weights(path: str | Path) -> Path:
+    """Finds a file as named, else by its name in the weights folder of the settings, else where it is published.
+
+    Args:
+        path: a path, the name of public weights (`yolo11n-pose.pt`), or an http(s) address.
 
     Raises:
-        NotFoundError: it is in neither place; the text says where public weights are to be had.
+        NotFoundError: it is in none of these places.
+        DownloadError: it is published, but cannot be fetched; or a fetched file has changed since.
+        WeightsError: what was fetched is no weights file.
     """
+    if is_address(path):
+        return _fetch(str(path), urlsplit(str(path)).path.rsplit("/", 1)[-1], "")
+    path = Path(path)
     if path.exists():
         return path
     folder = Path(load_settings().weights_dir)
-    if path.parent == Path() and (folder / path.name).exists():
+    plain = path.parent == Path()
+    if plain and (folder / path.name).exists():
+        compare_with_record(folder / path.name)
         return folder / path.name
     address = zoo.public_weights_address(path.name)
-    hint = (
-        f" It is the name of public weights (AGPL-3.0): fetch {address} and put the file into the current folder "
-        "or into the weights folder; this version does not download by itself."
-        if address and path.parent == Path()
-        else " Check the path."
+    if plain and address:
+        return _fetch(address, path.name, zoo.public_weights_license())
+    kind = "exported file" if format_of(path).exportable else "weights file"
+    hint = f" (The name alone, {path.name}, fetches the public weights.)" if address else ""
+    raise NotFoundError(f"There is no {kind} {path} (looked in {Path.cwd()} and {folder}). Check the path.{hint}")
+
+
+def is_address(path: object) -> bool:
+    """Whether a model is named by its http(s) address."""
+    return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
+
+
+def _fetch(url: str, name: str, license: str) -> Path:
+    """Fetches weights into the weights folder, once."""
+    target = Path(load_settings().weights_dir) / name
+    if target.exists():
+        compare_with_record(target)
+        return target
+    wanted = Wanted(
+        url=url,
+        title=f"the weights {name}",
+        limit=_LIMIT,
+        license=license,
+        by_hand=f"put it into {target.parent} or into the current folder.",
     )
-    kind = "exported file" if path.suffix.lower() not in (".pt", ".pth", ".safetensors") else "weights file"
-    raise NotFoundError(f"There is no {kind} {path} (looked in {Path.cwd()} and {folder}).{hint}")
+    return download(wanted, target, _check)
+
+
+def _check(path: Path) -> None:
+    """Refuses what the restricted reader does not read; says where a file differs from the one that was seen."""
+    name = path.name.removeprefix(".").rsplit(".", 2)[0]  # .NAME.PID.part
+    if name.endswith((".pt", ".pth", ".safetensors")):
+        from yolopose.weights import read_checkpoint
+
+        read_checkpoint(path)
+    observed = zoo.observed_id(name)
+    if observed and git_blob(path) != observed:
+        LOGGER.warning(
+            f"{name} is not the file that was seen under this name when this version was made (git id {observed}): "
+            "its publisher may have changed it."
+        )

@@ -12,7 +12,7 @@ from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import format_of, need_packages, open_runtime, suffixes
-from yolopose.model.locate import find_weights
+from yolopose.model.locate import find_weights, is_address
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class YOLO:
         self._runtimes: dict[str, Runtime] = {}
         self._exported: Path | None = None
         self._network: PoseModel | None = None
-        self._open(Path(model), verbose)
+        self._open(find_weights(model) if is_address(model) else Path(model), verbose)
 
     def _open(self, path: Path, verbose: bool) -> None:
         suffix = path.suffix.lower()

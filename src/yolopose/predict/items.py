@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import NotFoundError, SourceError
+from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Entry:
 
     Attributes:
         path: as in `Item`.
-        load: reads it; may run in another thread. Raises `SourceError` or `NotFoundError` when it cannot.
+        load: reads it; may run in another thread. Raises `SourceError`, `NotFoundError` or `DownloadError`.
     """
 
     path: str
@@ -65,8 +65,8 @@ def load_all(source: Source, ahead: int) -> Generator[Item, None, None]:
         ahead: pictures that may be read before they are asked for; bounds the memory.
 
     Raises:
-        SourceError, NotFoundError: the only picture of the source cannot be read. Among others such a picture
-            is yielded as an `Item` with an error, so that results line up with sources.
+        SourceError, NotFoundError, DownloadError: the only picture of the source cannot be read. Among others such a
+            picture is yielded as an `Item` with an error, so that results line up with sources.
     """
     if source.count == 1:
         for entry in source.entries:
@@ -88,5 +88,5 @@ def load_all(source: Source, ahead: int) -> Generator[Item, None, None]:
 def _load(entry: Entry) -> Item:
     try:
         return entry.load()
-    except (SourceError, NotFoundError) as error:
+    except (SourceError, NotFoundError, DownloadError) as error:
         return Item(entry.path, np.zeros((0, 0, 3), np.uint8), error=str(error))

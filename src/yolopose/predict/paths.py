@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import io
 import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from yolopose.base.download import Wanted, compare_with_record, download
 from yolopose.base.errors import NotFoundError, SourceError, UsageError, YoloposeError
 from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
 from yolopose.data.images import IMAGE_SUFFIXES, is_image, read_image
 from yolopose.predict.items import Entry, Item
 
@@ -23,6 +27,7 @@ LIST_SUFFIXES = frozenset({".txt", ".csv"})
 
 # a URL, the number of a camera, a screen capture, a list of streams
 _LIVE = re.compile(r"[a-z][a-z0-9+.-]+://|\d+$|screen( -?\d+)*$|.*\.streams$", re.IGNORECASE)
+_PICTURE_LIMIT = 500_000_000  # bytes
 _KNOWN_IMAGES = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 
 
@@ -31,12 +36,13 @@ def open_text(text: str) -> list[Entry]:
 
     Args:
         text: an image file, a folder (its image files by name, not those of folders inside), a glob (`**` goes into
-            folders), or a .txt or .csv file with one of these on each line (.csv: in the first column).
+            folders), the http(s) address of a picture, or a .txt or .csv file with one of these on each line
+            (.csv: in the first column).
 
     Raises:
         UsageError: it is empty.
         NotFoundError: nothing is there, or no image is among it.
-        SourceError: it is a video, a stream, a camera or a URL, or a list file that cannot be read.
+        SourceError: it is a video, a stream or a camera, or a list file that cannot be read.
     """
     if Path(text).suffix.lower() in LIST_SUFFIXES and os.path.isfile(_expanded(text)):
         return _open_list(Path(_expanded(text)))
@@ -46,8 +52,9 @@ def open_text(text: str) -> list[Entry]:
 def live_source_error(what: str) -> SourceError:
     """The error for sources that are known but not read yet."""
     return SourceError(
-        f"{what}: video files, cameras, streams, screen captures and URLs are not in this version. Give an image file, "
-        "a folder, a glob, a list of paths, arrays or PIL images; frames of a video can be given as arrays."
+        f"{what}: video files, cameras, streams and screen captures are not in this version. Give an image file, "
+        "a folder, a glob, the address of a picture, a list of paths, arrays or PIL images; frames of a video can be "
+        "given as arrays."
     )
 
 
@@ -65,6 +72,8 @@ def _open_path(text: str) -> list[Entry]:
         if Path(path).suffix.lower() in VIDEO_SUFFIXES | {".streams"}:
             raise live_source_error(f"The source {text} is a video or a list of streams")
         return [_image_entry(path)]
+    if _is_picture_address(text):
+        return [Entry(_name_of(text), partial(_read_address, text))]
     if _LIVE.match(text):
         raise live_source_error(f"The source {text!r} is no file here")
     if glob.has_magic(path):
@@ -78,6 +87,30 @@ def _image_entry(path: str) -> Entry:
 
 def _read(path: str) -> Item:
     return Item(path, read_image(path))
+
+
+def _is_picture_address(text: str) -> bool:
+    """Whether a text is the http(s) address of something that may be a picture: of no other known kind, no stream."""
+    address = urlsplit(text.strip())
+    suffix = Path(address.path).suffix.lower()
+    return address.scheme.lower() in ("http", "https") and (not suffix or suffix in IMAGE_SUFFIXES)
+
+
+def _name_of(url: str) -> str:
+    """The file name in an address, unquoted and without what a file name cannot hold."""
+    name = re.sub(r"[^\w.\- ]", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))
+    return name.lstrip(".") or "picture"
+
+
+def _read_address(url: str) -> Item:
+    """Fetches a picture into the folder of downloads, once; an address with a query may change and is asked again."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:12]
+    target = Path(load_settings().datasets_dir) / "downloads" / "pictures" / f"{key}-{_name_of(url)}"
+    if target.exists() and not urlsplit(url).query:
+        compare_with_record(target)
+    else:
+        download(Wanted(url=url.strip(), title=f"the picture {_name_of(url)}", limit=_PICTURE_LIMIT), target)
+    return Item(_name_of(url), read_image(target))
 
 
 def _open_folder(folder: Path) -> list[Entry]:

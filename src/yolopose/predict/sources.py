@@ -14,8 +14,8 @@ from yolopose.predict.items import Entry, Source
 from yolopose.predict.paths import live_source_error, open_text
 
 _KINDS = (
-    "Give an image file, a folder, a glob, a .txt or .csv list, a numpy array (height, width, 3) in BGR, a PIL image, "
-    "a torch tensor (B, 3, height, width) in RGB 0…1, or a list of these."
+    "Give an image file, a folder, a glob, the http(s) address of a picture, a .txt or .csv list, a numpy array "
+    "(height, width, 3) in BGR, a PIL image, a torch tensor (B, 3, height, width) in RGB 0…1, or a list of these."
 )
 
 
@@ -23,9 +23,9 @@ def open_source(source: Any, stride: int = 32) -> Source:
     """Finds the pictures of a source; they are read later, one after the other.
 
     Args:
-        source: path, folder, glob, list file, numpy array, PIL image, bytes of an image file, torch tensor, or a list
-            or tuple of these, whose order is kept. What has no name is called `image0.jpg`, `image1.jpg`, … by its
-            place.
+        source: path, folder, glob, address of a picture, list file, numpy array, PIL image, bytes of an image file,
+            torch tensor, or a list or tuple of these, whose order is kept. What has no name is called `image0.jpg`,
+            `image1.jpg`, … by its place.
         stride: sides of a tensor must be multiples of it.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.data import Dataset, LabelTable, load_dataset, load_labels
+from yolopose.data.dataset import Split
 from yolopose.evaluate.checks import threads
 from yolopose.schema import PoseSpec
 
@@ -59,7 +61,7 @@ def load_data(options: TrainOptions) -> TrainData:
     """
     if not options.data:
         raise UsageError("Training needs a data set: give data=… (a data YAML, such as coco8-pose.yaml).")
-    dataset = load_dataset(options.data)
+    dataset = load_dataset(options.data, download=options.download, splits=["train", cast(Split, options.split)])
     spec = dataset.spec
     if options.single_cls and spec.nc > 1:
         spec = replace(spec, classes=("item",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from yolopose.base.settings import load_settings
 from yolopose.base.yamlfile import read_yaml
 
 _ROOT = Path(__file__).resolve().parent
@@ -23,11 +24,31 @@ def model_yaml_path(name: str) -> Path | None:
 
 def public_weights_address(name: str) -> str | None:
     """Returns the address at which public weights of this file name are published, or None for other names."""
-    table = read_yaml(_ROOT / "weights.yaml", "table of public weights")
+    table = _weights_table()
     for release, names in table["releases"].items():
         if name in names:
-            return f"{table['address']}/{release}/{name}"
+            return mirrored(f"{table['address']}/{release}/{name}")
     return None
+
+
+def public_weights_license() -> str:
+    """Returns the licence of the public weights, as their publisher names it."""
+    return str(_weights_table()["license"])
+
+
+def observed_id(name: str) -> str | None:
+    """Returns the git blob id that public weights of this name were seen with, or None."""
+    return _weights_table()["observed"].get(name)
+
+
+def mirrored(url: str) -> str:
+    """Returns the address with the publisher's place for weights and data sets replaced by that of the settings."""
+    address = str(_weights_table()["address"])
+    return load_settings().assets_url.rstrip("/") + url.removeprefix(address) if url.startswith(address) else url
+
+
+def _weights_table() -> dict[str, Any]:
+    return read_yaml(_ROOT / "weights.yaml", "table of public weights")
 
 
 def format_table() -> dict[str, dict[str, Any]]:

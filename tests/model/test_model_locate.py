@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from servers import Server, whole
+from yolopose import YOLO
+from yolopose.base.errors import DownloadError, NotFoundError, WeightsError
+from yolopose.model import find_weights
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(tmp_path / "weights"))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return YOLO("yolov8n-pose.yaml").save(tmp_path_factory.mktemp("saved") / "w.pt").read_bytes()
+
+
+def test_weights_are_found_in_the_weights_folder(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/mine.pt").touch()
+    assert find_weights(Path("mine.pt")) == tmp_path / "weights/mine.pt"
+
+
+def test_public_weights_are_fetched_once_and_opened(
+    server: Server, saved: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers["/v8.2.0/yolov8n-pose.pt"] = whole(saved)
+    for _ in range(2):
+        assert YOLO("yolov8n-pose.pt").model.name == "yolov8n-pose"
+    assert len(server.seen) == 1
+    shown = capsys.readouterr()
+    assert "AGPL-3.0" in shown.out
+    assert "not the file that was seen under this name" in shown.err
+    (tmp_path / "weights/yolov8n-pose.pt").write_bytes(saved[:-1])
+    with pytest.raises(DownloadError, match="not what was downloaded"):
+        YOLO("yolov8n-pose.pt")
+
+
+def test_an_address_is_a_model_too(server: Server, saved: bytes) -> None:
+    server.answers["/some/own.pt"] = whole(saved)
+    assert YOLO(f"{server.address}/some/own.pt").names == {0: "person"}
+
+
+@pytest.mark.parametrize("body", [b"no weights at all", None])
+def test_what_is_no_weights_file_is_not_kept(body: bytes | None, server: Server, saved: bytes, tmp_path: Path) -> None:
+    server.answers["/v8.2.0/yolov8n-pose.pt"] = whole(body or saved[:5000])
+    with pytest.raises((WeightsError, DownloadError)):
+        YOLO("yolov8n-pose.pt")
+    assert not (tmp_path / "weights/yolov8n-pose.pt").exists()
+
+
+def test_offline_says_where_to_put_them() -> None:
+    with pytest.raises(DownloadError, match="put it into"):
+        YOLO("yolo11n-pose.pt")
+
+
+@pytest.mark.parametrize("name", ["none.pt", "folder/yolo11n-pose.pt", "none.onnx"])
+def test_other_names_are_not_asked_for(name: str, server: Server) -> None:
+    with pytest.raises(NotFoundError, match="Check the path"):
+        find_weights(Path(name))
+    assert not server.seen
+
+
+def test_a_picture_by_its_address(server: Server, shared: Path, tmp_path: Path) -> None:
+    picture = (shared / "images/bus.jpg").read_bytes()
+    server.answers["/images/bus.jpg"] = whole(picture)
+    model = YOLO("yolov8n-pose.yaml")
+    for _ in range(2):
+        (result,) = model(f"{server.address}/images/bus.jpg", verbose=False, imgsz=96)
+        assert (result.path, result.orig_shape) == ("bus.jpg", (1080, 810))
+    assert len(server.seen) == 1
+    server.answers["/no.jpg"] = whole(b"<html>")
+    results = model([f"{server.address}/no.jpg", np.zeros((9, 9, 3), np.uint8)], verbose=False, imgsz=32)
+    assert "a web page" in (results[0].error or "")
+    with pytest.raises(DownloadError, match="404"):
+        model(f"{server.address}/nothing.jpg", verbose=False)
