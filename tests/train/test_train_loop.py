@@ -267,6 +267,16 @@ def test_patience_time_and_no_validation(world, runs):
     assert same(model.trainer.best, model.trainer.last)
 
 
+def test_an_epoch_that_a_callback_leaves_unmeasured_has_no_numbers(world, runs):
+    data, model_yaml = world
+    model = YOLO(model_yaml)
+    model.add_callback("on_train_epoch_start", lambda trainer: setattr(trainer.args, "val", trainer.epoch != 1))
+    model.train(data=data, **{**runs, "epochs": 3})
+    rows = list(csv.DictReader((model.trainer.save_dir / "results.csv").open()))
+    assert [bool(row["metrics/mAP50(P)"]) for row in rows] == [True, False, True]
+    assert all(row["train/box_loss"] for row in rows)
+
+
 def test_nothing_is_kept_when_nothing_shall_be(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)

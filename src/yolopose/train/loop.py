@@ -140,6 +140,7 @@ class Trainer:
                     self._emit("on_train_epoch_start")
                     self._train_epoch()
                     self._emit("on_train_epoch_end")
+                    self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
                     if self.args.val:
                         self._measure(self.ema.model)
                     self._close_epoch()
