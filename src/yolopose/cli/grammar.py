@@ -13,7 +13,7 @@ from yolopose.config import MODES, all_keys, keys_of
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
 ACTIONS = ("help", "version", "checks", "models", "formats", "settings", "cfg", "copy-cfg")
-LATER = ("benchmark", "convert")
+LATER = ("benchmark",)
 _HELP = ("help", "-h", "--help")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*$")
 _FILE = re.compile(r"\.\w{1,12}$")

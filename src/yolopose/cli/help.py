@@ -10,6 +10,7 @@ BUILT = {
     "predict": "estimate poses in pictures",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
+    "convert": "COCO keypoint annotations to labels, and back",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import ExportOptions, collect
+from yolopose.config import ConvertOptions, ExportOptions, collect, resolve
 from yolopose.formats import format_named
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
@@ -59,10 +59,27 @@ def _export(given: Options) -> None:
     _open(options).export(**options)
 
 
+def _convert(given: Options) -> None:
+    from yolopose.data.convert import convert_coco, export_coco
+
+    options = resolve("convert", collect("convert", given))
+    assert isinstance(options, ConvertOptions)  # noqa: S101  # the table of modes and this file must agree
+    if (options.source is None) == (options.data is None):
+        raise UsageError(
+            "Give source=annotations/ (COCO JSON, to make labels) or data=my.yaml (labels, to make COCO JSON), "
+            "one of the two."
+        )
+    if options.source is not None:
+        convert_coco(options.source, options.output or "coco_converted", images_dir=options.images)
+    else:
+        export_coco(str(options.data), options.split, options.output or f"{options.split}.json")
+
+
 VERBS: dict[str, Callable[[Options], None]] = {
     "train": _train,
     "val": _val,
     "predict": _predict,
     "export": _export,
+    "convert": _convert,
 }
 """What runs a mode, by its name; takes the keys and values of the line."""

@@ -1,11 +1,19 @@
 """Options: typed dataclasses, one table of flat key names that help, docs and checks come from."""
 
 from yolopose.config.check import collect, resolve
-from yolopose.config.options import ExportOptions, PredictOptions, TrackOptions, TrainOptions, ValOptions
+from yolopose.config.options import (
+    ConvertOptions,
+    ExportOptions,
+    PredictOptions,
+    TrackOptions,
+    TrainOptions,
+    ValOptions,
+)
 from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_of
 
 __all__ = [
     "MODES",
+    "ConvertOptions",
     "ExportOptions",
     "Key",
     "Options",

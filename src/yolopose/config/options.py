@@ -247,3 +247,14 @@ class TrackOptions(PredictOptions):
 
     tracker: str = option("bytetrack.yaml", "tracker YAML")
     persist: bool = option(False, "keep tracks between calls (Python alone)")
+
+
+@dataclass(kw_only=True)
+class ConvertOptions:
+    """Options of `convert`: COCO annotations to labels (`source`), or labels to COCO annotations (`data`)."""
+
+    source: str | None = option(None, "COCO keypoint JSON file, or folder of such files, to make labels of")
+    images: str | None = option(None, "folder of its pictures; looked for beside the annotations when left out")
+    data: str | None = option(None, "data YAML to make a COCO JSON file of")
+    split: str = option("val", "split of that data set", choices=("train", "val", "test"))
+    output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")

@@ -6,9 +6,16 @@ from dataclasses import Field, dataclass, fields
 from functools import cache
 from typing import Any
 
-from yolopose.config.options import ExportOptions, PredictOptions, TrackOptions, TrainOptions, ValOptions
+from yolopose.config.options import (
+    ConvertOptions,
+    ExportOptions,
+    PredictOptions,
+    TrackOptions,
+    TrainOptions,
+    ValOptions,
+)
 
-Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions
+Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions | ConvertOptions
 
 MODES: dict[str, type[Options]] = {
     "train": TrainOptions,
@@ -16,6 +23,7 @@ MODES: dict[str, type[Options]] = {
     "predict": PredictOptions,
     "export": ExportOptions,
     "track": TrackOptions,
+    "convert": ConvertOptions,
 }
 # What an options file says about itself; no value of these is worth a note.
 BOOKKEEPING = ("mode", "cfg", "save_dir")
