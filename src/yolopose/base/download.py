@@ -72,8 +72,8 @@ def download(wanted: Wanted, target: Path, check: Callable[[Path], None] | None 
     """
     if is_offline():
         raise DownloadError(
-            f"{wanted.title} is not on this machine, and yolopose is set to stay offline (setting or environment "
-            f"variable YOLOPOSE_OFFLINE). {_elsewhere(wanted)}"
+            f"Not on this machine: {wanted.title}. yolopose is set to stay offline (setting or environment variable "
+            f"YOLOPOSE_OFFLINE). {_elsewhere(wanted)}"
         )
     _check_address(wanted.url)
     make_folder(target.parent)
@@ -159,7 +159,7 @@ def _fetch(wanted: Wanted, part: Path) -> None:
                 LOGGER.warning(f"{wanted.title}: {cut}; going on from there.")
             if attempt == _ATTEMPTS - 1:
                 raise DownloadError(
-                    f"{wanted.title} could not be fetched whole from {wanted.url}: {cut}. What is there is kept: run "
+                    f"Could not be fetched whole: {wanted.title}, from {wanted.url}: {cut}. What is there is kept: run "
                     f"it again, and it goes on from there. {_elsewhere(wanted)}"
                 ) from cut
             time.sleep(min(2**attempt, 8) * _pause())
@@ -185,7 +185,7 @@ def _attempt(wanted: Wanted, part: Path) -> None:
         reason = getattr(error, "reason", None) or error
         words = f"{urlsplit(wanted.url).netloc} cannot be reached ({reason})"
         if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):  # no network, or no such server: no use
-            raise DownloadError(f"{wanted.title} cannot be fetched: {words}. {_elsewhere(wanted)}") from error
+            raise DownloadError(f"Cannot fetch {wanted.title}: {words}. {_elsewhere(wanted)}") from error
         raise _Cut(words) from error
     with answer:
         _save(wanted, answer, part, have)
@@ -329,7 +329,7 @@ def _check_size(wanted: Wanted, total: int | None, have: int, part: Path) -> Non
     free = shutil.disk_usage(part.parent).free
     if total - have + _SPARE > free:
         raise DownloadError(
-            f"{wanted.title} needs {(total - have) / 1e6:.0f} MB, but the disk of {part.parent} has "
+            f"No room for {wanted.title}: it needs {(total - have) / 1e6:.0f} MB, but the disk of {part.parent} has "
             f"{free / 1e6:.0f} MB free. Free some space, or set another folder with `yolo settings`."
         )
 
@@ -352,7 +352,9 @@ def _check_kind(wanted: Wanted, part: Path) -> None:
         bad = str(error)
     if bad:
         part.unlink()
-        raise DownloadError(f"{wanted.title} came damaged from {wanted.url} ({bad}); it was removed. Run it again.")
+        raise DownloadError(
+            f"What came for {wanted.title} is damaged, from {wanted.url} ({bad}); it was removed. Run it again."
+        )
 
 
 def _too_large(wanted: Wanted, size: str) -> str:
@@ -363,7 +365,7 @@ def _too_large(wanted: Wanted, size: str) -> str:
 
 
 def _elsewhere(wanted: Wanted) -> str:
-    return f"On another machine it is to be had at {wanted.url}; {wanted.by_hand}" if wanted.by_hand else ""
+    return f"It is to be had at {wanted.url}; {wanted.by_hand}" if wanted.by_hand else ""
 
 
 def _whole(text: str | None) -> int | None:

@@ -40,7 +40,10 @@ def find_weights(path: str | Path) -> Path:
     if plain and address:
         return _fetch(address, path.name, zoo.public_weights_license())
     kind = "exported file" if format_of(path).exportable else "weights file"
-    hint = f" (The name alone, {path.name}, fetches the public weights.)" if address else ""
+    posed = f"{path.stem}-pose{path.suffix}"
+    hint = f" The name alone, {path.name}, fetches the public weights." if address else ""
+    if zoo.public_weights_address(posed):
+        hint = f" Weights of poses are named {posed}; those of other tasks are not read."
     raise NotFoundError(f"There is no {kind} {path} (looked in {Path.cwd()} and {folder}). Check the path.{hint}")
 
 

@@ -78,7 +78,12 @@ def _open_path(text: str) -> list[Entry]:
         raise live_source_error(f"The source {text!r} is no file here")
     if glob.has_magic(path):
         return _open_glob(path)
-    raise NotFoundError(f"The source {text} is not there. Check the path (current folder: {Path.cwd()}).")
+    hint = " It is a path of Windows, and this machine has none of those." if _of_windows(text) else ""
+    raise NotFoundError(f"The source {text} is not there. Check the path (current folder: {Path.cwd()}).{hint}")
+
+
+def _of_windows(text: str) -> bool:
+    return os.name != "nt" and re.match(r"[A-Za-z]:[\\/]|\\\\", text) is not None
 
 
 def _image_entry(path: str) -> Entry:

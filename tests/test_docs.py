@@ -1,0 +1,68 @@
+"""Every Python block and command of the README and the docs runs as it stands, with less work of the same kind."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from newcomer import MODEL, less, place_for
+from servers import Server
+from yolopose import YOLO
+from yolopose.cli import main
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/training.md", "docs/data.md", "docs/safety.md", "docs/architecture.md"]
+# lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop
+ELSEWHERE = ("pip install", "make ", "yolo pose train resume=True")
+
+
+def fenced(page: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(page, line) for page in PAGES for block in fenced(page, "bash") for line in block.splitlines()]
+    return [(page, line.split("  #")[0].strip()) for page, line in lines if line.strip()]
+
+
+@pytest.fixture
+def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = place_for(shared, server, tmp_path, monkeypatch)
+    (home / "my-network.yaml").write_text(MODEL)
+    (home / "pictures").mkdir()
+    for name in ("picture.jpg", "bus.jpg", "pictures/one.jpg"):
+        shutil.copyfile(shared / "images/bus.jpg", home / name)
+    (home / "annotations").mkdir()
+    for split in ("val",):
+        source = shared / f"data/coco-mini/annotations/person_keypoints_{split}.json"
+        shutil.copyfile(source, home / f"annotations/{source.name}")
+    shutil.copyfile(home / "your-dataset.yaml", home / "my-data.yaml")
+    return home
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if fenced(page, "python")])
+def test_python_blocks(page: str, place: Path, server: Server) -> None:
+    names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
+    for number, block in enumerate(fenced(page, "python")):
+        exec(compile(less(block, server), f"{page}, block {number}", "exec"), names)  # noqa: S102
+
+
+@pytest.mark.parametrize(("page", "line"), [one for one in commands() if not one[1].startswith(ELSEWHERE)])
+def test_commands(page: str, line: str, place: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    if "yolo11n-pose.onnx" in line:
+        assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
+    if "data=my-labels" in line:
+        assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
+    assert line.startswith("yolo ")
+    assert main(shlex.split(less(line, server))[1:]) == 0, capsys.readouterr().err
+
+
+def test_lines_tested_elsewhere_are_few() -> None:
+    assert len([line for _, line in commands() if line.startswith(ELSEWHERE)]) <= 6
