@@ -40,9 +40,10 @@ def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("picture.jpg", "bus.jpg", "pictures/one.jpg"):
         shutil.copyfile(shared / "images/bus.jpg", home / name)
     (home / "annotations").mkdir()
-    for split in ("val",):
-        source = shared / f"data/coco-mini/annotations/person_keypoints_{split}.json"
-        shutil.copyfile(source, home / f"annotations/{source.name}")
+    shutil.copyfile(
+        shared / "data/coco-mini/annotations/person_keypoints_val.json", home / "annotations/person_keypoints_val.json"
+    )
+    shutil.copytree(shared / "data/coco-mini/images/val", home / "images/val")
     shutil.copyfile(home / "your-dataset.yaml", home / "my-data.yaml")
     return home
 
