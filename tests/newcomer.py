@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import zipfile
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from servers import Server, whole
+
+SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+"""The folder of golden numbers, real data and weights."""
 
 # less work of the same kind: one epoch and small pictures; pictures and weights from the test's own server
 LESS = {

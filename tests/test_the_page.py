@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from newcomer import less, place_for, set_up
+from newcomer import SHARED, less, place_for, set_up
 from servers import Server
 from yolopose import YOLO
 from yolopose.cli import main
@@ -22,8 +22,6 @@ CANNOT_RUN: list[str] = []  # lines of the page that do not run here, by name
 
 
 def page() -> Path:
-    from conftest import SHARED
-
     return SHARED / "spec/00-the-page.md"
 
 
