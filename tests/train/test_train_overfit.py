@@ -19,7 +19,7 @@ def test_sixteen_figures_are_learned_by_heart(tmp_path: Path) -> None:
     model = YOLO("yolo11n-pose.yaml")
     still = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "fliplr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
     metrics = model.train(
-        data=data, epochs=250, imgsz=320, batch=8, nbs=8, optimizer="AdamW", lr0=0.002, cache="ram", val=False,
+        data=data, epochs=400, imgsz=320, batch=8, nbs=8, optimizer="AdamW", lr0=0.002, cache="ram", val=False,
         project=tmp_path, plots=False, verbose=False, **still,
     )  # fmt: skip
     assert metrics.pose.map50 >= 0.9
