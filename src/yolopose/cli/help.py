@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolopose._version import __version__
-from yolopose.config import MODES, all_keys, keys_of
+from yolopose.config import MODES, Key, all_keys, keys_of
 
 BUILT = {
     "train": "train a network on a data set",
@@ -51,13 +51,29 @@ def of_mode(mode: str) -> str:
     if mode not in BUILT:
         lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
     for key in keys_of(mode).values():
-        span = ""
-        if key.choices:
-            span = f" ({', '.join(map(str, key.choices))})"
-        elif key.low is not None and key.high is not None:
-            span = f" ({key.low:g}…{key.high:g})"
-        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.help}{span}")
+        span = _span(key)
+        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.help}{f' ({span})' if span else ''}")
     return "\n".join(lines)
+
+
+def as_markdown() -> str:
+    """All options of all modes as a page; docs/options.md is this text."""
+    lines = ["# Options", "", "Made from the option dataclasses, as `yolo help MODE` is; a test keeps this page equal."]
+    for mode in MODES:
+        later = "" if mode in BUILT else " (not in this version yet)"
+        lines += ["", f"## {mode}{later}", "", "| key | default | what | values |", "|---|---|---|---|"]
+        for key in keys_of(mode).values():
+            lines.append(f"| `{key.name}` | `{key.default}` | {key.help.replace('|', '/')} | {_span(key)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _span(key: Key) -> str:
+    """The values that a key takes, in a few signs; empty where its type says all."""
+    if key.choices:
+        return ", ".join(map(str, key.choices))
+    if key.low is not None:
+        return f"{key.low:g}…{key.high:g}" if key.high is not None else f"from {key.low:g}"
+    return ""
 
 
 def as_yaml() -> str:

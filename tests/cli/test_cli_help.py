@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from yolopose.cli import help as texts
+from yolopose.config import MODES, keys_of
+
+PAGE = Path(__file__).parents[2] / "docs/options.md"
+
+
+def test_the_page_of_options_is_made_from_the_table() -> None:
+    if os.environ.get("YOLOPOSE_WRITE_DOCS"):
+        PAGE.write_text(texts.as_markdown(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == texts.as_markdown()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_help_of_a_mode_has_every_key(mode: str) -> None:
+    shown = texts.of_mode(mode)
+    assert all(f"  {name}=" in shown for name in keys_of(mode))
+
+
+def test_the_first_screen_is_one_screen() -> None:
+    assert len(texts.overview().splitlines()) <= 40
