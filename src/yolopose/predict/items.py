@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
+from yolopose.results import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class Item:
         image: (H, W, 3) uint8 BGR; (0, 0, 3) when it could not be read.
         planes: (3, H, W) float32 RGB 0…1 when it was given as network input, which is not letterboxed; else None.
         error: why it could not be read, or None.
+        frame: where it stands in a video or stream, or None.
     """
 
     path: str
     image: npt.NDArray[np.uint8]
     planes: npt.NDArray[np.float32] | None = None
     error: str | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,29 @@ class Entry:
     load: Callable[[], Item]
 
 
+def _nothing() -> None:
+    """What a source does at its end that reads nothing in the background."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Everything that is to be predicted, in order.
 
     Attributes:
-        entries: the pictures, gone through once; may be made while it is read (frames of a video).
+        entries: the pictures, gone through once, by one thread; may be made while it is read (frames of a video are
+            decoded by the `next` that asks for them).
         count: how many there are; None when that shows only at the end.
+        live: whether pictures appear by themselves (cameras, streams): then none is asked for before the engine is
+            free for it, so that it sees the newest.
+        together: pictures that belong into one call (as many as there are streams).
+        close: ends what reads in the background; called once, when no more pictures are wanted.
     """
 
     entries: Iterable[Entry]
     count: int | None
+    live: bool = False
+    together: int = 1
+    close: Callable[[], None] = _nothing
 
 
 def load_all(source: Source, ahead: int) -> Generator[Item, None, None]:

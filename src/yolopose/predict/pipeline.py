@@ -134,7 +134,9 @@ def _predict_items(
         if item.error is None:
             pairs.append((done[index], fits[index].out))
         else:
-            pairs.append((Results.unreadable(item.path, spec.names, item.error, schema=spec.keypoints), (0, 0)))
+            pairs.append(
+                (Results.unreadable(item.path, spec.names, item.error, schema=spec.keypoints, frame=item.frame), (0, 0))
+            )
     return pairs
 
 
@@ -172,4 +174,5 @@ def _result(runtime: Runtime, item: Item, fit: Letterbox, found: Detections) -> 
         boxes=runtime.wrap(rows),
         keypoints=runtime.wrap(fit.points_to_source(found.points).astype(np.float32)),
         schema=spec.keypoints,
+        frame=item.frame,
     )

@@ -13,6 +13,7 @@ from yolopose.base.errors import UsageError
 from yolopose.results import tables, writing
 from yolopose.results.arrays import Array, HostArray, copied, host
 from yolopose.results.boxes import Boxes
+from yolopose.results.frame import Frame
 from yolopose.results.keypoints import Keypoints
 from yolopose.results.plotting import Plotted
 from yolopose.results.rows import Rows
@@ -36,6 +37,7 @@ class Results(Plotted):
         schema: names and skeleton of the keypoints; without it 17 points are drawn as a COCO person.
         error: why the picture could not be read; None when it could.
         save_dir: folder of the run that made it, or None when nothing is saved.
+        frame: where it stands in a video or stream; None for a picture of its own.
 
     Attributes:
         orig_shape: (height, width), pixels.
@@ -61,6 +63,7 @@ class Results(Plotted):
         schema: KeypointSchema | None = None,
         error: str | None = None,
         save_dir: str | Path | None = None,
+        frame: Frame | None = None,
     ) -> None:
         self.orig_img = orig_img
         self.orig_shape: tuple[int, int] = int(orig_img.shape[0]), int(orig_img.shape[1])
@@ -70,6 +73,7 @@ class Results(Plotted):
         self.schema = schema
         self.error = error
         self.save_dir = None if save_dir is None else str(save_dir)
+        self.frame = frame
         self.boxes = None if boxes is None else Boxes(_data(boxes), self.orig_shape)
         self.keypoints = self._keypoints(keypoints)
         if self.boxes is not None and self.keypoints is not None and len(self.boxes) != len(self.keypoints):
@@ -87,6 +91,7 @@ class Results(Plotted):
         *,
         schema: KeypointSchema | None = None,
         save_dir: str | Path | None = None,
+        frame: Frame | None = None,
     ) -> Results:
         """Makes the empty result of a picture that could not be read, so that results line up with sources."""
         points = (0, *schema.shape) if schema else (0, 17, 3)
@@ -99,6 +104,7 @@ class Results(Plotted):
             schema=schema,
             error=error,
             save_dir=save_dir,
+            frame=frame,
         )
 
     def _keypoints(self, keypoints: Any) -> Keypoints | None:
@@ -130,6 +136,7 @@ class Results(Plotted):
             schema=self.schema,
             error=self.error,
             save_dir=self.save_dir,
+            frame=self.frame,
         )
 
     def _each(self, change: Callable[[Any], Any]) -> Results:

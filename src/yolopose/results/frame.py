@@ -1,0 +1,29 @@
+"""Where a picture stands in a video or live stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The place of one frame.
+
+    Attributes:
+        number: count from 1 in its video, frames that `vid_stride` leaves out included.
+        total: frames that the video says to have; None for a stream, or where that is not known.
+        fps: frames a second of the video or stream; 0 where that is not known.
+        video: which of the source's videos or streams it belongs to, counted from 0.
+        live: whether it comes from a camera or stream.
+    """
+
+    number: int
+    total: int | None = None
+    fps: float = 0.0
+    video: int = 0
+    live: bool = False
+
+    @property
+    def seconds(self) -> float | None:
+        """Time since the first frame; None where the rate is not known."""
+        return (self.number - 1) / self.fps if self.fps > 0 else None
