@@ -158,3 +158,17 @@ def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Position of each row among those of its picture; `image` is sorted."""
     starts = np.searchsorted(image, image, side="left")
     return np.arange(len(image)) - starts
+
+
+def lanes_of(runtime: Runtime, count: int) -> Sequence[Runtime]:
+    """Returns engines of one network that may be used from several threads at once, each by one thread at a time.
+
+    An engine that gains from it has a method `lanes(count)`: it returns `count` engines, each computing on its share of
+    the processor's cores. Any other engine stands alone.
+
+    Args:
+        runtime: the engine.
+        count: how many to make: the number of cores.
+    """
+    make = getattr(runtime, "lanes", None)
+    return [runtime] if make is None or count < 2 else make(count)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 torch = pytest.importorskip("torch")
 
+from yolopose.formats import pytorch  # noqa: E402
 from yolopose.formats.pytorch import TorchRuntime, pick_device  # noqa: E402
 from yolopose.nn import PoseModel, build_network  # noqa: E402
 
@@ -109,10 +111,58 @@ def test_metadata_and_wrap(network: PoseModel) -> None:
     assert TorchRuntime(network, "cpu", metadata=given).metadata is given
 
 
-def test_half_on_the_cpu_is_said_to_have_no_effect(network: PoseModel, batch: np.ndarray) -> None:
+@pytest.mark.parametrize("able", [False, True])
+def test_half_on_the_cpu(network: PoseModel, batch: np.ndarray, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor computes in bfloat16: scores within 8 bits, and positions decoded in float32."""
+    monkeypatch.setattr(pytorch, "computes_bf16", lambda: able)
     runtime = TorchRuntime(network, "cpu", half=True)
-    assert not runtime.half
-    np.testing.assert_array_equal(runtime.raw(batch), TorchRuntime(network, "cpu").raw(batch))
+    assert runtime.half is able
+    expected, found = TorchRuntime(network, "cpu").raw(batch), runtime.raw(batch)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, expected) is not able
+    apart = np.abs(found - expected)
+    assert np.median(apart[:, 4:7]) < 0.02
+    assert np.median(apart[:, :4]) < 0.5
+    assert len(np.unique(found[:, :4] % 1)) > (256 if able else 0)  # 8 bits of a position alone would be whole pixels
+
+
+def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, batch: np.ndarray) -> None:
+    runtime = TorchRuntime(network, "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        lanes = runtime.lanes(2)
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda lane: (lane.raw(batch), torch.get_num_threads()), lanes))
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(torch.get_num_threads).result()
+        assert ([threads for _, threads in found], later, torch.get_num_threads()) == ([1, 1], 2, 2)
+    finally:
+        torch.set_num_threads(before)
+    for output, _ in found:
+        np.testing.assert_allclose(output, runtime.raw(batch), atol=2e-3)
+    assert lanes[0].network is runtime.network
+    assert TorchRuntime(network, "cpu", compile=True).lanes(2)[0].compile
+
+
+def test_compiling_where_it_is_not_possible(
+    network: PoseModel, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> object:
+        raise RuntimeError("no compiler\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    with pytest.raises(UsageError, match=r"compile=True: .*\(no compiler\)"):
+        TorchRuntime(network, "cpu", compile=True).raw(batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [True, "default"])
+def test_a_compiled_network_computes_the_same(network: PoseModel, batch: np.ndarray, how: bool | str) -> None:
+    compiled = TorchRuntime(network, "cpu", compile=how)
+    for size in (64, 32):
+        part = np.ascontiguousarray(batch[:, :, :size])
+        np.testing.assert_allclose(compiled.raw(part), TorchRuntime(network, "cpu").raw(part), atol=5e-3)
 
 
 @pytest.mark.parametrize("device", ["cpu", "CPU", " cpu ", ["cpu"], torch.device("cpu")])

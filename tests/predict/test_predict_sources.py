@@ -7,9 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from predict_fakes import load_all
 
 from yolopose.base.errors import NotFoundError, SourceError, UsageError
-from yolopose.predict.items import Item, load_all
+from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
 
 

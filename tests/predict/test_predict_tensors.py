@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from predict_fakes import load_all
 
 from yolopose.base.errors import SourceError, UsageError
-from yolopose.predict.items import load_all
 from yolopose.predict.sources import open_source
 
 torch = pytest.importorskip("torch")

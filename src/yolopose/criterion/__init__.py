@@ -1,5 +1,9 @@
 """The criterion: which cells answer for which objects, and the five losses."""
 
+# it loads torch in the way that is wanted, so it comes first
+import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from yolopose.criterion.assign import Assignment, assign
 from yolopose.criterion.losses import TERMS, Gains, LossTerms, PoseCriterion
 from yolopose.criterion.overlap import ciou

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolopose.base.events import Listener
 from yolopose.base.files import new_run_folder
-from yolopose.base.log import LOGGER, quiet, warn_once
+from yolopose.base.log import LOGGER, quiet
 from yolopose.base.progress import progress
 from yolopose.base.settings import load_settings
 from yolopose.config import ValOptions
@@ -26,6 +26,7 @@ from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.mosaic import save_mosaics
 from yolopose.evaluate.report import speed_line, table_head, table_rows
 from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
+from yolopose.predict.augmented import Augmented
 from yolopose.predict.nms import Detections, suppress
 from yolopose.runtime import Runtime
 
@@ -97,15 +98,13 @@ class Validation:
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
-        self.runtime = runtime
+        self.runtime = Augmented(runtime, options.iou, options.agnostic_nms) if options.augment else runtime
         self.args = options
         self.dataset = dataset or load_dataset(
             data_path(options.data), download=options.download, splits=[cast(Split, options.split)]
         )
         check_fit(runtime, self.dataset, options.single_cls)
         self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
-        if options.augment:
-            warn_once("augment=True has no effect in validation of poses: each picture is seen once.")
         if labels is None:
             labels = load_labels(
                 self.dataset,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from yolopose.nn import PoseModel  # it loads torch in the way that is wanted, so it comes first
+
+# isort: split
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +24,6 @@ from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
 from yolopose.formats.table import Format, format_named, need_packages
 from yolopose.geometry import Letterbox
-from yolopose.nn import PoseModel
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
 

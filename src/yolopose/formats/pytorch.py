@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from yolopose.nn import PoseModel  # it loads torch in the way that is wanted, so it comes first
+
+# isort: split
 import copy
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from yolopose.base.cores import computes_bf16
 from yolopose.base.errors import UsageError
 from yolopose.base.log import warn_once
 from yolopose.formats.devices import single_device
 from yolopose.geometry import cxcywh_to_xyxy
-from yolopose.nn import PoseModel
 from yolopose.runtime import Batch, Candidates
 from yolopose.schema import ModelMetadata
 from yolopose.weights import load_network
@@ -73,13 +77,16 @@ class TorchRuntime:
     Args:
         network: the network. It is copied, and the copy is fused, so later training of it does not show here.
         device: see `pick_device`.
-        half: compute in float16 on a GPU; results stay float32.
+        half: compute in 16 bits: float16 on a GPU, bfloat16 on a processor that has instructions for it. Positions are
+            decoded in float32 all the same, and results are float32.
         metadata: the record that came with the weights; made from the network when None.
+        compile: let torch compile the network (half a minute at the first picture of a size): True, or a mode of
+            `torch.compile`.
 
     Attributes:
         metadata: classes, keypoints, stride and input size.
         device: `cpu`, `cuda:0`, `mps`.
-        half: whether float16 is in use.
+        half: whether 16 bits are in use.
         network: the fused copy.
 
     Raises:
@@ -92,18 +99,22 @@ class TorchRuntime:
         device: object = None,
         half: bool = False,
         metadata: ModelMetadata | None = None,
+        compile: bool | str = False,
     ) -> None:
         self._device = pick_device(device)
         self.device = str(self._device)
-        self.half = half and self._device.type != "cpu"
+        on_cpu = self._device.type == "cpu"
+        self.half = half and (not on_cpu or computes_bf16())
         if half and not self.half:
-            warn_once("half=True has no effect on the CPU in this version: it computes in float32.")
+            warn_once("half=True has no effect here: this processor has no 16-bit instructions, float32 is faster.")
         stride = max(network.stride)
         self.metadata = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=stride)
-        self._dtype = torch.float16 if self.half else torch.float32
-        self.network = copy.deepcopy(network).eval().fuse().requires_grad_(False).to(self._device, self._dtype)
+        self._dtype = torch.float32 if not self.half else torch.bfloat16 if on_cpu else torch.float16
+        self.network = _for_inference(network).to(self._device, self._dtype)
         # convolutions are 15 to 25 % faster so on the CPU, and float16 ones on GPUs with tensor cores
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
+        self.compile = compile
+        self._forward = _compiled(self.network, compile) if compile else self.network
 
     def candidates(
         self,
@@ -150,8 +161,32 @@ class TorchRuntime:
         return torch.from_numpy(array).to(self._device)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Runs the network on (B, 3, H, W) values 0…1; returns its decoded output."""
-        return self.network(values)
+        """Runs the network on (B, 3, H, W) values 0…1; returns its decoded output.
+
+        Raises:
+            UsageError: torch cannot compile the network here.
+        """
+        if not self.compile:
+            return self.network(values)
+        try:
+            return self._forward(values)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever the compiler and its tools meet
+            raise UsageError(
+                f"compile={self.compile!r}: torch cannot compile the network here ({_first_line(error)}). "
+                "Leave compile out, or give torch a C++ compiler (g++ or clang on the PATH)."
+            ) from error
+
+    def lanes(self, count: int) -> Sequence[TorchRuntime]:
+        """Returns engines for several threads, each computing on its share of the cores; see `runtime.lanes_of`.
+
+        A GPU computes one batch after the other anyway, and a compiled network is not shared between threads.
+        """
+        if self._device.type != "cpu" or self.compile:
+            return [self]
+        threads = max(1, torch.get_num_threads() // count)
+        return [_Lane(self, threads) for _ in range(min(count, torch.get_num_threads()))]
 
     def _run(self, batch: Batch) -> Tensor:
         pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
@@ -192,3 +227,51 @@ class TorchRuntime:
         found = raw[image, :, anchor]
         extra = torch.stack((score[order], cls[order].to(score.dtype)), 1)
         return torch.cat((found[:, :4], extra, found[:, 4 + nc :]), 1), image
+
+
+class _Lane(TorchRuntime):
+    """A `TorchRuntime` that computes on some of the cores; shares the network of another."""
+
+    def __init__(self, whole: TorchRuntime, threads: int) -> None:
+        self.__dict__.update(whole.__dict__)
+        self._threads = threads
+
+    def forward(self, values: Tensor) -> Tensor:
+        """See `TorchRuntime.forward`."""
+        _compute_on(self._threads)
+        return super().forward(values)
+
+
+_own = threading.local()
+
+
+def _compute_on(threads: int) -> None:
+    """Lets torch compute on so many threads in the layers that the calling thread runs, and in no others."""
+    if getattr(_own, "threads", None) == threads:
+        return
+    before = torch.get_num_threads()  # this also makes torch set up the thread, which would undo what is set below
+    torch.set_num_threads(threads)
+    # torch remembers the number for threads to come as well: another thread says the old one again
+    other = threading.Thread(target=torch.set_num_threads, args=(before,))
+    other.start()
+    other.join()
+    _own.threads = threads
+
+
+def _for_inference(network: PoseModel) -> PoseModel:
+    """A fused copy that computes activations in place."""
+    network = copy.deepcopy(network).eval().fuse().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.SiLU):
+            module.inplace = True
+    return network
+
+
+def _compiled(network: PoseModel, how: bool | str) -> Any:
+    if isinstance(how, str):
+        return torch.compile(network, mode=how)
+    return torch.compile(network, options={"freezing": True})
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -1,5 +1,9 @@
 """Networks: blocks, heads, and the way from a model YAML to a network."""
 
+# before anything loads torch
+import yolopose.nn.patience  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from yolopose.nn.build import build_network
 from yolopose.nn.head import HeadOutput, Pose, anchor_points, decode_boxes, decode_keypoints
 from yolopose.nn.info import ModelInfo

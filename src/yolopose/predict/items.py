@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 from yolopose.results import Frame
 
 
@@ -70,38 +66,3 @@ class Source:
     live: bool = False
     together: int = 1
     close: Callable[[], None] = _nothing
-
-
-def load_all(source: Source, ahead: int) -> Generator[Item, None, None]:
-    """Yields the pictures of a source in its order, while threads decode the next ones.
-
-    Args:
-        source: what to read.
-        ahead: pictures that may be read before they are asked for; bounds the memory.
-
-    Raises:
-        SourceError, NotFoundError, DownloadError: the only picture of the source cannot be read. Among others such a
-            picture is yielded as an `Item` with an error, so that results line up with sources.
-    """
-    if source.count == 1:
-        for entry in source.entries:
-            yield entry.load()
-        return
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="yolopose-decode")
-    waiting: deque[Future[Item]] = deque()
-    try:
-        for entry in source.entries:
-            waiting.append(pool.submit(_load, entry))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _load(entry: Entry) -> Item:
-    try:
-        return entry.load()
-    except (SourceError, NotFoundError, DownloadError) as error:
-        return Item(entry.path, np.zeros((0, 0, 3), np.uint8), error=str(error))

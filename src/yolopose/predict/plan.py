@@ -13,6 +13,7 @@ from yolopose.predict.items import Item
 from yolopose.schema import ModelMetadata
 
 DEFAULT_CONF = 0.25
+_WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Plan:
         auto: whether the input is the smallest rectangle around the picture instead of the whole `imgsz`.
         stride: sides of an input are multiples of it.
         batch: most pictures in one call.
+        job: pictures that are taken from the source at once; more than `batch`, so that those of one input size find
+            each other among them.
         classes: class indices to keep, or None for all.
     """
 
@@ -33,6 +36,7 @@ class Plan:
     auto: bool
     stride: int
     batch: int
+    job: int
     classes: list[int] | None
 
     @classmethod
@@ -42,14 +46,14 @@ class Plan:
         Raises:
             UsageError: they do not go together.
         """
-        if options.augment:
-            raise UsageError("augment=True (test-time augmentation) is not in this version; leave it out.")
+        batch = metadata.batch or options.batch
         return cls(
             conf=DEFAULT_CONF if options.conf is None else options.conf,
             imgsz=_input_size(options.imgsz, metadata),
             auto=metadata.dynamic,
             stride=metadata.stride,
-            batch=metadata.batch or options.batch,
+            batch=batch,
+            job=batch if batch == 1 else _WINDOW * batch,
             classes=_classes(options.classes, metadata.spec.names),
         )
 

@@ -1,5 +1,9 @@
 """Checkpoints: our format, and restricted reading of foreign ones."""
 
+# it loads torch in the way that is wanted, so it comes first
+import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# isort: split
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.files import read_checkpoint, write_checkpoint
 from yolopose.weights.network import Transfer, load_network, network_checkpoint, transfer

@@ -1,0 +1,116 @@
+"""The flow of a run: pictures are read, predicted and given in order, as many at once as the machine has room for.
+
+A job is a few pictures that follow each other. Where there are several jobs, threads read and predict them side by
+side, each with an engine of its own share of the cores: two pictures at one core each take less time than one after
+the other at two, since no core waits for another inside a layer, and decoding and drawing fill what is left. The
+caller's thread takes the results in order. What is in flight is bounded, so a long source never fills the memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from queue import SimpleQueue
+from typing import TypeVar
+
+import numpy as np
+
+from yolopose.base.cores import usable_cores
+from yolopose.base.errors import DownloadError, NotFoundError, SourceError
+from yolopose.predict.items import Entry, Item, Source
+from yolopose.runtime import Runtime, lanes_of
+
+Done = TypeVar("Done")
+Work = Callable[[Runtime, list[Item]], Done]
+
+_READERS = 4  # threads that decode ahead of an engine that has no use for more than one itself
+
+
+def run_jobs(source: Source, runtime: Runtime, work: Work[Done], size: int) -> Generator[Done, None, None]:
+    """Does the work on all pictures of a source.
+
+    Args:
+        source: what to read.
+        runtime: the engine.
+        work: what is done with the pictures of a job, on an engine that no other thread uses meanwhile.
+        size: pictures of a job.
+
+    Yields:
+        What `work` returned, in the order of the source.
+
+    Raises:
+        SourceError, NotFoundError, DownloadError: the only picture of the source cannot be read. Among others such a
+            picture becomes an `Item` with an error, so that results line up with sources.
+    """
+    try:
+        if source.count == 1:
+            for entry in source.entries:
+                yield work(runtime, [entry.load()])
+        elif source.live:
+            for job in _jobs(source.entries, source.together):
+                yield work(runtime, [_load(entry) for entry in job])
+        else:
+            yield from _side_by_side(_jobs(source.entries, size), runtime, work)
+    finally:
+        source.close()
+
+
+def _jobs(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    waiting = iter(entries)
+    while job := list(islice(waiting, size)):
+        yield job
+
+
+def _side_by_side(jobs: Iterator[list[Entry]], runtime: Runtime, work: Work[Done]) -> Generator[Done, None, None]:
+    engines = _Engines(runtime)
+    threads = max(len(engines), min(_READERS, usable_cores()))
+
+    def do(job: list[Entry]) -> Done:
+        items = [_load(entry) for entry in job]
+        with engines.free() as engine:
+            return work(engine, items)
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="yolopose-lane")
+    waiting: deque[Future[Done]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(do, job))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Engines:
+    """The engines that work side by side; each is used by one thread at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        engines = lanes_of(runtime, usable_cores())
+        self._count = len(engines)
+        self._idle: SimpleQueue[Runtime] = SimpleQueue()
+        for engine in engines:
+            self._idle.put(engine)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @contextmanager
+    def free(self) -> Generator[Runtime, None, None]:
+        """Gives an engine that no other thread uses, as soon as there is one."""
+        engine = self._idle.get()
+        try:
+            yield engine
+        finally:
+            self._idle.put(engine)
+
+
+def _load(entry: Entry) -> Item:
+    try:
+        return entry.load()
+    except (SourceError, NotFoundError, DownloadError) as error:
+        return Item(entry.path, np.zeros((0, 0, 3), np.uint8), error=str(error))
