@@ -24,6 +24,7 @@ _VIDEO_LIMIT = 8_000_000_000
 _ASKING = 10.0  # seconds that a server has to say what it gives
 
 _STREAMS = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+_LIVE_SUFFIXES = frozenset({".m3u8", ".mjpeg", ".mjpg", ".mpd", ".sdp"})
 _YOUTUBE = re.compile(r"(.+\.)?(youtube\.com|youtu\.be|youtube-nocookie\.com)$", re.IGNORECASE)
 # keys of a query whose values are nobody's business
 _SECRET = re.compile(r"((?:^|[?&])[^=&]*(?:pass|pwd|psw|token|key|auth|secret|sig|user|usr|login)[^=&]*=)[^&]*", re.I)
@@ -123,7 +124,9 @@ def _kind(url: str, address: SplitResult) -> str:
     suffix = Path(address.path).suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return "picture"
-    if "@" in address.netloc:  # a camera: nothing else is asked for a password in its address
+    # a camera may allow one connection alone, so it is not asked where its address tells: by its suffix, or by a
+    # password in it
+    if suffix in _LIVE_SUFFIXES or "@" in address.netloc:
         return "live"
     if suffix in VIDEO_SUFFIXES - {".ts"}:
         return "video"

@@ -45,8 +45,8 @@ def open_file(path: Path) -> Any:
     capture = _ffmpeg(str(path.absolute()), [cv2.CAP_PROP_N_THREADS, _FILE_THREADS])
     if not capture.isOpened():
         raise SourceError(
-            f"The video {path} cannot be opened: it is damaged, cut short (an .mp4 has its index at the end), no video, or "
-            f"of a kind that OpenCV cannot decode here. {MEND}"
+            f"The video {path} cannot be opened: it is damaged, cut short (an .mp4 has its index at the end), no "
+            f"video, or of a kind that OpenCV cannot decode here. {MEND}"
         )
     return capture
 
@@ -103,7 +103,7 @@ def _ffmpeg(address: str, settings: list[int]) -> Any:
 
 
 _lock = threading.Lock()
-_quiet = {"depth": 0, "before": 0}
+_quiet = {"depth": 0, "before": 0, "asked": 0}
 
 
 @contextmanager
@@ -131,8 +131,9 @@ def quiet_opencv() -> Generator[None, None, None]:
 def _silence_ffmpeg() -> None:
     """Has FFmpeg read its level now; the caller's environment stays as it was."""
     name = "OPENCV_FFMPEG_LOGLEVEL"
-    if name in os.environ:
+    if name in os.environ or _quiet["asked"]:
         return
+    _quiet["asked"] = 1
     os.environ[name] = "-8"
     try:
         cv2.VideoCapture(os.devnull, cv2.CAP_FFMPEG).release()

@@ -58,6 +58,7 @@ class _Hub:
             reader.start(self.news, self.stop)
         try:
             while self._wait():
+                self._say_who_ended()
                 for reader in self.readers:
                     with self.news:
                         item = reader.waiting.popleft() if reader.waiting else None
@@ -82,6 +83,13 @@ class _Hub:
                 self.news.wait(0.5)  # with a limit, so that Ctrl-C gets through on every platform
         return False
 
+    def _say_who_ended(self) -> None:
+        """Says once that a feed is given up while others go on; the last one's error is raised."""
+        for reader in self.readers:
+            if reader.ended and reader.error and not reader.told:
+                reader.told = True
+                LOGGER.warning(f"{reader.error} The other streams go on.")
+
     def close(self) -> None:
         """Ends the readers; one that is held up in a read ends by itself when that read does."""
         self.stop.set()
@@ -98,6 +106,7 @@ class _Reader:
         waiting: pictures read and not yet asked for.
         ended: whether no more will come.
         error: why it ended before its time, or None.
+        told: whether the log has said so.
     """
 
     def __init__(self, feed: Feed, place: int, stride: int, buffer: bool, patience: Patience) -> None:
@@ -105,6 +114,7 @@ class _Reader:
         self.waiting: deque[Item] = deque()
         self.ended = False
         self.error: str | None = None
+        self.told = False
         self._number = 0
         self._why = ""
         self._lost_since: float | None = None
@@ -151,17 +161,15 @@ class _Reader:
             failures += 1
             never = not self._number
             if never and (hopeless or failures >= self.patience.tries):
-                return self._give_up(self._why)
+                self.error = self._why
+                return
             if not never and time.monotonic() - since >= self.patience.total:
-                return self._give_up(f"{self._why} Given up after {self.patience.total:.0f} s without a picture.")
+                self.error = f"{self._why} Given up after {self.patience.total:.3g} s without a picture."
+                return
             self._lost_since = self._lost_since or time.monotonic()
             pause = min(self.patience.pause * 2 ** min(failures - 1, 30), self.patience.longest)
             LOGGER.warning(f"{self._why} Connecting again in {pause:.3g} s (attempt {failures}).")
             self._stop.wait(pause)
-
-    def _give_up(self, why: str) -> None:
-        self.error = why
-        LOGGER.warning(why)
 
     def _read(self, capture: Any) -> bool:
         """Reads until the connection ends; returns whether that is the end of the feed, as it had announced."""

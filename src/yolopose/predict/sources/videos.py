@@ -97,7 +97,7 @@ class _Reader:
         """Says at the end what is missing; an error when not one frame could be decoded."""
         if not self.last:
             return SourceError(
-                f"The video {self.name} has no frame that can be decoded: it is damaged, empty, or holds sound alone. {MEND}"
+                f"The video {self.name} has no frame that can be decoded: it is damaged, or holds sound alone. {MEND}"
             )
         missing = (self.total or 0) - self.last
         if self.lost:
