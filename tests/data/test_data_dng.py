@@ -87,7 +87,8 @@ def test_without_a_preview_of_some_size_it_is_an_error(preview: np.ndarray | Non
         decode_image(dng(preview), "a.dng")
 
 
-def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("developed", "pixel"), [((1, 2, 3), [3, 2, 1]), ((7,), [7, 7, 7])])
+def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch, developed: tuple[int, ...], pixel: list[int]) -> None:
     class Raw:
         def __enter__(self) -> Raw:
             return self
@@ -96,7 +97,7 @@ def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
         def postprocess(self, **_: Any) -> np.ndarray:
-            return np.full((4, 6, 3), (1, 2, 3), np.uint8)
+            return np.full((4, 6, len(developed)), developed, np.uint8)
 
     class Module:
         @staticmethod
@@ -104,7 +105,7 @@ def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch) -> None:
             return Raw()
 
     monkeypatch.setitem(sys.modules, "rawpy", Module)  # type: ignore[arg-type]
-    assert decode_image(dng(None), "a.dng")[0, 0].tolist() == [3, 2, 1]
+    assert decode_image(dng(None), "a.dng")[0, 0].tolist() == pixel
 
 
 def test_damage_and_other_tiffs() -> None:

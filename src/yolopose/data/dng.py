@@ -40,7 +40,7 @@ def is_dng(data: bytes) -> bool:
 
 
 def decode_dng(data: bytes, name: str) -> Image:
-    """Gives the picture of a DNG file as (H, W, 3) uint8 BGR.
+    """Gives the picture of a DNG file as (H, W, 3) uint8 BGR, or (H, W, 1) from a sensor without colours.
 
     Raises:
         SourceError: `rawpy` is not installed and no preview of at least half the size is there, or it is damaged.

@@ -103,7 +103,7 @@ def decode_image(data: bytes, name: str) -> Image:
     if not _jpeg_is_whole(data):
         raise SourceError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
     if is_dng(data):
-        return decode_dng(data, name)
+        return to_bgr(decode_dng(data, name))
     image = _cv2_decode(data)
     if data[4:8] == b"ftyp":
         return _as_marked(image, data) if image is not None else _modern(data, name)
