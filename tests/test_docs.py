@@ -7,6 +7,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from newcomer import MODEL, less, place_for
@@ -18,7 +20,14 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/training.md", "docs/data.md", "docs/safety.md", "docs/architecture.md"]
+PAGES = [
+    "README.md",
+    "docs/training.md",
+    "docs/data.md",
+    "docs/predicting.md",
+    "docs/safety.md",
+    "docs/architecture.md",
+]
 # lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop
 ELSEWHERE = ("pip install", "make ", "yolo pose train resume=True")
 
@@ -32,6 +41,13 @@ def commands() -> list[tuple[str, str]]:
     return [(page, line.split("  #")[0].strip()) for page, line in lines if line.strip()]
 
 
+def write_video(path: Path) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for shade in range(0, 240, 40):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+
+
 @pytest.fixture
 def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = place_for(shared, server, tmp_path, monkeypatch)
@@ -39,6 +55,7 @@ def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (home / "pictures").mkdir()
     for name in ("picture.jpg", "bus.jpg", "pictures/one.jpg"):
         shutil.copyfile(shared / "images/bus.jpg", home / name)
+    write_video(home / "walk.mp4")
     (home / "annotations").mkdir()
     shutil.copyfile(
         shared / "data/coco-mini/annotations/person_keypoints_val.json", home / "annotations/person_keypoints_val.json"

@@ -108,7 +108,7 @@ MISTAKES = [
     Mistake(
         "A picture that is none", "yolo predict model=cats.pt source=text.jpg", ("text.jpg",), text("text.jpg", "hello")
     ),
-    Mistake("A video", "yolo predict model=cats.pt source=a.mp4", ("not in this version",), text("a.mp4", "x")),
+    Mistake("A damaged video", "yolo predict model=cats.pt source=a.mp4", ("cut short", "ffmpeg"), text("a.mp4", "x")),
     Mistake("An option misspelt", "yolo predict model=cats.pt source=a.png cnof=0.4", ("Did you mean 'conf'",)),
     Mistake("A word where a number belongs", "yolo predict model=cats.pt source=a.png conf=high", ("conf", "high")),
     Mistake("A number out of range", "yolo predict model=cats.pt source=a.png conf=40", ("conf", "0", "1")),

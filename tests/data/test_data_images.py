@@ -9,7 +9,7 @@ import pytest
 
 from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.data import images
-from yolopose.data.images import decode_image, is_image, read_image, to_bgr
+from yolopose.data.images import decode_image, is_image, read_image, read_reduced, to_bgr
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -146,3 +146,79 @@ def test_arrays_that_are_no_picture(array: np.ndarray) -> None:
 @pytest.mark.parametrize(("name", "expected"), [("a.JPG", True), ("a.txt", False), ("._a.jpg", False), ("jpg", False)])
 def test_image_names(name: str, expected: bool) -> None:
     assert is_image(Path(name)) is expected
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_as_it_is_marked(orientation: int) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    operations = pytest.importorskip("PIL.ImageOps")
+    features = pytest.importorskip("PIL.features")
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    exif = image_module.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image_module.fromarray(picture()[:, :, ::-1].copy()).save(file, "AVIF", quality=95, exif=exif)
+    with image_module.open(io.BytesIO(file.getvalue())) as opened:
+        expected = np.asarray(operations.exif_transpose(opened).convert("RGB"))[:, :, ::-1]
+    image = decode_image(file.getvalue(), "x.avif")
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected.astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize(("form", "options"), [("TIFF", {"compression": "tiff_lzw"}), ("JPEG2000", {})])
+def test_cmyk(form: str, options: dict[str, str]) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image_module.new("CMYK", (6, 4), (255, 0, 0, 0)).save(file, form, **options)
+    assert np.abs(decode_image(file.getvalue(), "x")[0, 0].astype(int) - (255, 255, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("form", ["TIFF", "WEBP", "MPO", "GIF"])
+def test_of_several_pictures_the_first(form: str) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    first, second = (image_module.new("RGB", (24, 16), (shade,) * 3) for shade in (200, 10))
+    file = io.BytesIO()
+    first.save(file, form, save_all=True, append_images=[second])
+    assert np.abs(decode_image(file.getvalue(), "x").astype(int) - 200).max() <= 3
+
+
+def test_tiff_of_wide_whole_numbers() -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image_module.fromarray(np.array([[0, 256 * 7, 65535]], np.int32)).save(file, "TIFF")
+    assert decode_image(file.getvalue(), "x")[0, :, 0].tolist() == [0, 7, 255]
+
+
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+@pytest.mark.parametrize(
+    ("at_least", "factor"), [(3000, 1), (1601, 1), (801, 2), (640, 2), (401, 4), (320, 4), (201, 8), (1, 8)]
+)
+def test_reduced_jpegs(tmp_path: Path, at_least: int, factor: int, orientation: int | None) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    exif = image_module.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    slope = np.linspace(0, 255, 1601).astype(np.uint8)[None].repeat(1200, 0)
+    image_module.fromarray(slope).convert("RGB").save(tmp_path / "a.jpg", exif=exif)
+    whole = read_image(tmp_path / "a.jpg")
+    image, full = read_reduced(tmp_path / "a.jpg", at_least)
+    assert image.shape[:2] == tuple(-(-side // factor) for side in whole.shape[:2])
+    assert full == (None if factor == 1 else whole.shape[:2])
+    assert np.abs(cv2.resize(image, whole.shape[1::-1]).astype(int) - whole).mean() < 2
+
+
+def test_reduced_reading_of_other_and_broken_files(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((90, 90, 3), np.uint8))
+    image, full = read_reduced(tmp_path / "a.png", 10)
+    assert (image.shape, full) == ((90, 90, 3), None)
+    (tmp_path / "b.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((90, 90, 3), np.uint8))[1].tobytes()[:-30])
+    with pytest.raises(SourceError, match=r"b\.jpg is cut short"):
+        read_reduced(tmp_path / "b.jpg", 10)
+    with pytest.raises(NotFoundError):
+        read_reduced(tmp_path / "c.jpg", 10)
+
+
+def test_the_bytes_of_a_video_are_told_from_a_picture() -> None:
+    with pytest.raises(SourceError, match="holds a video"):
+        decode_image(b"\0\0\0\x18ftypisom" + b"\0" * 50, "x")

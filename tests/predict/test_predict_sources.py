@@ -192,40 +192,42 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        0,
-        "0",
-        [1],
-        "clip.mp4",
-        "cams.streams",
-        "screen",
-        "screen 0 10 10",
-        "https://x.org/a.mp4",
-        "rtsp://x/1",
-        "videos",
-    ],
-)
-def test_video_and_streams_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any) -> None:
-    (tmp_path / "videos").mkdir()
-    for name in ("clip.mp4", "videos/a.avi"):
-        (tmp_path / name).write_bytes(b"x")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match="not in this version"):
-        open_source(source)
-
-
 def test_a_file_that_is_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "0").write_bytes(cv2.imencode(".png", picture(8))[1].tobytes())
     monkeypatch.chdir(tmp_path)
     assert shades("0") == [8]
 
 
-def test_videos_in_a_folder_of_images_are_left_out_aloud(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "clip.mp4").write_bytes(b"x")
-    assert shades(folder) == [2, 1, 3]
-    assert "1 videos" in capsys.readouterr().err
+def test_open_files(folder: Path) -> None:
+    with (folder / "b.png").open("rb") as file:
+        (item,) = read(file)
+    assert (item.path, item.image[0, 0, 0]) == (str(folder / "b.png"), 1)
+    (item,) = read(io.BytesIO((folder / "b.png").read_bytes()))
+    assert (item.path, item.image[0, 0, 0]) == ("image0.jpg", 1)
+    with (folder / "notes.md").open() as file, pytest.raises(UsageError, match="'rb'"):
+        open_source(file)
+    with pytest.raises(SourceError, match="closed"):
+        open_source(file)
+
+
+def test_csv_with_its_paths_in_another_column(folder: Path) -> None:
+    (folder / "some.csv").write_text("id,image\n1,b.png\n2,a.PNG\n")
+    assert shades(folder / "some.csv") == [1, 2]
+
+
+def test_a_list_inside_a_list_is_refused(folder: Path) -> None:
+    (folder / "one.txt").write_text("b.png\n")
+    (folder / "two.txt").write_text("one.txt\n")
+    with pytest.raises(SourceError, match=r"two\.txt, line 1: .*is a list"):
+        open_source(folder / "two.txt")
+
+
+def test_reduced_decoding_tells_the_true_size(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), picture(9, (1200, 1601)))
+    cv2.imwrite(str(tmp_path / "b.png"), picture(9, (1200, 1601)))
+    large, other = load_all(open_source(tmp_path, reduce_to=640), ahead=1)
+    assert (large.image.shape, large.full) == ((600, 801, 3), (1200, 1601))
+    assert (other.image.shape, other.full) == ((1200, 1601, 3), None)
 
 
 def test_closing_early_ends_the_decoding(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, load_dataset, shipped_datasets
-from yolopose.data.images import IMAGE_SUFFIXES, decode_image, is_image, read_image, to_bgr
+from yolopose.data.images import IMAGE_SUFFIXES, decode_image, is_image, read_image, read_reduced, to_bgr
 from yolopose.data.labels import Counts, ImageLabels, LabelTable, load_labels
 from yolopose.data.letterboxing import letterbox_batch, letterbox_into
 from yolopose.data.rows import Refusal
@@ -12,6 +12,6 @@ __all__ = [
     "Dataset", "load_dataset", "shipped_datasets",
     "Counts", "ImageLabels", "LabelTable", "Refusal", "label_path", "load_labels",
     "ValBatch", "ValBatches", "val_batches",
-    "IMAGE_SUFFIXES", "decode_image", "is_image", "read_image", "to_bgr",
+    "IMAGE_SUFFIXES", "decode_image", "is_image", "read_image", "read_reduced", "to_bgr",
     "letterbox_batch", "letterbox_into",
 ]  # fmt: skip

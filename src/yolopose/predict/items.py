@@ -21,6 +21,7 @@ class Item:
         planes: (3, H, W) float32 RGB 0…1 when it was given as network input, which is not letterboxed; else None.
         error: why it could not be read, or None.
         frame: where it stands in a video or stream, or None.
+        full: (height, width) of the file's picture when `image` was decoded at a reduced scale, else None.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Item:
     planes: npt.NDArray[np.float32] | None = None
     error: str | None = None
     frame: Frame | None = None
+    full: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,32 @@ def is_pillow(source: Any) -> bool:
     return hasattr(source, "getexif") and hasattr(source, "convert")
 
 
+def is_file(source: Any) -> bool:
+    """Tells an open file, or what behaves like one."""
+    return callable(getattr(source, "read", None))
+
+
+def read_file(file: Any, name: str) -> Entry:
+    """What is left to read of an open file: the content of an image file.
+
+    Args:
+        file: opened for bytes; read here, and left open.
+        name: path of the result, where the file has no name.
+
+    Raises:
+        UsageError: it was opened as text.
+        SourceError: it cannot be read.
+    """
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # closed, not readable, or text that is none
+        raise SourceError(f"The open file given as source cannot be read: {error}.") from error
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise UsageError("A file given as source must be opened for bytes: open(PATH, 'rb'), or give the path itself.")
+    own = getattr(file, "name", None)
+    return bytes_entry(bytes(data), own if isinstance(own, str) and own else name)
+
+
 def array_entry(array: npt.NDArray[Any], name: str) -> Entry:
     """An array in any layout that `yolopose.data.images.to_bgr` reads."""
     return Entry(name, lambda: Item(name, to_bgr(array)))

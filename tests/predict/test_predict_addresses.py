@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from videos_made import make
+
+from servers import Server, whole
+from stream_server import page, refused, stream
+from yolopose.base.errors import DownloadError, NotFoundError, SourceError
+from yolopose.predict.items import Item, load_all
+from yolopose.predict.sources import open_source
+from yolopose.predict.sources.addresses import feed_of, shown
+
+PNG = cv2.imencode(".png", np.full((4, 5, 3), 7, np.uint8))[1].tobytes()
+
+
+def read(source: object) -> list[Item]:
+    return list(load_all(open_source(source), ahead=2))
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "name"),
+    [("/a.png", {}, "a.png"), ("/shot", {"Content_Type": "image/png"}, "shot"), ("/p%20q.png?x=1", {}, "p q.png")],
+)
+def test_pictures(server: Server, path: str, headers: dict[str, str], name: str) -> None:
+    server.answers[path] = whole(PNG, **headers)
+    (item,) = read(server.address + path)
+    assert (item.path, item.image.shape, int(item.image[0, 0, 0])) == (name, (4, 5, 3), 7)
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/a.mp4", "text/plain"), ("/clip", "video/mp4"), ("/a.ts", "video/mp2t")])
+def test_videos_that_have_an_end_are_fetched_once(server: Server, tmp_path: Path, path: str, kind: str) -> None:
+    code = "mp4v"
+    video = make(tmp_path / ("a.ts" if path.endswith(".ts") else "a.mp4"), code, count=4).read_bytes()
+    server.answers[path] = whole(video, Content_Type=kind)
+    for _ in range(2):
+        items = read(server.address + path)
+        assert [item.frame and item.frame.number for item in items] == [1, 2, 3, 4]
+    assert items[0].path == path.lstrip("/")
+    asked = 0 if path == "/a.mp4" else 2
+    assert len(server.seen) == 1 + asked
+
+
+def test_a_stream_is_told_by_what_it_announces(server: Server) -> None:
+    server.answers["/?action=stream"] = stream(range(3))
+    assert open_source(f"{server.address}/?action=stream").live
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "words"),
+    [
+        ("/cam", refused(404), "answers 404 Not Found: there is nothing of this name"),
+        ("/cam", refused(403), "user and password"),
+        ("/cam", page, "gives a web page, no picture or stream"),
+    ],
+)
+def test_what_is_nothing_is_said_before_anything_is_read(server: Server, path: str, answer: object, words: str) -> None:
+    server.answers[path] = answer  # type: ignore[assignment]
+    with pytest.raises(SourceError, match=words):
+        open_source(server.address + path)
+
+
+def test_a_video_that_is_not_there(server: Server) -> None:
+    with pytest.raises(DownloadError, match="404"):
+        read(f"{server.address}/a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("https://www.youtube.com/watch?v=abc", r"yt-dlp .*source=video\.mp4"),
+        ("https://youtu.be/abc", "yt-dlp"),
+        ("s3://bucket/a.mp4", "known are http, https, .*rtsp"),
+        ("http://[::1/a.jpg", "no usable address"),
+        ("http://anna:geheim@127.0.0.1/a.jpg", r"http://\*\*\*@127\.0\.0\.1/a\.jpg is not fetched"),
+    ],
+)
+def test_addresses_that_are_not_read(source: str, words: str) -> None:
+    with pytest.raises(SourceError, match=words) as caught:
+        open_source(source)
+    assert "geheim" not in str(caught.value)
+
+
+def test_file_addresses(tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(PNG)
+    assert read((tmp_path / "a b.png").as_uri())[0].image.shape == (4, 5, 3)
+    with pytest.raises(NotFoundError):
+        open_source("file:///no/such.png")
+
+
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("rtsp://u:p@h:554/a", "rtsp://***@h:554/a"),
+        ("rtsp://u:p@w@h/a?x=1", "rtsp://***@h/a?x=1"),
+        ("http://h/a?usr=me&pwd=1&channel=2", "http://h/a?usr=***&pwd=***&channel=2"),
+        ("tcp://h:1", "tcp://h:1"),
+        ("http://h/a@b", "http://h/a@b"),
+    ],
+)
+def test_passwords_are_not_shown(address: str, seen: str) -> None:
+    assert shown(address) == seen
+
+
+def test_names_of_streams_are_fit_for_files_and_tell_streams_apart() -> None:
+    names = [feed_of(f"rtsp://u:p@10.0.0.7:554/cam?channel={number}&pwd=x").name for number in (1, 2)]
+    assert names == ["10_0_0_7_554_cam_channel_1_pwd", "10_0_0_7_554_cam_channel_2_pwd"]
