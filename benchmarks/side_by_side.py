@@ -10,122 +10,26 @@ labels. Warm rows keep one process of each side alive; cold rows start a new pro
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-RECORDS = HERE / "RECORDS.md"
-PACKAGES = ("yolopose", "ultralytics")
+from comparison import PACKAGES, Comparison, Row, Warm
 
-
-@dataclass(frozen=True)
-class Row:
-    """What is compared.
-
-    Attributes:
-        words: what is timed, for the table.
-        sides: for each package a function that gives seconds.
-        per: what the seconds are for.
-    """
-
-    words: str
-    sides: tuple[Callable[[], float], Callable[[], float]]
-    per: str = "s"
-
-
-class Warm:
-    """A process that does a task whenever it is asked."""
-
-    def __init__(
-        self, python: str, package: str, task: str, given: dict[str, Any], environment: dict[str, str]
-    ) -> None:
-        command = [python, str(HERE / "worker.py"), package, task, json.dumps(given)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=environment, cwd=tempfile.gettempdir(),
-        )  # fmt: skip
-
-    def ask(self, line: str) -> Any:
-        assert self.process.stdin
-        assert self.process.stdout
-        print(line, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args} ended without an answer")
-        return json.loads(answer)
-
-    def __call__(self) -> float:
-        return float(self.ask("go"))
-
-
-class Comparison:
-    """The two environments, and the folder in which both work."""
-
-    def __init__(self, reference: str, shared: Path, work: Path) -> None:
-        self.pythons = (sys.executable, reference)
-        self.shared, self.work = shared, work
-        base = {**os.environ, "MPLBACKEND": "Agg"}
-        for name in ("coco-mini", "mouse"):
-            shutil.copytree(shared / "data" / name, work / name)
-            for text in (work / name).glob("*.yaml"):
-                lines = [line for line in text.read_text().splitlines() if not line.startswith("path:")]
-                text.write_text("\n".join([f"path: {work / name}", *lines]) + "\n")
-        shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", work / "yolo11n-pose.pt")
-        (work / "pictures").mkdir()
-        for file in sorted((work / "coco-mini/images/val").iterdir())[:32]:
-            shutil.copyfile(file, work / "pictures" / file.name)
-        quiet = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(work)}
-        self.environments = ({**base, "YOLOPOSE_CONFIG_DIR": str(work), "YOLOPOSE_OFFLINE": "1"}, {**base, **quiet})
-
-    def cold(self, words: str, *commands: list[str]) -> Row:
-        """A row whose every time is a whole process."""
-        ours, theirs = (self._process(side, command) for side, command in enumerate(commands))
-        return Row(words, (ours, theirs))
-
-    def _process(self, side: int, command: list[str]) -> Callable[[], float]:
-        def run() -> float:
-            with tempfile.TemporaryDirectory(dir=self.work) as folder:
-                start = time.perf_counter()
-                subprocess.run(command, check=True, env=self.environments[side], cwd=folder, capture_output=True)
-                return time.perf_counter() - start
-
-        return run
-
-    def warm(self, words: str, task: str, per: str = "s", **given: Any) -> Row:
-        """A row of two processes that stay."""
-        ours, theirs = (
-            Warm(python, package, task, given, environment)
-            for python, package, environment in zip(self.pythons, PACKAGES, self.environments, strict=True)
-        )
-        threads = [side.ask("about")["threads"] for side in (ours, theirs)]
-        return Row(f"{words} (torch threads {threads[0]} / {threads[1]})", (ours, theirs), per)
-
-    def bare(self, words: str, imgsz: int, batch: int) -> Row:
-        """Our training beside the bare network: the share that everything around it costs."""
-        given = {
-            "model": "yolo11n-pose.yaml",
-            "data": str(self.work / "mouse/mouse.yaml"),
-            "imgsz": imgsz,
-            "batch": batch,
-        }
-        ours = Warm(sys.executable, "yolopose", "train", {**given, "pictures": 93}, self.environments[0])
-        network = Warm(sys.executable, "yolopose", "bare", given, self.environments[0])
-        return Row(words, (ours, network), "s a picture")
-
-    def tool(self, side: int, name: str) -> str:
-        return str(Path(self.pythons[side]).parent / name)
+RECORDS = Path(__file__).parent / "RECORDS.md"
+WORDS = {
+    ("pt", False): ".pt, float32",
+    ("pt", True): ".pt, ours with half",
+    ("onnx", False): ".onnx, float32",
+    ("openvino", False): "OpenVINO, ours float32",
+    ("openvino", True): "OpenVINO, ours with half",
+}
 
 
 def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
@@ -145,16 +49,39 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
             "from … import YOLO", *([python, "-c", code] for python, code in zip(run.pythons, codes, strict=True))
         )
 
-    def predict(model: str, words: str) -> Row:
-        line = ["pose", "predict", f"model={model}", f"source={bus}"]
-        return run.cold(words, *([run.tool(side, "yolo"), *line] for side in (0, 1)))
+    def predict(model: str, words: str, theirs: str | None = None) -> Row:
+        models = (model, theirs or model)
+        lines = (["pose", "predict", f"model={each}", f"source={bus}"] for each in models)
+        return run.cold(words, *([run.tool(side, "yolo"), *line] for side, line in enumerate(lines)))
 
-    def onnx() -> str:
-        path = run.work / "yolo11n-pose.onnx"
-        if not path.exists():
-            command = [run.tool(0, "yolo"), "export", f"model={weights}", "format=onnx"]
-            subprocess.run(command, check=True, env=run.environments[0], cwd=run.work, capture_output=True)
-        return str(path)
+    def file(side: int, engine: str) -> str:
+        if engine == "pt":
+            return weights
+        return run.exported(side, "yolo11n-pose.onnx" if engine == "onnx" else "yolo11n-pose_openvino_model")
+
+    def picture(engine: str, half: bool, threads: int | None = None) -> Row:
+        words = f"bus.jpg, {WORDS[engine, half]}" + (f", reference at {threads} threads" if threads else "")
+        ours = {"model": file(0, engine), "options": {"half": True} if half else {}}
+        theirs = {"model": file(1, engine), **({"threads": threads} if threads else {})}
+        return run.warm(words, "picture", "s a picture", ours, theirs, source=bus)
+
+    def each(words: str, source: str, engine: str, half: bool) -> Row:
+        ours = {"model": file(0, engine), "options": {"half": True} if half else {}}
+        return run.warm(
+            f"{words}, {WORDS[engine, half]}", "each", "s a picture", ours, {"model": file(1, engine)}, source=source
+        )
+
+    def share(words: str, source: str, engine: str, half: bool) -> Row:
+        given = {"model": file(0, engine), "options": {"half": True} if half else {}, "source": source}
+        return run.share(f"{words}, {WORDS[engine, half]}", **given)
+
+    def engines(kind: Callable[..., Row], prefix: str, words: str, source: Callable[[], str]) -> dict[str, Any]:
+        return {
+            f"{prefix}-{engine}{'-half' if half else ''}": lambda engine=engine, half=half: kind(
+                words, source(), engine, half
+            )
+            for engine, half in WORDS
+        }
 
     def training(words: str, imgsz: int, batch: int) -> Row:
         given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
@@ -166,10 +93,13 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         "class": full_import,
         "help": lambda: run.cold("`yolo help`", *([run.tool(side, "yolo"), "help"] for side in (0, 1))),
         "cold-pt": lambda: predict(weights, "`yolo predict` bus.jpg, .pt, new process"),
-        "cold-onnx": lambda: predict(onnx(), "`yolo predict` bus.jpg, .onnx, new process"),
-        "pt": lambda: run.warm("bus.jpg, .pt, float32, 640", "picture", model=weights, source=bus),
-        "onnx": lambda: run.warm("bus.jpg, .onnx, float32, 640 × 640", "picture", model=onnx(), source=bus),
-        "folder": lambda: run.warm("folder of 32 pictures, .pt", "folder", model=weights, source=pictures),
+        "cold-onnx": lambda: predict(file(0, "onnx"), "`yolo predict` bus.jpg, .onnx, new process", file(1, "onnx")),
+        **{f"{e}{'-half' if h else ''}": lambda e=e, h=h: picture(e, h) for e, h in WORDS},
+        **{f"{e}{'-half' if h else ''}-2": lambda e=e, h=h: picture(e, h, 2) for e, h in WORDS},
+        **engines(each, "folder", "100 pictures, txt written", lambda: pictures),
+        **engines(share, "bare-folder", "100 pictures, txt written", lambda: pictures),
+        **engines(each, "video", "1000 frames, txt written", run.video),
+        **engines(share, "bare-video", "1000 frames, txt written", run.video),
         "val": lambda: run.warm("val, coco-mini, 133 pictures, 640", "val", model=weights, data=coco),
         "train-320": lambda: training("train, mouse, 320, batch 16, float32", 320, 16),
         "train-640": lambda: training("train, mouse, 640, batch 8, float32", 640, 8),
@@ -186,16 +116,20 @@ def measure(row: Row, rounds: int) -> tuple[list[float], list[float]]:
             seconds = side()
             if number:
                 found.append(seconds)
-    for side in row.sides:
-        if isinstance(side, Warm):
-            side.process.terminate()
+    warm = [side for side in row.sides if isinstance(side, Warm)]
+    if warm:
+        row.threads = [side.ask("threads") for side in warm]
+    for side in warm:
+        side.process.terminate()
     return times
 
 
 def line_of(name: str, row: Row, times: tuple[list[float], list[float]], machine: str) -> str:
     ours, theirs = (f"{statistics.median(each):.4g} ({min(each):.4g} … {max(each):.4g})" for each in times)
     ratio = statistics.median(times[1]) / statistics.median(times[0])
-    cells = (date.today(), row.words, ours, theirs, row.per, f"{ratio:.2f}", len(times[0]), f"`{name}`", machine)
+    threads = " / ".join("-" if each is None else str(each) for each in row.threads)
+    words = f"{row.words} (torch threads {threads})" if threads else row.words
+    cells = (date.today(), words, ours, theirs, row.per, f"{ratio:.2f}", len(times[0]), f"`{name}`", machine)
     return f"| {' | '.join(map(str, cells))} |"
 
 

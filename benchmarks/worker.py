@@ -18,6 +18,7 @@ from typing import Any
 def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
     """What can be timed, by name; each call gives seconds, or seconds a picture where it says so."""
     held: list[Any] = []
+    options: dict[str, Any] = given.get("options", {})
 
     def model() -> Any:
         if not held:
@@ -29,9 +30,13 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         work()
         return time.perf_counter() - start
 
-    def consume(source: str, **options: Any) -> None:
-        for _ in model()(source, stream=True, verbose=False, **options):
-            pass
+    def each(**options: Any) -> float:
+        """Seconds a picture (or frame) of a source whose results are taken one by one and written as label files."""
+        with tempfile.TemporaryDirectory() as folder:
+            start, count = time.perf_counter(), 0
+            for _ in model()(given["source"], stream=True, verbose=False, save_txt=True, project=folder, **options):
+                count += 1
+            return (time.perf_counter() - start) / count
 
     def train() -> float:
         """Seconds a picture of the second epoch, without validation."""
@@ -47,8 +52,8 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         return (marks[3] - marks[2]) / given["pictures"]
 
     return {
-        "picture": lambda: timed(lambda: model()(given["source"], verbose=False)),
-        "folder": lambda: timed(lambda: consume(given["source"])),
+        "picture": lambda: timed(lambda: model()(given["source"], verbose=False, **options)),
+        "each": lambda: each(**options),
         "val": lambda: timed(
             lambda: model().val(
                 data=given["data"], plots=False, verbose=False, imgsz=640, project=tempfile.gettempdir()
@@ -56,6 +61,31 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         ),
         "train": train,
     }
+
+
+def bare_engine(given: dict[str, Any]) -> Callable[[], float]:
+    """Seconds a picture of an engine that is given ready inputs one after the other, in its own best way."""
+    from itertools import islice
+
+    from yolopose import YOLO
+    from yolopose.config import PredictOptions
+    from yolopose.data.letterboxing import letterbox_batch
+    from yolopose.predict.plan import Plan
+    from yolopose.predict.sources import open_source
+
+    options = PredictOptions(**given.get("options", {}))
+    runtime = YOLO(given["model"]).runtime(options)
+    plan = Plan.make(runtime.metadata, options)
+    items = [entry.load() for entry in islice(open_source(given["source"]).entries, 100)]
+    batches = [letterbox_batch([item.image], [plan.fit(item)]) for item in items]
+
+    def once() -> float:
+        start = time.perf_counter()
+        for batch in batches:
+            runtime.raw(batch)  # type: ignore[attr-defined]  # every engine has it
+        return (time.perf_counter() - start) / len(batches)
+
+    return once
 
 
 def bare(given: dict[str, Any]) -> float:
@@ -82,21 +112,29 @@ def bare(given: dict[str, Any]) -> float:
 def main() -> None:
     package, task, given = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     answers, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115  # what the package says is no answer
-    if task == "bare":
-        work: Callable[[], float] = lambda: bare(given)  # noqa: E731
-    else:
-        work = tasks(importlib.import_module(package).YOLO, given)[task]
+    work = task_named(package, task, given)
     for line in sys.stdin:
-        if line.strip() == "about":
-            import torch
-
-            reply: object = {
-                "version": importlib.import_module(package).__version__,
-                "threads": torch.get_num_threads(),
-            }
-        else:
-            reply = work()
+        reply = threads(package) if line.strip() == "threads" else work()
         print(json.dumps(reply), file=answers, flush=True)
+
+
+def task_named(package: str, task: str, given: dict[str, Any]) -> Callable[[], float]:
+    if task == "bare":
+        return lambda: bare(given)
+    if task == "bare-engine":
+        return bare_engine(given)
+    yolo = importlib.import_module(package).YOLO
+    if "threads" in given:
+        import torch
+
+        torch.set_num_threads(given["threads"])
+    return tasks(yolo, given)[task]
+
+
+def threads(package: str) -> int | None:
+    """What torch computes on now; None where this side has not loaded it."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from predict_fakes import load_all
 from videos_made import make
 
 from servers import Server, whole
 from stream_server import page, refused, stream
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
-from yolopose.predict.items import Item, load_all
+from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
 from yolopose.predict.sources.addresses import feed_of, shown
 

@@ -98,6 +98,8 @@ class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
     save_frames: bool = option(False, "write the frames of a video as pictures")
     vid_stride: int = option(1, "use every n-th frame of a video", low=1)
     stream_buffer: bool = option(False, "keep all frames of a live stream instead of the newest")
+    fast_decode: bool = option(False, "decode large JPEGs at a smaller scale: quicker, and a little other numbers")
+    compile: bool | str = option(False, "compile the network: half a minute first, quicker pictures after it")
 
 
 @dataclass(kw_only=True)

@@ -35,7 +35,7 @@ def letterbox_into(planes: UInt8, image: UInt8, fit: Letterbox) -> None:
 
     Args:
         planes: (3, height, width) uint8 to fill, of size `fit.out`.
-        image: (H, W, 3) uint8 BGR, of size `fit.source`.
+        image: (H, W, 3) uint8 BGR, of size `fit.source` or decoded at a smaller scale.
         fit: where it lies.
     """
     height, width = fit.inner
@@ -44,7 +44,7 @@ def letterbox_into(planes: UInt8, image: UInt8, fit: Letterbox) -> None:
     planes[:, bottom:] = PAD_VALUE
     planes[:, fit.top : bottom, : fit.left] = PAD_VALUE
     planes[:, fit.top : bottom, right:] = PAD_VALUE
-    if fit.inner != fit.source:
+    if fit.inner != image.shape[:2]:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     red, green, blue = planes[:, fit.top : bottom, fit.left : right]
     # split writes into the given planes; four times faster than a transposed copy in numpy

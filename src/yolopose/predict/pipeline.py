@@ -80,7 +80,13 @@ def predict(
     plan = Plan.make(runtime.metadata, options)
     if options.augment:
         runtime = Augmented(runtime, options.iou, options.agnostic_nms)
-    opened = open_source(source, runtime.metadata.stride)
+    opened = open_source(
+        source,
+        runtime.metadata.stride,
+        vid_stride=options.vid_stride,
+        buffer=options.stream_buffer,
+        reduce_to=max(plan.imgsz) if options.fast_decode else None,
+    )
     run = Prediction(args=options, runtime=runtime, callbacks=callbacks or {})
     return _results(run, opened, plan)
 

@@ -63,7 +63,7 @@ class Plan:
         Raises:
             UsageError: a tensor of a size that this network does not take.
         """
-        size = item.image.shape[0], item.image.shape[1]
+        size = item.full or (item.image.shape[0], item.image.shape[1])
         if item.planes is None:
             return Letterbox.fit(size, self.imgsz, auto=self.auto, stride=self.stride)
         if not self.auto and size != self.imgsz:
