@@ -45,13 +45,13 @@ class Results(Plotted):
         orig_img: the picture.
         boxes: `Boxes` or None.
         keypoints: `Keypoints` or None.
-        masks: always None, as are `probs` and `obb`: other tasks have them.
+        masks: always None, as are `probs`, `obb`, `semantic_mask` and `depth`: other tasks have them.
 
     Raises:
         UsageError: an array has a shape that is not possible, or boxes and keypoints differ in number.
     """
 
-    masks = probs = obb = None
+    masks = probs = obb = semantic_mask = depth = None
 
     def __init__(
         self,

@@ -93,7 +93,7 @@ def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
 
 
 def to_json(values: Any) -> str:
-    """Returns rows, or any plain values, as compact JSON; numbers that JSON does not know (NaN, infinity) become null."""
+    """Returns rows, or any plain values, as compact JSON; what JSON does not know (NaN, infinity) becomes null."""
     return json.dumps(_finite(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
