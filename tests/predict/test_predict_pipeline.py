@@ -147,3 +147,23 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert speed.startswith("Speed: ")
     list(predict(FakeRuntime(), image, options(verbose=False)))
     assert capsys.readouterr().out == ""
+
+
+def test_fast_decode_keeps_the_coordinates_of_the_whole_picture(tmp_path: Path) -> None:
+    big = painted(1200, 1600, (400, 300, 1200, 900))
+    (tmp_path / "big.jpg").write_bytes(cv2.imencode(".jpg", big)[1].tobytes())
+    (plain,) = predict(FakeRuntime(), tmp_path / "big.jpg", options())
+    (fast,) = predict(FakeRuntime(), tmp_path / "big.jpg", options(fast_decode=True, save=True, project=str(tmp_path)))
+    assert fast.orig_shape == (1200, 1600)
+    np.testing.assert_allclose(fast.boxes.data, plain.boxes.data, atol=13)  # a pixel of the input
+    assert fast.orig_img.shape == (1200, 1600, 3)
+    assert cv2.imread(str(tmp_path / "predict/big.jpg")).shape == (1200, 1600, 3)
+
+
+def test_files_are_finished_when_the_results_are_left(tmp_path: Path) -> None:
+    results = predict(
+        FakeRuntime(), [painted(64, 64, (10, 10, 30, 30))] * 9, options(save_csv=True, project=str(tmp_path))
+    )
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(next((tmp_path / "predict").glob("*.csv")).read_text().splitlines()) == 2

@@ -8,10 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from predict_fakes import load_all
 from videos_made import STEP, make
 
 from yolopose.base.errors import NotFoundError, SourceError
-from yolopose.predict.items import Item, load_all
+from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
 
 KINDS = [("mp4v", "mp4"), ("MJPG", "avi"), ("MJPG", "mkv"), ("VP80", "webm"), ("mp4v", "ts")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -34,10 +35,21 @@ VALUES = np.array([[0.5, 1.5, 2.75], [3.5, -4.5, 5.25]], np.float32)
         lambda a: float(a.max().cpu()),
         lambda a: f"{a[1, 2]:.2f}",
         lambda a: {0: "person"}[int(a[0, 0])],
+        lambda a: a.numel(),
     ],
 )
 def test_the_same_code_runs_on_both(use):
     assert use(HostArray(VALUES)) == use(torch.from_numpy(VALUES))
+
+
+def test_libraries_that_want_numpy_get_it():
+    array = HostArray(VALUES)
+    assert {3.5: "dog"}[array[1, 0]] == "dog"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(array)
+    left, top, _ = array[0].astype(int)
+    assert type(array.astype(int)) is np.ndarray
+    assert cv2.circle(np.zeros((9, 9), np.uint8), (left, top), 1, 255).any()
 
 
 def test_slices_stay_host_arrays_and_share_memory():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -199,3 +200,91 @@ def test_crop_names(make, tmp_path):
     ]
     assert result[0].save_crop(tmp_path, "v.1")[0].name == "v.1-3.jpg"
     assert make([[300, 300, 320, 320, 0.9, 0], [np.nan] * 4 + [0.9, 0]], None).save_crop(tmp_path) == []
+
+
+# public names that scripts for the reference use, and what they are on a result of two people and a dog
+NAMES_OF_THE_REFERENCE = {
+    "": "orig_img orig_shape boxes keypoints masks probs obb semantic_mask depth speed names path save_dir cpu numpy "
+    "cuda to new update verbose plot show save save_txt save_crop summary to_df to_csv to_json",
+    "boxes": "data xyxy xywh xyxyn xywhn conf cls id is_track orig_shape shape cpu numpy cuda to",
+    "keypoints": "data xy xyn conf has_visible orig_shape shape cpu numpy cuda to",
+}
+SHAPES = {
+    "boxes": {
+        "data": (3, 6),
+        "xyxy": (3, 4),
+        "xywh": (3, 4),
+        "xyxyn": (3, 4),
+        "xywhn": (3, 4),
+        "conf": (3,),
+        "cls": (3,),
+    },
+    "keypoints": {"data": (3, 3, 3), "xy": (3, 3, 2), "xyn": (3, 3, 2), "conf": (3, 3)},
+}
+
+
+def test_every_name_of_the_reference_is_there(make, kind):
+    result = make(kind=kind)
+    for part, names in NAMES_OF_THE_REFERENCE.items():
+        owner = getattr(result, part) if part else result
+        assert [name for name in names.split() if not hasattr(owner, name)] == []
+    for part, shapes in SHAPES.items():
+        for name, shape in shapes.items():
+            value = getattr(getattr(result, part), name)
+            assert (tuple(value.shape), type(value)) == (shape, type(result.boxes.data)), (part, name)
+    assert (result.boxes.id, result.boxes.is_track, result.keypoints.has_visible) == (None, False, True)
+    assert result.boxes.shape == (3, 6)
+    assert list(result.speed) == ["preprocess", "inference", "postprocess"]
+    flat = make(points=POINTS[..., :2], kind=kind).keypoints
+    assert (flat.conf, flat.has_visible) == (None, False)
+
+
+def test_points_by_name(make, kind):
+    result = make(kind=kind)
+    assert result.keypoints["nose"].tolist() == POINTS[:, 1].tolist()
+    assert result[1].keypoints["nose"].tolist() == POINTS[1:2, 1].tolist()
+    assert result.keypoints[1]["nose"].tolist() == POINTS[1:2, 1].tolist()
+    with pytest.raises(UsageError, match=r"no keypoint 'nos'.*'nose'.*left_ear, nose, right_ear"):
+        result.keypoints["nos"]
+    both = KeypointSchema(count=3, names={0: ("a", "b", "c"), 1: ("d", "e", "f")})
+    result = make(schema=both, kind=kind)
+    assert result[1].keypoints["e"].tolist() == POINTS[1:2, 1].tolist()
+    with pytest.raises(UsageError, match="differ"):
+        result.keypoints["e"]
+    with pytest.raises(UsageError, match="not known"):
+        make(schema=None).keypoints["e"]
+
+
+def test_a_picture_that_is_read_late(tmp_path):
+    reads = []
+
+    def read():
+        reads.append(1)
+        return np.full((100, 200, 3), 9, np.uint8)
+
+    result = Results(read, "a.jpg", NAMES, boxes=BOXES, keypoints=POINTS, schema=SCHEMA, orig_shape=(100, 200))
+    assert (result.orig_shape, len(result), result.verbose()) == ((100, 200), 3, "2 persons, 1 dog, ")
+    result.save_txt(tmp_path / "a.txt")
+    result.update(boxes=result.boxes.data)
+    people = list(result)
+    assert reads == []
+    assert [person.orig_img.shape for person in people] == [(100, 200, 3)] * 3
+    assert np.array_equal(result.plot(), people[0].new().plot()) is False
+    again = pickle.loads(pickle.dumps(result))
+    assert (again.orig_img == 9).all()
+    assert reads == [1]
+    result.orig_img = np.zeros((100, 200, 3), np.uint8)
+    assert not result.orig_img.any()
+
+
+def test_a_picture_at_half_the_size(make, tmp_path):
+    """Boxes are in pixels of the whole picture; a smaller one shows them at the same places."""
+    image = np.zeros((50, 100, 3), np.uint8)
+    image[10:45, 5:30] = 200  # where the first box is
+    half = make(img=image, orig_shape=(100, 200))
+    assert half.orig_shape == (100, 200)
+    assert half.boxes.xyxyn.tolist() == make().boxes.xyxyn.tolist()
+    assert half.plot().shape == (50, 100, 3)
+    crop = cv2.imread(str(half[0].save_crop(tmp_path)[0]))
+    assert crop.mean() > 100
+    assert abs(crop.shape[0] - 45) < 3

@@ -14,7 +14,7 @@ from yolopose.base.errors import DependencyError, UsageError
 from yolopose.results import Results, display, text
 from yolopose.results.palette import CENTRE, LEFT, RIGHT, colour, keypoint_colours, readable_on
 from yolopose.results.skeleton import drawn_points
-from yolopose.schema import COCO_PERSON_NAMES, KeypointSchema
+from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, KeypointSchema
 
 
 def big(points=None, boxes=((100, 100, 500, 900, 0.9, 0),), img=None, **more):
@@ -55,7 +55,7 @@ def test_switches():
     assert pixel(result.plot(kpt_line=False), 250, 250) == (100, 100, 100)
     assert pixel(result.plot(boxes=False), 100, 500) == (100, 100, 100)
     assert pixel(result.plot(boxes=False), 200, 300) == LEFT
-    label = (slice(70, 98), slice(100, 250))
+    label = (slice(70, 96), slice(100, 250))
     assert (result.plot()[label] != 100).any()
     assert not (result.plot(labels=False)[label] != 100).any()
     assert (result.plot()[label] != 100).sum() > (result.plot(conf=False)[label] != 100).sum()
@@ -181,6 +181,25 @@ def test_kinds_of_pictures(make, img):
     assert pixel(picture, 195, 95) == (7, 7, 7)
     assert (picture != 7).any()
     assert (img == before).all()
+
+
+@pytest.mark.parametrize(
+    ("schema", "names", "limbs"),
+    [
+        (None, {0: "thing"}, True),
+        (KeypointSchema(count=17), {0: "person"}, True),
+        (KeypointSchema(count=17), {0: "horse"}, False),
+        (KeypointSchema(count=17, flip_idx=COCO_PERSON_FLIP), {0: "player"}, True),
+        (KeypointSchema(count=17, flip_idx=tuple(range(17))), {0: "person"}, False),
+        (KeypointSchema(count=17, names={0: tuple("abcdefghijklmnopq")}), {0: "person"}, False),
+    ],
+)
+def test_only_people_have_the_limbs_of_people(schema, names, limbs):
+    points = np.full((1, 17, 3), [0, 0, 0.9])
+    points[0, 5, :2], points[0, 7, :2] = (300, 300), (300, 700)  # left shoulder and elbow
+    result = big(points, None, schema=schema)
+    result.names = names
+    assert (pixel(result.plot(), 300, 500) != (100, 100, 100)) == limbs
 
 
 def test_another_picture_of_another_size(make):

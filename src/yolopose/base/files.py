@@ -45,11 +45,16 @@ def make_folder(path: str | Path) -> Path:
 
 
 @contextmanager
-def atomic_path(target: str | Path) -> Generator[Path, None, None]:
+def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
     """Gives a temporary path beside `target`; when the block ends well, it is synced and renamed onto it.
 
     On any error the temporary file is removed and an older `target` stands as it was. The temporary
     name keeps the suffix, since image and video writers choose their format by it.
+
+    Args:
+        target: the file.
+        sync: whether to wait until the disk holds it. Costs milliseconds, which the thousands of small files of a
+            prediction run cannot afford: False leaves them to the system, so that only a power cut could lose them.
 
     Raises:
         OutputError: the disk is full or read-only, or rights are missing.
@@ -64,7 +69,8 @@ def atomic_path(target: str | Path) -> Generator[Path, None, None]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        if sync:
+            _sync(temporary)
         # mkstemp makes files private; a result has the rights that an ordinary new file would have
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
@@ -77,23 +83,35 @@ def atomic_path(target: str | Path) -> Generator[Path, None, None]:
             temporary.unlink()
 
 
-def write_bytes(target: str | Path, data: bytes) -> None:
-    """Writes `data` to `target`, whole or not at all.
+def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:
+    """Writes `data` to `target`, whole or not at all; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    with atomic_path(target) as temporary:
+    with atomic_path(target, sync=sync) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(target: str | Path, text: str) -> None:
-    """Writes UTF-8 `text` to `target`, whole or not at all.
+def write_text(target: str | Path, text: str, *, sync: bool = True) -> None:
+    """Writes UTF-8 `text` to `target`, whole or not at all; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_bytes(target, text.encode("utf-8"))
+    write_bytes(target, text.encode("utf-8"), sync=sync)
+
+
+def remove(path: str | Path) -> None:
+    """Removes a file that is there.
+
+    Raises:
+        OutputError: rights are missing.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def new_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:

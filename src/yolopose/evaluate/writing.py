@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from yolopose.base.files import atomic_path
 from yolopose.geometry import Letterbox
 from yolopose.predict.nms import Detections
 from yolopose.results.boxes import Boxes
+from yolopose.results.coco import CocoFile, coco_rows
 from yolopose.results.keypoints import Keypoints
 from yolopose.results.writing import append_lines, label_lines
 
@@ -27,11 +27,10 @@ def to_source(found: Detections, letterbox: Letterbox) -> Detections:
 
 
 class PredictionsFile:
-    """A COCO results file that is filled picture by picture, so that nothing piles up in memory."""
+    """The COCO results of a validation run, written picture by picture."""
 
     def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self._first = True
+        self._rows = CocoFile(file)
 
     def add(self, file: Path, found: Detections) -> None:
         """Adds a picture.
@@ -40,13 +39,12 @@ class PredictionsFile:
             file: the picture; a name of digits alone is its COCO image id.
             found: detections in pixels of the original picture.
         """
-        for row in coco_rows(file, found):
-            self._file.write(("[\n" if self._first else ",\n") + json.dumps(row))
-            self._first = False
+        rows = coco_rows(file.stem, file.name, found.boxes, found.scores, found.classes, found.points)
+        self._rows.add(rows)
 
     def close(self) -> None:
         """Ends the list."""
-        self._file.write("[]\n" if self._first else "\n]\n")
+        self._rows.close()
 
 
 @contextmanager
@@ -60,32 +58,6 @@ def predictions_file(path: Path) -> Generator[PredictionsFile, None, None]:
         writer = PredictionsFile(text)
         yield writer
         writer.close()
-
-
-def coco_rows(file: Path, found: Detections) -> list[dict[str, Any]]:
-    """Returns the detections of a picture as COCO results.
-
-    Each holds `image_id`, `file_name`, `category_id` (1-based), `bbox` (x, y, w, h), `score` and `keypoints`
-    (x, y, score for each; the score is the detection's where the network gives none to points).
-    """
-    sizes = found.boxes[:, 2:] - found.boxes[:, :2]
-    boxes = np.concatenate((found.boxes[:, :2], sizes), axis=1)
-    points = found.points
-    if points.shape[2] == 2:
-        scores = np.broadcast_to(found.scores[:, None, None], (*points.shape[:2], 1))
-        points = np.concatenate((points, scores), axis=2)
-    image_id = int(file.stem) if file.stem.isdecimal() else file.stem
-    return [
-        {
-            "image_id": image_id,
-            "file_name": file.name,
-            "category_id": int(cls) + 1,
-            "bbox": [round(float(value), 3) for value in box],
-            "score": round(float(score), 5),
-            "keypoints": [round(float(value), 4) for value in point.reshape(-1)],
-        }
-        for box, score, cls, point in zip(boxes, found.scores, found.classes, points, strict=True)
-    ]
 
 
 class LabelFolder:

@@ -15,7 +15,7 @@ from yolopose.predict.flow import run_jobs
 from yolopose.predict.items import Item, Source
 from yolopose.predict.plan import Plan
 from yolopose.predict.report import Report
-from yolopose.predict.run_files import RunFiles
+from yolopose.predict.sinks import RunFiles
 from yolopose.predict.sources import open_source
 from yolopose.predict.work import Pair, predict_items
 from yolopose.results import Results
@@ -99,7 +99,7 @@ def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, 
 
     files, report = RunFiles(options), Report(source.count, options.verbose)
     run.emit("on_predict_start")
-    with closing(run_jobs(source, run.runtime, work, plan.job)) as done:
+    with closing(files), closing(run_jobs(source, run.runtime, work, plan.job)) as done:
         for pairs in done:
             run.results = [result for result, _ in pairs]
             run.batch = [result.path for result in run.results]
@@ -111,5 +111,5 @@ def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, 
                 run.seen, run.save_dir = run.seen + 1, files.folder
                 yield result
             run.emit("on_predict_batch_end")
-    run.emit("on_predict_end")
-    report.close(files.folder)
+        run.emit("on_predict_end")
+        report.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from yolopose.base.log import LOGGER
 from yolopose.results import Results
@@ -41,12 +40,8 @@ class Report:
             milliseconds = result.speed["inference"] or 0.0
             LOGGER.info(f"{place}: {size[0]}x{size[1]} {result.verbose()}{milliseconds:.1f}ms")
 
-    def close(self, folder: Path | None) -> None:
-        """Logs the mean times, and where files were saved."""
-        if not self.verbose:
-            return
-        if self.read:
+    def close(self) -> None:
+        """Logs the mean times."""
+        if self.verbose and self.read:
             parts = ", ".join(f"{value / self.read:.1f}ms {part}" for part, value in self.spent.items())
             LOGGER.info(f"Speed: {parts} per image")
-        if folder is not None:
-            LOGGER.info(f"Results saved to {folder}")

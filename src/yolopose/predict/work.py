@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 
 from yolopose.config import PredictOptions
+from yolopose.data.images import read_image
 from yolopose.data.letterboxing import letterbox_batch
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item
@@ -75,10 +77,13 @@ def _result(runtime: Runtime, item: Item, fit: Letterbox, found: Detections) -> 
     spec = runtime.metadata.spec
     boxes = fit.boxes_to_source(found.boxes)
     rows = np.column_stack((boxes, found.scores, found.classes)).astype(np.float32)
+    # a picture decoded at a smaller scale is read whole when somebody wants its pixels
+    image = item.image if item.full is None else partial(read_image, item.path)
     return Results(
-        item.image,
+        image,
         item.path,
         spec.names,
+        orig_shape=fit.source,
         boxes=runtime.wrap(rows),
         keypoints=runtime.wrap(fit.points_to_source(found.points).astype(np.float32)),
         schema=spec.keypoints,

@@ -18,7 +18,7 @@ Array = Any
 
 
 class HostArray(np.ndarray[Any, np.dtype[Any]]):
-    """A numpy array in host memory that also answers `cpu() numpy() to() detach() clone() int() float()`.
+    """A numpy array in host memory that also answers `cpu() numpy() to() detach() clone() int() float() numel()`.
 
     So `result.boxes.xyxy.cpu().numpy()` runs the same whichever engine made the result. Slices and
     single elements stay `HostArray` (an element is a 0-dimensional one, as with tensors).
@@ -31,6 +31,16 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
     def __getitem__(self, key: Any) -> Any:
         item = super().__getitem__(key)
         return HostArray(item) if isinstance(item, np.generic) else item
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A single element is as good a key as its number: `names[cls]`, which libraries write."""
+        if self.ndim:
+            raise TypeError("unhashable type: 'HostArray'")
+        return hash(self.item())
+
+    def numel(self) -> int:
+        """Returns the number of elements."""
+        return self.size
 
     def cpu(self) -> HostArray:
         """Returns itself: the values are in host memory."""
@@ -67,6 +77,10 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
             UsageError: always.
         """
         raise _no_device("cuda")
+
+    def astype(self, *args: Any, **kwargs: Any) -> npt.NDArray[Any]:
+        """Returns a plain numpy.ndarray: who calls this takes the array for one, and passes its elements to OpenCV."""
+        return self.view(np.ndarray).astype(*args, **kwargs)
 
     def int(self) -> HostArray:
         """Returns int32 values, rounded towards zero."""
@@ -121,4 +135,6 @@ def as_float(values: Any) -> Array:
         return np.asarray(values, dtype=np.float32)
     if hasattr(values, "is_floating_point"):
         return values if values.is_floating_point() else values.float()
-    return values if values.dtype.kind == "f" else values.astype(np.float32)
+    if values.dtype.kind == "f":
+        return values
+    return values.float() if isinstance(values, HostArray) else values.astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.results.palette import WHITE, Colour, colour, readable_on
+from yolopose.results.palette import WHITE, Colour, colour, drawing_schema, readable_on
 from yolopose.results.skeleton import SkeletonStyle, draw_skeleton
 from yolopose.results.tables import class_name
 from yolopose.results.text import Pen, pen_for
@@ -90,20 +90,21 @@ def annotate(
     """
     # the geometric mean of the sides: a panorama does not get lines as thick as itself
     size = float(np.sqrt(picture.shape[0] * picture.shape[1]))
-    width = max(round(style.line_width or size * 0.0024), 1)
+    width = max(round(style.line_width or size * 0.003), 1)
     colours = _instance_colours(boxes, points, style)
     if boxes is not None and style.boxes:
         _draw_boxes(picture, boxes, colours, width)
     if points is not None:
+        shown = drawing_schema(schema, points.shape[1], names)
         radius, share = style.kpt_radius * size / 1000, style.kpt_radius / 200
         look = SkeletonStyle(radius, share, max(round(size * 0.003), 1), style.kpt_line)
         for index in range(len(points) - 1, -1, -1):
             extent = _extent(None if boxes is None else boxes[index], points[index])
             limb = colours[index] if style.color_mode == "instance" else None
-            draw_skeleton(picture, points[index].astype(np.float64), extent, schema, look, limb)
+            draw_skeleton(picture, points[index].astype(np.float64), extent, shown, look, limb)
     if boxes is not None and style.boxes and style.labels:
         labels = _labels(boxes, names, colours, style.conf, picture.shape[:2])
-        height = round(style.font_size or np.clip(size * 0.022, 11, 200))
+        height = round(style.font_size or np.clip(size * 0.024, 12, 200))
         _draw_labels(picture, labels, pen_for([label.text for label in labels], height, style.font), width, style)
 
 

@@ -53,8 +53,9 @@ class Keypoints(Rows):
     def _column(self, name: str) -> int:
         if self.names is None:
             raise UsageError(
-                f"The names of the keypoints are not known here, so {name!r} cannot be found. Take the point by its "
-                "number: `keypoints.data[:, 9]`. Names come from `kpt_names` of the data set."
+                f"The names of the keypoints are not known here, so {name!r} cannot be found: the network brings none "
+                "(they come from `kpt_names` of the data set), or they differ between the classes in the picture. Take "
+                "one instance, `result[0].keypoints[…]`, or the point's number, `keypoints.data[:, 9]`."
             )
         if name not in self.names:
             raise UsageError(

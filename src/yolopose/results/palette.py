@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import colorsys
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from yolopose.schema import KeypointSchema
+from yolopose.schema import COCO_PERSON_FLIP, KeypointSchema
 
 Colour = tuple[int, int, int]
 
@@ -82,8 +83,20 @@ def _bgr(hue: float, saturation: float, value: float) -> Colour:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def drawing_schema(schema: KeypointSchema | None, count: int) -> KeypointSchema:
-    """Returns the schema to draw with: the given one, COCO's person for 17 points that nothing is known of."""
-    if schema is not None and schema.count == count and (schema.skeleton or schema.names or count != 17):
+def drawing_schema(schema: KeypointSchema | None, count: int, names: Mapping[int, str]) -> KeypointSchema:
+    """Returns the schema to draw with.
+
+    It is the given one; but 17 points of which neither names nor skeleton are known are a COCO person's when they
+    mirror as those do or, where that is not known either, when a class is called `person`.
+
+    Args:
+        schema: what is known, or None for nothing.
+        count: K, number of points.
+        names: class names.
+    """
+    if schema is None or schema.count != count:
+        return KeypointSchema.coco_person() if count == 17 else KeypointSchema(count=max(count, 1))
+    if count != 17 or schema.skeleton or schema.names:
         return schema
-    return KeypointSchema.coco_person() if count == 17 else KeypointSchema(count=max(count, 1))
+    person = "person" in names.values() if schema.flip_idx is None else schema.flip_idx == COCO_PERSON_FLIP
+    return KeypointSchema.coco_person() if person else schema

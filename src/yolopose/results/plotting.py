@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from yolopose.schema import KeypointSchema
 class Plotted:
     """Draws what `Results` holds; the attributes are those of `Results`."""
 
-    orig_img: npt.NDArray[Any]
+    _image: npt.NDArray[Any] | Callable[[], npt.NDArray[Any]]
     orig_shape: tuple[int, int]
     path: str
     names: dict[int, str]
@@ -30,6 +31,17 @@ class Plotted:
     keypoints: Keypoints | None
     schema: KeypointSchema | None
     error: str | None
+
+    @property
+    def orig_img(self) -> npt.NDArray[Any]:
+        """(H, W, 3) BGR uint8, or (H, W): the picture; read now where it was not needed so far."""
+        if callable(self._image):
+            self._image = self._image()
+        return self._image
+
+    @orig_img.setter
+    def orig_img(self, image: npt.NDArray[Any]) -> None:
+        self._image = image
 
     def plot(
         self,
@@ -94,13 +106,13 @@ class Plotted:
         picture = as_bgr(base)
         if np.may_share_memory(picture, base):
             picture = picture.copy()
-        scale = np.array([picture.shape[1] / max(self.orig_shape[1], 1), picture.shape[0] / max(self.orig_shape[0], 1)])
+        scale = writing.scale_to(picture, self.orig_shape)
         boxes = None if self.boxes is None else host(self.boxes.data).astype(np.float64)
         points = None if self.keypoints is None else host(self.keypoints.data).astype(np.float64)
         if boxes is not None:
-            boxes[:, :4] *= np.tile(scale, 2)
+            boxes[:, :4] *= scale
         if points is not None:
-            points[..., :2] *= scale
+            points[..., :2] *= scale[:2]
         annotate(picture, boxes, points, self.names, self.schema, style)
         return picture
 

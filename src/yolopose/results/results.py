@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Results(Plotted):
     `len`, indexing and iteration go by instance: `result[0]` is a result that holds the first one alone.
 
     Args:
-        orig_img: (H, W, 3) BGR uint8, or (H, W).
+        orig_img: (H, W, 3) BGR uint8, or (H, W); or a function that reads it, called once, when it is first needed.
         path: file that the picture came from, or a made-up name.
         names: class names by index.
         boxes: (N, 6 or 7) array as in `Boxes.data`, or None.
@@ -38,22 +39,23 @@ class Results(Plotted):
         error: why the picture could not be read; None when it could.
         save_dir: folder of the run that made it, or None when nothing is saved.
         frame: where it stands in a video or stream; None for a picture of its own.
+        orig_shape: (height, width), pixels, that boxes and keypoints are given in; the picture's own when left out.
 
     Attributes:
-        orig_shape: (height, width), pixels.
+        orig_img: the picture.
         boxes: `Boxes` or None.
         keypoints: `Keypoints` or None.
-        masks: always None, as are `probs` and `obb`: other tasks have them.
+        masks: always None, as are `probs`, `obb`, `semantic_mask` and `depth`: other tasks have them.
 
     Raises:
         UsageError: an array has a shape that is not possible, or boxes and keypoints differ in number.
     """
 
-    masks = probs = obb = None
+    masks = probs = obb = semantic_mask = depth = None
 
     def __init__(
         self,
-        orig_img: npt.NDArray[Any],
+        orig_img: npt.NDArray[Any] | Callable[[], npt.NDArray[Any]],
         path: str | Path,
         names: Mapping[int, str] | Sequence[str],
         *,
@@ -64,9 +66,12 @@ class Results(Plotted):
         error: str | None = None,
         save_dir: str | Path | None = None,
         frame: Frame | None = None,
+        orig_shape: tuple[int, int] | None = None,
     ) -> None:
-        self.orig_img = orig_img
-        self.orig_shape: tuple[int, int] = int(orig_img.shape[0]), int(orig_img.shape[1])
+        # results of parts of it share one reading
+        self._image = cache(orig_img) if callable(orig_img) else orig_img
+        height, width = self.orig_img.shape[:2] if orig_shape is None else orig_shape
+        self.orig_shape: tuple[int, int] = int(height), int(width)
         self.path = str(path)
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         self.speed: dict[str, float | None] = dict(speed) if speed else dict.fromkeys(_PARTS)
@@ -127,7 +132,7 @@ class Results(Plotted):
     def _with(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:
         """The same picture with other rows."""
         return Results(
-            self.orig_img,
+            self._image,
             self.path,
             self.names,
             boxes=boxes,
@@ -137,7 +142,12 @@ class Results(Plotted):
             error=self.error,
             save_dir=self.save_dir,
             frame=self.frame,
+            orig_shape=self.orig_shape,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: the picture itself, not the way to read it."""
+        return {**self.__dict__, "_image": self.orig_img}
 
     def _each(self, change: Callable[[Any], Any]) -> Results:
         return self._with(*(None if part is None else change(part) for part in (self.boxes, self.keypoints)))
@@ -196,12 +206,13 @@ class Results(Plotted):
             UsageError: a shape is not possible, or boxes and keypoints differ in number; nothing was replaced.
         """
         changed = Results(
-            self.orig_img,
+            self._image,
             self.path,
             self.names,
             boxes=self.boxes if boxes is None else self._clipped(_data(boxes)),
             keypoints=self.keypoints if keypoints is None else keypoints,
             schema=self.schema,
+            orig_shape=self.orig_shape,
         )
         self.boxes, self.keypoints = changed.boxes, changed.keypoints
 

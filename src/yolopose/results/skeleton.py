@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.results.palette import DARK, WHITE, Colour, drawing_schema, keypoint_colours
+from yolopose.results.palette import DARK, WHITE, Colour, keypoint_colours
 from yolopose.schema import KeypointSchema
 
 Picture = npt.NDArray[np.uint8]
@@ -61,7 +61,7 @@ def draw_skeleton(
     picture: Picture,
     points: Points,
     extent: float,
-    schema: KeypointSchema | None,
+    schema: KeypointSchema,
     style: SkeletonStyle,
     limb_colour: Colour | None = None,
 ) -> None:
@@ -71,11 +71,10 @@ def draw_skeleton(
         picture: (H, W, 3) uint8 BGR.
         points: (K, 2 or 3) x, y in pixels and confidence.
         extent: size of the instance, pixels; it bounds the size of points and limbs.
-        schema: names and skeleton; None when nothing is known.
+        schema: names and skeleton of K points.
         style: sizes.
         limb_colour: colour of all limbs; None for one per side of the body.
     """
-    schema = drawing_schema(schema, len(points))
     colours = keypoint_colours(schema.names_of(0), schema.skeleton)
     shown = drawn_points(points, *picture.shape[:2])
     places = _fixed(np.where(shown[:, None], points[:, :2], 0))

@@ -92,9 +92,9 @@ def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
     return found if keypoints is None else [*found, "keypoints"]
 
 
-def to_json(rows: Sequence[Row]) -> str:
-    """Returns compact JSON; numbers that JSON does not know (NaN, infinity) become null."""
-    return json.dumps(_finite(rows), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+def to_json(values: Any) -> str:
+    """Returns rows, or any plain values, as compact JSON; what JSON does not know (NaN, infinity) becomes null."""
+    return json.dumps(_finite(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def _finite(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.base.files import make_folder, write_bytes, write_text
+from yolopose.base.files import make_folder, remove, write_bytes, write_text
 from yolopose.results.arrays import host
 from yolopose.results.boxes import Boxes
 from yolopose.results.canvas import as_bgr
@@ -46,20 +46,24 @@ def _point_columns(keypoints: Keypoints) -> npt.NDArray[np.floating]:
 
 
 def append_lines(path: str | Path, lines: list[str], append: bool) -> None:
-    """Adds lines to a text file (or replaces its content); nothing happens for no lines to add.
+    """Adds lines to a text file, or replaces it. No lines make no file; one of an earlier run goes when replaced.
 
     Raises:
         OutputError: it cannot be written.
     """
     path = Path(path)
-    if append and not lines:
+    if not lines:
+        if not append and path.is_file():
+            remove(path)
         return
     before = path.read_text(encoding="utf-8") if append and path.is_file() else ""
-    write_text(path, before + "".join(f"{line}\n" for line in lines))
+    write_text(path, before + "".join(f"{line}\n" for line in lines), sync=False)
 
 
 def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folder: str | Path, stem: str) -> list[Path]:
     """Writes each box as `folder/CLASS/STEM.jpg`, `STEM-2.jpg`, …; a taken name is never overwritten.
+
+    Where `image` has another size than the boxes' picture, they are cut at the same shares of it.
 
     Returns:
         The files. A box that holds no pixel of the picture is left out.
@@ -69,7 +73,7 @@ def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folde
     """
     picture = as_bgr(image)
     written: list[Path] = []
-    for corners, index in zip(host(boxes.xyxy), host(boxes.cls), strict=True):
+    for corners, index in zip(host(boxes.xyxy) * scale_to(picture, boxes.orig_shape), host(boxes.cls), strict=True):
         part = crop(picture, corners)
         if part.size:
             name = class_name(names, int(index)).replace("/", "_").replace("\\", "_")
@@ -77,6 +81,11 @@ def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folde
             save_picture(part, target)
             written.append(target)
     return written
+
+
+def scale_to(picture: npt.NDArray, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Returns the (4,) factors of x1, y1, x2, y2 from a picture of (height, width) `shape` to the one at hand."""
+    return np.tile([picture.shape[1] / max(shape[1], 1), picture.shape[0] / max(shape[0], 1)], 2)
 
 
 def crop(picture: Picture, corners: npt.NDArray) -> Picture:
@@ -114,7 +123,7 @@ def save_picture(picture: npt.NDArray, path: str | Path) -> None:
         UsageError: the suffix names no picture format.
         OutputError: it cannot be written.
     """
-    write_bytes(path, encoded(picture, Path(path).suffix))
+    write_bytes(path, encoded(picture, Path(path).suffix), sync=False)
 
 
 def encoded(picture: npt.NDArray, suffix: str) -> bytes:

@@ -1,0 +1,166 @@
+"""One annotated video on its way to disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import monotonic
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import OutputError
+from yolopose.base.files import atomic_path, output_error
+from yolopose.base.log import LOGGER
+from yolopose.results import Frame
+
+Picture = npt.NDArray[np.uint8]
+
+_FPS = 30.0
+_SLOWEST, _FASTEST = 0.1, 1000.0
+# frames of a live stream that are held back to see how often they come
+_HELD = 10
+# bytes left free on the disk beside a frame's own, so that a video can still be finished
+_RESERVE = 1 << 20
+
+
+class _Closed(Exception):
+    """Leaves an `atomic_path` without a file."""
+
+
+class VideoFile:
+    """An annotated video, written beside its name and renamed by `close`.
+
+    A video is written as `STEM.mp4`. A live stream, which nobody can predict again, is written as `STEM.mkv`, for what
+    was written of that can be played even when the run was killed. Without these, `STEM.avi` (Motion JPEG) is written.
+
+    Args:
+        folder: where to.
+        stem: name without suffix.
+        stride: the run's `vid_stride`.
+        verbose: whether to say where the frames are until the video is finished.
+
+    Attributes:
+        count: frames written.
+    """
+
+    def __init__(self, folder: Path, stem: str, stride: int = 1, verbose: bool = False) -> None:
+        self._folder, self._stem, self._stride, self._verbose = folder, stem, stride, verbose
+        self._held: list[tuple[Picture, Frame, float]] = []
+        self._stack = ExitStack()
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._resized = False
+        self.count = 0
+
+    def write(self, picture: Picture, frame: Frame) -> None:
+        """Adds a frame. One of another size than the first is fitted into that, which is said once.
+
+        Raises:
+            OutputError: the disk is full or read-only, or this OpenCV writes no video.
+        """
+        if self._writer is None:
+            self._held.append((picture, frame, monotonic()))
+            if len(self._held) >= (_HELD if frame.live else 1):
+                self._begin()
+        else:
+            self._add(self._writer, picture)
+
+    def close(self) -> None:
+        """Finishes the video and puts it in its place.
+
+        Raises:
+            OutputError: it cannot be written; nothing of it is left.
+        """
+        if self._held:
+            self._begin()
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            with self._stack.pop_all():
+                self._check()
+
+    def _begin(self) -> None:
+        """Opens the file, now that the rate is known, and writes what was held back."""
+        held, self._held = self._held, []
+        picture, frame, _ = held[0]
+        self._size = picture.shape[1], picture.shape[0]
+        writer = self._writer = self._open(frame.live, rate(held, self._stride))
+        for picture, _, _ in held:
+            self._add(writer, picture)
+
+    def _open(self, live: bool, fps: float) -> cv2.VideoWriter:
+        for suffix, code in ((".mkv" if live else ".mp4", "mp4v"), (".avi", "MJPG")):
+            target = self._folder / f"{self._stem}{suffix}"
+            with suppress(_Closed), ExitStack() as stack:
+                temporary = stack.enter_context(atomic_path(target))
+                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*code), fps, self._size)
+                if not writer.isOpened():
+                    raise _Closed
+                self._stack, self._target, self._temporary = stack.pop_all(), target, temporary
+                if self._verbose:
+                    LOGGER.info(f"Writing {target}, {fps:g} frames a second; until it is finished it is {temporary}")
+                return writer
+        raise OutputError(
+            f"Cannot write a video of {self._size[0]}x{self._size[1]} pixels to {self._folder}: this OpenCV can encode "
+            "neither MPEG-4 nor Motion JPEG. Install `opencv-python-headless` from PyPI, or write the frames as "
+            "pictures: save=False, save_frames=True."
+        )
+
+    def _add(self, writer: cv2.VideoWriter, picture: Picture) -> None:
+        # the writer itself does not tell of a full disk
+        if shutil.disk_usage(self._folder).free < picture.nbytes + _RESERVE:
+            raise output_error(self._target, OSError(errno.ENOSPC, "No space left on device"))
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            if not self._resized:
+                LOGGER.warning(
+                    f"{self._target}: its first frame has {self._size[0]}x{self._size[1]} pixels, frame "
+                    f"{self.count + 1} has {picture.shape[1]}x{picture.shape[0]}; all are fitted into the first size."
+                )
+            self._resized = True
+            picture = fitted(picture, self._size)
+        writer.write(picture)
+        self.count += 1
+
+    def _check(self) -> None:
+        """Opens what was written: a quota or a fault of the disk shows only here."""
+        video = cv2.VideoCapture(str(self._temporary))
+        there = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        video.release()
+        if abs(there - self.count) > max(2, self.count // 100):
+            raise OutputError(
+                f"Cannot write {self._target}: of {self.count} frames {max(there, 0)} reached the disk. See whether it "
+                "is full or your quota is used up, and run it again. Files that were already there are unchanged."
+            )
+
+
+def rate(held: list[tuple[Picture, Frame, float]], stride: int) -> float:
+    """Returns the frames a second that a video should play at.
+
+    Args:
+        held: its first pictures, each with its frame and the time when it came, seconds.
+        stride: the run's `vid_stride`.
+    """
+    (_, first, began), (_, last, ended) = held[0], held[-1]
+    steps, fps = len(held) - 1, first.fps
+    if first.fps <= 0:
+        fps = steps / (ended - began) if first.live and steps and ended > began else _FPS
+    elif last.number > first.number:  # also counts the frames that a stream lost because prediction was slower
+        fps *= steps / (last.number - first.number)
+    else:
+        fps /= stride
+    return min(max(fps, _SLOWEST), _FASTEST)
+
+
+def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Scales a picture to fit into (width, height), black around it."""
+    width, height = size
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    inner = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    return canvas
