@@ -11,7 +11,7 @@ from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
-from yolopose.formats import format_of, need_packages, open_runtime, suffixes
+from yolopose.formats import format_of, formats, need_packages, open_runtime, suffixes
 from yolopose.model.locate import find_weights, is_address
 from yolopose.schema import PoseSpec
 
@@ -75,7 +75,7 @@ class YOLO:
             if verbose:
                 self._network.info()
             return
-        if suffix not in suffixes():
+        if not any(row.knows(path) for row in formats()):
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
                 f"({', '.join(suffixes())})."
