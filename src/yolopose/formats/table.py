@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -105,6 +106,11 @@ def format_named(name: str) -> Format:
     )
 
 
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """Returns those of some packages that are not installed, in their order."""
+    return [name for name in names if find_spec(name) is None]
+
+
 def need_packages(names: tuple[str, ...], what: str) -> None:
     """Makes sure that packages are there before something that takes them is begun.
 
@@ -115,7 +121,7 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
     Raises:
         DependencyError: some are not; the text holds the line that installs them.
     """
-    missing = [name for name in names if find_spec(name) is None]
+    missing = missing_packages(names)
     if missing:
         they = " and ".join(missing) + (", which are" if missing[1:] else ", which is")
         wanted = ["torch", "safetensors", "matplotlib"] if missing[0] == "torch" else missing
