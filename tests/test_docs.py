@@ -18,7 +18,14 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/training.md", "docs/data.md", "docs/safety.md", "docs/architecture.md"]
+PAGES = [
+    "README.md",
+    "docs/training.md",
+    "docs/data.md",
+    "docs/predicting-engines.md",
+    "docs/safety.md",
+    "docs/architecture.md",
+]
 # lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop
 ELSEWHERE = ("pip install", "make ", "yolo pose train resume=True")
 
