@@ -101,10 +101,15 @@ def test_a_folder_that_fails_leaves_the_old_one(step: str, tmp_path: Path, monke
 
     if step != "block":
         monkeypatch.setattr(os, step, second_fails if step == "rename" else failing(errno.ENOSPC))
-    with pytest.raises(KeyError if step == "block" else OutputError), atomic_folder(target) as temporary:
-        (temporary / "a.txt").write_text("new")
-        if step == "block":
-            raise KeyError
+
+    def written() -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "a.txt").write_text("new")
+            if step == "block":
+                raise KeyError
+
+    with pytest.raises(KeyError if step == "block" else OutputError):
+        written()
     assert [path.name for path in target.iterdir()] == ["old.txt"]
     assert list(tmp_path.iterdir()) == [target]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
+import pytest
 
 SMALL = """
 nc: 3
@@ -19,3 +22,9 @@ head:
 
 def batch_of(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
+
+
+def need_openvino() -> None:
+    """Skips a module where OpenVINO is not installed; `importorskip` would import it, and it would report that."""
+    if find_spec("openvino") is None:
+        pytest.skip("openvino is not installed", allow_module_level=True)

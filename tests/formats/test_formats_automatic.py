@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_samples import need_openvino
 
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, ExportError, OutputError, UsageError
 from yolopose.formats.pytorch import TorchRuntime
 
-pytest.importorskip("openvino")
+need_openvino()
 torch = pytest.importorskip("torch")
 
 from yolopose.formats import automatic, table  # noqa: E402

@@ -5,14 +5,16 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from formats_samples import need_openvino
 
 from yolopose import YOLO
 from yolopose.formats import open_runtime
 from yolopose.runtime import lanes_of
 
 pytest.importorskip("torch")
-for package in ("onnx", "onnxscript", "openvino"):
+for package in ("onnx", "onnxscript"):
     pytest.importorskip(package)
+need_openvino()
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])

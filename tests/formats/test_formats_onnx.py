@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from formats_samples import batch_of
+
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats import exporting, open_runtime

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_samples import batch_of, need_openvino
 
-from formats_samples import batch_of
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.formats import exporting, open_runtime
 from yolopose.formats.openvino import OpenvinoRuntime, library
 
-pytest.importorskip("openvino_telemetry")  # installed with it; tests below look for what it would do
+need_openvino()
 pytest.importorskip("torch")
 
 from yolopose.formats import openvino as room  # noqa: E402
@@ -33,9 +33,7 @@ def folders(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         patch.setattr(socket.socket, "connect", lambda self, place: reached.append(place))
         patch.setattr(socket, "getaddrinfo", lambda *place, **_: reached.append(place))
         made = {}
-        for name, options in {
-            "fixed": {}, "dynamic": {"dynamic": True}, "half": {"half": True}, "batch": {"batch": 4}
-        }.items():  # fmt: skip
+        for name, options in {"fixed": {"batch": 4}, "dynamic": {"dynamic": True}, "half": {"half": True}}.items():
             made[name] = tmp_path_factory.mktemp(name) / "s_openvino_model"
             shutil.move(small.export(format="openvino", imgsz=[64, 96], verbose=False, **options), made[name])
     assert reached == []
@@ -48,12 +46,12 @@ def opened(path: Path) -> OpenvinoRuntime:
     return runtime
 
 
-@pytest.mark.parametrize("name", ["fixed", "dynamic", "batch"])
+@pytest.mark.parametrize("name", ["fixed", "dynamic"])
 def test_computes_what_torch_does(name: str, folders: dict[str, Path], small: YOLO) -> None:
     runtime, torch = opened(folders[name]), TorchRuntime(small.model, "cpu")
     assert runtime.metadata.spec == small.spec
     assert (runtime.metadata.dynamic, runtime.metadata.imgsz) == (name == "dynamic", (64, 96))
-    assert runtime.metadata.batch == {"fixed": 1, "dynamic": 0, "batch": 4}[name]
+    assert runtime.metadata.batch == {"fixed": 4, "dynamic": 0}[name]
     for batch in [batch_of(6, 64, 96)] + [batch_of(3, 40, 136), batch_of(1, 64, 64)] * (name == "dynamic"):
         for given in (batch, batch.astype(np.float32) / 255):
             found = runtime.raw(given)
@@ -65,7 +63,7 @@ def test_computes_what_torch_does(name: str, folders: dict[str, Path], small: YO
 
 
 def test_what_raw_gave_stays_and_a_frozen_batch_is_only_read(folders: dict[str, Path]) -> None:
-    runtime, batch = opened(folders["fixed"]), batch_of(1, 64, 96)
+    runtime, batch = opened(folders["fixed"]), batch_of(4, 64, 96)
     batch.flags.writeable = False
     first = runtime.raw(batch)
     kept = first.copy()
@@ -111,7 +109,7 @@ def test_the_graph_and_its_folder_have_the_names_that_others_look_for(folders: d
     assert [model.inputs[0].any_name, model.outputs[0].any_name] == ["images", "output0"]
     record = read_yaml(folders["fixed"] / "metadata.yaml", "record")
     assert {key: record[key] for key in ("task", "stride", "batch", "imgsz", "kpt_shape")} == {
-        "task": "pose", "stride": 8, "batch": 1, "imgsz": [64, 96], "kpt_shape": [5, 2]
+        "task": "pose", "stride": 8, "batch": 4, "imgsz": [64, 96], "kpt_shape": [5, 2]
     }  # fmt: skip
     assert record["names"] == {0: "class0", 1: "class1", 2: "class2"}
     assert open_runtime(graph).metadata == opened(folders["fixed"]).metadata

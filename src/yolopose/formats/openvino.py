@@ -170,12 +170,12 @@ class OpenvinoRuntime:
         """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
         if not np.issubdtype(batch.dtype, np.integer):
             batch = batch.astype(np.float32, copy=False)
-        if len(batch) < size:
-            batch = np.concatenate((batch, np.zeros((size - len(batch), *batch.shape[1:]), dtype=batch.dtype)))
-            return self._run(batch, size)[: len(batch)]
+        count = len(batch)
+        if count < size:
+            batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=batch.dtype)))
         request = self._network.request("u8" if batch.dtype == np.uint8 else "f32")
         found = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
-        return found[0].astype(np.float32, copy=False)
+        return found[0][:count]
 
 
 class _Network:
