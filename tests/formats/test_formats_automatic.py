@@ -4,69 +4,73 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import need_openvino
+from formats_samples import batch_of, need_openvino
 
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, ExportError, OutputError, UsageError
 from yolopose.formats.pytorch import TorchRuntime
+from yolopose.schema import ModelMetadata
 
 need_openvino()
 torch = pytest.importorskip("torch")
 
 from yolopose.formats import automatic, table  # noqa: E402
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+BATCH = batch_of(2, 64, 96)
 
 
-@pytest.fixture
-def converted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The conversions that were made, in order."""
+def computed(model: YOLO, name: str | None, device: object = "cpu") -> np.ndarray:
+    model._runtimes.clear()  # as in another process
+    return model._runtime(device, False, name).raw(BATCH)  # type: ignore[attr-defined]
+
+
+def test_converts_once_and_again_when_what_was_kept_is_damaged(
+    small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made: list[Path] = []
     honest = automatic.export_network
 
-    def noted(*args: object, **options: object) -> Path:
-        made.append(honest(*args, **options))  # type: ignore[arg-type]
+    def noted(*args: object) -> Path:
+        made.append(honest(*args))  # type: ignore[arg-type]
         return made[-1]
 
     monkeypatch.setattr(automatic, "export_network", noted)
-    return made
-
-
-def predicted(model: YOLO, **options: object) -> np.ndarray:
-    model._runtimes.clear()  # as in another process
-    (found,) = model(PICTURE, imgsz=64, conf=0.01, **options)
-    assert isinstance(found.boxes.data, torch.Tensor)
-    return found.boxes.data.numpy()
-
-
-def test_converts_once_and_again_when_anything_changed(
-    small: YOLO, converted: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    expected = predicted(small, verbose=False)
-    assert len(expected)
-    np.testing.assert_allclose(predicted(small, runtime="auto"), expected, atol=1e-3)
-    shown = capsys.readouterr().out
-    assert "runtime=auto: OpenVINO computes; the weights are converted for it once, into " in shown
-    assert str(converted[0]) in shown
-    predicted(small, runtime="auto")
-    predicted(small, runtime="openvino", verbose=False)
-    assert f"from what was converted before ({converted[0]})" in capsys.readouterr().out
-    assert len(converted) == 1
-    damaged = next(converted[0].glob("*.bin"))
+    expected = computed(small, None)
+    np.testing.assert_allclose(computed(small, "auto"), expected, atol=1e-3)
+    assert "runtime=auto: OpenVINO computes; the weights are converted for it once, into " in capsys.readouterr().out
+    computed(small, "openvino")
+    assert f"runtime=openvino: OpenVINO computes, from what was converted before ({made[0]})" in capsys.readouterr().out
+    assert len(made) == 1
+    damaged = next(made[0].glob("*.bin"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    np.testing.assert_allclose(predicted(small, runtime="auto"), expected, atol=1e-3)
-    assert len(converted) == 2
-    converted[0].with_name(converted[0].name.replace("_openvino_model", ".sha256")).unlink()  # a run cut off before it
-    predicted(small, runtime="auto")
-    assert len(converted) == 3
-    weight = next(small.model.parameters())
+    np.testing.assert_allclose(computed(small, "auto"), expected, atol=1e-3)
+    assert made == made[:1] * 2
+    made[0].with_name(made[0].name.replace("_openvino_model", ".sha256")).unlink()  # a run that was cut off before it
+    monkeypatch.setattr(automatic, "export_network", lambda *_: pytest.fail("as expected"))
+    with pytest.raises(pytest.fail.Exception, match="as expected"):
+        computed(small, "auto")
+
+
+def test_other_weights_are_another_file(small: YOLO) -> None:
+    def identity() -> str:
+        metadata = ModelMetadata(spec=small.spec, name="small")
+        return automatic._identity(small.model, metadata, table.format_named("openvino"))
+
+    first, weight = identity(), next(small.model.parameters())
     before = weight.detach().clone()
     with torch.no_grad():
-        weight.mul_(1.5)
-        other = predicted(small, runtime="auto")
-        np.testing.assert_allclose(other, predicted(small), atol=1e-3)
+        weight[0, 0, 0, 0] += 1e-6
+        assert identity() != first
         weight.copy_(before)
-    assert len(set(converted)) == 2
+    assert identity() == first
+
+
+def test_results_hold_what_those_of_weights_hold(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = np.zeros((64, 64, 3), dtype=np.uint8)
+    (found,) = small(picture, runtime="openvino", imgsz=64, conf=0.0, verbose=False)
+    assert isinstance(found.boxes.data, torch.Tensor)
+    assert len(found.boxes)
+    assert capsys.readouterr().out == ""
 
 
 def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +80,7 @@ def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatc
     assert row is not None
     assert row.name == "onnx"
     with pytest.raises(DependencyError, match="pip install openvino"):
-        predicted(small, runtime="openvino")
+        computed(small, "openvino")
     absent.add("onnxscript")
     assert automatic._fastest() is None
 
@@ -85,7 +89,7 @@ def test_without_any_converter_torch_computes_and_says_why(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(automatic, "_fastest", lambda: None)
-    np.testing.assert_array_equal(predicted(small, runtime="auto"), predicted(small, runtime="torch"))
+    np.testing.assert_array_equal(computed(small, "auto"), computed(small, "torch"))
     assert "torch computes, since no faster engine is installed (pip install openvino)" in capsys.readouterr().err
 
 
@@ -97,26 +101,26 @@ def test_what_cannot_be_converted_or_kept(
         raise error
 
     monkeypatch.setattr(automatic, "export_network", failing)
-    np.testing.assert_array_equal(predicted(small, runtime="auto"), predicted(small))
+    np.testing.assert_array_equal(computed(small, "auto"), computed(small, None))
     assert f"torch computes, since OpenVINO cannot: {error}" in capsys.readouterr().err
     with pytest.raises(type(error), match=str(error)):
-        predicted(small, runtime="openvino")
+        computed(small, "openvino")
 
 
 def test_a_gpu_is_torchs(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(automatic, "pick_device", lambda device: torch.device("cuda", 0))
     monkeypatch.setattr(automatic, "TorchRuntime", lambda *args: asked.append(args[1]) or TorchRuntime(args[0], "cpu"))
-    predicted(small, runtime="auto", device=0)
+    computed(small, "auto", device=0)
     assert asked == [0]
 
 
 def test_an_exported_file_has_one_engine(small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
-    exported = YOLO(small.export(format="openvino", imgsz=64, verbose=False))
-    assert exported(PICTURE, runtime="auto", verbose=False)
+    exported = YOLO(small.export(format="openvino", imgsz=[64, 96], verbose=False))
+    assert computed(exported, "auto").shape == (2, 17, 480)
     with pytest.raises(UsageError, match="runtime=onnx does not run gone_openvino_model"):
-        exported(PICTURE, runtime="onnx")
+        computed(exported, "onnx")
     with pytest.raises(UsageError, match="runtime"):
-        exported(PICTURE, runtime="fast")
+        exported(BATCH[0], runtime="fast")

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -273,8 +274,9 @@ def _unusable(path: Path, error: RuntimeError) -> WeightsError:
 
 def _record(path: Path, model: Any) -> Mapping[str, Any]:
     """What a folder says of its network: our record in the graph, else the file beside it."""
-    if model.has_rt_info(_PLACE):
-        return {RECORD: model.get_rt_info(_PLACE).astype(str)}
+    with suppress(RuntimeError):  # raised where others have put something else at a part of this place
+        if model.has_rt_info(_PLACE):
+            return {RECORD: model.get_rt_info(_PLACE).astype(str)}
     beside = path.with_name(_YAML)
     return read_yaml(beside, "record of the network", WeightsError) if beside.exists() else {}
 
