@@ -181,6 +181,16 @@ def test_paths_and_devices_that_do_not_go(folders: dict[str, Path], tmp_path: Pa
         open_runtime(folders["fixed"], device=0)
 
 
+def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
+    model, batch = YOLO(folders["dynamic"]), batch_of(1, 64, 64)
+    found = model._runtime("cpu", False, "auto").raw(batch)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(found, opened(folders["dynamic"]).raw(batch))
+    with pytest.raises(UsageError, match=r"runtime=onnx does not run .*s_openvino_model"):
+        model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="onnx")
+    with pytest.raises(UsageError, match="runtime"):
+        model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="fast")
+
+
 def test_a_folder_that_computes_something_else_is_not_kept(
     small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
