@@ -318,7 +318,10 @@ def _convert(job: ExportJob) -> Any:
     network = replace(job, half=False).module()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of tracing: what it takes for constant is compared afterwards
-        model = library().convert_model(network, input=[shape], example_input=torch.zeros(count, 3, *size))
+        sample = torch.zeros(count, 3, *size)
+        # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
+        traced = torch.jit.trace(network, sample, check_trace=False)
+        model = library().convert_model(traced, input=[shape], example_input=sample)
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"output0"})
     return model
