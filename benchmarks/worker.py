@@ -74,7 +74,7 @@ def bare_engine(given: dict[str, Any]) -> Callable[[], float]:
     from yolopose.predict.sources import open_source
 
     options = PredictOptions(**given.get("options", {}))
-    runtime = YOLO(given["model"]).runtime(options)
+    runtime = YOLO(given["model"])._engine(options)
     plan = Plan.make(runtime.metadata, options)
     items = [entry.load() for entry in islice(open_source(given["source"]).entries, 100)]
     batches = [letterbox_batch([item.image], [plan.fit(item)]) for item in items]

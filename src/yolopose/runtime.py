@@ -78,6 +78,28 @@ class Runtime(Protocol):
         ...
 
 
+class Laned(Runtime, Protocol):
+    """An engine that several threads can use at once; optional, ask through `lanes_of`."""
+
+    def lanes(self, count: int) -> Sequence[Runtime]:
+        """Returns engines that share the network, one for each of `count` threads.
+
+        Each computes on its share of the processor (`cores // count`, at least one), so that all of them in use at
+        once fill it. One thread at a time uses a lane; the engine itself may go on being used. An engine that
+        computes one picture at a time, such as one on a GPU, gives `[self]`.
+
+        Args:
+            count: threads, from 1.
+        """
+        ...
+
+
+def lanes_of(runtime: Runtime, count: int) -> list[Runtime]:
+    """Returns what `runtime.lanes(count)` gives; `[runtime]` for an engine that has no such method."""
+    lanes = getattr(runtime, "lanes", None)
+    return [runtime] if lanes is None else list(lanes(count))
+
+
 def from_raw(
     raw: npt.NDArray[np.float32],
     kpt_shape: tuple[int, int],
@@ -100,14 +122,14 @@ def from_raw(
     count, dims = kpt_shape
     nc = raw.shape[1] - 4 - count * dims
     scores = raw[:, 4 : 4 + nc]
+    # all 8400 cells are only compared; what they hold is gathered for those that stay
     if multi_label and nc > 1:
         image, cls, anchor = np.nonzero(scores > conf)
-        score = scores[image, cls, anchor]
     else:
-        best = scores.argmax(axis=1)
-        top = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+        top = scores[:, 0] if nc == 1 else scores.max(axis=1)
         image, anchor = np.nonzero(top > conf)
-        cls, score = best[image, anchor], top[image, anchor]
+        cls = np.zeros_like(image) if nc == 1 else scores[image, :, anchor].argmax(axis=1)
+    score = scores[image, cls, anchor]
     if classes is not None:
         keep = np.isin(cls, np.asarray(classes))
         image, anchor, cls, score = image[keep], anchor[keep], cls[keep], score[keep]
@@ -158,17 +180,3 @@ def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Position of each row among those of its picture; `image` is sorted."""
     starts = np.searchsorted(image, image, side="left")
     return np.arange(len(image)) - starts
-
-
-def lanes_of(runtime: Runtime, count: int) -> Sequence[Runtime]:
-    """Returns engines of one network that may be used from several threads at once, each by one thread at a time.
-
-    An engine that gains from it has a method `lanes(count)`: it returns `count` engines, each computing on its share of
-    the processor's cores. Any other engine stands alone.
-
-    Args:
-        runtime: the engine.
-        count: how many to make: the number of cores.
-    """
-    make = getattr(runtime, "lanes", None)
-    return [runtime] if make is None or count < 2 else make(count)

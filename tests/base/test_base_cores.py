@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,22 +7,42 @@ import pytest
 from yolopose.base import cores
 
 
-@pytest.mark.parametrize(("wish", "limit"), [("1", 1), ("1,2", 1), ("", None), ("many", None), ("0", 1)])
-def test_the_wish_of_the_user_holds(wish: str, limit: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "_container_limit", list)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", wish)
-    assert cores.usable_cores() == (limit or 3)
-
-
 @pytest.mark.parametrize(
-    ("text", "limit"), [("200000 100000\n", [2]), ("150000 100000", [2]), ("max 100000", []), ("", []), (None, [])]
+    ("allowed", "siblings", "limits", "expected"),
+    [
+        ({0, 1, 2, 3}, {}, {}, 4),
+        ({0, 1, 2, 3}, {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}, {}, 2),
+        ({1}, {0: "0", 1: "1"}, {}, 1),
+        ({0, 1, 2, 3}, {}, {"cpu.max": "150000 100000"}, 2),
+        ({0, 1, 2, 3}, {}, {"cpu.max": "max 100000"}, 4),
+        ({0, 1, 2, 3}, {}, {"cpu.max": "800000 100000"}, 4),
+        ({0, 1, 2, 3}, {}, {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({0, 1, 2, 3}, {}, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
+    ],
 )
-def test_container_limits(text: str | None, limit: list[int], tmp_path: Path) -> None:
-    file = tmp_path / "cpu.max"
-    if text is not None:
-        file.write_text(text)
-    assert cores._container_limit(file) == limit
+def test_cores_are_those_that_this_process_may_use(
+    allowed: set[int],
+    siblings: dict[int, str],
+    limits: dict[str, str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {f"topology/cpu{number}/topology/thread_siblings_list": text for number, text in siblings.items()}
+    for name, text in {**files, **{f"cgroup/{name}": text for name, text in limits.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path / "topology")
+    monkeypatch.setattr(cores, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: allowed, raising=False)
+    assert cores._allowed_cores.__wrapped__() == expected
+
+
+@pytest.mark.parametrize(("wish", "expected"), [("1", 1), ("2,1", 2), ("", 3), ("many", 3), ("0", 1), ("9", 3)])
+def test_the_wish_of_the_user_holds(wish: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "_allowed_cores", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", wish)
+    assert cores.physical_cores() == expected
 
 
 @pytest.mark.parametrize(("flags", "has"), [("avx2 amx_bf16", True), ("avx512_bf16", True), ("avx2 f16c", False)])

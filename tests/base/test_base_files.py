@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from yolopose.base.errors import OutputError
-from yolopose.base.files import atomic_path, make_folder, new_run_folder, write_bytes, write_text
+from yolopose.base.files import atomic_folder, atomic_path, make_folder, new_run_folder, write_bytes, write_text
 
 
 def failing(code: int) -> Any:
@@ -73,3 +73,49 @@ def test_run_folders_are_numbered_and_can_be_shared(tmp_path: Path) -> None:
     names = [new_run_folder(tmp_path, "val").name for _ in range(3)]
     assert names == ["val", "val2", "val3"]
     assert new_run_folder(tmp_path, "val", exist_ok=True).name == "val"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_replaced_whole(there: bool, tmp_path: Path) -> None:
+    target = tmp_path / "made/x_model"
+    if there:
+        write_text(target / "stale.txt", "old")
+    with atomic_folder(target) as temporary:
+        assert temporary.name == target.name
+        (temporary / "a.txt").write_text("new")
+        assert [path.name for path in target.glob("*")] == ["stale.txt"] * there
+    assert [path.name for path in target.iterdir()] == ["a.txt"]
+    assert list(target.parent.iterdir()) == [target]
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "made").stat().st_mode)
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename", "block"])
+def test_a_folder_that_fails_leaves_the_old_one(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x_model"
+    write_text(target / "old.txt", "old")
+    honest, calls = os.rename, []
+
+    def second_fails(*names: Any) -> None:
+        calls.append(names)
+        return failing(errno.EROFS)() if len(calls) == 2 else honest(*names)
+
+    if step != "block":
+        monkeypatch.setattr(os, step, second_fails if step == "rename" else failing(errno.ENOSPC))
+
+    def written() -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "a.txt").write_text("new")
+            if step == "block":
+                raise KeyError
+
+    with pytest.raises(KeyError if step == "block" else OutputError):
+        written()
+    assert [path.name for path in target.iterdir()] == ["old.txt"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x_model").write_text("mine")
+    with pytest.raises(OutputError, match="x_model"), atomic_folder(tmp_path / "x_model"):
+        pass
+    assert (tmp_path / "x_model").read_text() == "mine"

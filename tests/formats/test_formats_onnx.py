@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_samples import batch_of
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
@@ -18,34 +19,11 @@ from yolopose.runtime import from_final
 
 onnx = pytest.importorskip("onnx")
 
-SMALL = """
-nc: 3
-kpt_shape: [5, 2]
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-  - [-1, 1, C2f, [32, True]]
-  - [-1, 1, Conv, [64, 3, 2]]
-head:
-  - [[2, 3], 1, Pose, [nc, kpt_shape]]
-"""
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> YOLO:
-    file = tmp_path_factory.mktemp("small") / "small-pose.yaml"
-    file.write_text(SMALL, encoding="utf-8")
-    return YOLO(file)
-
 
 def opened(path: str) -> OnnxRuntime:
     runtime = open_runtime(path, device="cpu")
     assert isinstance(runtime, OnnxRuntime)
     return runtime
-
-
-def batch_of(count: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 22])

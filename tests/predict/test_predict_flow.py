@@ -33,7 +33,7 @@ def entries(count: int, made: list[int] | None = None) -> Iterator[Entry]:
 
 @pytest.fixture(autouse=True)
 def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "usable_cores", lambda: 3)
+    monkeypatch.setattr(flow, "physical_cores", lambda: 3)
 
 
 @pytest.mark.parametrize("size", [1, 4])

@@ -6,30 +6,18 @@ import os
 from functools import cache
 from pathlib import Path
 
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup")
 
-def usable_cores() -> int:
-    """Returns how many cores the process may run on, fewer where a container or `OMP_NUM_THREADS` says so.
 
-    It is read anew at each call, since all three can change. Nothing is set.
+def physical_cores() -> int:
+    """Returns the cores that this process may compute on, at least 1.
+
+    Two threads of one core share its arithmetic units, so they count once; a container's share of processor time
+    counts as so many cores, rounded up. `OMP_NUM_THREADS`, by which people tell all libraries at once, lowers it.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [allowed, *_container_limit(), *_wished()]
-    return max(1, min(limits))
-
-
-def _wished() -> list[int]:
-    """What the user asks of every library that computes in threads."""
-    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return [int(text)] if text.isdigit() and int(text) else []
-
-
-def _container_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> list[int]:
-    """Share of time that a container gives, rounded up to whole cores; empty where there is no limit."""
-    try:
-        quota, period = file.read_text(encoding="ascii").split()
-        return [-(-int(quota) // int(period))]
-    except (OSError, ValueError):  # no such file, or the word "max"
-        return []
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(_allowed_cores(), max(int(wish), 1)) if wish.isdigit() else _allowed_cores()
 
 
 @cache
@@ -43,3 +31,33 @@ def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return False
     return bool(words & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+@cache
+def _allowed_cores() -> int:
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_siblings(number) for number in allowed}
+    return max(1, min(len(cores), _quota() or len(cores)))
+
+
+def _siblings(number: int) -> str:
+    """The processors that share a core with one, as the system writes them; itself where that is not told."""
+    return _text(_TOPOLOGY / f"cpu{number}/topology/thread_siblings_list") or str(number)
+
+
+def _quota() -> int | None:
+    """The container's limit in whole processors, None where there is none."""
+    share, _, period = _text(_CGROUP / "cpu.max").partition(" ")
+    if not share:
+        share = _text(_CGROUP / "cpu/cpu.cfs_quota_us")
+        period = _text(_CGROUP / "cpu/cpu.cfs_period_us")
+    if not (share.isdigit() and period.isdigit() and int(period)):
+        return None  # `max`, -1, or a system without such limits
+    return -(-int(share) // int(period))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

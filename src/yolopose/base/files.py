@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -81,6 +82,51 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Generator[Path, None, None]:
+    """Gives an empty folder of the name of `target` in a hidden one beside it; moved there when the block ends well.
+
+    Its files are synced before. A folder that stood there is replaced whole, and only when the new one is complete;
+    on any error the new one is removed and the older one stands as it was.
+
+    Raises:
+        OutputError: the disk is full or read-only, rights are missing, or a file stands at `target`.
+    """
+    target = Path(target)
+    make_folder(target.parent)
+    try:
+        workshop = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise output_error(target, error) from error
+    temporary = workshop / target.name
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        _replace_folder(temporary, target, workshop / "older")
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise output_error(target, error) from error
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _replace_folder(new: Path, target: Path, aside: Path) -> None:
+    """Renames `new` to `target`; a folder cannot be renamed onto another, so the older one steps aside first."""
+    if not target.is_dir():
+        os.rename(new, target)
+        return
+    os.rename(target, aside)
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
 
 
 def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:

@@ -28,6 +28,12 @@ def config_dir() -> Path:
     return Path(chosen) if chosen else _user_folder("XDG_CONFIG_HOME", ".config")
 
 
+def cache_dir() -> Path:
+    """Returns the folder of what can be made again: `cache` in `YOLOPOSE_CONFIG_DIR`, else the platform's own place."""
+    chosen = os.environ.get("YOLOPOSE_CONFIG_DIR")
+    return Path(chosen) / "cache" if chosen else _user_folder("XDG_CACHE_HOME", ".cache")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in force.

@@ -64,6 +64,11 @@ class Thresholds:
     classes: int | Sequence[int] | None = option(None, "keep these class indices alone", low=0)
     agnostic_nms: bool = option(False, "suppress overlapping boxes of different classes too")
     half: bool = option(False, "compute in 16 bits where the device gains from it")
+    runtime: str | None = option(
+        None,
+        "engine for weights: auto converts them once for the fastest that is installed; torch when left out",
+        choices=(None, "auto", "openvino", "onnx", "torch"),
+    )
     augment: bool = option(False, "average over flips and scales at test time")
 
 

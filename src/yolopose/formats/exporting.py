@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from yolopose.base.errors import ExportError, UsageError
-from yolopose.base.files import atomic_path
+from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
@@ -82,7 +82,7 @@ def export_network(
         data: data YAML, for the words about how to validate.
 
     Returns:
-        The path of the file.
+        The path of the file or folder.
 
     Raises:
         UsageError: an option does not go with the format.
@@ -104,10 +104,10 @@ def export_network(
     job = ExportJob(network=plain, metadata=settled, options=options, half=half)
     module = import_module(f"yolopose.formats.{row.module}")
     target = Path(f"{stem}{row.suffixes[0]}")
-    with atomic_path(target) as temporary:
+    with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words = module.export(job, temporary)
         differences = _compare(job, module.load(temporary), picture)
-    size = target.stat().st_size / 1e6
+    size = sum(file.stat().st_size for file in (target.iterdir() if row.folder else [target])) / 1e6
     batch = "any number" if settled.dynamic else settled.batch
     sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
     LOGGER.info(

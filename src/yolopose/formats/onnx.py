@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import copy
 import logging
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,20 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose._version import __version__
+from yolopose.base.cores import physical_cores
 from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.formats.devices import single_device
+from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, from_final, from_raw
-from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec, class_names
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 OPSET = 18
 _OPSETS = (13, 23)  # the oldest that holds all operators of the networks, the newest that torch writes
-_RECORD = "yolopose"  # key of our own record in the file's metadata
-_PERSON_CHANNELS = 4 + 1 + 17 * 3
 _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -71,16 +70,10 @@ class OnnxRuntime:
     def __init__(self, path: Path, device: object = None) -> None:
         import onnxruntime
 
-        self.device, provider = _provider(device, onnxruntime.get_available_providers())
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # what it warns of concerns its own optimisations
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-        except Exception as error:  # its error types share no base of their own
-            raise WeightsError(
-                f"{path} cannot be run: onnxruntime {onnxruntime.__version__} says: {_first_line(error)} The file may "
-                "be cut off or damaged (export or copy it again), or need a newer onnxruntime."
-            ) from error
+        self.device, self._provider = _provider(device, onnxruntime.get_available_providers())
+        self._path, self._kept = path, threading.local()
+        self._session = self._open(physical_cores(), spin=True)
+        self._lanes: dict[int, Sequence[OnnxRuntime]] = {}
         found = self._session.get_modelmeta().custom_metadata_map
         given, output = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._input, self._output = given.name, output.name
@@ -90,7 +83,40 @@ class OnnxRuntime:
                 f"{path} is no pose network: its input {given.name} is {given.type} of shape {given.shape}, its output "
                 f"{output.name} of shape {output.shape}. Expected: pictures (B, 3, H, W) and (B, 4+nc+K·D, A)."
             )
-        self.metadata = _metadata(path, found, given.shape, output.shape)
+        self.metadata = read_record(path, found, given.shape, output.shape)
+
+    def _open(self, threads: int, *, spin: bool) -> Any:
+        """A session that computes on so many threads; those that wait for work ask for it without rest if `spin`."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # what it warns of concerns its own optimisations
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        try:
+            return onnxruntime.InferenceSession(str(self._path), options, providers=[self._provider])
+        except Exception as error:  # its error types share no base of their own
+            raise WeightsError(
+                f"{self._path} cannot be run: onnxruntime {onnxruntime.__version__} says: {first_line(error)} The "
+                "file may be cut off or damaged (export or copy it again), or need a newer onnxruntime."
+            ) from error
+
+    def lanes(self, count: int) -> Sequence[OnnxRuntime]:
+        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
+        if count not in self._lanes:
+            self._lanes[count] = self._make_lanes(count)
+        return self._lanes[count]
+
+    def _make_lanes(self, count: int) -> Sequence[OnnxRuntime]:
+        if count < 2 or self.device != "cpu":
+            return [self]
+        threads = max(1, physical_cores() // count)
+        found = [copy.copy(self) for _ in range(count)]
+        shared = self._open(threads, spin=False) if threads == 1 else None  # computes in the thread that calls it
+        for lane in found:
+            lane._session = shared or self._open(threads, spin=False)
+            lane._kept = threading.local()
+        return found
 
     def candidates(
         self,
@@ -123,13 +149,22 @@ class OnnxRuntime:
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
-        values = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
-        if np.issubdtype(batch.dtype, np.integer):
-            np.divide(batch, np.float32(255), out=values[: len(batch)], dtype=np.float32)
-        else:
-            values[: len(batch)] = batch
-        output = self._session.run([self._output], {self._input: values.astype(self._dtype, copy=False)})[0]
+        values = batch
+        if batch.dtype != self._dtype or len(batch) < size:
+            values = self._values((size, *batch.shape[1:]))
+            scale = 255 if np.issubdtype(batch.dtype, np.integer) else 1
+            # computed in float32 whatever is stored; numpy converts block by block, without a copy of the whole
+            np.divide(batch, np.float32(scale), out=values[: len(batch)], dtype=np.float32, casting="same_kind")
+            values[len(batch) :] = 0
+        output = self._session.run([self._output], {self._input: values})[0]
         return np.asarray(output)[: len(batch)].astype(np.float32, copy=False)
+
+    def _values(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Memory for an input, kept from call to call; each thread has its own."""
+        found = getattr(self._kept, "values", None)
+        if found is None or found.shape != shape:
+            found = self._kept.values = np.empty(shape, dtype=self._dtype)
+        return found
 
 
 def _provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
@@ -147,90 +182,6 @@ def _provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
             "Use device=cpu, or replace it: pip uninstall onnxruntime; pip install onnxruntime-gpu."
         )
     return f"cuda:{int(number or 0)}", ("CUDAExecutionProvider", {"device_id": int(number or 0)})
-
-
-def _metadata(
-    path: Path, found: Mapping[str, str], given: Sequence[int | str], output: Sequence[int | str]
-) -> ModelMetadata:
-    """The record of a file; what its shapes say wins over what was written down."""
-    try:
-        if _RECORD in found:
-            record = json.loads(found[_RECORD])
-        elif found.get("names"):
-            record = _foreign(found)
-        else:
-            record = _guessed(path, output)
-        metadata = ModelMetadata.from_dict(record)
-    except (UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError) as error:
-        raise WeightsError(
-            f"{path} does not say what it estimates, or in words that are not understood ({_first_line(error)}). "
-            "Export it again, with yolopose or a current version of the package that it comes from."
-        ) from error
-    sizes = [side if isinstance(side, int) and side > 0 else 0 for side in given]
-    dynamic = not (sizes[2] and sizes[3])
-    metadata = ModelMetadata.from_dict(
-        {
-            **metadata.to_dict(),
-            "dynamic": dynamic,
-            "batch": sizes[0],
-            "imgsz": sizes[2:] if not dynamic else record["imgsz"],
-        }
-    )
-    _check_channels(path, metadata, output)
-    return metadata
-
-
-def _foreign(found: Mapping[str, str]) -> dict[str, Any]:
-    """The record of a file of the reference package: texts that hold Python literals."""
-    values = {key: _literal(text) for key, text in found.items()}
-    task = values.get("task", "pose")
-    if task != "pose":
-        raise UsageError(f"it is a network for the task {task!r}, not for poses")
-    arguments = values.get("args")
-    arguments = arguments if isinstance(arguments, dict) else {}
-    shape = values.get("kpt_shape")
-    schema = KeypointSchema.coco_person() if shape == [17, 3] else KeypointSchema.from_dict({"kpt_shape": shape})
-    if values.get("kpt_names"):
-        schema = KeypointSchema.from_dict({**schema.to_dict(), "kpt_names": values["kpt_names"]})
-    return ModelMetadata(
-        spec=PoseSpec(classes=class_names(values.get("names"), None), keypoints=schema),
-        name=str(values.get("description", "")).removeprefix("Ultralytics ").split(" model")[0],
-        stride=int(values.get("stride", 32)),
-        imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),
-        end2end=bool(values.get("end2end")) or bool(arguments.get("nms")),
-        license=str(values.get("license", "")),
-        version=str(values.get("version", "")),
-    ).to_dict()
-
-
-def _guessed(path: Path, output: Sequence[int | str]) -> dict[str, Any]:
-    """The record of a file without any, from the one layout that tells itself: 56 channels are a COCO person."""
-    if output[1] != _PERSON_CHANNELS:
-        raise UsageError("it carries no record of its classes and keypoints")
-    warn_once(f"{path} carries no record; its {_PERSON_CHANNELS} channels are taken for a person's 17 COCO points.")
-    return ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())).to_dict()
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _check_channels(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
-    spec = metadata.spec
-    values = spec.keypoints.count * spec.keypoints.dims
-    expected, place = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
-    if isinstance(output[place], int) and output[place] != expected:
-        raise WeightsError(
-            f"{path} contradicts itself: for {spec.nc} classes and kpt_shape {list(spec.keypoints.shape)} its output "
-            f"should have {expected} values a cell, but has {output[place]} ({list(output)}). Export it again."
-        )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
 # -- write --------------------------------------------------------------------------------------------------------
@@ -259,7 +210,7 @@ def export(job: ExportJob, path: Path) -> str:
         _convert(job, path, opset)
     except Exception as error:  # whatever the converter meets, the operator set or a fault of its own
         raise ExportError(
-            f"The network cannot be written as ONNX with opset {opset}: {_first_line(error)} The opset that is used "
+            f"The network cannot be written as ONNX with opset {opset}: {first_line(error)} The opset that is used "
             f"when none is given, {OPSET}, works with every network that ships."
         ) from error
     return f"opset {_finish(path, job)}, {'float16' if job.half else 'float32'}"
@@ -300,17 +251,7 @@ def _finish(path: Path, job: ExportJob) -> int:
         LOGGER.info("The graph is left as torch wrote it: onnxslim is not installed (pip install onnxslim).")
     elif job.options.simplify:
         model = import_module("onnxslim").slim(model)
-    metadata = job.metadata
-    spec = metadata.spec
-    record = {
-        _RECORD: json.dumps({**metadata.to_dict(), "names": list(spec.classes)}, ensure_ascii=False),
-        # the keys that tools for files of the reference package look for
-        "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
-        "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": metadata.batch or 1,
-        "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": False, "args": {"batch": metadata.batch or 1, "half": job.half, "dynamic": metadata.dynamic},
-        "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
-    }  # fmt: skip
+    record = {RECORD: own_record(job.metadata), **public_record(job)}
     del model.metadata_props[:]
     for key, value in record.items():
         entry = model.metadata_props.add()

@@ -179,7 +179,7 @@ class TorchRuntime:
             ) from error
 
     def lanes(self, count: int) -> Sequence[TorchRuntime]:
-        """Returns engines for several threads, each computing on its share of the cores; see `runtime.lanes_of`.
+        """Returns engines for `count` threads; see `yolopose.runtime.Laned.lanes`.
 
         A GPU computes one batch after the other anyway, and a compiled network is not shared between threads.
         """

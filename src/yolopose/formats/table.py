@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ class Format:
     Attributes:
         name: what `format=` takes.
         title: its name in running text.
-        suffixes: how such files end.
+        suffixes: how such files end; one without a leading dot is the end of a folder's name.
         module: the file of `yolopose.formats` that knows it.
         options: keys of export that it heeds, beside `imgsz` and `device`.
         needs: packages that running it takes.
@@ -42,6 +43,15 @@ class Format:
         """Whether `export` writes it."""
         return bool(self.makes)
 
+    @property
+    def folder(self) -> bool:
+        """Whether `export` writes a folder instead of a file."""
+        return not self.suffixes[0].startswith(".")
+
+    def knows(self, path: str | Path) -> bool:
+        """Whether a file or folder of this name is in this format."""
+        return Path(path).name.lower().endswith(self.suffixes)
+
 
 @cache
 def formats() -> tuple[Format, ...]:
@@ -62,19 +72,18 @@ def formats() -> tuple[Format, ...]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Returns the suffixes of all files that can be opened."""
+    """Returns the suffixes of all files and folders that can be opened."""
     return tuple(suffix for row in formats() for suffix in row.suffixes)
 
 
 def format_of(path: str | Path) -> Format:
-    """Returns the format of a file, by its suffix.
+    """Returns the format of a file or folder, by the end of its name.
 
     Raises:
         UsageError: it is of none that is known here.
     """
-    suffix = Path(path).suffix.lower()
     for row in formats():
-        if suffix in row.suffixes:
+        if row.knows(path):
             return row
     raise UsageError(f"model={str(path)!r} is of no format known here; the known ones end in {', '.join(suffixes())}.")
 
@@ -97,6 +106,11 @@ def format_named(name: str) -> Format:
     )
 
 
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """Returns those of some packages that are not installed, in their order."""
+    return [name for name in names if find_spec(name) is None]
+
+
 def need_packages(names: tuple[str, ...], what: str) -> None:
     """Makes sure that packages are there before something that takes them is begun.
 
@@ -107,7 +121,7 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
     Raises:
         DependencyError: some are not; the text holds the line that installs them.
     """
-    missing = [name for name in names if find_spec(name) is None]
+    missing = missing_packages(names)
     if missing:
         they = " and ".join(missing) + (", which are" if missing[1:] else ", which is")
         wanted = ["torch", "safetensors", "matplotlib"] if missing[0] == "torch" else missing

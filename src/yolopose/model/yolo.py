@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
-from yolopose.base.log import LOGGER, quiet
+from yolopose.base.log import LOGGER, quiet, warn_once
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
-from yolopose.formats import format_of, need_packages, open_runtime, suffixes
+from yolopose.formats import format_of, formats, need_packages, open_runtime, suffixes
 from yolopose.model.locate import find_weights, is_address
-from yolopose.schema import PoseSpec
+from yolopose.schema import ModelMetadata, PoseSpec
 
 if TYPE_CHECKING:
     from yolopose.evaluate import PoseMetrics
@@ -34,7 +34,7 @@ class YOLO:
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), or an
-            exported file (`.onnx`), which predicts and validates without torch.
+            exported file (`.onnx`, `_openvino_model/`), which predicts and validates without torch.
         task: `pose` or None; there is no other.
         verbose: print the table of a newly built network.
 
@@ -75,7 +75,7 @@ class YOLO:
             if verbose:
                 self._network.info()
             return
-        if suffix not in suffixes():
+        if not any(row.knows(path) for row in formats()):
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
                 f"({', '.join(suffixes())})."
@@ -204,7 +204,7 @@ class YOLO:
         from yolopose.predict import predict
 
         chosen = self._options("predict", options, PredictOptions)
-        found = predict(self._runtime(chosen.device, chosen.half), source, chosen, self.callbacks)
+        found = predict(self._engine(chosen), source, chosen, self.callbacks)
         return found if stream else list(found)
 
     __call__ = predict
@@ -230,7 +230,7 @@ class YOLO:
                 "Validation needs a data set: give `data=coco8-pose.yaml` or the path of your own data YAML "
                 "(these weights do not remember one)."
             )
-        self.metrics = validate(self._runtime(chosen.device, chosen.half), chosen, callbacks=self.callbacks)
+        self.metrics = validate(self._engine(chosen), chosen, callbacks=self.callbacks)
         return self.metrics
 
     def train(self, data: str | Path | None = None, **options: Any) -> PoseMetrics | None:
@@ -349,19 +349,38 @@ class YOLO:
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
         return options
 
-    def _runtime(self, device: Any, half: bool) -> Runtime:
+    def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
+        with quiet(not options.verbose):
+            compile = options.compile if isinstance(options, PredictOptions) else False
+            return self._runtime(options.device, options.half, options.runtime, compile)
+
+    def _runtime(self, device: Any, half: bool, name: str | None = None, compile: bool | str = False) -> Runtime:
         """The engine for a device, made once: folding and moving the weights takes longer than a picture."""
-        key = f"{device}/{half}"
+        key = f"{device}/{half}/{name}/{compile}"
         if key not in self._runtimes:
-            self._runtimes[key] = self._new_runtime(device, half)
+            self._runtimes[key] = self._new_runtime(device, half, name, compile)
         return self._runtimes[key]
 
-    def _new_runtime(self, device: Any, half: bool) -> Runtime:
+    def _new_runtime(self, device: Any, half: bool, name: str | None, compile: bool | str) -> Runtime:
+        if compile and not (self._exported is None and name in (None, "torch")):
+            warn_once(f"compile={compile} is left aside: it is for networks that torch runs.")
         if self._exported is not None:
+            own = format_of(self._exported).name
+            if name not in (None, "auto", own):
+                raise UsageError(
+                    f"runtime={name} does not run {self.model_name}, which is for {own}: leave runtime= out, or give "
+                    "the .pt that it was made from."
+                )
             return open_runtime(self._exported, device=device, half=half)
-        from yolopose.formats.pytorch import TorchRuntime
+        metadata = self.ckpt.metadata if self.ckpt else None
+        if name in (None, "torch"):
+            from yolopose.formats.pytorch import TorchRuntime
 
-        return TorchRuntime(self.model, device=device, half=half, metadata=self.ckpt.metadata if self.ckpt else None)
+            return TorchRuntime(self.model, device=device, half=half, metadata=metadata, compile=compile)
+        from yolopose.formats.automatic import engine_of
+
+        known = metadata or ModelMetadata(spec=self.spec, name=self.model.name, stride=max(self.model.stride))
+        return engine_of(self.model, known, name, device, half)
 
     def __getattr__(self, name: str) -> Any:
         if name in _LATER:

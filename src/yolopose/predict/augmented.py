@@ -95,7 +95,7 @@ class Augmented:
         return self._runtime.wrap(array)
 
     def lanes(self, count: int) -> Sequence[Augmented]:
-        """Returns the same around the engine's own lanes; see `yolopose.runtime.lanes_of`."""
+        """Returns the same around the engine's own lanes; see `yolopose.runtime.Laned.lanes`."""
         return [Augmented(lane, self._iou, self._agnostic) for lane in lanes_of(self._runtime, count)]
 
     def _look(

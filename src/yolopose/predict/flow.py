@@ -9,7 +9,7 @@ caller's thread takes the results in order. What is in flight is bounded, so a l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from yolopose.base.cores import usable_cores
+from yolopose.base.cores import physical_cores
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 from yolopose.predict.items import Entry, Item, Source
 from yolopose.runtime import Runtime, lanes_of
@@ -26,6 +26,7 @@ from yolopose.runtime import Runtime, lanes_of
 Done = TypeVar("Done")
 Work = Callable[[Runtime, list[Item]], Done]
 
+_WORTH_LANES = 8  # pictures: some engines take a second to set up lanes
 _READERS = 4  # threads that decode ahead of an engine that has no use for more than one itself
 
 
@@ -53,7 +54,9 @@ def run_jobs(source: Source, runtime: Runtime, work: Work[Done], size: int) -> G
             for job in _jobs(source.entries, source.together):
                 yield work(runtime, [_load(entry) for entry in job])
         else:
-            yield from _side_by_side(_jobs(source.entries, size), runtime, work)
+            several = source.count is None or source.count >= _WORTH_LANES
+            engines = _Engines(lanes_of(runtime, physical_cores()) if several else [runtime])
+            yield from _side_by_side(_jobs(source.entries, size), engines, work)
     finally:
         source.close()
 
@@ -64,9 +67,8 @@ def _jobs(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
         yield job
 
 
-def _side_by_side(jobs: Iterator[list[Entry]], runtime: Runtime, work: Work[Done]) -> Generator[Done, None, None]:
-    engines = _Engines(runtime)
-    threads = max(len(engines), min(_READERS, usable_cores()))
+def _side_by_side(jobs: Iterator[list[Entry]], engines: _Engines, work: Work[Done]) -> Generator[Done, None, None]:
+    threads = max(len(engines), min(_READERS, physical_cores()))
 
     def do(job: list[Entry]) -> Done:
         items = [_load(entry) for entry in job]
@@ -89,8 +91,7 @@ def _side_by_side(jobs: Iterator[list[Entry]], runtime: Runtime, work: Work[Done
 class _Engines:
     """The engines that work side by side; each is used by one thread at a time."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        engines = lanes_of(runtime, usable_cores())
+    def __init__(self, engines: Sequence[Runtime]) -> None:
         self._count = len(engines)
         self._idle: SimpleQueue[Runtime] = SimpleQueue()
         for engine in engines:

@@ -1,0 +1,333 @@
+"""OpenVINO: a folder of a graph (.xml), its weights (.bin) and a record. Running it takes no torch.
+
+OpenVINO reports each import and conversion to a web service of its maker through a package of its own,
+`openvino_telemetry`. `library` is the one place that imports OpenVINO, and it does so with that package hidden.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.cores import physical_cores
+from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
+from yolopose.base.log import warn_once
+from yolopose.base.yamlfile import read_yaml, to_yaml
+from yolopose.formats.devices import single_device
+from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
+from yolopose.results import HostArray
+from yolopose.runtime import Batch, Candidates, from_final, from_raw
+
+if TYPE_CHECKING:
+    from yolopose.formats.exporting import ExportJob
+
+_SUFFIX = "_openvino_model"
+_YAML = "metadata.yaml"
+_PLACE = ["model_info", RECORD]  # of our record in the graph
+_REPORTING = "openvino_telemetry"
+_NUMBERS = ("f32", "f16")
+
+
+@cache
+def library() -> Any:
+    """Imports OpenVINO so that it reports to nobody, neither now nor when it converts.
+
+    It falls back on an empty stand-in of its own where the reporting package is absent, and that is what it finds. A
+    program that has imported OpenVINO before has made that choice itself.
+    """
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _REPORTING}
+    sys.modules[_REPORTING] = None  # type: ignore[assignment]  # Python's own way of saying: not to be imported
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[_REPORTING]
+        sys.modules.update(hidden)
+
+
+@cache
+def _core() -> Any:
+    """The one `Core` of this process: several of them, freed out of order, crash it at its next fork."""
+    return library().Core()
+
+
+# -- run ----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRuntime:
+    """Opens an OpenVINO folder, or the .xml in it: one of ours, or one that the reference package wrote.
+
+    Args:
+        path: the folder or the .xml.
+        device: `cpu`.
+        half: compute in bfloat16 where the processor has it.
+
+    Raises:
+        NotFoundError: there is no such file or folder.
+        UsageError: the device is not here.
+        WeightsError: the file is damaged, or no pose network that can be understood.
+    """
+    if not path.exists():
+        raise NotFoundError(f"There is no OpenVINO folder {path}. Check the path (current folder: {Path.cwd()}).")
+    return OpenvinoRuntime(_graph(path), device, half)
+
+
+class OpenvinoRuntime:
+    """Inference with OpenVINO; implements `yolopose.runtime.Laned`.
+
+    Args:
+        path: the .xml.
+        device: see `load`.
+        half: see `load`.
+
+    Attributes:
+        metadata: classes, keypoints, stride, the input sizes and batches that go.
+        device: `cpu`.
+        half: whether bfloat16 is in use.
+    """
+
+    def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
+        self.device = _device(device)
+        self.half = half and _has_bfloat16()
+        if half and not self.half:
+            warn_once("half=True has no effect: this processor has no bfloat16, so OpenVINO computes in float32.")
+        model = _read(path)
+        given, output = model.inputs[0], model.outputs[0]
+        numbers = given.get_element_type().get_type_name()
+        shapes = [[side.get_length() if side.is_static else -1 for side in port.get_partial_shape()]
+                  if port.get_partial_shape().rank.is_static else [] for port in (given, output)]  # fmt: skip
+        if numbers not in _NUMBERS or [len(shape) for shape in shapes] != [4, 3]:
+            raise WeightsError(
+                f"{path} is no pose network: its input is {numbers} of shape {given.get_partial_shape()}, its output "
+                f"of shape {output.get_partial_shape()}. Expected: pictures (B, 3, H, W) and (B, 4+nc+K·D, A)."
+            )
+        self.metadata = read_record(path, _record(path, model), *shapes)
+        # without the first, a processor with bfloat16 would compute in it, whatever the file holds
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.half else "f32",
+            "INFERENCE_NUM_THREADS": physical_cores(),
+            "ENABLE_CPU_PINNING": False,  # decoding wants the same cores, and so may another process
+        }
+        self._lanes: dict[int, Sequence[OpenvinoRuntime]] = {}
+        self._network = _Network(path, model, {**self._settings, "PERFORMANCE_HINT": "LATENCY"})
+
+    def lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
+        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
+        if count not in self._lanes:
+            self._lanes[count] = self._make_lanes(count)
+        return self._lanes[count]
+
+    def _make_lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
+        if count < 2:
+            return [self]
+        threads = max(physical_cores(), count)
+        settings = {**self._settings, "NUM_STREAMS": count, "INFERENCE_NUM_THREADS": threads}
+        network = _Network(self._network.path, self._network.model, settings)
+        found = [copy.copy(self) for _ in range(count)]
+        for lane in found:
+            lane._network = network
+        return found
+
+    def candidates(
+        self,
+        batch: Batch,
+        *,
+        conf: float,
+        max_nms: int = 30_000,
+        classes: Sequence[int] | None = None,
+        multi_label: bool = False,
+    ) -> Candidates:
+        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        raw, shape = self._outputs(batch), self.metadata.spec.keypoints.shape
+        if self.metadata.end2end:
+            return from_final(raw, shape, conf=conf, classes=classes)
+        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+
+    def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Runs the network and returns its whole output, float32.
+
+        Args:
+            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
+        """
+        return self._outputs(batch).copy()
+
+    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
+        """Returns a host array with a tensor's everyday methods."""
+        return HostArray(array)
+
+    def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """As `raw`, but in OpenVINO's own memory where that goes: good until the thread's next call."""
+        size = self.metadata.batch or len(batch)
+        if len(batch) <= size:
+            return self._run(batch, size)
+        return np.concatenate([self._run(batch[at : at + size], size).copy() for at in range(0, len(batch), size)])
+
+    def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
+        """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
+        if not np.issubdtype(batch.dtype, np.integer):
+            batch = batch.astype(np.float32, copy=False)
+        count = len(batch)
+        if count < size:
+            batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=batch.dtype)))
+        request = self._network.request("u8" if batch.dtype == np.uint8 else "f32")
+        found = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+        return found[0][:count]
+
+
+class _Network:
+    """A graph, compiled when it is first asked for; each thread has a request, and so memory, of its own.
+
+    Args:
+        path: the .xml, for error texts.
+        model: what was read from it.
+        settings: OpenVINO's properties.
+    """
+
+    def __init__(self, path: Path, model: Any, settings: Mapping[str, Any]) -> None:
+        self.path, self.model, self._settings = path, model, settings
+        self._lock = threading.Lock()
+        self._compiled: dict[str, Any] = {}
+        self._requests = threading.local()
+        self._compile("u8")  # what is wrong with a file is said when it is opened
+
+    def request(self, numbers: str) -> Any:
+        """Returns this thread's request for inputs of one kind, `u8` 0…255 or `f32` 0…1."""
+        name = f"request_{numbers}"
+        if not hasattr(self._requests, name):
+            setattr(self._requests, name, self._compile(numbers).create_infer_request())
+        return getattr(self._requests, name)
+
+    def _compile(self, numbers: str) -> Any:
+        with self._lock:
+            if numbers not in self._compiled:
+                try:
+                    graph = _with_input(self.model, numbers)
+                    self._compiled[numbers] = _core().compile_model(graph, "CPU", dict(self._settings))
+                except RuntimeError as error:
+                    raise _unusable(self.path, error) from error
+            return self._compiled[numbers]
+
+
+def _with_input(model: Any, numbers: str) -> Any:
+    """A copy of a graph that takes inputs of one kind, converted and divided by 255 where the network begins."""
+    graph, library_ = model.clone(), library()
+    steps = library_.preprocess.PrePostProcessor(graph)
+    own = graph.inputs[0].get_element_type()
+    steps.input(0).tensor().set_element_type(getattr(library_.Type, numbers))
+    if numbers == "u8":
+        steps.input(0).preprocess().convert_element_type(library_.Type.f32).scale(255.0)
+    steps.input(0).preprocess().convert_element_type(own)
+    steps.output(0).tensor().set_element_type(library_.Type.f32)
+    return steps.build()
+
+
+def _device(device: object) -> str:
+    wanted = single_device(device)
+    if wanted not in ("", "cpu"):
+        raise UsageError(f"device={device!r}: this version runs OpenVINO files on the CPU alone; give device=cpu.")
+    return "cpu"
+
+
+def _has_bfloat16() -> bool:
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _graph(path: Path) -> Path:
+    """The .xml that a folder holds."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.xml"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise WeightsError(
+            f"{path} should hold one .xml, the network's graph, but holds {names}. Name the .xml to run."
+        )
+    return found[0]
+
+
+def _read(path: Path) -> Any:
+    try:
+        model = _core().read_model(str(path))
+    except RuntimeError as error:
+        raise _unusable(path, error) from error
+    if not model.inputs or not model.outputs:
+        raise WeightsError(f"{path} is no pose network: it has no input or no output.")
+    return model
+
+
+def _unusable(path: Path, error: RuntimeError) -> WeightsError:
+    # its texts begin with the place in its own source
+    lines = [
+        line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))
+    ]
+    said = first_line(RuntimeError(lines[-1] if lines else str(error)))
+    return WeightsError(
+        f"{path} cannot be run: OpenVINO {library().get_version().split('-')[0]} says: {said} The file or its .bin may "
+        "be missing, cut off or damaged (export or copy the folder again), or need a newer OpenVINO."
+    )
+
+
+def _record(path: Path, model: Any) -> Mapping[str, Any]:
+    """What a folder says of its network: our record in the graph, else the file beside it."""
+    with suppress(RuntimeError):  # raised where others have put something else at a part of this place
+        if model.has_rt_info(_PLACE):
+            return {RECORD: model.get_rt_info(_PLACE).astype(str)}
+    beside = path.with_name(_YAML)
+    return read_yaml(beside, "record of the network", WeightsError) if beside.exists() else {}
+
+
+# -- write --------------------------------------------------------------------------------------------------------
+
+
+def export(job: ExportJob, path: Path) -> str:
+    """Writes a network as an OpenVINO folder.
+
+    Args:
+        job: the network and what is asked for; half stores the weights in 16 bits.
+        path: the folder, empty.
+
+    Returns:
+        A few words on it, for the log.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    try:
+        model = _convert(job)
+    except Exception as error:  # whatever the converter meets
+        raise ExportError(f"The network cannot be written for OpenVINO: {first_line(error)}") from error
+    model.set_rt_info(own_record(job.metadata), _PLACE)
+    target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
+    library().save_model(model, str(target), compress_to_fp16=job.half)
+    (path / _YAML).write_text(to_yaml(public_record(job)), encoding="utf-8")
+    return f"by version {library().get_version().split('-')[0]}, weights {'float16' if job.half else 'float32'}"
+
+
+def _convert(job: ExportJob) -> Any:
+    import torch
+
+    size = job.metadata.imgsz
+    count = 2 if job.metadata.dynamic else job.metadata.batch
+    shape = [-1, 3, -1, -1] if job.metadata.dynamic else [count, 3, *size]
+    # the graph computes in float32 whatever its weights are stored in
+    network = replace(job, half=False).module()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of tracing: what it takes for constant is compared afterwards
+        sample = torch.zeros(count, 3, *size)
+        # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
+        traced = torch.jit.trace(network, sample, check_trace=False)
+        model = library().convert_model(traced, input=[shape], example_input=sample)
+    model.inputs[0].get_tensor().set_names({"images"})
+    model.outputs[0].get_tensor().set_names({"output0"})
+    return model

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from formats_samples import batch_of, need_openvino
+
+from yolopose import YOLO
+from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
+from yolopose.base.yamlfile import read_yaml, to_yaml
+from yolopose.formats import exporting, open_runtime
+from yolopose.formats.openvino import OpenvinoRuntime, library
+
+need_openvino()
+pytest.importorskip("torch")
+
+from yolopose.formats import openvino as room  # noqa: E402
+from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folders(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The small network as it is exported with some options; nothing may be sent meanwhile."""
+    reached: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", lambda self, place: reached.append(place))
+        patch.setattr(socket, "getaddrinfo", lambda *place, **_: reached.append(place))
+        made = {}
+        for name, options in {"fixed": {"batch": 4}, "dynamic": {"dynamic": True}, "half": {"half": True}}.items():
+            made[name] = tmp_path_factory.mktemp(name) / "s_openvino_model"
+            shutil.move(small.export(format="openvino", imgsz=[64, 96], verbose=False, **options), made[name])
+    assert reached == []
+    return made
+
+
+def opened(path: Path) -> OpenvinoRuntime:
+    runtime = open_runtime(path, device="cpu")
+    assert isinstance(runtime, OpenvinoRuntime)
+    return runtime
+
+
+@pytest.mark.parametrize("name", ["fixed", "dynamic"])
+def test_computes_what_torch_does(name: str, folders: dict[str, Path], small: YOLO) -> None:
+    runtime, torch = opened(folders[name]), TorchRuntime(small.model, "cpu")
+    assert runtime.metadata.spec == small.spec
+    assert (runtime.metadata.dynamic, runtime.metadata.imgsz) == (name == "dynamic", (64, 96))
+    assert runtime.metadata.batch == {"fixed": 4, "dynamic": 0}[name]
+    for batch in [batch_of(6, 64, 96)] + [batch_of(3, 40, 136), batch_of(1, 64, 64)] * (name == "dynamic"):
+        for given in (batch, batch.astype(np.float32) / 255):
+            found = runtime.raw(given)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, torch.raw(given), atol=1e-3, rtol=1e-4)
+    found, expected = (engine.candidates(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_what_raw_gave_stays_and_a_frozen_batch_is_only_read(folders: dict[str, Path]) -> None:
+    runtime, batch = opened(folders["fixed"]), batch_of(4, 64, 96)
+    batch.flags.writeable = False
+    first = runtime.raw(batch)
+    kept = first.copy()
+    runtime.raw(255 - batch)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_half_is_half_the_size_and_float32_outside(folders: dict[str, Path], small: YOLO) -> None:
+    sizes = [next(folders[name].glob("*.bin")).stat().st_size for name in ("half", "fixed")]
+    assert sizes[0] < 0.6 * sizes[1]
+    batch = batch_of(1, 64, 96)
+    np.testing.assert_allclose(
+        opened(folders["half"]).raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=0.5
+    )
+
+
+def test_exact_numbers_are_asked_for_and_16_bits_only_on_demand(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hint(runtime: OpenvinoRuntime) -> str:
+        return runtime._network._compile("u8").get_property("INFERENCE_PRECISION_HINT").get_type_name()
+
+    assert hint(opened(folders["fixed"])) == "f32"
+    monkeypatch.setattr(room, "_has_bfloat16", lambda: False)
+    without = room.load(folders["fixed"], "cpu", half=True)
+    assert (without.half, hint(without)) == (False, "f32")
+    monkeypatch.setattr(room, "_has_bfloat16", lambda: True)
+    assert room.load(folders["fixed"], "cpu", half=True)._settings["INFERENCE_PRECISION_HINT"] == "bf16"
+
+
+def test_nothing_is_reported(folders: dict[str, Path]) -> None:
+    library()
+    assert find_spec("openvino_telemetry") is not None  # there for programs of the user's own
+    assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+    for name in ("convert_impl", "telemetry_utils", "utils"):
+        used = sys.modules[f"openvino.tools.ovc.{name}"].tm
+        assert used.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_the_graph_and_its_folder_have_the_names_that_others_look_for(folders: dict[str, Path]) -> None:
+    graph = next(folders["fixed"].glob("*.xml"))
+    model = room._core().read_model(str(graph))
+    assert [model.inputs[0].any_name, model.outputs[0].any_name] == ["images", "output0"]
+    record = read_yaml(folders["fixed"] / "metadata.yaml", "record")
+    assert {key: record[key] for key in ("task", "stride", "batch", "imgsz", "kpt_shape")} == {
+        "task": "pose", "stride": 8, "batch": 4, "imgsz": [64, 96], "kpt_shape": [5, 2]
+    }  # fmt: skip
+    assert record["names"] == {0: "class0", 1: "class1", 2: "class2"}
+    assert open_runtime(graph).metadata == opened(folders["fixed"]).metadata
+
+
+def as_the_reference_writes(folder: Path, target: Path, change: Callable[[dict], dict]) -> Path:
+    """A copy without our own record, and with the other one changed."""
+    target.mkdir()
+    model = room._core().read_model(str(next(folder.glob("*.xml"))))
+    model.set_rt_info("", ["model_info"])
+    library().save_model(model, str(target / "s.xml"), compress_to_fp16=False)
+    record = change(read_yaml(folder / "metadata.yaml", "record"))
+    if record:
+        (target / "metadata.yaml").write_text(to_yaml(record), encoding="utf-8")
+    return target
+
+
+def test_the_record_of_the_reference_package_is_understood(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = as_the_reference_writes(folders["dynamic"], tmp_path / "r_openvino_model", lambda found: found)
+    metadata = opened(path).metadata
+    assert metadata.spec.classes == ("class0", "class1", "class2")
+    assert metadata.spec.keypoints.shape == (5, 2)
+    assert (metadata.stride, metadata.batch, metadata.dynamic, metadata.imgsz) == (8, 0, True, (64, 96))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: {}, "carries no record"),
+        (lambda found: {**found, "task": "detect"}, "task 'detect'"),
+        (lambda found: {**found, "names": {0: "a"}}, "contradicts itself"),
+        (lambda found: {**found, "kpt_shape": "many"}, "not understood"),
+    ],
+)
+def test_records_that_are_wrong(
+    change: Callable[[dict], dict], words: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=words):
+        opened(as_the_reference_writes(folders["fixed"], tmp_path / "w_openvino_model", change))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change"),
+    [
+        (".xml", lambda file: file.write_bytes(file.read_bytes()[:-5000])),
+        (".xml", lambda file: file.write_bytes(b"")),
+        (".xml", lambda file: file.write_text("<net/>")),
+        (".xml", lambda file: file.unlink()),
+        (".xml", lambda file: shutil.copyfile(file, file.with_name("second.xml"))),
+        (".bin", lambda file: file.write_bytes(file.read_bytes()[:-5000])),
+        (".bin", lambda file: file.unlink()),
+    ],
+)
+def test_damaged_folders(
+    suffix: str, change: Callable[[Path], object], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "d_openvino_model"
+    shutil.copytree(folders["fixed"], path)
+    change(next(path.glob(f"*{suffix}")))
+    with pytest.raises(WeightsError, match=r"damaged|should hold one \.xml") as error:
+        opened(path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_paths_and_devices_that_do_not_go(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="gone_openvino_model"):
+        YOLO(tmp_path / "gone_openvino_model")
+    with pytest.raises(UsageError, match="on the CPU alone"):
+        open_runtime(folders["fixed"], device=0)
+
+
+def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
+    model, batch = YOLO(folders["dynamic"]), batch_of(1, 64, 64)
+    found = model._runtime("cpu", False, "auto").raw(batch)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(found, opened(folders["dynamic"]).raw(batch))
+    with pytest.raises(UsageError, match=r"runtime=onnx does not run .*s_openvino_model"):
+        model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="onnx")
+    with pytest.raises(UsageError, match="runtime"):
+        model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="fast")
+
+
+def test_a_folder_that_computes_something_else_is_not_kept(
+    small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(small, "model_name", "gone.yaml")
+    honest = exporting._Decoded.forward
+    monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
+    with pytest.raises(ExportError, match="does not compute what the network does"):
+        small.export(format="openvino", imgsz=64)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_predicting_loads_no_torch(slash: str, folders: dict[str, Path]) -> None:
+    code = (
+        "import sys, numpy, yolopose\n"
+        f"model = yolopose.YOLO({str(folders['dynamic']) + slash!r})\n"
+        "model(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False, imgsz=64)\n"
+        "print([name for name in ('torch', 'matplotlib', 'onnxruntime', 'openvino_telemetry') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
+    shutil.copytree(shared / "data/coco-mini", tmp_path / "coco-mini")
+    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
+    model, data = YOLO(tmp_path / "n.pt"), tmp_path / "coco-mini/coco-mini.yaml"
+    exported = YOLO(model.export(format="openvino", dynamic=True, verbose=False))
+    pictures = sorted((tmp_path / "coco-mini/images/val").iterdir())
+    for found, expected in zip(*(each(pictures, verbose=False) for each in (exported, model)), strict=True):
+        np.testing.assert_allclose(found.boxes.data, expected.boxes.data.numpy(), atol=1e-2)
+        np.testing.assert_allclose(found.keypoints.data, expected.keypoints.data.numpy(), atol=1e-2)
+    found, expected = (each.val(data=data, plots=False, verbose=False).results_dict for each in (exported, model))
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, abs=1e-3), key
