@@ -123,7 +123,9 @@ def test_half_on_the_cpu(network: PoseModel, batch: np.ndarray, able: bool, monk
     apart = np.abs(found - expected)
     assert np.median(apart[:, 4:7]) < 0.02
     assert np.median(apart[:, :4]) < 0.5
-    assert len(np.unique(found[:, :4] % 1)) > (256 if able else 0)  # 8 bits of a position alone would be whole pixels
+    # bfloat16 holds 8 bits: positions beyond 64 would stand at halves
+    far = found[:, 7:9][found[:, 7:9] > 64]
+    assert (far * 2 % 1 != 0).mean() > 0.9
 
 
 def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, batch: np.ndarray) -> None:
