@@ -24,7 +24,8 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
 
 def metrics(box: float, pose: float) -> Any:
     return SimpleNamespace(
-        names={0: "mouse"}, nt_per_class=np.array([7]), box=SimpleNamespace(map50=box), pose=SimpleNamespace(map50=pose),
+        names={0: "mouse"}, nt_per_class=np.array([7]),
+        box=SimpleNamespace(map50=box), pose=SimpleNamespace(map50=pose),
         mean_results=lambda: [0.1, 0.2, box, 0.3, 0.4, 0.5, pose, 0.6],
     )  # fmt: skip
 
@@ -43,7 +44,7 @@ def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
 def test_an_epoch_is_one_row_under_a_head_that_comes_back() -> None:
     head, row = epoch_lines(metrics(0.75, 0.5), 3, 180, head=True).splitlines()
     assert head.split()[:3] == ["Class", "Images", "Instances"]
-    assert row.split() == "all 3 7 0.1 0.2 0.75 0.3 0.4 0.5 0.5 0.6 about 3 minutes left".split()
+    assert " ".join(row.split()) == "all 3 7 0.1 0.2 0.75 0.3 0.4 0.5 0.5 0.6 about 3 minutes left"
     assert epoch_lines(metrics(0.75, 0.5), 3, 0, head=False).endswith("0.6")
     assert epoch_lines(None, 0, 61, head=True) == "about 61 seconds left"
     assert epoch_lines(None, 0, 0, head=True) == ""

@@ -49,6 +49,6 @@ def _plain_words(metrics: PoseMetrics, steps: int) -> list[str]:
     return [
         f"{what} That is usual after few steps of the optimiser (here {steps}; thousands are the rule), above all from "
         "fresh weights (a .yaml): train longer (epochs=100 and more), and start from trained weights "
-        "(model=yolo11n-pose.pt). If it stays so, look at train_batch0.jpg in the run folder: boxes and points must lie "
-        "where they belong."
+        "(model=yolo11n-pose.pt). If it stays so, look at train_batch0.jpg in the run folder: boxes and points must "
+        "lie where they belong."
     ]
