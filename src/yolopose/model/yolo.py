@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from yolopose import zoo
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
+from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
@@ -78,7 +80,7 @@ class YOLO:
         if suffix not in suffixes():
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
-                f"({', '.join(suffixes())})."
+                f"({', '.join(suffixes())}).{_meant(path)}"
             )
         row = format_of(path)
         need_packages(row.needs, str(path))
@@ -370,6 +372,15 @@ class YOLO:
 
     def __repr__(self) -> str:
         return f"YOLO({self.model_name!r})"
+
+
+def _meant(path: Path) -> str:
+    """What a name without a known ending probably means, as a sentence."""
+    plain = path.stem if path.suffix else path.name
+    name = plain if zoo.public_weights_address(f"{plain}.pt") else zoo.likely_model(plain)
+    if name:
+        return f" Did you mean model={name}.pt (weights), or model={name}.yaml (a new network)?"
+    return "" if path.exists() else path_hint(path, "model")
 
 
 def _left_behind(moved: Transfer) -> str:

@@ -54,8 +54,6 @@ def settle(options: TrainOptions, stride: int) -> TrainOptions:
     Raises:
         UsageError: an option is impossible, or asks for what this version does not have.
     """
-    if options.profile:
-        LOGGER.warning("profile=True is left aside: exported formats are timed by a mode of their own.")
     return replace(options, batch=_batch(options.batch), imgsz=_side(options.imgsz, stride))
 
 
