@@ -143,6 +143,12 @@ MISTAKES = [
         (r"C:\nets\cats.pt", "Windows"),
     ),
     Mistake(
+        "The folder of a training as the model",
+        "yolo predict model=runs/pose/train source=a.png",
+        ("model=runs/pose/train/weights/best.pt?",),
+        left_by_training,
+    ),
+    Mistake(
         "Weights that training left in its folder",
         "yolo predict model=best.pt source=a.png",
         ("model=runs/pose/train/weights/best.pt",),

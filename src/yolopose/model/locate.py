@@ -58,6 +58,20 @@ def _hint(path: Path) -> str:
     return f" Did you mean model={meant}.pt? That is what weights of poses are named{why}."
 
 
+def what_is_meant(path: Path) -> str:
+    """Returns what a model without a known ending probably means, as a sentence with a blank before it, or nothing."""
+    inside = next((file for file in (path / "weights/best.pt", path / "best.pt") if file.is_file()), None)
+    if inside:
+        return f" It is a folder of training: did you mean model={inside}?"
+    if path.exists():
+        return ""
+    plain = path.stem if path.suffix else path.name
+    name = plain if zoo.public_weights_address(f"{plain}.pt") else zoo.likely_model(plain)
+    if name:
+        return f" Did you mean model={name}.pt (weights), or model={name}.yaml (a new network)?"
+    return path_hint(path, "model")
+
+
 def _newest_of_runs(path: Path) -> str:
     """Where training left a file of this name last."""
     if path.parent != Path():

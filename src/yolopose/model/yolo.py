@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from yolopose import zoo
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import format_of, need_packages, open_runtime, suffixes
-from yolopose.model.locate import find_weights, is_address
+from yolopose.model.locate import find_weights, is_address, what_is_meant
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ class YOLO:
         if suffix not in suffixes():
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
-                f"({', '.join(suffixes())}).{_meant(path)}"
+                f"({', '.join(suffixes())}).{what_is_meant(path)}"
             )
         row = format_of(path)
         need_packages(row.needs, str(path))
@@ -363,6 +361,11 @@ class YOLO:
             return open_runtime(self._exported, device=device, half=half)
         from yolopose.formats.pytorch import TorchRuntime
 
+        if self._fresh:
+            LOGGER.warning(
+                f"{self.model_name} is a new network that has learned nothing, so nothing will be found: train it, or "
+                "open trained weights (such as yolo11n-pose.pt)."
+            )
         return TorchRuntime(self.model, device=device, half=half, metadata=self.ckpt.metadata if self.ckpt else None)
 
     def __getattr__(self, name: str) -> Any:
@@ -372,15 +375,6 @@ class YOLO:
 
     def __repr__(self) -> str:
         return f"YOLO({self.model_name!r})"
-
-
-def _meant(path: Path) -> str:
-    """What a name without a known ending probably means, as a sentence."""
-    plain = path.stem if path.suffix else path.name
-    name = plain if zoo.public_weights_address(f"{plain}.pt") else zoo.likely_model(plain)
-    if name:
-        return f" Did you mean model={name}.pt (weights), or model={name}.yaml (a new network)?"
-    return "" if path.exists() else path_hint(path, "model")
 
 
 def _left_behind(moved: Transfer) -> str:
