@@ -91,6 +91,11 @@ def cut_weights(folder: Path, _: pytest.MonkeyPatch) -> None:
     path.write_bytes(path.read_bytes()[:20_000])
 
 
+def left_by_training(folder: Path, _: pytest.MonkeyPatch) -> None:
+    (folder / "runs/pose/train/weights").mkdir(parents=True)
+    shutil.copyfile(folder / "cats.pt", folder / "runs/pose/train/weights/best.pt")
+
+
 def without(package: str) -> Prepare:
     found = importlib.util.find_spec
     return lambda _, patch: patch.setattr(table, "find_spec", lambda name: None if name == package else found(name))
@@ -110,6 +115,15 @@ MISTAKES = [
     ),
     Mistake("A damaged video", "yolo predict model=cats.pt source=a.mp4", ("cut short", "ffmpeg"), text("a.mp4", "x")),
     Mistake("An option misspelt", "yolo predict model=cats.pt source=a.png cnof=0.4", ("Did you mean 'conf'",)),
+    Mistake(
+        "An option by the name that it has elsewhere",
+        "yolo predict model=cats.pt source=a.png confidence=0.4",
+        ("Did you mean 'conf'",),
+    ),
+    Mistake("Training options likewise", f"{TRAIN} batch_size=8", ("Did you mean 'batch'",)),
+    Mistake(
+        "A size with an x", "yolo predict model=cats.pt source=a.png imgsz=320x240", ("imgsz=320,240", "high", "wide")
+    ),
     Mistake("A word where a number belongs", "yolo predict model=cats.pt source=a.png conf=high", ("conf", "high")),
     Mistake("A number out of range", "yolo predict model=cats.pt source=a.png conf=40", ("conf", "0", "1")),
     Mistake("An option without a value", "yolo predict model=cats.pt source=a.png imgsz=", ("imgsz=VALUE",)),
@@ -120,6 +134,26 @@ MISTAKES = [
     Mistake("A mode of a later version", "yolo track model=cats.pt source=a.png", ("not in this version",)),
     Mistake("Weights that are not there", "yolo predict model=cast.pt source=a.png", ("cast.pt", "Check the path")),
     Mistake("Weights of another task", "yolo predict model=yolo11n.pt source=a.png", ("yolo11n.pt", "yolo11n-pose.pt")),
+    Mistake("Names of models run together", "yolo predict model=yolov11n-pose.pt source=a.png", ("=yolo11n-pose.pt",)),
+    Mistake("And the other way round", "yolo predict model=yolo8n-pose.pt source=a.png", ("=yolov8n-pose.pt",)),
+    Mistake("A model without its ending", "yolo predict model=yolo11n source=a.png", ("=yolo11n-pose.pt (weights)",)),
+    Mistake(
+        "A model at a path of another system",
+        r"yolo predict 'model=C:\nets\cats.pt' source=a.png",
+        (r"C:\nets\cats.pt", "Windows"),
+    ),
+    Mistake(
+        "The folder of a training as the model",
+        "yolo predict model=runs/pose/train source=a.png",
+        ("model=runs/pose/train/weights/best.pt?",),
+        left_by_training,
+    ),
+    Mistake(
+        "Weights that training left in its folder",
+        "yolo predict model=best.pt source=a.png",
+        ("model=runs/pose/train/weights/best.pt",),
+        left_by_training,
+    ),
     Mistake("A picture as the model", "yolo predict model=a.png source=a.png", (".pt", ".yaml")),
     Mistake("A size that does not exist", "yolo predict model=yolo11q-pose.yaml source=a.png", ("no scale 'q'",)),
     Mistake("Weights cut off in a download", "yolo predict model=cats.pt source=a.png", ("damaged",), cut_weights),
@@ -150,8 +184,22 @@ MISTAKES = [
     ),
     Mistake("Training without data", "yolo train model=tiny-pose.yaml", ("data=",)),
     Mistake("A data YAML that is not there", "yolo train model=tiny-pose.yaml data=cat.yaml", ("cat.yaml",)),
+    Mistake(
+        "A data YAML at a path of another system",
+        TRAIN.replace("data=cats.yaml", r"'data=C:\data\cats.yaml'"),
+        (r"C:\data\cats.yaml", "Windows"),
+    ),
+    Mistake(".yml for .yaml", TRAIN.replace("cats.yaml", "cats.yml"), ("cats.yml", "There is data=cats.yaml")),
+    Mistake(
+        "The folder of the data",
+        TRAIN.replace("cats.yaml", "."),
+        ("is a folder", "cats.yaml or tiny-pose.yaml is inside it"),
+    ),
     Mistake("A data YAML with a tab", TRAIN, ("cats.yaml", "line"), text("cats.yaml", "path: .\n\ttrain: x\n")),
     Mistake("No kpt_shape", TRAIN, ("kpt_shape: [K, D]",), changed("kpt_shape: [3, 3]\n", "")),
+    Mistake(
+        "kpt_shape as one number", TRAIN, ("[3, 3]", "[3, 2]", "x y v"), changed("kpt_shape: [3, 3]", "kpt_shape: 3")
+    ),
     Mistake("No names", TRAIN, ("names",), changed("names: {0: cat}\n", "")),
     Mistake(
         "Pictures that are elsewhere",
@@ -173,6 +221,15 @@ MISTAKES = [
         ("kpt_shape: [3, 2]",),
         labels("0 0.5 0.5 0.4 0.4 0.4 0.5 0.6 0.5 0.5 0.6\n"),
     ),
+    Mistake(
+        "Labels of another number of keypoints",
+        TRAIN,
+        ("holds 56 values", "kpt_shape: [17, 3]"),
+        labels("0 0.5 0.5 0.4 0.4" + " 0.4 0.5 2" * 17 + "\n"),
+    ),
+    Mistake(
+        "Predictions as labels, with their confidence", TRAIN, ("save_conf=True",), labels(ROW.replace("\n", " 0.9\n"))
+    ),
     Mistake("Labels in pixels", TRAIN, ("row 1",), labels("0 32 32 20 20 28 32 2 36 32 2 32 40 2\n")),
     Mistake("A class that the YAML does not have", TRAIN, ("class",), labels(ROW.replace("0 0.5", "1 0.5", 1))),
     Mistake("No label files", TRAIN, ("labels", "images"), no_labels),
@@ -182,6 +239,7 @@ MISTAKES = [
     Mistake("Nothing to resume", "yolo train resume=True model=yolo11n-pose.yaml", ("last.pt",)),
     Mistake("Resuming what has ended", "yolo train resume=True model=cats.pt", ("cats.pt",)),
     Mistake("A format that is not there", "yolo export model=cats.pt format=engine", ("onnx",)),
+    Mistake("Weights as a format", "yolo export model=cats.pt format=pt", ("best.pt", "other formats")),
     Mistake(
         "The converter is not installed",
         "yolo export model=cats.pt format=onnx",
@@ -190,6 +248,13 @@ MISTAKES = [
     ),
     Mistake("A damaged ONNX file", "yolo predict model=x.onnx source=a.png", ("damaged",), text("x.onnx", "junk")),
     Mistake("A setting that does not exist", "yolo settings dataset_dir=/data", ("datasets_dir",)),
+    Mistake(
+        "An annotation file that is none",
+        "yolo convert source=notes.json",
+        ("notes.json", "line 2, column 3"),
+        text("notes.json", "{\n  x"),
+    ),
+    Mistake("Conversion into what is there", "yolo convert data=cats.yaml output=a.png", ("a.png is there already",)),
     Mistake("No COCO file to convert", "yolo convert source=annotations", ("annotations",)),
 ]
 

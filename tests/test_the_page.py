@@ -17,8 +17,10 @@ from yolopose.cli import main
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-BLOCKS, LINES = 7, 9
+BLOCKS, LINES, INLINE = 7, 9, 3
 CANNOT_RUN: list[str] = []  # lines of the page that do not run here, by name
+# commands within sentences: what they leave open is filled in, and the device is the one that every machine has
+FILLED = {"device=0|cpu": "device=cpu", "device=0": "device=cpu", "model=yolo11n-pose.onnx": "{0} source={1}"}
 
 
 def page() -> Path:
@@ -36,6 +38,16 @@ def fenced(kind: str) -> list[str]:
 def commands() -> list[str]:
     lines = [line for block in fenced("bash") for line in block.splitlines()]
     return [line.split("  #")[0].strip() for line in lines if line.startswith("yolo ")]
+
+
+def inline(server: Server | None = None) -> list[str]:
+    """The commands within sentences."""
+    text = page().read_text(encoding="utf-8") if page().is_file() else ""
+    found = re.findall(r"`(yolo [^`]*)`", text)
+    picture = f"{server.address}/images/bus.jpg" if server else ""
+    for old, new in FILLED.items():
+        found = [line.replace(old, new.format(old, picture)) for line in found]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,7 @@ def place(server: Server, shared: Path, custom: Path, tmp_path: Path, monkeypatc
 
 
 def test_nothing_of_the_page_is_left_out(shared: Path) -> None:
-    assert (len(fenced("python")), len(commands())) == (BLOCKS, LINES)
+    assert (len(fenced("python")), len(commands()), len(inline())) == (BLOCKS, LINES, INLINE)
     assert CANNOT_RUN == []
 
 
@@ -74,6 +86,16 @@ def test_python_blocks(number: int, place: Path, server: Server) -> None:
 def test_commands(number: int, place: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(less(commands()[number], server))
     assert main(words[1:]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", range(INLINE))
+def test_commands_within_sentences(
+    number: int, place: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = inline(server)[number]
+    if ".onnx" in line:
+        assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
+    assert main([*shlex.split(line)[1:], "imgsz=64"]) == 0, capsys.readouterr().err
 
 
 def test_the_exported_file_predicts_and_validates(place: Path, server: Server) -> None:

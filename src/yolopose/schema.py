@@ -271,6 +271,11 @@ def class_names(names: object, nc: object) -> tuple[str, ...]:
 def _kpt_shape(value: object) -> tuple[int, int]:
     if value is None:
         raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
+    if isinstance(value, int):
+        raise UsageError(
+            f"kpt_shape must be two numbers, [K, D], got {value!r}: write `kpt_shape: [{value}, 3]` where labels hold "
+            f"x y v for each point, `kpt_shape: [{value}, 2]` where they hold x y."
+        )
     return _pair(value, "kpt_shape")
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import yolopose
 from yolopose.base.errors import NotFoundError, UsageError
 from yolopose.config import MODES, PredictOptions, ValOptions, all_keys, collect, defaults, keys_of, resolve
 
@@ -66,7 +68,7 @@ def test_values_take_the_declared_type(key: str, value: object, expected: object
         ("predict", {"max_det": 0}, "out of range"),
         ("predict", {"max_det": 2.5}, "it takes a whole number"),
         ("predict", {"save": "yes"}, "it takes True or False"),
-        ("predict", {"imgsz": [1, 2, 3]}, "one side or [height, width]"),
+        ("predict", {"imgsz": [1, 2, 3]}, "one side, or height,width"),
         ("predict", {"imgsz": [0, 640]}, "out of range"),
         ("predict", {"classes": ["person"]}, "a list of whole numbers"),
         ("predict", {"classes": [-1]}, "out of range"),
@@ -175,3 +177,53 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
 def test_all_keys_know_their_modes() -> None:
     assert all_keys()["conf"] == ("train", "val", "predict", "export", "track")
     assert all_keys()["source"] == ("predict", "track", "convert")
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "meant"),
+    [
+        ("predict", "confidence", "conf"), ("predict", "threshold", "conf"), ("predict", "image_size", "imgsz"),
+        ("train", "img", "imgsz"), ("train", "size", "imgsz"), ("train", "epoch", "epochs"), ("train", "lr", "lr0"),
+        ("train", "batch_size", "batch"), ("val", "weights", "model"), ("train", "dataset", "data"),
+        ("predict", "gpu", "device"), ("predict", "output_dir", "project"), ("convert", "out", "output"),
+        ("predict", "Images", "source"), ("predict", "conff", "conf"),
+    ],
+)  # fmt: skip
+def test_what_a_key_is_called_elsewhere_is_known(mode: str, given: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"'{given}'. Did you mean '{meant}'"):
+        resolve(mode, {given: 1})
+
+
+def test_a_key_of_another_mode_says_what_is_meant_here(capsys: pytest.CaptureFixture[str]) -> None:
+    resolve("predict", {"output": "here"})
+    assert "left aside. Did you mean 'project'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["320x240", "640px"])
+def test_a_size_as_people_write_it(value: str) -> None:
+    with pytest.raises(UsageError, match=r"imgsz=320,240 is 320 pixels high"):
+        resolve("predict", {"imgsz": value})
+
+
+def read_somewhere() -> set[str]:
+    """Names that the code asks options for, or names as text, outside their declaration."""
+    root = Path(yolopose.__file__).parent
+    code = "".join(file.read_text() for file in root.rglob("*.py") if file.parent.name not in ("config", "cli"))
+    code += (root / "zoo/formats.yaml").read_text()
+    return set(re.findall(r"\.([a-z_0-9]+)\b", code)) | set(re.findall(r"[\"'\[ ]([a-z_0-9]+)[\"',\]]", code))
+
+
+@pytest.mark.parametrize("mode", ["train", "val", "export", "convert"])
+def test_what_nothing_reads_is_marked_and_nothing_else(mode: str) -> None:
+    unread = set(keys_of(mode)) - read_somewhere()
+    assert {name for name, key in keys_of(mode).items() if key.unread} == unread
+
+
+def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.CaptureFixture[str]) -> None:
+    resolve("train", {"rle": 1.0, "profile": False})
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        resolve("train", {"rle": 3.5})
+    assert capsys.readouterr().err.count("rle=3.5 is not read in this version yet") == 1
+    assert keys_of("train")["rle"].words.endswith("(not read in this version yet)")
+    assert "not read" not in keys_of("train")["epochs"].words

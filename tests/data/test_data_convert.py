@@ -106,9 +106,9 @@ def test_a_changed_label_keeps_its_area_and_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "error", "words"),
     [
-        ("{", {}, DataError, "no COCO annotation file"),
+        ("{\n  x", {}, DataError, "line 2, column 3 is no JSON"),
         ("[]", {}, DataError, "no COCO annotation file"),
-        (annotations(images=[{"id": 1}]), {}, DataError, "no COCO annotation file"),
+        (annotations(images=[{"id": 1}]), {}, DataError, "entry 0 of `images` must have"),
         (annotations(categories=[{"id": 1, "name": "a"}]), {}, DataError, "No category"),
         (
             annotations(categories=[{"id": i, "name": "a", "keypoints": ["p"] * i} for i in (1, 2)]),

@@ -91,7 +91,6 @@ def test_values_are_read(tmp_path: Path) -> None:
     [
         ({"flip_index": [0, 1, 2]}, "is `flip_idx` meant"),
         ({"kpt_name": []}, "is `kpt_names` meant"),
-        ({}, "no `flip_idx`"),
         ({"flip_idx": [1, 2, 0]}, "mirroring twice"),
         ({"flip_idx": [0, 1, 2], "kpt_names": ["nose", "Left_Eye", "Right_Eye"]}, "Left_Eye into Left_Eye"),
         ({"flip_idx": [0, 1, 2], "kpt_names": {0: list("abc"), 1: list("abc")}}, "only 1 classes"),

@@ -7,7 +7,7 @@ import pytest
 
 from servers import Server, whole
 from yolopose import YOLO
-from yolopose.base.errors import DownloadError, NotFoundError, WeightsError
+from yolopose.base.errors import DownloadError, NotFoundError, UsageError, WeightsError
 from yolopose.model import find_weights
 
 pytest.importorskip("torch")
@@ -84,3 +84,22 @@ def test_a_picture_by_its_address(server: Server, shared: Path, tmp_path: Path) 
     assert "a web page" in (results[0].error or "")
     with pytest.raises(DownloadError, match="404"):
         model(f"{server.address}/nothing.jpg", verbose=False)
+
+
+@pytest.mark.parametrize("asked", ["runs/pose/train", "runs/pose/train/weights", "best.pt"])
+def test_the_folder_of_a_training_names_its_best(asked: str) -> None:
+    best = Path("runs/pose/train/weights/best.pt")
+    best.parent.mkdir(parents=True)
+    best.touch()
+    with pytest.raises((NotFoundError, UsageError), match=f"model={best}"):
+        YOLO(asked)
+
+
+def test_a_new_network_says_that_it_has_learned_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = YOLO("yolo11n-pose.yaml")
+    picture = np.zeros((32, 32, 3), np.uint8)
+    for _ in range(2):
+        model.predict(picture, imgsz=32, verbose=False)
+    assert capsys.readouterr().err.count("has learned nothing") == 1
+    YOLO(model.save(tmp_path / "w.pt")).predict(picture, imgsz=32, verbose=False)
+    assert "learned" not in capsys.readouterr().err

@@ -36,3 +36,21 @@ def test_table_agrees_with_the_golden_sizes(shared):
     assert known
     for name in known:
         assert SIZES[name].parameters == golden[name].get("params_nc1", golden[name]["params"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("yolov11n-pose", "yolo11n-pose"),
+        ("yolo8n-pose", "yolov8n-pose"),
+        ("yolo-v8s", "yolov8s-pose"),
+        ("yolo11", "yolo11n-pose"),
+        ("YOLO11m-seg", "yolo11m-pose"),
+        ("yolo11-pose", "yolo11n-pose"),
+        ("yolo11n-pose", None),
+        ("yolo5n", None),
+        ("best", None),
+    ],
+)
+def test_misspelt_names(name: str, meant: str | None) -> None:
+    assert zoo.likely_model(name) == meant

@@ -31,6 +31,16 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
     yield from track(items, description=title, total=total, transient=True)
 
 
+def in_words(seconds: float) -> str:
+    """Returns a length of time as people say it: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
+    for unit, size, limit in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 172_800), ("day", 86_400, 1e99)):
+        if seconds < limit:
+            count = seconds / size
+            number = f"{count:.1f}" if size > 60 and count < 10 else f"{count:.0f}"
+            return f"{number} {unit}{'' if number == '1' else 's'}"
+    return "a very long time"
+
+
 @contextmanager
 def byte_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
     """Shows how many bytes of a file have come, and how fast; gives the function that is told of each lot.

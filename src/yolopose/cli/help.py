@@ -52,7 +52,7 @@ def of_mode(mode: str) -> str:
         lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
     for key in keys_of(mode).values():
         span = _span(key)
-        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.help}{f' ({span})' if span else ''}")
+        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.words}{f' ({span})' if span else ''}")
     return "\n".join(lines)
 
 
@@ -63,7 +63,7 @@ def as_markdown() -> str:
         later = "" if mode in BUILT else " (not in this version yet)"
         lines += ["", f"## {mode}{later}", "", "| key | default | what | values |", "|---|---|---|---|"]
         for key in keys_of(mode).values():
-            lines.append(f"| `{key.name}` | `{key.default}` | {key.help.replace('|', '/')} | {_span(key)} |")
+            lines.append(f"| `{key.name}` | `{key.default}` | {key.words.replace('|', '/')} | {_span(key)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -94,7 +94,7 @@ def as_yaml() -> str:
             values = {other: keys_of(other)[key.name].default for other in all_keys()[key.name]}
             if all(value == key.default for value in values.values()):
                 value = yaml.safe_dump({key.name: key.default}).strip()
-                lines.append(f"{value:<24} # {key.help}")
+                lines.append(f"{value:<24} # {key.words}")
             else:
                 each = ", ".join(f"{other} {value}" for other, value in values.items())
                 lines.append(f"# {key.name + ':':<22} # by mode: {each}")

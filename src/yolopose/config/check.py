@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.base.log import LOGGER
+from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.yamlfile import read_yaml
-from yolopose.config.table import BOOKKEEPING, MODES, WITHOUT_MEANING, Key, Options, all_keys, keys_of
+from yolopose.config.table import BOOKKEEPING, MODES, WITHOUT_MEANING, Key, Options, all_keys, keys_of, synonyms
 
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -65,13 +65,22 @@ def _checked(mode: str, values: Mapping[str, Any], file: str = "") -> dict[str, 
     chosen: dict[str, Any] = {}
     for name, value in values.items():
         if name in keys_of(mode):
-            chosen[name] = check_value(keys_of(mode)[name], value, where)
+            key = keys_of(mode)[name]
+            chosen[name] = check_value(key, value, where)
+            if key.unread and chosen[name] != key.default:
+                warn_once(f"{name}={value}{where} is not read in this version yet, and left aside.")
         elif name in WITHOUT_MEANING or name in BOOKKEEPING or name in all_keys():
             _note(mode, name, value, file)
         else:
-            close = did_you_mean(name, keys_of(mode)) or did_you_mean(name, all_keys())
+            close = _meant(mode, name) or did_you_mean(name, keys_of(mode)) or did_you_mean(name, all_keys())
             raise UsageError(f"There is no option {name!r}{where}.{close} `yolo help {mode}` lists those of {mode}.")
     return chosen
+
+
+def _meant(mode: str, name: str) -> str:
+    """` Did you mean 'conf'?` for a name that people know from elsewhere, or nothing."""
+    known = synonyms(name, mode)
+    return f" Did you mean {' or '.join(map(repr, known))}?" if known else ""
 
 
 def _note(mode: str, name: str, value: Any, file: str) -> None:
@@ -82,7 +91,7 @@ def _note(mode: str, name: str, value: Any, file: str) -> None:
     if modes and file:  # a file may hold the keys of every mode
         return
     why = f"has no meaning in {mode} (it is a key of {', '.join(modes)})" if modes else "has no meaning in yolopose"
-    LOGGER.warning(f"{name}={value}{f' in {file}' if file else ''} {why}: left aside.")
+    LOGGER.warning(f"{name}={value}{f' in {file}' if file else ''} {why}: left aside.{_meant(mode, name)}")
 
 
 def check_value(key: Key, value: Any, where: str = "") -> Any:
@@ -99,6 +108,11 @@ def check_value(key: Key, value: Any, where: str = "") -> Any:
     if key.type == "Any":
         return value
     value = _plain(key, value)
+    if key.name == "imgsz" and isinstance(value, str):
+        raise UsageError(
+            f"imgsz={value!r}{where} is not possible: it takes the side of a square (imgsz=320), or height,width "
+            "(imgsz=320,240 is 320 pixels high and 240 wide)."
+        )
     found = _typed(key, value, where)
     if key.choices is not None and found not in key.choices:
         hint = did_you_mean(str(found), [str(choice) for choice in key.choices])
@@ -109,7 +123,7 @@ def check_value(key: Key, value: Any, where: str = "") -> Any:
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             _check_range(key, number, where)
     if key.name == "imgsz" and isinstance(found, (list, tuple)) and len(found) not in (1, 2):
-        raise UsageError(f"imgsz={value!r}{where}: give one side or [height, width], in pixels.")
+        raise UsageError(f"imgsz={value!r}{where}: give one side, or height,width (imgsz=320,240), in pixels.")
     return found
 
 

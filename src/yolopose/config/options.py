@@ -22,6 +22,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
+    unread: bool = False,
 ) -> Any:
     """Declares a field.
 
@@ -31,8 +32,11 @@ def option(
         low: smallest number allowed.
         high: largest number allowed.
         choices: the only values allowed.
+        unread: it is taken, so that scripts and old option files run, but nothing in this version reads it: help and
+            docs say so, and another value than the default is named in a note.
     """
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+    about = {"help": help, "low": low, "high": high, "choices": choices, "unread": unread}
+    return field(default=default, metadata=about)
 
 
 @dataclass(kw_only=True)
@@ -169,7 +173,7 @@ class Losses:
     dfl: float = option(1.5, "gain of the box distribution loss", low=0)
     pose: float = option(12.0, "gain of the keypoint loss", low=0)
     kobj: float = option(1.0, "gain of the keypoint visibility loss", low=0)
-    rle: float = option(1.0, "gain of the residual log-likelihood loss", low=0)
+    rle: float = option(1.0, "gain of the residual log-likelihood loss", low=0, unread=True)
 
 
 @dataclass(kw_only=True)
@@ -205,11 +209,11 @@ class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     pretrained: bool | str = option(True, "start from these weights")
     cls_remap: bool = option(True, "move class weights by class name")
     seed: int = option(0, "seed of all random numbers", low=0)
-    deterministic: bool = option(True, "same numbers for the same seed")
+    deterministic: bool = option(True, "same numbers for the same seed, as always here", unread=True)
     rect: bool = option(False, "batches of similar shapes instead of squares")
     resume: bool | str = option(False, "go on with an interrupted run")
     amp: bool | str = option(True, "mixed precision", choices=(True, False, "fp16", "bf16", "fp32"))
-    profile: bool = option(False, "time the exported formats during training")
+    profile: bool = option(False, "time the exported formats during training", unread=True)
     freeze: int | Sequence[int] | None = option(
         None, "first n layers, or a list of layers, that are not trained", low=0
     )
@@ -241,10 +245,10 @@ class ExportOptions(Common):
     dynamic: bool = option(False, "any input size")
     simplify: bool = option(True, "simplify the graph")
     opset: int | None = option(None, "ONNX operator set", low=1)
-    workspace: float | None = option(None, "TensorRT workspace in GiB", low=0)
+    workspace: float | None = option(None, "TensorRT workspace in GiB", low=0, unread=True)
     nms: bool | None = option(None, "put suppression into the graph")
-    optimize: bool = option(False, "optimise for mobile processors")
-    keras: bool = option(False, "write the Keras form")
+    optimize: bool = option(False, "optimise for mobile processors", unread=True)
+    keras: bool = option(False, "write the Keras form", unread=True)
     fraction: float = option(1.0, "share of the pictures for calibration", low=0, high=1)
     conf: float | None = option(None, "smallest confidence of embedded suppression", low=0, high=1)
     iou: float = option(0.7, "overlap of embedded suppression", low=0, high=1)

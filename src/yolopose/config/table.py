@@ -63,6 +63,44 @@ WITHOUT_MEANING: dict[str, Any] = {
     "min_memory": False,
     "v5loader": False,
 }
+# What people write who come from other tools, and what it is called here: the first that the mode has is proposed.
+_MEANT = {
+    "model": "weights weight checkpoint ckpt network net model_path pretrained_model",
+    "source": "input inputs image images img_path image_path picture pictures file files path folder video src data",
+    "data": "dataset datasets data_yaml data_path yaml source",
+    "conf": "confidence threshold thresh conf_thres conf_threshold confidence_threshold score score_thr min_conf",
+    "iou": "iou_thres iou_threshold nms nms_thres nms_threshold overlap",
+    "imgsz": "image_size img_size imgsize size img input_size input_shape resolution res shape imgs width height",
+    "epochs": "epoch num_epochs n_epochs max_epochs iterations",
+    "batch": "batch_size batchsize bs",
+    "lr0": "lr learning_rate learningrate initial_lr",
+    "lrf": "final_lr min_lr",
+    "weight_decay": "wd decay",
+    "optimizer": "optimiser optim opt",
+    "patience": "early_stop early_stopping",
+    "workers": "num_workers n_workers threads",
+    "device": "gpu gpus cuda cpu device_id",
+    "project": "output out output_dir out_dir outdir save_path output_path runs_dir",
+    "output": "out output_dir out_dir outdir save_dir project target",
+    "format": "fmt type to export_format",
+    "half": "fp16 float16",
+    "amp": "mixed_precision fp16",
+    "max_det": "max_detections max_objects topk",
+    "classes": "class cls_ids class_ids",
+    "fliplr": "flip mirror hflip horizontal_flip",
+    "flipud": "vflip vertical_flip",
+    "degrees": "rotate rotation angle",
+    "resume": "continue restore",
+    "save_txt": "txt labels save_labels",
+    "line_width": "line_thickness thickness",
+    "download": "fetch",
+}
+
+
+def synonyms(word: str, mode: str) -> list[str]:
+    """Returns the keys of a mode that go by another name elsewhere: `confidence` → `conf`."""
+    word = word.lower()
+    return [key for key, names in _MEANT.items() if word in names.split() and key in keys_of(mode)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +115,7 @@ class Key:
         low: smallest number allowed, or None.
         high: largest number allowed, or None.
         choices: the only values allowed, or None.
+        unread: whether nothing in this version reads it.
     """
 
     name: str
@@ -86,6 +125,12 @@ class Key:
     low: float | None
     high: float | None
     choices: tuple[Any, ...] | None
+    unread: bool
+
+    @property
+    def words(self) -> str:
+        """The line of help, with what there is to say about this version."""
+        return f"{self.help} (not read in this version yet)" if self.unread else self.help
 
 
 @cache
@@ -119,4 +164,5 @@ def _key(item: Field[Any]) -> Key:
         low=about["low"],
         high=about["high"],
         choices=about["choices"],
+        unread=about["unread"],
     )

@@ -75,13 +75,12 @@ def complete_keypoints(path: Path, keypoints: KeypointSchema, nc: int) -> Keypoi
 
 
 def note_mirror(path: Path, keypoints: KeypointSchema) -> None:
-    """Warns, once for each file, where flips are off or where `flip_idx` contradicts itself or the point names."""
+    """Warns, once for each file, where `flip_idx` contradicts itself or the point names.
+
+    That there is none is a matter of training, which says so.
+    """
     flip = keypoints.flip_idx
     if flip is None:
-        warn_once(
-            f"{path} has no `flip_idx`: mirror augmentation (fliplr, flipud) is off. Entry i of flip_idx is the "
-            "keypoint that i becomes in a mirror; the list 0…K-1 means that none changes its name."
-        )
         return
     once = [index for index in range(len(flip)) if flip[flip[index]] != index]
     if once:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 
 from yolopose import zoo
 from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean, nearest
+from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.yamlfile import read_yaml
@@ -155,9 +156,9 @@ def _find_yaml(source: str | Path) -> Path:
     shipped = _shipped_folder() / path.name
     if not shipped.is_file():
         names = shipped_datasets()
+        hint = path_hint(path, "data") or (did_you_mean(path.name, names) if path.parent == Path() else "")
         raise NotFoundError(
-            f"There is no data YAML {path} (current folder: {Path.cwd()}).{did_you_mean(path.name, names)} "
-            f"Shipped ones are: {', '.join(names)}."
+            f"There is no data YAML {path} (current folder: {Path.cwd()}).{hint} Shipped ones are: {', '.join(names)}."
         )
     if path.parent != Path():
         LOGGER.warning(f"There is no {path}; the shipped {path.name} is used.")

@@ -123,14 +123,28 @@ def _refuse_length(row: list[str], width: int, shape: tuple[int, int], line: int
     hint = ""
     if len(row) == 5:
         hint = "; this looks like a label for boxes alone"
-    elif len(row) == 5 + count * (5 - dims):
-        hint = f"; that fits `kpt_shape: [{count}, {5 - dims}]`"
+    elif "," in row[0]:
+        hint = "; they are separated by blanks, not by commas"
+    elif len(row) == width + 1:
+        hint = "; a last value too many is the confidence that predictions saved with save_conf=True end with"
+    elif fitting := _fitting_shape(row):
+        hint = f"; that fits `kpt_shape: {list(fitting)}` in the data YAML"
     raise RowError(
         "wrong number of values",
         f"the row holds {len(row)} values, but kpt_shape [{count}, {dims}] asks for 5 + {count}·{dims} = {width}{hint}",
         line,
         min(len(row), width) + 1,
     )
+
+
+def _fitting_shape(row: list[str]) -> tuple[int, int] | None:
+    """The shape of keypoints that a row has the right length for; x y v where every third number is 0, 1 or 2."""
+    left = len(row) - 5
+    seen = all(_is_number(token) and float(token) in (0, 1, 2) for token in row[7::3])
+    for dims in (3, 2) if seen else (2, 3):
+        if left > 0 and left % dims == 0:
+            return left // dims, dims
+    return None
 
 
 def _numbers(lines: list[int], tokens: list[list[str]], width: int) -> FloatArray:

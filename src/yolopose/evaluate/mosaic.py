@@ -20,6 +20,8 @@ from yolopose.schema import KeypointSchema
 PICTURES = 16
 SIDE = 1920
 """Longer side of a mosaic, pixels."""
+_ENLARGED = 4.0  # small inputs are shown so many times their size at most
+_POINTS = 9.0  # `Style.kpt_radius`: larger than in a picture of its own, for whoever looks whether points lie right
 _SHOWN_CONF = 0.25
 _GAP = 4
 _CAPTION = 18
@@ -96,17 +98,18 @@ def mosaic(
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[2:]
-    scale = min(1.0, SIDE / max(rows * height, columns * width))
+    scale = min(_ENLARGED, SIDE / max(rows * height, columns * width))
+    resampling = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     tile = max(round(height * scale) - _GAP, 1), max(round(width * scale) - _GAP, 1)
     canvas = np.full((rows * (tile[0] + _GAP) + _GAP, columns * (tile[1] + _GAP) + _GAP, 3), 255, dtype=np.uint8)
     factor = np.array([tile[1] / width, tile[0] / height], dtype=np.float32)
     for index, (image, caption, (boxes, points)) in enumerate(zip(images, captions, drawn, strict=True)):
         picture = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
-        small = np.asarray(cv2.resize(picture, tile[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        small = np.asarray(cv2.resize(picture, tile[::-1], interpolation=resampling), dtype=np.uint8)
         boxes, points = boxes.copy(), points.copy()
         boxes[:, :4] *= np.tile(factor, 2)
         points[..., :2] *= factor
-        annotate(small, boxes, points, names, schema, Style(conf=conf))
+        annotate(small, boxes, points, names, schema, Style(conf=conf, kpt_radius=_POINTS))
         _caption(small, caption)
         top, left = (_GAP + place * (side + _GAP) for place, side in zip(divmod(index, columns), tile, strict=True))
         canvas[top : top + tile[0], left : left + tile[1]] = small

@@ -142,7 +142,9 @@ def _warn_of_idle(row: Format, options: ExportOptions) -> None:
     idle = [
         f"{field.name}={getattr(options, field.name)}"
         for field in fields(options)
-        if field.name not in (*_ANY, *row.options) and getattr(options, field.name) != field.default
+        if field.name not in (*_ANY, *row.options)
+        and not field.metadata["unread"]  # the check of options has named it
+        and getattr(options, field.name) != field.default
     ]
     if idle:
         LOGGER.warning(f"{', '.join(idle)}: without meaning for {row.title}, and left aside.")

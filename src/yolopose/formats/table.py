@@ -99,10 +99,13 @@ def format_named(name: str) -> Format:
     if wanted in rows:
         return rows[wanted]
     if any(row.name == wanted or f".{wanted}" in row.suffixes for row in formats()):
-        raise UsageError(f"format={name!r} is not exported but saved: model.save('name.{wanted}').")
+        raise UsageError(
+            f"format={name!r} is what weights are kept in already: training writes best.pt and last.pt, and from "
+            f"Python model.save('name.{wanted}') writes one. Export is for other formats: {', '.join(rows)}."
+        )
     raise UsageError(
         f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, rows)} "
-        f"It exports: {', '.join(rows)}; `yolo formats` tells more."
+        f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
     )
 
 

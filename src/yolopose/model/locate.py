@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from yolopose import zoo
 from yolopose.base.download import Wanted, compare_with_record, download, git_blob
 from yolopose.base.errors import NotFoundError
+from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.formats import format_of
@@ -40,11 +42,43 @@ def find_weights(path: str | Path) -> Path:
     if plain and address:
         return _fetch(address, path.name, zoo.public_weights_license())
     kind = "exported file" if format_of(path).exportable else "weights file"
-    posed = f"{path.stem}-pose{path.suffix}"
-    hint = f" The name alone, {path.name}, fetches the public weights." if address else ""
-    if zoo.public_weights_address(posed):
-        hint = f" Weights of poses are named {posed}; those of other tasks are not read."
+    hint = f" The name alone, {path.name}, fetches the public weights." if address else _hint(path)
     raise NotFoundError(f"There is no {kind} {path} (looked in {Path.cwd()} and {folder}). Check the path.{hint}")
+
+
+def _hint(path: Path) -> str:
+    """What is probably meant by a path that leads nowhere, as a sentence."""
+    meant = zoo.likely_model(path.stem) if path.parent == Path() else None
+    if meant is None:
+        return path_hint(path, "model") or _newest_of_runs(path)
+    if path.suffix.lower() not in (".pt", ".pth"):
+        return f" Make it first: yolo export model={meant}.pt format={format_of(path).name}"
+    other_task = "-pose" not in path.stem.lower()
+    why = "; networks of other tasks are not read" if other_task else ""
+    return f" Did you mean model={meant}.pt? That is what weights of poses are named{why}."
+
+
+def what_is_meant(path: Path) -> str:
+    """Returns what a model without a known ending probably means, as a sentence with a blank before it, or nothing."""
+    inside = next((file for file in (path / "weights/best.pt", path / "best.pt") if file.is_file()), None)
+    if inside:
+        return f" It is a folder of training: did you mean model={inside}?"
+    if path.exists():
+        return ""
+    plain = path.stem if path.suffix else path.name
+    name = plain if zoo.public_weights_address(f"{plain}.pt") else zoo.likely_model(plain)
+    if name:
+        return f" Did you mean model={name}.pt (weights), or model={name}.yaml (a new network)?"
+    return path_hint(path, "model")
+
+
+def _newest_of_runs(path: Path) -> str:
+    """Where training left a file of this name last."""
+    if path.parent != Path():
+        return ""
+    found = Path(load_settings().runs_dir).glob(f"pose/*/weights/{glob.escape(path.name)}")
+    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
+    return f" The newest that training left here is model={newest}." if newest else ""
 
 
 def is_address(path: object) -> bool:

@@ -12,7 +12,7 @@ from yolopose.base.log import LOGGER, quiet, warn_once
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import format_of, formats, need_packages, open_runtime, suffixes
-from yolopose.model.locate import find_weights, is_address
+from yolopose.model.locate import find_weights, is_address, what_is_meant
 from yolopose.schema import ModelMetadata, PoseSpec
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class YOLO:
         if not any(row.knows(path) for row in formats()):
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
-                f"({', '.join(suffixes())})."
+                f"({', '.join(suffixes())}).{what_is_meant(path)}"
             )
         row = format_of(path)
         need_packages(row.needs, str(path))

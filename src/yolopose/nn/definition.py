@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolopose.base.errors import ModelError, NotFoundError, did_you_mean
+from yolopose.base.errors import ModelError, NotFoundError
+from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.base.yamlfile import read_yaml
-from yolopose.zoo import model_yaml_names, model_yaml_path
+from yolopose.zoo import likely_model, model_yaml_names, model_yaml_path
 
 # "my-yolo11s-pose" → "my-yolo11", "s", "-pose"
 _SCALED_NAME = re.compile(r"^(?P<family>.*yolov?\d+)(?P<letter>[a-z]?)(?P<rest>(?:[-_.].*)?)$", re.IGNORECASE)
@@ -114,7 +115,9 @@ def _find(asked: Path) -> tuple[Path, str]:
     """The file to open and the stem that was asked for: as named, else without the letter, else of the zoo."""
     if asked.suffix.lower() not in (".yaml", ".yml"):
         if asked.suffix.lower() in (".pt", ".onnx", ".safetensors"):
-            raise ModelError(f"{asked} is a weights file, not a model YAML; open it with YOLO({str(asked)!r}).")
+            raise ModelError(
+                f"{asked} is a weights file, not a model YAML; it is named where weights are: model={asked}."
+            )
         asked = asked.with_name(asked.name + ".yaml")
     plain = asked.with_name(_split(asked.stem)[1] + asked.suffix)
     for path in (asked, plain):
@@ -131,8 +134,12 @@ def _find(asked: Path) -> tuple[Path, str]:
                 f"{asked.name} belongs to {family.upper()}, a family that is not built yet in this version."
             )
     names = model_yaml_names()
+    meant = likely_model(asked.stem) if asked.parent == Path() else None
+    if model_yaml_path(f"{plain.stem}.yaml"):  # .yml instead of .yaml
+        meant = asked.stem
+    near = f" Did you mean model={meant}.yaml?" if meant else path_hint(asked, "model")
     raise NotFoundError(
-        f"There is no model YAML {asked} (current folder: {Path.cwd()}).{did_you_mean(plain.name, names)} These ship: "
+        f"There is no model YAML {asked} (current folder: {Path.cwd()}).{near} These ship: "
         f"{', '.join(names)}; put a scale letter behind the number, as in yolo11n-pose.yaml."
     )
 

@@ -95,5 +95,6 @@ def _classes(classes: int | Sequence[int] | None, names: dict[int, str]) -> list
     wanted = [classes] if isinstance(classes, int) else list(classes)
     for index in wanted:
         if index not in names:
-            raise UsageError(f"classes={classes}: there is no class {index}; this network has {names}.")
+            known = ", ".join(f"{number} ({name})" for number, name in names.items())
+            raise UsageError(f"classes={classes}: there is no class {index}; this network has {known}.")
     return wanted

@@ -23,6 +23,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
+from yolopose.base.progress import in_words
 from yolopose.config import TrainOptions
 from yolopose.criterion import TERMS, LossTerms
 from yolopose.evaluate import PoseMetrics
@@ -32,7 +33,7 @@ from yolopose.train.interrupt import Interruption
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
 from yolopose.train.optimiser import settled_batch
-from yolopose.train.record import EpochLine
+from yolopose.train.record import HEAD_EVERY, EpochLine, epoch_lines, final_lines
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.settle import TrainData
 
@@ -59,7 +60,7 @@ class Trainer:
         model: the network in training.
         ema: its average, which is validated and saved; `ema.model` is a network.
         optimizer: torch's optimiser.
-        epoch: the epoch in work, from 0.
+        epoch: the epoch in work, from 0; after training the last one that was done.
         epochs: how many there will be.
         batch_i: the batch in work, from 0 in each epoch.
         loss: total loss of the last batch.
@@ -144,12 +145,14 @@ class Trainer:
                     if self.args.val:
                         self._measure(self.ema.model)
                     self._close_epoch()
+                    self._say()
                     self._emit("on_fit_epoch_end")
                     self.epoch += 1
                     if self._interruption.asked and self.epoch < self.epochs and not self.stop:
                         self._leave(0)
         finally:
             self._batches.close()
+        self.epoch -= 1  # the last one that was done; callbacks at the end are told of it
         self._finish()
         return self.validator
 
@@ -202,7 +205,7 @@ class Trainer:
         )
         val = f", {len(self.data.val)} to measure on" if self.data.val is not None else ""
         LOGGER.info(
-            f"Training on {self.device} in {self._learner.precision}: {len(self.data.train)} pictures{val}, "
+            f"Training on {self.device} in {self._learner.precision}: {self.data.amount(self.args.fraction)}{val}, "
             f"{len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
             f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
         )
@@ -212,12 +215,17 @@ class Trainer:
 
     def _finish(self) -> None:
         """Measures what is kept, draws the curves and leaves weights alone in the files."""
-        hours = self._elapsed() / 3600
+        done = self.epoch + 1
         best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
-        LOGGER.info(f"{self.epoch} epochs in {hours:.3f} hours.{best}")
+        LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {in_words(self._elapsed())}.{best}")
         kept = self._folder.close() if self.args.save else self.ema.model
         if self.data.val is not None:
             self._measure(kept, self.save_dir if self.args.plots else None)
+            if self.validator is not None:
+                what = self.best if self.args.save else "the last network (save=False keeps no other)"
+                LOGGER.info(
+                    f"Measured with {what}:\n{final_lines(self.validator, len(self.data.val), self.ema.updates)}"
+                )
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
         LOGGER.info(f"Results saved to {self.save_dir}")
@@ -267,8 +275,20 @@ class Trainer:
 
     def _line(self) -> EpochLine:
         left = len(self._batches) - self._first
-        head = self.epoch == self.start_epoch
-        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose, head=head)
+        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose, head=self._heads)
+
+    def _say(self) -> None:
+        """Says what the epoch came to, and how long the rest will take."""
+        done = self.epoch + 1
+        left = 0.0 if self.stop else self._elapsed() / done * (self.epochs - done)
+        measured, pictures = (self.validator, len(self.data.val or ())) if self.metrics else (None, 0)
+        if words := epoch_lines(measured, pictures, left, head=self._heads):
+            LOGGER.info(words)
+
+    @property
+    def _heads(self) -> bool:
+        """Whether head lines stand above the lines of this epoch: once a screen is enough."""
+        return (self.epoch - self.start_epoch) % HEAD_EVERY == 0
 
     # -- going on after an interruption ---------------------------------------------------------
 

@@ -75,7 +75,7 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
             f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
         )
     options = settle(found.options, max(network.stride))
-    LOGGER.info(f"Resuming {found.folder} after {found.state.get('epoch')} epochs.")
+    LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
     return Trainer(network, data, options, device, found.folder, callbacks=callbacks, license_=license_, state=state)
 

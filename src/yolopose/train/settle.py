@@ -12,6 +12,7 @@ from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.data import Dataset, LabelTable, load_dataset, load_labels
+from yolopose.data.convert.mirror import mirror_of
 from yolopose.data.dataset import Split
 from yolopose.evaluate.checks import threads
 from yolopose.schema import PoseSpec
@@ -28,12 +29,19 @@ class TrainData:
         spec: its classes (one, with `single_cls`) and keypoints.
         train: labels of the training pictures.
         val: labels of the pictures that are measured on; None when the data set has none.
+        available: training pictures that there are, of which `fraction` took a part.
     """
 
     dataset: Dataset
     spec: PoseSpec
     train: LabelTable
     val: LabelTable | None
+    available: int
+
+    def amount(self, fraction: object) -> str:
+        """Returns in words how many pictures are learned from: `19 of 93 pictures (fraction=0.2)`."""
+        used = len(self.train)
+        return f"{used} pictures" if used == self.available else f"{used} of {self.available} pictures ({fraction=})"
 
 
 def settle(options: TrainOptions, stride: int) -> TrainOptions:
@@ -46,8 +54,6 @@ def settle(options: TrainOptions, stride: int) -> TrainOptions:
     Raises:
         UsageError: an option is impossible, or asks for what this version does not have.
     """
-    if options.profile:
-        LOGGER.warning("profile=True is left aside: exported formats are timed by a mode of their own.")
     return replace(options, batch=_batch(options.batch), imgsz=_side(options.imgsz, stride))
 
 
@@ -72,7 +78,8 @@ def load_data(options: TrainOptions) -> TrainData:
             f"{dataset.yaml_path} has no `{options.split}:` entry to measure on during training. Add one, or give "
             "val=False to train without."
         )
-    train = take(_labels(dataset, "train", options), options.fraction, dataset)
+    whole = _labels(dataset, "train", options)
+    train = take(whole, options.fraction, dataset)
     if not len(train.classes):
         raise DataError(
             f"None of the {len(train)} training pictures of {dataset.yaml_path} has a labelled object, so there is "
@@ -80,7 +87,30 @@ def load_data(options: TrainOptions) -> TrainData:
             f"path becomes `labels`, the suffix .txt (first picture: {train.files[0]})."
         )
     val = _labels(dataset, options.split, options) if options.split in dataset.entries else None
-    return TrainData(dataset, spec, train, val)
+    _note_mirror(dataset, spec, options)
+    return TrainData(dataset, spec, train, val, len(whole))
+
+
+def _note_mirror(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> None:
+    """Warns that nothing is mirrored where the data do not say how points change their names in a mirror."""
+    wanted = [key for key in ("fliplr", "flipud") if getattr(options, key) > 0]
+    keypoints = spec.keypoints
+    if keypoints.flip_idx is not None or not wanted:
+        return
+    told = {mirror_of(keypoints.names_of(index)) for index in range(spec.nc)}
+    known = told.pop() if len(told) == 1 else None
+    if known:
+        mend = f"Add the line `flip_idx: {list(known)}`, which the names of the points suggest"
+    else:
+        mend = (
+            f"Add a line `flip_idx: [{keypoints.count} numbers]`; number i says which point i becomes in a mirror, "
+            f"0…{keypoints.count - 1} in order that none becomes another"
+        )
+    LOGGER.warning(
+        f"{dataset.yaml_path} has no `flip_idx`, so no picture is mirrored ({' and '.join(wanted)} without effect): "
+        f"left and right points would be mixed up. {mend}. {' '.join(f'{key}=0' for key in wanted)} says that it is "
+        "meant so."
+    )
 
 
 def remembered_name(dataset: Dataset) -> str:

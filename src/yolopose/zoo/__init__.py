@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,28 @@ def public_weights_address(name: str) -> str | None:
 def public_weights_license() -> str:
     """Returns the licence of the public weights, as their publisher names it."""
     return str(_weights_table()["license"])
+
+
+_SPELLED = re.compile(r"yolo-?v?-?(?P<number>\d+)-?(?P<scale>[nsmlx]?)(?P<task>-[a-z]+)?", re.IGNORECASE)
+
+
+def likely_model(stem: str) -> str | None:
+    """Returns what a misspelt model name probably means: `yolov11n` → `yolo11n-pose`, `yolo8n-pose` → `yolov8n-pose`.
+
+    Args:
+        stem: a file name without its suffix.
+
+    Returns:
+        The name without suffix, with scale n where none was given; None for other names.
+    """
+    match = _SPELLED.fullmatch(stem)
+    if match is None:
+        return None
+    for family in (f"yolo{match['number']}", f"yolov{match['number']}"):
+        name = f"{family}{match['scale'].lower() or 'n'}-pose"
+        if name != stem and (model_yaml_path(f"{family}-pose.yaml") or public_weights_address(f"{name}.pt")):
+            return name
+    return None
 
 
 def observed_id(name: str) -> str | None:

@@ -20,6 +20,7 @@ import yaml
 
 from yolopose.base.errors import DataError, NotFoundError, OutputError, UsageError
 from yolopose.base.files import make_folder, output_error, write_text
+from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.mirror import mirror_of
 from yolopose.schema import COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
@@ -85,10 +86,15 @@ def convert_coco(
         raise UsageError("yolopose converts keypoints: call convert_coco(labels_dir=…, use_keypoints=True).")
     source, target = Path(labels_dir).expanduser(), Path(save_dir).expanduser()
     if target.exists() and any(target.iterdir()):
-        raise OutputError(f"{target} holds something already; nothing was written. Choose another save_dir.")
+        raise OutputError(
+            f"{target} holds something already; nothing was written. Choose another folder (output=…; "
+            "save_dir in Python), or move it away."
+        )
     files = [source] if source.is_file() else sorted(source.glob("*.json")) if source.is_dir() else []
     if not files:
-        raise NotFoundError(f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).")
+        raise NotFoundError(
+            f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).{path_hint(source)}"
+        )
     read = {_split_name(file): _read(file) for file in files}
     posed = {name: found for name, found in read.items() if _categories(found)}
     if not posed:
@@ -113,15 +119,33 @@ def _split_name(file: Path) -> str:
 
 def _read(file: Path) -> Json:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is no COCO annotation file: it is no text (a picture, an archive?).") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file} is no COCO annotation file: line {error.lineno}, column {error.colno} is no JSON "
+            f"({error.msg.lower()}). source= takes the .json file of the annotations, or the folder of such files."
+        ) from error
+    except (OSError, RecursionError) as error:
+        raise DataError(f"{file} cannot be read as a COCO annotation file ({error}).") from error
+    try:
         if not all(isinstance(found.get(key), list) for key in ("images", "annotations", "categories")):
-            raise ValueError("it has no lists images, annotations and categories")
-        for image in found["images"]:
+            raise ValueError
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"{file} is no COCO annotation file: it has no lists `images`, `annotations` and `categories`."
+        ) from error
+    for number, image in enumerate(found["images"]):
+        try:
             for key in ("id", "width", "height"):
                 int(image[key])
             str(image["file_name"])
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{file} is no COCO annotation file: {error!r}.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{file}: entry {number} of `images` must have id, width, height (whole numbers) and file_name; it is "
+                f"{str(image)[:200]}."
+            ) from error
     return found
 
 
@@ -245,7 +269,8 @@ def _bring_pictures(found: Json, name: str, places: Sequence[Path], target: Path
     if missing:
         LOGGER.warning(
             f"{missing} of {len(found['images'])} pictures of {name} were not found (looked in "
-            f"{', '.join(dict.fromkeys(map(str, folders)))}): put them into {target}, or give images_dir."
+            f"{', '.join(dict.fromkeys(map(str, folders)))}): put them into {target}, or name "
+            "their folder (images=…; images_dir in Python)."
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from yolopose.base.errors import DataError
+from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.from_coco import row_text
@@ -37,8 +37,12 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
 
     Raises:
         DataError: the data set or a label file cannot be used.
-        OutputError: the file cannot be written.
+        OutputError: the file is there already, or cannot be written.
     """
+    if Path(target).exists():
+        raise OutputError(
+            f"{target} is there already and was left as it is. Choose another file (output=…), or move it away."
+        )
     dataset = load_dataset(data)
     files = dataset.image_files(split)
     record = _record(files)

@@ -1,0 +1,43 @@
+"""What is said about a path that leads nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from yolopose.base.hints import path_hint, yaml_inside
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("mouse.yml", "data=mouse.yaml"),
+        ("other.yaml", "data=other.yml"),
+        ("mouse", "data=mouse.yaml"),
+        ("Mouse.yaml", "data=mouse.yaml"),
+        ("muose.yaml", "data=mouse.yaml"),
+        ("sub/b.pth", "data=sub/b.pt"),
+        ("mouse.pt", ""),
+        ("nothing/like/it.yaml", ""),
+        ("entirely-different.yaml", ""),
+        ("C:\\data\\mouse.yaml", "path of Windows"),
+        ("sub\\b.pt", "here it is data=sub/b.pt"),
+    ],
+)
+def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("mouse.yaml", "other.yml", "sub/b.pt", "unlike.txt"):
+        (tmp_path / name).touch()
+    hint = path_hint(asked, "data")
+    assert meant in hint
+    assert bool(hint) == bool(meant)
+    assert not hint or hint.startswith(" ")
+
+
+def test_yaml_files_of_a_folder(tmp_path: Path) -> None:
+    assert yaml_inside(tmp_path) == "there is none inside it"
+    for name in ("a.yaml", "b.yml"):
+        (tmp_path / name).touch()
+    assert yaml_inside(tmp_path) == f"{tmp_path}/a.yaml or {tmp_path}/b.yml is inside it"
