@@ -30,10 +30,10 @@ FUSED_PARAMETERS = {
 
 
 def assert_rows_close(got: torch.Tensor, want: np.ndarray[Any, Any]) -> None:
-    """Within 1e-4 of each row's largest value."""
+    """Within 1e-4 of each row's largest value, and no closer than float32 computes numbers of 0…1."""
     rows = want.reshape(len(want), -1)
     error = np.abs(got.numpy().reshape(rows.shape) - rows).max(1)
-    assert (error <= 1e-4 * np.abs(rows).max(1)).all()
+    assert (error <= np.maximum(1e-4 * np.abs(rows).max(1), 5e-7)).all()
 
 
 @pytest.mark.parametrize("key", OUTPUTS)

@@ -68,7 +68,7 @@ def _checked(mode: str, values: Mapping[str, Any], file: str = "") -> dict[str, 
             key = keys_of(mode)[name]
             chosen[name] = check_value(key, value, where)
             if key.unread and chosen[name] != key.default:
-                warn_once(f"{name}={value}{where} is not read in this version yet, and left aside.")
+                warn_once(f"{name}={chosen[name]}{where} is not read in this version yet, and left aside.")
         elif name in WITHOUT_MEANING or name in BOOKKEEPING or name in all_keys():
             _note(mode, name, value, file)
         else:

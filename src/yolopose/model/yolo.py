@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
-from yolopose.base.log import LOGGER, quiet, warn_once
+from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
-from yolopose.formats import format_of, formats, need_packages, open_runtime, suffixes
+from yolopose.formats import format_of, formats, need_packages, suffixes
+from yolopose.model.engine import EngineChoice, engine_of_file, engine_of_network
 from yolopose.model.locate import find_weights, is_address, what_is_meant
-from yolopose.schema import ModelMetadata, PoseSpec
+from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
     from yolopose.evaluate import PoseMetrics
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
+_USUAL = EngineChoice()
 _LATER = {"track": "tracking", "benchmark": "the format benchmark"}
 
 
@@ -85,7 +87,7 @@ class YOLO:
         file = find_weights(path)
         if row.exportable:
             self._exported = file
-            metadata = self._runtime(None, False).metadata  # what is wrong with a file is said when it is opened
+            metadata = self._runtime().metadata  # what is wrong with a file is said when it is opened
             self.overrides["imgsz"] = list(metadata.imgsz)
             return
         from yolopose.weights import load_network
@@ -118,13 +120,13 @@ class YOLO:
     @property
     def spec(self) -> PoseSpec:
         """Classes and keypoints of the network."""
-        return self._network.spec if self._network is not None else self._runtime(None, False).metadata.spec
+        return self._network.spec if self._network is not None else self._runtime().metadata.spec
 
     @property
     def device(self) -> str:
         """Where the network's parameters are; where it runs, for an exported file."""
         if self._network is None:
-            return self._runtime(None, False).device
+            return self._runtime().device
         return str(next(self._network.parameters()).device)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
@@ -350,37 +352,21 @@ class YOLO:
         return options
 
     def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
+        compile = options.compile if isinstance(options, PredictOptions) else False
         with quiet(not options.verbose):
-            compile = options.compile if isinstance(options, PredictOptions) else False
-            return self._runtime(options.device, options.half, options.runtime, compile)
+            return self._runtime(EngineChoice(options.device, options.half, options.runtime, compile))
 
-    def _runtime(self, device: Any, half: bool, name: str | None = None, compile: bool | str = False) -> Runtime:
-        """The engine for a device, made once: folding and moving the weights takes longer than a picture."""
-        key = f"{device}/{half}/{name}/{compile}"
+    def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
+        """The engine that is asked for, made once: folding and moving the weights takes longer than a picture."""
+        key = str(choice)
         if key not in self._runtimes:
-            self._runtimes[key] = self._new_runtime(device, half, name, compile)
+            if self._exported is not None:
+                self._runtimes[key] = engine_of_file(self._exported, choice)
+            else:
+                metadata = self.ckpt.metadata if self.ckpt else None
+                fresh = self.model_name if self._fresh else ""
+                self._runtimes[key] = engine_of_network(self.model, metadata, choice, fresh)
         return self._runtimes[key]
-
-    def _new_runtime(self, device: Any, half: bool, name: str | None, compile: bool | str) -> Runtime:
-        if compile and not (self._exported is None and name in (None, "torch")):
-            warn_once(f"compile={compile} is left aside: it is for networks that torch runs.")
-        if self._exported is not None:
-            own = format_of(self._exported).name
-            if name not in (None, "auto", own):
-                raise UsageError(
-                    f"runtime={name} does not run {self.model_name}, which is for {own}: leave runtime= out, or give "
-                    "the .pt that it was made from."
-                )
-            return open_runtime(self._exported, device=device, half=half)
-        metadata = self.ckpt.metadata if self.ckpt else None
-        if name in (None, "torch"):
-            from yolopose.formats.pytorch import TorchRuntime
-
-            return TorchRuntime(self.model, device=device, half=half, metadata=metadata, compile=compile)
-        from yolopose.formats.automatic import engine_of
-
-        known = metadata or ModelMetadata(spec=self.spec, name=self.model.name, stride=max(self.model.stride))
-        return engine_of(self.model, known, name, device, half)
 
     def __getattr__(self, name: str) -> Any:
         if name in _LATER:

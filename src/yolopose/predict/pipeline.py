@@ -100,16 +100,22 @@ def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, 
     files, report = RunFiles(options), Report(source.count, options.verbose)
     run.emit("on_predict_start")
     with closing(files), closing(run_jobs(source, run.runtime, work, plan.job)) as done:
-        for pairs in done:
-            run.results = [result for result, _ in pairs]
-            run.batch = [result.path for result in run.results]
-            run.emit("on_predict_batch_start")
-            run.emit("on_predict_postprocess_end")
-            for result, (_, size) in zip(run.results, pairs, strict=True):
-                files.write(result)
-                report.add(result, size)
-                run.seen, run.save_dir = run.seen + 1, files.folder
-                yield result
-            run.emit("on_predict_batch_end")
+        for job in done:
+            for start in range(0, len(job), plan.batch):
+                yield from _give(run, job[start : start + plan.batch], files, report)
         run.emit("on_predict_end")
         report.close()
+
+
+def _give(run: Prediction, pairs: list[Pair], files: RunFiles, report: Report) -> Generator[Results, None, None]:
+    """Tells callbacks of a batch, writes its results and gives them."""
+    run.batch, run.results = [result.path for result, _ in pairs], []
+    run.emit("on_predict_batch_start")
+    run.results = [result for result, _ in pairs]
+    run.emit("on_predict_postprocess_end")
+    for result, (_, size) in zip(run.results, pairs, strict=True):
+        files.write(result)
+        report.add(result, size)
+        run.seen, run.save_dir = run.seen + 1, files.folder
+        yield result
+    run.emit("on_predict_batch_end")

@@ -1,0 +1,83 @@
+"""Which engine computes for a `YOLO` object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolopose.base.errors import UsageError
+from yolopose.base.log import LOGGER, warn_once
+from yolopose.formats import format_of, open_runtime
+from yolopose.schema import ModelMetadata
+
+if TYPE_CHECKING:
+    from yolopose.nn import PoseModel
+    from yolopose.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """What of an engine a call may choose.
+
+    Attributes:
+        device: where to compute.
+        half: whether in 16 bits, where the device gains from that.
+        name: `auto`, `openvino`, `onnx`, `torch`, or None for the engine that the file is for.
+        compile: whether torch compiles the network, and how.
+    """
+
+    device: Any = None
+    half: bool = False
+    name: str | None = None
+    compile: bool | str = False
+
+
+def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
+    """Opens the engine of an exported file.
+
+    Raises:
+        UsageError: another engine is asked for, or the device is not here.
+    """
+    own = format_of(file).name
+    if choice.name not in (None, "auto", own):
+        raise UsageError(
+            f"runtime={choice.name} does not run {file}, which is for {own}: leave runtime= out, or give the .pt that "
+            "it was made from."
+        )
+    _leave_aside(choice)
+    return open_runtime(file, device=choice.device, half=choice.half)
+
+
+def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice: EngineChoice, fresh: str) -> Runtime:
+    """Makes the engine of a network that torch holds.
+
+    Args:
+        network: the network.
+        metadata: the record that came with its weights, or None.
+        choice: what is asked for.
+        fresh: name of the network when it has learned nothing yet, else an empty text.
+
+    Raises:
+        UsageError: the device is not here.
+        DependencyError: the engine that was named is not installed.
+    """
+    if fresh:
+        LOGGER.warning(
+            f"{fresh} is a new network that has learned nothing, so nothing will be found: train it, or open trained "
+            "weights (such as yolo11n-pose.pt)."
+        )
+    if choice.name in (None, "torch"):
+        from yolopose.formats.pytorch import TorchRuntime
+
+        return TorchRuntime(network, choice.device, choice.half, metadata, choice.compile)
+    from yolopose.formats.automatic import engine_of
+
+    _leave_aside(choice)
+    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
+    return engine_of(network, known, choice.name, choice.device, choice.half)
+
+
+def _leave_aside(choice: EngineChoice) -> None:
+    if choice.compile:
+        warn_once(f"compile={choice.compile} is left aside: it is for networks that torch runs.")
