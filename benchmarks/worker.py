@@ -124,11 +124,16 @@ def task_named(package: str, task: str, given: dict[str, Any]) -> Callable[[], f
     if task == "bare-engine":
         return bare_engine(given)
     yolo = importlib.import_module(package).YOLO
-    if "threads" in given:
-        import torch
+    work = tasks(yolo, given)[task]
+    return work if "threads" not in given else lambda: on_threads(given["threads"], work)
 
-        torch.set_num_threads(given["threads"])
-    return tasks(yolo, given)[task]
+
+def on_threads(count: int, work: Callable[[], float]) -> float:
+    """Does the work on so many of torch's threads; said anew each time, since a package may set them when it begins."""
+    import torch
+
+    torch.set_num_threads(count)
+    return work()
 
 
 def threads(package: str) -> int | None:

@@ -35,7 +35,10 @@ def test_cores_are_those_that_this_process_may_use(
     monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path / "topology")
     monkeypatch.setattr(cores, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: allowed, raising=False)
+    monkeypatch.setattr(cores.os, "cpu_count", lambda: 4)
     assert cores._allowed_cores.__wrapped__() == expected
+    monkeypatch.setattr(cores, "physical_cores", lambda: expected)
+    assert cores.all_cores_are_ours() == (allowed == {0, 1, 2, 3} and expected == (4 if not siblings else 2))
 
 
 @pytest.mark.parametrize(("wish", "expected"), [("1", 1), ("2,1", 2), ("", 3), ("many", 3), ("0", 1), ("9", 3)])

@@ -29,4 +29,4 @@ def test_the_spin_is_short_while_torch_is_loaded_and_the_environment_stays(room:
     found = subprocess.run(
         [sys.executable, "-c", _CODE.format(room=room)], env={**environment, **given}, capture_output=True, text=True
     )
-    assert found.stdout.split() == ["at", wish or "5000", "after", str(wish)], found.stderr
+    assert found.stdout.split() == ["at", wish or "10000", "after", str(wish)], found.stderr

@@ -20,6 +20,11 @@ def physical_cores() -> int:
     return min(_allowed_cores(), max(int(wish), 1)) if wish.isdigit() else _allowed_cores()
 
 
+def all_cores_are_ours() -> bool:
+    """Whether nothing keeps this process from any core of the machine."""
+    return physical_cores() == len({_siblings(number) for number in range(os.cpu_count() or 1)})
+
+
 @cache
 def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor has instructions for bfloat16 numbers; without them they are slower than 32 bits.

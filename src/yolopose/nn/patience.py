@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 
-_SPINS = "5000"
+_SPINS = "10000"
 _WISHES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 
