@@ -87,7 +87,7 @@ class OnnxRuntime:
         self.metadata = read_record(path, found, given.shape, output.shape)
 
     def _open(self, threads: int, *, spin: bool) -> Any:
-        """A session that computes on so many threads (0: one a core); those that wait for work ask for it without rest if `spin`."""
+        """A session of so many threads (0: one a core); those that wait for work ask for it without rest if `spin`."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
