@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -113,6 +114,7 @@ def measure(row: Row, rounds: int) -> tuple[list[float], list[float]]:
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for side, found in zip(row.sides, times, strict=True):
+            time.sleep(0.1)  # threads of the side before may spin on for a while
             seconds = side()
             if number:
                 found.append(seconds)
