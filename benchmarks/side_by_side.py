@@ -109,10 +109,10 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
     }  # fmt: skip
 
 
-def measure(row: Row, rounds: int) -> tuple[list[float], list[float]]:
-    """Times both sides in turn, after one round that does not count."""
+def measure(row: Row, rounds: int, warm_up: int = 1) -> tuple[list[float], list[float]]:
+    """Times both sides in turn, after a round that does not count."""
     times: tuple[list[float], list[float]] = ([], [])
-    for number in range(rounds + 1):
+    for number in range(1 - warm_up, rounds + 1):
         for side, found in zip(row.sides, times, strict=True):
             time.sleep(0.1)  # threads of the side before may spin on for a while
             seconds = side()
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--shared", required=True, type=Path, help="folder with weights, pictures and data")
     parser.add_argument("--rows", default="", help="names of rows, with commas; all when left out")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--long", action="store_true", help="no round that does not count, for rows of minutes")
     parser.add_argument("--record", action="store_true", help="append to RECORDS.md")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
@@ -163,7 +164,7 @@ def main() -> None:
         rows, about = rows_of(run), machine(given.reference)
         for name in given.rows.split(",") if given.rows else rows:
             row = rows[name]()
-            line = line_of(name, row, measure(row, given.rounds), about)
+            line = line_of(name, row, measure(row, given.rounds, 0 if given.long else 1), about)
             print(line, flush=True)
             if given.record:
                 with RECORDS.open("a", encoding="utf-8") as file:

@@ -1,0 +1,83 @@
+"""How far our detections are from the reference package's, on the pictures of a folder.
+
+    python benchmarks/agreement.py --reference PYTHON --pictures FOLDER --model yolo11n-pose.pt [--ours OTHER …]
+
+The reference predicts with MODEL in its own environment, as a black box; ours with MODEL and with each OTHER (exported
+files; made with dynamic=True they take the same rectangles). Detections are paired by the overlap of their boxes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PROGRAM = """
+import importlib, json, sys
+package, model, folder, target = sys.argv[1:]
+found = {}
+for result in importlib.import_module(package).YOLO(model)(folder, stream=True, verbose=False):
+    name = result.path.replace("\\\\", "/").rsplit("/", 1)[-1]
+    found[name] = [result.boxes.data.tolist(), result.keypoints.data.tolist()]
+json.dump(found, open(target, "w"))
+"""
+
+
+def detections(python: str, package: str, model: str, folder: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        target = Path(place) / "found.json"
+        command = [python, "-c", _PROGRAM, package, model, str(folder), str(target)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(target.read_text())
+
+
+def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    from yolopose.geometry import box_iou
+
+    paired, alone, worst = 0, 0, np.zeros(3)
+    for name, (their_boxes, their_points) in theirs.items():
+        boxes, points = (np.array(part, np.float64) for part in ours[name])
+        other, other_points = np.array(their_boxes, np.float64), np.array(their_points, np.float64)
+        if not len(boxes) or not len(other):
+            alone += len(boxes) + len(other)
+            continue
+        overlap = box_iou(boxes[:, :4], other[:, :4])
+        pairs = [(row, int(overlap[row].argmax())) for row in range(len(boxes)) if overlap[row].max() > 0.9]
+        paired += len(pairs)
+        alone += len(boxes) + len(other) - 2 * len(pairs)
+        for row, column in pairs:
+            worst = np.maximum(
+                worst,
+                [
+                    np.abs(boxes[row, :4] - other[column, :4]).max(),
+                    np.abs(boxes[row, 4] - other[column, 4]),
+                    np.abs(points[row, :, :2] - other_points[column, :, :2]).max(),
+                ],
+            )
+    box, score, point = worst
+    return (
+        f"{len(theirs)} pictures, {paired} detections paired, {alone} without a partner; largest difference: boxes "
+        f"{box:.4f} px, points {point:.4f} px, confidence {score:.1e}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", required=True)
+    parser.add_argument("--pictures", required=True, type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--ours", nargs="*", default=[])
+    given = parser.parse_args()
+    theirs = detections(given.reference, "ultralytics", given.model, given.pictures)
+    for model in [given.model, *given.ours]:
+        print(f"{Path(model).name}: {compare(detections(sys.executable, 'yolopose', model, given.pictures), theirs)}")
+
+
+if __name__ == "__main__":
+    main()
