@@ -59,7 +59,23 @@ def library() -> Any:
 @cache
 def _core() -> Any:
     """The one `Core` of this process: several of them, freed out of order, crash it at its next fork."""
-    return library().Core()
+    core = library().Core()
+    _use_once(core)
+    return core
+
+
+def _use_once(core: Any) -> None:
+    """Runs a graph of one addition.
+
+    OpenVINO's Python binding sets up its conversions at their first use, and two threads that meet there wait for
+    each other for ever: one holds Python's lock, the other that of the binding. So the first use is made here.
+    """
+    ops, numbers = import_module("openvino.opset13"), library().Type.f32
+    given = ops.parameter([1, 1], numbers)
+    graph = library().Model([ops.add(given, given)], [given], "first use")
+    for kind, pixel in (("u8", np.uint8(255)), ("f32", np.float32(1))):
+        request = core.compile_model(_with_input(graph, kind), "CPU").create_infer_request()
+        request.infer([np.full((1, 1), pixel)], share_inputs=True, share_outputs=True)[0].astype(np.float32)
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
