@@ -189,7 +189,8 @@ def _batches(job: ExportJob, picture: Picture) -> list[Batch]:
     whole = Letterbox.fit(source, metadata.imgsz)
     batches = [letterbox_batch([picture] * (metadata.batch or 1), [whole] * (metadata.batch or 1))]
     if metadata.dynamic:
-        half = metadata.imgsz[0] // 2, metadata.imgsz[1] // 2
+        height, width = (-(-side // (2 * metadata.stride)) * metadata.stride for side in metadata.imgsz)
+        half = height, width
         part = Letterbox.fit(source, half, auto=True, stride=metadata.stride)
         batches.append(letterbox_batch([picture] * 2, [part] * 2))
     return batches

@@ -103,6 +103,11 @@ def format_named(name: str) -> Format:
             f"format={name!r} is what weights are kept in already: training writes best.pt and last.pt, and from "
             f"Python model.save('name.{wanted}') writes one. Export is for other formats: {', '.join(rows)}."
         )
+    if wanted == "torchscript":  # what the public interface takes when no format is given
+        raise UsageError(
+            f"Name the format: format=onnx or another of {', '.join(rows)}. TorchScript, which is meant where none is "
+            "named, is not in this version of yolopose."
+        )
     raise UsageError(
         f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, rows)} "
         f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."

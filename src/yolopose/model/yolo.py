@@ -28,7 +28,8 @@ _YAML = (".yaml", ".yml")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
 _USUAL = EngineChoice()
-_LATER = {"track": "tracking", "benchmark": "the format benchmark"}
+_LATER = {"track": "tracking", "benchmark": "the format benchmark", "embed": "embedding", "tune": "tuning"}
+_PLACES = ("to", "cpu", "cuda", "half", "float", "eval")
 
 
 class YOLO:
@@ -371,6 +372,11 @@ class YOLO:
     def __getattr__(self, name: str) -> Any:
         if name in _LATER:
             raise NotYetError(f"{_LATER[name].capitalize()} is not in this version of yolopose yet.")
+        if name in _PLACES:
+            raise AttributeError(
+                f"'YOLO' object has no attribute {name!r}: each call chooses for itself, as in "
+                "predict(…, device=0, half=True); the torch module is `.model`."
+            )
         raise AttributeError(f"'YOLO' object has no attribute {name!r}")
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ class Report:
     def add(self, result: Results, size: tuple[int, int]) -> None:
         """Logs one result; `size` is its (height, width) as network input."""
         self.shown += 1
-        place = f"image {self.shown}/{self.total or '?'} {result.path}"
+        place = self._place(result)
         if result.error is not None:
             LOGGER.warning(f"{place}: {result.verbose().rstrip(', ')}")
             return
@@ -39,6 +39,14 @@ class Report:
         if self.verbose:
             milliseconds = result.speed["inference"] or 0.0
             LOGGER.info(f"{place}: {size[0]}x{size[1]} {result.verbose()}{milliseconds:.1f}ms")
+
+    def _place(self, result: Results) -> str:
+        frame = result.frame
+        if frame is None:
+            return f"image {self.shown}/{self.total or '?'} {result.path}"
+        if frame.live:
+            return f"stream {frame.video + 1} (frame {frame.number}) {result.path}"
+        return f"video {frame.video + 1} (frame {frame.number}/{frame.total or '?'}) {result.path}"
 
     def close(self) -> None:
         """Logs the mean times."""

@@ -15,6 +15,7 @@ class Frame:
         fps: frames a second of the video or stream; 0 where that is not known.
         video: which of the source's videos or streams it belongs to, counted from 0.
         live: whether it comes from a camera or stream.
+        at: seconds from the first frame of its camera or stream to this one, by the clock; None for a video.
     """
 
     number: int
@@ -22,8 +23,11 @@ class Frame:
     fps: float = 0.0
     video: int = 0
     live: bool = False
+    at: float | None = None
 
     @property
     def seconds(self) -> float | None:
-        """Time since the first frame; None where the rate is not known."""
+        """Time since the first frame: of a live one by the clock; None where the rate of a video is not known."""
+        if self.live:
+            return self.at
         return (self.number - 1) / self.fps if self.fps > 0 else None

@@ -14,7 +14,7 @@ from yolopose.base.errors import YoloposeError
 from yolopose.base.settings import settings_table
 
 _NEEDED = ("numpy", "opencv-python-headless", "pyyaml", "rich", "onnxruntime")
-_OPTIONAL = ("torch", "safetensors", "matplotlib", "pillow")
+_OPTIONAL = ("torch", "safetensors", "matplotlib", "pillow", "openvino", "onnx", "onnxscript", "onnxslim")
 _RIVAL = "ultralytics"  # it installs a command `yolo` too
 # packages that install files into the same folder, so that the later one breaks the earlier
 _CLASHES = (

@@ -38,6 +38,7 @@ class RunFiles:
 
     def __init__(self, options: PredictOptions) -> None:
         self.folder: Path | None = None
+        self._any = False
         self._options = options
         self._names = SourceNames()
         self._sinks = _sinks(options, self._names)
@@ -57,6 +58,7 @@ class RunFiles:
         Raises:
             OutputError: the disk is full or read-only; no file is half-written, files of earlier results stay.
         """
+        self._any = True
         takers = [sink for sink in self._sinks if sink.takes(result)]
         if takers:
             folder = self._run_folder()
@@ -77,7 +79,7 @@ class RunFiles:
         """
         sinks, self._sinks = self._sinks, []
         with ExitStack() as closing:
-            if self._options.verbose and sinks:
+            if self._options.verbose and sinks and self._any:  # an error before the first result has words of its own
                 closing.callback(lambda: LOGGER.info(self._last_words(sinks)))
             for sink in sinks:
                 closing.callback(sink.close)

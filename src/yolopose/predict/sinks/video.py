@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,8 +22,10 @@ Picture = npt.NDArray[np.uint8]
 
 _FPS = 30.0
 _SLOWEST, _FASTEST = 0.1, 1000.0
+_LIVE = 5.0, 30.0  # frames a second of a live stream's video
 # frames of a live stream that are held back to see how often they come
 _HELD = 10
+_PAUSE = 10.0  # seconds that a picture is shown at most until the next one of a stream comes
 # bytes left free on the disk beside a frame's own, so that a video can still be finished
 _RESERVE = 1 << 20
 
@@ -63,9 +66,11 @@ class VideoFile:
             OutputError: the disk is full or read-only, or this OpenCV writes no video.
         """
         if self._writer is None:
-            self._held.append((picture, frame, monotonic()))
+            self._held.append((picture, frame, monotonic() if frame.at is None else frame.at))
             if len(self._held) >= (_HELD if frame.live else 1):
                 self._begin()
+        elif frame.live:
+            self._keep_time(self._writer, picture, monotonic() if frame.at is None else frame.at)
         else:
             self._add(self._writer, picture)
 
@@ -88,8 +93,22 @@ class VideoFile:
         held, self._held = self._held, []
         picture, frame, _ = held[0]
         self._size = picture.shape[1], picture.shape[0]
-        writer = self._writer = self._open(frame.live, rate(held, self._stride))
-        for picture, _, _ in held:
+        self._rate = rate(held, self._stride)
+        self._start = held[0][2]
+        writer = self._writer = self._open(frame.live, self._rate)
+        for picture, frame, at in held:
+            if frame.live:
+                self._keep_time(writer, picture, at)
+            else:
+                self._add(writer, picture)
+
+    def _keep_time(self, writer: cv2.VideoWriter, picture: Picture, at: float) -> None:
+        """Adds a live frame as often as keeps a second of the video a second: several times, once, or not at all."""
+        behind = (at - self._start) * self._rate - self.count
+        if behind > _PAUSE * self._rate:  # the stream was away: the video does not wait for it
+            self._start += behind / self._rate - _PAUSE
+            behind = _PAUSE * self._rate
+        for _ in range(math.floor(behind + 0.5) + 1):
             self._add(writer, picture)
 
     def _open(self, live: bool, fps: float) -> cv2.VideoWriter:
@@ -144,15 +163,11 @@ def rate(held: list[tuple[Picture, Frame, float]], stride: int) -> float:
         held: its first pictures, each with its frame and the time when it came, seconds.
         stride: the run's `vid_stride`.
     """
-    (_, first, began), (_, last, ended) = held[0], held[-1]
-    steps, fps = len(held) - 1, first.fps
-    if first.fps <= 0:
-        fps = steps / (ended - began) if first.live and steps and ended > began else _FPS
-    elif last.number > first.number:  # also counts the frames that a stream lost because prediction was slower
-        fps *= steps / (last.number - first.number)
-    else:
-        fps /= stride
-    return min(max(fps, _SLOWEST), _FASTEST)
+    (_, first, began), (_, _, ended) = held[0], held[-1]
+    if first.live:  # as they come; what a stream says of its rate is often wrong
+        fps = (len(held) - 1) / (ended - began) if ended > began else _FPS
+        return min(max(fps, _LIVE[0]), _LIVE[1])
+    return min(max(first.fps / stride if first.fps > 0 else _FPS, _SLOWEST), _FASTEST)
 
 
 def fitted(picture: Picture, size: tuple[int, int]) -> Picture:

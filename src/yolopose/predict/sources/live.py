@@ -118,6 +118,7 @@ class _Reader:
         self._number = 0
         self._why = ""
         self._lost_since: float | None = None
+        self._first: float | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, news: threading.Condition, stop: threading.Event) -> None:
@@ -196,7 +197,9 @@ class _Reader:
         return True
 
     def _frame(self, fps: float) -> Frame:
-        return Frame(self._number, None, fps, self.place, live=True)
+        now = time.monotonic()
+        self._first = self._first or now
+        return Frame(self._number, None, fps, self.place, live=True, at=now - self._first)
 
     def _put(self, item: Item) -> None:
         if self._lost_since is not None:

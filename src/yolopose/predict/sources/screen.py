@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Generator
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,15 @@ def screen_source(screen: Screen) -> Source:
 
 
 def _entries(mss: Any, screen: Screen, stopped: list[bool]) -> Generator[Entry, None, None]:
-    name, number = f"screen{screen.number}", 0
+    name, number, began = f"screen{screen.number}", 0, monotonic()
     try:
         with mss.mss() as grabber:
             box = _box(grabber.monitors, screen)
             while not stopped:
                 image = to_bgr(np.array(grabber.grab(box), np.uint8))
                 number += 1
-                yield Entry(name, partial(Item, name, image, frame=Frame(number, live=True)))
+                frame = Frame(number, live=True, at=monotonic() - began)
+                yield Entry(name, partial(Item, name, image, frame=frame))
     except mss.exception.ScreenShotError as error:
         raise SourceError(
             f"The screen cannot be captured: {' '.join(str(error).split())}. A program without a desktop (over ssh, in "
