@@ -112,7 +112,7 @@ class PoseErrors(RowTable):
     def __init__(self, record: Record) -> None:
         kinds = np.bincount((record.pair_kind & 7).reshape(-1), minlength=len(Kind))
         self.points = {kind.name.lower(): int(kinds[kind]) for kind in Kind if kind != Kind.UNLABELLED}
-        bits = 1 << np.arange(record.pose_hit.shape[1])
+        bits = 1 << np.arange(record.pose_hit.shape[1], dtype=np.int16)
         usual = mean_ap(record, record.hits("pose"))
         self.cost: dict[str, float] = {}
         self.cost50: dict[str, float] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Int8 = npt.NDArray[np.int8]
 Float32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
     """All detections, truths and pairs of a run; T = 10 thresholds, K keypoints.
 
@@ -71,6 +72,15 @@ class Record:
     pair_torso: Float32
     pair_error: Float32
     pair_kind: Int8
+
+    @cached_property
+    def orders(self) -> dict[int, Int32]:
+        """For each class that occurs in the truth, its detections by falling confidence."""
+        found: dict[int, Int32] = {}
+        for cls in np.unique(self.truth_cls).tolist():
+            mine = np.flatnonzero(self.cls == cls).astype(np.int32)
+            found[cls] = mine[np.argsort(-self.score[mine], kind="stable")]
+        return found
 
     def save(self, path: Path) -> None:
         """Writes it as an .npz of plain arrays.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from yolopose.evaluate.ranking import Float64, Int64
+from yolopose.evaluate.ranking import Float64
 from yolopose.evaluate.record import Record
 
 BINS = 10
@@ -27,7 +28,7 @@ class Reliability:
     """
 
     edges: Float64
-    count: Int64
+    count: npt.NDArray[np.int64]
     confidence: Float64
     hit_rate: Float64
     ece: float
@@ -55,7 +56,7 @@ def reliability(record: Record, kind: str = "pose", bins: int = BINS) -> Reliabi
     return Reliability(edges, count, confidence, hit_rate, ece, best_conf, best_f1)
 
 
-def _best(score: Float64, hits: np.ndarray, truths: int) -> tuple[float, float]:
+def _best(score: Float64, hits: npt.NDArray[np.bool_], truths: int) -> tuple[float, float]:
     """The confidence of the best F1 = 2·hits / (detections + truths), and that F1."""
     if not len(score):
         return 0.0, 0.0

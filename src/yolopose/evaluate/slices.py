@@ -9,7 +9,7 @@ import numpy as np
 
 from yolopose.evaluate.export import RowTable
 from yolopose.evaluate.matching import BoolArray
-from yolopose.evaluate.ranking import mean_ap, truth_rows
+from yolopose.evaluate.ranking import mean_ap
 from yolopose.evaluate.record import Record
 
 SMALL, LARGE = 32**2, 96**2
@@ -31,13 +31,12 @@ class Slices(RowTable):
 
     def __init__(self, record: Record, keypoints: int) -> None:
         kinds = (("box", record.box_hit), ("pose", record.pose_hit))
-        rows = {kind: truth_rows(record, hit) for kind, hit in kinds}
         self.rows: list[dict[str, Any]] = []
         for what, part, chosen in _parts(record, keypoints):
             row: dict[str, Any] = {"By": what, "Part": part, "Truths": int(chosen.sum())}
-            for kind, _ in kinds:
+            for kind, taken in kinds:
                 row[f"{kind.capitalize()}-mAP50-95"] = (
-                    float(mean_ap(record, record.hits(kind), chosen, rows[kind]).mean()) if chosen.any() else np.nan
+                    float(mean_ap(record, record.hits(kind), chosen, taken).mean()) if chosen.any() else np.nan
                 )
             self.rows.append(row)
 
