@@ -107,6 +107,26 @@ def test_intervals() -> None:
     assert narrow.high - narrow.low < 0.6 * (found.high - found.low)  # a third, but for chance
 
 
+def test_networks_without_visibility_and_classes_with_names_of_their_own() -> None:
+    names = {0: tuple("vwxyz"), 1: tuple("VWXYZ")}
+    spec = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=5, dims=2, names=names))
+    metrics, pairing, gathering = PoseMetrics(spec.names), Pairing(spec), Gathering(5, 10)
+    for number in range(20):
+        found, truth = picture(np.random.default_rng(number), 1)
+        found = replace(found, points=found.points[..., :2])
+        stats = score_picture(found, truth, spec.keypoints.oks_sigmas)
+        gathering.add(f"{number}.jpg", pairing.columns(found, truth, stats, BOX))
+    metrics.keep(gathering.finish(), spec)
+    rows = metrics.keypoints.summary()
+    assert [row["Keypoint"] for row in rows] == [*(f"a: {name}" for name in "vwxyz"), *(f"b: {c}" for c in "VWXYZ")]
+    assert metrics.record is not None
+    paired = metrics.record.truth_cls[metrics.record.pair_truth]
+    assert [rows[0]["Labelled"], rows[9]["Labelled"]] == [(paired == 0).sum(), (paired == 1).sum()]
+    assert np.isnan([row["Visibility"] for row in rows]).all()
+    assert np.isnan([row["Swapped"] for row in rows]).all()  # no flip_idx
+    assert metrics.errors.points["inversion"] == 0
+
+
 def test_saved_and_read(tmp_path: Path) -> None:
     _, record = made()
     record.save(tmp_path / "detections.npz")

@@ -133,6 +133,8 @@ class Validation:
                 workers=threads(options.workers),
             )
         self.labels = labels
+        if options.annotations and options.protocol != "coco":
+            LOGGER.warning(f"annotations={options.annotations} is read with protocol=coco alone, and left aside.")
         self.truth = self._coco_truth() if options.protocol == "coco" else None
         self.batches = self._make_batches()
         self.metrics = PoseMetrics(self._names())
