@@ -80,7 +80,7 @@ def made(folder: Path, seed: int, ids: str, count: int) -> tuple[dict, Path]:
                 "iscrowd": int(rng.random() < 0.1), "keypoints": points.reshape(-1).tolist(),
                 "num_keypoints": int((points[:, 2] > 0).sum()),
             })  # fmt: skip
-            for _ in range(rng.integers(0, 4)):
+            for _ in range(rng.integers(0, 12)):  # more than 20 poses a picture, of which 20 count
                 moved = points[:, :2] + rng.normal(0, 0.05, (count, 2)) * size
                 box = np.array([x, y, *size]) + rng.normal(0, 0.08, 4) * np.tile(size, 2)
                 rows.append({

@@ -96,6 +96,7 @@ _MEANT = {
     "save_txt": "txt labels save_labels",
     "line_width": "line_thickness thickness",
     "download": "fetch",
+    "annotations": "annotation ann_file anno gt anno_json",
 }
 
 

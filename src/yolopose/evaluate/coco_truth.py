@@ -20,6 +20,7 @@ from yolopose.data.scan import label_path
 Json = dict[str, Any]
 Id = int | str
 _SHOWN = 3
+_MEND = "Name the right file (annotations=…), or move this one away to count against the labels."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,12 +109,14 @@ def _read(path: Path) -> Json:
             f"There is no annotation file {path} (current folder: {Path.cwd()}).{path_hint(path)}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as COCO annotations: {error}.") from error
+        raise DataError(f"{path} cannot be read as COCO annotations: {error}. {_MEND}") from error
     lists = ("images", "annotations", "categories")
     needed: dict[str, tuple[str, ...]] = {"images": ("id", "file_name"), "categories": ("id", "name")}
     needed["annotations"] = ("image_id", "category_id", "bbox")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
-        raise DataError(f"{path} holds no COCO annotations: it has no lists `images`, `annotations` and `categories`.")
+        raise DataError(
+            f"{path} holds no COCO annotations: it has no lists `images`, `annotations` and `categories`. {_MEND}"
+        )
     for key in lists:
         for number, entry in enumerate(content[key]):
             missing = [name for name in needed[key] if not isinstance(entry, dict) or name not in entry]
@@ -128,7 +131,7 @@ def _check_points(path: Path, content: Json, count: int) -> None:
         if len(points) != 3 * count:
             raise DataError(
                 f"{path} is of another data set: an annotation (id {annotation.get('id')}) has {len(points) // 3} "
-                f"keypoints, and the data set has {count}. Give the file of this one (annotations=…)."
+                f"keypoints, and the data set has {count}. {_MEND}"
             )
         annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
         annotation.setdefault("iscrowd", 0)
@@ -159,7 +162,7 @@ def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[I
     if len(posed) != len(classes):
         raise DataError(
             f"{source} is of another data set: its categories are {', '.join(map(str, by_name))}, and the classes of "
-            f"the data set {', '.join(classes)}. Give the file of this one (annotations=…)."
+            f"the data set {', '.join(classes)}. {_MEND}"
         )
     LOGGER.warning(
         f"The categories of {source} ({', '.join(str(one['name']) for one in posed)}) and the classes of the data set "
@@ -178,7 +181,7 @@ def _compare_pictures(path: Path, content: Json, ids: Mapping[Path, Id], files: 
     if len(unknown) * 2 > len(files):
         raise DataError(
             f"{path} is of another data set or split: it knows {len(ids)} of the {len(files)} measured pictures (not "
-            f"{_some(unknown)}). Give the file of this split (annotations=…)."
+            f"{_some(unknown)}). {_MEND}"
         )
     if unknown:
         LOGGER.warning(
