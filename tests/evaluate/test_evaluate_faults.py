@@ -224,10 +224,15 @@ def test_nothing_found_and_pictures_refused(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert "1 of 3 pictures were refused and are not in these numbers: torn.png" in said
     assert "found nothing" not in said
-    network.candidates = lambda batch, **_: Candidates(  # type: ignore[method-assign]
+    nothing = Candidates(
         boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.int64),
         points=np.zeros((0, 4, 3), np.float32), image=np.zeros(0, np.int64),
     )  # fmt: skip
+    low = network.candidates
+    network.candidates = lambda batch, *, conf, **_: low(batch, conf=conf) if conf < 0 else nothing  # type: ignore
     metrics = validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=True))
     assert "found nothing in any picture" in capsys.readouterr().err
     assert metrics.errors.cost["miss"] == 0
+    network.candidates = lambda batch, **_: nothing  # type: ignore[method-assign]
+    with pytest.raises(WeightsError, match="scores that are no numbers"):
+        validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=False))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
@@ -70,6 +71,23 @@ def check_numbers(candidates: Candidates, files: Sequence[Path]) -> None:
             )
 
 
+def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
+    """Raises an error when a network that found nothing gives scores that are no numbers, which exceed no threshold.
+
+    Args:
+        runtime: the network.
+        images: (B, 3, H, W) a batch that it saw.
+
+    Raises:
+        WeightsError: not one score exceeds -1.
+    """
+    if not len(runtime.candidates(images, conf=-1.0).scores):
+        raise WeightsError(
+            "The network gives scores that are no numbers (NaN), so that nothing can be measured. Its weights are "
+            "damaged, or its training went astray; with half=True, try half=False."
+        )
+
+
 def note_doubts(labels: LabelTable, detections: int, refusals: bool) -> None:
     """Warns of what makes numbers other than they look: pictures left out, a network that finds nothing at all.
 
@@ -87,8 +105,8 @@ def note_doubts(labels: LabelTable, detections: int, refusals: bool) -> None:
         )
     if not detections:
         LOGGER.warning(
-            "The network found nothing in any picture, not even with a low confidence, so every number is 0. Either "
-            "it has not learned yet, or its outputs are no numbers (NaN): look at its training."
+            "The network found nothing in any picture, so every number is 0: it has not learned yet, or conf= is too "
+            "high."
         )
 
 

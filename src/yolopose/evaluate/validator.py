@@ -24,6 +24,7 @@ from yolopose.evaluate.accumulate import score_picture
 from yolopose.evaluate.checks import (
     check_fit,
     check_numbers,
+    check_scores,
     class_filter,
     data_path,
     input_size,
@@ -168,6 +169,8 @@ class Validation:
                 self._emit("on_val_batch_start")
                 self._measure(batch, predictions)
                 self._emit("on_val_batch_end")
+        if self.batch and not self._gathering.detections and self._own_labels:
+            check_scores(self.runtime, self.batch.images)
         self._finish()
         self._emit("on_val_end")
         return self.metrics
@@ -200,7 +203,8 @@ class Validation:
                 classes=self._classes,
                 multi_label=nc > 1 and not options.single_cls,
             )
-        check_numbers(candidates, [self.labels.files[index] for index in batch.index])
+        if self._own_labels:  # training looks after itself
+            check_numbers(candidates, [self.labels.files[index] for index in batch.index])
         if self._loss:
             with clock.phase("loss"):
                 self._loss(batch)
