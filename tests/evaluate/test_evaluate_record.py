@@ -84,6 +84,30 @@ def test_the_record_gives_the_same_ap(seed: int) -> None:
     np.testing.assert_allclose(mean_ap(record, record.hits("box")), metrics.box.all_ap.mean(axis=0), atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_part_of_the_truths_by_loops(seed: int) -> None:
+    _, record = made(seed=seed)
+    chosen = np.random.default_rng(seed).random(len(record.truth_cls)) < 0.4
+    first = np.searchsorted(record.truth_image, np.arange(len(record.names)))
+    expected = []
+    for cls in (0, 1):
+        count = int((chosen & (record.truth_cls == cls)).sum())
+        share = count / int((record.truth_cls == cls).sum())
+        rows = sorted(np.flatnonzero(record.cls == cls), key=lambda row: -record.score[row])
+        for level in range(10):
+            true, seen, curve = 0, 0.0, []
+            for row in rows:
+                taken = record.pose_hit[row, level]
+                good = taken >= 0 and bool(chosen[first[record.image[row]] + taken])
+                true, seen = true + good, seen + (good or (taken < 0) * share)
+                curve.append((true / count, true / seen if seen else 0.0))
+            # the height at a recall is the best precision beyond it
+            heights = [max((p for r, p in curve if r > i / 100 + 1e-12), default=0.0) for i in range(101)]
+            expected.append((sum(heights) - (heights[0] + heights[-1]) / 2) / 100)
+    found = mean_ap(record, record.hits("pose"), chosen, record.pose_hit)
+    np.testing.assert_allclose(found, np.array(expected).reshape(2, 10).mean(axis=0), atol=1e-9)
+
+
 def test_drawn_pictures_are_scored_as_if_they_were_the_set() -> None:
     _, record = made()
     # no equal scores: the order among copies of one picture would be another
