@@ -83,8 +83,9 @@ def test_commands(page: str, line: str, place: Path, server: Server, capsys: pyt
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
     if line.startswith("yolo compare"):
+        saved = ["plots=False", "save_txt=True"]
         for _ in range(2):
-            assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64"]) == 0
+            assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64", *saved]) == 0
     assert line.startswith("yolo ")
     assert main(shlex.split(less(line, server))[1:]) == 0, capsys.readouterr().err
 

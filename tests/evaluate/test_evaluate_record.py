@@ -127,6 +127,8 @@ def test_intervals() -> None:
     assert found.low < found.value < found.high
     assert found.draws == 1000
     assert intervals(record)["mAP50-95(P)"] == found  # the seed is fixed
+    few = intervals(made(pictures=3)[1])["mAP50-95(P)"]
+    assert 0 <= few.low <= few.value <= few.high <= 1
     narrow = intervals(made(pictures=600)[1], draws=200)["mAP50-95(P)"]
     assert narrow.high - narrow.low < 0.6 * (found.high - found.low)  # a third, but for chance
 

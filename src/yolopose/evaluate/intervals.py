@@ -65,17 +65,24 @@ def intervals(record: Record, draws: int | None = None, seed: int = 0, level: fl
     weights = draw_weights(len(record.names), number, seed)
     drawn = drawn_maps(record, weights)
     usual = drawn_maps(record, np.ones((1, len(record.names)), np.int32))
-    return {name: interval(usual[name][0], drawn[name], level) for name in NAMES}
+    return {name: interval(float(usual[name][0]), drawn[name], level, least=0) for name in NAMES}
 
 
-def interval(value: float, drawn: Float64, level: float) -> Interval:
+def interval(value: float, drawn: Float64, level: float, least: float = -1.0) -> Interval:
     """Returns the interval between the outer percentiles of (D,) drawn values, their median moved to the number itself.
 
     A picture that is drawn twice agrees with itself, so that drawn APs lie a little too high; that is taken off.
+
+    Args:
+        value: the number.
+        drawn: (D,) the same of each draw.
+        level: share of the draws between the ends.
+        least: the smallest value that there can be; the largest is 1.
     """
     tail = 50 * (1 - level)
     low, middle, high = np.percentile(drawn, [tail, 50, 100 - tail])
-    return Interval(float(value), float(value + low - middle), float(value + high - middle), level, len(drawn))
+    ends = np.clip([value + low - middle, value + high - middle], least, 1)
+    return Interval(float(value), float(ends[0]), float(ends[1]), level, len(drawn))
 
 
 def drawn_maps(record: Record, weights: npt.NDArray[np.int32]) -> dict[str, Float64]:
