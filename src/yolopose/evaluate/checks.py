@@ -88,15 +88,14 @@ def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
         )
 
 
-def note_doubts(labels: LabelTable, detections: int, refusals: bool) -> None:
+def note_doubts(labels: LabelTable, detections: int) -> None:
     """Warns of what makes numbers other than they look: pictures left out, a network that finds nothing at all.
 
     Args:
         labels: labels of the split.
         detections: how many detections the run had.
-        refusals: whether to name the pictures left out.
     """
-    if refusals and labels.refused:
+    if labels.refused:
         names = sorted({one.file.name for one in labels.refused})
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         LOGGER.warning(

@@ -252,7 +252,8 @@ class Validation:
         if plots and self.save_dir:
             metrics.confusion_matrix.plot(False, self.save_dir)
             metrics.confusion_matrix.plot(True, self.save_dir)
-        note_doubts(self.labels, self._gathering.detections, self._own_labels)
+        if self._own_labels:
+            note_doubts(self.labels, self._gathering.detections)
         if self.save_dir:
             if metrics.record:
                 metrics.record.save(self.save_dir / FILE)
