@@ -28,6 +28,7 @@ PAGES = [
     "docs/training.md",
     "docs/data.md",
     "docs/predicting.md",
+    "docs/evaluation.md",
     "docs/safety.md",
     "docs/architecture.md",
 ]
@@ -81,6 +82,10 @@ def test_commands(page: str, line: str, place: Path, server: Server, capsys: pyt
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
+    if line.startswith("yolo compare"):
+        saved = ["plots=False", "save_txt=True"]
+        for _ in range(2):
+            assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64", *saved]) == 0
     assert line.startswith("yolo ")
     assert main(shlex.split(less(line, server))[1:]) == 0, capsys.readouterr().err
 

@@ -11,6 +11,7 @@ BUILT = {
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
     "convert": "COCO keypoint annotations to labels, and back",
+    "compare": "what one run of val is better by than another, and whether that is chance",
 }
 
 

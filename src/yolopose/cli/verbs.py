@@ -7,7 +7,7 @@ from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import ConvertOptions, ExportOptions, collect, resolve
+from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, collect, resolve
 from yolopose.formats import format_named
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
@@ -75,11 +75,22 @@ def _convert(given: Options) -> None:
         export_coco(str(options.data), options.split, options.output or f"{options.split}.json")
 
 
+def _compare(given: Options) -> None:
+    from yolopose.evaluate import compare_runs
+
+    options = resolve("compare", collect("compare", given))
+    assert isinstance(options, CompareOptions)  # noqa: S101  # the table of modes and this file must agree
+    if options.a is None or options.b is None:
+        raise UsageError("Give the folders of two runs of val: yolo compare a=runs/pose/val b=runs/pose/val2.")
+    print(compare_runs(options.a, options.b))
+
+
 VERBS: dict[str, Callable[[Options], None]] = {
     "train": _train,
     "val": _val,
     "predict": _predict,
     "export": _export,
     "convert": _convert,
+    "compare": _compare,
 }
 """What runs a mode, by its name; takes the keys and values of the line."""

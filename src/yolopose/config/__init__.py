@@ -2,6 +2,7 @@
 
 from yolopose.config.check import collect, resolve
 from yolopose.config.options import (
+    CompareOptions,
     ConvertOptions,
     ExportOptions,
     PredictOptions,
@@ -13,6 +14,7 @@ from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_
 
 __all__ = [
     "MODES",
+    "CompareOptions",
     "ConvertOptions",
     "ExportOptions",
     "Key",

@@ -136,6 +136,14 @@ class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
     batch: int = option(16, "pictures that go through the network together", low=1)
     rect: bool = option(True, "batches of similar shapes with as little padding as goes")
     save_json: bool = option(False, "write detections as COCO results")
+    protocol: str = option(
+        "reference",
+        "coco: AP and AR as the COCO evaluation counts them too, from the detections that save_json writes",
+        choices=("reference", "coco"),
+    )
+    annotations: str | None = option(
+        None, "COCO JSON of the split for protocol=coco; looked for with the data set, or made of the labels"
+    )
     plots: bool = option(True, "draw curves, confusion matrix and sample batches")
 
 
@@ -272,3 +280,11 @@ class ConvertOptions:
     data: str | None = option(None, "data YAML to make a COCO JSON file of")
     split: str = option("val", "split of that data set", choices=("train", "val", "test"))
     output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")
+
+
+@dataclass(kw_only=True)
+class CompareOptions:
+    """Options of `compare`: two runs of `val` on the same pictures."""
+
+    a: str | None = option(None, "folder of the first run, such as runs/pose/val")
+    b: str | None = option(None, "folder of the second run")

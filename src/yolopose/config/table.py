@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from yolopose.config.options import (
+    CompareOptions,
     ConvertOptions,
     ExportOptions,
     PredictOptions,
@@ -15,7 +16,7 @@ from yolopose.config.options import (
     ValOptions,
 )
 
-Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions | ConvertOptions
+Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions | ConvertOptions | CompareOptions
 
 MODES: dict[str, type[Options]] = {
     "train": TrainOptions,
@@ -24,6 +25,7 @@ MODES: dict[str, type[Options]] = {
     "export": ExportOptions,
     "track": TrackOptions,
     "convert": ConvertOptions,
+    "compare": CompareOptions,
 }
 # What an options file says about itself; no value of these is worth a note.
 BOOKKEEPING = ("mode", "cfg", "save_dir")
@@ -94,6 +96,7 @@ _MEANT = {
     "save_txt": "txt labels save_labels",
     "line_width": "line_thickness thickness",
     "download": "fetch",
+    "annotations": "annotation ann_file anno gt anno_json",
 }
 
 

@@ -1,4 +1,4 @@
-"""One picture's detections against its truth, reduced to the few small arrays that scoring needs."""
+"""One picture's detections against its truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data.labels import ImageLabels
-from yolopose.evaluate.matching import BoolArray, match_detections
+from yolopose.evaluate.matching import BoolArray, IntArray, assign, of_one_class
 from yolopose.geometry import box_iou, oks
 from yolopose.predict.nms import Detections
 
@@ -18,23 +18,31 @@ AREA_SHARE = 0.53
 
 @dataclass(frozen=True, slots=True)
 class PictureStats:
-    """What a picture adds to the statistics.
+    """How the detections of a picture stand to its truth.
 
     Attributes:
-        tp: (M, 10) hits by box IoU at each threshold.
-        tp_p: (M, 10) hits by OKS.
-        conf: (M,) float32 scores, falling.
-        pred_cls: (M,) int64 classes of the detections.
-        target_cls: (N,) int32 classes of the truths.
-        iou: (N, M) box IoU, for the confusion matrix.
+        box_hit: (M, 10) number of the truth that each takes by box IoU at each threshold, or -1.
+        pose_hit: (M, 10) the same by OKS.
+        iou: (N, M) box IoU.
+        similarity: (N, M) OKS.
+        area: (N,) area of each truth as OKS takes it.
     """
 
-    tp: BoolArray
-    tp_p: BoolArray
-    conf: npt.NDArray[np.float32]
-    pred_cls: npt.NDArray[np.int64]
-    target_cls: npt.NDArray[np.int32]
+    box_hit: IntArray
+    pose_hit: IntArray
     iou: npt.NDArray[np.floating]
+    similarity: npt.NDArray[np.floating]
+    area: npt.NDArray[np.floating]
+
+    @property
+    def tp(self) -> BoolArray:
+        """(M, 10) hits by box IoU."""
+        return self.box_hit >= 0
+
+    @property
+    def tp_p(self) -> BoolArray:
+        """(M, 10) hits by OKS."""
+        return self.pose_hit >= 0
 
 
 def score_picture(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.float64]) -> PictureStats:
@@ -50,10 +58,9 @@ def score_picture(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.
     # float32 throughout: half the time of float64, and far finer than any annotation
     similarity = oks(truth.keypoints, found.points, area, sigmas.astype(np.float32))
     return PictureStats(
-        tp=match_detections(iou, truth.classes, found.classes),
-        tp_p=match_detections(similarity, truth.classes, found.classes),
-        conf=found.scores,
-        pred_cls=found.classes,
-        target_cls=truth.classes,
+        box_hit=assign(of_one_class(iou, truth.classes, found.classes)),
+        pose_hit=assign(of_one_class(similarity, truth.classes, found.classes)),
         iou=iou,
+        similarity=similarity,
+        area=area,
     )

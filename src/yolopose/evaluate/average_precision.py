@@ -74,15 +74,17 @@ def score_classes(
         mine = detection_classes == index
         if not mine.any():
             continue
-        true = hits[mine].cumsum(axis=0)
-        recall = true / (count + _TINY)
-        precision = true / np.arange(1, len(true) + 1)[:, None]
-        # np.interp wants rising x: minus the falling confidence
-        r_curve[row] = np.interp(-px, -confidence[mine], recall[:, 0], left=0)
-        p_curve[row] = np.interp(-px, -confidence[mine], precision[:, 0], left=1)
-        for level in range(hits.shape[1]):
-            ap[row, level] = area_under(*envelope(recall[:, level], precision[:, level]))
-        prec_values[row] = np.interp(px, *envelope(recall[:, 0], precision[:, 0]))
+        places, seen = np.flatnonzero(mine), np.arange(1, mine.sum() + 1)
+        for level in range(hits.shape[1]):  # one at a time: this is where a large run needs its memory
+            true = hits[places, level].cumsum()
+            recall, precision = true / (count + _TINY), true / seen
+            curve = envelope(recall, precision)
+            ap[row, level] = area_under(*curve)
+            if level == 0:
+                # np.interp wants rising x: minus the falling confidence
+                r_curve[row] = np.interp(-px, -confidence[places], recall, left=0)
+                p_curve[row] = np.interp(-px, -confidence[places], precision, left=1)
+                prec_values[row] = np.interp(px, *curve)
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + _TINY)
     best = int(smooth(f1_curve.mean(axis=0)).argmax()) if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from yolopose.base.errors import DataError, UsageError
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
-from yolopose.runtime import Runtime
+from yolopose.data.labels import LabelTable
+from yolopose.runtime import Candidates, Runtime
 from yolopose.schema import ModelMetadata, PoseSpec
 
 
@@ -43,6 +48,64 @@ def check_fit(runtime: Runtime, dataset: Dataset, single_cls: bool = False) -> N
         LOGGER.warning(
             f"The classes of the {name} ({', '.join(ours.classes)}) and of {dataset.yaml_path} "
             f"({', '.join(theirs.classes)}) differ by name or order; class 0 is compared with class 0, and so on."
+        )
+
+
+def check_numbers(candidates: Candidates, files: Sequence[Path]) -> None:
+    """Raises an error when the network gives something that is no number.
+
+    Args:
+        candidates: of a batch.
+        files: the pictures of the batch.
+
+    Raises:
+        WeightsError: a box, score or point is NaN or infinite; names the picture.
+    """
+    for values in (candidates.boxes, candidates.scores, candidates.points):
+        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if not finite.all():
+            first = files[int(candidates.image[int(np.argmin(finite))])]
+            raise WeightsError(
+                f"The network gives values that are no numbers (NaN or infinite) for {first}, so that nothing can be "
+                "measured. Its weights are damaged, or its training went astray; with half=True, try half=False."
+            )
+
+
+def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
+    """Raises an error when a network that found nothing gives scores that are no numbers, which exceed no threshold.
+
+    Args:
+        runtime: the network.
+        images: (B, 3, H, W) a batch that it saw.
+
+    Raises:
+        WeightsError: not one score exceeds -1.
+    """
+    if not len(runtime.candidates(images, conf=-1.0).scores):
+        raise WeightsError(
+            "The network gives scores that are no numbers (NaN), so that nothing can be measured. Its weights are "
+            "damaged, or its training went astray; with half=True, try half=False."
+        )
+
+
+def note_doubts(labels: LabelTable, detections: int) -> None:
+    """Warns of what makes numbers other than they look: pictures left out, a network that finds nothing at all.
+
+    Args:
+        labels: labels of the split.
+        detections: how many detections the run had.
+    """
+    if labels.refused:
+        names = sorted({one.file.name for one in labels.refused})
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        LOGGER.warning(
+            f"{len(labels.refused)} of {len(labels) + len(labels.refused)} pictures were refused and are not in these "
+            f"numbers: {', '.join(names[:5])}{more}. The reasons stand above; strict=True stops at the first."
+        )
+    if not detections:
+        LOGGER.warning(
+            "The network found nothing in any picture, so every number is 0: it has not learned yet, or conf= is too "
+            "high."
         )
 
 

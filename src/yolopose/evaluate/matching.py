@@ -15,7 +15,7 @@ THRESHOLDS: npt.NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 """(10,) the similarities .50:.05:.95 at which a detection is judged."""
 
 
-def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = THRESHOLDS) -> npt.NDArray[np.int64]:
     """Gives each detection, at each threshold, the most similar truth that none before it has taken.
 
     Args:
@@ -41,6 +41,11 @@ def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64]) -> npt.N
     return taken
 
 
+def of_one_class(similarity: FloatArray, truth_classes: IntArray, detection_classes: IntArray) -> FloatArray:
+    """Returns the (N, M) similarities with -1 between a truth and a detection of different classes."""
+    return np.where(truth_classes[:, None] == detection_classes[None], similarity, -1.0)
+
+
 def match_detections(
     similarity: FloatArray,
     truth_classes: IntArray,
@@ -58,5 +63,4 @@ def match_detections(
     Returns:
         (M, T) True where the detection is a hit.
     """
-    same = truth_classes[:, None] == detection_classes[None]
-    return assign(np.where(same, similarity, -1.0), thresholds) >= 0
+    return assign(of_one_class(similarity, truth_classes, detection_classes), thresholds) >= 0

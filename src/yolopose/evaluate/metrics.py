@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.evaluate.analysis import Analysis
 from yolopose.evaluate.average_precision import score_classes
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.export import RowTable
@@ -19,7 +20,7 @@ _KINDS = (("box", "B"), ("pose", "P"))
 _NAMES = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-class PoseMetrics(RowTable):
+class PoseMetrics(Analysis, RowTable):
     """Box and pose scores of a validation run.
 
     Args:
@@ -36,6 +37,7 @@ class PoseMetrics(RowTable):
         nt_per_image: (nc,) pictures that hold each class.
         confusion_matrix: counts of confusions between classes.
         save_dir: folder of the run's files, None when it wrote none.
+        coco: numbers of the COCO protocol, `AP(B)` … `AR(P)` …, where it was asked for; else empty.
     """
 
     def __init__(self, names: Mapping[int, str] | None = None) -> None:
@@ -48,6 +50,7 @@ class PoseMetrics(RowTable):
         self.nt_per_image: npt.NDArray[np.int64] = np.zeros(len(self.names), dtype=np.int64)
         self.confusion_matrix = ConfusionMatrix(self.names)
         self.save_dir: Path | None = None
+        self.coco: dict[str, float] = {}
         self.clear_stats()
 
     def update_stats(self, stat: Mapping[str, Any]) -> None:

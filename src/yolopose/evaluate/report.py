@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yolopose.evaluate.metrics import PoseMetrics
 
+_KEYPOINTS = 40  # more make no short table
 _HEADS = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "Pose(P", "R", "mAP50", "mAP50-95)")
 
 
@@ -25,6 +26,25 @@ def table_rows(metrics: PoseMetrics, pictures: int) -> list[str]:
             images, instances = int(metrics.nt_per_image[index]), int(metrics.nt_per_class[index])
             rows.append(_row(metrics.names[int(index)], images, instances, metrics.class_result(i)))
     return rows
+
+
+def detail_lines(metrics: PoseMetrics) -> list[str]:
+    """Returns what stands below the table: intervals, errors, each keypoint (up to 40 of them), the best confidence."""
+    found = metrics.intervals
+    shown = ", ".join(f"{name} {found[name]}" for name in ("mAP50-95(B)", "mAP50-95(P)"))
+    first = next(iter(found.values()))
+    lines = [f"Intervals ({first.level:.0%}, {first.draws} draws of the pictures): {shown}"]
+    if len(metrics.keypoints.rows) <= _KEYPOINTS:
+        lines += metrics.keypoints.lines()
+    errors = metrics.errors
+    parts = (f"{name} {errors.points[name]} ({cost:+.3f})" for name, cost in errors.cost.items())
+    lines.append(f"Errors of points (pose mAP50-95 if mended): {', '.join(parts)}")
+    best = metrics.reliability("pose")
+    lines.append(
+        f"Confidence: best F1 of poses {best.best_f1:.3f} from conf={best.best_conf:.3f} on; calibration error "
+        f"{best.ece:.3f}"
+    )
+    return lines
 
 
 def speed_line(metrics: PoseMetrics) -> str:

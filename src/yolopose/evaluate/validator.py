@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import cast
 
 import numpy as np
 
+from yolopose.base.errors import UsageError
 from yolopose.base.events import Listener
-from yolopose.base.files import new_run_folder
+from yolopose.base.files import new_run_folder, write_text
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.progress import progress
 from yolopose.base.settings import load_settings
@@ -19,18 +21,34 @@ from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
 from yolopose.evaluate.accumulate import score_picture
-from yolopose.evaluate.checks import check_fit, class_filter, data_path, input_size, threads
+from yolopose.evaluate.checks import (
+    check_fit,
+    check_numbers,
+    check_scores,
+    class_filter,
+    data_path,
+    input_size,
+    note_doubts,
+    threads,
+)
 from yolopose.evaluate.clock import Clock
+from yolopose.evaluate.coco import coco_lines, require_evaluator, score_coco
+from yolopose.evaluate.coco_truth import CocoTruth, find_truth
 from yolopose.evaluate.confusion import CONFIDENCE
+from yolopose.evaluate.matching import THRESHOLDS
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.mosaic import save_mosaics
-from yolopose.evaluate.report import speed_line, table_head, table_rows
+from yolopose.evaluate.pairs import Pairing
+from yolopose.evaluate.record import FILE, Gathering
+from yolopose.evaluate.report import detail_lines, speed_line, table_head, table_rows
 from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
+from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.nms import Detections, suppress
 from yolopose.runtime import Runtime
 
 _CONF = 0.001
+_PREDICTIONS = "predictions.json"
 _MOSAICS = 3
 
 
@@ -78,6 +96,7 @@ class Validation:
         dataset: the data set.
         args: the options.
         labels: labels of the split.
+        truth: the COCO annotations, with `protocol="coco"`; else None.
         batches: the batches, with a length.
         metrics: the metrics object; complete at `on_val_end`.
         save_dir: folder of the run's files, None when nothing is saved.
@@ -105,6 +124,7 @@ class Validation:
         )
         check_fit(runtime, self.dataset, options.single_cls)
         self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
+        self._own_labels = labels is None  # training loads them once, and has said what is refused
         if labels is None:
             labels = load_labels(
                 self.dataset,
@@ -114,6 +134,9 @@ class Validation:
                 workers=threads(options.workers),
             )
         self.labels = labels
+        if options.annotations and options.protocol != "coco":
+            LOGGER.warning(f"annotations={options.annotations} is read with protocol=coco alone, and left aside.")
+        self.truth = self._coco_truth() if options.protocol == "coco" else None
         self.batches = self._make_batches()
         self.metrics = PoseMetrics(self._names())
         self.metrics.save_dir = self.save_dir = self._folder(save_dir)
@@ -128,6 +151,8 @@ class Validation:
         self._loss = loss
         self._clock = Clock()
         self._sigmas = self.dataset.spec.keypoints.oks_sigmas
+        self._gathering = Gathering(self.dataset.spec.keypoints.count, len(THRESHOLDS))
+        self._pairing = Pairing(self.dataset.spec)
 
     def run(self) -> PoseMetrics:
         """Goes through the batches, scores, prints the table, writes what the options ask for."""
@@ -135,8 +160,8 @@ class Validation:
         self._emit("on_val_start")
         with ExitStack() as stack:
             predictions = None
-            if options.save_json and self.save_dir:
-                predictions = stack.enter_context(predictions_file(self.save_dir / "predictions.json"))
+            if (options.save_json or self.truth) and self.save_dir:
+                predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
             batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=options.verbose)
             for batch in self._clock.waiting(batches, "preprocess"):
                 self.batch_i += 1
@@ -144,6 +169,8 @@ class Validation:
                 self._emit("on_val_batch_start")
                 self._measure(batch, predictions)
                 self._emit("on_val_batch_end")
+        if self.batch and not self._gathering.detections and self._own_labels:
+            check_scores(self.runtime, self.batch.images)
         self._finish()
         self._emit("on_val_end")
         return self.metrics
@@ -152,7 +179,7 @@ class Validation:
         self.detections = self._detect(batch)
         for number, found in enumerate(self.detections):
             file, letterbox = self.labels.files[batch.index[number]], batch.letterboxes[number]
-            self._score(file, found, truth_of(batch, number, self._classes))
+            self._score(file, found, truth_of(batch, number, self._classes), letterbox)
             if predictions or self._label_folder:
                 found = to_source(found, letterbox)
             if predictions:
@@ -176,6 +203,8 @@ class Validation:
                 classes=self._classes,
                 multi_label=nc > 1 and not options.single_cls,
             )
+        if self._own_labels:  # training looks after itself
+            check_numbers(candidates, [self.labels.files[index] for index in batch.index])
         if self._loss:
             with clock.phase("loss"):
                 self._loss(batch)
@@ -184,15 +213,17 @@ class Validation:
             found = suppress(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=together)
         return [one_class(item) for item in found] if options.single_cls else found
 
-    def _score(self, file: Path, found: Detections, truth: ImageLabels) -> None:
+    def _score(self, file: Path, found: Detections, truth: ImageLabels, letterbox: Letterbox) -> None:
         stats = score_picture(found, truth, self._sigmas)
+        name = file.relative_to(self.dataset.root) if file.is_relative_to(self.dataset.root) else file
+        self._gathering.add(name.as_posix(), self._pairing.columns(found, truth, stats, letterbox))
         self.metrics.update_stats(
             {
                 "tp": stats.tp,
                 "tp_p": stats.tp_p,
-                "conf": stats.conf,
-                "pred_cls": stats.pred_cls,
-                "target_cls": stats.target_cls,
+                "conf": found.scores,
+                "pred_cls": found.classes,
+                "target_cls": truth.classes,
                 "im_name": file.name,
             }
         )
@@ -205,13 +236,27 @@ class Validation:
         plots = self.args.plots and self.save_dir is not None
         metrics.process(self.save_dir or ".", plot=plots)
         metrics.clear_stats()
+        metrics.keep(self._gathering.finish(), self.dataset.spec)
         metrics.speed = self._clock.per_picture(self.seen)
         for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
             LOGGER.info(line)
+        if self.args.verbose:
+            for line in detail_lines(metrics):
+                LOGGER.info(line)
+        if self.truth and self.save_dir:
+            if self.truth.made:
+                write_text(self.save_dir / "annotations.json", json.dumps(self.truth.content))
+            metrics.coco = score_coco(self.truth.content, self.save_dir / _PREDICTIONS, self._sigmas.tolist())
+            for line in coco_lines(metrics.coco, self.truth.source):
+                LOGGER.info(line)
         if plots and self.save_dir:
             metrics.confusion_matrix.plot(False, self.save_dir)
             metrics.confusion_matrix.plot(True, self.save_dir)
+        if self._own_labels:
+            note_doubts(self.labels, self._gathering.detections)
         if self.save_dir:
+            if metrics.record:
+                metrics.record.save(self.save_dir / FILE)
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _make_batches(self) -> ValBatches:
@@ -226,13 +271,20 @@ class Validation:
             workers=threads(options.workers),
         )
 
+    def _coco_truth(self) -> CocoTruth:
+        """The annotations; everything that could fail does so before the network runs."""
+        require_evaluator()
+        if self.args.single_cls and self.dataset.spec.nc > 1:
+            raise UsageError("protocol=coco tells classes apart; leave single_cls away, or the protocol.")
+        return find_truth(self.dataset, self.labels, self.args.split, self.args.annotations, self._classes)
+
     def _names(self) -> dict[int, str]:
         names = self.dataset.spec.names
         return {0: "item"} if self.args.single_cls and len(names) > 1 else names
 
     def _folder(self, given: str | Path | None) -> Path | None:
         options = self.args
-        if not (options.plots or options.save_txt or options.save_json):
+        if not (options.plots or options.save_txt or options.save_json or options.protocol == "coco"):
             return None
         if given is not None:
             return Path(given)

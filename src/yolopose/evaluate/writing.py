@@ -11,6 +11,7 @@ from typing import TextIO
 import numpy as np
 
 from yolopose.base.files import atomic_path
+from yolopose.evaluate.coco_truth import CocoTruth
 from yolopose.geometry import Letterbox
 from yolopose.predict.nms import Detections
 from yolopose.results.boxes import Boxes
@@ -27,19 +28,31 @@ def to_source(found: Detections, letterbox: Letterbox) -> Detections:
 
 
 class PredictionsFile:
-    """The COCO results of a validation run, written picture by picture."""
+    """The COCO results of a validation run, written picture by picture.
 
-    def __init__(self, file: TextIO) -> None:
+    Args:
+        file: where the text goes.
+        truth: annotations whose ids of pictures and categories are used; pictures that they do not know are left out.
+    """
+
+    def __init__(self, file: TextIO, truth: CocoTruth | None = None) -> None:
         self._rows = CocoFile(file)
+        self._truth = truth
 
     def add(self, file: Path, found: Detections) -> None:
         """Adds a picture.
 
         Args:
-            file: the picture; a name of digits alone is its COCO image id.
+            file: the picture; without annotations, a name of digits alone is its COCO image id.
             found: detections in pixels of the original picture.
         """
+        truth = self._truth
+        if truth and file not in truth.ids:
+            return
         rows = coco_rows(file.stem, file.name, found.boxes, found.scores, found.classes, found.points)
+        if truth:
+            for row in rows:
+                row.update(image_id=truth.ids[file], category_id=truth.categories[row["category_id"] - 1])
         self._rows.add(rows)
 
     def close(self) -> None:
@@ -48,14 +61,18 @@ class PredictionsFile:
 
 
 @contextmanager
-def predictions_file(path: Path) -> Generator[PredictionsFile, None, None]:
+def predictions_file(path: Path, truth: CocoTruth | None = None) -> Generator[PredictionsFile, None, None]:
     """Opens `predictions.json`; it stands there only when the block ends well.
+
+    Args:
+        path: the file.
+        truth: annotations whose ids are used.
 
     Raises:
         OutputError: it cannot be written.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as text:
-        writer = PredictionsFile(text)
+        writer = PredictionsFile(text, truth)
         yield writer
         writer.close()
 

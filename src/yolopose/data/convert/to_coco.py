@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,7 +44,26 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
             f"{target} is there already and was left as it is. Choose another file (output=…), or move it away."
         )
     dataset = load_dataset(data)
-    files = dataset.image_files(split)
+    content = coco_content(dataset, dataset.image_files(split))
+    write_text(target, json.dumps(content))
+    LOGGER.info(f"Wrote {target}: {len(content['images'])} pictures, {len(content['annotations'])} annotations.")
+    return Path(target)
+
+
+def coco_content(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
+    """Makes COCO keypoint annotations of label files, and of the record that a conversion left beside them.
+
+    Args:
+        dataset: the data set.
+        files: pictures of one of its splits.
+        new_images: entries of `images` for pictures that the record does not know; read from the pictures when None.
+
+    Returns:
+        The content of a COCO JSON file, its pictures in the order of `files`.
+
+    Raises:
+        DataError: a label file cannot be used.
+    """
     record = _record(files)
     by_name = {PurePosixPath(image["file_name"]).name: image for image in record.get("images", [])}
     about: dict[int, list[Json]] = defaultdict(list)
@@ -53,23 +72,20 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
     images: list[Json] = []
     annotations: list[Json] = []
     for number, file in enumerate(files, 1):
-        image = by_name.get(file.name) or _new_image(file, number)
+        image = by_name.get(file.name) or (new_images[file] if new_images else _new_image(file, number))
         images.append(image)
         annotations += _annotations(file, image, about[image["id"]], dataset)
     used = {annotation["id"] for annotation in annotations if "id" in annotation}
     free = iter(range(max(used, default=0) + 1, max(used, default=0) + len(annotations) + 1))
     for annotation in annotations:
         annotation.setdefault("id", next(free))
-    content = {
+    return {
         "info": record.get("info", {}),
         "licenses": record.get("licenses", []),
         "images": images,
         "annotations": annotations,
         "categories": record.get("categories") or _new_categories(dataset.spec),
     }
-    write_text(target, json.dumps(content))
-    LOGGER.info(f"Wrote {target}: {len(images)} pictures, {len(annotations)} annotations.")
-    return Path(target)
 
 
 def _record(files: Sequence[Path]) -> Json:

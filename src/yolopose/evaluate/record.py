@@ -1,0 +1,201 @@
+"""What a run keeps of each detection and truth: small columns, no picture, from which all numbers are made again."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import DataError, NotFoundError
+from yolopose.base.files import atomic_path
+from yolopose.evaluate.matching import BoolArray
+
+FILE = "detections.npz"
+_FORMAT = 1
+
+Int32 = npt.NDArray[np.int32]
+Int16 = npt.NDArray[np.int16]
+Int8 = npt.NDArray[np.int8]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Record:
+    """All detections, truths and pairs of a run; T = 10 thresholds, K keypoints.
+
+    A pair is a truth and the detection that takes it by box IoU .50. A detection costs 58 bytes, a pair 16 + 5·K.
+
+    Attributes:
+        names: the I pictures, as paths below the folder of the data set.
+        image: (M,) picture of each detection.
+        score: (M,) 0…1.
+        cls: (M,) class of each detection.
+        box_hit: (M, T) number, within its picture, of the truth that the detection takes by box IoU, or -1.
+        pose_hit: (M, T) the same by OKS.
+        mended: (M, 4) bit t is set where the detection takes a truth at threshold t by OKS once all errors of one kind
+            (`errors.KINDS`) are mended.
+        truth_image: (N,) picture of each truth, rising.
+        truth_cls: (N,) class.
+        truth_area: (N,) area of the box, pixels² of the original picture.
+        truth_points: (N,) number of labelled keypoints.
+        truth_crowd: (N,) largest IoU of its box with another truth's of the picture, 0…1.
+        pair_truth: (P,) row of the truth.
+        pair_detection: (P,) row of the detection.
+        pair_diagonal: (P,) diagonal of the truth's box, pixels of the original picture.
+        pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original picture; NaN: unknown.
+        pair_error: (P, K) distance of each keypoint from its truth, pixels of the original picture; NaN: not labelled.
+        pair_kind: (P, K) what became of the keypoint (`errors.Kind`); +8 where the network calls it visible, +16 where
+            it does not.
+    """
+
+    names: tuple[str, ...]
+    image: Int32
+    score: Float32
+    cls: Int32
+    box_hit: Int16
+    pose_hit: Int16
+    mended: Int16
+    truth_image: Int32
+    truth_cls: Int32
+    truth_area: Float32
+    truth_points: Int16
+    truth_crowd: Float32
+    pair_truth: Int32
+    pair_detection: Int32
+    pair_diagonal: Float32
+    pair_torso: Float32
+    pair_error: Float32
+    pair_kind: Int8
+
+    @cached_property
+    def orders(self) -> dict[int, Int32]:
+        """For each class that occurs in the truth, its detections by falling confidence."""
+        found: dict[int, Int32] = {}
+        for cls in np.unique(self.truth_cls).tolist():
+            mine = np.flatnonzero(self.cls == cls).astype(np.int32)
+            found[cls] = mine[np.argsort(-self.score[mine], kind="stable")]
+        return found
+
+    def save(self, path: Path) -> None:
+        """Writes it as an .npz of plain arrays.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "names"}
+        names = np.frombuffer("\0".join(self.names).encode(), np.uint8)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, format=np.array(_FORMAT), names=names, **arrays)
+
+    def hits(self, kind: str) -> BoolArray:
+        """(M, T) which detections are hits: `box` by IoU, `pose` by OKS."""
+        return (self.box_hit if kind == "box" else self.pose_hit) >= 0
+
+
+def load_record(place: str | Path) -> Record:
+    """Reads the record of a run.
+
+    Args:
+        place: the run's folder, or the file in it.
+
+    Raises:
+        NotFoundError: there is none.
+        DataError: it is damaged, or of a newer version.
+    """
+    path = Path(place)
+    path = path / FILE if path.is_dir() else path
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            if int(found["format"]) > _FORMAT:
+                raise DataError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
+            arrays: dict[str, Any] = {item.name: found[item.name] for item in fields(Record)}
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"There is no {path}: it is what `yolo val` leaves in its run folder (runs/pose/val…; not with "
+            "plots=False alone). Give the folder of such a run."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} is no record of a validation run, or is damaged ({error}). Run `yolo val` again."
+        ) from error
+    names = arrays.pop("names").tobytes().decode(errors="replace")
+    record = Record(names=tuple(names.split("\0")) if names else (), **arrays)
+    if len(record.box_hit) != len(record.image) or len(record.truth_cls) != len(record.truth_image):
+        raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
+    return record
+
+
+class Gathering:
+    """The columns of a record while a run fills them picture by picture.
+
+    Each grows in one block of memory, so that a run costs its rows and nothing for its pictures.
+
+    Args:
+        keypoints: K.
+        thresholds: T.
+    """
+
+    def __init__(self, keypoints: int, thresholds: int) -> None:
+        self._names: list[str] = []
+        rows: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "image": (np.int32, ()),
+            "score": (np.float32, ()),
+            "cls": (np.int32, ()),
+            "box_hit": (np.int16, (thresholds,)),
+            "pose_hit": (np.int16, (thresholds,)),
+            "mended": (np.int16, (4,)),
+            "truth_image": (np.int32, ()),
+            "truth_cls": (np.int32, ()),
+            "truth_area": (np.float32, ()),
+            "truth_points": (np.int16, ()),
+            "truth_crowd": (np.float32, ()),
+            "pair_truth": (np.int32, ()),
+            "pair_detection": (np.int32, ()),
+            "pair_diagonal": (np.float32, ()),
+            "pair_torso": (np.float32, ()),
+            "pair_error": (np.float32, (keypoints,)),
+            "pair_kind": (np.int8, (keypoints,)),
+        }
+        self._rows = rows
+        self._bytes = {name: bytearray() for name in rows}
+        self.detections = 0
+        self.truths = 0
+
+    def add(self, name: str, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Adds a picture.
+
+        Args:
+            name: the picture.
+            columns: every column but `image` and `truth_image`; `pair_truth` and `pair_detection` are numbers
+                within the picture.
+        """
+        number = len(self._names)
+        self._names.append(name)
+        detections, truths = len(columns["score"]), len(columns["truth_cls"])
+        whole = {
+            **columns,
+            "image": np.full(detections, number),
+            "truth_image": np.full(truths, number),
+            "pair_truth": columns["pair_truth"] + self.truths,
+            "pair_detection": columns["pair_detection"] + self.detections,
+        }
+        for column, (kind, _) in self._rows.items():
+            self._bytes[column] += np.ascontiguousarray(whole[column], dtype=kind).tobytes()
+        self.detections += detections
+        self.truths += truths
+
+    def finish(self) -> Record:
+        """Returns the record; the blocks of memory become its columns, and nothing can be added any more."""
+        arrays: dict[str, Any] = {
+            name: np.frombuffer(self._bytes[name], kind).reshape(-1, *shape)
+            for name, (kind, shape) in self._rows.items()
+        }
+        return Record(names=tuple(self._names), **arrays)
