@@ -1,4 +1,7 @@
-"""A run that is killed over and over, in processes of its own: `python lives.py ROOT KILLS SEED` or `ROOT every STEP`.
+"""A run that is killed over and over, in processes of its own: `python lives.py ROOT HOW NUMBER`.
+
+HOW is a number of kills at random moments, with NUMBER as the seed; or `every`: one kill at each moment at which a file
+begins, is renamed and is there, each NUMBER-th of them; or `drawn`: likewise with the pictures of a run.
 
 Torch is loaded once, and each life of a run is a fork that trains, or goes on where there is something to go on with.
 Prints as JSON the folders of the runs, the first of them unbroken, and the number of kills.
@@ -17,12 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # what a life would load else  # noqa: F401
 import torch
+import torch._dynamo
 from train_worlds import FAST, make_world
 
+import yolopose.evaluate.plots
+import yolopose.train  # noqa: F401
 from yolopose import YOLO
 
-OPTIONS = {**FAST, "epochs": 4, "nbs": 12, "save_period": 2, "patience": 3, "exist_ok": True, "plots": True}
+OPTIONS = {**FAST, "epochs": 4, "nbs": 12, "save_period": 2, "patience": 3, "exist_ok": True}
 
 
 def live(model: Path, options: dict[str, Any], before: Callable[[], object] | None = None) -> int:
@@ -92,13 +99,13 @@ def count_moments(at: int | None, note: Path) -> None:
 
 def main(root: Path, how: str, number: int) -> None:
     data, model = make_world(root / "blocks")
-    options = {**OPTIONS, "data": str(data), "project": str(root / "runs")}
+    options = {**OPTIONS, "data": str(data), "project": str(root / "runs"), "plots": how == "drawn"}
     names, kills, note = ["whole"], 0, root / "moments"
     ends(live(model, {**options, "name": "warm-up", "epochs": 1}))  # makes the label cache
     start = time.monotonic()
     assert ends(live(model, {**options, "name": "whole"}, lambda: count_moments(None, note)))
     length = time.monotonic() - start
-    if how == "every":
+    if not how.isdigit():
         for at in range(0, int(note.read_text()), number):
             names.append(f"killed{at}")
             kills += not ends(live(model, {**options, "name": names[-1]}, lambda at=at: count_moments(at, note)))
