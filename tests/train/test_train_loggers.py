@@ -61,7 +61,12 @@ def notes(folder: Path, name: str) -> list[tuple[str, list[Any], dict[str, Any]]
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
-def test_the_numbers_of_each_epoch_arrive(fakes: Path, tmp_path: Path) -> None:
+def test_the_numbers_of_each_epoch_arrive(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     model = run(tmp_path, loggers="wandb, mlflow,trackio")
     rows = list(csv.DictReader(model.trainer.csv.open()))
     kinds = {"wandb": ("log", "init", "finish"), "mlflow": ("log_metrics", "start_run", "end_run")}

@@ -15,10 +15,14 @@ class MlflowLog:
     """A run of MLflow."""
 
     def __init__(self, trainer: Any) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is sent that nobody asked for
+        store = os.environ.get("MLFLOW_TRACKING_URI")
+        if not store:
+            store = (trainer.save_dir.resolve().parent / "mlflow").as_uri()
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions want to be told that it is meant
         self._mlflow: Any = import_module("mlflow")
         self._trainer = trainer
-        store = (trainer.save_dir.resolve().parent / "mlflow").as_uri()
-        self._mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", store))
+        self._mlflow.set_tracking_uri(store)
         self._mlflow.set_experiment(project_of(trainer))
         self._mlflow.start_run(run_name=trainer.save_dir.name)
         self._mlflow.log_params(arguments_of(trainer))
