@@ -216,7 +216,7 @@ def test_a_loss_that_is_no_number_is_left_out(kind, world, runs, said) -> None:
     assert model.trainer._learner.rate == 1
 
 
-def test_three_in_a_row_go_back_at_half_the_rate_and_a_killed_run_does_the_same(world, runs, said) -> None:
+def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
     """Two batches an epoch: batches 3, 4, 5 of the run are bad, so the third epoch begins anew."""
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison({3, 4, 5}.__contains__)

@@ -89,11 +89,12 @@ def test_validation_takes_its_options(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(measuring, "validate", validate)
     given = {"conf": 0.02, "iou": 0.5, "max_det": 7, "split": "train"}
-    folder = trained(tmp_path, **given, save_json=True, plots=True).trainer.save_dir
+    folder = trained(tmp_path, **given, save_json=True).trainer.save_dir
     assert len(taken) == 2
     for options in taken:
         assert {key: getattr(options, key) for key in given} == given
     assert (folder / "predictions.json").is_file()
+    assert not list(folder.glob("*.png"))
     with pytest.raises(DataError, match="no `test:` entry"):
         trained(tmp_path, split="test")
 

@@ -246,7 +246,7 @@ class Trainer:
         self._folder.catch_up(self.ema.model, done, self.state_dict(done, 0), ended=self.stop)
         kept = self._folder.close_best() if self.args.save else self.ema.model
         if self.data.val is not None:
-            self._measure(kept, self.save_dir if self.args.plots else None)
+            self._measure(kept, self.save_dir if self.args.plots or self.args.save_json else None)
             if self.validator is not None:
                 what = self.best if self.args.save else "the last network (save=False keeps no other)"
                 LOGGER.info(

@@ -76,7 +76,7 @@ def measure(
         criterion: the losses.
         device: where to compute.
         callbacks: functions for the events of validation.
-        save_dir: folder for curves and pictures; None draws none.
+        save_dir: folder for what `plots` and `save_json` ask for; None writes nothing.
 
     Raises:
         DataError: a picture cannot be read any more.
@@ -115,7 +115,7 @@ def _measured(
     with torch.no_grad():
         metrics = validate(
             runtime,
-            _val_options(options, batch, plots=save_dir is not None and options.plots),
+            _val_options(options, batch, files=save_dir is not None),
             data.dataset,
             labels=data.val,
             callbacks=callbacks,
@@ -125,15 +125,15 @@ def _measured(
     return Measured(metrics, dict(zip(TERMS, (sums / max(batches, 1)).tolist(), strict=True)))
 
 
-def _val_options(options: TrainOptions, batch: int, plots: bool) -> ValOptions:
+def _val_options(options: TrainOptions, batch: int, files: bool) -> ValOptions:
     shared = ("imgsz", "split", "conf", "iou", "max_det", "single_cls", "workers", "half")
     values: dict[str, Any] = {key: getattr(options, key) for key in shared}
     return ValOptions(
         data=options.data,
         batch=batch,
         rect=True,
-        plots=plots,
-        save_json=plots and options.save_json,
+        plots=files and options.plots,
+        save_json=files and options.save_json,
         verbose=False,
         **values,
     )
