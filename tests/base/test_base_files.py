@@ -3,13 +3,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yolopose.base.errors import OutputError
-from yolopose.base.files import atomic_folder, atomic_path, make_folder, new_run_folder, write_bytes, write_text
+from yolopose.base.files import (
+    atomic_folder,
+    atomic_path,
+    make_folder,
+    new_run_folder,
+    remove_unfinished,
+    write_bytes,
+    write_text,
+)
 
 
 def failing(code: int) -> Any:
@@ -73,6 +83,32 @@ def test_run_folders_are_numbered_and_can_be_shared(tmp_path: Path) -> None:
     names = [new_run_folder(tmp_path, "val").name for _ in range(3)]
     assert names == ["val", "val2", "val3"]
     assert new_run_folder(tmp_path, "val", exist_ok=True).name == "val"
+
+
+def make_some(parent: Path) -> list[str]:
+    return [new_run_folder(parent, "train").name for _ in range(8)]
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_runs_at_once_in_one_project_get_their_own_folders(kind: str, tmp_path: Path) -> None:
+    spawn = get_context("spawn")  # a fork of a process with threads may hang
+    with ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(3, mp_context=spawn) as pool:
+        names = [name for some in pool.map(make_some, [tmp_path] * 4) for name in some]
+    assert sorted(names) == sorted({"train", *(f"train{number}" for number in range(2, 33))})
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("last.pt", ".hidden", ".my-notes.txt", ".env-file"):
+        (tmp_path / name).touch()
+    before = set(tmp_path.iterdir())
+    block = atomic_path(tmp_path / "last.pt")
+    block.__enter__()
+    deep = atomic_path(tmp_path / "no_suffix")
+    deep.__enter__()
+    assert len(set(tmp_path.iterdir()) - before) == 2
+    remove_unfinished(tmp_path)
+    assert set(tmp_path.iterdir()) == before
+    remove_unfinished(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -23,6 +24,9 @@ _REASONS = {
     errno.EISDIR: "a folder stands where the file should go; remove it or choose another name",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
+
+# names that `atomic_path` gives; mkstemp adds eight letters, digits and underlines
+_TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:
@@ -158,6 +162,17 @@ def remove(path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Removes what a killed process left of files that it was writing; nobody else may be writing there.
+
+    Raises:
+        OutputError: rights are missing.
+    """
+    for path in Path(folder).glob(".*-*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            remove(path)
 
 
 def new_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:

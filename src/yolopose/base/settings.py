@@ -44,6 +44,7 @@ class Settings:
         runs_dir: folder under which `pose/predict`, `pose/val`, … are made; relative to the current folder.
         assets_url: address under which public weights and data sets are published, for a mirror of your own.
         offline: `true` forbids the network.
+        tensorboard, wandb, mlflow, trackio: `true` writes the numbers of trainings there too, where it is installed.
     """
 
     datasets_dir: str
@@ -51,6 +52,10 @@ class Settings:
     runs_dir: str
     assets_url: str
     offline: str
+    tensorboard: str
+    wandb: str
+    mlflow: str
+    trackio: str
 
 
 def _defaults() -> dict[str, str]:
@@ -61,6 +66,7 @@ def _defaults() -> dict[str, str]:
         "runs_dir": "runs",
         "assets_url": "https://github.com/ultralytics/assets/releases/download",
         "offline": "false",
+        **dict.fromkeys(("tensorboard", "wandb", "mlflow", "trackio"), "false"),
     }
 
 

@@ -217,7 +217,7 @@ class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     pretrained: bool | str = option(True, "start from these weights")
     cls_remap: bool = option(True, "move class weights by class name")
     seed: int = option(0, "seed of all random numbers", low=0)
-    deterministic: bool = option(True, "same numbers for the same seed, as always here", unread=True)
+    deterministic: bool = option(True, "same numbers for the same seed; on the CPU always so")
     rect: bool = option(False, "batches of similar shapes instead of squares")
     resume: bool | str = option(False, "go on with an interrupted run")
     amp: bool | str = option(True, "mixed precision", choices=(True, False, "fp16", "bf16", "fp32"))
@@ -228,6 +228,9 @@ class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     multi_scale: bool | float = option(0.0, "vary the input size by ± this share; True: by half", low=0, high=1)
     compile: bool | str = option(False, "compile the network")
     channels_last: bool | None = option(None, "memory format; chosen by measurement when left out")
+    loggers: str | Sequence[Any] | None = option(
+        None, "write there too: tensorboard, wandb, mlflow, trackio; what the settings say when left out"
+    )
     val: bool = option(True, "validate after each epoch")
     plots: bool = option(True, "draw curves and sample batches")
     split: str = option("val", "split to validate on", choices=("train", "val", "test"))

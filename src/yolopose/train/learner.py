@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from yolopose.base.errors import TrainError
+from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.criterion import TERMS, Gains, LossTerms, PoseCriterion, Targets
 from yolopose.nn import PoseModel
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
 from yolopose.train.freeze import freeze_layers
+from yolopose.train.memory import let_go, out_of_memory
 from yolopose.train.optimiser import make_optimiser
 from yolopose.train.precision import Precision
 from yolopose.train.schedule import make_schedule, step_due
@@ -40,6 +42,8 @@ class Learner:
         ema: its average.
         optimiser: the optimiser with the numbers it was made from.
         schedule: the rates of every batch.
+        rate: share of the learning rates that the options say; 1 unless the weights ran away.
+        parts: pieces in which a batch goes through the network; 1 unless the memory was full.
         precision: the number format of the forward pass.
         criterion: the losses.
     """
@@ -65,12 +69,87 @@ class Learner:
             Gains(**{term: getattr(options, term) for term in TERMS}),
             class_weights(data.train, data.spec.nc, options.cls_pw),
         )
+        self.rate, self.parts = 1.0, 1
         self._last_step = -1
+        self._begun = False  # whether gradients of the batch in work are added to those before it
 
     def begin_epoch(self) -> None:
         """Puts the network into training mode, frozen statistics aside."""
         self.model.train()
         self._frozen.hold()
+
+    def learn(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
+        """Adds the gradients of a batch; those of a loss that is no number are left out.
+
+        Where the memory is full the batch, and every later one, goes through the network in twice as many parts,
+        whose gradients are summed: the step is made of as many pictures as before.
+
+        Args:
+            batch: the samples.
+            epoch: the epoch from 0; with `number` it seeds the size of `multi_scale`.
+            number: the batch in the epoch.
+
+        Raises:
+            TrainError: the memory is full with a single picture.
+        """
+        while True:
+            try:
+                return self._learn_in_parts(batch, epoch, number)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            self._halve(batch)  # out here, where the error no longer holds the tensors of the attempt
+
+    def _learn_in_parts(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
+        self._begun = False
+        size = self._part_size(batch)
+        found: list[tuple[int, LossTerms]] = []
+        for start in range(0, len(batch), size):
+            part = batch if size == len(batch) else batch.part(start, start + size)
+            terms = self.losses(part, epoch, number)
+            if bool(torch.isfinite(terms.total)):
+                self._begun = True
+                self.precision.backward(terms.total)
+            else:
+                self._mend_statistics()
+            found.append((len(part), LossTerms(terms.total.detach(), terms.items)))
+        if len(found) == 1:
+            return found[0][1]
+        total = torch.stack([terms.total for _, terms in found]).sum()
+        return LossTerms(total, torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch))
+
+    def _part_size(self, batch: TrainBatch) -> int:
+        return -(-len(batch) // self.parts)
+
+    def _halve(self, batch: TrainBatch) -> None:
+        size = self._part_size(batch)
+        if size == 1:
+            raise TrainError(
+                f"Out of memory on {self._device} with a single picture of {tuple(batch.images.shape[2:])} pixels at "
+                "once: choose a smaller imgsz or a smaller network, or close what else uses the memory."
+            )
+        self.parts *= 2
+        lost = ""
+        if self._begun:  # they are mixed with those of the attempt
+            self.optimiser.torch.zero_grad()
+            lost = " The gradients since the last step are given up."
+        let_go(self._device)
+        LOGGER.warning(
+            f"Out of memory with {size} pictures at once: from here on {self._part_size(batch)} go through the network "
+            f"at once and their gradients are summed, so a step is made of as many pictures as before.{lost}"
+        )
+
+    @torch.no_grad()
+    def _mend_statistics(self) -> None:
+        """Takes statistics of norms that a bad batch turned into no numbers back from the average."""
+        for live, average in zip(self.model.buffers(), self.ema.model.buffers(), strict=True):
+            if live.is_floating_point() and not bool(torch.isfinite(live).all()):
+                live.copy_(average)
+
+    def slow_down(self, rate: float) -> None:
+        """Sets all learning rates to a share of what the options say."""
+        self.schedule = self.schedule.slowed(rate / self.rate)
+        self.rate = rate
 
     def losses(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
         """Runs the network on a batch.
@@ -91,12 +170,20 @@ class Learner:
         """Whether the optimiser steps after batch i of the run."""
         return step_due(i, self._last_step, accumulation)
 
-    def step(self, i: int) -> None:
-        """Lets optimiser and average step after batch i of the run."""
-        self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP)
-        self.optimiser.torch.zero_grad()
-        self.ema.update()
+    def step(self, i: int) -> bool:
+        """Lets optimiser and average step after batch i of the run.
+
+        Returns:
+            False where the gradients were no numbers and nothing was changed.
+        """
         self._last_step = i
+        if all(parameter.grad is None for parameter in self.model.parameters()):  # each loss of it was left out
+            return True
+        fine = self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP)
+        self.optimiser.torch.zero_grad()
+        if fine:
+            self.ema.update()
+        return fine
 
     def _pixels(self, images: Tensor, epoch: int, number: int) -> Tensor:
         """(B, 3, H, W) uint8 → float 0…1 on the device, with `multi_scale` at a size drawn for this batch."""
@@ -116,6 +203,8 @@ class Learner:
         gradients = [parameter.grad for parameter in self.model.parameters()]
         return {
             "last_step": self._last_step,
+            "rate": self.rate,
+            "parts": self.parts,
             "model": self.model.state_dict(),
             "updates": self.ema.updates,
             "optimizer": self.optimiser.state_dict(),
@@ -143,6 +232,8 @@ class Learner:
                     None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
                 )
             self._last_step = int(saved["last_step"])
+            self.slow_down(float(saved.get("rate", 1.0)))  # runs of earlier versions know neither
+            self.parts = int(saved.get("parts", 1))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainError(f"The state of the interrupted run cannot be read ({error}). {_ANEW}") from error
 

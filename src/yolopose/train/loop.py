@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolopose.base.errors import TrainError
+from yolopose.base.errors import DataError, TrainError
 from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import in_words
@@ -29,15 +29,15 @@ from yolopose.criterion import TERMS, LossTerms
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch, train_batches
+from yolopose.train.guard import Guard, RanAway
 from yolopose.train.interrupt import Interruption
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
 from yolopose.train.optimiser import settled_batch
 from yolopose.train.record import HEAD_EVERY, EpochLine, epoch_lines, final_lines
+from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.settle import TrainData
-
-_BAD_IN_A_ROW = 3
 
 
 class Trainer:
@@ -50,6 +50,7 @@ class Trainer:
         device: where to compute.
         save_dir: the run folder, made already.
         callbacks: functions by event.
+        logs: more of them, that write logs.
         license_: licence that the starting weights bring along.
         state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
 
@@ -86,11 +87,12 @@ class Trainer:
         save_dir: Path,
         *,
         callbacks: Callbacks | None = None,
+        logs: Callbacks | None = None,
         license_: str = "",
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
-        self.batch_size = settled_batch(options)
+        self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
         self._batches = train_batches(
             data.train,
             data.spec,
@@ -101,6 +103,7 @@ class Trainer:
             pin_memory=device.type == "cuda",
         )
         self._learner = Learner(network, data, options, device, len(self._batches))
+        self._guard = Guard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
         self._folder = RunFolder(save_dir, options, data, license_)
         self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
@@ -114,8 +117,8 @@ class Trainer:
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
         self._sum = torch.zeros(len(TERMS), device=device)
-        self._bad = 0
         self._interruption = Interruption()
+        self._reproducible = reproducible(device, options.deterministic)
         self._seconds, self._clock = 0.0, time.monotonic()
         if state is not None:
             self._restore(state)
@@ -136,10 +139,14 @@ class Trainer:
         """
         self._begin()
         try:
-            with self._interruption.watched():
+            with self._interruption.watched(), self._batches.watched(), self._reproducible:
                 while self.epoch < self.epochs and not self.stop:
                     self._emit("on_train_epoch_start")
-                    self._train_epoch()
+                    try:
+                        self._train_epoch()
+                    except RanAway as why:
+                        self._sum = self._guard.go_back(why)
+                        continue
                     self._emit("on_train_epoch_end")
                     self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
                     if self.args.val:
@@ -150,6 +157,12 @@ class Trainer:
                     self.epoch += 1
                     if self._interruption.asked and self.epoch < self.epochs and not self.stop:
                         self._leave(0)
+        except DataError as error:
+            if not self.args.save:
+                raise
+            raise DataError(
+                f"{error} All up to the last whole epoch is kept; go on with: {self._folder.way_back}"
+            ) from error
         finally:
             self._batches.close()
         self.epoch -= 1  # the last one that was done; callbacks at the end are told of it
@@ -157,20 +170,25 @@ class Trainer:
         return self.validator
 
     def _train_epoch(self) -> None:
-        learner = self._learner
+        """Goes through the batches of an epoch.
+
+        Raises:
+            RanAway: the weights are no good any more.
+        """
+        learner, guard = self._learner, self._guard
         learner.begin_epoch()
+        guard.keep(self._sum)
         with self._line() as line:
             for number, batch in enumerate(self._samples(), self._first):
                 self.batch_i = number
                 self._emit("on_train_batch_start")
                 i = self.epoch * len(self._batches) + number
                 accumulation = learner.schedule.apply(self.optimizer, i)
-                terms = learner.losses(batch, self.epoch, number)
-                if self._usable(terms):
-                    learner.precision.backward(terms.total)
+                terms = learner.learn(batch, self.epoch, number)
+                guard.note("loss", bool(torch.isfinite(terms.total)), self._where)
                 if learner.step_due(i, accumulation):
                     self._emit("optimizer_step")
-                    learner.step(i)
+                    guard.note("gradient", learner.step(i), self._where)
                     self._emit("on_before_zero_grad")
                 self._note(terms)
                 line.update(self._named(self.tloss), len(batch.classes), tuple(batch.images.shape[2:]), len(batch))
@@ -178,6 +196,7 @@ class Trainer:
                 self._emit("on_train_batch_end")
                 if self._interruption.asked and number + 1 < len(self._batches):
                     self._leave(number + 1)
+        guard.check(self._where)
         self._first = 0
 
     def _close_epoch(self) -> None:
@@ -188,15 +207,19 @@ class Trainer:
             self.best_fitness, self.best_epoch = self.fitness, self.epoch
         rates = {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
         losses = {f"train/{name}": value for name, value in self._named(self.tloss).items()}
-        self._folder.add_row({"epoch": done, "time": self._elapsed(), **losses, **self.metrics, **rates})
-        if self.args.patience and self.epoch - self.best_epoch >= self.args.patience:
-            LOGGER.info(f"No gain in {self.args.patience} epochs (patience): the best was epoch {self.best_epoch + 1}.")
-            self.stop = True
+        row = {"epoch": done, "time": self._elapsed(), **losses, **self.metrics, **rates}
         self._keep_to_time(done)
         self._sum.zero_()
-        if self.args.save:
-            self._folder.save(self.ema.model, done, self.metrics, self.state_dict(done, 0), better=better)
+        state = self.state_dict(done, 0)
+        kept = self._folder.add_epoch(row, self.ema.model, done, self.metrics, state, better=better)
+        if self._out_of_patience(self.epoch):
+            LOGGER.info(f"No gain in {self.args.patience} epochs (patience): the best was epoch {self.best_epoch + 1}.")
+            self.stop = True
+        if self.args.save and kept:
             self._emit("on_model_save")
+
+    def _out_of_patience(self, epoch: int) -> bool:
+        return bool(self.args.patience) and epoch - self.best_epoch >= self.args.patience
 
     def _begin(self) -> None:
         self._emit("on_pretrain_routine_start")
@@ -204,6 +227,8 @@ class Trainer:
             self.ema.model, self.state_dict(self.epoch, self._first), resumed=self.start_epoch > 0 or self._first > 0
         )
         val = f", {len(self.data.val)} to measure on" if self.data.val is not None else ""
+        if self.epoch >= self.epochs or self.stop:
+            LOGGER.info("All epochs of this run are done; what is left is to measure the best network.")
         LOGGER.info(
             f"Training on {self.device} in {self._learner.precision}: {self.data.amount(self.args.fraction)}{val}, "
             f"{len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
@@ -218,9 +243,10 @@ class Trainer:
         done = self.epoch + 1
         best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
         LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {in_words(self._elapsed())}.{best}")
-        kept = self._folder.close() if self.args.save else self.ema.model
+        self._folder.catch_up(self.ema.model, done, self.state_dict(done, 0), ended=self.stop)
+        kept = self._folder.close_best() if self.args.save else self.ema.model
         if self.data.val is not None:
-            self._measure(kept, self.save_dir if self.args.plots else None)
+            self._measure(kept, self.save_dir if self.args.plots or self.args.save_json else None)
             if self.validator is not None:
                 what = self.best if self.args.save else "the last network (save=False keeps no other)"
                 LOGGER.info(
@@ -228,6 +254,8 @@ class Trainer:
                 )
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
+        if self.args.save:
+            self._folder.close_last()
         LOGGER.info(f"Results saved to {self.save_dir}")
         self._emit("on_train_end")
         self._emit("teardown")
@@ -240,21 +268,9 @@ class Trainer:
             LOGGER.info(f"The last {left} epochs go without mosaic (close_mosaic).")
         return self._batches.epoch(self.epoch, mosaic=left > self.args.close_mosaic, first=self._first)
 
-    def _usable(self, terms: LossTerms) -> bool:
-        """Whether the loss is a number; a batch without one is left out, several in a row end the run."""
-        if bool(torch.isfinite(terms.total)):
-            self._bad = 0
-            return True
-        self._bad += 1
-        where = f"epoch {self.epoch + 1}, batch {self.batch_i + 1}"
-        if self._bad >= _BAD_IN_A_ROW:
-            raise TrainError(
-                f"The loss is no number in {self._bad} batches in a row ({where}): the weights have run away. Train "
-                f"with a lower lr0 (now {self._learner.optimiser.choice.lr:g}) or amp=False. The weights of the last "
-                f"good epoch are in {self.last}."
-            )
-        LOGGER.warning(f"The loss of {where} is no number; the batch is left out.")
-        return False
+    @property
+    def _where(self) -> str:
+        return f"epoch {self.epoch + 1}, batch {self.batch_i + 1}"
 
     def _note(self, terms: LossTerms) -> None:
         self.loss, self.loss_items = terms.total.detach(), terms.items
@@ -308,6 +324,7 @@ class Trainer:
             "fitness": self.fitness,
             "best_fitness": self.best_fitness,
             "best_epoch": self.best_epoch,
+            "stop": self.stop,
             "license": self._folder.license,
             "sum": self._sum,
             **self._learner.state_dict(),
@@ -326,6 +343,7 @@ class Trainer:
         self._learner.schedule = self._learner.schedule.with_epochs(self.epochs)
         self.fitness, self.best_fitness, self.best_epoch = state["fitness"], state["best_fitness"], state["best_epoch"]
         self._seconds, self._sum = state["seconds"], state["sum"].to(self.device)
+        self.stop = bool(state.get("stop")) or (self.epoch > 0 and self._out_of_patience(self.epoch - 1))
         self._folder.go_on(self.epoch)
 
     def _leave(self, batch: int) -> None:
@@ -338,14 +356,13 @@ class Trainer:
         if not self.args.save:
             raise KeyboardInterrupt(f"Interrupted {where}. Nothing was kept (save=False).")
         self._folder.save_running(self.ema.model, self.epoch, self.state_dict(self.epoch, batch))
-        raise KeyboardInterrupt(
-            f"Interrupted {where}. All is kept; go on with: yolo pose train resume=True model={self.last}"
-        )
+        raise KeyboardInterrupt(f"Interrupted {where}. All is kept; go on with: {self._folder.way_back}")
 
     # -- small things ---------------------------------------------------------------------------
 
     def _emit(self, event: str) -> None:
         self.callbacks.emit(event, self)
+        self._logs.emit(event, self)
 
     def _elapsed(self) -> float:
         """Seconds of training, those before an interruption too."""

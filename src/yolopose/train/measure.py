@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from yolopose.base.events import Listener
+from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, ValOptions
 from yolopose.criterion import TERMS, PoseCriterion, Targets
 from yolopose.data import ValBatch
@@ -18,6 +19,7 @@ from yolopose.evaluate import PoseMetrics, validate
 from yolopose.formats.pytorch import TorchRuntime
 from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput
+from yolopose.train.memory import let_go, out_of_memory
 from yolopose.train.optimiser import settled_batch
 from yolopose.train.settle import TrainData
 
@@ -65,7 +67,7 @@ def measure(
     callbacks: Mapping[str, Sequence[Listener]] | None = None,
     save_dir: Path | None = None,
 ) -> Measured:
-    """Validates a network on the validation pictures.
+    """Validates a network on the validation pictures, with fewer at once where the memory is full.
 
     Args:
         network: the average network; it is copied.
@@ -74,24 +76,46 @@ def measure(
         criterion: the losses.
         device: where to compute.
         callbacks: functions for the events of validation.
-        save_dir: folder for curves and pictures; None draws none.
+        save_dir: folder for what `plots` and `save_json` ask for; None writes nothing.
 
     Raises:
         DataError: a picture cannot be read any more.
     """
+    batch = 2 * settled_batch(options)
+    while True:
+        try:
+            return _measured(network, data, options, criterion, device, batch, callbacks, save_dir)
+        except (RuntimeError, MemoryError) as error:
+            if batch == 1 or not out_of_memory(error):
+                raise
+        let_go(device)  # out here, where the error no longer holds the tensors of the attempt
+        LOGGER.warning(f"Out of memory while measuring {batch} pictures at once: {batch // 2} are tried.")
+        batch //= 2
+
+
+def _measured(
+    network: PoseModel,
+    data: TrainData,
+    options: TrainOptions,
+    criterion: PoseCriterion,
+    device: torch.device,
+    batch: int,
+    callbacks: Mapping[str, Sequence[Listener]] | None,
+    save_dir: Path | None,
+) -> Measured:
     runtime = _LossRuntime(network, device, options.half)
     sums = torch.zeros(len(TERMS))
     batches = 0
 
-    def add_loss(batch: ValBatch) -> None:
+    def add_loss(made: ValBatch) -> None:
         nonlocal batches
         batches += 1
-        sums.add_(criterion(runtime.output, _targets(batch)).items.cpu())
+        sums.add_(criterion(runtime.output, _targets(made)).items.cpu())
 
     with torch.no_grad():
         metrics = validate(
             runtime,
-            _val_options(options, plots=save_dir is not None and options.plots),
+            _val_options(options, batch, files=save_dir is not None),
             data.dataset,
             labels=data.val,
             callbacks=callbacks,
@@ -101,15 +125,15 @@ def measure(
     return Measured(metrics, dict(zip(TERMS, (sums / max(batches, 1)).tolist(), strict=True)))
 
 
-def _val_options(options: TrainOptions, plots: bool) -> ValOptions:
+def _val_options(options: TrainOptions, batch: int, files: bool) -> ValOptions:
     shared = ("imgsz", "split", "conf", "iou", "max_det", "single_cls", "workers", "half")
     values: dict[str, Any] = {key: getattr(options, key) for key in shared}
     return ValOptions(
         data=options.data,
-        batch=2 * settled_batch(options),
+        batch=batch,
         rect=True,
-        plots=plots,
-        save_json=plots and options.save_json,
+        plots=files and options.plots,
+        save_json=files and options.save_json,
         verbose=False,
         **values,
     )

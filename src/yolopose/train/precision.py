@@ -43,16 +43,23 @@ class Precision:
         """Adds the gradients of a loss."""
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
-    def step(self, optimizer: Optimizer, parameters: Iterable[Tensor], clip: float) -> None:
-        """Clips the norm of all gradients and lets the optimiser step; with scaled ones that overflowed it does not."""
+    def step(self, optimizer: Optimizer, parameters: Iterable[Tensor], clip: float) -> bool:
+        """Clips the norm of all gradients and lets the optimiser step, unless they overflowed.
+
+        Returns:
+            False where they are no numbers. Scaled ones may overflow now and then: the scale is lowered, and the step
+            counts as made.
+        """
         if self._scaler is None:
-            clip_grad_norm_(parameters, clip)
-            optimizer.step()
-            return
+            fine = bool(torch.isfinite(clip_grad_norm_(parameters, clip)))
+            if fine:
+                optimizer.step()
+            return fine
         self._scaler.unscale_(optimizer)
         clip_grad_norm_(parameters, clip)
         self._scaler.step(optimizer)
         self._scaler.update()
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run needs."""

@@ -15,6 +15,8 @@ from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
 from yolopose.formats.pytorch import pick_device
 from yolopose.nn import build_network
+from yolopose.train.fitting import fitting_batch
+from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
 from yolopose.train.saves import newest_interrupted, read_interrupted
 from yolopose.train.settle import load_data, remembered_name, settle
@@ -35,19 +37,23 @@ def new_trainer(
 
     Raises:
         UsageError: an option is impossible.
+        DependencyError: a logger is not installed.
         NotFoundError: the data YAML is not there.
         DataError: the data set cannot be used.
         ModelError: the network cannot be built for this data set.
         OutputError: the run folder cannot be made.
     """
+    logs = open_logs(chosen_names(options.loggers, load_settings()))
     device = pick_device(options.device)
     data = load_data(options)
     network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
+    if options.batch < 1:
+        options = replace(options, batch=fitting_batch(network, data, options, device))
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
-    return Trainer(network, data, options, device, folder, callbacks=callbacks, license_=license_)
+    return Trainer(network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_)
 
 
 def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None) -> Trainer:
@@ -64,6 +70,7 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
         WeightsError: it is damaged.
     """
     found = read_interrupted(path, given)
+    logs = open_logs(chosen_names(found.options.loggers, load_settings()))
     device = pick_device(found.options.device)
     data = load_data(found.options)
     network = build_network(found.checkpoint.model_yaml, spec=data.spec)
@@ -77,7 +84,9 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
     options = settle(found.options, max(network.stride))
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
-    return Trainer(network, data, options, device, found.folder, callbacks=callbacks, license_=license_, state=state)
+    return Trainer(
+        network, data, options, device, found.folder, callbacks=callbacks, logs=logs, license_=license_, state=state
+    )
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:

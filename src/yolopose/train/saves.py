@@ -17,7 +17,7 @@ _RUNNING = "training"  # key of `Checkpoint.extra` that only an unfinished run h
 # what may be chosen anew for the rest of a run; all else decides what the run computes
 _FREE = (
     "model", "resume", "device", "workers", "cache", "patience", "save_period", "plots", "verbose", "strict", "data",
-    "save_json", "project", "name", "exist_ok",
+    "save_json", "project", "name", "exist_ok", "loggers",
 )  # fmt: skip
 
 

@@ -91,6 +91,12 @@ class Schedule:
                 group["momentum"] = rates.momentum
         return rates.accumulation
 
+    def slowed(self, share: float) -> Schedule:
+        """Returns the schedule with all learning rates times `share`."""
+        choice = self.choice
+        slower = replace(choice, lr=choice.lr * share, warmup_bias_lr=choice.warmup_bias_lr * share)
+        return replace(self, choice=slower)
+
     def with_epochs(self, epochs: int) -> Schedule:
         """Returns the schedule of a run of another length, as a time limit finds out on the way."""
         return replace(self, epochs=max(epochs, 1))

@@ -18,6 +18,7 @@ from yolopose.evaluate.checks import threads
 from yolopose.schema import PoseSpec
 
 DEFAULT_BATCH = 16
+"""The batch where what fits is asked for and cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class TrainData:
 
 
 def settle(options: TrainOptions, stride: int) -> TrainOptions:
-    """Returns the options with the batch as a number of pictures and the input size as one side.
+    """Returns the options with the input size as one side, and the batch checked.
 
     Args:
         options: as they were given.
@@ -180,13 +181,15 @@ def _labels(dataset: Dataset, split: str, options: TrainOptions) -> LabelTable:
     )
 
 
-def _batch(batch: float) -> int:
+def _batch(batch: float) -> int | float:
     if batch >= 1 and int(batch) == batch:
         return int(batch)
-    if batch > 1 or batch == 0:
-        raise UsageError(f"batch={batch} is not a number of pictures: give a whole number from 1.")
-    LOGGER.warning(f"batch={batch:g} asks for a measurement that this version does not make: {DEFAULT_BATCH} is used.")
-    return DEFAULT_BATCH
+    if batch == -1 or 0 < batch < 1:
+        return batch
+    raise UsageError(
+        f"batch={batch:g} is not a number of pictures: give a whole number from 1, -1 for as many as fit the memory, "
+        "or the share of the free memory to fill, between 0 and 1."
+    )
 
 
 def _side(imgsz: int | Sequence[int], stride: int) -> int:

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -61,6 +62,19 @@ class TrainBatch:
     def to(self, device: torch.device | str) -> TrainBatch:
         """Returns the batch on a device; pinned memory is copied without waiting."""
         return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)})
+
+    def part(self, start: int, end: int) -> TrainBatch:
+        """Returns pictures `start`…`end - 1` of it with their objects."""
+        first, last = torch.searchsorted(self.batch_idx, torch.tensor([start, end])).tolist()
+        rows = slice(first, last)
+        return TrainBatch(
+            images=self.images[start:end],
+            batch_idx=self.batch_idx[rows] - start,
+            classes=self.classes[rows],
+            boxes=self.boxes[rows],
+            keypoints=self.keypoints[rows],
+            index=self.index[start:end],
+        )
 
     def pin_memory(self) -> TrainBatch:
         """Returns the batch in page-locked memory."""
@@ -133,6 +147,25 @@ class TrainBatches:
         """Ends the worker processes; the next epoch starts new ones."""
         self._loader = None
 
+    @contextmanager
+    def watched(self) -> Generator[None, None, None]:
+        """Names the reason where a worker process dies; torch says it in the middle of whatever is done just then.
+
+        Raises:
+            DataError: a worker process has died.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self._loader = None
+            raise DataError(
+                "A process that makes training batches has ended unexpectedly "
+                f"({str(error).splitlines()[0].rstrip('.')}). Most often the memory was full: try fewer `workers` "
+                f"(now {self._workers}) or a smaller batch."
+            ) from error
+
     def _requests(self, epoch: int, mosaic: bool) -> list[Request]:
         rng = np.random.default_rng((self._options.seed, epoch))
         if self._groups is not None:
@@ -185,19 +218,10 @@ class TrainBatches:
             )
         batches = iter(self._loader)
         while True:
-            try:
-                made = next(batches)
-            except StopIteration:
+            with self.watched():
+                made = next(batches, None)
+            if made is None:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                self._loader = None
-                raise DataError(
-                    "A process that makes training batches has ended unexpectedly "
-                    f"({str(error).splitlines()[0].rstrip('.')}). Most often the memory was full: try fewer "
-                    f"`workers` (now {self._workers}) or a smaller batch."
-                ) from error
             if isinstance(made, YoloposeError):
                 # ended here, not whenever the traceback that holds this frame is collected: that may take seconds
                 del batches

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
+from yolopose.base.memory import free_memory
 from yolopose.base.progress import progress
 from yolopose.data import LabelTable, read_image
 from yolopose.data.batches import loaded_size
@@ -141,7 +142,7 @@ def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
     need = int(_offsets(sizes)[-1])
     if cache == "disk":
         return _on_disk(table, sizes, imgsz, need) or FileImages(table)
-    free = _free_memory()
+    free = free_memory()
     if free is not None and need > 0.8 * free:
         LOGGER.warning(
             f"cache=ram needs {need / _GIB:.1f} GiB, but only {free / _GIB:.1f} GiB of memory are free: pictures are "
@@ -227,13 +228,3 @@ def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _small(size: tuple[int, int], imgsz: int) -> tuple[int, int]:
     return size if max(size) <= imgsz else loaded_size(size, imgsz)
-
-
-def _free_memory() -> int | None:
-    """Bytes that can be had without swapping, where the system says."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None

@@ -44,9 +44,17 @@ class History:
 
         Raises:
             KeyError: a column is missing, or one is not of `COLUMNS`.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written; the row is kept, and the next write holds it too.
         """
         self.rows.append(_whole(row))
+        self.write()
+
+    def write(self) -> None:
+        """Writes all rows.
+
+        Raises:
+            OutputError: the file cannot be written; what was there stands.
+        """
         lines = [",".join(COLUMNS), *(",".join(map(_text, one.values())) for one in self.rows)]
         write_text(self.path, "\n".join(lines) + "\n")
 
@@ -106,7 +114,11 @@ def _row(cells: Mapping[str | None, str | None]) -> dict[str, float] | None:
 
 
 def _text(value: float) -> str:
-    """A number with six digits; whole ones, as epochs are, with all of theirs; NaN is an empty cell."""
+    """A number with six digits; whole ones, as epochs are, with all of theirs; NaN is an empty cell.
+
+    What is read back and written again reads the same, so a resumed run's file is that of an unbroken one.
+    """
     if math.isnan(value):
         return ""
-    return str(int(value)) if float(value).is_integer() and abs(value) < _EXACT else f"{value:.6g}"
+    rounded = value if float(value).is_integer() else float(f"{value:.6g}")
+    return str(int(rounded)) if float(rounded).is_integer() and abs(rounded) < _EXACT else f"{value:.6g}"

@@ -1,0 +1,96 @@
+"""`batch=-1` and shares of the memory: what is measured, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.errors import UsageError
+from yolopose.config import TrainOptions, resolve
+from yolopose.train import fitting
+from yolopose.train.settle import TrainData, load_data, settle
+
+MIB = 2**20
+
+
+class Fake:
+    """A device that tells what it is told to."""
+
+    def __init__(self, free: float, base: float, each: float) -> None:
+        self._free, self._peaks = int(free), [int(base + each * count) for count in (2, 4)]
+
+    def free(self) -> int:
+        return self._free
+
+    def peak(self, work: Callable[[], object]) -> int:
+        work()
+        return self._peaks.pop(0)
+
+
+def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
+    data, model_yaml = make_world(tmp_path / "blocks", pictures=40)
+    chosen = resolve("train", {**FAST, "data": str(data), **options})
+    assert isinstance(chosen, TrainOptions)
+    return YOLO(model_yaml).model, load_data(chosen), settle(chosen, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "meter", "expected"),
+    [
+        ({"batch": -1}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 25),  # (0.6 · 1000 - 100) / 20
+        ({"batch": 0.9}, Fake(600 * MIB, 100 * MIB, 20 * MIB), 22),
+        ({"batch": -1, "multi_scale": 0.5}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 11),  # 20 · 1.5²
+        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 20 * MIB), 40),  # all pictures that there are
+        ({"batch": -1}, Fake(100 * MIB, 100 * MIB, 20 * MIB), 1),
+        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 0), 40),  # too small to be seen
+        ({"batch": -1}, None, 16),
+    ],
+)
+def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "_meter", lambda device: meter)
+    network, data, settled = made(tmp_path, **options)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert fitting.fitting_batch(network, data, settled, torch.device("cpu")) == expected
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_probe_that_is_too_large_leaves_one_picture(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
+    assert fitting.fitting_batch(*made(tmp_path, batch=-1), torch.device("cpu")) == 1
+    monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
+    with pytest.raises(RuntimeError, match="another"):
+        fitting.fitting_batch(*made(tmp_path, batch=-1), torch.device("cpu"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="a system that does not tell of its memory")
+def test_the_meter_sees_what_is_held_for_a_moment() -> None:
+    meter = fitting._Host()
+    held = 64 * MIB
+
+    def work() -> None:
+        values = torch.ones(held // 4)
+        values.add_(1)
+
+    assert held * 0.8 < meter.peak(work) < held * 1.5
+    assert meter.peak(lambda: None) < held * 0.5
+    assert meter.free() > held
+
+
+@pytest.mark.parametrize("batch", [0, -0.5, 2.5])
+def test_other_numbers_are_refused(batch: float) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        settle(TrainOptions(batch=batch), 8)
+
+
+def test_a_run_says_and_keeps_what_it_found(tmp_path, capsys) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    model = YOLO(model_yaml)
+    model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 1, "batch": -1, "verbose": True})
+    assert "MiB a picture, so the batch is 8 (no more than 8)" in capsys.readouterr().out
+    assert "batch: 8\n" in (model.trainer.save_dir / "args.yaml").read_text()

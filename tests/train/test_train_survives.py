@@ -1,0 +1,363 @@
+"""What training survives: kills, full disks, losses that are no numbers, full memory, workers that die."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.errors import DataError, OutputError, TrainError
+from yolopose.config import resolve
+from yolopose.train import learner as learner_module
+from yolopose.train import measure as measuring
+from yolopose.train import new_trainer
+from yolopose.train.feed.images import FileImages
+from yolopose.weights import read_checkpoint
+
+TRIED = Path(__file__).with_name("lives.py")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Path, Path]:
+    return make_world(tmp_path / "blocks")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[str, Any]:
+    return {**FAST, "project": str(tmp_path / "runs")}
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr("yolopose.base.log.LOGGER.propagate", True)
+    return caplog
+
+
+@pytest.fixture
+def limit() -> Iterator[None]:
+    """Ends a test that hangs."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open() as file:
+        return [{**row, "time": ""} for row in csv.DictReader(file)]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every weight of every file to the bit, every row, and no file more or less."""
+    assert names(one) == names(other)
+    assert rows(one) == rows(other)
+    for path in (one / "weights").iterdir():
+        first, second = read_checkpoint(path), read_checkpoint(other / "weights" / path.name)
+        assert (first.epoch, first.metrics, first.extra) == (second.epoch, second.metrics, second.extra)
+        assert all(torch.equal(first.state[name], second.state[name]) for name in first.state | second.state)
+
+
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        ("2", 1),
+        pytest.param("20", 2, marks=pytest.mark.slow),
+        pytest.param("every", 1, marks=pytest.mark.slow),
+        pytest.param("drawn", 11, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_moment_a_run_ends_as_an_unbroken_one(how: str, number: int, tmp_path: Path) -> None:
+    line = [sys.executable, str(TRIED), str(tmp_path), how, str(number)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    whole, *broken = map(Path, told["folders"])
+    assert told["kills"] >= (int(how) if how.isdigit() else len(broken))
+    table = rows(whole)
+    assert [row["epoch"] for row in table] == [str(epoch + 1) for epoch in range(len(table))]
+    assert float(table[-1]["metrics/mAP50(P)"]) > 0.5
+    assert broken
+    for folder in broken:
+        assert_same_run(whole, folder)
+
+
+class Disk:
+    """A disk that is full while `full` is set: nothing can be renamed into place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        honest = os.replace
+
+        def replace(*args: Any) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            honest(*args)
+
+        monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize(("full", "on_disk"), [({0, 1}, [0, 0, 0, 3]), ({1, 2}, [0, 1, 1, 1])], ids=str)
+def test_a_disk_that_is_full_for_a_while_costs_nothing(full, on_disk, world, runs, monkeypatch, said) -> None:
+    data, model_yaml = world
+    options = {**runs, "data": data, "epochs": 4, "save_period": 2, "verbose": True}
+    whole = YOLO(model_yaml)
+    whole.train(name="whole", **options)
+    disk, kept = Disk(monkeypatch), []
+
+    def fill(trainer: Any) -> None:
+        disk.full = trainer.epoch in full
+        kept.append(read_checkpoint(trainer.last).extra["training"]["epoch"])
+
+    model = YOLO(model_yaml)
+    model.add_callback("on_train_epoch_start", fill)
+    model.train(name="full", **options)
+    assert kept == on_disk
+    folder = model.trainer.save_dir
+    assert names(folder) == names(whole.trainer.save_dir)
+    assert rows(folder) == rows(whole.trainer.save_dir)
+    for name in ("best.pt", "last.pt", "epoch2.pt", "epoch4.pt"):
+        first, second = (read_checkpoint(one.trainer.wdir / name) for one in (whole, model))
+        assert first.epoch == second.epoch
+        assert all(torch.equal(first.state[key], second.state[key]) for key in first.state)
+    assert [record.levelname for record in said.records].count("ERROR") == 1
+    assert "the disk is full" in said.text
+    assert "written again" in said.text
+
+
+def test_a_picture_that_cannot_be_written_is_left_out(world, runs, monkeypatch, said) -> None:
+    data, model_yaml = world
+    options = resolve("train", {**runs, "data": str(data), "plots": True})
+    trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
+    disk = Disk(monkeypatch)
+    for number, batch in enumerate(trainer._batches.epoch(0)):
+        disk.full = True
+        trainer._folder.draw(batch, 0, number)
+    assert names(trainer.save_dir) == set()
+    assert said.text.count("goes on without this picture") == 1
+
+
+def test_a_disk_that_stays_full_is_an_error_and_the_run_goes_on_from_the_last_epoch(world, runs, monkeypatch) -> None:
+    data, model_yaml = world
+    options = {**runs, "data": data, "epochs": 3}
+    whole = YOLO(model_yaml)
+    whole.train(name="whole", **options)
+    disk = Disk(monkeypatch)
+    model = YOLO(model_yaml)
+    model.add_callback("on_train_epoch_start", lambda trainer: setattr(disk, "full", trainer.epoch > 0))
+    with pytest.raises(OutputError, match=r"disk is full.*resume=True model=.*last\.pt"):
+        model.train(name="full", **options)
+    assert read_checkpoint(model.trainer.last).extra["training"]["epoch"] == 1
+    disk.full = False
+    YOLO(model.trainer.last).train(resume=True)
+    assert_same_run(whole.trainer.save_dir, model.trainer.save_dir)
+
+
+class Poison:
+    """Makes the loss of chosen batches no number, by the pictures themselves or by the gradient."""
+
+    def __init__(self, bad: Callable[[int], bool], kind: str = "loss") -> None:
+        self.bad, self.kind, self.count = bad, kind, 0
+
+    def start(self, trainer: Any) -> None:
+        learner, honest = trainer._learner, trainer._learner.losses
+
+        def losses(*args: Any) -> Any:
+            terms = honest(*args)
+            self.count += 1
+            if not self.bad(self.count - 1):
+                return terms
+            if self.kind == "gradient":
+                terms.total.register_hook(lambda gradient: gradient * float("nan"))
+                return terms
+            for buffer in trainer.model.buffers():  # what an overflow in the network does
+                if buffer.is_floating_point():
+                    buffer.fill_(float("nan"))
+            return type(terms)(terms.total * float("nan"), terms.items * float("nan"))
+
+        learner.losses = losses
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_is_left_out(kind, world, runs, said) -> None:
+    data, model_yaml = world
+    model, poison = YOLO(model_yaml), Poison({1, 2, 4}.__contains__, kind)
+    before: list[Any] = []
+    model.add_callback("on_train_start", poison.start)
+    model.add_callback("on_train_batch_start", lambda trainer: before.append(next(trainer.model.parameters()).clone()))
+    model.train(data=data, **{**runs, "epochs": 4, "warmup_epochs": 0})
+    moved = [not torch.equal(one, two) for one, two in itertools.pairwise(before)]
+    assert moved == [True, False, False, True, False, True, True]
+    assert said.text.count("is no number; the") == 3
+    assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
+    assert model.trainer._learner.rate == 1
+
+
+def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
+    """Two batches an epoch: batches 3, 4, 5 of the run are bad, so the third epoch begins anew."""
+    data, model_yaml = world
+    model, poison = YOLO(model_yaml), Poison({3, 4, 5}.__contains__)
+    starts: list[tuple[int, float, torch.Tensor]] = []
+
+    def note(trainer: Any) -> None:
+        starts.append((trainer.epoch, trainer._learner.rate, next(trainer.model.parameters()).clone()))
+
+    rates: list[float] = []
+    model.add_callback("on_train_start", poison.start)
+    model.add_callback("on_train_epoch_start", note)
+    model.add_callback("on_train_batch_end", lambda trainer: rates.append(trainer.optimizer.param_groups[0]["lr"]))
+    model.train(data=data, **{**runs, "epochs": 4, "optimizer": "SGD", "warmup_epochs": 0})
+    assert [(epoch, rate) for epoch, rate, _ in starts] == [(0, 1), (1, 1), (2, 1), (2, 0.5), (3, 0.5)]
+    assert torch.equal(starts[2][2], starts[3][2])
+    expected = [0.01, 0.01, 0.007525, 0.007525, 0.00505, 0.00505 / 2, 0.00505 / 2, 0.002575 / 2, 0.002575 / 2]
+    assert rates == pytest.approx(expected)
+    assert "half the learning rate" in said.text
+    assert [row["epoch"] for row in rows(model.trainer.save_dir)] == ["1", "2", "3", "4"]
+
+
+def test_weights_that_run_away_again_and_again_end_the_run(world, runs) -> None:
+    data, model_yaml = world
+    model, poison = YOLO(model_yaml), Poison(lambda count: count > 1)
+    model.add_callback("on_train_start", poison.start)
+    with pytest.raises(TrainError, match=r"after 3 returns .* lower lr0"):
+        model.train(data=data, **{**runs, "epochs": 9})
+    assert read_checkpoint(model.trainer.last).extra["training"]["epoch"] >= 1
+
+
+def test_weights_that_are_no_numbers_are_never_saved(world, runs) -> None:
+    data, model_yaml = world
+    model, once = YOLO(model_yaml), []
+
+    def spoil(trainer: Any) -> None:
+        if (trainer.epoch, trainer.batch_i) == (1, 1) and not once:
+            once.append(1)
+            next(trainer.model.parameters()).data.fill_(float("nan"))
+
+    model.add_callback("on_train_batch_end", spoil)
+    model.train(data=data, **runs)
+    assert model.trainer._learner.rate == 0.5
+    assert all(torch.isfinite(value).all() for value in read_checkpoint(model.trainer.last).state.values())
+
+
+def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, monkeypatch, said) -> None:
+    """The step is that of two batches of half the size whose gradients are summed."""
+    data, model_yaml = world
+    honest, sizes = learner_module.Learner.losses, []
+
+    def losses(self: Any, batch: Any, *place: int) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return honest(self, batch, *place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner_module.Learner, "losses", losses)
+        model = YOLO(model_yaml)
+        model.train(data=data, **{**runs, "epochs": 1})
+    assert sizes == [4, 2, 2, 2, 2]
+    assert "from here on 2 go" in said.text
+    assert model.trainer._learner.parts == 2
+    assert model.trainer.state_dict(0, 0)["parts"] == 2
+
+    def always(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(learner_module.Learner, "losses", always)
+    with pytest.raises(TrainError, match="smaller imgsz"):
+        YOLO(model_yaml).train(data=data, **runs)
+
+
+def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, said) -> None:
+    data, model_yaml = world
+    honest, sizes = measuring.validate, []
+
+    def validate(runtime: Any, options: Any, *args: Any, **named: Any) -> Any:
+        sizes.append(options.batch)
+        if options.batch > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return honest(runtime, options, *args, **named)
+
+    whole = YOLO(model_yaml)
+    expected = whole.train(data=data, **{**runs, "epochs": 1})
+    monkeypatch.setattr(measuring, "validate", validate)
+    model = YOLO(model_yaml)
+    found = model.train(data=data, **{**runs, "epochs": 1})
+    assert sizes == [8, 4, 2] * 2
+    assert found.results_dict == pytest.approx(expected.results_dict)
+    assert "measuring 8 pictures" in said.text
+
+
+def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
+    data, model_yaml = world
+    options = resolve("train", {**runs, "data": str(data)})
+    trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
+    learner, found = trainer._learner, []
+    learner.model.eval()  # statistics of norms alone differ between a batch and its parts
+    batch = next(iter(trainer._batches.epoch(0)))
+    for parts, batches in ((1, [batch.part(0, 2), batch.part(2, 4)]), (2, [batch])):
+        learner.parts = parts
+        trainer.optimizer.zero_grad()
+        for one in batches:
+            learner.learn(one, 0, 0)
+        found.append([one.grad.clone() for one in learner.model.parameters() if one.grad is not None])
+    assert len(found[0]) > 10
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monkeypatch) -> None:
+    data, model_yaml = world
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    options = {**runs, "data": data, "epochs": 3, "workers": 2}
+    whole = YOLO(model_yaml)
+    whole.train(name="whole", **options)
+
+    def kill(trainer: Any) -> None:
+        if trainer.epoch == 1 and trainer.batch_i == 0:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+            threading.Event().wait(0.2)  # the signal of its end comes here, outside of the loader
+
+    model = YOLO(model_yaml)
+    model.add_callback("on_train_batch_start", kill)
+    with pytest.raises(DataError, match=r"ended unexpectedly.*workers.*resume=True model="):
+        model.train(name="dead", **options)
+    YOLO(model.trainer.last).train(resume=True)
+    assert_same_run(whole.trainer.save_dir, model.trainer.save_dir)
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_picture_that_vanishes_is_named(split, workers, world, runs, monkeypatch) -> None:
+    data, model_yaml = world
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no picture is kept
+    gone = data.parent / "images" / split / "5.png"
+    model = YOLO(model_yaml)
+    model.add_callback("on_train_epoch_start", lambda trainer: trainer.epoch == 1 and gone.unlink(missing_ok=True))
+    with pytest.raises(DataError, match=r"5\.png.*resume=True model="):
+        model.train(data=data, **{**runs, "epochs": 3, "workers": workers})
