@@ -1,3 +1,4 @@
+# Tests run one process a core, each on one thread.
 # `make test` and `make demo` are each the whole set-up: a venv, the CPU build of torch, the package.
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 test: lint types floors
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: lint types floors
 	$(BIN)/python -m pytest

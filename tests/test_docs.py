@@ -42,7 +42,10 @@ def fenced(page: str, kind: str) -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     lines = [(page, line) for page in PAGES for block in fenced(page, "bash") for line in block.splitlines()]
-    return [(page, line.split("  #")[0].strip()) for page, line in lines if line.strip()]
+    found = {
+        line.split("  #")[0].strip(): page for page, line in reversed(lines)
+    }  # one that stands on two pages runs once
+    return [(page, line) for line, page in reversed(found.items()) if line]
 
 
 def write_video(path: Path) -> None:

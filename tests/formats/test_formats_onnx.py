@@ -26,8 +26,16 @@ def opened(path: str) -> OnnxRuntime:
     return runtime
 
 
-@pytest.mark.parametrize("opset", [13, 17, 18, 22])
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    ("opset", "dynamic"),
+    [
+        (13, False),
+        (17, True),
+        (18, False),
+        (18, True),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in ((13, True), (17, False), (22, False), (22, True))),
+    ],
+)
 def test_every_opset_computes_what_torch_does(opset: int, dynamic: bool, small: YOLO) -> None:
     runtime = opened(small.export(format="onnx", imgsz=[64, 96], opset=opset, dynamic=dynamic, verbose=False))
     assert runtime.metadata.dynamic == dynamic
@@ -48,7 +56,13 @@ def test_a_fixed_batch_is_filled_and_split(small: YOLO) -> None:
     np.testing.assert_allclose(runtime.raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"half": True}, {"quantize": 16}, {"half": True, "opset": 15}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"half": True},
+        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"quantize": 16}, {"half": True, "opset": 15})),
+    ],
+)
 def test_half_is_half_the_size_and_float32_outside(options: dict, small: YOLO) -> None:
     full = Path(small.export(format="onnx", imgsz=64, verbose=False)).stat().st_size
     path = Path(small.export(format="onnx", imgsz=64, verbose=False, **options))

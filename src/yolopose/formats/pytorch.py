@@ -185,8 +185,9 @@ class TorchRuntime:
         """
         if self._device.type != "cpu" or self.compile:
             return [self]
-        threads = max(1, torch.get_num_threads() // count)
-        return [_Lane(self, threads) for _ in range(min(count, torch.get_num_threads()))]
+        usual = torch.get_num_threads()
+        threads = max(1, usual // count)
+        return [_Lane(self, threads, usual) for _ in range(min(count, usual))]
 
     def _run(self, batch: Batch) -> Tensor:
         pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
@@ -232,29 +233,35 @@ class TorchRuntime:
 class _Lane(TorchRuntime):
     """A `TorchRuntime` that computes on some of the cores; shares the network of another."""
 
-    def __init__(self, whole: TorchRuntime, threads: int) -> None:
+    def __init__(self, whole: TorchRuntime, threads: int, usual: int) -> None:
         self.__dict__.update(whole.__dict__)
-        self._threads = threads
+        self._threads, self._usual = threads, usual
 
-    def forward(self, values: Tensor) -> Tensor:
-        """See `TorchRuntime.forward`."""
-        _compute_on(self._threads)
-        return super().forward(values)
+    def _run(self, batch: Batch) -> Tensor:
+        _compute_on(self._threads, self._usual)
+        return super()._run(batch)
 
 
 _own = threading.local()
+_one_at_a_time = threading.Lock()
 
 
-def _compute_on(threads: int) -> None:
-    """Lets torch compute on so many threads in the layers that the calling thread runs, and in no others."""
+def _compute_on(threads: int, usual: int) -> None:
+    """Lets torch compute on so many threads in the layers that the calling thread runs, and in no others.
+
+    Args:
+        threads: how many.
+        usual: how many the program has chosen.
+    """
     if getattr(_own, "threads", None) == threads:
         return
-    before = torch.get_num_threads()  # this also makes torch set up the thread, which would undo what is set below
-    torch.set_num_threads(threads)
-    # torch remembers the number for threads to come as well: another thread says the old one again
-    other = threading.Thread(target=torch.set_num_threads, args=(before,))
-    other.start()
-    other.join()
+    with _one_at_a_time:
+        torch.get_num_threads()  # makes torch set up this thread, which would undo what is set next
+        torch.set_num_threads(threads)
+        # torch remembers the number for threads to come as well: another thread says the usual one again
+        other = threading.Thread(target=torch.set_num_threads, args=(usual,))
+        other.start()
+        other.join()
     _own.threads = threads
 
 
