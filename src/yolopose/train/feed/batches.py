@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -108,11 +108,13 @@ class TrainBatches:
         stride: int = 32,
         workers: int | None = None,
         pin_memory: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         images = open_images(table, imgsz, options.cache)
         self._sampler = Sampler(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self._options = options
         self._batch = batch
+        self._share = share
         self._pin = pin_memory
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
@@ -140,7 +142,7 @@ class TrainBatches:
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
-        requests = self._requests(epoch, mosaic)[first:]
+        requests = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
         return self._by_processes(requests) if self._workers else self._by_threads(requests)
 
     def close(self) -> None:
@@ -240,6 +242,7 @@ def train_batches(
     stride: int = 32,
     workers: int | None = None,
     pin_memory: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> TrainBatches:
     """Makes the training batches of a run; go through those of epoch e with `.epoch(e)`.
 
@@ -253,13 +256,28 @@ def train_batches(
         workers: processes that make batches, no more than there are processors; 0 makes them by threads in this
             process. `options.workers` when left out. The batches are the same for any number.
         pin_memory: give batches in page-locked memory, for fast copies to a GPU.
+        share: (number, count) of the process, where several share each batch: it gets its part of the pictures, each
+            made as it would be for one process. Parts of a small last batch may differ by one, and be empty.
 
     Raises:
         DataError: a picture cannot be read while the cache is filled.
     """
     return TrainBatches(
-        table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory
+        table,
+        spec,
+        options,
+        imgsz=imgsz,
+        batch=batch,
+        stride=stride,
+        workers=workers,
+        pin_memory=pin_memory,
+        share=share,
     )
+
+
+def _shared(request: Request, number: int, count: int) -> Request:
+    """The part of a request that one of several processes makes."""
+    return request if count == 1 else replace(request, index=np.array_split(request.index, count)[number])
 
 
 def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
@@ -276,11 +294,13 @@ def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
         for channel in range(3):
             cv2.extractChannel(image, 2 - channel, dst=place[channel])  # BGR to RGB planes
         found.append(labels)
-    every = join(found)
+    every = join(found or [sampler.nothing])
     size = np.array([width, height], dtype=np.float32)
     return TrainBatch(
         images=torch.from_numpy(images),
-        batch_idx=torch.from_numpy(np.repeat(np.arange(len(found)), [len(labels.classes) for labels in found])),
+        batch_idx=torch.from_numpy(
+            np.repeat(np.arange(len(found)), np.array([len(labels.classes) for labels in found], dtype=np.int64))
+        ),
         classes=torch.from_numpy(every.classes.astype(np.int64)),
         boxes=torch.from_numpy((xyxy_to_cxcywh(every.boxes) / np.tile(size, 2)).astype(np.float32)),
         keypoints=torch.from_numpy((every.keypoints / np.append(size, np.float32(1))).astype(np.float32)),
