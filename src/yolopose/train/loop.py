@@ -253,7 +253,8 @@ class Trainer:
         beside = f" and {self._team.size - 1} more" if self._team.size > 1 else ""
         LOGGER.info(
             f"Training on {self.device}{beside} in {self._learner.precision}: "
-            f"{self.data.amount(self.args.fraction)}{val}, {len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
+            f"{self.data.amount(self.args.fraction)}{val}, {len(self._batches)} batches of up to {self.batch_size}, "
+            f"imgsz {self.args.imgsz}, epochs "
             f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
         )
         self._emit("on_pretrain_routine_end")
