@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch.distributed as dist
@@ -23,8 +22,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[dist.TCPStore]:
-    yield dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+def server() -> dist.TCPStore:
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def connect(server: dist.TCPStore) -> dist.TCPStore:
