@@ -22,7 +22,7 @@ from yolopose import YOLO
 from yolopose.weights import read_checkpoint
 
 LONG = {**FAST, "epochs": 3000, "name": "run", "mosaic": 0.0, "val": False}
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
 
 

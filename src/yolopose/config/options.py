@@ -44,9 +44,7 @@ class Common:
     """Keys of every mode."""
 
     model: str | None = option(None, "model YAML or weights file")
-    device: Device = option(
-        None, "where to compute: cpu, 0, mps, or 0,1 to train on two; the best there is when left out"
-    )
+    device: Device = option(None, "where to compute: cpu, 0, 0,1, mps; the best there is when left out")
     imgsz: Size = option(640, "side of the network's input in pixels, or [height, width]", low=1, high=100_000)
     verbose: bool = option(True, "print what is done")
 

@@ -159,7 +159,7 @@ class TrainBatches:
         try:
             yield
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if isinstance(error, YoloposeError) or "DataLoader worker" not in str(error):
                 raise
             self._loader = None
             raise DataError(

@@ -73,7 +73,7 @@ class Crew:
         if self._pulse is None:
             if error is not None and self._outside and self._outside.rank == 0:  # the others wait to be gathered
                 self._meet(self._outside).compare_set(FAULT, "", self._words(error))
-        elif error is None:
+        elif error is None or (isinstance(error, KeyboardInterrupt) and not self.team.leads):
             self._pulse.end()
         elif isinstance(error, RankLost):
             self._pulse.close()
@@ -156,7 +156,7 @@ class Crew:
         else:
             _share_cores(outside.local_size)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
-        with _loopback(outside.address == _HERE):
+        with _loopback(outside.local_size == outside.size):
             dist.init_process_group(
                 backend,
                 store=dist.PrefixStore("group", store),
