@@ -142,8 +142,10 @@ class TrainBatches:
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
-        requests = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
-        return self._by_processes(requests) if self._workers else self._by_threads(requests)
+        shares = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
+        requests = [request for request in shares if len(request.index)]
+        made = self._by_processes(requests) if self._workers else self._by_threads(requests)
+        return made if len(requests) == len(shares) else self._filled(made, shares)
 
     def close(self) -> None:
         """Ends the worker processes; the next epoch starts new ones."""
@@ -185,6 +187,23 @@ class TrainBatches:
             pool = order[np.arange(end - size, end) % self._count]  # the first batches draw from the order's end
             requests.append(Request(epoch, index, pool, self._shape, mosaic))
         return requests
+
+    def _filled(self, made: Iterator[TrainBatch], shares: list[Request]) -> Iterator[TrainBatch]:
+        """Puts batches of no picture where this process has none to make."""
+        points = self._sampler.table.keypoints.shape[1:]
+        none = torch.zeros(0, dtype=torch.int64)
+        for request in shares:
+            if len(request.index):
+                yield next(made)
+                continue
+            yield TrainBatch(
+                images=torch.zeros((0, 3, *request.shape), dtype=torch.uint8),
+                batch_idx=none,
+                classes=none,
+                boxes=torch.zeros((0, 4)),
+                keypoints=torch.zeros((0, *points)),
+                index=none,
+            )
 
     def _by_threads(self, requests: list[Request]) -> Iterator[TrainBatch]:
         with ThreadPoolExecutor(worker_count(0)) as pool:
@@ -294,13 +313,11 @@ def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
         for channel in range(3):
             cv2.extractChannel(image, 2 - channel, dst=place[channel])  # BGR to RGB planes
         found.append(labels)
-    every = join(found or [sampler.nothing])
+    every = join(found)
     size = np.array([width, height], dtype=np.float32)
     return TrainBatch(
         images=torch.from_numpy(images),
-        batch_idx=torch.from_numpy(
-            np.repeat(np.arange(len(found)), np.array([len(labels.classes) for labels in found], dtype=np.int64))
-        ),
+        batch_idx=torch.from_numpy(np.repeat(np.arange(len(found)), [len(labels.classes) for labels in found])),
         classes=torch.from_numpy(every.classes.astype(np.int64)),
         boxes=torch.from_numpy((xyxy_to_cxcywh(every.boxes) / np.tile(size, 2)).astype(np.float32)),
         keypoints=torch.from_numpy((every.keypoints / np.append(size, np.float32(1))).astype(np.float32)),

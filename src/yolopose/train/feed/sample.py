@@ -66,12 +66,6 @@ class Sampler:
         self._imgsz = imgsz
         self._seed = seed
 
-    @property
-    def nothing(self) -> ImageLabels:
-        """The objects of no picture."""
-        table = self.table
-        return ImageLabels(table.classes[:0], table.boxes[:0], table.keypoints[:0])
-
     def make(self, request: Request, index: int) -> tuple[Image, ImageLabels]:
         """Makes the sample of one picture.
 
