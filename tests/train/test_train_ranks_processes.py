@@ -23,6 +23,7 @@ from yolopose.weights import read_checkpoint
 
 LONG = {**FAST, "epochs": 3000, "name": "run", "mosaic": 0.0, "val": False}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+STARTS = {"here": ([sys.executable], "cpu,cpu"), "torchrun": (TORCHRUN, "cpu")}
 linux = pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
 
 
@@ -74,6 +75,12 @@ def below(pid: int) -> list[int]:
     return found
 
 
+def with_rank(rank: int, every: list[int]) -> int:
+    """Which of the processes has a rank."""
+    told = f"RANK={rank}".encode()
+    return next(pid for pid in every if told in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -118,12 +125,11 @@ def test_torchrun_trains_as_one_process_does_and_speaks_once(world, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
 def test_a_killed_process_ends_all_with_one_message_within_a_minute(world, tmp_path, how):
-    starter = [sys.executable] if how == "here" else TORCHRUN
-    device = "cpu,cpu" if how == "here" else "cpu"
+    starter, device = STARTS[how]
     with started([*starter, *words(world, tmp_path, device=device)]) as process:
         trains(tmp_path / "runs/run")
         every = below(process.pid)
-        victim = next(pid for pid in every if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        victim = with_rank(1, every)
         os.kill(victim, signal.SIGKILL)
         start = time.monotonic()
         _, said = process.communicate(timeout=60)
@@ -138,22 +144,23 @@ def test_a_killed_process_ends_all_with_one_message_within_a_minute(world, tmp_p
 
 @linux
 @pytest.mark.slow
-def test_when_the_first_is_killed_the_others_end(world, tmp_path):
-    with started([sys.executable, *words(world, tmp_path, device="cpu,cpu")]) as process:
+@pytest.mark.parametrize("how", ["here", "torchrun"])
+def test_when_the_first_is_killed_the_others_end_and_the_next_speaks(world, tmp_path, how):
+    starter, device = STARTS[how]
+    with started([*starter, *words(world, tmp_path, device=device)]) as process:
         trains(tmp_path / "runs/run")
         every = below(process.pid)
-        process.kill()
-        end = time.monotonic() + 30
-        while any(map(alive, every)) and time.monotonic() < end:
-            time.sleep(0.2)
+        os.kill(process.pid if how == "here" else with_rank(0, every), signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+        assert len(re.findall("error: (Rank 0 of the 2 processes|The process that leads)", said)) == 1
+        time.sleep(0.5)
         assert not [pid for pid in every if alive(pid)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
 def test_ctrl_c_ends_all_and_the_run_goes_on(world, tmp_path, how):
-    starter = [sys.executable] if how == "here" else TORCHRUN
-    device = "cpu,cpu" if how == "here" else "cpu"
+    starter, device = STARTS[how]
     with started([*starter, *words(world, tmp_path, device=device, epochs=60)]) as process:
         trains(tmp_path / "runs/run")
         os.killpg(process.pid, signal.SIGINT)
@@ -171,8 +178,7 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(world, tmp_path, how):
 @pytest.mark.parametrize("how", ["here", "torchrun"])
 def test_an_error_of_one_process_is_said_once(world, tmp_path, how):
     """The last of 8 pictures in a fixed order is the other process's; it vanishes."""
-    starter = [sys.executable] if how == "here" else TORCHRUN
-    device = "cpu,cpu" if how == "here" else "cpu"
+    starter, device = STARTS[how]
     with started([*starter, *words(world, tmp_path, device=device)]) as process:
         trains(tmp_path / "runs/run")
         for number in range(8):

@@ -113,8 +113,6 @@ class Crew:
         if outside is None:
             self._server = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
             outside = Launch(0, found.size, 0, found.size, _HERE, self._server.port, served=True)
-        elif threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._told_to_end)
         store = self._meet(outside)
         for rank, device in enumerate(found.others, 1):
             self._children[rank] = _start(outside, rank, str(device))
@@ -150,6 +148,8 @@ class Crew:
         runs = {rank: lambda child=child: child.poll() is None for rank, child in self._children.items()}
         self._pulse = pulse = Pulse(self._meet(outside), outside.rank, outside.size, runs)
         store = self._meet(outside)
+        if self._outside and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._told_to_end)
         self._wait_for_all(store, outside)
         if device.type == "cuda":
             torch.cuda.set_device(device)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from yolopose.nn import PoseModel
 from yolopose.train.run_folder import RunFolder
 
 
 class NoFolder(RunFolder):
-    """Knows where the files are, and writes none."""
+    """Knows where the files are, and leaves them alone."""
 
     def open(self, *_: Any, **__: Any) -> None:
         """Writes nothing."""
@@ -17,25 +16,8 @@ class NoFolder(RunFolder):
     def go_on(self, done: int) -> None:
         """Reads nothing."""
 
-    def add_epoch(self, *_: Any, **__: Any) -> bool:
-        """Writes nothing."""
-        return False
-
-    def catch_up(self, *_: Any, **__: Any) -> None:
-        """Writes nothing."""
-
     def save_running(self, *_: Any, **__: Any) -> None:
         """Writes nothing."""
 
-    def close_best(self) -> PoseModel:
-        """Is not for these processes: rank 0 tells them the best network."""
-        raise NotImplementedError
-
-    def close_last(self) -> None:
-        """Writes nothing."""
-
     def draw(self, *_: Any, **__: Any) -> None:
-        """Draws nothing."""
-
-    def draw_results(self) -> None:
         """Draws nothing."""

@@ -156,6 +156,12 @@ class Pulse:
             return True
         return True
 
+    def _leader_is_there(self) -> bool:
+        try:
+            return self._is_there(0)
+        except RuntimeError:  # of a connection
+            return False
+
     def _kill(self, peer: int) -> None:
         pid, host = self._whereabouts(peer)
         if self._rank == 0 and host == socket.gethostname():
@@ -173,6 +179,8 @@ class Pulse:
     def _see_to_the_end(self) -> None:
         """Lets this process end by itself; where it cannot, as it waits for what never comes, ends it."""
         if self._rank:
+            if self._rank == 1 and not self._leader_is_there():  # the next one has the last word then
+                print(f"error: {self._reason}", file=sys.stderr, flush=True)
             self._over.wait(_GRACE)
             if not self._over.is_set():
                 os._exit(1)
