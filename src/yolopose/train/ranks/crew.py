@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from yolopose.base.errors import TrainError, YoloposeError
 from yolopose.base.ranks import Launch, launch
@@ -36,7 +37,7 @@ _DEVICE = "device"  # key of the store: the kind of device, once all are called
 OWN = "YOLOPOSE_RANK_DEVICE"
 """Name in the environment of a process that was started here: its device."""
 _numbers = itertools.count()  # trainings of one script under a launcher, which all have the same store
-_servers: dict[tuple[str, int], dist.TCPStore] = {}  # where rank 0 keeps the store; for as long as the process lives
+_servers: dict[tuple[str, int], TCPStore] = {}  # where rank 0 keeps the store; for as long as the process lives
 _LEAVE = 5.0  # likewise where the training has failed
 # as multiprocessing does it: modules are found where this process finds them; its main script is not run again
 _CODE = "import sys; sys.path[:] = {paths!r}; from yolopose.train.ranks.follow import main; sys.exit(main())"
@@ -56,7 +57,7 @@ class Crew:
         self.team = Team()
         self._outside = launch()
         self._number = next(_numbers) if self._outside else 0
-        self._server: dist.TCPStore | None = None
+        self._server: TCPStore | None = None
         self._places: Places | None = None
         self._pulse: Pulse | None = None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -111,7 +112,7 @@ class Crew:
             return self.team
         outside = self._outside
         if outside is None:
-            self._server = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
+            self._server = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
             outside = Launch(0, found.size, 0, found.size, _HERE, self._server.port, served=True)
         store = self._meet(outside)
         for rank, device in enumerate(found.others, 1):
@@ -159,7 +160,7 @@ class Crew:
         with _loopback(outside.local_size == outside.size):
             dist.init_process_group(
                 backend,
-                store=dist.PrefixStore("group", store),
+                store=PrefixStore("group", store),
                 rank=outside.rank,
                 world_size=outside.size,
                 timeout=_FOR_EVER,
@@ -167,7 +168,7 @@ class Crew:
         self.team = Team(outside.rank, outside.size, outside.local_size, pulse)
         return self.team
 
-    def _wait_for_all(self, store: dist.Store, outside: Launch) -> None:
+    def _wait_for_all(self, store: Store, outside: Launch) -> None:
         """Waits until each has said who it is.
 
         Raises:
@@ -213,14 +214,14 @@ class Crew:
             return text
         return f"{text} (Said by rank {self.team.rank} of {self.team.size}, on {socket.gethostname()}.)"
 
-    def _meet(self, outside: Launch) -> dist.Store:
+    def _meet(self, outside: Launch) -> Store:
         """Connects to the store where the processes meet; each call makes a connection of its own."""
         key = (outside.address, outside.port)
         if outside.rank == 0 and not outside.served and key not in _servers:
-            _servers[key] = dist.TCPStore(*key, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
-        store = dist.TCPStore(*key, is_master=False, wait_for_workers=False, timeout=_MEET)
+            _servers[key] = TCPStore(*key, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
+        store = TCPStore(*key, is_master=False, wait_for_workers=False, timeout=_MEET)
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun may start all of them again
-        return dist.PrefixStore(f"yolopose/{start}/{self._number}", store)
+        return PrefixStore(f"yolopose/{start}/{self._number}", store)
 
 
 def _start(outside: Launch, rank: int, device: str) -> subprocess.Popen[bytes]:

@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def follow(crew: Crew) -> Trainer:
     """
     device = crew.join()
     order = crew.team.hear()
-    options = TrainOptions(**{**order["options"], "verbose": False, "plots": False})
+    options = replace(TrainOptions(**order["options"]), verbose=False, plots=False)
     data = load_data(options)
     if digest(data.train) != order["pictures"]:
         raise TrainError(

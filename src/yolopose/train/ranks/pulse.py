@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import torch.distributed as dist
+from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 from yolopose.base.errors import TrainError
 
@@ -38,9 +39,7 @@ class Pulse:
         runs: tells whether the process of a rank runs, for those that this one started.
     """
 
-    def __init__(
-        self, store: dist.Store, rank: int, size: int, runs: dict[int, Callable[[], bool]] | None = None
-    ) -> None:
+    def __init__(self, store: Store, rank: int, size: int, runs: dict[int, Callable[[], bool]] | None = None) -> None:
         self._store, self._rank, self._size, self._runs = store, rank, size, runs or {}
         self._peers = [peer for peer in range(size) if peer != rank and 0 in (peer, rank)]  # all by 0, and 0 by all
         self._last: dict[int, bytes] = {}
