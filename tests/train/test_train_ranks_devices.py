@@ -7,7 +7,9 @@ import torch
 from train_worlds import FAST, make_world
 
 from yolopose import YOLO
-from yolopose.base.errors import UsageError
+from yolopose.base.errors import TrainError, UsageError
+from yolopose.config import resolve
+from yolopose.train.ranks import crew
 from yolopose.train.ranks.devices import Places, places
 
 CPU = torch.device("cpu")
@@ -81,6 +83,18 @@ def test_nothing_is_written_when_devices_or_batch_are_impossible(tmp_path, optio
     data, model = make_world(tmp_path / "blocks", pictures=2)
     with pytest.raises(UsageError, match=said):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, **options})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_of_devices_in_a_list_are_read():
+    assert resolve("train", {"device": ["cpu", "cpu"]}).device == "cpu,cpu"
+
+
+def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_CODE", "import sys; sys.exit(3)")
+    data, model = make_world(tmp_path / "blocks", pictures=2)
+    with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
+        YOLO(model).train(data=data, device="cpu,cpu", project=str(tmp_path / "runs"), **FAST)
     assert not (tmp_path / "runs").exists()
 
 
