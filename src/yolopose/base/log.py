@@ -53,6 +53,18 @@ def quiet(when: bool = True) -> Generator[None, None, None]:
         LOGGER.setLevel(before)
 
 
+@contextmanager
+def silent(when: bool = True) -> Generator[None, None, None]:
+    """Holds back everything inside the block: another process says it."""
+    before = LOGGER.level
+    if when:
+        LOGGER.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
 _said: set[str] = set()
 
 

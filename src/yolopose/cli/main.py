@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from pathlib import Path
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.log import LOGGER
+from yolopose.base.ranks import follows
 from yolopose.cli import help as texts
 from yolopose.cli.grammar import Command, parse
 from yolopose.cli.verbs import VERBS
@@ -30,6 +32,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
+    following = follows()  # one of several processes, of which the first speaks for all
+    if following:
+        LOGGER.setLevel(logging.CRITICAL)
     try:
         command = parse(sys.argv[1:] if words is None else words)
         for note in command.notes:
@@ -43,10 +48,12 @@ def main(words: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # what a shell reports of any other command in this case
     except KeyboardInterrupt as interruption:  # a training says what it kept
-        print(str(interruption) or "Interrupted.", file=sys.stderr)
+        if not following:
+            print(str(interruption) or "Interrupted.", file=sys.stderr)
         return 130
     except Exception as error:
-        _report(error)
+        if not following or os.environ.get("YOLO_DEBUG") == "1":
+            _report(error)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
+from yolopose.base.ranks import follows
 from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, collect, resolve
 from yolopose.formats import format_named
 
@@ -48,6 +49,11 @@ def _val(given: Options) -> None:
 
 def _train(given: Options) -> None:
     options = collect("train", given)
+    if follows():
+        from yolopose.train import train_along
+
+        train_along()
+        return
     if isinstance(options.get("resume"), str):  # the file to resume is the model
         options.setdefault("model", options["resume"])
     _open(options).train(**options)

@@ -135,6 +135,8 @@ def _plain(key: Key, value: Any) -> Any:
         return value.tolist()
     if key.name == "device" and hasattr(value, "type") and hasattr(value, "index"):  # torch.device
         return str(value)
+    if key.name == "device" and isinstance(value, (list, tuple)) and any(isinstance(one, str) for one in value):  # pyright: ignore[reportUnknownVariableType]
+        return ",".join(str(one) for one in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return list(value) if isinstance(value, range) else value
 
 

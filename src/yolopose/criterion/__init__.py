@@ -5,8 +5,8 @@ import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from yolopose.criterion.assign import Assignment, assign
-from yolopose.criterion.losses import TERMS, Gains, LossTerms, PoseCriterion
+from yolopose.criterion.losses import COUNTS, TERMS, Gains, LossTerms, PoseCriterion
 from yolopose.criterion.overlap import ciou
 from yolopose.criterion.targets import Targets
 
-__all__ = ["TERMS", "Assignment", "Gains", "LossTerms", "PoseCriterion", "Targets", "assign", "ciou"]
+__all__ = ["COUNTS", "TERMS", "Assignment", "Gains", "LossTerms", "PoseCriterion", "Targets", "assign", "ciou"]

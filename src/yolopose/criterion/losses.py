@@ -6,7 +6,7 @@ loss by object keypoint similarity (YOLO-Pose, 2204.06806).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,9 @@ from yolopose.nn.head import HeadOutput, anchor_points
 
 TERMS = ("box", "pose", "kobj", "cls", "dfl")
 """The losses in the order in which they are reported."""
+
+COUNTS = 3
+"""Numbers that the parts of a batch sum up before their losses are known: target scores, positives, pictures."""
 
 _EPS = 1e-9
 
@@ -83,12 +86,16 @@ class PoseCriterion:
         # a small object holds a cell of the second level even where it lies between all centres
         self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
 
-    def __call__(self, output: HeadOutput, targets: Targets) -> LossTerms:
+    def __call__(
+        self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
+    ) -> LossTerms:
         """Computes the losses, in float32 whatever the network ran in.
 
         Args:
             output: raw output for B pictures.
             targets: their objects; left on the CPU, a GPU need not be waited for.
+            together: where the pictures are a part of a batch: sums a tensor of `COUNTS` numbers over all parts, and
+                the losses are then this part's share of those of the whole batch.
         """
         device = output.scores.device
         self._move(device)
@@ -103,12 +110,16 @@ class PoseCriterion:
         )
         targets = targets.to(device)
         soft = self._soft_targets(scores, found, targets)
-        normaliser = soft.sum().clamp(min=1)
+        normaliser, positives, pictures = soft.sum(), found.mask.sum(), len(scores)
+        if together is not None:
+            counts = torch.stack((normaliser, positives.float(), normaliser.new_full((), pictures)))
+            normaliser, positives, pictures = together(counts)
+        normaliser = normaliser.clamp(min=1)
         box, dfl = _box_losses(boxes, points, strides, found, targets)
-        pose, kobj = self._keypoint_losses(kpts, points, strides, found, targets)
+        pose, kobj = self._keypoint_losses(kpts, points, strides, found, targets, positives)
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
         gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, dfl / normaliser)) * self._gains
-        return LossTerms(gained.sum() * len(scores), gained.detach())
+        return LossTerms(gained.sum() * pictures, gained.detach())
 
     def _move(self, device: torch.device) -> None:
         if self._gains.device != device:
@@ -124,7 +135,7 @@ class PoseCriterion:
         return soft
 
     def _keypoint_losses(
-        self, kpts: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets
+        self, kpts: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets, positives: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Position and visibility losses, means over positives and points; positions in grid units."""
         raw = kpts.permute(0, 2, 1)[found.picture, found.cell].unflatten(1, (-1, self._dims))  # (R, K, D)
@@ -135,11 +146,11 @@ class PoseCriterion:
         spread = self._falloff * (area[:, None] / stride[..., 0].square() + _EPS) * 2
         near = 1 - torch.exp(-distance.square().sum(-1) / spread)
         factor = labelled.shape[1] / (labelled.sum(1, keepdim=True) + _EPS)
-        pose = _mean(factor * near * labelled, found.mask)
+        pose = _mean(factor * near * labelled, found.mask, positives)
         if self._dims == 2:
             return pose, torch.zeros_like(pose)
         seen = functional.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none")
-        return pose, _mean(seen, found.mask)
+        return pose, _mean(seen, found.mask, positives)
 
 
 def _box_losses(
@@ -181,7 +192,6 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(1)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (R, K) values over the rows that count; 0, still with a gradient, when there are none."""
-    rows = mask.sum().clamp(min=1)
-    return (values * mask[:, None]).sum() / (rows * values.shape[1])
+def _mean(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """Mean of (R, K) values over the rows that count, so many in all; 0, still with a gradient, when there are none."""
+    return (values * mask[:, None]).sum() / (rows.clamp(min=1) * values.shape[1])

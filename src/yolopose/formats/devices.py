@@ -21,7 +21,7 @@ def single_device(device: object) -> str:
         parts = [part.strip() for part in parts.split(",") if part.strip()]
     if len(parts) > 1:
         raise UsageError(
-            f"device={device!r} names {len(parts)} devices, but this version computes on one: name one of them."
+            f"device={device!r} names {len(parts)} devices, and only a training computes on several: name one of them."
         )
     text = parts[0].lower() if parts else ""
     if text == "none":

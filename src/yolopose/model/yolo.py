@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
-from yolopose.base.log import LOGGER, quiet
+from yolopose.base.log import LOGGER, quiet, silent
+from yolopose.base.ranks import follows
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import format_of, formats, need_packages, suffixes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
     from yolopose.runtime import Runtime
-    from yolopose.train import Trainer
+    from yolopose.train import Crew, Trainer
     from yolopose.weights import Checkpoint, Transfer
 
 _YAML = (".yaml", ".yml")
@@ -247,7 +248,8 @@ class YOLO:
             **options: `epochs`, `imgsz`, `batch`, `resume`, …: `yolo help train` lists them.
 
         Returns:
-            The metrics of the best network; None when the data set has nothing to measure on.
+            The metrics of the best network; None when the data set has nothing to measure on, and under torchrun in
+            all processes but the first.
 
         Raises:
             UsageError: an unknown or impossible option, or no data set is known.
@@ -260,8 +262,10 @@ class YOLO:
             options["data"] = str(data)
         given = collect("train", {key: value for key, value in options.items() if key != "trainer"})
         chosen = self._options("train", given, TrainOptions)
-        with quiet(not chosen.verbose):
-            self.trainer = self._trainer(chosen, given)
+        from yolopose.train import Crew, follow
+
+        with quiet(not chosen.verbose), silent(follows()), Crew() as crew:
+            self.trainer = follow(crew) if follows() else self._trainer(chosen, given, crew)
             self.metrics = self.trainer.train()
         self._take_over(self.trainer)
         return self.metrics
@@ -288,12 +292,12 @@ class YOLO:
             metadata = self.ckpt.metadata if self.ckpt else None
             return str(export(self.model, metadata, chosen, self.model_name, self.overrides.get("data")))
 
-    def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any]) -> Trainer:
+    def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any], crew: Crew) -> Trainer:
         from yolopose.train import Weights, new_trainer, resume_path, resumed_trainer
 
         if chosen.resume:
             path = resume_path(chosen.resume, Path(self.model_name), Path(load_settings().runs_dir))
-            return resumed_trainer(find_weights(path), given, self.callbacks)
+            return resumed_trainer(find_weights(path), given, self.callbacks, crew)
         chosen.model = self.model_name
         weights: Weights | None = None
         if isinstance(chosen.pretrained, str):
@@ -306,7 +310,7 @@ class YOLO:
         elif chosen.pretrained and not self._fresh:
             license_ = self.ckpt.license if self.ckpt else ""
             weights = Weights(self.model.state_dict(), self.spec.classes, self.model_name, license_)
-        return new_trainer(chosen, self.model.yaml, weights, self.callbacks)
+        return new_trainer(chosen, self.model.yaml, weights, self.callbacks, crew)
 
     def _take_over(self, trainer: Trainer) -> None:
         """Holds what a run has made: best.pt, or the last average where nothing was kept."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+
+_ONE = 3.0  # seconds in which what a launcher passes on counts as the same Ctrl-C
 
 
 class Interruption:
     """Whether the user asked to end.
 
+    Args:
+        passed_on: a launcher may tell of the same Ctrl-C once more.
+
     Attributes:
         asked: Ctrl-C was pressed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passed_on: bool = False) -> None:
         self.asked = False
+        self._passed_on, self._at = passed_on, 0.0
 
     @contextmanager
     def watched(self) -> Generator[None, None, None]:
@@ -29,7 +36,12 @@ class Interruption:
             return
 
         def ask(number: int, frame: object) -> None:
-            signal.signal(signal.SIGINT, before)
+            if not self._passed_on:
+                signal.signal(signal.SIGINT, before)
+            elif self.asked and time.monotonic() - self._at > _ONE:
+                raise KeyboardInterrupt
+            else:
+                self._at = self._at if self.asked else time.monotonic()
             self.asked = True
 
         before = signal.signal(signal.SIGINT, ask)

@@ -12,7 +12,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.criterion import TERMS, Gains, LossTerms, PoseCriterion, Targets
+from yolopose.criterion import COUNTS, TERMS, Gains, LossTerms, PoseCriterion, Targets
 from yolopose.nn import PoseModel
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
@@ -20,6 +20,7 @@ from yolopose.train.freeze import freeze_layers
 from yolopose.train.memory import let_go, out_of_memory
 from yolopose.train.optimiser import make_optimiser
 from yolopose.train.precision import Precision
+from yolopose.train.ranks import Team
 from yolopose.train.schedule import make_schedule, step_due
 from yolopose.train.settle import TrainData, class_weights
 
@@ -36,6 +37,7 @@ class Learner:
         options: settled options.
         device: where to compute.
         batches: batches of an epoch.
+        team: the processes that share each batch; one alone when left out.
 
     Attributes:
         model: the network.
@@ -49,9 +51,15 @@ class Learner:
     """
 
     def __init__(
-        self, network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device, batches: int
+        self,
+        network: PoseModel,
+        data: TrainData,
+        options: TrainOptions,
+        device: torch.device,
+        batches: int,
+        team: Team | None = None,
     ) -> None:
-        self._options, self._device = options, device
+        self._options, self._device, self._team = options, device, team or Team()
         self.model = network.to(device)
         if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
@@ -104,25 +112,38 @@ class Learner:
         self._begun = False
         size = self._part_size(batch)
         found: list[tuple[int, LossTerms]] = []
-        for start in range(0, len(batch), size):
+        for start in range(0, max(len(batch), 1), size):
             part = batch if size == len(batch) else batch.part(start, start + size)
-            terms = self.losses(part, epoch, number)
-            if bool(torch.isfinite(terms.total)):
-                self._begun = True
-                self.precision.backward(terms.total)
-            else:
+            mine = self.losses(part, epoch, number)
+            terms = self._of_all(mine)
+            if not bool(torch.isfinite(terms.total)):
                 self._mend_statistics()
-            found.append((len(part), LossTerms(terms.total.detach(), terms.items)))
+            elif len(part):
+                self._begun = True
+                self.precision.backward(mine.total)
+            found.append((len(part), terms))
         if len(found) == 1:
             return found[0][1]
         total = torch.stack([terms.total for _, terms in found]).sum()
         return LossTerms(total, torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch))
 
+    def _of_all(self, mine: LossTerms) -> LossTerms:
+        """The losses of a batch that several processes share, without gradient."""
+        if self._team.size == 1:
+            return LossTerms(mine.total.detach(), mine.items)
+        values = self._team.sum(torch.cat((mine.total.detach()[None], mine.items)))
+        return LossTerms(values[0], values[1:])
+
     def _part_size(self, batch: TrainBatch) -> int:
-        return -(-len(batch) // self.parts)
+        return max(-(-len(batch) // self.parts), 1)
 
     def _halve(self, batch: TrainBatch) -> None:
         size = self._part_size(batch)
+        if self._team.size > 1:
+            raise TrainError(
+                f"Out of memory on {self._device} with {size} pictures of {tuple(batch.images.shape[2:])} pixels, the "
+                f"share of one of {self._team.size} processes: choose a smaller batch or imgsz."
+            )
         if size == 1:
             raise TrainError(
                 f"Out of memory on {self._device} with a single picture of {tuple(batch.images.shape[2:])} pixels at "
@@ -159,12 +180,15 @@ class Learner:
             epoch: the epoch from 0; with `number` it seeds the size of `multi_scale`.
             number: the batch in the epoch.
         """
+        if not len(batch):  # the last batch of an epoch may be too small for all processes
+            self._team.sum(torch.zeros(COUNTS, device=self._device))
+            return LossTerms(torch.zeros((), device=self._device), torch.zeros(len(TERMS), device=self._device))
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalised(*labels, (images.shape[2], images.shape[3]))
         with self.precision.forward():
             output = self._run(images)
-        return self.criterion(output, targets)
+        return self.criterion(output, targets, self._team.sum if self._team.size > 1 else None)
 
     def step_due(self, i: int, accumulation: int) -> bool:
         """Whether the optimiser steps after batch i of the run."""
@@ -177,13 +201,22 @@ class Learner:
             False where the gradients were no numbers and nothing was changed.
         """
         self._last_step = i
-        if all(parameter.grad is None for parameter in self.model.parameters()):  # each loss of it was left out
+        if not self._team.gather(self.model):  # each loss of it was left out
             return True
         fine = self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP)
         self.optimiser.torch.zero_grad()
         if fine:
             self.ema.update()
         return fine
+
+    def gather(self) -> None:
+        """Brings gradients that wait for a step together in rank 0, whose state is kept; before each `state_dict`."""
+        if self._team.size > 1 and self._team.gather(self.model) and not self._team.leads:
+            self.optimiser.torch.zero_grad()
+
+    def at_rest(self, i: int) -> bool:
+        """Whether the state after batch i may be kept: where processes share the gradients, after a step alone."""
+        return self._team.size == 1 or i == self._last_step
 
     def _pixels(self, images: Tensor, epoch: int, number: int) -> Tensor:
         """(B, 3, H, W) uint8 → float 0…1 on the device, with `multi_scale` at a size drawn for this batch."""

@@ -34,6 +34,8 @@ from yolopose.train.interrupt import Interruption
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
 from yolopose.train.optimiser import settled_batch
+from yolopose.train.ranks import RankLost, Team
+from yolopose.train.ranks.folder import NoFolder
 from yolopose.train.record import HEAD_EVERY, EpochLine, epoch_lines, final_lines
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
@@ -53,6 +55,8 @@ class Trainer:
         logs: more of them, that write logs.
         license_: licence that the starting weights bring along.
         state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
+        team: the processes that train together, each with such an object; one alone when left out. Rank 0 measures,
+            writes, speaks and calls the functions; what it decides holds for all.
 
     Attributes:
         args: the options.
@@ -90,7 +94,9 @@ class Trainer:
         logs: Callbacks | None = None,
         license_: str = "",
         state: Mapping[str, Any] | None = None,
+        team: Team | None = None,
     ) -> None:
+        self._team = team = team or Team()
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
         self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
         self._batches = train_batches(
@@ -100,12 +106,14 @@ class Trainer:
             imgsz=options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz),
             batch=self.batch_size,
             stride=max(network.stride),
+            workers=min(options.workers, team.workers),
             pin_memory=device.type == "cuda",
+            share=(team.rank, team.size),
         )
-        self._learner = Learner(network, data, options, device, len(self._batches))
+        self._learner = Learner(network, data, options, device, len(self._batches), team)
         self._guard = Guard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
-        self._folder = RunFolder(save_dir, options, data, license_)
+        self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_)
         self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
         self.last, self.best = self._folder.last, self._folder.best
         self.epoch = self.start_epoch = self.batch_i = self.best_epoch = 0
@@ -117,7 +125,7 @@ class Trainer:
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
         self._sum = torch.zeros(len(TERMS), device=device)
-        self._interruption = Interruption()
+        self._interruption = Interruption(passed_on=team.size > 1)
         self._reproducible = reproducible(device, options.deterministic)
         self._seconds, self._clock = 0.0, time.monotonic()
         if state is not None:
@@ -129,10 +137,10 @@ class Trainer:
         """Trains, and validates the best network.
 
         Returns:
-            The metrics of `best.pt`; None when the data has nothing to measure on.
+            The metrics of `best.pt`; None when the data has nothing to measure on, and in processes that do not lead.
 
         Raises:
-            TrainError: the losses are no numbers any more.
+            TrainError: the losses are no numbers any more, or another process of the training is lost.
             DataError: a picture cannot be read any more, or a worker process died.
             OutputError: a file cannot be written.
             KeyboardInterrupt: the run was interrupted; `last.pt` holds all that `resume` needs.
@@ -148,19 +156,23 @@ class Trainer:
                         self._sum = self._guard.go_back(why)
                         continue
                     self._emit("on_train_epoch_end")
-                    self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
-                    if self.args.val:
-                        self._measure(self.ema.model)
-                    self._close_epoch()
-                    self._say()
-                    self._emit("on_fit_epoch_end")
+                    self._learner.gather()
+                    self._sum.zero_()
+                    if self._team.leads:
+                        self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
+                        if self.args.val:
+                            self._measure(self.ema.model)
+                        self._close_epoch()
+                        self._say()
+                        self._emit("on_fit_epoch_end")
+                    asked = self._agree()
                     self.epoch += 1
-                    if self._interruption.asked and self.epoch < self.epochs and not self.stop:
+                    if asked and self.epoch < self.epochs and not self.stop:
                         self._leave(0)
-        except DataError as error:
+        except (DataError, RankLost) as error:
             if not self.args.save:
                 raise
-            raise DataError(
+            raise type(error)(
                 f"{error} All up to the last whole epoch is kept; go on with: {self._folder.way_back}"
             ) from error
         finally:
@@ -191,10 +203,11 @@ class Trainer:
                     guard.note("gradient", learner.step(i), self._where)
                     self._emit("on_before_zero_grad")
                 self._note(terms)
-                line.update(self._named(self.tloss), len(batch.classes), tuple(batch.images.shape[2:]), len(batch))
+                objects, images, asked = self._team.total(len(batch.classes), len(batch), self._interruption.asked)
+                line.update(self._named(self.tloss), int(objects), tuple(batch.images.shape[2:]), int(images))
                 self._folder.draw(batch, self.epoch, number)
                 self._emit("on_train_batch_end")
-                if self._interruption.asked and number + 1 < len(self._batches):
+                if asked and number + 1 < len(self._batches) and self._learner.at_rest(i):
                     self._leave(number + 1)
         guard.check(self._where)
         self._first = 0
@@ -209,7 +222,6 @@ class Trainer:
         losses = {f"train/{name}": value for name, value in self._named(self.tloss).items()}
         row = {"epoch": done, "time": self._elapsed(), **losses, **self.metrics, **rates}
         self._keep_to_time(done)
-        self._sum.zero_()
         state = self.state_dict(done, 0)
         kept = self._folder.add_epoch(row, self.ema.model, done, self.metrics, state, better=better)
         if self._out_of_patience(self.epoch):
@@ -217,6 +229,15 @@ class Trainer:
             self.stop = True
         if self.args.save and kept:
             self._emit("on_model_save")
+
+    def _agree(self) -> bool:
+        """Takes over what rank 0 has decided by what it measured, by time and callbacks; returns whether to leave."""
+        epochs, stop, asked = self._team.told(self.epochs, self.stop, self._interruption.asked)
+        self.stop = bool(stop)
+        if epochs != self.epochs:
+            self.epochs = int(epochs)
+            self._learner.schedule = self._learner.schedule.with_epochs(self.epochs)
+        return bool(asked)
 
     def _out_of_patience(self, epoch: int) -> bool:
         return bool(self.args.patience) and epoch - self.best_epoch >= self.args.patience
@@ -229,22 +250,29 @@ class Trainer:
         val = f", {len(self.data.val)} to measure on" if self.data.val is not None else ""
         if self.epoch >= self.epochs or self.stop:
             LOGGER.info("All epochs of this run are done; what is left is to measure the best network.")
+        beside = f" and {self._team.size - 1} more" if self._team.size > 1 else ""
         LOGGER.info(
-            f"Training on {self.device} in {self._learner.precision}: {self.data.amount(self.args.fraction)}{val}, "
-            f"{len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
+            f"Training on {self.device}{beside} in {self._learner.precision}: "
+            f"{self.data.amount(self.args.fraction)}{val}, {len(self._batches)} batches of up to {self.batch_size}, "
+            f"imgsz {self.args.imgsz}, epochs "
             f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
         )
         self._emit("on_pretrain_routine_end")
         self._clock = time.monotonic()
         self._emit("on_train_start")
+        self._agree()
 
     def _finish(self) -> None:
         """Measures what is kept, draws the curves and leaves weights alone in the files."""
+        if not self._team.leads:
+            self.ema.model.load_state_dict(self._team.hear())
+            return
         done = self.epoch + 1
         best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
         LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {in_words(self._elapsed())}.{best}")
         self._folder.catch_up(self.ema.model, done, self.state_dict(done, 0), ended=self.stop)
         kept = self._folder.close_best() if self.args.save else self.ema.model
+        self._team.tell(kept.state_dict())
         if self.data.val is not None:
             self._measure(kept, self.save_dir if self.args.plots or self.args.save_json else None)
             if self.validator is not None:
@@ -278,8 +306,10 @@ class Trainer:
         self.tloss = self._sum / (self.batch_i + 1)
 
     def _measure(self, network: PoseModel, save_dir: Path | None = None) -> None:
-        criterion, callbacks = self._learner.criterion, self.callbacks
-        found = measure(network, self.data, self.args, criterion, self.device, callbacks=callbacks, save_dir=save_dir)
+        criterion, callbacks, check = self._learner.criterion, self.callbacks, self._team.check
+        found = measure(
+            network, self.data, self.args, criterion, self.device, callbacks=callbacks, save_dir=save_dir, check=check
+        )
         self.metrics, self.validator, self.fitness = found.numbers(), found.metrics, found.fitness
 
     def _keep_to_time(self, done: int) -> None:

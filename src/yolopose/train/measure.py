@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def measure(
     *,
     callbacks: Mapping[str, Sequence[Listener]] | None = None,
     save_dir: Path | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Measured:
     """Validates a network on the validation pictures, with fewer at once where the memory is full.
 
@@ -77,6 +78,7 @@ def measure(
         device: where to compute.
         callbacks: functions for the events of validation.
         save_dir: folder for what `plots` and `save_json` ask for; None writes nothing.
+        check: called after each batch; what it raises ends the validation.
 
     Raises:
         DataError: a picture cannot be read any more.
@@ -84,7 +86,7 @@ def measure(
     batch = 2 * settled_batch(options)
     while True:
         try:
-            return _measured(network, data, options, criterion, device, batch, callbacks, save_dir)
+            return _measured(network, data, options, criterion, device, batch, callbacks, save_dir, check)
         except (RuntimeError, MemoryError) as error:
             if batch == 1 or not out_of_memory(error):
                 raise
@@ -102,6 +104,7 @@ def _measured(
     batch: int,
     callbacks: Mapping[str, Sequence[Listener]] | None,
     save_dir: Path | None,
+    check: Callable[[], object],
 ) -> Measured:
     runtime = _LossRuntime(network, device, options.half)
     sums = torch.zeros(len(TERMS))
@@ -109,6 +112,7 @@ def _measured(
 
     def add_loss(made: ValBatch) -> None:
         nonlocal batches
+        check()
         batches += 1
         sums.add_(criterion(runtime.output, _targets(made)).items.cpu())
 

@@ -18,6 +18,9 @@ from yolopose.nn import build_network
 from yolopose.train.fitting import fitting_batch
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
+from yolopose.train.ranks import Crew, Team
+from yolopose.train.ranks.devices import Places
+from yolopose.train.ranks.follow import lead
 from yolopose.train.saves import newest_interrupted, read_interrupted
 from yolopose.train.settle import load_data, remembered_name, settle
 from yolopose.train.start import Weights, start_network
@@ -25,7 +28,11 @@ from yolopose.weights import transfer
 
 
 def new_trainer(
-    options: TrainOptions, yaml: Mapping[str, Any], weights: Weights | None, callbacks: Callbacks | None = None
+    options: TrainOptions,
+    yaml: Mapping[str, Any],
+    weights: Weights | None,
+    callbacks: Callbacks | None = None,
+    crew: Crew | None = None,
 ) -> Trainer:
     """Makes the trainer of a new run; nothing is written before all that it needs has been checked.
 
@@ -34,6 +41,7 @@ def new_trainer(
         yaml: content of the model YAML.
         weights: what to start from; None starts fresh.
         callbacks: functions by event.
+        crew: gathers the processes of several devices; without it there is one.
 
     Raises:
         UsageError: an option is impossible.
@@ -44,25 +52,34 @@ def new_trainer(
         OutputError: the run folder cannot be made.
     """
     logs = open_logs(chosen_names(options.loggers, load_settings()))
-    device = pick_device(options.device)
+    planned = crew.plan(options.device) if crew else Places(pick_device(options.device))
+    device = planned.device
     data = load_data(options)
     network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
     if options.batch < 1:
-        options = replace(options, batch=fitting_batch(network, data, options, device))
+        options = replace(options, batch=planned.whole_batch(fitting_batch(network, data, options, device)))
+    planned.check_batch(options.batch)
+    team = crew.gather() if crew else Team()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
-    return Trainer(network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_)
+    trainer = Trainer(
+        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, team=team
+    )
+    return lead(team, trainer, None)
 
 
-def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None) -> Trainer:
+def resumed_trainer(
+    path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None, crew: Crew | None = None
+) -> Trainer:
     """Makes the trainer that goes on with an interrupted run, in its own folder.
 
     Args:
         path: its `last.pt`.
         given: keys that the caller gave.
         callbacks: functions by event.
+        crew: gathers the processes of several devices; without it there is one.
 
     Raises:
         NotFoundError: there is no such file.
@@ -71,7 +88,7 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
     """
     found = read_interrupted(path, given)
     logs = open_logs(chosen_names(found.options.loggers, load_settings()))
-    device = pick_device(found.options.device)
+    planned = crew.plan(found.options.device) if crew else Places(pick_device(found.options.device))
     data = load_data(found.options)
     network = build_network(found.checkpoint.model_yaml, spec=data.spec)
     moved = transfer(network, found.checkpoint.state)
@@ -82,11 +99,23 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
             f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
         )
     options = settle(found.options, max(network.stride))
+    planned.check_batch(options.batch)
+    team = crew.gather() if crew else Team()
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
-    return Trainer(
-        network, data, options, device, found.folder, callbacks=callbacks, logs=logs, license_=license_, state=state
+    trainer = Trainer(
+        network,
+        data,
+        options,
+        planned.device,
+        found.folder,
+        callbacks=callbacks,
+        logs=logs,
+        license_=license_,
+        state=state,
+        team=team,
     )
+    return lead(team, trainer, state)
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -108,11 +108,13 @@ class TrainBatches:
         stride: int = 32,
         workers: int | None = None,
         pin_memory: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         images = open_images(table, imgsz, options.cache)
         self._sampler = Sampler(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self._options = options
         self._batch = batch
+        self._share = share
         self._pin = pin_memory
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
@@ -140,8 +142,10 @@ class TrainBatches:
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
-        requests = self._requests(epoch, mosaic)[first:]
-        return self._by_processes(requests) if self._workers else self._by_threads(requests)
+        shares = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
+        requests = [request for request in shares if len(request.index)]
+        made = self._by_processes(requests) if self._workers else self._by_threads(requests)
+        return made if len(requests) == len(shares) else self._filled(made, shares)
 
     def close(self) -> None:
         """Ends the worker processes; the next epoch starts new ones."""
@@ -157,7 +161,7 @@ class TrainBatches:
         try:
             yield
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if isinstance(error, YoloposeError) or "DataLoader worker" not in str(error):
                 raise
             self._loader = None
             raise DataError(
@@ -183,6 +187,23 @@ class TrainBatches:
             pool = order[np.arange(end - size, end) % self._count]  # the first batches draw from the order's end
             requests.append(Request(epoch, index, pool, self._shape, mosaic))
         return requests
+
+    def _filled(self, made: Iterator[TrainBatch], shares: list[Request]) -> Iterator[TrainBatch]:
+        """Puts batches of no picture where this process has none to make."""
+        points = self._sampler.table.keypoints.shape[1:]
+        none = torch.zeros(0, dtype=torch.int64)
+        for request in shares:
+            if len(request.index):
+                yield next(made)
+                continue
+            yield TrainBatch(
+                images=torch.zeros((0, 3, *request.shape), dtype=torch.uint8),
+                batch_idx=none,
+                classes=none,
+                boxes=torch.zeros((0, 4)),
+                keypoints=torch.zeros((0, *points)),
+                index=none,
+            )
 
     def _by_threads(self, requests: list[Request]) -> Iterator[TrainBatch]:
         with ThreadPoolExecutor(worker_count(0)) as pool:
@@ -240,6 +261,7 @@ def train_batches(
     stride: int = 32,
     workers: int | None = None,
     pin_memory: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> TrainBatches:
     """Makes the training batches of a run; go through those of epoch e with `.epoch(e)`.
 
@@ -253,13 +275,28 @@ def train_batches(
         workers: processes that make batches, no more than there are processors; 0 makes them by threads in this
             process. `options.workers` when left out. The batches are the same for any number.
         pin_memory: give batches in page-locked memory, for fast copies to a GPU.
+        share: (number, count) of the process, where several share each batch: it gets its part of the pictures, each
+            made as it would be for one process. Parts of a small last batch may differ by one, and be empty.
 
     Raises:
         DataError: a picture cannot be read while the cache is filled.
     """
     return TrainBatches(
-        table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory
+        table,
+        spec,
+        options,
+        imgsz=imgsz,
+        batch=batch,
+        stride=stride,
+        workers=workers,
+        pin_memory=pin_memory,
+        share=share,
     )
+
+
+def _shared(request: Request, number: int, count: int) -> Request:
+    """The part of a request that one of several processes makes."""
+    return request if count == 1 else replace(request, index=np.array_split(request.index, count)[number])
 
 
 def make_batch(sampler: Sampler, request: Request) -> TrainBatch:

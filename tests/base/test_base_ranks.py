@@ -1,0 +1,33 @@
+"""What a process reads of its place among several."""
+
+from __future__ import annotations
+
+import pytest
+
+from yolopose.base.ranks import Launch, follows, launch
+
+TOLD = {
+    "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "there",
+    "MASTER_PORT": "29500", "TORCHELASTIC_USE_AGENT_STORE": "True",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "following"),
+    [
+        ({}, Launch(3, 4, 1, 2, "there", 29500, True), True),
+        ({"RANK": "0"}, Launch(0, 4, 1, 2, "there", 29500, True), False),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "False"}, Launch(3, 4, 1, 2, "there", 29500, False), True),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, None, False),
+        ({"MASTER_ADDR": None}, None, False),  # as left over from something else
+        ({"RANK": "first"}, None, False),
+    ],
+)
+def test_the_place_of_a_process(monkeypatch, change, found, following):
+    for key, value in {**TOLD, **change}.items():
+        if value is None:
+            monkeypatch.delenv(key, raising=False)
+        else:
+            monkeypatch.setenv(key, value)
+    assert launch() == found
+    assert follows() is following

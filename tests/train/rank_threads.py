@@ -1,0 +1,72 @@
+"""Processes of a training played by threads: what they do together is the same, and no process is started."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from yolopose.train.ranks import Team
+
+
+class Table:
+    """Where the threads meet."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.laid: list[Any] = [None] * size
+
+    def exchange(self, rank: int, value: Any) -> list[Any]:
+        """Returns what all have laid down, by rank."""
+        self.laid[rank] = value
+        self.barrier.wait()
+        found = list(self.laid)
+        self.barrier.wait()
+        return found
+
+
+class ThreadTeam(Team):
+    """One of the threads."""
+
+    def __init__(self, rank: int, size: int, table: Table) -> None:
+        super().__init__(rank, size, size)
+        self._table = table
+
+    def sum(self, values: Tensor) -> Tensor:
+        return values.copy_(torch.stack(self._table.exchange(self.rank, values.clone())).sum(0))
+
+    def told(self, *numbers: float) -> list[float]:
+        return list(map(float, self._table.exchange(self.rank, numbers)[0]))
+
+    def tell(self, value: object) -> None:
+        self._table.exchange(self.rank, value)
+
+    def hear(self) -> Any:
+        return self._table.exchange(self.rank, None)[0]
+
+
+def together(work: Callable[[Team], Any], size: int = 2) -> list[Any]:
+    """Calls a function in a thread for each rank; returns what they gave, or raises what rank 0, or another, raised."""
+    table = Table(size)
+    given: list[Any] = [None] * size
+    raised: list[BaseException | None] = [None] * size
+
+    def one(rank: int) -> None:
+        try:
+            given[rank] = work(ThreadTeam(rank, size, table))
+        except BaseException as error:
+            raised[rank] = error
+            table.barrier.abort()
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    errors = [error for error in raised if error is not None]
+    for error in sorted(errors, key=lambda one: isinstance(one, threading.BrokenBarrierError)):
+        raise error
+    return given

@@ -1,0 +1,224 @@
+"""Two processes train as one does: the same samples, losses, gradients, weights and metrics. Played by threads."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rank_threads import together
+from train_worlds import FAST, make_world
+
+from yolopose.base.events import Callbacks
+from yolopose.config import resolve
+from yolopose.nn import build_network
+from yolopose.train.feed import TrainBatch, train_batches
+from yolopose.train.learner import Learner
+from yolopose.train.loop import Trainer
+from yolopose.train.ranks import Team
+from yolopose.train.settle import TrainData, load_data, settle
+from yolopose.weights import read_checkpoint
+
+ONE = threading.Lock()  # there is one generator of random numbers
+CPU = torch.device("cpu")
+EXACT = {"optimizer": "SGD", "lr0": 0.01, "warmup_epochs": 0}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Path, Path]:
+    return make_world(tmp_path / "blocks", pictures=9)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norms in evaluation mode: what a process makes of its pictures does not depend on how many it has."""
+    usual = Learner.begin_epoch
+
+    def begin(self: Learner) -> None:
+        usual(self)
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+    monkeypatch.setattr(Learner, "begin_epoch", begin)
+
+
+def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any]:
+    """Network, data and settled options."""
+    chosen = settle(resolve("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
+    with ONE:
+        data = load_data(chosen)
+        torch.manual_seed(0)
+        return build_network(world[1], spec=data.spec), data, chosen
+
+
+def samples(data: TrainData, options: Any, share: tuple[int, int] = (0, 1), epoch: int = 0) -> list[TrainBatch]:
+    made = train_batches(data.train, data.spec, options, imgsz=64, batch=options.batch, share=share)
+    return list(made.epoch(epoch))
+
+
+@pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4), (6, 3)])
+@pytest.mark.parametrize("rect", [False, True])
+def test_the_parts_of_each_batch_are_disjoint_complete_and_made_alike(world, batch, size, rect):
+    _, data, options = parts(world, batch=batch, rect=rect)
+    for epoch in (0, 1):
+        whole = samples(data, options, epoch=epoch)
+        shares = [samples(data, options, (rank, size), epoch) for rank in range(size)]
+        assert {len(share) for share in shares} == {len(whole)}
+        assert sorted(torch.cat([part.index for share in shares for part in share]).tolist()) == list(range(9))
+        for number, one in enumerate(whole):
+            together_ = [share[number] for share in shares]
+            assert max(map(len, together_)) - min(map(len, together_)) <= 1
+            for name in ("index", "images", "classes", "boxes", "keypoints"):
+                assert torch.equal(torch.cat([getattr(part, name) for part in together_]), getattr(one, name))
+
+
+def learned(world: tuple[Path, Path], team: Team, **options: Any) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """The losses of each batch of an epoch, and the gradients of all of them."""
+    network, data, chosen = parts(world, **options)
+    learner = Learner(network, data, chosen, CPU, 3, team)
+    learner.begin_epoch()
+    losses = []
+    for number, batch in enumerate(samples(data, chosen, (team.rank, team.size))):
+        terms = learner.learn(batch, 0, number)
+        losses.append(torch.cat((terms.total[None], terms.items)))
+    learner._team.gather(learner.model)
+    return losses, {name: one.grad.clone() for name, one in learner.model.named_parameters() if one.grad is not None}
+
+
+@pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4)])
+def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size):
+    """9 pictures: with 4 a batch and several processes the last batch leaves some without a picture."""
+    losses, gradients = learned(world, Team(), batch=batch)
+    assert all(float(loss[0]) > 0 for loss in losses)
+    for ours, theirs in together(lambda team: learned(world, team, batch=batch), size):
+        for one, other in zip(losses, ours, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+        assert theirs.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            scale = max(float(gradient.abs().max()), 1e-3)
+            torch.testing.assert_close(theirs[name] / scale, gradient / scale, rtol=1e-5, atol=1e-5)
+
+
+def run(world: tuple[Path, Path], folder: Path, team: Team, state: Any = None, calls: Any = None, **options: Any):
+    """Trains, or goes on; returns the trainer."""
+    network, data, chosen = parts(world, **{"nbs": 8, "val": False, **options})
+    if state:
+        network.load_state_dict(state["average"])
+        state = state["state"] if team.leads else {**state["state"], "gradients": None}
+    callbacks = Callbacks()
+    for event, function in (calls or {}).items() if team.leads else ():
+        callbacks.add(event, function)
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(network, data, chosen, CPU, folder, callbacks=callbacks, state=copy.deepcopy(state), team=team)
+    trainer.train()
+    return trainer
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "results.csv").open() as file:
+        found = list(csv.DictReader(file))
+    return [{key: float(value or "nan") for key, value in row.items() if key != "time"} for row in found]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Those of the network and of its average; how many batches a norm has seen is of no use to anybody."""
+    every = {**trainer.model.state_dict(), **{f"ema.{k}": v for k, v in trainer.ema.model.state_dict().items()}}
+    return {name: value for name, value in every.items() if value.is_floating_point()}
+
+
+def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
+    alone = run(world, tmp_path / "one", Team(), val=True)
+    first, second = together(lambda team: run(world, tmp_path / "two", team, val=True))
+    for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+    torch.testing.assert_close(weights(first), weights(alone), rtol=1e-4, atol=1e-5)
+    assert first.metrics == pytest.approx(alone.metrics, rel=1e-3, abs=1e-4)
+    best = read_checkpoint(tmp_path / "two/weights/best.pt").state
+    torch.testing.assert_close(dict(second.ema.model.state_dict()), dict(best), rtol=0, atol=0)
+    assert first.epoch == alone.epoch == 1
+    assert (second.validator, second.metrics) == (None, {})
+
+
+def test_all_processes_hold_the_same_numbers_and_one_writes(world, tmp_path):
+    """With norms that learn their statistics from the pictures of each process."""
+    first, second = together(lambda team: run(world, tmp_path / "two", team, save=False))
+    torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
+    one, two = first.optimizer.state_dict(), second.optimizer.state_dict()
+    torch.testing.assert_close(two["state"], one["state"], rtol=0, atol=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocks", "two"]
+    assert [row["epoch"] for row in rows(tmp_path / "two")] == [1, 2]
+
+
+def test_what_a_callback_of_rank_0_decides_holds_for_all(world, tmp_path):
+    def enough(trainer: Trainer) -> None:
+        trainer.stop = trainer.epoch == 1
+
+    found = together(lambda team: run(world, tmp_path / "two", team, calls={"on_fit_epoch_end": enough}, epochs=5))
+    assert [trainer._learner.ema.updates for trainer in found] == [found[0].ema.updates] * 2
+    assert len(rows(tmp_path / "two")) == 2
+
+
+def test_a_time_limit_of_rank_0_holds_for_all(world, tmp_path):
+    first, second = together(lambda team: run(world, tmp_path / "two", team, epochs=50, time=1e-6))
+    assert first.epochs == second.epochs == 1
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_interrupted_run_goes_on_with_any_number_of_processes(world, still, tmp_path, size):
+    """Gradients that wait for a step are kept: 3 batches an epoch, a step after each second one."""
+    world, kept = make_world(tmp_path / "ten", pictures=10), {}
+
+    def keep(trainer: Trainer) -> None:
+        if trainer.epoch == 0:
+            state = trainer.state_dict(1, 0)
+            shutil.copytree(trainer.save_dir, tmp_path / "on")
+            kept.update(copy.deepcopy({"state": state, "average": trainer.ema.model.state_dict()}))
+
+    whole = together(lambda team: run(world, tmp_path / "whole", team, calls={"on_fit_epoch_end": keep}))[0]
+    assert kept["state"]["gradients"] is not None
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in kept["state"]["gradients"])
+    if size == 2:
+        found = together(lambda team: run(world, tmp_path / "on", team, kept))[0]
+        torch.testing.assert_close(weights(found), weights(whole), rtol=0, atol=0)
+    else:
+        found = run(world, tmp_path / "on", Team(), kept)
+        torch.testing.assert_close(weights(found), weights(whole), rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
+    left: list[str] = []
+
+    def press(trainer: Trainer) -> None:
+        trainer._interruption.asked = trainer.epoch == 0
+
+    def work(team: Team) -> None:
+        with pytest.raises(KeyboardInterrupt) as found:
+            run(world, tmp_path / "two", team, calls={"on_train_batch_start": press})
+        left.append(str(found.value))
+
+    together(work)
+    assert len(left) == 2
+    assert left[0] == left[1]
+    assert "before batch 3 of epoch 1" in left[0]
+
+
+def test_losses_that_are_no_numbers_are_left_out_by_all(world, tmp_path, monkeypatch):
+    """The loss of one process is none: all leave the batch out, or their steps would differ."""
+    usual = Learner.losses
+
+    def losses(self: Learner, batch: TrainBatch, epoch: int, number: int) -> Any:
+        terms = usual(self, batch, epoch, number)
+        return replace(terms, total=terms.total * np.nan) if (self._team.rank, epoch, number) == (1, 0, 0) else terms
+
+    monkeypatch.setattr(Learner, "losses", losses)
+    first, second = together(lambda team: run(world, tmp_path / "two", team, save=False))
+    torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
+    assert all(torch.isfinite(one).all() for one in weights(first).values())

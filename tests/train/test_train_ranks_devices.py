@@ -1,0 +1,103 @@
+"""Which devices and processes a training may have, and what is said of those it may not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.errors import TrainError, UsageError
+from yolopose.config import resolve
+from yolopose.train.ranks import crew
+from yolopose.train.ranks.devices import Places, places
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two GPUs, as far as one asks."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "made up")
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two processes of torchrun."""
+    told = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": 1, "MASTER_ADDR": "x"}
+    for key, value in told.items():
+        monkeypatch.setenv(key, str(value))
+
+
+@pytest.mark.parametrize("device", ["0,1", (0, 1), [0, 1], "cuda:0,cuda:1", "0, 1"])
+def test_several_gpus_are_a_process_each(gpus, device):
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    assert places(device) == Places(first, (second,), 2, 2)
+
+
+@pytest.mark.parametrize("device", [None, "cpu", ["cpu"]])
+def test_one_device_is_this_process(device):
+    assert places(device) == Places(CPU)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("0,0", "names a GPU twice"),
+        ("0,cpu", "of one kind"),
+        ("0,1,2", "a process for each of 3 devices.*asks for GPU 2, which is not here"),
+    ],
+)
+def test_devices_that_do_not_go_together(gpus, device, said):
+    with pytest.raises(UsageError, match=said):
+        places(device)
+
+
+def test_under_a_launcher_each_process_has_its_own(gpus, launched):
+    assert places(None) == places("cuda") == Places(torch.device("cuda", 1), size=2, local=2)
+    assert places("cpu") == Places(CPU, size=2, local=2)
+
+
+@pytest.mark.parametrize("device", ["0,1", 0, "cuda:1", "mps", "cpu,cpu"])
+def test_under_a_launcher_devices_are_not_named(gpus, launched, device):
+    with pytest.raises(UsageError, match=r"contradicts the launcher.*started 2 processes.*[Ll]eave `device` out"):
+        places(device)
+
+
+def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="2 processes on this machine, and torch sees 1 CUDA GPUs"):
+        places("cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": [0, 1]}, "device=0,1 trains with a process for each of 2 devices.*no CUDA GPU"),
+        ({"device": "cpu,cpu", "batch": 5}, "batch=5 .*2 processes.*a multiple of 2, such as batch=4"),
+    ],
+)
+def test_nothing_is_written_when_devices_or_batch_are_impossible(tmp_path, options, said):
+    data, model = make_world(tmp_path / "blocks", pictures=2)
+    with pytest.raises(UsageError, match=said):
+        YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, **options})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_of_devices_in_a_list_are_read():
+    assert resolve("train", {"device": ["cpu", "cpu"]}).device == "cpu,cpu"
+
+
+def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_CODE", "import sys; sys.exit(3)")
+    data, model = make_world(tmp_path / "blocks", pictures=2)
+    with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
+        YOLO(model).train(data=data, device="cpu,cpu", project=str(tmp_path / "runs"), **FAST)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("device", "fits", "whole"), [("cpu", 8, 8), ("cpu", 9, 8), ("cpu", 1, 2), ("cuda", 8, 16)])
+def test_the_batch_that_fits_is_for_all_devices_together(device, fits, whole):
+    assert Places(torch.device(device), size=2, local=2).whole_batch(fits) == whole
