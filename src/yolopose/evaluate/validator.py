@@ -20,6 +20,7 @@ from yolopose.config import ValOptions
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
+from yolopose.evaluate.about import about_run
 from yolopose.evaluate.accumulate import score_picture
 from yolopose.evaluate.checks import (
     check_fit,
@@ -38,6 +39,7 @@ from yolopose.evaluate.confusion import CONFIDENCE
 from yolopose.evaluate.matching import THRESHOLDS
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.mosaic import save_mosaics
+from yolopose.evaluate.page import write_report
 from yolopose.evaluate.pairs import Pairing
 from yolopose.evaluate.record import FILE, Gathering
 from yolopose.evaluate.report import detail_lines, speed_line, table_head, table_rows
@@ -236,7 +238,8 @@ class Validation:
         plots = self.args.plots and self.save_dir is not None
         metrics.process(self.save_dir or ".", plot=plots)
         metrics.clear_stats()
-        metrics.keep(self._gathering.finish(), self.dataset.spec)
+        about = about_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
+        metrics.keep(self._gathering.finish(about), self.dataset.spec)
         metrics.speed = self._clock.per_picture(self.seen)
         for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
             LOGGER.info(line)
@@ -254,9 +257,11 @@ class Validation:
             metrics.confusion_matrix.plot(True, self.save_dir)
         if self._own_labels:
             note_doubts(self.labels, self._gathering.detections)
-        if self.save_dir:
-            if metrics.record:
-                metrics.record.save(self.save_dir / FILE)
+        if self.save_dir and metrics.record:
+            about |= {"speed": metrics.speed, "coco": metrics.coco}
+            metrics.record.save(self.save_dir / FILE)
+            if plots:
+                write_report(metrics, self.save_dir)
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _make_batches(self) -> ValBatches:
