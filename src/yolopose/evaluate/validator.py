@@ -47,6 +47,7 @@ from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_
 from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.nms import Detections, suppress
+from yolopose.predict.spread import Spread, spread
 from yolopose.runtime import Runtime
 
 _CONF = 0.001
@@ -151,6 +152,7 @@ class Validation:
         self.seen = 0
         self._callbacks = callbacks or {}
         self._loss = loss
+        self._engine: Runtime | Spread = self.runtime
         self._clock = Clock()
         self._sigmas = self.dataset.spec.keypoints.oks_sigmas
         self._gathering = Gathering(self.dataset.spec.keypoints.count, len(THRESHOLDS))
@@ -161,6 +163,8 @@ class Validation:
         options = self.args
         self._emit("on_val_start")
         with ExitStack() as stack:
+            if self._loss is None:  # which is of the one network that computed a batch
+                self._engine = stack.enter_context(spread(self.runtime, self._batch))
             predictions = None
             if (options.save_json or self.truth) and self.save_dir:
                 predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
@@ -199,7 +203,7 @@ class Validation:
         nc = self.runtime.metadata.spec.nc
         conf = _CONF if options.conf is None else options.conf
         with clock.phase("inference"):
-            candidates = self.runtime.candidates(
+            candidates = self._engine.candidates(
                 batch.images,
                 conf=conf,
                 classes=self._classes,
@@ -270,11 +274,17 @@ class Validation:
         return val_batches(
             self.labels,
             imgsz=input_size(options.imgsz, metadata),
-            batch=metadata.batch or options.batch,
+            batch=self._batch,
             stride=metadata.stride,
             rect=options.rect and metadata.dynamic,
             workers=threads(options.workers),
         )
+
+    @property
+    def _batch(self) -> int:
+        """Pictures of a batch: as many as asked for, in whole batches of a network that takes a fixed number."""
+        fixed, wanted = self.runtime.metadata.batch or 1, self.args.batch
+        return max(wanted // fixed, 1) * fixed
 
     def _coco_truth(self) -> CocoTruth:
         """The annotations; everything that could fail does so before the network runs."""
