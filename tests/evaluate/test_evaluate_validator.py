@@ -201,6 +201,7 @@ def test_files(data: Path, tmp_path: Path) -> None:
     curves = {f"{kind}{name}_curve.png" for kind in ("Box", "Pose") for name in ("P", "R", "F1", "PR")}
     mosaics = {f"val_batch{index}_{kind}.jpg" for index in range(3) for kind in ("labels", "pred")}
     assert pictures == curves | mosaics | {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    assert (folder / "report.html").exists()
 
 
 def test_run_folders_are_numbered_or_given(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

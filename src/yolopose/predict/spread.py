@@ -14,7 +14,7 @@ from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
 
 
 class Spread:
-    """An engine that gives the pictures of a batch to several lanes of another; candidates are those of the whole batch.
+    """An engine that gives the pictures of a batch to several lanes of another, and joins what they find.
 
     Args:
         lanes: engines of which each is used by one thread at a time.
