@@ -104,7 +104,6 @@ function startThreshold() {
   byId("level").append(...levels.map((level, index) => element("option", { value: index }, level.toFixed(2).slice(1))));
   byId("class").append(element("option", { value: "" }, "all"),
     ...classes.map((one, index) => element("option", { value: index }, one.name)));
-  byId("class-label").hidden = classes.length < 2;
   byId("class-label").style.display = classes.length < 2 ? "none" : "";
   const again = () => {
     counted.level = Number(byId("level").value);
