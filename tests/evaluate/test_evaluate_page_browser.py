@@ -175,5 +175,9 @@ def test_nothing_is_loaded_and_everything_has_a_label(browser: Any, pages: dict[
     assert nameless == []
     ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(n => n.id)")
     assert len(ids) == len(set(ids))
-    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    for width in (1200, 400):
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [width, width]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert complaints(browser) == []

@@ -16,7 +16,7 @@ Places = list[list[float] | None]
 _EXAMPLES = 500  # truths among which an example is looked for
 # a person who faces us, with a head large enough to tell its points apart; left is on our right
 _PERSON = {
-    "nose": (50, 36), "left_eye": (61, 25), "right_eye": (39, 25), "left_ear": (74, 33), "right_ear": (26, 33),
+    "nose": (50, 40), "left_eye": (63, 24), "right_eye": (37, 24), "left_ear": (80, 34), "right_ear": (20, 34),
     "left_shoulder": (76, 66), "right_shoulder": (24, 66), "left_elbow": (92, 98), "right_elbow": (8, 98),
     "left_wrist": (100, 132), "right_wrist": (0, 132), "left_hip": (66, 132), "right_hip": (34, 132),
     "left_knee": (70, 172), "right_knee": (30, 172), "left_ankle": (72, 212), "right_ankle": (28, 212),

@@ -26,7 +26,7 @@ function startKeypoints() {
 }
 
 function figure(group, number, several) {
-  const heads = ["Keypoint", "Labelled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visibility", "Mirrored"];
+  const heads = ["Keypoint", "Labelled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visible", "Mirrored"];
   const made = table(`Keypoints${several ? ` of ${group.title}` : ""}`, heads, group.rows.map((row, index) => [
     element("span", {}, element("i", { class: "swatch", "data-point": `${number}-${index}` }), group.names[index]),
     whole(row.Labelled), digits(row.OKS), ...["0.05", "0.1", "0.2"].map((limit) => digits(row[`PCK@${limit}`])),
@@ -40,7 +40,7 @@ function drawn(group, number) {
   const known = group.places.filter((place) => place);
   const xs = known.map((place) => place[0]), ys = known.map((place) => place[1]);
   const side = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 1);
-  const radius = side * Math.min(0.035, 0.35 / Math.sqrt(group.places.length) / 2.5), edge = 2.6 * radius;
+  const radius = side * Math.min(0.027, 0.13 / Math.sqrt(group.places.length)), edge = 2.2 * radius;
   const box = [Math.min(...xs) - edge, Math.min(...ys) - edge, Math.max(...xs) - Math.min(...xs) + 2 * edge,
     Math.max(...ys) - Math.min(...ys) + 2 * edge];
   const limbs = group.edges.filter(([a, b]) => group.places[a] && group.places[b]).map(([a, b]) => {
@@ -83,7 +83,7 @@ function colourPoints(told) {
       point.classList.toggle("nothing", error === null);
       if (point.tagName === "circle") {
         point.style.fill = colour;
-        point.setAttribute("r", Number(point.dataset.radius) * (1 + 0.9 * (error || 0) / most));
+        point.setAttribute("r", Number(point.dataset.radius) * (1 + 0.6 * (error || 0) / most));
         point.querySelector("title").textContent = `${group.names[index]}: ${words(error)}`;
       } else point.style.background = colour;
     }

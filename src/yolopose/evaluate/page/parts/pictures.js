@@ -10,7 +10,7 @@ function framed(card) {
   const frame = element("div", { class: "frame" });
   const unit = Math.max(card.width, card.height) / 320;
   const picture = card.jpeg === null ? null
-    : element("img", { src: `data:image/jpeg;base64,${card.jpeg}`, alt: "", loading: "lazy", decoding: "async" });
+    : element("img", { src: `data:image/jpeg;base64,${card.jpeg}`, alt: "" });
   const layer = (kind, objects) => shape("g", { class: `${kind}-layer` }, objects.map((one) => posed(one, kind, unit)));
   frame.append(...[picture].filter((part) => part), shape("svg", { class: "poses", "aria-hidden": "true",
     viewBox: `0 0 ${card.width} ${card.height}` }, layer("truth", card.truth), layer("found", card.found)));
