@@ -23,7 +23,9 @@ from yolopose.evaluate import PoseMetrics, Record, load_record, validate
 from yolopose.evaluate.page import counts_at, make_report, write_report
 from yolopose.evaluate.page.counts import count_table
 from yolopose.evaluate.page.gallery import chosen, rank
-from yolopose.evaluate.places import packed, unpacked
+from yolopose.evaluate.places import detection_places, packed, unpacked
+from yolopose.geometry import Letterbox
+from yolopose.predict.nms import Detections
 from yolopose.schema import PoseSpec
 
 HOSTILE = "<img src=x onerror=alert(1)>&'\u2028 é.png"
@@ -227,3 +229,14 @@ def test_runs_of_which_no_report_can_be_made(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(DataError, match="older yolopose"):
         load_record(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(("sure", "truths", "kept"), [(3, 1, 3), (0, 2, 2), (0, 99, 40), (40, 5, 20), (0, 0, 0)])
+def test_how_many_places_are_kept(sure: int, truths: int, kept: int) -> None:
+    scores = np.where(np.arange(40) < sure, 0.4, 0.05).astype(np.float32)
+    found = Detections(
+        np.ones((40, 4), np.float32), scores, np.zeros(40, np.int64), np.ones((40, 5, 2), np.float32)
+    )  # a network that says nothing of visibility
+    places = detection_places(found, truths, Letterbox((256, 256), (256, 256), 0, 0, (256, 256)))
+    assert [len(column) for column in places.values()] == [kept] * 4
+    assert (places["drawn_seen"] == 255).all()

@@ -13,6 +13,7 @@ from yolopose.predict.nms import Detections
 
 SHOWN = 0.1
 """Score from which on the places of a detection are kept; as many as there are truths are kept whatever their score."""
+_MORE = 10  # kept at most beyond twice as many as there are truths, so that a run stays small whatever is found
 _STEPS = 65535  # a share of a side in 16 bits: a sixteenth of a pixel in a picture of 4000
 
 
@@ -56,7 +57,7 @@ def detection_places(found: Detections, truths: int, letterbox: Letterbox) -> di
         truths: number of truths in the picture.
         letterbox: where the picture lies in the input.
     """
-    count = max(int((found.scores >= SHOWN).sum()), min(truths, len(found.scores)))
+    count = min(max(int((found.scores >= SHOWN).sum()), truths), 2 * truths + _MORE, len(found.scores))
     points = found.points[:count]
     seen = points[..., 2] if points.shape[-1] == 3 else np.ones(points.shape[:2])
     return {
