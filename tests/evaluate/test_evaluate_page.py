@@ -112,9 +112,10 @@ def test_pictures_are_ranked_by_f1() -> None:
 
 
 def test_places_in_few_bytes() -> None:
-    places = np.array([[0, 0, 3999.3, 2100.7], [12.4, -5, 4100, np.nan]])
-    back = unpacked(packed(places, (3000, 4000)), (3000, 4000))
-    np.testing.assert_allclose(back, [[0, 0, 3999.3, 2100.7], [12.4, 0, 4000, 0]], atol=0.05)
+    letterbox = Letterbox((3000, 4000), (480, 640), 80, 0, (640, 640))
+    places = np.array([[0, 80], [639.888, 416.112], [1.984, -5], [700, np.nan], [320, 600]])
+    back = unpacked(packed(places, letterbox), (3000, 4000))
+    np.testing.assert_allclose(back, [[0, 0], [3999.3, 2100.7], [12.4, 0], [4000, 0], [2000, 3000]], atol=0.05)
 
 
 def test_a_page_needs_nothing_else(tmp_path: Path) -> None:

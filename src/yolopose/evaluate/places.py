@@ -17,16 +17,17 @@ _MORE = 10  # kept at most beyond twice as many as there are truths, so that a r
 _STEPS = 65535  # a share of a side in 16 bits: a sixteenth of a pixel in a picture of 4000
 
 
-def packed(places: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    """Returns x, y (last axis, in pairs) as shares of a picture's sides; what lies outside is moved to the edge.
+def packed(places: npt.NDArray[Any], letterbox: Letterbox) -> npt.NDArray[np.uint16]:
+    """Returns points as shares of the sides of their picture; what lies outside is moved to the edge.
 
     Args:
-        places: (..., 2·n) pixels.
-        size: (height, width) of the picture.
+        places: (..., 2) network-input pixels.
+        letterbox: where the picture lies in the input.
     """
-    sides = np.tile(np.array(size[::-1], dtype=np.float32), places.shape[-1] // 2)
-    shares = np.nan_to_num(places / sides, posinf=1.0)  # training may measure a network that went astray
-    return np.rint(np.clip(shares, 0, 1) * _STEPS).astype(np.uint16)
+    shift = np.array([letterbox.left, letterbox.top], dtype=np.float32)
+    steps = np.array([_STEPS / letterbox.inner[1], _STEPS / letterbox.inner[0]], dtype=np.float32)
+    # fmax makes 0 of what is no number: training may measure a network that went astray
+    return np.rint(np.fmin(np.fmax((places - shift) * steps, 0), _STEPS)).astype(np.uint16)
 
 
 def unpacked(shares: npt.NDArray[np.uint16], size: tuple[int, int] | npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -42,11 +43,8 @@ def truth_places(truth: ImageLabels, letterbox: Letterbox) -> dict[str, npt.NDAr
         truth: objects in network-input pixels.
         letterbox: where the picture lies in the input.
     """
-    return {
-        "truth_box": packed(letterbox.boxes_to_source(truth.boxes), letterbox.source),
-        "truth_place": packed(letterbox.points_to_source(truth.keypoints[..., :2]), letterbox.source),
-        "truth_seen": truth.keypoints[..., 2],
-    }
+    box, place = _of_objects(truth.boxes, truth.keypoints, letterbox)
+    return {"truth_box": box, "truth_place": place, "truth_seen": truth.keypoints[..., 2]}
 
 
 def detection_places(found: Detections, truths: int, letterbox: Letterbox) -> dict[str, npt.NDArray[Any]]:
@@ -59,10 +57,16 @@ def detection_places(found: Detections, truths: int, letterbox: Letterbox) -> di
     """
     count = min(max(int((found.scores >= SHOWN).sum()), truths), 2 * truths + _MORE, len(found.scores))
     points = found.points[:count]
-    seen = points[..., 2] if points.shape[-1] == 3 else np.ones(points.shape[:2])
-    return {
-        "drawn": np.arange(count),
-        "drawn_box": packed(letterbox.boxes_to_source(found.boxes[:count]), letterbox.source),
-        "drawn_place": packed(letterbox.points_to_source(points[..., :2]), letterbox.source),
-        "drawn_seen": np.rint(np.clip(np.nan_to_num(seen), 0, 1) * 255),
-    }
+    box, place = _of_objects(found.boxes[:count], points, letterbox)
+    seen = np.full(points.shape[:2], 255)
+    if points.shape[-1] == 3:
+        seen = np.rint(np.fmin(np.fmax(points[..., 2], 0), 1) * 255)
+    return {"drawn": np.arange(count), "drawn_box": box, "drawn_place": place, "drawn_seen": seen}
+
+
+def _of_objects(
+    boxes: npt.NDArray[Any], points: npt.NDArray[Any], letterbox: Letterbox
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """(N, 4) boxes and (N, K, D) points, packed together: pictures are many, and each call costs."""
+    both = packed(np.concatenate((boxes.reshape(-1, 2, 2), points[..., :2]), axis=1), letterbox)
+    return both[:, :2].reshape(-1, 4), both[:, 2:]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -48,11 +50,12 @@ from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.nms import Detections, suppress
 from yolopose.predict.spread import Spread, spread
-from yolopose.runtime import Runtime
+from yolopose.runtime import Candidates, Runtime
 
 _CONF = 0.001
 _PREDICTIONS = "predictions.json"
 _MOSAICS = 3
+_Found = Callable[[], Candidates]
 
 
 def validate(
@@ -169,11 +172,11 @@ class Validation:
             if (options.save_json or self.truth) and self.save_dir:
                 predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
             batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=options.verbose)
-            for batch in self._clock.waiting(batches, "preprocess"):
+            for batch, found in self._begun(self._clock.waiting(batches, "preprocess")):
                 self.batch_i += 1
                 self.batch = batch
                 self._emit("on_val_batch_start")
-                self._measure(batch, predictions)
+                self._measure(batch, found, predictions)
                 self._emit("on_val_batch_end")
         if self.batch and not self._gathering.detections and self._own_labels:
             check_scores(self.runtime, self.batch.images)
@@ -181,8 +184,23 @@ class Validation:
         self._emit("on_val_end")
         return self.metrics
 
-    def _measure(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:
-        self.detections = self._detect(batch)
+    def _begun(self, batches: Iterable[ValBatch]) -> Iterator[tuple[ValBatch, _Found]]:
+        """The batches, each with what gives its candidates; lanes already have the next one while one is measured."""
+        engine, options = self._engine, self.args
+        conf = _CONF if options.conf is None else options.conf
+        several = self.runtime.metadata.spec.nc > 1 and not options.single_cls
+        # who is called at the start of a batch finds it untouched
+        ahead = isinstance(engine, Spread) and not self._callbacks.get("on_val_batch_start")
+        run = engine.begin if isinstance(engine, Spread) and ahead else partial(_later, engine.candidates)
+        before: deque[tuple[ValBatch, _Found]] = deque()
+        for batch in batches:
+            before.append((batch, run(batch.images, conf=conf, classes=self._classes, multi_label=several)))
+            if len(before) > ahead:
+                yield before.popleft()
+        yield from before
+
+    def _measure(self, batch: ValBatch, candidates: _Found, predictions: PredictionsFile | None) -> None:
+        self.detections = self._detect(batch, candidates)
         for number, found in enumerate(self.detections):
             file, letterbox = self.labels.files[batch.index[number]], batch.letterboxes[number]
             self._score(file, found, truth_of(batch, number, self._classes), letterbox)
@@ -198,17 +216,10 @@ class Validation:
             keypoints = self.dataset.spec.keypoints
             save_mosaics(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
 
-    def _detect(self, batch: ValBatch) -> list[Detections]:
+    def _detect(self, batch: ValBatch, wait: _Found) -> list[Detections]:
         options, clock = self.args, self._clock
-        nc = self.runtime.metadata.spec.nc
-        conf = _CONF if options.conf is None else options.conf
         with clock.phase("inference"):
-            candidates = self._engine.candidates(
-                batch.images,
-                conf=conf,
-                classes=self._classes,
-                multi_label=nc > 1 and not options.single_cls,
-            )
+            candidates = wait()
         if self._own_labels:  # training looks after itself
             check_numbers(candidates, [self.labels.files[index] for index in batch.index])
         if self._loss:
@@ -309,6 +320,10 @@ class Validation:
     def _emit(self, event: str) -> None:
         for function in self._callbacks.get(event, ()):
             function(self)
+
+
+def _later(function: Callable[..., Candidates], *args: Any, **options: Any) -> _Found:
+    return partial(function, *args, **options)
 
 
 def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None) -> ImageLabels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -37,6 +37,12 @@ class Spread:
         multi_label: bool = False,
     ) -> Candidates:
         """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        return self.begin(batch, conf=conf, classes=classes, multi_label=multi_label)()
+
+    def begin(
+        self, batch: Batch, *, conf: float, classes: Sequence[int] | None = None, multi_label: bool = False
+    ) -> Callable[[], Candidates]:
+        """Lets the lanes begin with a batch, after those that they have; the function returned waits for the result."""
 
         def do(start: int) -> Candidates:
             lane = self._idle.get()
@@ -47,7 +53,8 @@ class Spread:
                 self._idle.put(lane)
 
         starts = range(0, len(batch), self._step)
-        return _joined(list(self._pool.map(do, starts)), starts)
+        parts = [self._pool.submit(do, start) for start in starts]
+        return lambda: _joined([part.result() for part in parts], starts)
 
 
 @contextmanager
