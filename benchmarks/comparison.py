@@ -109,14 +109,14 @@ class Comparison:
         engine = Warm(sys.executable, "yolopose", "bare-engine", given, self.environments[0])
         return Row(f"{words} / the bare engine", (ours, engine), "s a picture")
 
-    def exported(self, side: int, name: str) -> str:
-        """The network as either package writes it; made once."""
+    def exported(self, side: int, name: str, dynamic: bool = False) -> str:
+        """The network as either package writes it, for one size or (`dynamic`) any; made once."""
         kind = {"onnx": "onnx", "openvino_model": "openvino"}[name.split(".")[-1].split("_", 1)[-1]]
-        path = self.work / PACKAGES[side] / name
+        path = self.work / f"{PACKAGES[side]}{'-dynamic' * dynamic}" / name
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             weights = shutil.copyfile(self.shared / "checkpoints/yolo11n-pose.pt", path.parent / "yolo11n-pose.pt")
-            command = [self.tool(side, "yolo"), "export", f"model={weights}", f"format={kind}"]
+            command = [self.tool(side, "yolo"), "export", f"model={weights}", f"format={kind}", f"dynamic={dynamic}"]
             subprocess.run(command, check=True, env=self.environments[side], cwd=path.parent, capture_output=True)
         return str(path)
 

@@ -31,6 +31,8 @@ WORDS = {
     ("openvino", False): "OpenVINO, ours float32",
     ("openvino", True): "OpenVINO, ours with half",
 }
+VALIDATIONS = {"val": "pt", "val-onnx": "onnx", "val-openvino": "openvino"}
+DYNAMIC = {"onnx": "yolo11n-pose.onnx", "openvino": "yolo11n-pose_openvino_model"}  # they take the same rectangles
 
 
 def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
@@ -84,6 +86,11 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
             for engine, half in WORDS
         }
 
+    def validation(engine: str) -> Row:
+        ours = {"model": weights if engine == "pt" else run.exported(0, DYNAMIC[engine], dynamic=True)}
+        words = f"val, coco-mini, 133 pictures, 640, batch 8, {WORDS[engine, False]} / reference .pt"
+        return run.warm(words, "val", "s", ours, {"model": weights}, data=coco)
+
     def training(words: str, imgsz: int, batch: int) -> Row:
         given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
         return run.warm(words, "train", "s a picture", **given)
@@ -101,7 +108,7 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         **engines(share, "bare-folder", "100 pictures, txt written", lambda: pictures),
         **engines(each, "video", "1000 frames, txt written", run.video),
         **engines(share, "bare-video", "1000 frames, txt written", run.video),
-        "val": lambda: run.warm("val, coco-mini, 133 pictures, 640", "val", model=weights, data=coco),
+        **{name: lambda e=engine: validation(e) for name, engine in VALIDATIONS.items()},
         "train-320": lambda: training("train, mouse, 320, batch 16, float32", 320, 16),
         "train-640": lambda: training("train, mouse, 640, batch 8, float32", 640, 8),
         "bare-320": lambda: run.bare("train, mouse, 320, batch 16 / the bare network", 320, 16),

@@ -56,7 +56,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         "each": lambda: each(**options),
         "val": lambda: timed(
             lambda: model().val(
-                data=given["data"], plots=False, verbose=False, imgsz=640, project=tempfile.gettempdir()
+                data=given["data"], plots=False, verbose=False, imgsz=640, batch=8, project=tempfile.gettempdir()
             )
         ),
         "train": train,

@@ -85,7 +85,7 @@ def test_commands(page: str, line: str, place: Path, server: Server, capsys: pyt
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
-    if line.startswith("yolo compare"):
+    if line.startswith(("yolo compare", "yolo report")):
         saved = ["plots=False", "save_txt=True"]
         for _ in range(2):
             assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64", *saved]) == 0

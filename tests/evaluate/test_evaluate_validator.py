@@ -201,6 +201,7 @@ def test_files(data: Path, tmp_path: Path) -> None:
     curves = {f"{kind}{name}_curve.png" for kind in ("Box", "Pose") for name in ("P", "R", "F1", "PR")}
     mosaics = {f"val_batch{index}_{kind}.jpg" for index in range(3) for kind in ("labels", "pred")}
     assert pictures == curves | mosaics | {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    assert (folder / "report.html").exists()
 
 
 def test_run_folders_are_numbered_or_given(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,3 +308,39 @@ def test_pictures_of_one_name_keep_their_label_files(data: Path, tmp_path: Path)
     counts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "run" / "labels").iterdir()}
     assert sorted(counts) == ["000.txt", "000_2.txt", "002.txt", "003.txt"]
     assert counts["000.txt"] + counts["000_2.txt"] == 3
+
+
+class Even(Rectangles):
+    """The same with scores that do not tell which place in a batch a picture has."""
+
+    def candidates(self, batch: np.ndarray, **options: Any) -> Candidates:
+        found = super().candidates(batch, **options)
+        return replace(found, scores=np.where(found.classes == 0, 0.8, 0.6).astype(np.float32))
+
+
+class Laned(Even):
+    """That in lanes, of which each takes one picture at a time."""
+
+    def lanes(self, count: int) -> list[Even]:
+        self.used = [Even(shift=self.shift) for _ in range(count)]
+        return self.used
+
+
+@pytest.mark.parametrize("fixed", [0, 1])
+@pytest.mark.parametrize("event", ["on_val_batch_end", "on_val_batch_start"])
+def test_lanes_find_what_the_network_finds(data: Path, fixed: int, event: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolopose.predict.spread.physical_cores", lambda: 2)
+    plain, laned = Even(shift=8), Laned(shift=8)
+    laned.metadata = replace(laned.metadata, batch=fixed)
+    seen: list[tuple[int, int]] = []
+    callbacks = {event: [lambda run: seen.append((run.batch_i, run.seen))]}
+    expected = validate(plain, options(data))
+    found = validate(laned, options(data), callbacks=callbacks)
+    assert found.results_dict == expected.results_dict
+    assert found.record is not None
+    assert expected.record is not None
+    assert found.record.names == expected.record.names
+    np.testing.assert_array_equal(found.record.drawn_place, expected.record.drawn_place)
+    assert [shape[0] for lane in laned.used for shape in lane.shapes] == [1] * 5
+    assert laned.shapes == []
+    assert seen == ([(0, 2), (1, 4), (2, 5)] if event == "on_val_batch_end" else [(0, 0), (1, 2), (2, 4)])

@@ -54,7 +54,7 @@ def test_a_run_leaves_the_public_files_and_learns(world, runs, tmp_path):
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
     batches = {"train_batch0.jpg", "train_batch1.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"}
     weights = {f"weights/{name}.pt" for name in ("last", "best", "epoch6", "epoch12")}
-    plain = {"args.yaml", "results.csv", "results.png", "labels.jpg", "detections.npz"}
+    plain = {"args.yaml", "results.csv", "results.png", "labels.jpg", "detections.npz", "report.html"}
     assert names == plain | curves | matrices | batches | weights
     assert (folder / "results.csv").read_text().splitlines()[0].replace(" ", "") == COLUMNS
     table = rows(folder)

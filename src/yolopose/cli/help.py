@@ -12,6 +12,7 @@ BUILT = {
     "export": "write a network in another format, such as ONNX",
     "convert": "COCO keypoint annotations to labels, and back",
     "compare": "what one run of val is better by than another, and whether that is chance",
+    "report": "the page of a run of val (report.html), made again from its folder",
 }
 
 

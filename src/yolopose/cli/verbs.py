@@ -8,7 +8,7 @@ from typing import Any
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.ranks import follows
-from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, collect, resolve
+from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, collect, resolve
 from yolopose.formats import format_named
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
@@ -91,6 +91,16 @@ def _compare(given: Options) -> None:
     print(compare_runs(options.a, options.b))
 
 
+def _report(given: Options) -> None:
+    from yolopose.evaluate.page import make_report
+
+    options = resolve("report", collect("report", given))
+    assert isinstance(options, ReportOptions)  # noqa: S101  # the table of modes and this file must agree
+    if options.run is None:
+        raise UsageError("Give the folder of a run of val or train: yolo report run=runs/pose/val.")
+    print(f"Wrote {make_report(options.run, options.pictures)}")
+
+
 VERBS: dict[str, Callable[[Options], None]] = {
     "train": _train,
     "val": _val,
@@ -98,5 +108,6 @@ VERBS: dict[str, Callable[[Options], None]] = {
     "export": _export,
     "convert": _convert,
     "compare": _compare,
+    "report": _report,
 }
 """What runs a mode, by its name; takes the keys and values of the line."""

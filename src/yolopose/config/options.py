@@ -291,3 +291,11 @@ class CompareOptions:
 
     a: str | None = option(None, "folder of the first run, such as runs/pose/val")
     b: str | None = option(None, "folder of the second run")
+
+
+@dataclass(kw_only=True)
+class ReportOptions:
+    """Options of `report`: the page of a run, made again from what its folder keeps."""
+
+    run: str | None = option(None, "folder of a run of val, or of a training, such as runs/pose/val3")
+    pictures: int = option(24, "how many pictures the page shows at most", low=0)

@@ -11,12 +11,22 @@ from yolopose.config.options import (
     ConvertOptions,
     ExportOptions,
     PredictOptions,
+    ReportOptions,
     TrackOptions,
     TrainOptions,
     ValOptions,
 )
 
-Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions | ConvertOptions | CompareOptions
+Options = (
+    PredictOptions
+    | ValOptions
+    | TrainOptions
+    | ExportOptions
+    | TrackOptions
+    | ConvertOptions
+    | CompareOptions
+    | ReportOptions
+)
 
 MODES: dict[str, type[Options]] = {
     "train": TrainOptions,
@@ -26,6 +36,7 @@ MODES: dict[str, type[Options]] = {
     "track": TrackOptions,
     "convert": ConvertOptions,
     "compare": CompareOptions,
+    "report": ReportOptions,
 }
 # What an options file says about itself; no value of these is worth a note.
 BOOKKEEPING = ("mode", "cfg", "save_dir")

@@ -38,24 +38,24 @@ class Analysis:
     @cached_property
     def keypoints(self) -> KeypointScores:
         """Each keypoint by its name: OKS, PCK, distance, visibility, left and right swapped."""
-        record, spec = self._kept()
+        record, spec = self.kept()
         return KeypointScores(record, spec, AREA_SHARE)
 
     @cached_property
     def errors(self) -> PoseErrors:
         """Jitter, inversions, swaps and misses: how many, and the AP that each kind costs."""
-        return PoseErrors(self._kept()[0])
+        return PoseErrors(self.kept()[0])
 
     @cached_property
     def slices(self) -> Slices:
         """AP by size, crowding and number of labelled points."""
-        record, spec = self._kept()
+        record, spec = self.kept()
         return Slices(record, spec.keypoints.count)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Bootstrap interval (95 %, over pictures) of `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)` and `mAP50-95(P)`."""
-        return intervals(self._kept()[0])
+        return intervals(self.kept()[0])
 
     def reliability(self, kind: str = "pose", bins: int = BINS) -> Reliability:
         """Returns how far confidences can be believed, and the one with the best F1.
@@ -69,7 +69,7 @@ class Analysis:
         """
         if kind not in ("box", "pose"):
             raise UsageError(f"kind={kind!r} is not possible: it is box or pose.")
-        return reliability(self._kept()[0], kind, bins)
+        return reliability(self.kept()[0], kind, bins)
 
     def compare(self, other: Analysis | str | Path) -> Comparison:
         """Compares this run (A) with another on the same pictures (B).
@@ -80,10 +80,15 @@ class Analysis:
         Raises:
             DataError: the runs measured different sets.
         """
-        theirs = other._kept()[0] if isinstance(other, Analysis) else load_record(other)
-        return compare(self._kept()[0], theirs)
+        theirs = other.kept()[0] if isinstance(other, Analysis) else load_record(other)
+        return compare(self.kept()[0], theirs)
 
-    def _kept(self) -> tuple[Record, PoseSpec]:
+    def kept(self) -> tuple[Record, PoseSpec]:
+        """Returns the record of the run, and the classes and keypoints of its data set.
+
+        Raises:
+            UsageError: these metrics are of no run.
+        """
         if self.record is None or self.spec is None:
             raise UsageError(
                 "These metrics hold no record of detections: they are of no validation run. `model.val(…)` returns "

@@ -95,6 +95,17 @@ class PoseMetrics(Analysis, RowTable):
             plot_curves(self.pose, self.names, save_dir, "Pose", on_plot)
         return stats
 
+    def score_record(self) -> None:
+        """Scores the record that was taken with `keep`: what `process` gave when the run was made."""
+        record, _ = self.kept()
+        nc = len(self.names)
+        for metric, kind in ((self.box, "box"), (self.pose, "pose")):
+            metric.scores = score_classes(record.hits(kind), record.score, record.cls, record.truth_cls)
+            metric.nc = nc
+        self.nt_per_class = np.bincount(record.truth_cls, minlength=nc)
+        pairs = np.unique(np.stack((record.truth_image, record.truth_cls)), axis=1)
+        self.nt_per_image = np.bincount(pairs[1], minlength=nc)
+
     def clear_stats(self) -> None:
         """Forgets the gathered arrays; the scores stay."""
         self.stats = {key: [] for key in ("tp", "conf", "pred_cls", "target_cls", "target_img", "tp_p")}

@@ -11,6 +11,7 @@ from yolopose.data.labels import ImageLabels
 from yolopose.evaluate.accumulate import PictureStats
 from yolopose.evaluate.errors import KINDS, Judged, judge
 from yolopose.evaluate.matching import assign, of_one_class
+from yolopose.evaluate.places import detection_places, truth_places
 from yolopose.evaluate.points import VISIBLE
 from yolopose.geometry import Letterbox, box_iou
 from yolopose.predict.nms import Detections
@@ -55,6 +56,9 @@ class Pairing:
         crowd = box_iou(truth.boxes, truth.boxes)
         np.fill_diagonal(crowd, 0)
         return {
+            "size": np.array(letterbox.source),
+            **truth_places(truth, letterbox),
+            **detection_places(found, len(truth.classes), letterbox),
             "score": found.scores,
             "cls": found.classes,
             "box_hit": stats.box_hit,

@@ -96,7 +96,8 @@ def _draw_curves(figure: Any, x: npt.NDArray[np.float64], plot: _Plot, classes: 
         label = plot.mean_label if len(classes) > 1 else plot.mean_label.replace("all classes", classes[0])
         axes.plot(x, plot.curves.mean(axis=0), linewidth=2.5, color=_MEAN_COLOR, label=label)
         beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "frameon": False}
-        axes.legend(**(beside if len(classes) > 1 else {"loc": "best"}))
+        above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "frameon": False}  # where no curve can pass
+        axes.legend(**(beside if len(classes) > 1 else above))
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label, xlim=(0, 1), ylim=(0, 1.01), title=title)
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)

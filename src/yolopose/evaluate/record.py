@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from yolopose.base.files import atomic_path
 from yolopose.evaluate.matching import BoolArray
 
 FILE = "detections.npz"
-_FORMAT = 1
+_FORMAT = 2
+_TEXTS = ("names", "about")
 
 Int32 = npt.NDArray[np.int32]
 Int16 = npt.NDArray[np.int16]
 Int8 = npt.NDArray[np.int8]
+UInt8 = npt.NDArray[np.uint8]
+UInt16 = npt.NDArray[np.uint16]
 Float32 = npt.NDArray[np.float32]
 
 
@@ -29,10 +33,13 @@ Float32 = npt.NDArray[np.float32]
 class Record:
     """All detections, truths and pairs of a run; T = 10 thresholds, K keypoints.
 
-    A pair is a truth and the detection that takes it by box IoU .50. A detection costs 58 bytes, a pair 16 + 5·K.
+    A pair is a truth and the detection that takes it by box IoU .50. A detection costs 58 bytes, a pair 16 + 5·K, and
+    a detection or truth whose places are kept 12 + 5·K more. Places are shares of the picture (`places.packed`).
 
     Attributes:
         names: the I pictures, as paths below the folder of the data set.
+        about: plain values that say what was measured (`about.about_run`); empty where nobody said.
+        size: (I, 2) height and width of each picture, pixels.
         image: (M,) picture of each detection.
         score: (M,) 0…1.
         cls: (M,) class of each detection.
@@ -45,6 +52,13 @@ class Record:
         truth_area: (N,) area of the box, pixels² of the original picture.
         truth_points: (N,) number of labelled keypoints.
         truth_crowd: (N,) largest IoU of its box with another truth's of the picture, 0…1.
+        truth_box: (N, 4) corners of its box.
+        truth_place: (N, K, 2) its keypoints.
+        truth_seen: (N, K) visibility as labelled, 0 for points that are not.
+        drawn: (S,) rows of the detections whose places are kept: those that can be of interest in a picture.
+        drawn_box: (S, 4) corners of their boxes.
+        drawn_place: (S, K, 2) their keypoints.
+        drawn_seen: (S, K) confidence of each keypoint in 1/255.
         pair_truth: (P,) row of the truth.
         pair_detection: (P,) row of the detection.
         pair_diagonal: (P,) diagonal of the truth's box, pixels of the original picture.
@@ -55,6 +69,7 @@ class Record:
     """
 
     names: tuple[str, ...]
+    size: Int32
     image: Int32
     score: Float32
     cls: Int32
@@ -66,12 +81,20 @@ class Record:
     truth_area: Float32
     truth_points: Int16
     truth_crowd: Float32
+    truth_box: UInt16
+    truth_place: UInt16
+    truth_seen: UInt8
+    drawn: Int32
+    drawn_box: UInt16
+    drawn_place: UInt16
+    drawn_seen: UInt8
     pair_truth: Int32
     pair_detection: Int32
     pair_diagonal: Float32
     pair_torso: Float32
     pair_error: Float32
     pair_kind: Int8
+    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @cached_property
     def orders(self) -> dict[int, Int32]:
@@ -88,10 +111,12 @@ class Record:
         Raises:
             OutputError: it cannot be written.
         """
-        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "names"}
-        names = np.frombuffer("\0".join(self.names).encode(), np.uint8)
+        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _TEXTS}
+        # a file name that is no text anywhere comes back as it was
+        names = np.frombuffer("\0".join(self.names).encode(errors="surrogateescape"), np.uint8)
+        about = np.frombuffer(json.dumps(dict(self.about)).encode(), np.uint8)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, format=np.array(_FORMAT), names=names, **arrays)
+            np.savez_compressed(file, format=np.array(_FORMAT), names=names, about=about, **arrays)
 
     def hits(self, kind: str) -> BoolArray:
         """(M, T) which detections are hits: `box` by IoU, `pose` by OKS."""
@@ -114,6 +139,8 @@ def load_record(place: str | Path) -> Record:
         with np.load(path, allow_pickle=False) as found:
             if int(found["format"]) > _FORMAT:
                 raise DataError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
+            if int(found["format"]) < _FORMAT:
+                raise DataError(f"{path} was written by an older yolopose and lacks a part. Run `yolo val` again.")
             arrays: dict[str, Any] = {item.name: found[item.name] for item in fields(Record)}
     except FileNotFoundError:
         raise NotFoundError(
@@ -126,8 +153,9 @@ def load_record(place: str | Path) -> Record:
         raise DataError(
             f"{path} is no record of a validation run, or is damaged ({error}). Run `yolo val` again."
         ) from error
-    names = arrays.pop("names").tobytes().decode(errors="replace")
-    record = Record(names=tuple(names.split("\0")) if names else (), **arrays)
+    names = arrays.pop("names").tobytes().decode(errors="surrogateescape")
+    about = json.loads(arrays.pop("about").tobytes())
+    record = Record(names=tuple(names.split("\0")) if names else (), about=about, **arrays)
     if len(record.box_hit) != len(record.image) or len(record.truth_cls) != len(record.truth_image):
         raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
     return record
@@ -146,6 +174,7 @@ class Gathering:
     def __init__(self, keypoints: int, thresholds: int) -> None:
         self._names: list[str] = []
         rows: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "size": (np.int32, (2,)),
             "image": (np.int32, ()),
             "score": (np.float32, ()),
             "cls": (np.int32, ()),
@@ -157,6 +186,13 @@ class Gathering:
             "truth_area": (np.float32, ()),
             "truth_points": (np.int16, ()),
             "truth_crowd": (np.float32, ()),
+            "truth_box": (np.uint16, (4,)),
+            "truth_place": (np.uint16, (keypoints, 2)),
+            "truth_seen": (np.uint8, (keypoints,)),
+            "drawn": (np.int32, ()),
+            "drawn_box": (np.uint16, (4,)),
+            "drawn_place": (np.uint16, (keypoints, 2)),
+            "drawn_seen": (np.uint8, (keypoints,)),
             "pair_truth": (np.int32, ()),
             "pair_detection": (np.int32, ()),
             "pair_diagonal": (np.float32, ()),
@@ -174,8 +210,8 @@ class Gathering:
 
         Args:
             name: the picture.
-            columns: every column but `image` and `truth_image`; `pair_truth` and `pair_detection` are numbers
-                within the picture.
+            columns: every column but `image` and `truth_image`; `pair_truth`, `pair_detection` and `drawn` are
+                numbers within the picture.
         """
         number = len(self._names)
         self._names.append(name)
@@ -186,16 +222,20 @@ class Gathering:
             "truth_image": np.full(truths, number),
             "pair_truth": columns["pair_truth"] + self.truths,
             "pair_detection": columns["pair_detection"] + self.detections,
+            "drawn": columns["drawn"] + self.detections,
         }
         for column, (kind, _) in self._rows.items():
             self._bytes[column] += np.ascontiguousarray(whole[column], dtype=kind).tobytes()
         self.detections += detections
         self.truths += truths
 
-    def finish(self) -> Record:
-        """Returns the record; the blocks of memory become its columns, and nothing can be added any more."""
+    def finish(self, about: Mapping[str, Any] | None = None) -> Record:
+        """Returns the record, with what is to say about the run.
+
+        The blocks of memory become its columns, and nothing can be added any more.
+        """
         arrays: dict[str, Any] = {
             name: np.frombuffer(self._bytes[name], kind).reshape(-1, *shape)
             for name, (kind, shape) in self._rows.items()
         }
-        return Record(names=tuple(self._names), **arrays)
+        return Record(names=tuple(self._names), about=about or {}, **arrays)

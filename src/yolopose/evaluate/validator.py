@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from yolopose.config import ValOptions
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
+from yolopose.evaluate.about import about_run
 from yolopose.evaluate.accumulate import score_picture
 from yolopose.evaluate.checks import (
     check_fit,
@@ -38,6 +41,7 @@ from yolopose.evaluate.confusion import CONFIDENCE
 from yolopose.evaluate.matching import THRESHOLDS
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.mosaic import save_mosaics
+from yolopose.evaluate.page import write_report
 from yolopose.evaluate.pairs import Pairing
 from yolopose.evaluate.record import FILE, Gathering
 from yolopose.evaluate.report import detail_lines, speed_line, table_head, table_rows
@@ -45,11 +49,13 @@ from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_
 from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.nms import Detections, suppress
-from yolopose.runtime import Runtime
+from yolopose.predict.spread import Spread, spread
+from yolopose.runtime import Candidates, Runtime
 
 _CONF = 0.001
 _PREDICTIONS = "predictions.json"
 _MOSAICS = 3
+_Found = Callable[[], Candidates]
 
 
 def validate(
@@ -149,6 +155,7 @@ class Validation:
         self.seen = 0
         self._callbacks = callbacks or {}
         self._loss = loss
+        self._engine: Runtime | Spread = self.runtime
         self._clock = Clock()
         self._sigmas = self.dataset.spec.keypoints.oks_sigmas
         self._gathering = Gathering(self.dataset.spec.keypoints.count, len(THRESHOLDS))
@@ -159,15 +166,17 @@ class Validation:
         options = self.args
         self._emit("on_val_start")
         with ExitStack() as stack:
+            if self._loss is None:  # which is of the one network that computed a batch
+                self._engine = stack.enter_context(spread(self.runtime, self._batch))
             predictions = None
             if (options.save_json or self.truth) and self.save_dir:
                 predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
             batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=options.verbose)
-            for batch in self._clock.waiting(batches, "preprocess"):
+            for batch, found in self._begun(self._clock.waiting(batches, "preprocess")):
                 self.batch_i += 1
                 self.batch = batch
                 self._emit("on_val_batch_start")
-                self._measure(batch, predictions)
+                self._measure(batch, found, predictions)
                 self._emit("on_val_batch_end")
         if self.batch and not self._gathering.detections and self._own_labels:
             check_scores(self.runtime, self.batch.images)
@@ -175,8 +184,23 @@ class Validation:
         self._emit("on_val_end")
         return self.metrics
 
-    def _measure(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:
-        self.detections = self._detect(batch)
+    def _begun(self, batches: Iterable[ValBatch]) -> Iterator[tuple[ValBatch, _Found]]:
+        """The batches, each with what gives its candidates; lanes already have the next one while one is measured."""
+        engine, options = self._engine, self.args
+        conf = _CONF if options.conf is None else options.conf
+        several = self.runtime.metadata.spec.nc > 1 and not options.single_cls
+        # who is called at the start of a batch finds it untouched
+        ahead = isinstance(engine, Spread) and not self._callbacks.get("on_val_batch_start")
+        run = engine.begin if isinstance(engine, Spread) and ahead else partial(_later, engine.candidates)
+        before: deque[tuple[ValBatch, _Found]] = deque()
+        for batch in batches:
+            before.append((batch, run(batch.images, conf=conf, classes=self._classes, multi_label=several)))
+            if len(before) > ahead:
+                yield before.popleft()
+        yield from before
+
+    def _measure(self, batch: ValBatch, candidates: _Found, predictions: PredictionsFile | None) -> None:
+        self.detections = self._detect(batch, candidates)
         for number, found in enumerate(self.detections):
             file, letterbox = self.labels.files[batch.index[number]], batch.letterboxes[number]
             self._score(file, found, truth_of(batch, number, self._classes), letterbox)
@@ -192,17 +216,10 @@ class Validation:
             keypoints = self.dataset.spec.keypoints
             save_mosaics(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
 
-    def _detect(self, batch: ValBatch) -> list[Detections]:
+    def _detect(self, batch: ValBatch, wait: _Found) -> list[Detections]:
         options, clock = self.args, self._clock
-        nc = self.runtime.metadata.spec.nc
-        conf = _CONF if options.conf is None else options.conf
         with clock.phase("inference"):
-            candidates = self.runtime.candidates(
-                batch.images,
-                conf=conf,
-                classes=self._classes,
-                multi_label=nc > 1 and not options.single_cls,
-            )
+            candidates = wait()
         if self._own_labels:  # training looks after itself
             check_numbers(candidates, [self.labels.files[index] for index in batch.index])
         if self._loss:
@@ -236,7 +253,8 @@ class Validation:
         plots = self.args.plots and self.save_dir is not None
         metrics.process(self.save_dir or ".", plot=plots)
         metrics.clear_stats()
-        metrics.keep(self._gathering.finish(), self.dataset.spec)
+        about = about_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
+        metrics.keep(self._gathering.finish(about), self.dataset.spec)
         metrics.speed = self._clock.per_picture(self.seen)
         for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
             LOGGER.info(line)
@@ -254,9 +272,11 @@ class Validation:
             metrics.confusion_matrix.plot(True, self.save_dir)
         if self._own_labels:
             note_doubts(self.labels, self._gathering.detections)
-        if self.save_dir:
-            if metrics.record:
-                metrics.record.save(self.save_dir / FILE)
+        if self.save_dir and metrics.record:
+            about |= {"speed": metrics.speed, "coco": metrics.coco}
+            metrics.record.save(self.save_dir / FILE)
+            if plots:
+                write_report(metrics, self.save_dir)
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _make_batches(self) -> ValBatches:
@@ -265,11 +285,17 @@ class Validation:
         return val_batches(
             self.labels,
             imgsz=input_size(options.imgsz, metadata),
-            batch=metadata.batch or options.batch,
+            batch=self._batch,
             stride=metadata.stride,
             rect=options.rect and metadata.dynamic,
             workers=threads(options.workers),
         )
+
+    @property
+    def _batch(self) -> int:
+        """Pictures of a batch: as many as asked for, in whole batches of a network that takes a fixed number."""
+        fixed, wanted = self.runtime.metadata.batch or 1, self.args.batch
+        return max(wanted // fixed, 1) * fixed
 
     def _coco_truth(self) -> CocoTruth:
         """The annotations; everything that could fail does so before the network runs."""
@@ -294,6 +320,10 @@ class Validation:
     def _emit(self, event: str) -> None:
         for function in self._callbacks.get(event, ()):
             function(self)
+
+
+def _later(function: Callable[..., Candidates], *args: Any, **options: Any) -> _Found:
+    return partial(function, *args, **options)
 
 
 def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None) -> ImageLabels:

@@ -1,0 +1,88 @@
+"""The pictures of a batch side by side: each core computes some of them, and none waits for another inside a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+
+import numpy as np
+
+from yolopose.base.cores import physical_cores
+from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
+
+
+class Spread:
+    """An engine that gives the pictures of a batch to several lanes of another, and joins what they find.
+
+    Args:
+        lanes: engines of which each is used by one thread at a time.
+        pool: as many threads.
+        step: pictures that a lane takes at once.
+    """
+
+    def __init__(self, lanes: Sequence[Runtime], pool: ThreadPoolExecutor, step: int) -> None:
+        self._pool, self._step = pool, step
+        self._idle: SimpleQueue[Runtime] = SimpleQueue()
+        for lane in lanes:
+            self._idle.put(lane)
+
+    def candidates(
+        self,
+        batch: Batch,
+        *,
+        conf: float,
+        classes: Sequence[int] | None = None,
+        multi_label: bool = False,
+    ) -> Candidates:
+        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        return self.begin(batch, conf=conf, classes=classes, multi_label=multi_label)()
+
+    def begin(
+        self, batch: Batch, *, conf: float, classes: Sequence[int] | None = None, multi_label: bool = False
+    ) -> Callable[[], Candidates]:
+        """Lets the lanes begin with a batch, after those that they have; the function returned waits for the result."""
+
+        def do(start: int) -> Candidates:
+            lane = self._idle.get()
+            try:
+                some = batch[start : start + self._step]
+                return lane.candidates(some, conf=conf, classes=classes, multi_label=multi_label)
+            finally:
+                self._idle.put(lane)
+
+        starts = range(0, len(batch), self._step)
+        parts = [self._pool.submit(do, start) for start in starts]
+        return lambda: _joined([part.result() for part in parts], starts)
+
+
+@contextmanager
+def spread(runtime: Runtime, batch: int) -> Generator[Runtime | Spread, None, None]:
+    """Gives an engine for batches that computes on all cores as well as the network allows.
+
+    Args:
+        runtime: the network; one that takes so many pictures alone, or has no lanes, is used as it is.
+        batch: pictures of a batch.
+    """
+    step = runtime.metadata.batch or 1
+    count = min(physical_cores(), batch // step)
+    lanes = lanes_of(runtime, count) if count > 1 else [runtime]
+    if len(lanes) < 2 and batch <= (runtime.metadata.batch or batch):
+        yield runtime
+        return
+    with ThreadPoolExecutor(len(lanes), thread_name_prefix="yolopose-val") as pool:
+        yield Spread(lanes, pool, step)
+
+
+def _joined(parts: list[Candidates], starts: range) -> Candidates:
+    """The candidates of consecutive parts of a batch as those of the batch."""
+    image = [part.image + start for part, start in zip(parts, starts, strict=True)]
+    return Candidates(
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        classes=np.concatenate([part.classes for part in parts]),
+        points=np.concatenate([part.points for part in parts]),
+        image=np.concatenate(image),
+        final=all(part.final for part in parts),
+    )

@@ -1,0 +1,87 @@
+"""A batch over several lanes: the same candidates as from one engine, and no lane used twice at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from predict_fakes import SPEC
+
+from yolopose.predict import spread as module
+from yolopose.predict.spread import Spread, spread
+from yolopose.runtime import Candidates
+from yolopose.schema import ModelMetadata
+
+
+class Counting:
+    """Finds as many objects in a picture as its first pixel says; notes how many pictures it is given at once."""
+
+    def __init__(self, batch: int = 0, laned: bool = True) -> None:
+        self.metadata = ModelMetadata(spec=SPEC, name="fake", batch=batch)
+        self.device = "cpu"
+        self.calls: list[int] = []
+        self.busy = threading.Lock()
+        self.made: list[Counting] = []
+        if laned:
+            self.lanes = self._lanes
+
+    def _lanes(self, count: int) -> Sequence[Counting]:
+        self.made = [Counting(self.metadata.batch, laned=False) for _ in range(count)]
+        return self.made
+
+    def candidates(self, batch: np.ndarray, *, conf: float, **options: Any) -> Candidates:
+        assert self.busy.acquire(blocking=False)
+        time.sleep(0.002)
+        self.calls.append(len(batch))
+        counts = batch[:, 0, 0, 0].astype(int)
+        image = np.repeat(np.arange(len(batch)), counts)
+        marks = np.concatenate([np.arange(count) for count in counts]) + 10.0 * batch[image, 0, 0, 1]
+        self.busy.release()
+        return Candidates(
+            boxes=np.tile(marks[:, None], 4).astype(np.float32), scores=np.full(len(image), conf, np.float32),
+            classes=np.zeros(len(image), np.int64), points=np.zeros((len(image), 2, 3), np.float32), image=image,
+        )  # fmt: skip
+
+    def wrap(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+
+def pictures(count: int) -> np.ndarray:
+    batch = np.zeros((count, 3, 32, 32), np.uint8)
+    batch[:, 0, 0, 0] = np.arange(count) % 4
+    batch[:, 0, 0, 1] = np.arange(count)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("fixed", "cores", "count", "sizes"),
+    [(0, 3, 16, {1}), (1, 2, 7, {1}), (4, 2, 10, {4, 2}), (4, 1, 8, {4}), (0, 1, 8, {8}), (0, 4, 1, {1})],
+)
+def test_it_finds_what_one_engine_finds(
+    fixed: int, cores: int, count: int, sizes: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "physical_cores", lambda: cores)
+    batch, engine = pictures(count), Counting(fixed)
+    expected = Counting().candidates(batch, conf=0.5)
+    with spread(engine, count) as over:
+        for _ in range(3):
+            found = over.candidates(batch, conf=0.5)
+            for name in ("boxes", "scores", "classes", "points", "image"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    used = engine.made or [engine]
+    assert {size for one in used for size in one.calls} == sizes
+    assert isinstance(over, Spread) == (len(used) > 1 or fixed == 4)
+
+
+def test_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "physical_cores", lambda: 2)
+    engine = Counting()
+    with spread(engine, 4) as over:
+        engine.made[1].candidates = None  # type: ignore[assignment]
+        for _ in range(3):
+            with pytest.raises(TypeError):
+                over.candidates(pictures(4), conf=0.5)
