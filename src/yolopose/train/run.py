@@ -18,6 +18,8 @@ from yolopose.nn import build_network
 from yolopose.train.fitting import fitting_batch
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
+from yolopose.train.plan import resumed_plan
+from yolopose.train.planning import make_plan
 from yolopose.train.saves import newest_interrupted, read_interrupted
 from yolopose.train.settle import load_data, remembered_name, settle
 from yolopose.train.start import Weights, start_network
@@ -48,12 +50,13 @@ def new_trainer(
     data = load_data(options)
     network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
+    plan = make_plan(network, data, options, device)
     if options.batch < 1:
-        options = replace(options, batch=fitting_batch(network, data, options, device))
+        options = replace(options, batch=fitting_batch(network, data, plan.applied(options), device))
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
-    return Trainer(network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_)
+    return Trainer(network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, plan=plan)
 
 
 def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None) -> Trainer:
@@ -84,9 +87,11 @@ def resumed_trainer(path: Path, given: Mapping[str, Any], callbacks: Callbacks |
     options = settle(found.options, max(network.stride))
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
+    plan = resumed_plan(state.get("plan"), options, device)
     return Trainer(
-        network, data, options, device, found.folder, callbacks=callbacks, logs=logs, license_=license_, state=state
-    )
+        network, data, options, device, found.folder, callbacks=callbacks, logs=logs, license_=license_, state=state,
+        plan=plan,
+    )  # fmt: skip
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
