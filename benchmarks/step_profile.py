@@ -197,9 +197,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default=None)
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the pictures, for a slow machine")
     parser.add_argument("--amp", default=None, help="fp32, bf16, fp16; chosen when left out")
     given = parser.parse_args()
-    options: dict[str, Any] = {key: getattr(given, key) for key in ("data", "imgsz", "batch", "device", "workers")}
+    options: dict[str, Any] = {
+        key: getattr(given, key) for key in ("data", "imgsz", "batch", "device", "workers", "fraction")
+    }
     trainer = profile_step(given, options if given.amp is None else {**options, "amp": given.amp})
     profile_sample(trainer)
     profile_kernels(trainer, given)
