@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test test-all lint types floors demo clean
+.PHONY: setup test test-all lint types floors demo bench-gpu clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -32,6 +32,11 @@ floors: setup
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# training on a CUDA GPU beside the bare network: make bench-gpu DATA=my-data.yaml; torch must be a CUDA build
+DATA ?= figures-pose.yaml
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis build dist

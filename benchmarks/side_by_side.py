@@ -95,6 +95,15 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
         return run.warm(words, "train", "s a picture", **given)
 
+    def loader(imgsz: int, data: str) -> Row:
+        words = f"samples with mosaic, {Path(data).stem}, {imgsz}, processor time, no worker"
+        given = {"model": "yolo11n-pose.yaml", "data": data, "imgsz": imgsz, "batch": 8}
+        return run.warm(words, "loader", "s a sample", **given)
+
+    def memory(imgsz: int, batch: int) -> Row:
+        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "steps": 4}
+        return run.warm(f"memory of training, mouse, {imgsz}, batch {batch}", "memory", "GB at most", **given)
+
     pictures = str(run.work / "pictures")
     return {
         "import": imports,
@@ -111,6 +120,9 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         **{name: lambda e=engine: validation(e) for name, engine in VALIDATIONS.items()},
         "train-320": lambda: training("train, mouse, 320, batch 16, float32", 320, 16),
         "train-640": lambda: training("train, mouse, 640, batch 8, float32", 640, 8),
+        "loader": lambda: loader(640, coco),
+        "loader-320": lambda: loader(320, coco),
+        "memory-640": lambda: memory(640, 8),
         "bare-320": lambda: run.bare("train, mouse, 320, batch 16 / the bare network", 320, 16),
         "bare-640": lambda: run.bare("train, mouse, 640, batch 8 / the bare network", 640, 8),
     }  # fmt: skip

@@ -5,6 +5,7 @@ Run by side_by_side.py under each package's own Python. It imports nothing but t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -13,6 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
+
+
+class _Enough(Exception):
+    """What was to be timed is done."""
 
 
 def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
@@ -51,6 +56,50 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
             )  # fmt: skip
         return (marks[3] - marks[2]) / given["pictures"]
 
+    def loader() -> float:
+        """Processor seconds a sample, made without any worker, mosaic on; the second time through the pictures."""
+        import cv2
+
+        found: list[float] = []
+
+        def go_through(trainer: Any) -> None:
+            cv2.setNumThreads(1)
+            for _ in range(2):
+                start = time.process_time()
+                # the reference's trainer has its loader in a public attribute
+                batches = trainer.train_loader if hasattr(trainer, "train_loader") else trainer._batches.epoch(0)
+                count = sum(len(batch["img"] if isinstance(batch, dict) else batch) for batch in batches)
+                found.append((time.process_time() - start) / count)
+            raise _Enough
+
+        trained = YOLO(given["model"])
+        trained.add_callback("on_train_start", go_through)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+            trained.train(
+                data=given["data"], epochs=100, imgsz=given["imgsz"], batch=given["batch"], val=False, plots=False,
+                project=folder, verbose=False, workers=0, amp=False,
+            )  # fmt: skip
+        return found[1]
+
+    def memory() -> float:
+        """GB that the process held at most in the first steps of a training."""
+        steps: list[int] = []
+
+        def count(trainer: Any) -> None:
+            steps.append(1)
+            if len(steps) == given["steps"]:
+                raise _Enough
+
+        trained = YOLO(given["model"])
+        trained.add_callback("on_train_batch_end", count)
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_Enough):
+            trained.train(
+                data=given["data"], epochs=100, imgsz=given["imgsz"], batch=given["batch"], val=False, plots=False,
+                project=folder, verbose=False, workers=0, amp=False,
+            )  # fmt: skip
+        (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # noqa: SIM115
+        return int(line.split()[1]) * 1024 / 1e9
+
     return {
         "picture": lambda: timed(lambda: model()(given["source"], verbose=False, **options)),
         "each": lambda: each(**options),
@@ -60,6 +109,8 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
             )
         ),
         "train": train,
+        "loader": loader,
+        "memory": memory,
     }
 
 

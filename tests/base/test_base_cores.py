@@ -54,3 +54,13 @@ def test_16_bit_instructions(flags: str, has: bool, tmp_path: Path) -> None:
     file.write_text(f"model name: x\nflags : fpu {flags}\n")
     assert cores.computes_bf16(file) is has
     assert cores.computes_bf16(tmp_path / "none") is False
+
+
+def test_a_processor_is_named_by_what_tells_it_from_others(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    lines = (
+        "processor : 0\ncpu family : 25\nmodel : 1\nmodel name : Fast 9\n\nprocessor : 1\ncpu family : 25\nmodel : 2\n"
+    )
+    file.write_text(lines)
+    assert cores.processor(file) == "Fast 9 25 1"
+    assert cores.processor(tmp_path / "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return False
     return bool(words & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+@cache
+def processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns what tells this processor from others: its name with family and model where Linux says them."""
+    try:
+        lines = [line.partition(":") for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    told = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    words = [told[name] for name in ("model name", "cpu family", "model") if told.get(name)]
+    return " ".join(words) or platform.processor() or platform.machine()
 
 
 @cache

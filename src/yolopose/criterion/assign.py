@@ -50,14 +50,15 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, *, s
     Args:
         scores: (B, nc, A) probabilities.
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
-        points: (2, A) centres of the cells, pixels.
+        points: (2, A) centres of the cells, pixels, where the targets are.
         targets: the objects, on the same device, or on the CPU, which spares the device a wait.
         smallest: boxes with a side below this (pixels) are widened to it when cells inside them are looked for.
 
     Returns:
         The rows, on the device of the scores.
     """
-    target, cell = (index.to(scores.device) for index in inside(targets.boxes, points, smallest))
+    pairs = inside(targets.boxes, points, smallest)
+    target, cell = (index.to(scores.device, non_blocking=True) for index in pairs)
     targets = targets.to(scores.device)
     picture = targets.batch_idx[target]
     align, overlap = _measure(scores, boxes, targets, picture, target, cell)

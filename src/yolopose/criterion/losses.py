@@ -16,7 +16,7 @@ from torch.nn import functional
 from yolopose.criterion.assign import Assignment, assign
 from yolopose.criterion.overlap import ciou
 from yolopose.criterion.targets import Targets
-from yolopose.nn.head import HeadOutput, anchor_points
+from yolopose.nn.head import HeadOutput, Shapes, anchor_points
 
 TERMS = ("box", "pose", "kobj", "cls", "dfl")
 """The losses in the order in which they are reported."""
@@ -25,6 +25,7 @@ COUNTS = 3
 """Numbers that the parts of a batch sum up before their losses are known: target scores, positives, pictures."""
 
 _EPS = 1e-9
+_KNOWN = 32  # shapes whose cells are remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class PoseCriterion:
         self._gains = torch.tensor([getattr(gains, name) for name in TERMS])
         self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
+        self._known: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
         # a small object holds a cell of the second level even where it lies between all centres
         self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
 
@@ -100,11 +102,12 @@ class PoseCriterion:
         device = output.scores.device
         self._move(device)
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
-        points, strides = anchor_points(output.shapes, self._strides, device)
+        points, strides = self._cells(output.shapes, device)
+        centres, sizes = self._cells(output.shapes, targets.boxes.device)  # reading the device's would wait for it
         found = assign(
             scores.detach().sigmoid(),
             _all_boxes(boxes.detach(), points, strides),
-            points * strides,
+            centres * sizes,
             targets,
             smallest=self._smallest,
         )
@@ -120,6 +123,15 @@ class PoseCriterion:
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
         gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, dfl / normaliser)) * self._gains
         return LossTerms(gained.sum() * pictures, gained.detach())
+
+    def _cells(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`anchor_points` of the last few shapes and devices, remembered."""
+        if (shapes, device) not in self._known:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            with torch.inference_mode(False):  # what validation made must serve training too
+                self._known[shapes, device] = anchor_points(shapes, self._strides, device)
+        return self._known[shapes, device]
 
     def _move(self, device: torch.device) -> None:
         if self._gains.device != device:

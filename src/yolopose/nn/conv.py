@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from yolopose.base.errors import ModelError
+from yolopose.nn.lean import norm_silu
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
@@ -42,9 +43,10 @@ class Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, ⌈H/s⌉, ⌈W/s⌉) for odd k."""
         x = self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x)
-        return self.act(x)
+        if self.bn is None:
+            return self.act(x)
+        lean = norm_silu(self.bn, self.act, x) if self.training else None
+        return self.act(self.bn(x)) if lean is None else lean
 
     @torch.no_grad()
     def fuse(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
+from yolopose.train.later import Later
 from yolopose.train.learner import Learner
 
 IN_A_ROW = 3
@@ -32,6 +33,7 @@ class Guard:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
+        self._later = Later(learner.device)
         self._bad: Counter[str] = Counter()
         self._state: dict[str, Any] = {}
         self._average: dict[str, Any] = {}
@@ -47,8 +49,8 @@ class Guard:
         self._average = _copied(self._learner.ema.model.state_dict())
         self._sum = losses.clone()
 
-    def note(self, what: str, fine: bool, where: str) -> None:
-        """Notes whether a batch gave numbers.
+    def note(self, what: str, fine: bool | Tensor, where: str) -> None:
+        """Notes whether a batch gave numbers; of a GPU that is known some batches later.
 
         Args:
             what: `loss` or `gradient`.
@@ -58,6 +60,12 @@ class Guard:
         Raises:
             RanAway: several in a row were none.
         """
+        if isinstance(fine, Tensor):
+            self._later.put(fine, lambda told: self._count(what, bool(told[0]), where))
+        else:
+            self._count(what, fine, where)
+
+    def _count(self, what: str, fine: bool, where: str) -> None:
         if fine:
             self._bad[what] = 0
             return
@@ -71,8 +79,9 @@ class Guard:
         """Looks through the weights at the end of an epoch, before they are measured and saved.
 
         Raises:
-            RanAway: one is no number.
+            RanAway: one is no number, or several losses or gradients in a row were none.
         """
+        self._later.flush()
         if not all(bool(torch.isfinite(value).all()) for value in self._learner.model.parameters()):
             raise RanAway(f"Weights are no numbers any more ({where})")
 
@@ -97,6 +106,7 @@ class Guard:
         learner.load_state_dict(_copied(self._state))
         learner.slow_down(rate)
         self._bad.clear()
+        self._later.clear()
         LOGGER.warning(
             f"{why}: back to the last good state, the beginning of this epoch, and on from there at half the learning "
             f"rate ({rate:g} of what the options say)."

@@ -17,6 +17,7 @@ from yolopose.nn import PoseModel
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
 from yolopose.train.freeze import freeze_layers
+from yolopose.train.later import runs_ahead
 from yolopose.train.memory import let_go, out_of_memory
 from yolopose.train.optimiser import make_optimiser
 from yolopose.train.precision import Precision
@@ -47,6 +48,7 @@ class Learner:
         rate: share of the learning rates that the options say; 1 unless the weights ran away.
         parts: pieces in which a batch goes through the network; 1 unless the memory was full.
         precision: the number format of the forward pass.
+        device: where it computes.
         criterion: the losses.
     """
 
@@ -59,12 +61,13 @@ class Learner:
         batches: int,
         team: Team | None = None,
     ) -> None:
-        self._options, self._device, self._team = options, device, team or Team()
+        self._options, self.device, self._team = options, device, team or Team()
+        self._ahead = runs_ahead(device)
         self.model = network.to(device)
         if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         self._frozen = freeze_layers(self.model, options.freeze)
-        self._run: Any = torch.compile(self.model.outputs) if options.compile else self.model.outputs
+        self._run: Any = _compiled(self.model.outputs, options.compile) if options.compile else self.model.outputs
         self.ema = EMA(self.model)
         self.optimiser = make_optimiser(self.model, options, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(options, self.optimiser.choice, batches)
@@ -116,7 +119,8 @@ class Learner:
             part = batch if size == len(batch) else batch.part(start, start + size)
             mine = self.losses(part, epoch, number)
             terms = self._of_all(mine)
-            if not bool(torch.isfinite(terms.total)):
+            # ahead of the device a loss that is no number spoils the gradients, and the device leaves out the step
+            if not (self._ahead or bool(torch.isfinite(terms.total))):
                 self._mend_statistics()
             elif len(part):
                 self._begun = True
@@ -141,12 +145,12 @@ class Learner:
         size = self._part_size(batch)
         if self._team.size > 1:
             raise TrainError(
-                f"Out of memory on {self._device} with {size} pictures of {tuple(batch.images.shape[2:])} pixels, the "
+                f"Out of memory on {self.device} with {size} pictures of {tuple(batch.images.shape[2:])} pixels, the "
                 f"share of one of {self._team.size} processes: choose a smaller batch or imgsz."
             )
         if size == 1:
             raise TrainError(
-                f"Out of memory on {self._device} with a single picture of {tuple(batch.images.shape[2:])} pixels at "
+                f"Out of memory on {self.device} with a single picture of {tuple(batch.images.shape[2:])} pixels at "
                 "once: choose a smaller imgsz or a smaller network, or close what else uses the memory."
             )
         self.parts *= 2
@@ -154,7 +158,7 @@ class Learner:
         if self._begun:  # they are mixed with those of the attempt
             self.optimiser.torch.zero_grad()
             lost = " The gradients since the last step are given up."
-        let_go(self._device)
+        let_go(self.device)
         LOGGER.warning(
             f"Out of memory with {size} pictures at once: from here on {self._part_size(batch)} go through the network "
             f"at once and their gradients are summed, so a step is made of as many pictures as before.{lost}"
@@ -163,9 +167,11 @@ class Learner:
     @torch.no_grad()
     def _mend_statistics(self) -> None:
         """Takes statistics of norms that a bad batch turned into no numbers back from the average."""
-        for live, average in zip(self.model.buffers(), self.ema.model.buffers(), strict=True):
-            if live.is_floating_point() and not bool(torch.isfinite(live).all()):
-                live.copy_(average)
+        pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
+        live, average = zip(*((one, other) for one, other in pairs if one.is_floating_point()), strict=True)
+        flat, kept = (torch.cat([one.flatten() for one in buffers]) for buffers in (live, average))
+        mended = torch.where(torch.isfinite(flat), flat, kept).split([one.numel() for one in live])
+        torch._foreach_copy_(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
 
     def slow_down(self, rate: float) -> None:
         """Sets all learning rates to a share of what the options say."""
@@ -181,8 +187,8 @@ class Learner:
             number: the batch in the epoch.
         """
         if not len(batch):  # the last batch of an epoch may be too small for all processes
-            self._team.sum(torch.zeros(COUNTS, device=self._device))
-            return LossTerms(torch.zeros((), device=self._device), torch.zeros(len(TERMS), device=self._device))
+            self._team.sum(torch.zeros(COUNTS, device=self.device))
+            return LossTerms(torch.zeros((), device=self.device), torch.zeros(len(TERMS), device=self.device))
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalised(*labels, (images.shape[2], images.shape[3]))
@@ -194,18 +200,20 @@ class Learner:
         """Whether the optimiser steps after batch i of the run."""
         return step_due(i, self._last_step, accumulation)
 
-    def step(self, i: int) -> bool:
+    def step(self, i: int) -> bool | Tensor:
         """Lets optimiser and average step after batch i of the run.
 
         Returns:
-            False where the gradients were no numbers and nothing was changed.
+            False where the gradients were no numbers and nothing was changed; on a GPU a tensor that says so.
         """
         self._last_step = i
         if not self._team.gather(self.model):  # each loss of it was left out
             return True
-        fine = self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP)
+        fine = self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP, ahead=self._ahead)
         self.optimiser.torch.zero_grad()
-        if fine:
+        if self._ahead:
+            self._mend_statistics()  # what is not known yet cannot be asked for; the average must not see it
+        if isinstance(fine, Tensor) or fine:
             self.ema.update()
         return fine
 
@@ -220,7 +228,7 @@ class Learner:
 
     def _pixels(self, images: Tensor, epoch: int, number: int) -> Tensor:
         """(B, 3, H, W) uint8 → float 0…1 on the device, with `multi_scale` at a size drawn for this batch."""
-        images = images.to(self._device, non_blocking=True)
+        images = images.to(self.device, non_blocking=True)
         form = torch.contiguous_format if self._options.channels_last is False else torch.channels_last
         values = images.to(torch.float32, memory_format=form).div_(255)
         spread = 0.5 if self._options.multi_scale is True else float(self._options.multi_scale)
@@ -269,6 +277,10 @@ class Learner:
             self.parts = int(saved.get("parts", 1))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainError(f"The state of the interrupted run cannot be read ({error}). {_ANEW}") from error
+
+
+def _compiled(function: Any, how: bool | str) -> Any:
+    return torch.compile(function, mode=how) if isinstance(how, str) else torch.compile(function)
 
 
 _ANEW = "Begin a new run from its weights: model=last.pt without resume."

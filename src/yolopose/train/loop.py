@@ -31,9 +31,11 @@ from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch, train_batches
 from yolopose.train.guard import Guard, RanAway
 from yolopose.train.interrupt import Interruption
+from yolopose.train.later import Later
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
 from yolopose.train.optimiser import settled_batch
+from yolopose.train.plan import Plan, fixed_plan
 from yolopose.train.ranks import RankLost, Team
 from yolopose.train.ranks.folder import NoFolder
 from yolopose.train.record import HEAD_EVERY, EpochLine, epoch_lines, final_lines
@@ -57,9 +59,11 @@ class Trainer:
         state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
         team: the processes that train together, each with such an object; one alone when left out. Rank 0 measures,
             writes, speaks and calls the functions; what it decides holds for all.
+        plan: how to compute; as options and processor say when left out.
 
     Attributes:
         args: the options.
+        plan: how it computes.
         data: the data.
         device: where it computes.
         model: the network in training.
@@ -95,22 +99,25 @@ class Trainer:
         license_: str = "",
         state: Mapping[str, Any] | None = None,
         team: Team | None = None,
+        plan: Plan | None = None,
     ) -> None:
-        self._team = team = team or Team()
+        self._team, self.plan = team or Team(), plan or fixed_plan(options, device)
+        team, planned = self._team, self.plan.applied(options)
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
         self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
         self._batches = train_batches(
             data.train,
             data.spec,
-            options,
+            planned,
             imgsz=options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz),
             batch=self.batch_size,
             stride=max(network.stride),
-            workers=min(options.workers, team.workers),
+            workers=min(self.plan.workers, team.workers),
             pin_memory=device.type == "cuda",
             share=(team.rank, team.size),
+            paint_on=device if device.type == "cuda" else None,
         )
-        self._learner = Learner(network, data, options, device, len(self._batches), team)
+        self._learner = Learner(network, data, planned, device, len(self._batches), team)
         self._guard = Guard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
         self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_)
@@ -125,6 +132,7 @@ class Trainer:
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
         self._sum = torch.zeros(len(TERMS), device=device)
+        self._later, self._shown = Later(device), self._named(self.tloss)
         self._interruption = Interruption(passed_on=team.size > 1)
         self._reproducible = reproducible(device, options.deterministic)
         self._seconds, self._clock = 0.0, time.monotonic()
@@ -145,6 +153,10 @@ class Trainer:
             OutputError: a file cannot be written.
             KeyboardInterrupt: the run was interrupted; `last.pt` holds all that `resume` needs.
         """
+        with self.plan.in_force():
+            return self._train()
+
+    def _train(self) -> PoseMetrics | None:
         self._begin()
         try:
             with self._interruption.watched(), self._batches.watched(), self._reproducible:
@@ -197,14 +209,17 @@ class Trainer:
                 i = self.epoch * len(self._batches) + number
                 accumulation = learner.schedule.apply(self.optimizer, i)
                 terms = learner.learn(batch, self.epoch, number)
-                guard.note("loss", bool(torch.isfinite(terms.total)), self._where)
+                guard.note("loss", torch.isfinite(terms.total), self._where)
                 if learner.step_due(i, accumulation):
                     self._emit("optimizer_step")
                     guard.note("gradient", learner.step(i), self._where)
                     self._emit("on_before_zero_grad")
                 self._note(terms)
                 objects, images, asked = self._team.total(len(batch.classes), len(batch), self._interruption.asked)
-                line.update(self._named(self.tloss), int(objects), tuple(batch.images.shape[2:]), int(images))
+                self._later.put(self.tloss, self._show)
+                if number + 1 == len(self._batches):
+                    self._later.flush()
+                line.update(self._shown, int(objects), tuple(batch.images.shape[2:]), int(images))
                 self._folder.draw(batch, self.epoch, number)
                 self._emit("on_train_batch_end")
                 if asked and number + 1 < len(self._batches) and self._learner.at_rest(i):
@@ -258,6 +273,7 @@ class Trainer:
             f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
         )
         self._emit("on_pretrain_routine_end")
+        LOGGER.info(f"Plan: {self.plan}.")
         self._clock = time.monotonic()
         self._emit("on_train_start")
         self._agree()
@@ -356,6 +372,7 @@ class Trainer:
             "best_epoch": self.best_epoch,
             "stop": self.stop,
             "license": self._folder.license,
+            "plan": self.plan.state_dict(),
             "sum": self._sum,
             **self._learner.state_dict(),
         }
@@ -400,3 +417,7 @@ class Trainer:
 
     def _named(self, losses: Tensor) -> dict[str, float]:
         return dict(zip(self.loss_names, losses.tolist(), strict=True))
+
+    def _show(self, losses: list[float]) -> None:
+        """Notes the mean losses for the progress line; on a GPU they come some batches later."""
+        self._shown = dict(zip(self.loss_names, losses, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,18 +43,29 @@ class Precision:
         """Adds the gradients of a loss."""
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
-    def step(self, optimizer: Optimizer, parameters: Iterable[Tensor], clip: float) -> bool:
+    def step(
+        self, optimizer: Optimizer, parameters: Iterable[Tensor], clip: float, *, ahead: bool = False
+    ) -> bool | Tensor:
         """Clips the norm of all gradients and lets the optimiser step, unless they overflowed.
 
+        Args:
+            optimizer: steps.
+            parameters: what has the gradients.
+            clip: largest norm.
+            ahead: leave it to the device whether the step is made, where the optimiser's kernels can.
+
         Returns:
-            False where they are no numbers. Scaled ones may overflow now and then: the scale is lowered, and the step
-            counts as made.
+            False, as a bool or on the device, where they are no numbers. Scaled ones may overflow now and then: the
+            scale is lowered, and the step counts as made.
         """
         if self._scaler is None:
-            fine = bool(torch.isfinite(clip_grad_norm_(parameters, clip)))
-            if fine:
+            fine = torch.isfinite(clip_grad_norm_(parameters, clip))
+            if ahead and hasattr(optimizer, "_step_supports_amp_scaling"):
+                return _step_where(optimizer, fine)
+            made = bool(fine)
+            if made:
                 optimizer.step()
-            return fine
+            return made
         self._scaler.unscale_(optimizer)
         clip_grad_norm_(parameters, clip)
         self._scaler.step(optimizer)
@@ -69,3 +80,14 @@ class Precision:
         """Goes on from `state_dict()`."""
         if self._scaler is not None and saved:
             self._scaler.load_state_dict(saved)
+
+
+def _step_where(optimizer: Optimizer, fine: Tensor) -> Tensor:
+    """Steps with a fused kernel that looks on the device whether to; what torch's GradScaler does, without a scale."""
+    switches = cast(Any, optimizer)
+    switches.grad_scale, switches.found_inf = None, (~fine).float()
+    try:
+        optimizer.step()
+    finally:
+        del switches.grad_scale, switches.found_inf
+    return fine

@@ -18,6 +18,8 @@ from yolopose.nn import build_network
 from yolopose.train.fitting import fitting_batch
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
+from yolopose.train.plan import resumed_plan
+from yolopose.train.planning import make_plan
 from yolopose.train.ranks import Crew, Team
 from yolopose.train.ranks.devices import Places
 from yolopose.train.ranks.follow import lead
@@ -57,16 +59,19 @@ def new_trainer(
     data = load_data(options)
     network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
+    plan = make_plan(network, data, options, device)
     if options.batch < 1:
-        options = replace(options, batch=planned.whole_batch(fitting_batch(network, data, options, device)))
+        fitting = fitting_batch(network, data, plan.applied(options), device)
+        options = replace(options, batch=planned.whole_batch(fitting))
     planned.check_batch(options.batch)
     team = crew.gather() if crew else Team()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
     trainer = Trainer(
-        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, team=team
-    )
+        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, team=team,
+        plan=plan if team.size == 1 else plan.among(team.workers),
+    )  # fmt: skip
     return lead(team, trainer, None)
 
 
@@ -103,18 +108,11 @@ def resumed_trainer(
     team = crew.gather() if crew else Team()
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
+    plan = resumed_plan(state.get("plan"), options, planned.device)
     trainer = Trainer(
-        network,
-        data,
-        options,
-        planned.device,
-        found.folder,
-        callbacks=callbacks,
-        logs=logs,
-        license_=license_,
-        state=state,
-        team=team,
-    )
+        network, data, options, planned.device, found.folder, callbacks=callbacks, logs=logs, license_=license_,
+        state=state, team=team, plan=plan if team.size == 1 else plan.among(team.workers),
+    )  # fmt: skip
     return lead(team, trainer, state)
 
 

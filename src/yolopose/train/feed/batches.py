@@ -22,13 +22,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions
-from yolopose.data import LabelTable
+from yolopose.data import ImageLabels, LabelTable
 from yolopose.data.scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.images import open_images
 from yolopose.train.feed.objects import join
+from yolopose.train.feed.paint import paint
 from yolopose.train.feed.sample import Request, Sampler
+from yolopose.train.feed.sketch import Sketch, make_sketch
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
@@ -38,10 +40,10 @@ _POOL_MOST = 1000  # …but from no more pictures than these
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainBatch:
-    """A batch of B augmented pictures with their N objects, as CPU tensors.
+    """A batch of B augmented pictures with their N objects, as CPU tensors; painted ones have their images elsewhere.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB.
+        images: (B, 3, H, W) uint8 RGB, pixels lying channels last.
         batch_idx: (N,) int64, for each object its picture in the batch, ascending.
         classes: (N,) int64.
         boxes: (N, 4) float32 cx, cy, w, h, normalised 0…1.
@@ -81,15 +83,37 @@ class TrainBatch:
         return TrainBatch(**{one.name: getattr(self, one.name).pin_memory() for one in fields(self)})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SketchedBatch:
+    """A batch whose pixels are still to be painted.
+
+    Attributes:
+        sketch: what it shows.
+        labels: the batch with empty images.
+    """
+
+    sketch: Sketch
+    labels: TrainBatch
+
+    def painted(self, device: torch.device) -> TrainBatch:
+        """Returns the batch; its images are painted on the device, all else stays where it is."""
+        return replace(self.labels, images=paint(self.sketch, device))
+
+    def pin_memory(self) -> SketchedBatch:
+        """Returns the batch in page-locked memory."""
+        return SketchedBatch(self.sketch.pin_memory(), self.labels.pin_memory())
+
+
 class _Batches(Dataset[Any]):
     """Request → batch. A fault is returned, since a raised one would arrive wrapped in a worker's traceback."""
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, sketched: bool) -> None:
         self._sampler = sampler
+        self._make = make_sketched if sketched else make_batch
 
-    def __getitem__(self, request: Request) -> TrainBatch | YoloposeError:
+    def __getitem__(self, request: Request) -> TrainBatch | SketchedBatch | YoloposeError:
         try:
-            return make_batch(self._sampler, request)
+            return self._make(self._sampler, request)
         except YoloposeError as error:
             return error
 
@@ -109,13 +133,14 @@ class TrainBatches:
         workers: int | None = None,
         pin_memory: bool = False,
         share: tuple[int, int] = (0, 1),
+        paint_on: torch.device | None = None,
     ) -> None:
         images = open_images(table, imgsz, options.cache)
         self._sampler = Sampler(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self._options = options
         self._batch = batch
         self._share = share
-        self._pin = pin_memory
+        self._pin, self._paint_on = pin_memory, paint_on
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
         self._count = len(table)
@@ -145,7 +170,8 @@ class TrainBatches:
         shares = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
         requests = [request for request in shares if len(request.index)]
         made = self._by_processes(requests) if self._workers else self._by_threads(requests)
-        return made if len(requests) == len(shares) else self._filled(made, shares)
+        batches = made if self._paint_on is None else self._painted(made, self._paint_on)
+        return batches if len(requests) == len(shares) else self._filled(batches, shares)
 
     def close(self) -> None:
         """Ends the worker processes; the next epoch starts new ones."""
@@ -205,12 +231,18 @@ class TrainBatches:
                 index=none,
             )
 
-    def _by_threads(self, requests: list[Request]) -> Iterator[TrainBatch]:
+    @staticmethod
+    def _painted(made: Iterator[Any], device: torch.device) -> Iterator[TrainBatch]:
+        for batch in made:
+            yield batch.painted(device)
+
+    def _by_threads(self, requests: list[Request]) -> Iterator[Any]:
+        make = make_batch if self._paint_on is None else make_sketched
         with ThreadPoolExecutor(worker_count(0)) as pool:
-            waiting: deque[Future[TrainBatch]] = deque()
+            waiting: deque[Future[Any]] = deque()
             try:
                 for request in requests:
-                    waiting.append(pool.submit(make_batch, self._sampler, request))
+                    waiting.append(pool.submit(make, self._sampler, request))
                     if len(waiting) > _AHEAD:
                         yield self._pinned(waiting.popleft().result())
                 while waiting:
@@ -218,14 +250,14 @@ class TrainBatches:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _pinned(self, batch: TrainBatch) -> TrainBatch:
+    def _pinned(self, batch: Any) -> Any:
         return batch.pin_memory() if self._pin else batch
 
-    def _by_processes(self, requests: list[Request]) -> Iterator[TrainBatch]:
+    def _by_processes(self, requests: list[Request]) -> Iterator[Any]:
         self._now[:] = requests
         if self._loader is None:
             self._loader = DataLoader(
-                _Batches(self._sampler),
+                _Batches(self._sampler, self._paint_on is not None),
                 batch_size=None,
                 sampler=self._now,  # type: ignore[arg-type]  # any iterable of what the data set understands
                 num_workers=self._workers,
@@ -262,6 +294,7 @@ def train_batches(
     workers: int | None = None,
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
+    paint_on: torch.device | None = None,
 ) -> TrainBatches:
     """Makes the training batches of a run; go through those of epoch e with `.epoch(e)`.
 
@@ -277,21 +310,16 @@ def train_batches(
         pin_memory: give batches in page-locked memory, for fast copies to a GPU.
         share: (number, count) of the process, where several share each batch: it gets its part of the pictures, each
             made as it would be for one process. Parts of a small last batch may differ by one, and be empty.
+        paint_on: the device that paints the pictures; workers only decode and cut out what is seen. Left out, workers
+            do it all. Both give the same samples but for rounding.
 
     Raises:
         DataError: a picture cannot be read while the cache is filled.
     """
     return TrainBatches(
-        table,
-        spec,
-        options,
-        imgsz=imgsz,
-        batch=batch,
-        stride=stride,
-        workers=workers,
-        pin_memory=pin_memory,
-        share=share,
-    )
+        table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory,
+        share=share, paint_on=paint_on,
+    )  # fmt: skip
 
 
 def _shared(request: Request, number: int, count: int) -> Request:
@@ -306,17 +334,34 @@ def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
         DataError: a picture cannot be read any more; the text names it.
     """
     height, width = request.shape
-    images = np.empty((len(request.index), 3, height, width), dtype=np.uint8)
-    found = []
+    # pixel by pixel, as OpenCV and convolutions want them
+    images = np.empty((len(request.index), height, width, 3), dtype=np.uint8)
+    found: list[ImageLabels] = []
     for place, index in zip(images, request.index, strict=True):
         image, labels = sampler.make(request, int(index))
-        for channel in range(3):
-            cv2.extractChannel(image, 2 - channel, dst=place[channel])  # BGR to RGB planes
+        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB, dst=place)
         found.append(labels)
+    return _labelled(torch.from_numpy(images).permute(0, 3, 1, 2), found, request)
+
+
+def make_sketched(sampler: Sampler, request: Request) -> SketchedBatch:
+    """Makes the batch of a request in this thread, but for its pixels.
+
+    Raises:
+        DataError: a picture cannot be read any more; the text names it.
+    """
+    recipes = [sampler.decide(request, int(index)) for index in request.index]
+    none = torch.empty((len(recipes), 3, 0, 0), dtype=torch.uint8)
+    labels = _labelled(none, [recipe.labels for recipe in recipes], request)
+    return SketchedBatch(make_sketch(sampler, recipes), labels)
+
+
+def _labelled(images: torch.Tensor, found: list[ImageLabels], request: Request) -> TrainBatch:
+    """Images with the objects of each, in shares of the input."""
     every = join(found)
-    size = np.array([width, height], dtype=np.float32)
+    size = np.array(request.shape[::-1], dtype=np.float32)
     return TrainBatch(
-        images=torch.from_numpy(images),
+        images=images,
         batch_idx=torch.from_numpy(np.repeat(np.arange(len(found)), [len(labels.classes) for labels in found])),
         classes=torch.from_numpy(every.classes.astype(np.int64)),
         boxes=torch.from_numpy((xyxy_to_cxcywh(every.boxes) / np.tile(size, 2)).astype(np.float32)),

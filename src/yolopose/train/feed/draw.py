@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -17,14 +18,55 @@ _MARGIN = 4  # source pixels kept around what is seen, for interpolation
 _SEAM = 1 / 64  # a turned tile is drawn that much larger, so that rounding leaves no gap between two tiles
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A picture on its way to a canvas.
+
+    Attributes:
+        source: (h, w, 3) uint8, the pixels of the picture that are needed, averaged down where the map shrinks.
+        target: left, top, right, bottom of the canvas pixels it may cover; exactly those, where the map keeps
+            rectangles upright.
+        from_source: pixels of `source` to pixels of the canvas.
+        part: the part of the picture to draw, in its pixels.
+        from_picture: pixels of the picture to pixels of the canvas.
+    """
+
+    source: Image
+    target: tuple[int, int, int, int]
+    from_source: Map
+    part: Rectangle
+    from_picture: Map
+
+    @property
+    def part_of_source(self) -> Rectangle:
+        """`part` in pixels of the source, the seam of turned pictures counted in."""
+        seam = 0.0 if self.from_picture.axis_aligned else _SEAM
+        part = self.part + np.array([-seam, -seam, seam, seam])
+        return (self.from_source.inverse() @ self.from_picture).boxes(part)
+
+
 def draw(canvas: Image, image: Image, place: Map, clip: Rectangle | None = None) -> None:
     """Draws a picture onto a canvas; canvas pixels whose centre it does not cover stay as they are.
+
+    Args:
+        canvas: (H, W, 3) uint8, changed in place; may be a view.
+        image: (h, w, 3) uint8.
+        place: picture pixels to canvas pixels, continuous coordinates.
+        clip: part of the picture to draw, in its pixels; all of it when left out.
+    """
+    patch = cut_patch((canvas.shape[0], canvas.shape[1]), image, place, clip)
+    if patch is not None:
+        lay(canvas, patch)
+
+
+def cut_patch(size: tuple[int, int], image: Image, place: Map, clip: Rectangle | None = None) -> Patch | None:
+    """Finds what a picture shows on a canvas; None where that is nothing.
 
     Where the map shrinks by 2 or more, the seen part is first averaged down by a whole factor, since a bilinear warp
     alone would skip pixels.
 
     Args:
-        canvas: (H, W, 3) uint8, changed in place; may be a view.
+        size: (height, width) of the canvas.
         image: (h, w, 3) uint8.
         place: picture pixels to canvas pixels, continuous coordinates.
         clip: part of the picture to draw, in its pixels; all of it when left out.
@@ -33,31 +75,35 @@ def draw(canvas: Image, image: Image, place: Map, clip: Rectangle | None = None)
     part = np.array([0, 0, width, height], dtype=np.float64)
     if clip is not None:
         part = _common(part, clip)
-    target = _covered(canvas, place, part)
+    target = _covered(size, place, part)
     if target is None:
-        return
-    left, top, right, bottom = target
+        return None
     needed = _needed(place, part, target)
     if _empty(needed):
-        return
+        return None
     source, to_image = _prefiltered(image, place, needed)
-    local = Map.translate(-left, -top) @ place @ to_image
-    size = right - left, bottom - top
-    drawn = _warp(source, local, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    return Patch(source, target, place @ to_image, part, place)
+
+
+def lay(canvas: Image, patch: Patch) -> None:
+    """Lays a patch onto its canvas, in place."""
+    left, top, right, bottom = patch.target
+    size, shift = (right - left, bottom - top), Map.translate(-left, -top)
+    drawn = _warp(patch.source, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     window = canvas[top:bottom, left:right]
-    if place.axis_aligned:
+    if patch.from_picture.axis_aligned:
         window[:] = drawn
         return
-    mask = _mask(part, Map.translate(-left, -top) @ place, size)
+    mask = _mask(patch.part, shift @ patch.from_picture, size)
     cv2.copyTo(np.asarray(drawn), mask, window)
 
 
-def _covered(canvas: Image, place: Map, part: Rectangle) -> tuple[int, int, int, int] | None:
+def _covered(canvas: tuple[int, int], place: Map, part: Rectangle) -> tuple[int, int, int, int] | None:
     """Canvas pixels (left, top, right, bottom) around those whose centres the part may cover; None when there are none.
 
     For axis-aligned maps it is exactly those pixels.
     """
-    height, width = canvas.shape[:2]
+    height, width = canvas
     if _empty(part):
         return None
     hull = place.boxes(part)

@@ -16,7 +16,7 @@ from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.augment import Layer, Size, mosaic, random_change, single
 from yolopose.train.feed.colour import change_hsv
-from yolopose.train.feed.draw import draw
+from yolopose.train.feed.draw import Patch, cut_patch, lay
 from yolopose.train.feed.images import Images
 from yolopose.train.feed.objects import carry, cut_out, join, mirrored
 
@@ -42,6 +42,33 @@ class Request:
     pool: npt.NDArray[np.int64]
     shape: Size
     mosaic: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """A sample on paper: all that was drawn by lot, and its objects; its pixels are still to be painted.
+
+    Attributes:
+        shape: (height, width) of the sample.
+        base: its pictures.
+        mixed: those of another sample that is blended in, or None.
+        weight: share of `base` in the blend.
+        cut: those of another sample, of which a window is pasted, or None.
+        window: that window.
+        gains: of hue, saturation and value; see `colour.hsv_tables`.
+        swapped: whether the channels are in the order RGB, not BGR.
+        labels: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels of the sample.
+    """
+
+    shape: Size
+    base: Layer
+    mixed: Layer | None
+    weight: float
+    cut: Layer | None
+    window: Window
+    gains: tuple[float, float, float]
+    swapped: bool
+    labels: ImageLabels
 
 
 class Sampler:
@@ -80,23 +107,73 @@ class Sampler:
         Raises:
             DataError: a picture cannot be read any more; the text names it.
         """
+        recipe = self.decide(request, index)
+        return self.paint(recipe), recipe.labels
+
+    def decide(self, request: Request, index: int) -> Recipe:
+        """Draws all that is left to chance, and finds the objects; see `make`."""
         rng = np.random.default_rng((self._seed, request.epoch, index))
-        options = self._options
+        options, shape = self._options, request.shape
         sides = self._draw_flips(rng)
-        canvas, labels = self._render(self._layer(rng, request, index, sides), request.shape)
+        base, mixed, cut = self._layer(rng, request, index, sides), None, None
+        labels, weight, window = self._objects(base, shape), 1.0, (0, 0, 0, 0)
         if request.mosaic and rng.random() < options.mixup:
-            canvas, labels = self._mix(rng, request, sides, canvas, labels)
+            mixed = self._layer(rng, request, self._partner(rng, request), sides)
+            weight = float(rng.beta(32, 32))
+            labels = join([labels, self._objects(mixed, shape)])
         if request.mosaic and rng.random() < options.cutmix:
-            labels = self._cut(rng, request, sides, canvas, labels)
+            other = self._layer(rng, request, self._partner(rng, request), sides)
+            found = free_window(rng, shape, labels)
+            if found is not None:
+                cut, window = other, found
+                labels = join([labels, cut_out(self._objects(other, shape), window)])
         for flipped in sides:
             if flipped and self._flip_idx is not None:
                 labels = mirrored(labels, self._flip_idx)
-        gains = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
-        if gains.any():
-            change_hsv(canvas, *gains)
-        if rng.random() < options.bgr:
-            canvas = canvas[:, :, ::-1]
-        return canvas, labels
+        hue, saturation, value = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
+        swapped = bool(rng.random() < options.bgr)
+        return Recipe(shape, base, mixed, weight, cut, window, (hue, saturation, value), swapped, labels)
+
+    def paint(self, recipe: Recipe) -> Image:
+        """Paints what was decided.
+
+        Raises:
+            DataError: a picture cannot be read any more; the text names it.
+        """
+        canvas = self._render(recipe.base, recipe.shape)
+        if recipe.mixed is not None:
+            other = self._render(recipe.mixed, recipe.shape)
+            cv2.addWeighted(canvas, recipe.weight, other, 1 - recipe.weight, 0, dst=canvas)
+        if recipe.cut is not None:
+            left, top, right, bottom = recipe.window
+            view = canvas[top:bottom, left:right]
+            view[:] = PAD_VALUE
+            self._paint(recipe.cut, view, (left, top))
+        if any(recipe.gains):
+            change_hsv(canvas, *recipe.gains)
+        return canvas[:, :, ::-1] if recipe.swapped else canvas
+
+    def patches(self, layer: Layer, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
+        """Returns what a layer shows on a canvas, each with the pixels that it needs; later ones cover earlier ones.
+
+        Args:
+            layer: pictures on paper.
+            size: (height, width) of the canvas.
+            corner: the pixel (x, y) of the sample that the canvas begins with.
+
+        Raises:
+            DataError: a picture cannot be read any more; the text names it.
+        """
+        shift = Map.translate(-corner[0], -corner[1])
+        limits = np.array([0, 0, layer.inner[1], layer.inner[0]], dtype=np.float64)
+        found: list[Patch] = []
+        for tile in layer.tiles:
+            image = self._images[tile.index]
+            height, width = image.shape[:2]
+            to_inner = tile.place @ Map.scale(1 / width, 1 / height)
+            patch = cut_patch(size, image, shift @ layer.change @ to_inner, to_inner.inverse().boxes(limits))
+            found += [] if patch is None else [patch]
+        return found
 
     def _draw_flips(self, rng: np.random.Generator) -> tuple[bool, bool]:
         """(left-right, up-down); both draws are always made, so that later ones do not depend on the data set."""
@@ -122,21 +199,14 @@ class Sampler:
     def _partner(self, rng: np.random.Generator, request: Request) -> int:
         return int(request.pool[rng.integers(len(request.pool))])
 
-    def _render(self, layer: Layer, shape: Size) -> tuple[Image, ImageLabels]:
-        """A layer's picture, and its objects."""
+    def _render(self, layer: Layer, shape: Size) -> Image:
         canvas = np.full((*shape, 3), PAD_VALUE, dtype=np.uint8)
         self._paint(layer, canvas, (0, 0))
-        return canvas, self._objects(layer, shape)
+        return canvas
 
     def _paint(self, layer: Layer, canvas: Image, corner: tuple[int, int]) -> None:
-        """Draws a layer's pictures onto a canvas whose upper left pixel is pixel `corner` (x, y) of the image."""
-        shift = Map.translate(-corner[0], -corner[1])
-        limits = np.array([0, 0, layer.inner[1], layer.inner[0]], dtype=np.float64)
-        for tile in layer.tiles:
-            image = self._images[tile.index]
-            height, width = image.shape[:2]
-            to_inner = tile.place @ Map.scale(1 / width, 1 / height)
-            draw(canvas, image, shift @ layer.change @ to_inner, to_inner.inverse().boxes(limits))
+        for patch in self.patches(layer, (canvas.shape[0], canvas.shape[1]), corner):
+            lay(canvas, patch)
 
     def _objects(self, layer: Layer, shape: Size) -> ImageLabels:
         return join(
@@ -145,30 +215,6 @@ class Sampler:
                 for tile in layer.tiles
             ]
         )
-
-    def _mix(
-        self, rng: np.random.Generator, request: Request, sides: tuple[bool, bool], canvas: Image, labels: ImageLabels
-    ) -> tuple[Image, ImageLabels]:
-        """Blends another sample in, about half and half; the objects of both count."""
-        layer = self._layer(rng, request, self._partner(rng, request), sides)
-        other, further = self._render(layer, request.shape)
-        weight = float(rng.beta(32, 32))
-        cv2.addWeighted(canvas, weight, other, 1 - weight, 0, dst=canvas)
-        return canvas, join([labels, further])
-
-    def _cut(
-        self, rng: np.random.Generator, request: Request, sides: tuple[bool, bool], canvas: Image, labels: ImageLabels
-    ) -> ImageLabels:
-        """Pastes a window of another sample, where it hides no object; else leaves all as it is."""
-        layer = self._layer(rng, request, self._partner(rng, request), sides)
-        window = free_window(rng, request.shape, labels)
-        if window is None:
-            return labels
-        left, top, right, bottom = window
-        view = canvas[top:bottom, left:right]
-        view[:] = PAD_VALUE
-        self._paint(layer, view, (left, top))
-        return join([labels, cut_out(self._objects(layer, request.shape), window)])
 
 
 def free_window(rng: np.random.Generator, shape: Size, labels: ImageLabels) -> Window | None:

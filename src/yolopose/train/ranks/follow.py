@@ -17,6 +17,7 @@ from yolopose.config import TrainOptions
 from yolopose.data import LabelTable
 from yolopose.nn import build_network
 from yolopose.train.loop import Trainer
+from yolopose.train.plan import Plan
 from yolopose.train.ranks.crew import Crew
 from yolopose.train.ranks.team import Team
 from yolopose.train.settle import load_data
@@ -33,6 +34,7 @@ def lead(team: Team, trainer: Trainer, state: Mapping[str, Any] | None) -> Train
     team.tell(
         {
             "options": asdict(trainer.args),
+            "plan": trainer.plan.state_dict(),
             "yaml": dict(trainer.model.yaml),
             "network": trainer.ema.model.state_dict(),
             "state": state,
@@ -65,7 +67,9 @@ def follow(crew: Crew) -> Trainer:
     # gradients that wait for a step are rank 0's to add
     state = order["state"] and {**order["state"], "gradients": None}
     save_dir = Path(order["save_dir"])
-    return Trainer(network, data, options, device, save_dir, team=crew.team, state=state)
+    plan = Plan.from_state(order["plan"], "as rank 0 says")
+    plan = plan and plan.among(crew.team.workers)
+    return Trainer(network, data, options, device, save_dir, team=crew.team, state=state, plan=plan)
 
 
 def train_along() -> None:

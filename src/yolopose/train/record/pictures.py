@@ -34,7 +34,7 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
     Raises:
         OutputError: it cannot be written.
     """
-    images = batch.images[:PICTURES].numpy()
+    images = batch.images[:PICTURES].cpu().numpy()
     size = np.array(images.shape[:1:-1], dtype=np.float32)  # width, height
     boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * np.tile(size, 2)
     points = batch.keypoints.numpy() * np.append(size, np.float32(1))

@@ -1,0 +1,98 @@
+"""Training on a CUDA GPU: pictures a second of the bare network, of our loop, and of the samples alone.
+
+    python benchmarks/gpu.py --data mouse.yaml [--model yolo11n-pose.yaml] [--imgsz 640] [--batch 16] [--epochs 3]
+
+Prints a table of number formats; the share is that of the bare network's rate (forward and backward on a batch in the
+device's memory) which the whole loop reaches. The last epoch counts, without validation. Small data sets say little:
+give one of some thousand pictures, or `--cache ram`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from typing import Any
+
+import torch
+
+from yolopose import YOLO
+from yolopose.nn import build_network
+from yolopose.train.precision import Precision
+
+
+def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
+    """Pictures a second of the network alone."""
+    device = torch.device("cuda", 0)
+    network = build_network(given.model).to(device).train().to(memory_format=torch.channels_last)
+    shape = (given.batch, 3, given.imgsz, given.imgsz)
+    images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
+    precision = Precision(amp, device)
+    run = torch.compile(network.outputs) if given.compile else network.outputs
+
+    def once() -> None:
+        with precision.forward():
+            output = run(images)
+        total = output.boxes.float().mean() + output.scores.float().mean() + output.kpts.float().mean()
+        precision.backward(total)
+        network.zero_grad()
+
+    for _ in range(5):
+        once()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(steps):
+        once()
+    torch.cuda.synchronize()
+    return steps * given.batch / (time.perf_counter() - start)
+
+
+def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str]:
+    """Pictures a second of the last epoch of a training, and of the samples alone; and the plan."""
+    marks: list[float] = []
+
+    def mark(_: Any) -> None:
+        torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+
+    model = YOLO(given.model)
+    model.add_callback("on_train_epoch_start", mark)
+    model.add_callback("on_train_epoch_end", mark)
+    with tempfile.TemporaryDirectory() as folder:
+        model.train(
+            data=given.data, epochs=given.epochs, imgsz=given.imgsz, batch=given.batch, device=0, amp=amp, val=False,
+            plots=False, save=False, verbose=False, deterministic=False, cache=given.cache, workers=given.workers,
+            compile=given.compile, close_mosaic=0, project=folder,
+        )  # fmt: skip
+    trainer: Any = model.trainer
+    pictures = len(trainer.data.train)
+    mark(None)
+    count = sum(len(batch) for batch in trainer._batches.epoch(0))
+    mark(None)
+    trainer._batches.close()
+    return pictures / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", default="yolo11n-pose.yaml")
+    parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--cache", default=False)
+    parser.add_argument("--compile", action="store_true")
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit(f"torch {torch.__version__} sees no CUDA GPU here, so there is nothing to measure.")
+    print(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {given.imgsz}, batch {given.batch}\n")
+    print("| format | bare network, images/s | training | share | samples alone | plan |\n|---|---|---|---|---|---|")
+    for amp in ("fp32", "bf16", "fp16"):
+        alone = bare(given, amp)
+        training, samples, plan = whole(given, amp)
+        print(f"| {amp} | {alone:.0f} | {training:.0f} | {training / alone:.0%} | {samples:.0f} | {plan} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

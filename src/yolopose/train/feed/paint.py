@@ -1,0 +1,147 @@
+"""Painting a batch on the device that computes: one sampling for all its pictures, and its colours.
+
+What comes out is what `Sampler.paint` gives with OpenCV, but for rounding: OpenCV counts places in 32nds of a pixel.
+No step waits for the device.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from yolopose.geometry.letterbox import PAD_VALUE
+from yolopose.train.feed.sketch import Sketch
+
+
+@torch.no_grad()
+def paint(sketch: Sketch, device: torch.device) -> Tensor:
+    """Paints a batch.
+
+    Args:
+        sketch: what it shows.
+        device: where to paint.
+
+    Returns:
+        (B, 3, H, W) uint8 RGB on the device, its pixels lying channels last.
+    """
+    height, width = sketch.size
+    sketch = sketch.to(device)
+    count = len(sketch.tables)
+    canvases = _sampled(sketch, height, width)  # (R, H, W, 3)
+    images = _joined(sketch, canvases, count)
+    coloured = recoloured(images, sketch.tables)
+    images = torch.where(sketch.coloured[:, None, None, None], coloured, images)
+    images = torch.where(sketch.swapped[:, None, None, None], images, images.flip(-1))  # BGR to RGB
+    return images.to(torch.uint8).permute(0, 3, 1, 2)
+
+
+def _sampled(sketch: Sketch, height: int, width: int) -> Tensor:
+    """(R, H, W, 3) float32 whole numbers: every pixel of every canvas taken from the sheet, the bare ones grey."""
+    rows, columns = sketch.maps.shape[:2]
+    device = sketch.maps.device
+    y = torch.arange(height, dtype=torch.float32, device=device)[:, None] + 0.5
+    x = torch.arange(width, dtype=torch.float32, device=device)[None, :] + 0.5
+    place = torch.zeros(rows, height, width, 2, device=device)
+    covered = torch.zeros(rows, height, width, dtype=torch.bool, device=device)
+    for column in range(columns):
+        here, there = _seen(sketch, column, x, y)
+        place = torch.where(here[..., None], there, place)
+        covered |= here
+    rows_of_sheet, columns_of_sheet = sketch.sheet.shape[:2]
+    sheet = sketch.sheet.permute(2, 0, 1)[None].float()
+    # −1…1 from edge to edge, as `grid_sample` counts
+    grid = torch.stack((place[..., 0] * (2 / columns_of_sheet) - 1, place[..., 1] * (2 / rows_of_sheet) - 1), -1)
+    grid = grid.flatten(0, 1)[None]
+    found = functional.grid_sample(sheet, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    pixels = found[0].unflatten(1, (rows, height)).permute(1, 2, 3, 0)
+    return torch.where(covered[..., None], pixels.round_(), float(PAD_VALUE))
+
+
+def _seen(sketch: Sketch, column: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, H, W) the pixels that a piece of each canvas covers, and (R, H, W, 2) where in the sheet they come from."""
+    m = sketch.maps[:, column, :, :, None, None]
+    u, v, depth = (m[:, line, 0] * x + m[:, line, 1] * y + m[:, line, 2] for line in range(3))
+    u, v = u / depth, v / depth
+    left, top, right, bottom = sketch.target[:, column, :, None, None].unbind(1)
+    here = (x > left) & (x < right) & (y > top) & (y < bottom) & (depth > 0)
+    x1, y1, x2, y2 = sketch.part[:, column, :, None, None].unbind(1)
+    here = here & (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
+    x1, y1, x2, y2 = sketch.piece[:, column, :, None, None].unbind(1)
+    u = torch.minimum(torch.maximum(u, x1 + 0.5), x2 - 0.5)  # its last pixel goes on beyond its edge
+    v = torch.minimum(torch.maximum(v, y1 + 0.5), y2 - 0.5)
+    return here, torch.stack((u, v), -1)
+
+
+def _joined(sketch: Sketch, canvases: Tensor, count: int) -> Tensor:
+    """(B, H, W, 3) the samples, with what is blended and pasted into them."""
+    images = canvases[:count]
+    if len(canvases) == count:
+        return images
+    share = sketch.blend[:, 1, None, None, None]
+    other = canvases[sketch.blend[:, 0].long()]
+    images = (images * (1 - share) + other * share).round_()
+    height, width = images.shape[1:3]
+    y = torch.arange(height, device=images.device)[:, None]
+    x = torch.arange(width, device=images.device)[None, :]
+    left, top, right, bottom = sketch.paste[:, 1:, None, None].unbind(1)
+    within = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    return torch.where(within[..., None], canvases[sketch.paste[:, 0].long()], images)
+
+
+def recoloured(images: Tensor, tables: Tensor) -> Tensor:
+    """Changes hue, saturation and value by tables, as OpenCV's 8-bit HSV does.
+
+    Args:
+        images: (B, H, W, 3) BGR, whole numbers 0…255 of a floating-point type.
+        tables: (B, 3, 256) uint8, old to new.
+
+    Returns:
+        (B, H, W, 3) float32 BGR, whole numbers 0…255.
+    """
+    hsv = _to_hsv(images)
+    flat = hsv.flatten(1, 2).transpose(1, 2)  # (B, 3, H·W)
+    hue, saturation, value = tables.gather(2, flat).unflatten(2, images.shape[1:3]).float().unbind(1)
+    return _to_bgr(hue, saturation, value)
+
+
+def _to_hsv(images: Tensor) -> Tensor:
+    """(B, H, W, 3) BGR → int64 hue 0…179, saturation and value 0…255; in whole numbers, as OpenCV counts."""
+    blue, green, red = images.to(torch.int32).unbind(-1)
+    value = torch.maximum(torch.maximum(blue, green), red)
+    spread = value - torch.minimum(torch.minimum(blue, green), red)
+    by_value, by_spread = _divisions(images.device)
+    saturation = (spread * by_value[value.long()] + 2048) >> 12
+    hue = torch.where(value == green, blue - red + 2 * spread, red - green + 4 * spread)
+    hue = torch.where(value == red, green - blue, hue)
+    hue = (hue * by_spread[spread.long()] + 2048) >> 12
+    return torch.stack((hue + 180 * (hue < 0), saturation, value), -1).long()
+
+
+def _to_bgr(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
+    """Hue 0…179, saturation and value 0…255 → (…, 3) BGR, whole numbers."""
+    sixth = hue * (1 / 30)
+    sector = sixth.floor()
+    part, share, bright = sixth - sector, saturation * (1 / 255), value * (1 / 255)
+    p, q, t = bright * (1 - share), bright * (1 - share * part), bright * (1 - share * (1 - part))
+    choice = torch.stack((bright, t, p, q), -1)
+    order = _sectors(hue.device)[sector.long() % 6]  # (…, 3) which of the four blue, green and red are
+    return (choice.gather(-1, order) * 255).floor_()  # OpenCV cuts off, too
+
+
+@cache
+def _divisions(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(256,) int32: 255 / i and 180 / 6i in 4096ths, rounded; 0 for i = 0."""
+    i = torch.arange(256, dtype=torch.float64).clamp(min=1)
+    tables = [((scale * 4096) / i).round().to(torch.int32) for scale in (255, 30)]
+    for table in tables:
+        table[0] = 0
+    return tables[0].to(device), tables[1].to(device)
+
+
+@cache
+def _sectors(device: torch.device) -> Tensor:
+    """(6, 3) blue, green, red by sixth of the circle: 0 the value, 1 t, 2 p, 3 q."""
+    return torch.tensor([[2, 1, 0], [2, 0, 3], [1, 0, 2], [0, 3, 2], [0, 2, 1], [3, 2, 0]]).to(device)

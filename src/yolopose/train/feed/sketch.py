@@ -1,0 +1,158 @@
+"""Batches whose pixels are still to be painted: what a worker hands over where the device paints.
+
+Workers decode, and cut from each picture what is seen of it (averaged down where it shrinks). All these pieces of a
+batch stand below each other in one sheet of bytes; beside it goes where each belongs. Painting the batch then takes one
+sampling of the sheet (`paint.py`), on whatever device computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from yolopose.geometry import Map
+from yolopose.train.feed.colour import hsv_tables
+from yolopose.train.feed.draw import Patch
+from yolopose.train.feed.sample import Recipe, Sampler
+
+_NOWHERE = (0.0, 0.0, 0.0, 0.0)
+_EVERYWHERE = (-1e9, -1e9, 1e9, 1e9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sketch:
+    """A batch of B samples of H × W pixels before they are painted, as CPU tensors.
+
+    It has R canvases: first one for each sample, then those that are blended or pasted into them; and up to P pieces on
+    each, of which later ones cover earlier ones.
+
+    Attributes:
+        size: H, W.
+        sheet: (h, w, 3) uint8 BGR, the pieces below each other.
+        maps: (R, P, 3, 3) float32, canvas pixels to pixels of the sheet.
+        target: (R, P, 4) float32 left, top, right, bottom of the canvas pixels that a piece may cover; empty for none.
+        part: (R, P, 4) float32 x1, y1, x2, y2 of the sheet that may be seen.
+        piece: (R, P, 4) float32 x1, y1, x2, y2 of the sheet that holds the piece; its edge goes on beyond it.
+        blend: (B, 2) float32, the canvas that is blended in and its share; share 0 for none.
+        paste: (B, 5) float32, the canvas that is pasted and the window left, top, right, bottom; empty for none.
+        tables: (B, 3, 256) uint8, old to new hue, saturation and value.
+        coloured: (B,) bool, whether the tables change anything.
+        swapped: (B,) bool, whether red and blue change places.
+    """
+
+    size: tuple[int, int]
+    sheet: torch.Tensor
+    maps: torch.Tensor
+    target: torch.Tensor
+    part: torch.Tensor
+    piece: torch.Tensor
+    blend: torch.Tensor
+    paste: torch.Tensor
+    tables: torch.Tensor
+    coloured: torch.Tensor
+    swapped: torch.Tensor
+
+    def to(self, device: torch.device) -> Sketch:
+        """Returns it on a device; pinned memory is copied without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Sketch:
+        """Returns it in page-locked memory."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Sketch:
+        return Sketch(size=self.size, **{one.name: change(getattr(self, one.name)) for one in fields(self)[1:]})
+
+
+def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
+    """Cuts out the pieces of a batch and writes down where they belong.
+
+    Args:
+        sampler: where the pictures come from.
+        recipes: the samples, all of one shape, at least one.
+
+    Raises:
+        DataError: a picture cannot be read any more; the text names it.
+    """
+    shape, count = recipes[0].shape, len(recipes)
+    canvases = [_Canvas(sampler.patches(recipe.base, shape), (0, 0)) for recipe in recipes]
+    blend, paste = np.zeros((count, 2), np.float32), np.zeros((count, 5), np.float32)
+    for number, recipe in enumerate(recipes):
+        if recipe.mixed is not None:
+            blend[number] = len(canvases), 1 - recipe.weight
+            canvases.append(_Canvas(sampler.patches(recipe.mixed, shape), (0, 0)))
+        if recipe.cut is not None:
+            left, top, right, bottom = recipe.window
+            paste[number] = len(canvases), *recipe.window
+            found = sampler.patches(recipe.cut, (bottom - top, right - left), (left, top))
+            canvases.append(_Canvas(found, (left, top)))
+    sheet, places = _sheet([patch for canvas in canvases for patch in canvas.patches])
+    most = max(max(len(canvas.patches) for canvas in canvases), 1)
+    numbers = _Numbers.empty(len(canvases), most)
+    at = iter(places)
+    for row, canvas in enumerate(canvases):
+        for column, patch in enumerate(canvas.patches):
+            numbers.write(row, column, patch, canvas.corner, next(at))
+    return Sketch(
+        size=shape,
+        sheet=torch.from_numpy(sheet),
+        maps=torch.from_numpy(numbers.maps),
+        target=torch.from_numpy(numbers.target),
+        part=torch.from_numpy(numbers.part),
+        piece=torch.from_numpy(numbers.piece),
+        blend=torch.from_numpy(blend),
+        paste=torch.from_numpy(paste),
+        tables=torch.from_numpy(np.stack([hsv_tables(*recipe.gains)[0].T for recipe in recipes])),
+        coloured=torch.tensor([any(recipe.gains) for recipe in recipes]),
+        swapped=torch.tensor([recipe.swapped for recipe in recipes]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """Pieces, and the pixel (x, y) of the sample that their canvas begins with."""
+
+    patches: list[Patch]
+    corner: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Where the pieces of all canvases belong; see `Sketch`."""
+
+    maps: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    part: npt.NDArray[np.float32]
+    piece: npt.NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, rows: int, columns: int) -> _Numbers:
+        maps = np.tile(np.eye(3, dtype=np.float32), (rows, columns, 1, 1))
+        boxes = np.tile(np.array(_NOWHERE, np.float32), (3, rows, columns, 1))
+        return cls(maps, *boxes)
+
+    def write(self, row: int, column: int, patch: Patch, corner: tuple[int, int], top: int) -> None:
+        height, width = patch.source.shape[:2]
+        down = np.array([0, top, 0, top], dtype=np.float64)
+        to_source = patch.from_source.inverse() @ Map.translate(-corner[0], -corner[1])
+        self.maps[row, column] = (Map.translate(0, top) @ to_source).matrix
+        self.target[row, column] = np.array(patch.target) + np.tile(corner, 2)
+        upright = patch.from_picture.axis_aligned
+        self.part[row, column] = _EVERYWHERE if upright else patch.part_of_source + down
+        self.piece[row, column] = np.array([0, 0, width, height]) + down
+
+
+def _sheet(patches: Sequence[Patch]) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """All pieces below each other, and the row that each begins in."""
+    sizes = [patch.source.shape[:2] for patch in patches]
+    tops = np.concatenate(([0], np.cumsum([height for height, _ in sizes]))).astype(int).tolist()
+    shape = max(tops[-1], 1), max((width for _, width in sizes), default=1), 3
+    sheet: Any = np.zeros(shape, dtype=np.uint8)
+    for patch, (height, width), top in zip(patches, sizes, tops, strict=False):
+        sheet[top : top + height, :width] = patch.source
+    return sheet, tops[:-1]

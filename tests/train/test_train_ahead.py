@@ -1,0 +1,226 @@
+"""A step that never waits for its device, as on a GPU: tried on the CPU, where what would wait is made an error."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.errors import TrainError
+from yolopose.config import resolve
+from yolopose.train import Trainer, later, new_trainer
+from yolopose.train import learner as learner_module
+from yolopose.train.later import EVERY, Later
+
+# what reads numbers of a device, or makes tensors whose size depends on them
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero")
+READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")
+
+
+class NoKernelWaits(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])
+        if name in WAITS or masks:
+            raise AssertionError(f"{name} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+class NothingIsRead(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in READS:
+            raise AssertionError(f"{func.__name__} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def nothing_waits() -> Iterator[None]:
+    with NothingIsRead(), NoKernelWaits():
+        yield
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host runs ahead of the CPU as it does of a GPU."""
+    for module in (later, learner_module):
+        monkeypatch.setattr(module, "runs_ahead", lambda _: True)
+
+
+class Poison:
+    """Makes the loss of chosen batches no number, and the statistics of norms with it; or the gradient alone."""
+
+    def __init__(self, bad: Callable[[int], bool], kind: str = "loss") -> None:
+        self.bad, self.kind, self.count = bad, kind, 0
+
+    def start(self, trainer: Any) -> None:
+        learner = trainer._learner
+        losses, step = learner.losses, learner.step
+
+        def spoiled(*args: Any) -> Any:
+            terms = losses(*args)
+            self.count += 1
+            if not self.bad(self.count - 1):
+                return terms
+            if self.kind == "gradient":
+                terms.total.register_hook(lambda gradient: gradient * float("nan"))
+                return terms
+            return type(terms)(terms.total * float("nan"), terms.items * float("nan"))
+
+        def stepped(i: int) -> Any:
+            if self.kind == "loss" and self.bad(self.count - 1):
+                for buffer in trainer.model.buffers():
+                    if buffer.is_floating_point():
+                        buffer.fill_(float("nan"))
+            return step(i)
+
+        learner.losses, learner.step = spoiled, stepped
+
+
+def trainer_of(root: Path, **options: Any) -> Trainer:
+    data, model_yaml = make_world(root / "blocks")
+    given = resolve("train", {**FAST, "project": str(root / "runs"), "data": str(data), **options})
+    return new_trainer(given, YOLO(model_yaml).model.yaml, None)
+
+
+def test_the_judges_see_what_waits() -> None:
+    value = torch.tensor([1.0, 0.0])
+    reads: list[Any] = [
+        value.nonzero, value.tolist, value.cpu, value[0].item, lambda: value[value > 0], lambda: bool(value[0]),
+        lambda: float(value[1]), lambda: torch.equal(value, value),
+    ]  # fmt: skip
+    for read in reads:
+        with pytest.raises(AssertionError, match="waits"), nothing_waits():
+            read()
+
+
+@pytest.mark.usefixtures("ahead")
+@pytest.mark.parametrize("options", [{}, {"optimizer": "SGD"}, {"amp": "bf16"}, {"multi_scale": 0.5}], ids=str)
+def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(tmp_path, mosaic=1.0, **options)
+    module = importlib.import_module("yolopose.criterion.assign")
+    monkeypatch.setattr(module, "inside", on_the_host(module.inside))
+    trainer._batches._paint_on = torch.device("cpu")
+    learner, guard = trainer._learner, trainer._guard
+    learner.begin_epoch()
+    learner.learn(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made
+    learner.step(0)
+    before = [parameter.clone() for parameter in learner.model.parameters()]
+    with nothing_waits():
+        for i, batch in enumerate(trainer._batches.epoch(1), 1):
+            learner.schedule.apply(trainer.optimizer, i)
+            terms = learner.learn(batch, 0, i)
+            guard.note("loss", torch.isfinite(terms.total), "here")
+            guard.note("gradient", learner.step(i), "here")
+            trainer._note(terms)
+            trainer._later.put(trainer.tloss, trainer._show)
+    assert i == 2
+    assert any(not torch.equal(one, two) for one, two in zip(before, learner.model.parameters(), strict=True))
+    guard.check("here")
+
+
+def on_the_host(function: Any) -> Any:
+    """Labels stay on the host, and so does the listing of the cells in their boxes: nothing there waits."""
+
+    def call(*args: Any) -> Any:
+        with _disable_current_modes():
+            return function(*args)
+
+    return call
+
+
+@pytest.mark.usefixtures("ahead")
+@pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "NAdam"])
+def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"optimizer": optimizer, "val": False, "save": False}
+    first = trainer_of(tmp_path / "ahead", **options)
+    first.train()
+    for module in (later, learner_module):
+        monkeypatch.setattr(module, "runs_ahead", lambda _: False)
+    second = trainer_of(tmp_path / "beside", **options)
+    second.train()
+    one, two = (trainer.ema.model.state_dict() for trainer in (first, second))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert torch.equal(first.tloss, second.tloss)
+    assert first._shown == second._shown == first._named(first.tloss)
+
+
+@pytest.mark.usefixtures("ahead")
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_is_left_out_by_the_device(kind: str, tmp_path: Path) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    model, poison, states = YOLO(model_yaml), Poison({1, 2, 5}.__contains__, kind), []
+
+    def note(trainer: Any) -> None:
+        states.append([parameter.clone() for parameter in trainer.model.parameters()])
+
+    model.add_callback("on_train_start", poison.start)
+    model.add_callback("on_train_batch_end", note)
+    model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 3})
+    stood = [all(torch.equal(one, two) for one, two in zip(*pair, strict=True)) for pair in itertools.pairwise(states)]
+    assert stood == [True, True, False, False, True]
+    assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
+    assert model.trainer._learner.rate == 1
+
+
+@pytest.mark.usefixtures("ahead")
+def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    model, poison, starts = YOLO(model_yaml), Poison({3, 4, 5}.__contains__), []
+    model.add_callback("on_train_start", poison.start)
+    model.add_callback("on_train_epoch_start", lambda trainer: starts.append((trainer.epoch, trainer._learner.rate)))
+    options = {**FAST, "project": tmp_path / "runs", "val": False}
+    model.train(data=data, **{**options, "epochs": 4})
+    assert starts == [(0, 1), (1, 1), (2, 1), (2, 0.5), (3, 0.5)]
+    assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
+    model, poison = YOLO(model_yaml), Poison(lambda count: count > 1)
+    model.add_callback("on_train_start", poison.start)
+    with pytest.raises(TrainError, match="after 3 returns"):
+        model.train(data=data, **{**options, "epochs": 9})
+
+
+@pytest.mark.usefixtures("ahead")
+def test_numbers_come_in_order_and_none_is_lost() -> None:
+    told: list[list[float]] = []
+    way = Later(torch.device("cpu"))
+    for number in range(EVERY + 2):
+        way.put(torch.tensor([number, -number]), told.append)
+        assert len(told) == (0 if number < EVERY - 1 else EVERY)
+    way.flush()
+    assert told == [[number, -number] for number in range(EVERY + 2)]
+    way.put(torch.tensor(1.0), told.append)
+    way.clear()
+    way.flush()
+    assert len(told) == EVERY + 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("options", [{}, {"amp": "bf16"}, {"amp": False}, {"optimizer": "SGD"}], ids=str)
+def test_nothing_in_a_step_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, mosaic=1.0, device="0", **options)
+    learner, guard = trainer._learner, trainer._guard
+    learner.begin_epoch()
+    for i in range(2):
+        learner.learn(next(trainer._batches.epoch(0)), 0, i)  # kernels are chosen, and what is remembered is made
+        learner.step(i)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i, batch in enumerate(trainer._batches.epoch(1), 2):
+            learner.schedule.apply(trainer.optimizer, i)
+            terms = learner.learn(batch, 0, i)
+            guard.note("loss", torch.isfinite(terms.total), "here")
+            guard.note("gradient", learner.step(i), "here")
+            trainer._note(terms)
+            trainer._later.put(trainer.tloss, trainer._show)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    guard.check("here")

@@ -1,0 +1,236 @@
+"""How a training computes: what is chosen from measurements, remembered, stored and put back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.settings import cache_dir
+from yolopose.config import TrainOptions
+from yolopose.train import plan as plans
+from yolopose.train import planning
+from yolopose.train.plan import Plan, fixed_plan, resumed_plan
+from yolopose.train.planning import Open, enough_workers, fastest
+from yolopose.train.settle import load_data
+from yolopose.weights import read_checkpoint
+
+CPU = torch.device("cpu")
+FIXED = Plan("cpu", 4, "fp32", True, 2)
+NO_DATA: Any = None  # where no sample is made
+ALL = Open(threads=True, amp=True, channels_last=True, workers=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Path, Path]:
+    return make_world(tmp_path / "blocks")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[str, Any]:
+    """Options of runs that may measure."""
+    return {**FAST, "project": tmp_path / "runs", "deterministic": False, "val": False}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that were timed; a step channels first is twice as fast, all else alike."""
+    seen: list[Plan] = []
+
+    def rate(_: object, plan: Plan) -> float:
+        seen.append(plan)
+        return 1.0 if plan.channels_last else 2.0
+
+    monkeypatch.setattr(planning.StepTimer, "rate", rate)
+    monkeypatch.setattr(planning, "sample_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(planning, "_threads_given", lambda: False)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (lambda plan: 1.0, FIXED),
+        (lambda plan: 1.0 + 0.04 * (plan.amp == "bf16"), FIXED),  # that little may be chance
+        (lambda plan: 1.0 + (plan.amp == "bf16"), replace(FIXED, amp="bf16")),
+        (lambda plan: 2.0 - plan.channels_last, replace(FIXED, channels_last=False)),
+        (lambda plan: 1.0 / plan.threads, replace(FIXED, threads=2)),
+        (lambda plan: 2.0 if plan.threads == 3 else 1.0, replace(FIXED, threads=3)),
+        (lambda plan: 0.1 * plan.threads + (plan.amp == "bf16") - plan.channels_last, Plan("cpu", 4, "bf16", False, 2)),
+        # 16 bits gain only in one order, and lose in the other
+        (lambda plan: {"fp32": 2.0, "bf16": 3.0 if plan.channels_last else 1.0}[plan.amp], replace(FIXED, amp="bf16")),
+    ],
+)
+def test_what_is_measured_fastest_is_taken(rates: Any, expected: Plan) -> None:
+    plan, rate = fastest(FIXED, ALL, rates)
+    assert plan == expected
+    assert rate == rates(expected)
+
+
+@pytest.mark.parametrize("fixed", ["threads", "amp", "channels_last"])
+def test_what_is_given_is_not_measured(fixed: str) -> None:
+    seen: list[Plan] = []
+    plan, _ = fastest(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
+    assert {getattr(one, fixed) for one in seen} == {getattr(FIXED, fixed)}
+    assert len({str(one) for one in seen}) == len(seen) > 1
+    assert plan != FIXED
+
+
+def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", planning.physical_cores)
+    assert Open.by(TrainOptions()) == ALL
+    given = TrainOptions(amp="fp32", channels_last=True, workers=3)
+    assert Open.by(given) == Open(threads=True, amp=False, channels_last=False, workers=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
+    assert not Open.by(TrainOptions()).threads
+    monkeypatch.setattr(torch, "get_num_threads", planning.physical_cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert not Open.by(TrainOptions()).threads
+
+
+@pytest.mark.parametrize(
+    ("sample", "picture", "most", "expected"), [(0.01, 1, 8, 1), (0.1, 0.1, 8, 2), (1, 0.1, 8, 8), (1, 1, 0, 0)]
+)
+def test_workers_keep_up_with_the_network(sample: float, picture: float, most: int, expected: int) -> None:
+    assert enough_workers(sample, picture, most) == expected
+
+
+@pytest.mark.parametrize(
+    ("amp", "device", "bf16", "expected"),
+    [
+        (True, "cpu", True, "bf16"), (True, "cpu", False, "fp32"), (False, "cpu", True, "fp32"),
+        ("bf16", "cpu", False, "bf16"), (True, "cuda", False, "fp16"), (False, "cuda", False, "fp32"),
+        ("bf16", "cuda", False, "bf16"), (True, "mps", False, "fp32"),
+    ],
+)  # fmt: skip
+def test_the_number_format_follows_from_option_and_processor(
+    amp: Any, device: str, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "computes_bf16", lambda: bf16)
+    assert fixed_plan(TrainOptions(amp=amp), torch.device(device)).amp == expected
+
+
+def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> None:
+    data, model_yaml = world
+    network = YOLO(model_yaml).model
+    options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
+    first, second = (planning.make_plan(network, NO_DATA, options, CPU) for _ in range(2))
+    count = len(measured)
+    assert count > 1
+    assert first.state_dict() == second.state_dict()
+    assert not first.channels_last
+    assert str(second).endswith("channels first, samples by 1 process (measured before on this machine)")
+    planning.make_plan(network, NO_DATA, replace(options, imgsz=96), CPU)
+    assert len(measured) == 2 * count
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:40], lambda text: "[]", lambda text: text.replace('"fp32"', '"int3"'),
+        lambda text: text.replace('"workers": 1', '"workers": 999'),
+        lambda text: text.replace('"workers": 1', '"x": 1'),
+        lambda text: text.replace('"threads": ', '"threads": -'),
+        lambda text: text.replace('"about": "', '"about": "x'),
+    ],
+)  # fmt: skip
+def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypatch) -> None:
+    monkeypatch.setattr(plans.os, "cpu_count", lambda: 4)
+    data, model_yaml = world
+    network = YOLO(model_yaml).model
+    options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
+    settled = planning.make_plan(network, NO_DATA, options, CPU)
+    (file,) = (cache_dir() / "plans").iterdir()
+    text = file.read_text()
+    assert spoil(text) != text
+    file.write_text(spoil(text))
+    measured.clear()
+    assert planning.make_plan(network, NO_DATA, options, CPU).state_dict() == settled.state_dict()
+    assert measured
+    assert json.loads(file.read_text())["plan"] == settled.state_dict()
+
+
+@pytest.mark.parametrize("options", [{"deterministic": True}, {"compile": True}], ids=str)
+def test_nothing_is_measured_where_that_is_wanted(options, world, measured) -> None:
+    data, model_yaml = world
+    given = TrainOptions(data=str(data), **{"deterministic": False, **options})
+    assert planning.make_plan(YOLO(model_yaml).model, NO_DATA, given, CPU) == fixed_plan(given, CPU)
+    assert not measured
+    assert not (cache_dir() / "plans").exists()
+
+
+def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, measured, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("yolopose.base.log.LOGGER.propagate", True)
+    data, model_yaml = world
+    whole = YOLO(model_yaml)
+    whole.train(data=data, name="whole", **runs)
+    broken = YOLO(model_yaml)
+    broken.add_callback("on_train_epoch_end", lambda trainer: trainer.epoch == 1 and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken.train(data=data, name="broken", **runs)
+    assert measured
+    for file in (cache_dir() / "plans").iterdir():
+        file.unlink()
+    monkeypatch.setattr(planning.StepTimer, "rate", lambda *_: 1 / 0)
+    resumed = YOLO(broken.trainer.last)
+    resumed.train(resume=True)
+    shown = [line for line in caplog.messages if line.startswith("Plan: ")]
+    assert shown  # the others were told to be quiet
+    assert all(line.endswith("channels first, samples by threads (as the run began).") for line in shown)
+    order = torch.channels_last
+    assert not resumed.trainer.model.state_dict()["model.1.conv.weight"].is_contiguous(memory_format=order)
+    one, two = (read_checkpoint(model.trainer.best).state for model in (whole, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_plan_of_another_kind_of_device_or_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "computes_bf16", lambda: True)
+    options = TrainOptions(workers=0)
+    stored = Plan("cuda", 3, "fp16", False, 0).state_dict()
+    assert resumed_plan(stored, options, CPU) == fixed_plan(options, CPU)
+    assert resumed_plan(stored, options, torch.device("cuda")).threads == 3
+    assert resumed_plan(None, options, CPU).amp == "fp32"  # as versions without plans computed
+    assert resumed_plan(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as the run began")
+
+
+def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
+    data, model_yaml = world
+    model, inside = YOLO(model_yaml), []
+    before = torch.get_num_threads()
+
+    def stop(trainer: Any) -> None:
+        inside.append(torch.get_num_threads())
+        raise ZeroDivisionError
+
+    model.add_callback("on_train_epoch_start", stop)
+    monkeypatch.setattr("yolopose.train.run.make_plan", lambda *_: replace(FIXED, threads=before + 1, workers=0))
+    with pytest.raises(ZeroDivisionError):
+        model.train(data=data, **runs)
+    assert inside == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) -> None:
+    monkeypatch.setattr(planning, "_threads_given", lambda: False)
+    data, model_yaml = world
+    network = YOLO(model_yaml).model
+    options = TrainOptions(data=str(data), deterministic=False, imgsz=64, batch=4)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    plan = planning.make_plan(network, load_data(options), options, CPU)
+    assert plan.origin.startswith("measured in")
+    assert 1 <= plan.workers <= (plans.os.cpu_count() or 1)
+    timer = planning.StepTimer(network, options)
+    assert timer.rate(FIXED) > 0
+    timer._end = 0.0
+    assert timer.rate(FIXED) == 0
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
