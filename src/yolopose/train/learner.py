@@ -171,7 +171,8 @@ class Learner:
         live, average = zip(*((one, other) for one, other in pairs if one.is_floating_point()), strict=True)
         flat, kept = (torch.cat([one.flatten() for one in buffers]) for buffers in (live, average))
         mended = torch.where(torch.isfinite(flat), flat, kept).split([one.numel() for one in live])
-        torch._foreach_copy_(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
+        copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+        copy(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
 
     def slow_down(self, rate: float) -> None:
         """Sets all learning rates to a share of what the options say."""
