@@ -149,7 +149,7 @@ class Learner:
         live, average = zip(*((one, other) for one, other in pairs if one.is_floating_point()), strict=True)
         flat, kept = (torch.cat([one.flatten() for one in buffers]) for buffers in (live, average))
         mended = torch.where(torch.isfinite(flat), flat, kept).split([one.numel() for one in live])
-        torch._foreach_copy_(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
+        torch._foreach_copy_(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])  # pyright: ignore[reportPrivateImportUsage]
 
     def slow_down(self, rate: float) -> None:
         """Sets all learning rates to a share of what the options say."""
