@@ -192,15 +192,15 @@ def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> No
 def test_numbers_come_in_order_and_none_is_lost() -> None:
     told: list[list[float]] = []
     way = Later(torch.device("cpu"))
-    for number in range(EVERY + 2):
+    for number in range(2 * EVERY + 2):
         way.put(torch.tensor([number, -number]), told.append)
-        assert len(told) == (0 if number < EVERY - 1 else EVERY)
+        assert len(told) == (0 if number < 2 * EVERY - 1 else EVERY)  # read when the next ones are sent
     way.flush()
-    assert told == [[number, -number] for number in range(EVERY + 2)]
+    assert told == [[number, -number] for number in range(2 * EVERY + 2)]
     way.put(torch.tensor(1.0), told.append)
     way.clear()
     way.flush()
-    assert len(told) == EVERY + 2
+    assert len(told) == 2 * EVERY + 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
