@@ -26,9 +26,9 @@ from yolopose.base.errors import ExportError, NotFoundError, UsageError, Weights
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.formats.devices import single_device
+from yolopose.formats.graph import GraphRuntime
 from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
-from yolopose.results import HostArray
-from yolopose.runtime import Batch, Candidates, from_final, from_raw
+from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -99,7 +99,7 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
     return OpenvinoRuntime(_graph(path), device, half)
 
 
-class OpenvinoRuntime:
+class OpenvinoRuntime(GraphRuntime):
     """Inference with OpenVINO; implements `yolopose.runtime.Laned`.
 
     Args:
@@ -114,6 +114,7 @@ class OpenvinoRuntime:
     """
 
     def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
+        super().__init__()
         self.device = _device(device)
         self.half = half and _has_bfloat16()
         if half and not self.half:
@@ -135,14 +136,7 @@ class OpenvinoRuntime:
             "INFERENCE_NUM_THREADS": physical_cores(),
             "ENABLE_CPU_PINNING": False,  # decoding wants the same cores, and so may another process
         }
-        self._lanes: dict[int, Sequence[OpenvinoRuntime]] = {}
         self._network = _Network(path, model, {**self._settings, "PERFORMANCE_HINT": "LATENCY"})
-
-    def lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
-        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
-        if count not in self._lanes:
-            self._lanes[count] = self._make_lanes(count)
-        return self._lanes[count]
 
     def _make_lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
         if count < 2:
@@ -155,21 +149,6 @@ class OpenvinoRuntime:
             lane._network = network
         return found
 
-    def candidates(
-        self,
-        batch: Batch,
-        *,
-        conf: float,
-        max_nms: int = 30_000,
-        classes: Sequence[int] | None = None,
-        multi_label: bool = False,
-    ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
-        raw, shape = self._outputs(batch), self.metadata.spec.keypoints.shape
-        if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes)
-        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
-
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Runs the network and returns its whole output, float32.
 
@@ -178,19 +157,8 @@ class OpenvinoRuntime:
         """
         return self._outputs(batch).copy()
 
-    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
-        """Returns a host array with a tensor's everyday methods."""
-        return HostArray(array)
-
-    def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """As `raw`, but in OpenVINO's own memory where that goes: good until the thread's next call."""
-        size = self.metadata.batch or len(batch)
-        if len(batch) <= size:
-            return self._run(batch, size)
-        return np.concatenate([self._run(batch[at : at + size], size).copy() for at in range(0, len(batch), size)])
-
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
+        """The output in OpenVINO's own memory: good until the thread's next call."""
         if not np.issubdtype(batch.dtype, np.integer):
             batch = batch.astype(np.float32, copy=False)
         count = len(batch)
