@@ -22,12 +22,13 @@ from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
-from yolopose.formats.table import Format, format_named, need_packages
+from yolopose.formats.table import Format, format_named, formats, need_packages
 from yolopose.geometry import Letterbox
+from yolopose.nn.shapes import shape_pass
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
 
-_ANY = ("model", "device", "imgsz", "verbose", "format")  # keys that go with every format
+_ANY = ("model", "device", "imgsz", "verbose", "format", "data")  # keys that go with every format
 _SHOWN = 20  # cells compared in a picture: those that score highest, of which detections are made
 # what may differ from torch, in pixels and in 0…1; sums are taken in another order, 16 bits round by themselves
 _LIMITS = {False: (0.1, 0.001), True: (6.0, 0.05)}
@@ -53,16 +54,24 @@ class ExportJob:
 
     def module(self) -> nn.Module:
         """Returns what is to be converted: (B, 3, H, W) float32 0…1 → (B, 4+nc+K·D, A) float32."""
-        return _Decoded(self.network, self.half).eval()
+        return _Decoded(self.network, self.half, None if self.metadata.dynamic else self.metadata.imgsz).eval()
 
 
 class _Decoded(nn.Module):
-    """A network with float32 at both ends; positions are computed in float32 whatever runs between."""
+    """A network with float32 at both ends; positions are computed in float32 whatever runs between.
 
-    def __init__(self, network: PoseModel, half: bool) -> None:
+    Args:
+        network: the network.
+        half: whether it computes in float16 between.
+        imgsz: (height, width) that its anchors are constants for; None where the graph shall compute them.
+    """
+
+    def __init__(self, network: PoseModel, half: bool, imgsz: tuple[int, int] | None) -> None:
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
         self.network = copy.deepcopy(network).to(self.dtype)
+        if imgsz is not None:
+            self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.head.decode(self.network.outputs(images.to(self.dtype)))
@@ -93,7 +102,7 @@ def export_network(
     start = perf_counter()
     row = format_named(options.format)
     half = _half(options)
-    _warn_of_idle(row, options)
+    _refuse_idle(row, options)
     need_packages(row.makes, f"Export to {row.title}")
     plain = copy.deepcopy(network).cpu().float().eval().fuse().requires_grad_(False)
     settled = replace(
@@ -106,8 +115,10 @@ def export_network(
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words = module.export(job, temporary)
-        differences = _compare(job, module.load(temporary), picture)
-    size = sum(file.stat().st_size for file in (target.iterdir() if row.folder else [target])) / 1e6
+        differences = (
+            _compare(job, module.load(temporary), picture) if row.runs_here else module.inspect(job, temporary)
+        )
+    size = sum(file.stat().st_size for file in (target.rglob("*") if row.folder else [target])) / 1e6
     batch = "any number" if settled.dynamic else settled.batch
     sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
     LOGGER.info(
@@ -137,17 +148,16 @@ def _half(options: ExportOptions) -> bool:
     return options.half or kind in ("16", "fp16")
 
 
-def _warn_of_idle(row: Format, options: ExportOptions) -> None:
-    """Names the options that were given and that this format does not heed."""
-    idle = [
-        f"{field.name}={getattr(options, field.name)}"
-        for field in fields(options)
-        if field.name not in (*_ANY, *row.options)
-        and not field.metadata["unread"]  # the check of options has named it
-        and getattr(options, field.name) != field.default
-    ]
-    if idle:
-        LOGGER.warning(f"{', '.join(idle)}: without meaning for {row.title}, and left aside.")
+def _refuse_idle(row: Format, options: ExportOptions) -> None:
+    """Refuses options that were given and that this format does not have; scripts would think them heeded."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        # of one that nothing reads, the check of options has told
+        if field.name in (*_ANY, *row.options) or field.metadata["unread"] or value == field.default:
+            continue
+        having = [other.name for other in formats() if field.name in other.options]
+        those = f"format={' or '.join(having)} has it" if having else "no format of this version has it"
+        raise UsageError(f"{field.name}={value}: {row.title} has no such option; {those}. Leave {field.name} out.")
 
 
 def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
@@ -178,7 +188,7 @@ def _compare(job: ExportJob, written: object, picture: Picture) -> str:
     if not (box <= pixels and point <= pixels and score <= share):  # a NaN is no agreement either
         raise ExportError(
             f"The file does not compute what the network does ({words}; at most {pixels:g} px and {share:g} are "
-            "rounding), and was removed. Another opset may serve, or simplify=False."
+            "rounding), and was removed. format=onnx with another opset or simplify=False may serve."
         )
     return f"Compared with torch on a picture: {words}."
 

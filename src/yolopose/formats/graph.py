@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
+from yolopose.formats.record import check_output
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, Runtime, from_final, from_raw
 from yolopose.schema import ModelMetadata
@@ -82,6 +84,17 @@ class GraphRuntime(ABC):
         It may lie in the engine's own memory and is good until the thread's next call; an engine for which that is so
         overrides `raw` as well.
         """
+
+    def _try_out(self, path: Path) -> None:
+        """Runs the network on nothing, so that what is wrong with a file is said when it is opened.
+
+        Raises:
+            WeightsError: the output is not that of the classes and keypoints that the record names.
+        """
+        about = self.metadata
+        sides = (2 * about.stride, 2 * about.stride) if about.dynamic else about.imgsz
+        output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), about.batch or 1)
+        check_output(path, about, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
 
     def _make_lanes(self, count: int) -> Sequence[Runtime]:
         threads = max(1, physical_cores() // count)

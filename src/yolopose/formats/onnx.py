@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from yolopose._version import __version__
 from yolopose.base.cores import all_cores_are_ours, physical_cores
-from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
-from yolopose.base.log import LOGGER, warn_once
-from yolopose.formats.devices import single_device
+from yolopose.base.errors import ExportError, UsageError, WeightsError
+from yolopose.base.log import LOGGER
+from yolopose.formats.capture import example
+from yolopose.formats.devices import say_half_is_settled, single_device
 from yolopose.formats.graph import GraphRuntime, InputMemory
 from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
 from yolopose.runtime import Batch
@@ -43,14 +44,10 @@ def load(path: Path, device: object = None, half: bool = False) -> OnnxRuntime:
         half: has no effect: the file's numbers are what they were exported as.
 
     Raises:
-        NotFoundError: there is no such file.
         UsageError: the device is not here.
         WeightsError: the file is damaged, or no pose network that can be understood.
     """
-    if not path.is_file():
-        raise NotFoundError(f"There is no ONNX file {path}. Check the path (current folder: {Path.cwd()}).")
-    if half:
-        warn_once(f"half=True has no effect on {path.name}: export it with half=True for 16-bit numbers.")
+    say_half_is_settled(half, path)
     return OnnxRuntime(path, device)
 
 
@@ -157,7 +154,7 @@ def export(job: ExportJob, path: Path) -> str:
             f"opset={opset} is not possible: networks go into {oldest} to {newest}; {OPSET} is the default."
         )
     try:
-        _convert(job, path, opset)
+        write_graph(job, path, opset)
     except Exception as error:  # whatever the converter meets, the operator set or a fault of its own
         raise ExportError(
             f"The network cannot be written as ONNX with opset {opset}: {first_line(error)} The opset that is used "
@@ -166,13 +163,11 @@ def export(job: ExportJob, path: Path) -> str:
     return f"opset {_finish(path, job)}, {'float16' if job.half else 'float32'}"
 
 
-def _convert(job: ExportJob, path: Path, opset: int) -> None:
-    """Lets torch write the graph. Its newer converter begins at opset 18, below that the older one serves."""
+def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
+    """Lets torch write the graph alone. Its newer converter begins at opset 18, below that the older one serves."""
     import torch
 
-    network, size = job.module(), job.metadata.imgsz
-    # an example of one picture would make the batch a constant of the graph
-    sample = torch.zeros(max(job.metadata.batch, 1) if not job.metadata.dynamic else 2, 3, *size)
+    network, sample = job.module(), example(job)
     dynamic = {0: "batch", 2: "height", 3: "width"} if job.metadata.dynamic else None
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
     log = logging.getLogger("torch.onnx")

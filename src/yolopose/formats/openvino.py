@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import sys
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,19 +21,27 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
-from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
+from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import warn_once
-from yolopose.base.yamlfile import read_yaml, to_yaml
-from yolopose.formats.devices import single_device
+from yolopose.base.yamlfile import to_yaml
+from yolopose.formats.capture import example, traced
+from yolopose.formats.devices import cpu_only
 from yolopose.formats.graph import GraphRuntime
-from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
+from yolopose.formats.record import (
+    RECORD,
+    RECORD_FILE,
+    first_line,
+    own_record,
+    public_record,
+    read_record,
+    record_in_folder,
+)
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 _SUFFIX = "_openvino_model"
-_YAML = "metadata.yaml"
 _PLACE = ["model_info", RECORD]  # of our record in the graph
 _REPORTING = "openvino_telemetry"
 _NUMBERS = ("f32", "f16")
@@ -90,12 +97,9 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
         half: compute in bfloat16 where the processor has it.
 
     Raises:
-        NotFoundError: there is no such file or folder.
         UsageError: the device is not here.
         WeightsError: the file is damaged, or no pose network that can be understood.
     """
-    if not path.exists():
-        raise NotFoundError(f"There is no OpenVINO folder {path}. Check the path (current folder: {Path.cwd()}).")
     return OpenvinoRuntime(_graph(path), device, half)
 
 
@@ -115,7 +119,7 @@ class OpenvinoRuntime(GraphRuntime):
 
     def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
         super().__init__()
-        self.device = _device(device)
+        cpu_only(device, "OpenVINO")
         self.half = half and _has_bfloat16()
         if half and not self.half:
             warn_once("half=True has no effect: this processor has no bfloat16, so OpenVINO computes in float32.")
@@ -216,13 +220,6 @@ def _with_input(model: Any, numbers: str) -> Any:
     return steps.build()
 
 
-def _device(device: object) -> str:
-    wanted = single_device(device)
-    if wanted not in ("", "cpu"):
-        raise UsageError(f"device={device!r}: this version runs OpenVINO files on the CPU alone; give device=cpu.")
-    return "cpu"
-
-
 def _has_bfloat16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -267,8 +264,7 @@ def _record(path: Path, model: Any) -> Mapping[str, Any]:
     with suppress(RuntimeError):  # raised where others have put something else at a part of this place
         if model.has_rt_info(_PLACE):
             return {RECORD: model.get_rt_info(_PLACE).astype(str)}
-    beside = path.with_name(_YAML)
-    return read_yaml(beside, "record of the network", WeightsError) if beside.exists() else {}
+    return record_in_folder(path.parent)
 
 
 # -- write --------------------------------------------------------------------------------------------------------
@@ -294,24 +290,17 @@ def export(job: ExportJob, path: Path) -> str:
     model.set_rt_info(own_record(job.metadata), _PLACE)
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
     library().save_model(model, str(target), compress_to_fp16=job.half)
-    (path / _YAML).write_text(to_yaml(public_record(job)), encoding="utf-8")
+    (path / RECORD_FILE).write_text(to_yaml(public_record(job)), encoding="utf-8")
     return f"by version {library().get_version().split('-')[0]}, weights {'float16' if job.half else 'float32'}"
 
 
 def _convert(job: ExportJob) -> Any:
-    import torch
-
-    size = job.metadata.imgsz
-    count = 2 if job.metadata.dynamic else job.metadata.batch
-    shape = [-1, 3, -1, -1] if job.metadata.dynamic else [count, 3, *size]
     # the graph computes in float32 whatever its weights are stored in
-    network = replace(job, half=False).module()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of tracing: what it takes for constant is compared afterwards
-        sample = torch.zeros(count, 3, *size)
-        # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
-        traced = torch.jit.trace(network, sample, check_trace=False)
-        model = library().convert_model(traced, input=[shape], example_input=sample)
+    graph, shape = traced(replace(job, half=False)), [-1, 3, -1, -1]
+    if not job.metadata.dynamic:
+        shape = [job.metadata.batch, 3, *job.metadata.imgsz]
+    # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
+    model = library().convert_model(graph, input=[shape], example_input=example(job))
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"output0"})
     return model
