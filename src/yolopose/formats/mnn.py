@@ -31,6 +31,8 @@ from yolopose.runtime import Batch
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
+_OPSET = 17  # of torch's quicker converter; the graph is made anew by MNN's own in any case
+
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
@@ -68,18 +70,25 @@ class MnnRuntime(GraphRuntime):
         self._path, self._memory = path, InputMemory()
         self._use(physical_cores())
         about = self._module.get_info()
-        self.metadata = read_record(path, record_in_text(about.get("bizCode", "")))
+        shape = [int(side) for side in about["inputs"][0].shape]
+        fixed = len(shape) == 4 and min(shape) > 0  # it takes a free batch for one of 1
+        self.metadata = read_record(path, record_in_text(about["bizCode"]), shape if fixed else None)
         self._try_out(path)
 
     def _use(self, threads: int) -> None:
         """Opens the file for so many threads; a module computes for one caller at a time."""
-        nn: Any = import_module("MNN").nn
+        # without the wish for high precision an Arm processor might compute in 16 bits, whatever the file holds
         settings = {"backend": 0, "precision": "high", "numThread": threads}
-        manager = nn.create_runtime_manager((settings,))
         try:
-            self._module = nn.load_module_from_file(str(self._path), [], [], runtime_manager=manager)
-        except Exception as error:
-            raise WeightsError(f"{self._path}: {error}") from error
+            with _silence():
+                nn: Any = import_module("MNN").nn
+                manager = nn.create_runtime_manager((settings,))
+                self._module = nn.load_module_from_file(str(self._path), [], [], runtime_manager=manager)
+        except SystemError as error:  # its way of saying that a file is none of its own
+            raise WeightsError(
+                f"{self._path} cannot be run by MNN {import_module('MNN').version()}. The file may be cut off or damaged "
+                "(export or copy it again), or need a newer MNN."
+            ) from error
         self._alone = threading.Lock()
 
     def _lane(self, threads: int) -> MnnRuntime:
@@ -116,7 +125,7 @@ def export(job: ExportJob, path: Path) -> str:
         source = Path(workshop) / "network.onnx"
         try:
             # the graph computes in float32 whatever its weights are stored in
-            write_graph(replace(job, half=False), source)
+            write_graph(replace(job, half=False), source, _OPSET)
         except Exception as error:  # whatever the converter meets
             raise ExportError(f"The network cannot be written for MNN: {first_line(error)}") from error
         command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]
