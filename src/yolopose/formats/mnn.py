@@ -86,8 +86,8 @@ class MnnRuntime(GraphRuntime):
                 self._module = nn.load_module_from_file(str(self._path), [], [], runtime_manager=manager)
         except SystemError as error:  # its way of saying that a file is none of its own
             raise WeightsError(
-                f"{self._path} cannot be run by MNN {import_module('MNN').version()}. The file may be cut off or damaged "
-                "(export or copy it again), or need a newer MNN."
+                f"{self._path} cannot be run by MNN {import_module('MNN').version()}. The file may be cut off or "
+                "damaged (export or copy it again), or need a newer MNN."
             ) from error
         self._alone = threading.Lock()
 
