@@ -7,7 +7,6 @@ OpenVINO reports each import and conversion to a web service of its maker throug
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
-from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
+from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.formats.devices import single_device
 from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
+from yolopose.formats.reporting import unreported
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, from_final, from_raw
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _SUFFIX = "_openvino_model"
 _YAML = "metadata.yaml"
 _PLACE = ["model_info", RECORD]  # of our record in the graph
-_REPORTING = "openvino_telemetry"
 _NUMBERS = ("f32", "f16")
 
 
@@ -44,16 +43,10 @@ _NUMBERS = ("f32", "f16")
 def library() -> Any:
     """Imports OpenVINO so that it reports to nobody, neither now nor when it converts.
 
-    It falls back on an empty stand-in of its own where the reporting package is absent, and that is what it finds. A
-    program that has imported OpenVINO before has made that choice itself.
+    A program that has imported OpenVINO before has made that choice itself.
     """
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _REPORTING}
-    sys.modules[_REPORTING] = None  # type: ignore[assignment]  # Python's own way of saying: not to be imported
-    try:
+    with unreported():
         return import_module("openvino")
-    finally:
-        del sys.modules[_REPORTING]
-        sys.modules.update(hidden)
 
 
 @cache
@@ -321,13 +314,19 @@ def export(job: ExportJob, path: Path) -> str:
     """
     try:
         model = _convert(job)
+        if job.calibration:
+            from yolopose.formats.openvino_int8 import quantised
+
+            model = quantised(model, job.calibration)
+    except YoloposeError:
+        raise
     except Exception as error:  # whatever the converter meets
         raise ExportError(f"The network cannot be written for OpenVINO: {first_line(error)}") from error
     model.set_rt_info(own_record(job.metadata), _PLACE)
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
     library().save_model(model, str(target), compress_to_fp16=job.half)
     (path / _YAML).write_text(to_yaml(public_record(job)), encoding="utf-8")
-    return f"by version {library().get_version().split('-')[0]}, weights {'float16' if job.half else 'float32'}"
+    return f"by version {library().get_version().split('-')[0]}, {job.numbers}"
 
 
 def _convert(job: ExportJob) -> Any:

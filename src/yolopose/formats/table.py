@@ -26,6 +26,7 @@ class Format:
         options: keys of export that it heeds, beside `imgsz` and `device`.
         needs: packages that running it takes.
         makes: packages that writing it takes; empty for what `save()` writes.
+        for_int8: packages that writing it with 8-bit numbers takes beside them.
         about: a few words.
     """
 
@@ -36,6 +37,7 @@ class Format:
     options: tuple[str, ...]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
+    for_int8: tuple[str, ...]
     about: str
 
     @property
@@ -65,6 +67,7 @@ def formats() -> tuple[Format, ...]:
             options=tuple(row["options"]),
             needs=tuple(row["needs"]),
             makes=tuple(row["makes"]),
+            for_int8=tuple(row.get("for_int8", ())),
             about=row["about"],
         )
         for name, row in zoo.format_table().items()
@@ -112,6 +115,11 @@ def format_named(name: str) -> Format:
         f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, rows)} "
         f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
     )
+
+
+def having(option: str) -> list[str]:
+    """Returns the names of the formats whose export heeds an option."""
+    return [row.name for row in formats() if row.exportable and option in row.options]
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:
