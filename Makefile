@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test test-all lint types floors demo clean
+.PHONY: setup test test-all lint types floors demo export-all clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -32,6 +32,12 @@ floors: setup
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# every format with 32, 16 and 8 bits, read back and measured; MODEL= and DATA= are weights and a data YAML of yours
+MODEL ?= ../shared/checkpoints/yolo11n-pose.pt
+DATA ?= ../shared/data/coco-mini/coco-mini.yaml
+export-all: setup
+	$(BIN)/python benchmarks/export_all.py --model $(MODEL) --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis build dist

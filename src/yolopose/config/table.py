@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from yolopose.config.options import (
+    BenchmarkOptions,
     CompareOptions,
     ConvertOptions,
     ExportOptions,
@@ -16,7 +17,16 @@ from yolopose.config.options import (
     ValOptions,
 )
 
-Options = PredictOptions | ValOptions | TrainOptions | ExportOptions | TrackOptions | ConvertOptions | CompareOptions
+Options = (
+    PredictOptions
+    | ValOptions
+    | TrainOptions
+    | ExportOptions
+    | TrackOptions
+    | BenchmarkOptions
+    | ConvertOptions
+    | CompareOptions
+)
 
 MODES: dict[str, type[Options]] = {
     "train": TrainOptions,
@@ -24,6 +34,7 @@ MODES: dict[str, type[Options]] = {
     "predict": PredictOptions,
     "export": ExportOptions,
     "track": TrackOptions,
+    "benchmark": BenchmarkOptions,
     "convert": ConvertOptions,
     "compare": CompareOptions,
 }
@@ -64,6 +75,7 @@ WITHOUT_MEANING: dict[str, Any] = {
     "line_thickness": 3,
     "min_memory": False,
     "v5loader": False,
+    "eps": 1e-3,
 }
 # What people write who come from other tools, and what it is called here: the first that the mode has is proposed.
 _MEANT = {

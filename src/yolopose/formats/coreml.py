@@ -157,7 +157,7 @@ def export(job: ExportJob, path: Path) -> str:
     for key, value in {RECORD: own_record(job.metadata), **public}.items():
         model.user_defined_metadata[key] = str(value)
     model.save(str(path))
-    return f"iOS 16 and macOS 13 or newer, {'float16' if job.half else 'float32'}"
+    return f"iOS 16 and macOS 13 or newer, {job.numbers}"
 
 
 def _convert(job: ExportJob) -> Any:

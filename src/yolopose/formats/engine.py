@@ -134,7 +134,7 @@ def export(job: ExportJob, path: Path) -> str:
         plan = _build(trt, job, source)
     record = record_text(job).encode()
     path.write_bytes(len(record).to_bytes(4, "little") + record + bytes(plan))
-    return f"TensorRT {trt.__version__}, {'float16' if job.half else 'float32'}, unverified by its authors"
+    return f"TensorRT {trt.__version__}, {job.numbers}, unverified by its authors"
 
 
 def _build(trt: Any, job: ExportJob, source: Path) -> Any:

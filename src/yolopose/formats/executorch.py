@@ -122,7 +122,7 @@ def export(job: ExportJob, path: Path) -> str:
         raise ExportError(f"The network cannot be written for ExecuTorch: {first_line(error)}") from error
     (path / _PROGRAM).write_bytes(content)
     write_record(job, path)
-    return f"XNNPACK, {'float16' if job.half else 'float32'}"
+    return f"XNNPACK, {job.numbers}"
 
 
 def _convert(job: ExportJob) -> bytes:

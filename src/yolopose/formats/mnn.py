@@ -134,7 +134,7 @@ def export(job: ExportJob, path: Path) -> str:
             import_module("_tools").mnnconvert(command)
     if not path.is_file() or not path.stat().st_size:
         raise ExportError("The network cannot be written for MNN: its converter gives nothing.")
-    return f"weights {'float16' if job.half else 'float32'}"
+    return f"weights {job.numbers}"
 
 
 @contextmanager

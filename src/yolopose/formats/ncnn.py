@@ -147,7 +147,7 @@ def export(job: ExportJob, path: Path) -> str:
             raise ExportError(f"The network cannot be written for ncnn: {first_line(error)}") from error
         _convert(source, path, job)
     write_record(job, path)
-    return f"weights {'float16' if job.half else 'float32'}"
+    return f"weights {job.numbers}"
 
 
 def _convert(source: Path, folder: Path, job: ExportJob) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from yolopose._version import __version__
 from yolopose.base.cores import all_cores_are_ours, physical_cores
-from yolopose.base.errors import ExportError, UsageError, WeightsError
+from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.formats.capture import example
 from yolopose.formats.devices import say_half_is_settled, single_device
@@ -155,12 +155,15 @@ def export(job: ExportJob, path: Path) -> str:
         )
     try:
         write_graph(job, path, opset)
+        used = _finish(path, job)
+    except YoloposeError:
+        raise
     except Exception as error:  # whatever the converter meets, the operator set or a fault of its own
         raise ExportError(
             f"The network cannot be written as ONNX with opset {opset}: {first_line(error)} The opset that is used "
             f"when none is given, {OPSET}, works with every network that ships."
         ) from error
-    return f"opset {_finish(path, job)}, {'float16' if job.half else 'float32'}"
+    return f"opset {used}, {job.numbers}"
 
 
 def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
@@ -196,6 +199,8 @@ def _finish(path: Path, job: ExportJob) -> int:
         LOGGER.info("The graph is left as torch wrote it: onnxslim is not installed (pip install onnxslim).")
     elif job.options.simplify:
         model = import_module("onnxslim").slim(model)
+    if job.calibration:
+        model = import_module("yolopose.formats.onnx_int8").quantised(model, job.calibration)
     record = {RECORD: own_record(job.metadata), **public_record(job)}
     del model.metadata_props[:]
     for key, value in record.items():

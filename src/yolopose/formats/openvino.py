@@ -7,7 +7,6 @@ OpenVINO reports each import and conversion to a web service of its maker throug
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
-from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.errors import ExportError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import to_yaml
 from yolopose.formats.capture import example, traced
@@ -36,6 +35,7 @@ from yolopose.formats.record import (
     read_record,
     record_in_folder,
 )
+from yolopose.formats.reporting import unreported
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _SUFFIX = "_openvino_model"
 _PLACE = ["model_info", RECORD]  # of our record in the graph
-_REPORTING = "openvino_telemetry"
 _NUMBERS = ("f32", "f16")
 
 
@@ -51,16 +50,10 @@ _NUMBERS = ("f32", "f16")
 def library() -> Any:
     """Imports OpenVINO so that it reports to nobody, neither now nor when it converts.
 
-    It falls back on an empty stand-in of its own where the reporting package is absent, and that is what it finds. A
-    program that has imported OpenVINO before has made that choice itself.
+    A program that has imported OpenVINO before has made that choice itself.
     """
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _REPORTING}
-    sys.modules[_REPORTING] = None  # type: ignore[assignment]  # Python's own way of saying: not to be imported
-    try:
+    with unreported():
         return import_module("openvino")
-    finally:
-        del sys.modules[_REPORTING]
-        sys.modules.update(hidden)
 
 
 @cache
@@ -285,13 +278,19 @@ def export(job: ExportJob, path: Path) -> str:
     """
     try:
         model = _convert(job)
+        if job.calibration:
+            from yolopose.formats.openvino_int8 import quantised
+
+            model = quantised(model, job.calibration)
+    except YoloposeError:
+        raise
     except Exception as error:  # whatever the converter meets
         raise ExportError(f"The network cannot be written for OpenVINO: {first_line(error)}") from error
     model.set_rt_info(own_record(job.metadata), _PLACE)
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
     library().save_model(model, str(target), compress_to_fp16=job.half)
     (path / RECORD_FILE).write_text(to_yaml(public_record(job)), encoding="utf-8")
-    return f"by version {library().get_version().split('-')[0]}, weights {'float16' if job.half else 'float32'}"
+    return f"by version {library().get_version().split('-')[0]}, {job.numbers}"
 
 
 def _convert(job: ExportJob) -> Any:

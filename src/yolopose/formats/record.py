@@ -35,7 +35,11 @@ def public_record(job: ExportJob) -> dict[str, Any]:
         "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
         "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": batch,
         "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": False, "args": {"batch": batch, "half": job.half, "dynamic": metadata.dynamic},
+        "end2end": False,
+        "args": {
+            "batch": batch, "half": job.half, "int8": job.bits == 8, "dynamic": metadata.dynamic,
+            "nms": metadata.end2end,
+        },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
     }  # fmt: skip
 

@@ -27,6 +27,7 @@ class Format:
         options: keys of export that it heeds, beside `imgsz`, `data` and `device`.
         needs: packages that running it takes.
         makes: packages that writing it takes; empty for what `save()` writes.
+        for_int8: packages that writing it with 8-bit numbers takes beside them.
         about: a few words.
         aliases: other names that `format=` takes.
         folder: whether `export` writes a folder instead of a file.
@@ -41,6 +42,7 @@ class Format:
     options: tuple[str, ...]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
+    for_int8: tuple[str, ...]
     about: str
     aliases: tuple[str, ...] = ()
     folder: bool = False
@@ -74,6 +76,7 @@ def formats() -> tuple[Format, ...]:
             options=tuple(row["options"]),
             needs=tuple(row["needs"]),
             makes=tuple(row["makes"]),
+            for_int8=tuple(row.get("for_int8", ())),
             about=row["about"],
             aliases=tuple(row.get("aliases", ())),
             folder=row.get("folder", not row["suffixes"][0].startswith(".")),
@@ -121,6 +124,11 @@ def format_named(name: str) -> Format:
         f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, names)} "
         f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
     )
+
+
+def having(option: str) -> list[str]:
+    """Returns the names of the formats whose export heeds an option."""
+    return [row.name for row in formats() if row.exportable and option in row.options]
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:

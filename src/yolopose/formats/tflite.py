@@ -137,7 +137,7 @@ def export(job: ExportJob, path: Path) -> str:
         raise ExportError(f"The network cannot be written as TFLite: {first_line(error)}") from error
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_RECORD, record_text(job))
-    return f"weights {'float16' if job.half else 'float32'}"
+    return f"weights {job.numbers}"
 
 
 def _convert(job: ExportJob, path: Path) -> None:

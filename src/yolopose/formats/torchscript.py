@@ -132,7 +132,7 @@ def export(job: ExportJob, path: Path) -> str:
     except Exception as error:  # whatever tracing meets
         raise ExportError(f"The network cannot be written as TorchScript: {first_line(error)}") from error
     module.save(str(path), _extra_files={_RECORD: record_text(job)})
-    return f"{'float16' if job.half else 'float32'}{', optimised for mobile processors' * job.options.optimize}"
+    return f"{job.numbers}{', optimised for mobile processors' * job.options.optimize}"
 
 
 def _for_mobile(module: Any) -> Any:
