@@ -7,11 +7,8 @@ converter is called where it lies, in the extension module `_tools`.
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.log import quiet_libraries
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
 from yolopose.formats.onnx import write_graph
@@ -80,7 +78,7 @@ class MnnRuntime(GraphRuntime):
         # without the wish for high precision an Arm processor might compute in 16 bits, whatever the file holds
         settings = {"backend": 0, "precision": "high", "numThread": threads}
         try:
-            with _silence():
+            with quiet_libraries():
                 nn: Any = import_module("MNN").nn
                 manager = nn.create_runtime_manager((settings,))
                 self._module = nn.load_module_from_file(str(self._path), [], [], runtime_manager=manager)
@@ -130,21 +128,8 @@ def export(job: ExportJob, path: Path) -> str:
             raise ExportError(f"The network cannot be written for MNN: {first_line(error)}") from error
         command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]
         command += ["--bizCode", record_text(job), *["--fp16"] * job.half]
-        with _silence():
+        with quiet_libraries():
             import_module("_tools").mnnconvert(command)
     if not path.is_file() or not path.stat().st_size:
         raise ExportError("The network cannot be written for MNN: its converter gives nothing.")
     return f"weights {job.numbers}"
-
-
-@contextmanager
-def _silence() -> Generator[None, None, None]:
-    """Leads what C++ code prints away."""
-    kept = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
