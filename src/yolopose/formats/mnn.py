@@ -22,15 +22,12 @@ from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.onnx import write_graph
+from yolopose.formats.onnx import QUICK_OPSET, write_graph
 from yolopose.formats.record import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
-
-_OPSET = 17  # of torch's quicker converter; the graph is made anew by MNN's own in any case
-
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
@@ -123,7 +120,7 @@ def export(job: ExportJob, path: Path) -> str:
         source = Path(workshop) / "network.onnx"
         try:
             # the graph computes in float32 whatever its weights are stored in
-            write_graph(replace(job, half=False), source, _OPSET)
+            write_graph(replace(job, half=False), source, QUICK_OPSET)
         except Exception as error:  # whatever the converter meets
             raise ExportError(f"The network cannot be written for MNN: {first_line(error)}") from error
         command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]

@@ -79,10 +79,11 @@ class TfliteRuntime(GraphRuntime):
 
     def _use(self, threads: int) -> None:
         """Opens the file for so many threads; an interpreter computes for one caller at a time."""
-        interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
         try:
-            self._interpreter = interpreter(model_path=str(self._path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quiet_libraries():  # it tells that it computes on the CPU
+                interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
+                self._interpreter = interpreter(model_path=str(self._path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{self._path} cannot be run: LiteRT says: {first_line(error)} The file may be cut off or damaged "
