@@ -28,6 +28,7 @@ PAGES = [
     "docs/training.md",
     "docs/data.md",
     "docs/predicting.md",
+    "docs/exporting.md",
     "docs/evaluation.md",
     "docs/safety.md",
     "docs/architecture.md",

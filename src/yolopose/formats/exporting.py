@@ -27,6 +27,7 @@ from yolopose.formats.calibration import Calibration, calibration_for
 from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.formats.table import Format, format_named, having, need_packages
 from yolopose.geometry import Letterbox
+from yolopose.nn.shapes import shape_pass
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
 
@@ -78,19 +79,28 @@ class ExportJob:
 
         With `nms=True` it gives finished detections, (B, max_det, 6+K·D) float32.
         """
-        decoded = _Decoded(self.network, self.half).eval()
+        size = None if self.metadata.dynamic else self.metadata.imgsz
+        decoded = _Decoded(self.network, self.half, size).eval()
         if self.suppression is None:
             return decoded
         return suppressed(decoded, self.network, self.metadata, self.suppression)
 
 
 class _Decoded(nn.Module):
-    """A network with float32 at both ends; positions are computed in float32 whatever runs between."""
+    """A network with float32 at both ends; positions are computed in float32 whatever runs between.
 
-    def __init__(self, network: PoseModel, half: bool) -> None:
+    Args:
+        network: the network.
+        half: whether it computes in float16 between.
+        imgsz: (height, width) that its anchors are constants for; None where the graph shall compute them.
+    """
+
+    def __init__(self, network: PoseModel, half: bool, imgsz: tuple[int, int] | None) -> None:
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
         self.network = copy.deepcopy(network).to(self.dtype)
+        if imgsz is not None:
+            self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.head.decode(self.network.outputs(images.to(self.dtype)))
@@ -105,7 +115,8 @@ class Written:
         title: of its format.
         words: a few, on what is in it.
         metadata: its record.
-        agreement: how far what it computes is from what the network does.
+        agreement: how far what it computes is from what the network does; None where this system cannot run it.
+        checked: a sentence on how that was found, or on what was checked instead.
         megabytes: its size.
         seconds: that the export took.
     """
@@ -114,7 +125,8 @@ class Written:
     title: str
     words: str
     metadata: ModelMetadata
-    agreement: Agreement
+    agreement: Agreement | None
+    checked: str
     megabytes: float
     seconds: float
 
@@ -133,8 +145,7 @@ def export_network(
     sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
     LOGGER.info(
         f"Wrote {path} ({written.title}, {written.words}, {written.megabytes:.1f} MB, input {batch} × 3 × {sides}) in "
-        f"{written.seconds:.1f} s.\nCompared with torch on a picture: {written.agreement}.\n"
-        f"{_usage(path, settled.imgsz, data)}"
+        f"{written.seconds:.1f} s.\n{written.checked}\n{_usage(path, settled.imgsz, data)}"
     )
     return path
 
@@ -168,9 +179,10 @@ def write_network(
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words = module.export(job, temporary)
-        agreement = _compare(job, module.load(temporary), picture)
+        agreement = _compare(job, module.load(temporary), picture) if row.runs_here else None
+        checked = f"Compared with torch on a picture: {agreement}." if agreement else module.inspect(job, temporary)
     return Written(
-        path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement,
+        path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
         megabytes=_size_of(target), seconds=perf_counter() - start,
     )  # fmt: skip
 
@@ -289,7 +301,7 @@ def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
     if not worst.within(pixels, share):
         raise ExportError(
             f"The file does not compute what the network does ({worst}; at most {pixels:g} px and {share:g} are "
-            "rounding), and was removed. Another opset may serve, or simplify=False."
+            "rounding), and was removed. format=onnx with another opset or simplify=False may serve."
         )
     return worst
 
