@@ -25,9 +25,7 @@ KINDS: dict[str, tuple[dict[str, Any], float]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="weights")
-    parser.add_argument(
-        "--data", required=True, help="data YAML; 8 bits are fitted to its train split, val is measured"
-    )
+    parser.add_argument("--data", required=True, help="data YAML; its train split is for int8, val is measured")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--format", default="", help="one format instead of all")
     parser.add_argument("--project", default="runs/export-all")

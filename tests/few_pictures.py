@@ -27,7 +27,7 @@ def write_pictures(folder: Path) -> Path:
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for number in range(count):
-            pixels = rng.integers(0, 256, (48 + 16 * (number % 2), 64, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 256, (64, 64 if number % 2 else 96, 3), dtype=np.uint8)
             cv2.imwrite(str(folder / "images" / split / f"{number}.png"), pixels)
             (folder / "labels" / split / f"{number}.txt").write_text(row)
     file = folder / "few.yaml"

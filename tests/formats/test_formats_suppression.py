@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from formats_samples import batch_of, need_openvino
 
+from few_pictures import write_pictures
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError
+from yolopose.config import ExportOptions
+from yolopose.formats.table import format_named
 from yolopose.predict.nms import Detections, suppress
 from yolopose.runtime import from_raw
 
@@ -42,6 +45,10 @@ def assert_same(found: np.ndarray, expected: Sequence[Detections], atol: float =
         assert not rows[count:].any()
 
 
+def rows_of(found: Detections) -> np.ndarray:
+    return np.column_stack((found.boxes, found.scores))
+
+
 @pytest.mark.parametrize("cells", [40, 900])
 @pytest.mark.parametrize("iou", [0.2, 0.7])
 @pytest.mark.parametrize(
@@ -63,8 +70,11 @@ def test_equal_scores_and_boxes_without_area() -> None:
     raw[0, :4, :4] = [[50], [50], [20], [20]]  # four times the same box, four times a point
     expected = suppress(from_raw(raw, (3, 2), conf=0.25), 1, iou=0.5, max_det=5)
     assert len(expected[0]) == 5
+    assert len(np.unique(rows_of(expected[0]), axis=0)) == 2
     graph = Suppressed(torch.nn.Identity(), 1, Suppression(0.25, 0.5, 5, False, None), 8)
-    assert_same(graph(torch.from_numpy(raw)).numpy(), expected)
+    found = graph(torch.from_numpy(raw)).numpy()[0]
+    # in which order equal scores stand is each library's own choice
+    np.testing.assert_array_equal(np.unique(found[:, :5], axis=0), np.unique(rows_of(expected[0]), axis=0))
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, ROUNDS])
@@ -81,21 +91,36 @@ def threshold(raw: np.ndarray, nc: int) -> float:
     return float((scores[best] + scores[best + 1]) / 2)
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_exported_files_give_finished_detections(
-    name: str, dynamic: bool, small: YOLO, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch_engine = TorchRuntime(small.model, "cpu")
+@pytest.fixture(scope="module")
+def spread(small: YOLO) -> YOLO:
+    """The small network with scores all over 0…1, so that rounding changes the order of none."""
+    torch.manual_seed(0)
+    for branch in small.model.head.cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=2)
+        torch.nn.init.zeros_(branch[-1].bias)
+    return small
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamic"),
+    [
+        ("openvino", False),
+        ("onnx", True),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("openvino", True), ("onnx", False))),
+    ],
+)
+def test_exported_files_give_finished_detections(name: str, dynamic: bool, spread: YOLO, tmp_path: Path) -> None:
+    torch_engine = TorchRuntime(spread.model, "cpu")
     conf = threshold(torch_engine.raw(batch_of(3, 64, 96)), 3)
-    opset = {"opset": 17} if name == "onnx" else {}
-    options = {"conf": conf, "iou": 0.4, "max_det": 50, **opset}
-    path = small.export(format=name, imgsz=[64, 96], dynamic=dynamic, nms=True, verbose=False, **options)
+    options = {"conf": conf, "max_det": 50, "data": str(write_pictures(tmp_path))}
+    if name == "onnx":
+        options["opset"] = 17
+    path = spread.export(format=name, imgsz=[64, 96], dynamic=dynamic, nms=True, verbose=False, **options)
     engine = open_runtime(path, device="cpu")
     assert engine.metadata.end2end
     assert engine.metadata.args["nms"]["max_det"] == 50
     for batch in [batch_of(3, 64, 96)] + [batch_of(2, 40, 136)] * dynamic:
-        expected = suppress(torch_engine.candidates(batch, conf=conf), len(batch), iou=0.4, max_det=50)
+        expected = suppress(torch_engine.candidates(batch, conf=conf), len(batch), iou=0.7, max_det=50)
         assert sum(map(len, expected)) > 20
         assert_same(engine.raw(batch), expected, atol=1e-3)
         found = suppress(engine.candidates(batch, conf=conf), len(batch), iou=0.01, max_det=50)
@@ -103,33 +128,25 @@ def test_exported_files_give_finished_detections(
             np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
 
 
-def test_thresholds_that_a_file_cannot_give_are_told(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
-    path = small.export(format="openvino", imgsz=64, nms=True, verbose=False, max_det=20)
-    picture = np.zeros((64, 64, 3), dtype=np.uint8)
-    YOLO(path)(picture, imgsz=64, max_det=20, verbose=False)
-    assert "inside this file" not in capsys.readouterr().err
-    YOLO(path)(picture, imgsz=64, conf=0.1, iou=0.5, verbose=False)
-    told = capsys.readouterr().err
-    assert "conf=0.1 (0.25 is built in), iou=0.5 (0.7 is built in), max_det=300 (20 is built in)" in told
-
-
 def test_options_that_do_not_go_with_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="there is no class 7; this network has 0"):
         small.export(format="openvino", imgsz=64, nms=True, classes=[0, 7])
-    small.export(format="openvino", imgsz=64, max_det=10, verbose=False)
+    exporting._check_options(format_named("openvino"), ExportOptions(format="openvino", max_det=10))
     assert "max_det=10: heeded with nms=True alone" in capsys.readouterr().err
 
 
 def test_a_file_that_suppresses_otherwise_is_not_kept(
-    small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spread: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(small, "model_name", "gone.yaml")
+    data = str(write_pictures(tmp_path / "few"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(spread, "model_name", "gone.yaml")
     honest = exporting._Decoded.forward
     monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
     with pytest.raises(ExportError, match="does not compute what the network does"):
-        small.export(format="openvino", imgsz=64, nms=True, conf=0.0)
-    assert not list(tmp_path.iterdir())
+        spread.export(format="openvino", imgsz=[64, 96], nms=True, conf=0.5, data=data)
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.slow

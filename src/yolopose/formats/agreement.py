@@ -68,7 +68,7 @@ def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, co
         expected: of the network.
         metadata: of the file.
         conf: what scores must exceed in both.
-        share: rounding of scores: what exceeds `conf` by less may be missing on the other side.
+        share: rounding of scores: what exceeds `conf` by a smaller share may be missing on the other side.
 
     Returns:
         Infinite differences where one side has a detection and the other has none of its class at all.
@@ -76,7 +76,7 @@ def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, co
     total = NOTHING
     for mine, theirs in zip(found, expected, strict=True):
         for one, other in ((mine, theirs), (theirs, mine)):
-            for row in one[one[:, 4] > conf + share]:
+            for row in one[one[:, 4] * (1 - share) > conf]:
                 total = total.worse(_nearest(row, other[(other[:, 4] > 0) & (other[:, 5] == row[5])], metadata))
     return total
 

@@ -102,11 +102,11 @@ def _files(options: ExportOptions, metadata: ModelMetadata, remembered: str | No
     return _USUAL, load_dataset(_USUAL, download=None, splits=[split]).image_files(split)
 
 
-def behind_last_weights(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:
-    """Returns the nodes of a graph behind which no convolution comes: those that make pixels and scores of numbers.
+def last_steps(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:
+    """Returns the nodes of a graph behind which no convolution comes: the last ones, and what makes pixels of them.
 
-    They stay in 32 bits. One scale for pixels up to 640 and scores up to 1 would leave two scores, 0 and 1; and 255
-    steps for a coordinate would be 2.5 pixels each.
+    They stay in 32 bits. The last convolutions are small, and 255 steps for what they give would be several pixels
+    each. Behind them, one scale for pixels up to 640 and scores up to 1 would leave two scores, 0 and 1.
 
     Args:
         nodes: in their order: name, whether it is a convolution, names of the values that it reads and makes.
@@ -114,8 +114,9 @@ def behind_last_weights(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable
     leads: set[str] = set()  # values that some convolution reads, at whatever distance
     last: list[str] = []
     for name, weighted, reads, makes in reversed(nodes):
-        if weighted or leads.intersection(makes):
+        before = bool(leads.intersection(makes))
+        if weighted or before:
             leads.update(reads)
-        else:
+        if not before:
             last.append(name)
     return last

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.formats.calibration import Calibration, behind_last_weights
+from yolopose.formats.calibration import Calibration, last_steps
 
 
 def quantised(model: Any, calibration: Calibration) -> Any:
@@ -25,7 +25,7 @@ def quantised(model: Any, calibration: Calibration) -> Any:
     for number, node in enumerate(graph.node):
         node.name = node.name or f"node_{number}"
     # its note that the graph is simple already, so that it asks for no preparation
-    model.metadata_props.add(key="onnx.quant.pre_process", value="yolopose")
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     nodes = [(node.name, node.op_type == "Conv", node.input, node.output) for node in graph.node]
     with TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
@@ -37,7 +37,7 @@ def quantised(model: Any, calibration: Calibration) -> Any:
             per_channel=True,
             activation_type=library.QuantType.QUInt8,
             weight_type=library.QuantType.QInt8,
-            nodes_to_exclude=behind_last_weights(nodes),
+            nodes_to_exclude=last_steps(nodes),
         )
         return import_module("onnx").load(str(target))
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from yolopose.formats.calibration import Calibration, behind_last_weights
+from yolopose.formats.calibration import Calibration, last_steps
 from yolopose.formats.reporting import unreported
 
 _WEIGHTED = ("Convolution", "GroupConvolution")
@@ -43,5 +43,5 @@ def quantised(model: Any, calibration: Calibration) -> Any:
         nncf.Dataset(calibration),
         preset=nncf.QuantizationPreset.MIXED,  # SiLU gives more above 0 than below it
         subset_size=len(calibration),
-        ignored_scope=nncf.IgnoredScope(names=behind_last_weights(nodes), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=last_steps(nodes), validate=False),
     )
