@@ -33,20 +33,15 @@ def test_threads(folder: Path) -> None:
     assert_threads_agree(folder)
 
 
-def test_half(folder: Path, small: YOLO) -> None:
-    half = Path(small.export(format="executorch", imgsz=[64, 96], half=True, verbose=False))
-    assert (half / "model.pte").stat().st_size < 0.7 * (folder / "model.pte").stat().st_size
-    assert_agrees(open_runtime(half), small, [batch_of(1, 64, 96)], 0.5)
-
-
 def test_holds_what_others_look_for(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["metadata.yaml", "model.pte"]
     assert read_yaml(folder / "metadata.yaml", "record")["kpt_shape"] == [5, 2]
 
 
-def test_any_size_is_not_possible(small: YOLO) -> None:
-    with pytest.raises(UsageError, match="dynamic=True: ExecuTorch has no such option"):
-        small.export(format="executorch", dynamic=True)
+@pytest.mark.parametrize("option", ["dynamic", "half"])
+def test_what_it_has_not(option: str, small: YOLO) -> None:
+    with pytest.raises(UsageError, match=f"{option}=True: ExecuTorch has no such option"):
+        small.export(format="executorch", **{option: True})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a program" * 10, None])

@@ -176,11 +176,15 @@ def _convert(job: ExportJob) -> Any:
 
 
 def _plain(graph: Any) -> Any:
-    """An exported program as coremltools takes it: no graph that could be trained, no conversion of like to like."""
+    """An exported program in words that coremltools knows: nothing to train, no conversion of like to like."""
+    import torch
+
     found = graph.run_decompositions({})
     nodes = found.graph_module.graph
     for node in list(nodes.nodes):
-        if getattr(node.target, "name", lambda: "")() == "aten::alias":
+        if node.target is torch.ops.aten.alias.default:
             node.replace_all_uses_with(node.args[0])
             nodes.erase_node(node)
+        elif node.target is torch.ops.aten.__and__.Tensor:
+            node.target = torch.ops.aten.logical_and.default
     return found

@@ -110,7 +110,10 @@ class Suppressed(nn.Module):
     def _best(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """(B, A) score of the best class, 0 where it does not count, and (B, A) that class."""
         scores = raw[:, 4 : 4 + self.nc]
-        best, cls = scores.max(1)
+        if self.nc == 1:  # TFLite's converter knows no largest of one
+            best, cls = scores[:, 0], torch.zeros_like(scores[:, 0])
+        else:
+            best, cls = scores.max(1)
         counts = best > self.rules.conf
         if self.rules.classes is not None:
             wanted = torch.zeros_like(counts)
