@@ -27,7 +27,8 @@ FIVE = ModelMetadata(
     spec=PoseSpec(classes=("a", "b", "c"), keypoints=KeypointSchema(count=5, dims=2)), imgsz=(64, 96), batch=1
 )
 MANY = [Path(f"{at}.png") for at in range(900)]
-FORMATS = ["onnx", pytest.param("openvino", marks=pytest.mark.skipif(not find_spec("nncf"), reason="needs nncf"))]
+NNCF = pytest.mark.skipif(not find_spec("nncf"), reason="nncf is not installed")
+FORMATS = ["onnx", "openvino"]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,7 @@ def test_the_last_steps_of_a_graph() -> None:
         pytest.param({"int8": True, "nms": True}, marks=pytest.mark.slow),
     ],
 )
+@NNCF
 @pytest.mark.parametrize("name", FORMATS)
 def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, few: Path) -> None:
     opset = {"opset": 17} if name == "onnx" else {}
@@ -145,6 +147,7 @@ def test_the_quantiser_is_asked_for_before_work(small: YOLO, few: Path, monkeypa
         small.export(format="openvino", imgsz=64, int8=True, data=str(few))
 
 
+@NNCF
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_trained_network_stays_as_good(name: str, shared: Path, tmp_path: Path) -> None:
