@@ -101,8 +101,8 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
     [
         ({"opset": 9}, "13 to 23"),
         ({"opset": 30}, "13 to 23"),
-        ({"int8": True}, "8-bit export"),
-        ({"nms": True}, "not in this version"),
+        ({"int8": True}, "name a data set"),
+        ({"nms": True, "classes": 9}, "no class 9"),
         ({"format": "hailo"}, "It exports: format=torchscript, format=onnx"),
         ({"workspace": 2}, "engine"),
         ({"imgsz": 0}, "imgsz"),

@@ -17,7 +17,14 @@ from yolopose.base.errors import UsageError, WeightsError  # noqa: E402
 from yolopose.formats import open_runtime  # noqa: E402
 
 
-@pytest.mark.parametrize("options", [{"batch": 4}, {"dynamic": True}, {"half": True}, {"half": True, "dynamic": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 4},
+        {"dynamic": True},
+        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"half": True}, {"half": True, "dynamic": True})),
+    ],
+)
 def test_computes_what_torch_does(options: dict, small: YOLO) -> None:
     runtime = open_runtime(small.export(format="torchscript", imgsz=[64, 96], verbose=False, **options), device="cpu")
     assert runtime.metadata.imgsz == (64, 96)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -51,6 +52,21 @@ def quiet(when: bool = True) -> Generator[None, None, None]:
         yield
     finally:
         LOGGER.setLevel(before)
+
+
+@contextmanager
+def quiet_libraries() -> Generator[None, None, None]:
+    """Leads away what libraries write past Python, to the process's own standard output and error, inside the block."""
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    with open(os.devnull, "wb") as nowhere:
+        for number, _ in kept:
+            os.dup2(nowhere.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 _said: set[str] = set()

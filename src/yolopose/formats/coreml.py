@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import warnings
-from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import ExportError, UsageError, WeightsError
+from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import program
 from yolopose.formats.devices import say_half_is_settled
 from yolopose.formats.graph import GraphRuntime
@@ -126,7 +125,7 @@ def _coremltools() -> Any:
     """Imports coremltools, which warns of every library that is newer than itself."""
     logger = logging.getLogger("coremltools")
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+    with warnings.catch_warnings(), quiet_libraries():
         warnings.simplefilter("ignore")
         return import_module("coremltools")
 
@@ -163,11 +162,10 @@ def export(job: ExportJob, path: Path) -> str:
 def _convert(job: ExportJob) -> Any:
     tools, (height, width) = _coremltools(), job.metadata.imgsz
     picture = tools.ImageType(name=_INPUT, shape=(1, 3, height, width), scale=1 / 255, color_layout="RGB")
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+    with warnings.catch_warnings(), quiet_libraries():
         warnings.simplefilter("ignore")
-        graph = program(replace(job, half=False)).run_decompositions({})  # it refuses graphs that could be trained
         return tools.convert(
-            graph,
+            _plain(program(replace(job, half=False))),
             inputs=[picture],
             outputs=[tools.TensorType(name=_OUTPUT)],
             convert_to="mlprogram",
@@ -175,3 +173,14 @@ def _convert(job: ExportJob) -> Any:
             compute_precision=tools.precision.FLOAT16 if job.half else tools.precision.FLOAT32,
             skip_model_load=True,
         )
+
+
+def _plain(graph: Any) -> Any:
+    """An exported program as coremltools takes it: no graph that could be trained, no conversion of like to like."""
+    found = graph.run_decompositions({})
+    nodes = found.graph_module.graph
+    for node in list(nodes.nodes):
+        if getattr(node.target, "name", lambda: "")() == "aten::alias":
+            node.replace_all_uses_with(node.args[0])
+            nodes.erase_node(node)
+    return found

@@ -22,7 +22,7 @@ import torch
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.devices import say_half_is_settled
 from yolopose.formats.graph import GraphRuntime
-from yolopose.formats.onnx import write_graph
+from yolopose.formats.onnx import QUICK_OPSET, write_graph
 from yolopose.formats.record import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
@@ -128,7 +128,7 @@ def export(job: ExportJob, path: Path) -> str:
     with tempfile.TemporaryDirectory() as workshop:
         source = Path(workshop) / "network.onnx"
         try:
-            write_graph(replace(job, half=False), source)
+            write_graph(replace(job, half=False), source, QUICK_OPSET)
         except Exception as error:  # whatever the converter meets
             raise ExportError(f"The network cannot be written for TensorRT: {first_line(error)}") from error
         plan = _build(trt, job, source)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import yolopose.nn.patience  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it loads torch as is wanted: first
 
 # isort: split
-import contextlib
-import io
 import logging
 import threading
 import warnings
@@ -19,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import program
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
@@ -65,9 +64,10 @@ class ExecutorchRuntime(GraphRuntime):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._alone, self._memory = threading.Lock(), InputMemory()
-        runtime: Any = import_module("executorch.runtime")
         try:
-            self._method = runtime.Runtime.get().load_program(path).load_method("forward")
+            with quiet_libraries():  # it tells what it could not find out about the processor
+                runtime: Any = import_module("executorch.runtime")
+                self._method = runtime.Runtime.get().load_program(path).load_method("forward")
         except RuntimeError as error:
             raise _unusable(path, error) from error
         self.metadata = read_record(path, record_in_folder(path.parent))
@@ -129,7 +129,7 @@ def _convert(job: ExportJob) -> bytes:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), quiet_libraries():
             warnings.simplefilter("ignore")
             xnnpack: Any = import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
             lower = import_module("executorch.exir").to_edge_transform_and_lower

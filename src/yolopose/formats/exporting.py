@@ -11,13 +11,14 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from yolopose.base.errors import ExportError, UsageError
+from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
@@ -28,7 +29,7 @@ from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.formats.table import Format, format_named, having, need_packages
 from yolopose.geometry import Letterbox
 from yolopose.nn.shapes import shape_pass
-from yolopose.runtime import Batch
+from yolopose.runtime import Batch, Runtime
 from yolopose.schema import ModelMetadata
 
 _ANY = ("model", "device", "imgsz", "verbose", "format")  # keys that go with every format
@@ -98,7 +99,9 @@ class _Decoded(nn.Module):
     def __init__(self, network: PoseModel, half: bool, imgsz: tuple[int, int] | None) -> None:
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
-        self.network = copy.deepcopy(network).to(self.dtype)
+        # the order that training may have left the weights in would show in the graph, and ExecuTorch not bear it
+        plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        self.network = plain.to(self.dtype)
         if imgsz is not None:
             self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
 
@@ -179,12 +182,24 @@ def write_network(
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words = module.export(job, temporary)
-        agreement = _compare(job, module.load(temporary), picture) if row.runs_here else None
+        agreement = _compare(job, _opened(module, temporary), picture) if row.runs_here else None
         checked = f"Compared with torch on a picture: {agreement}." if agreement else module.inspect(job, temporary)
     return Written(
         path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
         megabytes=_size_of(target), seconds=perf_counter() - start,
     )  # fmt: skip
+
+
+def _opened(module: ModuleType, path: Path) -> Runtime:
+    """The engine of what was just written.
+
+    Raises:
+        ExportError: it does not open.
+    """
+    try:
+        return module.load(path)
+    except WeightsError as error:
+        raise ExportError(f"What was written does not run, and was removed. {error}") from error
 
 
 def _size_of(path: Path) -> float:

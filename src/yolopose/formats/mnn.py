@@ -7,11 +7,8 @@ converter is called where it lies, in the extension module `_tools`.
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -22,17 +19,15 @@ import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.log import quiet_libraries
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.onnx import write_graph
+from yolopose.formats.onnx import QUICK_OPSET, write_graph
 from yolopose.formats.record import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
-
-_OPSET = 17  # of torch's quicker converter; the graph is made anew by MNN's own in any case
-
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
@@ -80,7 +75,7 @@ class MnnRuntime(GraphRuntime):
         # without the wish for high precision an Arm processor might compute in 16 bits, whatever the file holds
         settings = {"backend": 0, "precision": "high", "numThread": threads}
         try:
-            with _silence():
+            with quiet_libraries():
                 nn: Any = import_module("MNN").nn
                 manager = nn.create_runtime_manager((settings,))
                 self._module = nn.load_module_from_file(str(self._path), [], [], runtime_manager=manager)
@@ -125,26 +120,13 @@ def export(job: ExportJob, path: Path) -> str:
         source = Path(workshop) / "network.onnx"
         try:
             # the graph computes in float32 whatever its weights are stored in
-            write_graph(replace(job, half=False), source, _OPSET)
+            write_graph(replace(job, half=False), source, QUICK_OPSET)
         except Exception as error:  # whatever the converter meets
             raise ExportError(f"The network cannot be written for MNN: {first_line(error)}") from error
         command = ["mnnconvert", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(path)]
         command += ["--bizCode", record_text(job), *["--fp16"] * job.half]
-        with _silence():
+        with quiet_libraries():
             import_module("_tools").mnnconvert(command)
     if not path.is_file() or not path.stat().st_size:
         raise ExportError("The network cannot be written for MNN: its converter gives nothing.")
     return f"weights {job.numbers}"
-
-
-@contextmanager
-def _silence() -> Generator[None, None, None]:
-    """Leads what C++ code prints away."""
-    kept = os.dup(1)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)

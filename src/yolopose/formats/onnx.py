@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 OPSET = 18
+QUICK_OPSET = 17  # the newest of torch's quicker converter, for what goes on to another format at once
 _OPSETS = (13, 23)  # the oldest that holds all operators of the networks, the newest that torch writes
 _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 

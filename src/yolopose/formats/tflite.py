@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import io
-import json
 import threading
 import warnings
 import zipfile
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import example
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
@@ -81,10 +79,11 @@ class TfliteRuntime(GraphRuntime):
 
     def _use(self, threads: int) -> None:
         """Opens the file for so many threads; an interpreter computes for one caller at a time."""
-        interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
         try:
-            self._interpreter = interpreter(model_path=str(self._path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quiet_libraries():  # it tells that it computes on the CPU
+                interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
+                self._interpreter = interpreter(model_path=str(self._path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{self._path} cannot be run: LiteRT says: {first_line(error)} The file may be cut off or damaged "
@@ -142,13 +141,18 @@ def export(job: ExportJob, path: Path) -> str:
 
 def _convert(job: ExportJob, path: Path) -> None:
     converter: Any = import_module("litert_torch")
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with warnings.catch_warnings(), quiet_libraries():
         warnings.simplefilter("ignore")
         converter.convert(job.module(), (example(job),)).export(str(path))
 
 
 def _halve(path: Path) -> None:
     """Stores the weights in 16 bits; the graph widens them when it is opened."""
-    quantizer: Any = import_module("ai_edge_quantizer").Quantizer(str(path))
-    kinds: Any = import_module("ai_edge_quantizer.qtyping")
-    raise NotImplementedError((quantizer, kinds, json))
+    weights = {"num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT"}
+    how = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
+    recipe = [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": how}]
+    with quiet_libraries():
+        found = import_module("ai_edge_quantizer.quantizer").Quantizer(str(path))
+        found.load_quantization_recipe(recipe)
+        content = found.quantize(enable_progress_report=False).quantized_model
+    path.write_bytes(content)
