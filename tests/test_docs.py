@@ -30,11 +30,13 @@ PAGES = [
     "docs/predicting.md",
     "docs/exporting.md",
     "docs/evaluation.md",
+    "docs/deploying.md",
     "docs/safety.md",
     "docs/architecture.md",
 ]
-# lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop
-ELSEWHERE = ("pip install", "make ", "yolo pose train resume=True")
+# lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop, formats in
+# test_model_benchmark
+ELSEWHERE = ("pip install", "make ", "yolo pose train resume=True", "yolo benchmark")
 
 
 def fenced(page: str, kind: str) -> list[str]:

@@ -15,7 +15,7 @@ from yolopose.base.errors import DataError, DependencyError, UsageError
 from yolopose.config import ExportOptions
 from yolopose.data import read_image
 from yolopose.formats import open_runtime, table
-from yolopose.formats.calibration import MOST, calibration_for, last_steps
+from yolopose.formats.calibration import MOST, calibration_for, outer_steps
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 pytest.importorskip("torch")
@@ -84,17 +84,19 @@ def test_where_pictures_come_from_when_none_are_named(few: Path) -> None:
         calibration_for(ExportOptions(data=str(few), split="test"), FIVE, None)
 
 
-def test_the_last_steps_of_a_graph() -> None:
+def test_the_outer_steps_of_a_graph() -> None:
     nodes = [
-        ("first", True, ["x"], ["a"]),
+        ("scaled", False, ["x"], ["s"]),
+        ("first", True, ["s"], ["a"]),
         ("silu", False, ["a"], ["b"]),
-        ("left", True, ["b"], ["c"]),
-        ("right", True, ["b", "side"], ["d"]),
+        ("second", True, ["b"], ["z"]),
+        ("left", True, ["z"], ["c"]),
+        ("right", True, ["z", "side"], ["d"]),
         ("join", False, ["c", "d"], ["e"]),
         ("constant", False, [], ["f"]),
         ("scale", False, ["e", "f"], ["y"]),
     ]
-    assert sorted(last_steps(nodes)) == ["constant", "join", "left", "right", "scale"]
+    assert sorted(outer_steps(nodes)) == ["constant", "first", "join", "left", "right", "scale", "scaled"]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +121,13 @@ def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, f
     np.testing.assert_allclose(found[:, 4:7], expected[:, 4:7], atol=0.05)
     # far finer than 255 steps over the picture would be
     assert np.abs(found[:, :4] - expected[:, :4]).mean() < 0.3
-    if name == "onnx":  # all weights are stored in 8 bits but those of the last convolutions, three a level
+    if (
+        name == "onnx"
+    ):  # all weights are stored in 8 bits but those of the first convolution and the last ones, three a level
         stored = onnx.load(path).graph.initializer
         kinds = [tensor.data_type for tensor in stored if len(tensor.dims) == 4 and tensor.dims[0] > 1]
-        assert kinds.count(onnx.TensorProto.FLOAT) == 6
-        assert kinds.count(onnx.TensorProto.INT8) == len(kinds) - 6 > 10
+        assert kinds.count(onnx.TensorProto.FLOAT) == 7
+        assert kinds.count(onnx.TensorProto.INT8) == len(kinds) - 7 > 10
 
 
 @pytest.mark.parametrize(

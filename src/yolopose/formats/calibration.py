@@ -102,21 +102,28 @@ def _files(options: ExportOptions, metadata: ModelMetadata, remembered: str | No
     return _USUAL, load_dataset(_USUAL, download=None, splits=[split]).image_files(split)
 
 
-def last_steps(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:
-    """Returns the nodes of a graph behind which no convolution comes: the last ones, and what makes pixels of them.
+def outer_steps(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:
+    """Returns the nodes of a graph that stay in 32 bits: the first convolution, the last ones, and what is around them.
 
-    They stay in 32 bits. The last convolutions are small, and 255 steps for what they give would be several pixels
-    each. Behind them, one scale for pixels up to 640 and scores up to 1 would leave two scores, 0 and 1.
+    They are small, and what they read and give is wanted finely: 255 steps for what the last ones give would be several
+    pixels each, and behind them, one scale for pixels up to 640 and scores up to 1 would leave two scores, 0 and 1.
 
     Args:
         nodes: in their order: name, whether it is a convolution, names of the values that it reads and makes.
     """
-    leads: set[str] = set()  # values that some convolution reads, at whatever distance
-    last: list[str] = []
+    made: set[str] = set()  # values that a convolution has had a part in
+    outer: dict[str, None] = {}
+    for name, weighted, reads, makes in nodes:
+        behind = bool(made.intersection(reads))
+        if weighted or behind:
+            made.update(makes)
+        if not behind:
+            outer[name] = None
+    wanted: set[str] = set()  # values that some convolution reads, at whatever distance
     for name, weighted, reads, makes in reversed(nodes):
-        before = bool(leads.intersection(makes))
+        before = bool(wanted.intersection(makes))
         if weighted or before:
-            leads.update(reads)
+            wanted.update(reads)
         if not before:
-            last.append(name)
-    return last
+            outer[name] = None
+    return list(outer)

@@ -201,7 +201,7 @@ def _finish(path: Path, job: ExportJob) -> int:
     elif job.options.simplify:
         model = import_module("onnxslim").slim(model)
     if job.calibration:
-        model = import_module("yolopose.formats.onnx_int8").quantised(model, job.calibration)
+        model = import_module("yolopose.formats.quantising").quantised_onnx(model, job.calibration)
     record = {RECORD: own_record(job.metadata), **public_record(job)}
     del model.metadata_props[:]
     for key, value in record.items():

@@ -279,9 +279,7 @@ def export(job: ExportJob, path: Path) -> str:
     try:
         model = _convert(job)
         if job.calibration:
-            from yolopose.formats.openvino_int8 import quantised
-
-            model = quantised(model, job.calibration)
+            model = import_module("yolopose.formats.quantising").quantised_openvino(model, job.calibration)
     except YoloposeError:
         raise
     except Exception as error:  # whatever the converter meets
