@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LOGGER = logging.getLogger("yolopose")
 
@@ -57,6 +57,7 @@ def quiet(when: bool = True) -> Generator[None, None, None]:
 @contextmanager
 def quiet_libraries() -> Generator[None, None, None]:
     """Leads away what libraries write past Python, to the process's own standard output and error, inside the block."""
+    _flush()  # what was written before goes where it was meant to
     kept = [(number, os.dup(number)) for number in (1, 2)]
     with open(os.devnull, "wb") as nowhere:
         for number, _ in kept:
@@ -64,9 +65,16 @@ def quiet_libraries() -> Generator[None, None, None]:
     try:
         yield
     finally:
+        _flush()
         for number, copy in kept:
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):  # there is none, or it is closed
+            stream.flush()
 
 
 _said: set[str] = set()
