@@ -173,14 +173,14 @@ def test_a_file_that_suppresses_otherwise_is_not_kept(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_real_pictures_give_the_boxes_of_suppression_outside(name: str, shared: Path, tmp_path: Path) -> None:
-    pictures = sorted((shared / "data/coco-mini/images/val").iterdir())
+    pictures = sorted((shared / "data/coco-mini/images/val").iterdir())[:40]
     found = {}
     for place, options in {"inside": {"nms": True}, "outside": {}}.items():
         (tmp_path / place).mkdir()
         shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / place / "n.pt")
         path = YOLO(tmp_path / place / "n.pt").export(format=name, imgsz=320, verbose=False, **options)
         found[place] = YOLO(path)(pictures, verbose=False)
-    assert sum(len(one) for one in found["outside"]) > 300
+    assert sum(len(one) for one in found["outside"]) > 60
     for one, other in zip(found["inside"], found["outside"], strict=True):
         np.testing.assert_allclose(one.boxes.data, other.boxes.data, atol=1e-4)
         np.testing.assert_allclose(one.keypoints.data, other.keypoints.data, atol=1e-4)
