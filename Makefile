@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test test-all lint types floors demo bench-gpu clean
+.PHONY: setup test test-all lint types floors demo bench-gpu export-all clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -34,9 +34,13 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 # training on a CUDA GPU beside the bare network: make bench-gpu DATA=my-data.yaml; torch must be a CUDA build
-DATA ?= figures-pose.yaml
 bench-gpu: setup
-	$(BIN)/python benchmarks/gpu.py --data $(DATA)
+	$(BIN)/python benchmarks/gpu.py --data $(or $(DATA),figures-pose.yaml)
+
+# every format with 32, 16 and 8 bits, read back and measured; MODEL= and DATA= are weights and a data YAML of yours
+export-all: setup
+	$(BIN)/python benchmarks/export_all.py --model $(or $(MODEL),../shared/checkpoints/yolo11n-pose.pt) \
+		--data $(or $(DATA),../shared/data/coco-mini/coco-mini.yaml)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis build dist

@@ -238,7 +238,7 @@ MISTAKES = [
     Mistake("No epoch", TRAIN.replace("epochs=1", "epochs=0"), ("epochs", "1")),
     Mistake("Nothing to resume", "yolo train resume=True model=yolo11n-pose.yaml", ("last.pt",)),
     Mistake("Resuming what has ended", "yolo train resume=True model=cats.pt", ("cats.pt",)),
-    Mistake("A format that is not there", "yolo export model=cats.pt format=engine", ("onnx",)),
+    Mistake("A format that is not there", "yolo export model=cats.pt format=hailo", ("onnx",)),
     Mistake("Weights as a format", "yolo export model=cats.pt format=pt", ("best.pt", "other formats")),
     Mistake(
         "The converter is not installed",

@@ -127,7 +127,6 @@ def test_any_other_end_is_short_and_not_0(
         ("train model=yolo11n-pose.yaml data=coco8-pose.yaml epoch=3", "Did you mean 'epochs'"),
         ("train resume=none-such.pt", "none-such.pt"),
         ("train resume=True model=yolo11n-pose.yaml", "last.pt of an interrupted run"),
-        ("export model=yolo11n-pose.yaml", "Name the format: format=onnx"),
         ("export model=yolo11n-pose.yaml format=onx", "Did you mean 'onnx'"),
         ("export model=yolo11n-pose.yaml format=pt", "model.save"),
         ("settings nosuch=1", "no setting 'nosuch'"),

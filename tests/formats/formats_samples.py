@@ -1,11 +1,20 @@
-"""A small network of several classes, and batches for it."""
+"""A small network of several classes, batches for it, and what every format's file must do with them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from yolopose import YOLO
+from yolopose.formats import open_runtime
+from yolopose.runtime import Runtime, lanes_of
 
 SMALL = """
 nc: 3
@@ -24,7 +33,56 @@ def batch_of(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
 
 
+def assert_agrees(runtime: Runtime, model: YOLO, batches: Iterable[np.ndarray], near: float = 1e-3) -> None:
+    """What an engine gives is what torch gives, for whole numbers and for 0…1, for all cells and for candidates."""
+    from yolopose.formats.pytorch import TorchRuntime
+
+    assert runtime.metadata.spec == model.spec
+    torch = TorchRuntime(model.model, "cpu")
+    for batch in batches:
+        for given in (batch, batch.astype(np.float32) / 255):
+            found = runtime.raw(given)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, torch.raw(given), atol=near, rtol=1e-4)
+        found, expected = (engine.candidates(batch, conf=0.0) for engine in (runtime, torch))
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=near / 100)
+
+
+def assert_threads_agree(path: Path, count: int = 3) -> None:
+    """Lanes, and threads that share the engine itself, compute what one caller gets."""
+    runtime = open_runtime(path, device="cpu")
+    height, width = runtime.metadata.imgsz
+    batches = [np.full((1, 3, height, width), shade, dtype=np.uint8) for shade in (0, 80, 160, 255)]
+    expected = [runtime.raw(batch).copy() for batch in batches]
+    lanes = lanes_of(runtime, count)
+    assert len(lanes) in (1, count)
+    for engines in (lanes, [runtime] * count):
+        with ThreadPoolExecutor(len(engines)) as pool:
+            for found in pool.map(lambda engine: [engine.raw(batch).copy() for batch in batches * 3], engines):
+                for one, other in zip(found, expected * 3, strict=True):
+                    np.testing.assert_allclose(one, other, atol=1e-3, rtol=1e-4)
+    assert lanes_of(runtime, 1) == [runtime]
+
+
+def modules_of_a_prediction(path: Path) -> list[str]:
+    """Names of all top modules that are loaded in a new process when a file has predicted."""
+    code = (
+        "import sys, numpy, yolopose\n"
+        f"yolopose.YOLO({str(path)!r})(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False)\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def need_there(*packages: str) -> None:
+    """Skips a module where packages are not installed; `importorskip` would import them, which costs seconds."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed", allow_module_level=True)
+
+
 def need_openvino() -> None:
     """Skips a module where OpenVINO is not installed; `importorskip` would import it, and it would report that."""
-    if find_spec("openvino") is None:
-        pytest.skip("openvino is not installed", allow_module_level=True)
+    need_there("openvino")

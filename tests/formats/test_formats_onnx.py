@@ -88,12 +88,12 @@ def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path
 
 
 def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
-    path = small.export(format="onnx", imgsz=64, workspace=2)
+    path = small.export(format="onnx", imgsz=64, keras=True)
     shown = capsys.readouterr()
     assert "ONNX, opset 18, float32" in shown.out
     assert "Compared with torch on a picture: boxes within" in shown.out
     assert f"yolo pose predict model={path} source=" in shown.out
-    assert shown.err.count("workspace=2.0 is not read in this version yet") == 1
+    assert shown.err.count("keras=True is not read in this version yet") == 1
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,10 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
     [
         ({"opset": 9}, "13 to 23"),
         ({"opset": 30}, "13 to 23"),
-        ({"int8": True}, "8-bit export"),
-        ({"nms": True}, "not in this version"),
-        ({"format": "engine"}, "It exports: format=onnx"),
+        ({"int8": True}, "name a data set"),
+        ({"nms": True, "classes": 9}, "no class 9"),
+        ({"format": "hailo"}, "It exports: format=torchscript, format=onnx"),
+        ({"workspace": 2}, "engine"),
         ({"imgsz": 0}, "imgsz"),
         ({"opsett": 3}, "Did you mean 'opset'"),
     ],

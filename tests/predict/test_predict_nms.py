@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolopose.config import PredictOptions, ValOptions
 from yolopose.geometry import box_iou
-from yolopose.predict.nms import suppress
+from yolopose.predict.nms import note_what_is_inside, suppress
 from yolopose.runtime import Candidates, from_raw
+from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 CASES = {
     "default": ({"conf": 0.25}, {"iou": 0.7, "max_det": 300}),
@@ -110,3 +112,16 @@ def test_thousands_of_candidates_are_quick() -> None:
     start = time.perf_counter()
     suppress(candidates, 1, iou=0.7, max_det=300)
     assert time.perf_counter() - start < 1
+
+
+def test_rules_that_are_built_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    inside = {"conf": 0.25, "iou": 0.7, "max_det": 20, "agnostic": False, "classes": None}
+    spec = PoseSpec(classes=("a",), keypoints=KeypointSchema(count=2))
+    metadata = ModelMetadata(spec=spec, end2end=True, args={"nms": inside})
+    note_what_is_inside(metadata, 0.25, PredictOptions(max_det=20))
+    note_what_is_inside(metadata, 0.4, PredictOptions(max_det=10))  # what is less can be had
+    note_what_is_inside(ModelMetadata(spec=spec), 0.001, ValOptions())
+    assert capsys.readouterr().err == ""
+    note_what_is_inside(metadata, 0.001, ValOptions(iou=0.5, agnostic_nms=True))
+    told = capsys.readouterr().err
+    assert "conf=0.001 (0.25 is built in), iou=0.5 (0.7 is built in), max_det=300 (20 is built in), agnos" in told

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LOGGER = logging.getLogger("yolopose")
 
@@ -63,6 +64,29 @@ def silent(when: bool = True) -> Generator[None, None, None]:
         yield
     finally:
         LOGGER.setLevel(before)
+
+
+@contextmanager
+def quiet_libraries() -> Generator[None, None, None]:
+    """Leads away what libraries write past Python, to the process's own standard output and error, inside the block."""
+    _flush()  # what was written before goes where it was meant to
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    with open(os.devnull, "wb") as nowhere:
+        for number, _ in kept:
+            os.dup2(nowhere.fileno(), number)
+    try:
+        yield
+    finally:
+        _flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):  # there is none, or it is closed
+            stream.flush()
 
 
 _said: set[str] = set()

@@ -13,7 +13,6 @@ from yolopose.config import MODES, all_keys, keys_of
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
 ACTIONS = ("help", "version", "checks", "models", "formats", "settings", "cfg", "copy-cfg")
-LATER = ("benchmark",)
 _HELP = ("help", "-h", "--help")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*$")
 _FILE = re.compile(r"\.\w{1,12}$")
@@ -57,7 +56,7 @@ def parse(words: Sequence[str]) -> Command:
             continue
         if word in OTHER_TASKS:
             raise UsageError(f"yolopose estimates poses only; {word!r} is another task. Leave it out or say 'pose'.")
-        if word in MODES or word in ACTIONS or word in LATER:
+        if word in MODES or word in ACTIONS:
             if action is not None:
                 raise UsageError(f"One mode at a time: {action!r} and {word!r} were given.")
             action = word

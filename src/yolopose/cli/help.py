@@ -10,6 +10,7 @@ BUILT = {
     "predict": "estimate poses in pictures",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
+    "benchmark": "size, accuracy and time of a network in every format",
     "convert": "COCO keypoint annotations to labels, and back",
     "compare": "what one run of val is better by than another, and whether that is chance",
     "report": "the page of a run of val (report.html), made again from its folder",
@@ -18,8 +19,8 @@ BUILT = {
 
 def overview() -> str:
     """The screen of `yolo help`."""
-    modes = "\n".join(f"  {mode:<9} {words}" for mode, words in BUILT.items())
-    later = ", ".join([*(mode for mode in MODES if mode not in BUILT), "benchmark"])
+    modes = "\n".join(f"  {mode:<10}{words}" for mode, words in BUILT.items())
+    later = ", ".join(mode for mode in MODES if mode not in BUILT)
     return f"""yolopose {__version__}: pose estimation with YOLO networks
 
   yolo [pose] MODE key=value …
@@ -34,6 +35,7 @@ Examples
   yolo pose predict model=yolo11n-pose.pt source=pictures/
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
+  yolo benchmark model=yolo11n-pose.pt data=coco8-pose.yaml
 
 Also
   yolo help MODE               the options of a mode, with defaults

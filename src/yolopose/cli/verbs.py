@@ -1,4 +1,4 @@
-"""The modes of the command line: what `yolo train`, `val`, `predict` and `export` do with the options of a line."""
+"""The modes of the command line: what `yolo train`, `val`, `predict`, `export`, … do with the options of a line."""
 
 from __future__ import annotations
 
@@ -65,6 +65,13 @@ def _export(given: Options) -> None:
     _open(options).export(**options)
 
 
+def _benchmark(given: Options) -> None:
+    options = collect("benchmark", given)
+    if options.get("format"):
+        format_named(options["format"])
+    _open(options).benchmark(**options)
+
+
 def _convert(given: Options) -> None:
     from yolopose.data.convert import convert_coco, export_coco
 
@@ -106,6 +113,7 @@ VERBS: dict[str, Callable[[Options], None]] = {
     "val": _val,
     "predict": _predict,
     "export": _export,
+    "benchmark": _benchmark,
     "convert": _convert,
     "compare": _compare,
     "report": _report,

@@ -2,6 +2,7 @@
 
 from yolopose.config.check import collect, resolve
 from yolopose.config.options import (
+    BenchmarkOptions,
     CompareOptions,
     ConvertOptions,
     ExportOptions,
@@ -15,6 +16,7 @@ from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_
 
 __all__ = [
     "MODES",
+    "BenchmarkOptions",
     "CompareOptions",
     "ConvertOptions",
     "ExportOptions",

@@ -246,24 +246,46 @@ class ExportOptions(Common):
     """Options of `export`."""
 
     format: str = option("torchscript", "file format")
-    data: str | None = option(None, "data YAML for calibration")
+    data: str | None = option(None, "data YAML; int8 is fitted to its pictures, and the file is tried on one")
+    split: str = option("val", "split of these pictures", choices=("train", "val", "test"))
+    fraction: float = option(1.0, "share of these pictures", low=0, high=1)
     batch: int = option(1, "batch of the exported network", low=1)
     half: bool = option(False, "16-bit floats")
-    int8: bool = option(False, "8-bit integers")
+    int8: bool = option(False, "8-bit integers, fitted to pictures of data=")
     quantize: int | str | None = option(
-        None, "number format", choices=(None, 8, 16, 32, "int8", "fp16", "fp32", "w8a8", "w16a16", "w8a16", "w8a32")
+        None,
+        "bits of the numbers: 8 is int8=True, 16 is half=True, 32 is neither",
+        choices=(None, 8, 16, 32, "int8", "fp16", "fp32", "w8a8", "w16a16", "w8a16", "w8a32"),
     )
     dynamic: bool = option(False, "any input size")
     simplify: bool = option(True, "simplify the graph")
     opset: int | None = option(None, "ONNX operator set", low=1)
-    workspace: float | None = option(None, "TensorRT workspace in GiB", low=0, unread=True)
-    nms: bool | None = option(None, "put suppression into the graph")
-    optimize: bool = option(False, "optimise for mobile processors", unread=True)
+    workspace: float | None = option(None, "TensorRT workspace in GiB", low=0)
+    nms: bool | None = option(None, "put suppression of duplicates into the graph")
+    optimize: bool = option(False, "optimise for mobile processors")
     keras: bool = option(False, "write the Keras form", unread=True)
-    fraction: float = option(1.0, "share of the pictures for calibration", low=0, high=1)
-    conf: float | None = option(None, "smallest confidence of embedded suppression", low=0, high=1)
-    iou: float = option(0.7, "overlap of embedded suppression", low=0, high=1)
-    max_det: int = option(300, "most detections of embedded suppression", low=1, high=30_000)
+    conf: float | None = option(None, "smallest confidence of nms=True; 0.25 when left out", low=0, high=1)
+    iou: float = option(0.7, "overlap above which nms=True takes two boxes for one object", low=0, high=1)
+    max_det: int = option(300, "rows that nms=True gives for each picture", low=1, high=30_000)
+    agnostic_nms: bool = option(False, "nms=True suppresses overlapping boxes of different classes too")
+    classes: int | Sequence[int] | None = option(None, "nms=True keeps these class indices alone", low=0)
+
+
+@dataclass(kw_only=True)
+class BenchmarkOptions(RunFolder, Common):
+    """Options of `benchmark`."""
+
+    data: str | None = option(None, "data YAML to measure on; that of the weights when left out")
+    split: str = option("val", "split to measure on", choices=("train", "val", "test"))
+    format: str = option("", "this format alone; all that can be written when left out")
+    half: bool = option(False, "16-bit floats")
+    int8: bool = option(False, "8-bit integers, fitted to pictures of the train split")
+    nms: bool = option(False, "suppression of duplicates inside the files")
+    fraction: float = option(1.0, "share of the pictures that int8 is fitted to", low=0, high=1)
+    plots: bool = option(True, "draw accuracy over time")
+    verbose: bool | float = option(  # pyright: ignore[reportIncompatibleVariableOverride]  # the public interface has it
+        True, "print what is done; a number: an error where pose mAP50-95 falls below it", low=0, high=1
+    )
 
 
 @dataclass(kw_only=True)

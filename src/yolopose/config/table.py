@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from yolopose.config.options import (
+    BenchmarkOptions,
     CompareOptions,
     ConvertOptions,
     ExportOptions,
@@ -23,6 +24,7 @@ Options = (
     | TrainOptions
     | ExportOptions
     | TrackOptions
+    | BenchmarkOptions
     | ConvertOptions
     | CompareOptions
     | ReportOptions
@@ -34,6 +36,7 @@ MODES: dict[str, type[Options]] = {
     "predict": PredictOptions,
     "export": ExportOptions,
     "track": TrackOptions,
+    "benchmark": BenchmarkOptions,
     "convert": ConvertOptions,
     "compare": CompareOptions,
     "report": ReportOptions,
@@ -75,6 +78,7 @@ WITHOUT_MEANING: dict[str, Any] = {
     "line_thickness": 3,
     "min_memory": False,
     "v5loader": False,
+    "eps": 1e-3,
 }
 # What people write who come from other tools, and what it is called here: the first that the mode has is proposed.
 _MEANT = {

@@ -48,7 +48,7 @@ from yolopose.evaluate.report import detail_lines, speed_line, table_head, table
 from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
 from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
-from yolopose.predict.nms import Detections, suppress
+from yolopose.predict.nms import Detections, note_what_is_inside, suppress
 from yolopose.predict.spread import Spread, spread
 from yolopose.runtime import Candidates, Runtime
 
@@ -129,6 +129,7 @@ class Validation:
             data_path(options.data), download=options.download, splits=[cast(Split, options.split)]
         )
         check_fit(runtime, self.dataset, options.single_cls)
+        note_what_is_inside(runtime.metadata, _CONF if options.conf is None else options.conf, options)
         self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
         self._own_labels = labels is None  # training loads them once, and has said what is refused
         if labels is None:

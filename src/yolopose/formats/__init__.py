@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from yolopose.base.errors import NotFoundError
 from yolopose.formats.table import Format, format_named, format_of, formats, need_packages, suffixes
 from yolopose.runtime import Runtime
 
@@ -25,6 +26,9 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
         WeightsError: the file is damaged or holds no pose network.
         DependencyError: the engine's library is not installed.
     """
-    row = format_of(path)
+    row, path = format_of(path), Path(path)
+    if row.exportable and not path.exists():
+        kind = "folder" if row.folder else "file"
+        raise NotFoundError(f"There is no {row.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
     need_packages(row.needs, str(path))
-    return import_module(f"yolopose.formats.{row.module}").load(Path(path), device, half)
+    return import_module(f"yolopose.formats.{row.module}").load(path, device, half)

@@ -1,8 +1,11 @@
-"""Devices as users write them, read without any engine."""
+"""Devices and number formats as users write them, read without any engine."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from yolopose.base.errors import UsageError
+from yolopose.base.log import warn_once
 
 
 def single_device(device: object) -> str:
@@ -27,3 +30,19 @@ def single_device(device: object) -> str:
     if text == "none":
         return ""
     return f"cuda:{text}" if text.isdigit() else text
+
+
+def cpu_only(device: object, title: str) -> None:
+    """Refuses another device than the CPU for files that run there alone.
+
+    Raises:
+        UsageError: another one is named.
+    """
+    if single_device(device) not in ("", "cpu"):
+        raise UsageError(f"device={device!r}: this version runs {title} files on the CPU alone; give device=cpu.")
+
+
+def say_half_is_settled(half: bool, path: Path) -> None:
+    """Tells once that a file of this kind computes in the numbers that it was exported with."""
+    if half:
+        warn_once(f"half=True has no effect on {path.name}: export it with half=True for 16-bit numbers.")

@@ -11,26 +11,34 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from yolopose.base.errors import ExportError, UsageError
+from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
-from yolopose.formats.table import Format, format_named, need_packages
+from yolopose.formats.agreement import NOTHING, Agreement, of_cells, of_detections
+from yolopose.formats.calibration import Calibration, calibration_for
+from yolopose.formats.suppression import Suppression, suppressed
+from yolopose.formats.table import Format, format_named, having, need_packages
 from yolopose.geometry import Letterbox
-from yolopose.runtime import Batch
+from yolopose.nn.shapes import shape_pass
+from yolopose.runtime import Batch, Runtime
 from yolopose.schema import ModelMetadata
 
 _ANY = ("model", "device", "imgsz", "verbose", "format")  # keys that go with every format
-_SHOWN = 20  # cells compared in a picture: those that score highest, of which detections are made
-# what may differ from torch, in pixels and in 0…1; sums are taken in another order, 16 bits round by themselves
-_LIMITS = {False: (0.1, 0.001), True: (6.0, 0.05)}
+_INSIDE = ("conf", "iou", "max_det", "agnostic_nms", "classes")  # that nms=True heeds
+_FITTING = ("data", "split", "fraction")  # that int8=True heeds
+# what may differ from torch by the bits of the numbers, in pixels and in 0…1; sums are taken in another order, and
+# fewer bits round by themselves
+_LIMITS = {32: (0.1, 0.001), 16: (6.0, 0.05), 8: (64.0, 0.3)}
+_BITS = {"8": 8, "int8": 8, "w8a8": 8, "16": 16, "fp16": 16, "w16a16": 16, "32": 32, "fp32": 32}
 
 Picture = npt.NDArray[np.uint8]
 
@@ -44,33 +52,110 @@ class ExportJob:
         metadata: the record for the file: classes, keypoints, input size, batch, whether other sizes go.
         options: what was asked for.
         half: whether to compute in float16.
+        suppression: what `nms=True` keeps, None without it.
+        calibration: pictures to fit 8-bit numbers to, None where they are not asked for.
     """
 
     network: PoseModel
     metadata: ModelMetadata
     options: ExportOptions
     half: bool
+    suppression: Suppression | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def bits(self) -> int:
+        """Of the file's numbers: 8, 16 or 32."""
+        return 8 if self.calibration else 16 if self.half else 32
+
+    @property
+    def numbers(self) -> str:
+        """The same in words, for the log."""
+        if self.calibration:
+            return f"int8 fitted to {self.calibration.words}"
+        return "float16" if self.half else "float32"
 
     def module(self) -> nn.Module:
-        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → (B, 4+nc+K·D, A) float32."""
-        return _Decoded(self.network, self.half).eval()
+        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → (B, 4+nc+K·D, A) float32.
+
+        With `nms=True` it gives finished detections, (B, max_det, 6+K·D) float32.
+        """
+        size = None if self.metadata.dynamic else self.metadata.imgsz
+        decoded = _Decoded(self.network, self.half, size).eval()
+        if self.suppression is None:
+            return decoded
+        return suppressed(decoded, self.network, self.metadata, self.suppression)
 
 
 class _Decoded(nn.Module):
-    """A network with float32 at both ends; positions are computed in float32 whatever runs between."""
+    """A network with float32 at both ends; positions are computed in float32 whatever runs between.
 
-    def __init__(self, network: PoseModel, half: bool) -> None:
+    Args:
+        network: the network.
+        half: whether it computes in float16 between.
+        imgsz: (height, width) that its anchors are constants for; None where the graph shall compute them.
+    """
+
+    def __init__(self, network: PoseModel, half: bool, imgsz: tuple[int, int] | None) -> None:
         super().__init__()
         self.dtype = torch.float16 if half else torch.float32
-        self.network = copy.deepcopy(network).to(self.dtype)
+        # the order that training may have left the weights in would show in the graph, and ExecuTorch not bear it
+        plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        self.network = plain.to(self.dtype)
+        if imgsz is not None:
+            self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.head.decode(self.network.outputs(images.to(self.dtype)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file that an export has written.
+
+    Attributes:
+        path: the file or folder.
+        title: of its format.
+        words: a few, on what is in it.
+        metadata: its record.
+        agreement: how far what it computes is from what the network does; None where this system cannot run it.
+        checked: a sentence on how that was found, or on what was checked instead.
+        megabytes: its size.
+        seconds: that the export took.
+    """
+
+    path: Path
+    title: str
+    words: str
+    metadata: ModelMetadata
+    agreement: Agreement | None
+    checked: str
+    megabytes: float
+    seconds: float
+
+
 def export_network(
     network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, picture: Picture, data: str | None
 ) -> Path:
+    """Writes a network in another format, and says what was written and how to use it; see `write_network`.
+
+    Returns:
+        The path of the file or folder.
+    """
+    written = write_network(network, metadata, options, stem, picture, data)
+    path, settled = written.path, written.metadata
+    batch = "any number" if settled.dynamic else settled.batch
+    sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
+    LOGGER.info(
+        f"Wrote {path} ({written.title}, {written.words}, {written.megabytes:.1f} MB, input {batch} × 3 × {sides}) in "
+        f"{written.seconds:.1f} s.\n{written.checked}\n{_usage(path, settled.imgsz, data)}"
+    )
+    return path
+
+
+def write_network(
+    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, picture: Picture, data: str | None
+) -> Written:
     """Writes a network in another format and compares it with the network.
 
     Args:
@@ -79,10 +164,7 @@ def export_network(
         options: format, input size, batch, ….
         stem: the file to write, without its suffix.
         picture: (H, W, 3) uint8 BGR, on which the file must compute what the network does.
-        data: data YAML, for the words about how to validate.
-
-    Returns:
-        The path of the file or folder.
+        data: data YAML of the network's training; 8-bit numbers are fitted to its pictures where no other is named.
 
     Raises:
         UsageError: an option does not go with the format.
@@ -92,29 +174,56 @@ def export_network(
     """
     start = perf_counter()
     row = format_named(options.format)
-    half = _half(options)
-    _warn_of_idle(row, options)
-    need_packages(row.makes, f"Export to {row.title}")
-    plain = copy.deepcopy(network).cpu().float().eval().fuse().requires_grad_(False)
-    settled = replace(
-        metadata, imgsz=_size(options, metadata.stride), dynamic=options.dynamic, batch=options.batch, args={}
-    )
-    if options.dynamic:
-        settled = replace(settled, batch=0)
-    job = ExportJob(network=plain, metadata=settled, options=options, half=half)
+    _check_options(row, options)
+    extra = row.for_int8 if bits_of(options) == 8 else ()
+    need_packages((*row.makes, *extra), f"Export to {row.title}{' with int8=True' if extra else ''}")
+    job = _job(network, metadata, options, data)
     module = import_module(f"yolopose.formats.{row.module}")
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words = module.export(job, temporary)
-        differences = _compare(job, module.load(temporary), picture)
-    size = sum(file.stat().st_size for file in (target.iterdir() if row.folder else [target])) / 1e6
-    batch = "any number" if settled.dynamic else settled.batch
-    sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
-    LOGGER.info(
-        f"Wrote {target} ({row.title}, {words}, {size:.1f} MB, input {batch} × 3 × {sides}) in "
-        f"{perf_counter() - start:.1f} s.\n{differences}\n{_usage(target, settled.imgsz, data)}"
+        agreement = _compare(job, _opened(module, temporary), picture) if row.runs_here else None
+        checked = f"Compared with torch on a picture: {agreement}." if agreement else module.inspect(job, temporary)
+    return Written(
+        path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
+        megabytes=_size_of(target), seconds=perf_counter() - start,
+    )  # fmt: skip
+
+
+def _opened(module: ModuleType, path: Path) -> Runtime:
+    """The engine of what was just written.
+
+    Raises:
+        ExportError: it does not open.
+    """
+    try:
+        return module.load(path)
+    except WeightsError as error:
+        raise ExportError(f"What was written does not run, and was removed. {error}") from error
+
+
+def _size_of(path: Path) -> float:
+    """Size of a file, or of all files in a folder, in MB."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()) / 1e6
+
+
+def _job(network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None) -> ExportJob:
+    """What a format is given, from what was asked for."""
+    plain = copy.deepcopy(network).cpu().float().eval().fuse().requires_grad_(False)
+    inside = Suppression.of(options, metadata.spec.names) if options.nms else None
+    settled = replace(
+        metadata,
+        imgsz=_size(options, metadata.stride),
+        dynamic=options.dynamic,
+        batch=0 if options.dynamic else options.batch,
+        end2end=metadata.end2end or inside is not None,
+        args={"nms": inside.to_dict()} if inside else {},
     )
-    return target
+    bits = bits_of(options)
+    calibration = calibration_for(options, settled, data) if bits == 8 else None
+    return ExportJob(
+        network=plain, metadata=settled, options=options, half=bits == 16, suppression=inside, calibration=calibration
+    )
 
 
 def _usage(path: Path, imgsz: Sequence[int], data: str | None) -> str:
@@ -127,27 +236,53 @@ def _usage(path: Path, imgsz: Sequence[int], data: str | None) -> str:
     )
 
 
-def _half(options: ExportOptions) -> bool:
-    """Whether 16 bits are asked for, in either of the two spellings; what is not there yet is refused."""
+def bits_of(options: ExportOptions) -> int:
+    """Returns how many bits the file's numbers have, in whichever spelling that is asked for: 8, 16 or 32.
+
+    Raises:
+        UsageError: weights and sums of different kinds are asked for, which no format here has.
+    """
     kind = str(options.quantize).lower()
-    if options.int8 or kind in ("8", "int8", "w8a8", "w16a16", "w8a16", "w8a32"):
-        raise UsageError("8-bit export (int8=True, quantize=8) is not in this version; half=True gives 16-bit numbers.")
-    if options.nms:
-        raise UsageError("nms=True (suppression inside the file) is not in this version; yolopose suppresses outside.")
-    return options.half or kind in ("16", "fp16")
+    if options.quantize is not None and kind not in _BITS:
+        raise UsageError(
+            f"quantize={options.quantize} (weights of another kind than what they are multiplied with) is in no "
+            f"format of this version; there are quantize={', '.join(_BITS)}."
+        )
+    if options.quantize is not None:
+        return _BITS[kind]
+    return 8 if options.int8 else 16 if options.half else 32
 
 
-def _warn_of_idle(row: Format, options: ExportOptions) -> None:
-    """Names the options that were given and that this format does not heed."""
-    idle = [
-        f"{field.name}={getattr(options, field.name)}"
+def _check_options(row: Format, options: ExportOptions) -> None:
+    """Raises an error for what this format has not, and names what is given in vain.
+
+    Raises:
+        UsageError: an option is not one of this format; the text says which formats have it.
+    """
+    given = {
+        field.name: getattr(options, field.name)
         for field in fields(options)
-        if field.name not in (*_ANY, *row.options)
+        if field.name not in (*_ANY, *_INSIDE, *_FITTING, "half", "int8", "quantize")
         and not field.metadata["unread"]  # the check of options has named it
         and getattr(options, field.name) != field.default
-    ]
-    if idle:
-        LOGGER.warning(f"{', '.join(idle)}: without meaning for {row.title}, and left aside.")
+        and not (field.name == "nms" and not options.nms)
+    }
+    bits = bits_of(options)
+    if bits < 32:
+        given["int8" if bits == 8 else "half"] = True
+    for name, value in given.items():
+        if name not in row.options:
+            others = having(name)
+            where = f"these have: {', '.join(others)}" if others else "nor has any other format here"
+            raise UsageError(
+                f"{name}={value}: {row.title} has no such option; {where}. Leave it out, or change format=."
+            )
+    idle = () if options.nms else _INSIDE
+    idle = idle if bits == 8 else (*idle, "fraction", "split")
+    values = {field.name: (getattr(options, field.name), field.default) for field in fields(options)}
+    vain = [f"{name}={values[name][0]}" for name in idle if values[name][0] != values[name][1]]
+    if vain:
+        LOGGER.warning(f"{', '.join(vain)}: heeded with {'nms' if not options.nms else 'int8'}=True alone.")
 
 
 def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
@@ -158,29 +293,32 @@ def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def _compare(job: ExportJob, written: object, picture: Picture) -> str:
+def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
     """Runs file and network on a picture, in every kind of input that the file says to take.
 
     Raises:
         ExportError: they differ by more than rounding.
     """
-    worst = [0.0, 0.0, 0.0]
+    pixels, share = _LIMITS[job.bits]
+    worst, rules = NOTHING, job.suppression
+    network = suppressed(job.network, job.network, job.metadata, rules) if rules else job.network
     for batch in _batches(job, picture):
         with torch.inference_mode():
-            expected = job.network(torch.from_numpy(batch).float().div_(255)).numpy()
+            expected = network(torch.from_numpy(batch).float().div_(255)).numpy()
         found = written.raw(batch)  # type: ignore[attr-defined]  # of every engine whose module has `export`
         if found.shape != expected.shape:
             raise ExportError(f"The file gives {found.shape} where the network gives {expected.shape}; it was removed.")
-        worst = [max(pair) for pair in zip(worst, _differences(found, expected, job.metadata), strict=True)]
-    box, score, point = worst
-    pixels, share = _LIMITS[job.half]
-    words = f"boxes within {box:.2g} px, scores within {score:.1g}, keypoints within {point:.2g} px"
-    if not (box <= pixels and point <= pixels and score <= share):  # a NaN is no agreement either
+        if rules:
+            apart = of_detections(found, expected, job.metadata, rules.conf, share)
+        else:
+            apart = of_cells(found, expected, job.metadata)
+        worst = worst.worse(apart)
+    if not worst.within(pixels, share):
         raise ExportError(
-            f"The file does not compute what the network does ({words}; at most {pixels:g} px and {share:g} are "
-            "rounding), and was removed. Another opset may serve, or simplify=False."
+            f"The file does not compute what the network does ({worst}; at most {pixels:g} px and {share:g} are "
+            "rounding), and was removed. format=onnx with another opset or simplify=False may serve."
         )
-    return f"Compared with torch on a picture: {words}."
+    return worst
 
 
 def _batches(job: ExportJob, picture: Picture) -> list[Batch]:
@@ -194,14 +332,3 @@ def _batches(job: ExportJob, picture: Picture) -> list[Batch]:
         part = Letterbox.fit(source, half, auto=True, stride=metadata.stride)
         batches.append(letterbox_batch([picture] * 2, [part] * 2))
     return batches
-
-
-def _differences(
-    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], metadata: ModelMetadata
-) -> tuple[float, float, float]:
-    """Largest difference of boxes (pixels), scores and keypoints (pixels) in the cells that score highest."""
-    nc, dims = metadata.spec.nc, metadata.spec.keypoints.dims
-    cells = np.argsort(-expected[:, 4 : 4 + nc].max(1), axis=1)[:, None, :_SHOWN]
-    apart = np.abs(np.take_along_axis(found, cells, 2) - np.take_along_axis(expected, cells, 2))
-    points = apart[:, 4 + nc :].reshape(len(apart), -1, dims, apart.shape[2])[:, :, :2]
-    return float(apart[:, :4].max()), float(apart[:, 4 : 4 + nc].max()), float(points.max())

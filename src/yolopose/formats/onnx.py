@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,17 +16,19 @@ import numpy.typing as npt
 
 from yolopose._version import __version__
 from yolopose.base.cores import all_cores_are_ours, physical_cores
-from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
-from yolopose.base.log import LOGGER, warn_once
-from yolopose.formats.devices import single_device
+from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
+from yolopose.base.log import LOGGER
+from yolopose.formats.capture import example
+from yolopose.formats.devices import say_half_is_settled, single_device
+from yolopose.formats.graph import GraphRuntime, InputMemory
 from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
-from yolopose.results import HostArray
-from yolopose.runtime import Batch, Candidates, from_final, from_raw
+from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 OPSET = 18
+QUICK_OPSET = 17  # the newest of torch's quicker converter, for what goes on to another format at once
 _OPSETS = (13, 23)  # the oldest that holds all operators of the networks, the newest that torch writes
 _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -44,19 +45,15 @@ def load(path: Path, device: object = None, half: bool = False) -> OnnxRuntime:
         half: has no effect: the file's numbers are what they were exported as.
 
     Raises:
-        NotFoundError: there is no such file.
         UsageError: the device is not here.
         WeightsError: the file is damaged, or no pose network that can be understood.
     """
-    if not path.is_file():
-        raise NotFoundError(f"There is no ONNX file {path}. Check the path (current folder: {Path.cwd()}).")
-    if half:
-        warn_once(f"half=True has no effect on {path.name}: export it with half=True for 16-bit numbers.")
+    say_half_is_settled(half, path)
     return OnnxRuntime(path, device)
 
 
-class OnnxRuntime:
-    """Inference with onnxruntime; implements `yolopose.runtime.Runtime`.
+class OnnxRuntime(GraphRuntime):
+    """Inference with onnxruntime; implements `yolopose.runtime.Laned`.
 
     Args:
         path: the file.
@@ -70,11 +67,11 @@ class OnnxRuntime:
     def __init__(self, path: Path, device: object = None) -> None:
         import onnxruntime
 
+        super().__init__()
         self.device, self._provider = _provider(device, onnxruntime.get_available_providers())
-        self._path, self._kept = path, threading.local()
+        self._path, self._memory = path, InputMemory()
         # left to itself, onnxruntime takes all cores and binds a thread to each, which is some per cent faster
         self._session = self._open(0 if all_cores_are_ours() else physical_cores(), spin=True)
-        self._lanes: dict[int, Sequence[OnnxRuntime]] = {}
         found = self._session.get_modelmeta().custom_metadata_map
         given, output = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._input, self._output = given.name, output.name
@@ -102,12 +99,6 @@ class OnnxRuntime:
                 "file may be cut off or damaged (export or copy it again), or need a newer onnxruntime."
             ) from error
 
-    def lanes(self, count: int) -> Sequence[OnnxRuntime]:
-        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
-        if count not in self._lanes:
-            self._lanes[count] = self._make_lanes(count)
-        return self._lanes[count]
-
     def _make_lanes(self, count: int) -> Sequence[OnnxRuntime]:
         if count < 2 or self.device != "cpu":
             return [self]
@@ -116,56 +107,12 @@ class OnnxRuntime:
         shared = self._open(threads, spin=False) if threads == 1 else None  # computes in the thread that calls it
         for lane in found:
             lane._session = shared or self._open(threads, spin=False)
-            lane._kept = threading.local()
         return found
-
-    def candidates(
-        self,
-        batch: Batch,
-        *,
-        conf: float,
-        max_nms: int = 30_000,
-        classes: Sequence[int] | None = None,
-        multi_label: bool = False,
-    ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
-        raw, shape = self.raw(batch), self.metadata.spec.keypoints.shape
-        if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes)
-        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
-
-    def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Runs the network and returns its whole output, float32.
-
-        Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
-        """
-        size = self.metadata.batch or len(batch)
-        parts = [self._run(batch[start : start + size], size) for start in range(0, len(batch), size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
-        """Returns a host array with a tensor's everyday methods."""
-        return HostArray(array)
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
-        values = batch
-        if batch.dtype != self._dtype or len(batch) < size:
-            values = self._values((size, *batch.shape[1:]))
-            scale = 255 if np.issubdtype(batch.dtype, np.integer) else 1
-            # computed in float32 whatever is stored; numpy converts block by block, without a copy of the whole
-            np.divide(batch, np.float32(scale), out=values[: len(batch)], dtype=np.float32, casting="same_kind")
-            values[len(batch) :] = 0
+        values = self._memory.filled(batch, size, self._dtype)
         output = self._session.run([self._output], {self._input: values})[0]
         return np.asarray(output)[: len(batch)].astype(np.float32, copy=False)
-
-    def _values(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Memory for an input, kept from call to call; each thread has its own."""
-        found = getattr(self._kept, "values", None)
-        if found is None or found.shape != shape:
-            found = self._kept.values = np.empty(shape, dtype=self._dtype)
-        return found
 
 
 def _provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
@@ -208,22 +155,23 @@ def export(job: ExportJob, path: Path) -> str:
             f"opset={opset} is not possible: networks go into {oldest} to {newest}; {OPSET} is the default."
         )
     try:
-        _convert(job, path, opset)
+        write_graph(job, path, opset)
+        used = _finish(path, job)
+    except YoloposeError:
+        raise
     except Exception as error:  # whatever the converter meets, the operator set or a fault of its own
         raise ExportError(
             f"The network cannot be written as ONNX with opset {opset}: {first_line(error)} The opset that is used "
             f"when none is given, {OPSET}, works with every network that ships."
         ) from error
-    return f"opset {_finish(path, job)}, {'float16' if job.half else 'float32'}"
+    return f"opset {used}, {job.numbers}"
 
 
-def _convert(job: ExportJob, path: Path, opset: int) -> None:
-    """Lets torch write the graph. Its newer converter begins at opset 18, below that the older one serves."""
+def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
+    """Lets torch write the graph alone. Its newer converter begins at opset 18, below that the older one serves."""
     import torch
 
-    network, size = job.module(), job.metadata.imgsz
-    # an example of one picture would make the batch a constant of the graph
-    sample = torch.zeros(max(job.metadata.batch, 1) if not job.metadata.dynamic else 2, 3, *size)
+    network, sample = job.module(), example(job)
     dynamic = {0: "batch", 2: "height", 3: "width"} if job.metadata.dynamic else None
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
     log = logging.getLogger("torch.onnx")
@@ -252,6 +200,8 @@ def _finish(path: Path, job: ExportJob) -> int:
         LOGGER.info("The graph is left as torch wrote it: onnxslim is not installed (pip install onnxslim).")
     elif job.options.simplify:
         model = import_module("onnxslim").slim(model)
+    if job.calibration:
+        model = import_module("yolopose.formats.quantising").quantised_onnx(model, job.calibration)
     record = {RECORD: own_record(job.metadata), **public_record(job)}
     del model.metadata_props[:]
     for key, value in record.items():

@@ -7,9 +7,7 @@ OpenVINO reports each import and conversion to a web service of its maker throug
 from __future__ import annotations
 
 import copy
-import sys
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,21 +20,29 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
-from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
+from yolopose.base.errors import ExportError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
-from yolopose.base.yamlfile import read_yaml, to_yaml
-from yolopose.formats.devices import single_device
-from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
-from yolopose.results import HostArray
-from yolopose.runtime import Batch, Candidates, from_final, from_raw
+from yolopose.base.yamlfile import to_yaml
+from yolopose.formats.capture import example, traced
+from yolopose.formats.devices import cpu_only
+from yolopose.formats.graph import GraphRuntime
+from yolopose.formats.record import (
+    RECORD,
+    RECORD_FILE,
+    first_line,
+    own_record,
+    public_record,
+    read_record,
+    record_in_folder,
+)
+from yolopose.formats.reporting import unreported
+from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 _SUFFIX = "_openvino_model"
-_YAML = "metadata.yaml"
 _PLACE = ["model_info", RECORD]  # of our record in the graph
-_REPORTING = "openvino_telemetry"
 _NUMBERS = ("f32", "f16")
 
 
@@ -44,16 +50,10 @@ _NUMBERS = ("f32", "f16")
 def library() -> Any:
     """Imports OpenVINO so that it reports to nobody, neither now nor when it converts.
 
-    It falls back on an empty stand-in of its own where the reporting package is absent, and that is what it finds. A
-    program that has imported OpenVINO before has made that choice itself.
+    A program that has imported OpenVINO before has made that choice itself.
     """
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _REPORTING}
-    sys.modules[_REPORTING] = None  # type: ignore[assignment]  # Python's own way of saying: not to be imported
-    try:
+    with unreported():
         return import_module("openvino")
-    finally:
-        del sys.modules[_REPORTING]
-        sys.modules.update(hidden)
 
 
 @cache
@@ -90,16 +90,13 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
         half: compute in bfloat16 where the processor has it.
 
     Raises:
-        NotFoundError: there is no such file or folder.
         UsageError: the device is not here.
         WeightsError: the file is damaged, or no pose network that can be understood.
     """
-    if not path.exists():
-        raise NotFoundError(f"There is no OpenVINO folder {path}. Check the path (current folder: {Path.cwd()}).")
     return OpenvinoRuntime(_graph(path), device, half)
 
 
-class OpenvinoRuntime:
+class OpenvinoRuntime(GraphRuntime):
     """Inference with OpenVINO; implements `yolopose.runtime.Laned`.
 
     Args:
@@ -114,7 +111,8 @@ class OpenvinoRuntime:
     """
 
     def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
-        self.device = _device(device)
+        super().__init__()
+        cpu_only(device, "OpenVINO")
         self.half = half and _has_bfloat16()
         if half and not self.half:
             warn_once("half=True has no effect: this processor has no bfloat16, so OpenVINO computes in float32.")
@@ -135,14 +133,7 @@ class OpenvinoRuntime:
             "INFERENCE_NUM_THREADS": physical_cores(),
             "ENABLE_CPU_PINNING": False,  # decoding wants the same cores, and so may another process
         }
-        self._lanes: dict[int, Sequence[OpenvinoRuntime]] = {}
         self._network = _Network(path, model, {**self._settings, "PERFORMANCE_HINT": "LATENCY"})
-
-    def lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
-        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
-        if count not in self._lanes:
-            self._lanes[count] = self._make_lanes(count)
-        return self._lanes[count]
 
     def _make_lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
         if count < 2:
@@ -155,21 +146,6 @@ class OpenvinoRuntime:
             lane._network = network
         return found
 
-    def candidates(
-        self,
-        batch: Batch,
-        *,
-        conf: float,
-        max_nms: int = 30_000,
-        classes: Sequence[int] | None = None,
-        multi_label: bool = False,
-    ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
-        raw, shape = self._outputs(batch), self.metadata.spec.keypoints.shape
-        if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes)
-        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
-
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Runs the network and returns its whole output, float32.
 
@@ -178,19 +154,8 @@ class OpenvinoRuntime:
         """
         return self._outputs(batch).copy()
 
-    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
-        """Returns a host array with a tensor's everyday methods."""
-        return HostArray(array)
-
-    def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """As `raw`, but in OpenVINO's own memory where that goes: good until the thread's next call."""
-        size = self.metadata.batch or len(batch)
-        if len(batch) <= size:
-            return self._run(batch, size)
-        return np.concatenate([self._run(batch[at : at + size], size).copy() for at in range(0, len(batch), size)])
-
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output for at most `size` pictures; a file of a fixed batch gets empty ones beside them."""
+        """The output in OpenVINO's own memory: good until the thread's next call."""
         if not np.issubdtype(batch.dtype, np.integer):
             batch = batch.astype(np.float32, copy=False)
         count = len(batch)
@@ -248,13 +213,6 @@ def _with_input(model: Any, numbers: str) -> Any:
     return steps.build()
 
 
-def _device(device: object) -> str:
-    wanted = single_device(device)
-    if wanted not in ("", "cpu"):
-        raise UsageError(f"device={device!r}: this version runs OpenVINO files on the CPU alone; give device=cpu.")
-    return "cpu"
-
-
 def _has_bfloat16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -299,8 +257,7 @@ def _record(path: Path, model: Any) -> Mapping[str, Any]:
     with suppress(RuntimeError):  # raised where others have put something else at a part of this place
         if model.has_rt_info(_PLACE):
             return {RECORD: model.get_rt_info(_PLACE).astype(str)}
-    beside = path.with_name(_YAML)
-    return read_yaml(beside, "record of the network", WeightsError) if beside.exists() else {}
+    return record_in_folder(path.parent)
 
 
 # -- write --------------------------------------------------------------------------------------------------------
@@ -321,29 +278,26 @@ def export(job: ExportJob, path: Path) -> str:
     """
     try:
         model = _convert(job)
+        if job.calibration:
+            model = import_module("yolopose.formats.quantising").quantised_openvino(model, job.calibration)
+    except YoloposeError:
+        raise
     except Exception as error:  # whatever the converter meets
         raise ExportError(f"The network cannot be written for OpenVINO: {first_line(error)}") from error
     model.set_rt_info(own_record(job.metadata), _PLACE)
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
     library().save_model(model, str(target), compress_to_fp16=job.half)
-    (path / _YAML).write_text(to_yaml(public_record(job)), encoding="utf-8")
-    return f"by version {library().get_version().split('-')[0]}, weights {'float16' if job.half else 'float32'}"
+    (path / RECORD_FILE).write_text(to_yaml(public_record(job)), encoding="utf-8")
+    return f"by version {library().get_version().split('-')[0]}, {job.numbers}"
 
 
 def _convert(job: ExportJob) -> Any:
-    import torch
-
-    size = job.metadata.imgsz
-    count = 2 if job.metadata.dynamic else job.metadata.batch
-    shape = [-1, 3, -1, -1] if job.metadata.dynamic else [count, 3, *size]
     # the graph computes in float32 whatever its weights are stored in
-    network = replace(job, half=False).module()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of tracing: what it takes for constant is compared afterwards
-        sample = torch.zeros(count, 3, *size)
-        # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
-        traced = torch.jit.trace(network, sample, check_trace=False)
-        model = library().convert_model(traced, input=[shape], example_input=sample)
+    graph, shape = traced(replace(job, half=False)), [-1, 3, -1, -1]
+    if not job.metadata.dynamic:
+        shape = [job.metadata.batch, 3, *job.metadata.imgsz]
+    # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
+    model = library().convert_model(graph, input=[shape], example_input=example(job))
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"output0"})
     return model

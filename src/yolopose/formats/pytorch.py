@@ -238,7 +238,7 @@ class _Lane(TorchRuntime):
         self._threads, self._usual = threads, usual
 
     def _run(self, batch: Batch) -> Tensor:
-        _compute_on(self._threads, self._usual)
+        compute_on(self._threads, self._usual)
         return super()._run(batch)
 
 
@@ -246,7 +246,7 @@ _own = threading.local()
 _one_at_a_time = threading.Lock()
 
 
-def _compute_on(threads: int, usual: int) -> None:
+def compute_on(threads: int, usual: int) -> None:
     """Lets torch compute on so many threads in the layers that the calling thread runs, and in no others.
 
     Args:

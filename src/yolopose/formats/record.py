@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.log import warn_once
+from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec, class_names
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
 RECORD = "yolopose"  # key of our own record
+RECORD_FILE = "metadata.yaml"
 _PERSON_CHANNELS = 4 + 1 + 17 * 3
 
 
@@ -33,13 +35,50 @@ def public_record(job: ExportJob) -> dict[str, Any]:
         "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
         "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": batch,
         "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": False, "args": {"batch": batch, "half": job.half, "dynamic": metadata.dynamic},
+        "end2end": False,
+        "args": {
+            "batch": batch, "half": job.half, "int8": job.bits == 8, "dynamic": metadata.dynamic,
+            "nms": metadata.end2end,
+        },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
     }  # fmt: skip
 
 
+def record_text(job: ExportJob) -> str:
+    """Returns both records as one JSON text, for formats with room for a text."""
+    return json.dumps({RECORD: own_record(job.metadata), **public_record(job)}, ensure_ascii=False)
+
+
+def write_record(job: ExportJob, folder: Path) -> None:
+    """Writes both records into a folder, as the YAML file that the reference package writes there."""
+    values = {**public_record(job), RECORD: own_record(job.metadata)}
+    (folder / RECORD_FILE).write_text(to_yaml(values), encoding="utf-8")
+
+
+def record_in_text(text: str | bytes) -> dict[str, Any]:
+    """Returns the keys of what `record_text` or the reference package wrote; none where it is no JSON mapping."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def record_in_folder(folder: Path) -> dict[str, Any]:
+    """Returns the keys of the YAML file in a folder; none where there is no such file.
+
+    Raises:
+        WeightsError: it is no YAML mapping.
+    """
+    path = folder / RECORD_FILE
+    return read_yaml(path, "record of the network", WeightsError) if path.exists() else {}
+
+
 def read_record(
-    path: Path, found: Mapping[str, Any], given: Sequence[int | str], output: Sequence[int | str]
+    path: Path,
+    found: Mapping[str, Any],
+    given: Sequence[int | str] | None = None,
+    output: Sequence[int | str] | None = None,
 ) -> ModelMetadata:
     """Returns the record of a file; what its shapes say wins over what was written down.
 
@@ -47,8 +86,9 @@ def read_record(
         path: the file, for error texts.
         found: its keys: our own record under `RECORD`, or those of the reference package, as values or as texts that
             hold Python literals.
-        given: shape of the input, (B, 3, H, W); what is no whole number above 0 is free.
-        output: shape of the output.
+        given: shape of the input, (B, 3, H, W); what is no whole number above 0 is free. None where the graph does
+            not tell, and the record must.
+        output: shape of the output; None where it is not known yet (see `check_output`).
 
     Raises:
         WeightsError: the record is missing, not understood or of another task, or does not fit the shapes.
@@ -66,6 +106,8 @@ def read_record(
             f"{path} does not say what it estimates, or in words that are not understood ({first_line(error)}). "
             "Export it again, with yolopose or a current version of the package that it comes from."
         ) from error
+    if given is None:
+        return metadata
     sizes = [side if isinstance(side, int) and side > 0 else 0 for side in given]
     dynamic = not (sizes[2] and sizes[3])
     metadata = ModelMetadata.from_dict(
@@ -76,7 +118,8 @@ def read_record(
             "imgsz": sizes[2:] if not dynamic else record["imgsz"],
         }
     )
-    _check_channels(path, metadata, output)
+    if output is not None:
+        check_output(path, metadata, output)
     return metadata
 
 
@@ -88,11 +131,14 @@ def first_line(error: BaseException) -> str:
 def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a file of the reference package."""
     values = {key: _literal(value) for key, value in found.items()}
+    if isinstance(values["names"], dict):  # JSON has no whole numbers as keys
+        values["names"] = {int(index): name for index, name in values["names"].items()}
     task = values.get("task", "pose")
     if task != "pose":
         raise UsageError(f"it is a network for the task {task!r}, not for poses")
     arguments = values.get("args")
     arguments = arguments if isinstance(arguments, dict) else {}
+    dynamic = bool(arguments.get("dynamic"))
     shape = values.get("kpt_shape")
     schema = KeypointSchema.coco_person() if shape == [17, 3] else KeypointSchema.from_dict({"kpt_shape": shape})
     if values.get("kpt_names"):
@@ -102,15 +148,17 @@ def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
         name=str(values.get("description", "")).removeprefix("Ultralytics ").split(" model")[0],
         stride=int(values.get("stride", 32)),
         imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),
+        batch=0 if dynamic else int(values.get("batch") or 1),
+        dynamic=dynamic,
         end2end=bool(values.get("end2end")) or bool(arguments.get("nms")),
         license=str(values.get("license", "")),
         version=str(values.get("version", "")),
     ).to_dict()
 
 
-def _guessed(path: Path, output: Sequence[int | str]) -> dict[str, Any]:
+def _guessed(path: Path, output: Sequence[int | str] | None) -> dict[str, Any]:
     """The record of a file without any, from the one layout that tells itself: 56 channels are a COCO person."""
-    if output[1] != _PERSON_CHANNELS:
+    if output is None or output[1] != _PERSON_CHANNELS:
         raise UsageError("it carries no record of its classes and keypoints")
     warn_once(f"{path} carries no record; its {_PERSON_CHANNELS} channels are taken for a person's 17 COCO points.")
     return ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())).to_dict()
@@ -125,7 +173,12 @@ def _literal(value: Any) -> Any:
         return value
 
 
-def _check_channels(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
+def check_output(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
+    """Makes sure that an output's shape is that of the classes and keypoints that a record names.
+
+    Raises:
+        WeightsError: it is not.
+    """
     spec = metadata.spec
     values = spec.keypoints.count * spec.keypoints.dims
     expected, place = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -23,10 +24,15 @@ class Format:
         title: its name in running text.
         suffixes: how such files end; one without a leading dot is the end of a folder's name.
         module: the file of `yolopose.formats` that knows it.
-        options: keys of export that it heeds, beside `imgsz` and `device`.
+        options: keys of export that it heeds, beside `imgsz`, `data` and `device`.
         needs: packages that running it takes.
         makes: packages that writing it takes; empty for what `save()` writes.
+        for_int8: packages that writing it with 8-bit numbers takes beside them.
         about: a few words.
+        aliases: other names that `format=` takes.
+        folder: whether `export` writes a folder instead of a file.
+        runs_on: systems that run it, as `sys.platform` names them; empty for all.
+        verified: where and when it was run last by those who wrote this; empty where it never was.
     """
 
     name: str
@@ -36,7 +42,12 @@ class Format:
     options: tuple[str, ...]
     needs: tuple[str, ...]
     makes: tuple[str, ...]
+    for_int8: tuple[str, ...]
     about: str
+    aliases: tuple[str, ...] = ()
+    folder: bool = False
+    runs_on: tuple[str, ...] = ()
+    verified: str = ""
 
     @property
     def exportable(self) -> bool:
@@ -44,9 +55,9 @@ class Format:
         return bool(self.makes)
 
     @property
-    def folder(self) -> bool:
-        """Whether `export` writes a folder instead of a file."""
-        return not self.suffixes[0].startswith(".")
+    def runs_here(self) -> bool:
+        """Whether this system runs it."""
+        return not self.runs_on or sys.platform in self.runs_on
 
     def knows(self, path: str | Path) -> bool:
         """Whether a file or folder of this name is in this format."""
@@ -65,7 +76,12 @@ def formats() -> tuple[Format, ...]:
             options=tuple(row["options"]),
             needs=tuple(row["needs"]),
             makes=tuple(row["makes"]),
+            for_int8=tuple(row.get("for_int8", ())),
             about=row["about"],
+            aliases=tuple(row.get("aliases", ())),
+            folder=row.get("folder", not row["suffixes"][0].startswith(".")),
+            runs_on=tuple(row.get("runs_on", ())),
+            verified=row["verified"] or "",
         )
         for name, row in zoo.format_table().items()
     )
@@ -95,23 +111,24 @@ def format_named(name: str) -> Format:
         UsageError: there is none of this name that export writes.
     """
     rows = {row.name: row for row in formats() if row.exportable}
+    names = {alias: row for row in rows.values() for alias in (row.name, *row.aliases)}
     wanted = name.lower().removeprefix(".")
-    if wanted in rows:
-        return rows[wanted]
+    if wanted in names:
+        return names[wanted]
     if any(row.name == wanted or f".{wanted}" in row.suffixes for row in formats()):
         raise UsageError(
             f"format={name!r} is what weights are kept in already: training writes best.pt and last.pt, and from "
             f"Python model.save('name.{wanted}') writes one. Export is for other formats: {', '.join(rows)}."
         )
-    if wanted == "torchscript":  # what the public interface takes when no format is given
-        raise UsageError(
-            f"Name the format: format=onnx or another of {', '.join(rows)}. TorchScript, which is meant where none is "
-            "named, is not in this version of yolopose."
-        )
     raise UsageError(
-        f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, rows)} "
+        f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, names)} "
         f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
     )
+
+
+def having(option: str) -> list[str]:
+    """Returns the names of the formats whose export heeds an option."""
+    return [row.name for row in formats() if row.exportable and option in row.options]
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:
@@ -142,15 +159,21 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
 
 def report() -> str:
     """Returns the table as text: what `yolo formats` prints."""
-    rows = [("format", "files", "export heeds", "to run it", "to write it", "")]
+    rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
     for row in formats():
         heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
-        rows.append((row.name, " ".join(row.suffixes), heeds, _packages(row.needs), _packages(row.makes), row.about))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        needs, makes = _packages(row.needs), _packages(row.makes)
+        name = " ".join((row.name, *row.aliases))
+        rows.append((name, " ".join(row.suffixes), heeds, needs, makes, row.verified or "unverified", row.about))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]) for row in rows
     ]
-    return "\n".join(line.rstrip() for line in lines) + "\n\n(+ is installed here, - is not.)"
+    return (
+        "\n".join(line.rstrip() for line in lines)
+        + "\n\n(+ is installed here, - is not. Verified: where and when we ran "
+        "it last; unverified: written by the book, and never run by us.)"
+    )
 
 
 def _packages(names: tuple[str, ...]) -> str:

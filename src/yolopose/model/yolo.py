@@ -11,7 +11,15 @@ from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.base.ranks import follows
 from yolopose.base.settings import load_settings
-from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
+from yolopose.config import (
+    BenchmarkOptions,
+    ExportOptions,
+    PredictOptions,
+    TrainOptions,
+    ValOptions,
+    collect,
+    resolve,
+)
 from yolopose.formats import format_of, formats, need_packages, suffixes
 from yolopose.model.engine import EngineChoice, engine_of_file, engine_of_network
 from yolopose.model.locate import find_weights, is_address, what_is_meant
@@ -19,6 +27,7 @@ from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
     from yolopose.evaluate import PoseMetrics
+    from yolopose.model.benchmark_table import Benchmark
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
     from yolopose.runtime import Runtime
@@ -29,7 +38,7 @@ _YAML = (".yaml", ".yml")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
 _USUAL = EngineChoice()
-_LATER = {"track": "tracking", "benchmark": "the format benchmark", "embed": "embedding", "tune": "tuning"}
+_LATER = {"track": "tracking", "embed": "embedding", "tune": "tuning"}
 _PLACES = ("to", "cpu", "cuda", "half", "float", "eval")
 
 
@@ -292,6 +301,36 @@ class YOLO:
             metadata = self.ckpt.metadata if self.ckpt else None
             return str(export(self.model, metadata, chosen, self.model_name, self.overrides.get("data")))
 
+    def benchmark(self, data: str | Path | None = None, **options: Any) -> Benchmark:
+        """Writes the network in every format that goes here, and measures size, accuracy and time of each.
+
+        Args:
+            data: data YAML to measure on; the one that the weights were trained on when left out.
+            **options: `format`, `imgsz`, `half`, `int8`, …: `yolo help benchmark` lists them.
+
+        Returns:
+            The table: `rows`, `summary()`, `to_csv()`, `to_df()`; files and table are in its `save_dir`.
+
+        Raises:
+            UsageError: an unknown or impossible option or format, or no data set is known.
+            DataError: the data set cannot be used with this network.
+            ExportError: `verbose` is a number, and the accuracy of a format is below it.
+            OutputError: a file cannot be written.
+        """
+        from yolopose.model.benchmark import benchmark
+
+        if data is not None:
+            options["data"] = str(data)
+        chosen = self._options("benchmark", options, BenchmarkOptions)
+        if chosen.data is None:
+            raise UsageError(
+                "A benchmark needs labelled pictures: give data=coco8-pose.yaml or your own data YAML (these weights "
+                "do not remember one)."
+            )
+        with quiet(not chosen.verbose):
+            metadata = self.ckpt.metadata if self.ckpt else None
+            return benchmark(self.model, metadata, chosen, Path(self.model_name).stem, chosen.data)
+
     def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any], crew: Crew) -> Trainer:
         from yolopose.train import Weights, new_trainer, resume_path, resumed_trainer
 
@@ -351,6 +390,7 @@ class YOLO:
         remembered = {key: self.overrides[key] for key in _REMEMBERED if key in self.overrides}
         if mode in ("predict", "export"):  # neither needs a data set
             remembered.pop("data", None)
+        if mode in ("predict", "export", "benchmark"):
             remembered.pop("single_cls", None)
         options = resolve(mode, {**remembered, **collect(mode, given)})
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree

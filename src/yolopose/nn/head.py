@@ -92,6 +92,10 @@ class Pose(nn.Module):
         self.dfl = DFL(reg_max)
         self.cv4 = nn.ModuleList(_branch(c, c4, count) for c in ch)
         self._anchors: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
+        self.fixed_points: Tensor | None
+        self.fixed_strides: Tensor | None
+        self.register_buffer("fixed_points", None, persistent=False)
+        self.register_buffer("fixed_strides", None, persistent=False)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
@@ -114,6 +118,8 @@ class Pose(nn.Module):
 
     def anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
         """Returns `anchor_points` of these level shapes, remembered from call to call outside the state."""
+        if self.fixed_points is not None and self.fixed_strides is not None:
+            return self.fixed_points, self.fixed_strides
         # a trace or graph must compute them from the input's own size, so that other sizes go as well
         tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
         if tracing or torch.compiler.is_compiling():
@@ -126,6 +132,10 @@ class Pose(nn.Module):
             with torch.inference_mode(False):  # what validation made must serve training too
                 found = self._anchors[key] = anchor_points(shapes, self.stride, device)
         return found
+
+    def fix_anchors(self, shapes: Shapes) -> None:
+        """Settles the level shapes, for a graph of one input size: its anchors are constants then."""
+        self.fixed_points, self.fixed_strides = anchor_points(shapes, self.stride)
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
         """Returns `HeadOutput` in training mode, the decoded tensor in evaluation mode."""

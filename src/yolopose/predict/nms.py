@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.log import warn_once
+from yolopose.config import PredictOptions, ValOptions
 from yolopose.runtime import Candidates
+from yolopose.schema import ModelMetadata
 
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -121,3 +125,28 @@ def _duplicates(
     if classes is not None:
         mask &= classes[rows][:, None] == classes[columns]
     return mask
+
+
+def note_what_is_inside(metadata: ModelMetadata, conf: float, options: PredictOptions | ValOptions) -> None:
+    """Warns where a file suppresses by itself (`nms=True`) and by other rules than the options ask for.
+
+    Args:
+        metadata: of the file.
+        conf: the smallest confidence that is asked for.
+        options: the other thresholds.
+    """
+    inside = metadata.args.get("nms")
+    if not isinstance(inside, Mapping):
+        return
+    pairs = {
+        "conf": (conf, inside.get("conf"), conf < float(inside.get("conf", 0))),
+        "iou": (options.iou, inside.get("iou"), options.iou != inside.get("iou")),
+        "max_det": (options.max_det, inside.get("max_det"), options.max_det > int(inside.get("max_det", 0))),
+        "agnostic_nms": (options.agnostic_nms, inside.get("agnostic"), options.agnostic_nms != inside.get("agnostic")),
+    }
+    lost = [f"{key}={asked} ({own} is built in)" for key, (asked, own, differs) in pairs.items() if differs]
+    if lost:
+        warn_once(
+            f"Suppression is inside this file, so {', '.join(lost)} cannot be had from it. Export it with these "
+            "values, or without nms=True."
+        )

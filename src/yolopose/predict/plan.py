@@ -10,6 +10,7 @@ from yolopose.base.log import warn_once
 from yolopose.config import PredictOptions
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item
+from yolopose.predict.nms import note_what_is_inside
 from yolopose.schema import ModelMetadata
 
 DEFAULT_CONF = 0.25
@@ -47,8 +48,10 @@ class Plan:
             UsageError: they do not go together.
         """
         batch = metadata.batch or options.batch
+        conf = DEFAULT_CONF if options.conf is None else options.conf
+        note_what_is_inside(metadata, conf, options)
         return cls(
-            conf=DEFAULT_CONF if options.conf is None else options.conf,
+            conf=conf,
             imgsz=_input_size(options.imgsz, metadata),
             auto=metadata.dynamic,
             stride=metadata.stride,

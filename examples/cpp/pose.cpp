@@ -1,0 +1,170 @@
+// Poses in one picture with OpenVINO, in C++ and nothing else. docs/deploying.md explains each step.
+//
+//   pose MODEL.xml PICTURE.ppm [KEYPOINTS VALUES] [CONF IOU]
+//
+// MODEL is a file of `yolo export format=openvino` (with or without nms=True, one input size), PICTURE a binary PPM,
+// KEYPOINTS and VALUES the network's kpt_shape (17 3). One line for each object: x1 y1 x2 y2 score class, then its
+// keypoints, all in pixels of the picture.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <openvino/openvino.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+struct Picture {
+    int height = 0, width = 0;
+    std::vector<unsigned char> rgb;
+};
+
+struct Letterbox {  // where the picture lies in the input
+    int height, width, top, left;
+    float gain_x, gain_y;
+};
+
+struct Object {
+    float box[4], score;
+    int label;
+    std::vector<float> points;
+};
+
+Picture read_ppm(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string kind;
+    int most = 0;
+    Picture picture;
+    file >> kind >> picture.width >> picture.height >> most;
+    file.get();  // the one blank before the pixels
+    if (!file || kind != "P6" || most != 255) throw std::runtime_error(path + " is no binary PPM of 8 bits (P6, 255).");
+    picture.rgb.resize(size_t(3) * picture.height * picture.width);
+    if (!file.read(reinterpret_cast<char*>(picture.rgb.data()), picture.rgb.size()))
+        throw std::runtime_error(path + " is cut off.");
+    return picture;
+}
+
+Letterbox fit(const Picture& picture, int height, int width) {
+    const double ratio = std::min(double(height) / picture.height, double(width) / picture.width);
+    Letterbox box;
+    box.height = std::max(1, int(std::nearbyint(picture.height * ratio)));
+    box.width = std::max(1, int(std::nearbyint(picture.width * ratio)));
+    box.top = int(std::nearbyint((height - box.height) / 2.0 - 0.1));
+    box.left = int(std::nearbyint((width - box.width) / 2.0 - 0.1));
+    box.gain_x = float(box.width) / picture.width;
+    box.gain_y = float(box.height) / picture.height;
+    return box;
+}
+
+// RGB planes of 0…1, grey 114 around the picture, which is resized bilinearly; pixel centres lie at halves.
+void fill(float* planes, int height, int width, const Picture& picture, const Letterbox& box) {
+    std::fill(planes, planes + size_t(3) * height * width, 114 / 255.f);
+    for (int y = 0; y < box.height; ++y) {
+        const float v = std::clamp((y + 0.5f) / box.gain_y - 0.5f, 0.f, picture.height - 1.f);
+        const int y0 = int(v), y1 = std::min(y0 + 1, picture.height - 1);
+        for (int x = 0; x < box.width; ++x) {
+            const float u = std::clamp((x + 0.5f) / box.gain_x - 0.5f, 0.f, picture.width - 1.f);
+            const int x0 = int(u), x1 = std::min(x0 + 1, picture.width - 1);
+            for (int c = 0; c < 3; ++c) {
+                const auto at = [&](int row, int column) {
+                    return float(picture.rgb[(size_t(row) * picture.width + column) * 3 + c]);
+                };
+                const float upper = at(y0, x0) + (u - x0) * (at(y0, x1) - at(y0, x0));
+                const float lower = at(y1, x0) + (u - x0) * (at(y1, x1) - at(y1, x0));
+                const float value = std::nearbyint(upper + (v - y0) * (lower - upper));
+                planes[(size_t(c) * height + box.top + y) * width + box.left + x] = value / 255.f;
+            }
+        }
+    }
+}
+
+float overlap(const Object& a, const Object& b) {
+    const float width = std::min(a.box[2], b.box[2]) - std::max(a.box[0], b.box[0]);
+    const float height = std::min(a.box[3], b.box[3]) - std::max(a.box[1], b.box[1]);
+    const float common = std::max(0.f, width) * std::max(0.f, height);
+    const auto area = [](const Object& o) { return (o.box[2] - o.box[0]) * (o.box[3] - o.box[1]); };
+    return common / (area(a) + area(b) - common);
+}
+
+// (4+nc+K·D, cells): centre, size, class scores, keypoints. Keeps what scores above conf, then suppresses duplicates.
+std::vector<Object> decode(const float* raw, int channels, int cells, int values, float conf, float iou) {
+    const int classes = channels - 4 - values;
+    std::vector<Object> found, kept;
+    for (int i = 0; i < cells; ++i) {
+        const auto at = [&](int channel) { return raw[size_t(channel) * cells + i]; };
+        Object object{{}, conf, -1, {}};
+        for (int c = 0; c < classes; ++c)
+            if (at(4 + c) > object.score) object.score = at(4 + c), object.label = c;
+        if (object.label < 0) continue;
+        for (int side = 0; side < 4; ++side) object.box[side] = at(side % 2) + (side < 2 ? -1 : 1) * at(2 + side % 2) / 2;
+        for (int v = 0; v < values; ++v) object.points.push_back(at(4 + classes + v));
+        found.push_back(object);
+    }
+    std::stable_sort(found.begin(), found.end(), [](const Object& a, const Object& b) { return a.score > b.score; });
+    for (const Object& object : found)
+        if (std::none_of(kept.begin(), kept.end(), [&](const Object& better) {
+                return better.label == object.label && overlap(better, object) > iou;
+            }))
+            kept.push_back(object);
+    return kept;
+}
+
+// (rows, 6+K·D) of a file with nms=True: x1 y1 x2 y2 score class keypoints; rows behind the last object are 0.
+std::vector<Object> read_rows(const float* raw, int rows, int values, float conf) {
+    std::vector<Object> found;
+    for (int i = 0; i < rows; ++i, raw += 6 + values)
+        if (raw[4] > conf)
+            found.push_back({{raw[0], raw[1], raw[2], raw[3]}, raw[4], int(raw[5]), {raw + 6, raw + 6 + values}});
+    return found;
+}
+
+int run(int count, char** words) {
+    if (count < 3) throw std::runtime_error("usage: pose MODEL.xml PICTURE.ppm [KEYPOINTS VALUES] [CONF IOU]");
+    const int keypoints = count > 4 ? std::atoi(words[3]) : 17, dims = count > 4 ? std::atoi(words[4]) : 3;
+    const float conf = count > 6 ? std::atof(words[5]) : 0.25f, iou = count > 6 ? std::atof(words[6]) : 0.7f;
+    const Picture picture = read_ppm(words[2]);
+
+    ov::Core core;
+    auto model = core.read_model(words[1]);
+    if (model->is_dynamic()) throw std::runtime_error("This example takes files of one input size (dynamic=False).");
+    // without the hint, a processor with bfloat16 would compute in it
+    auto network = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32));
+    auto request = network.create_infer_request();
+    ov::Tensor input = request.get_input_tensor();
+    const int height = int(input.get_shape()[2]), width = int(input.get_shape()[3]);
+    const Letterbox box = fit(picture, height, width);
+    fill(input.data<float>(), height, width, picture, box);
+    request.infer();
+
+    const ov::Tensor output = request.get_output_tensor();
+    const ov::Shape shape = output.get_shape();
+    const int values = keypoints * dims;
+    const bool final = int(shape[2]) == 6 + values;
+    if (!final && int(shape[1]) <= 4 + values) throw std::runtime_error("The output does not fit this kpt_shape.");
+    const float* raw = output.data<const float>();
+    const auto objects = final ? read_rows(raw, int(shape[1]), values, conf)
+                               : decode(raw, int(shape[1]), int(shape[2]), values, conf, iou);
+    const auto back_x = [&](float x) { return std::clamp((x - box.left) / box.gain_x, 0.f, float(picture.width)); };
+    const auto back_y = [&](float y) { return std::clamp((y - box.top) / box.gain_y, 0.f, float(picture.height)); };
+    for (const Object& object : objects) {
+        std::printf("%.2f %.2f %.2f %.2f %.4f %d", back_x(object.box[0]), back_y(object.box[1]), back_x(object.box[2]),
+                    back_y(object.box[3]), object.score, object.label);
+        for (int k = 0; k < keypoints; ++k) {
+            const float* point = &object.points[size_t(k) * dims];
+            std::printf(" %.2f %.2f", back_x(point[0]), back_y(point[1]));
+            if (dims == 3) std::printf(" %.4f", point[2]);
+        }
+        std::printf("\n");
+    }
+    return 0;
+}
+
+int main(int count, char** words) {
+    try {
+        return run(count, words);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+        return 1;
+    }
+}

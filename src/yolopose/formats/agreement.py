@@ -1,0 +1,91 @@
+"""How far the output of a file is from that of the network, in the units that people think in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.schema import ModelMetadata
+
+Float32 = npt.NDArray[np.float32]
+
+_SHOWN = 20  # cells compared in a picture: those that score highest, of which detections are made
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Differences between a file and its network.
+
+    Attributes:
+        box: of box coordinates, pixels.
+        score: of scores, 0…1.
+        point: of keypoints, pixels.
+        empty: whether nothing was there to compare, since neither found anything.
+    """
+
+    box: float
+    score: float
+    point: float
+    empty: bool = False
+
+    def __str__(self) -> str:
+        if self.empty:
+            return "neither finds anything on it"
+        return f"boxes within {self.box:.2g} px, scores within {self.score:.1g}, keypoints within {self.point:.2g} px"
+
+    def worse(self, other: Agreement) -> Agreement:
+        """Returns the larger difference of each kind."""
+        if self.empty or other.empty:
+            return other if self.empty else self
+        pairs = ((self.box, other.box), (self.score, other.score), (self.point, other.point))
+        box, score, point = (float(np.max(pair)) for pair in pairs)  # NaN stays NaN
+        return Agreement(box, score, point)
+
+    def within(self, pixels: float, share: float) -> bool:
+        """Whether boxes and keypoints differ by at most so many pixels, and scores by that share; NaN never does."""
+        return self.empty or (self.box <= pixels and self.point <= pixels and self.score <= share)
+
+
+NOTHING = Agreement(0.0, 0.0, 0.0, empty=True)
+
+
+def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata) -> Agreement:
+    """Compares (B, 4+nc+K·D, A) outputs: the largest differences in the cells that score highest."""
+    nc, dims = metadata.spec.nc, metadata.spec.keypoints.dims
+    cells = np.argsort(-expected[:, 4 : 4 + nc].max(1), axis=1)[:, None, :_SHOWN]
+    apart = np.abs(np.take_along_axis(found, cells, 2) - np.take_along_axis(expected, cells, 2))
+    points = apart[:, 4 + nc :].reshape(len(apart), -1, dims, apart.shape[2])[:, :, :2]
+    return Agreement(float(apart[:, :4].max()), float(apart[:, 4 : 4 + nc].max()), float(points.max()))
+
+
+def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, conf: float, share: float) -> Agreement:
+    """Compares (B, N, 6+K·D) outputs: the largest differences between each detection and the other's nearest.
+
+    Args:
+        found: of the file.
+        expected: of the network.
+        metadata: of the file.
+        conf: what scores must exceed in both.
+        share: rounding of scores: what exceeds `conf` by a smaller share may be missing on the other side.
+
+    Returns:
+        Infinite differences where one side has a detection and the other has none of its class at all.
+    """
+    total = NOTHING
+    for mine, theirs in zip(found, expected, strict=True):
+        for one, other in ((mine, theirs), (theirs, mine)):
+            for row in one[one[:, 4] * (1 - share) > conf]:
+                total = total.worse(_nearest(row, other[(other[:, 4] > 0) & (other[:, 5] == row[5])], metadata))
+    return total
+
+
+def _nearest(row: Float32, others: Float32, metadata: ModelMetadata) -> Agreement:
+    """Differences between a detection and the one whose box is nearest."""
+    if not len(others):
+        return Agreement(np.inf, np.inf, np.inf)
+    apart = np.abs(others - row)
+    nearest = apart[apart[:, :4].max(1).argmin()]
+    points = nearest[6:].reshape(-1, metadata.spec.keypoints.dims)[:, :2]
+    return Agreement(float(nearest[:4].max()), float(nearest[4]), float(points.max()))

@@ -1,0 +1,137 @@
+"""What the engines of exported graphs have in common: batches as the graph takes them, candidates, lanes."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.cores import physical_cores
+from yolopose.formats.record import check_output
+from yolopose.results import HostArray
+from yolopose.runtime import Batch, Candidates, Runtime, from_final, from_raw
+from yolopose.schema import ModelMetadata
+
+
+class GraphRuntime(ABC):
+    """Implements `yolopose.runtime.Laned` for a graph whose whole output comes to the host; a format adds `_run`.
+
+    Attributes:
+        metadata: classes, keypoints, stride, the input sizes and batches that go.
+        device: `cpu`, `cuda:0`.
+    """
+
+    metadata: ModelMetadata
+    device: str = "cpu"
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, Sequence[Runtime]] = {}
+
+    def lanes(self, count: int) -> Sequence[Runtime]:
+        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
+        if count not in self._lanes:
+            self._lanes[count] = self._make_lanes(count)
+        return self._lanes[count]
+
+    def candidates(
+        self,
+        batch: Batch,
+        *,
+        conf: float,
+        max_nms: int = 30_000,
+        classes: Sequence[int] | None = None,
+        multi_label: bool = False,
+    ) -> Candidates:
+        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        raw, shape = self._outputs(batch), self.metadata.spec.keypoints.shape
+        if self.metadata.end2end:
+            return from_final(raw, shape, conf=conf, classes=classes)
+        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+
+    def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Runs the network and returns its whole output, float32.
+
+        Args:
+            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
+        """
+        return self._outputs(batch)
+
+    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
+        """Returns a host array with a tensor's everyday methods."""
+        return HostArray(array)
+
+    def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """The whole output, in as many steps as a file of a fixed batch takes."""
+        size = self.metadata.batch or len(batch)
+        if len(batch) <= size:
+            return self._run(batch, size)
+        first = self._run(batch[:size], size)
+        whole = np.empty((len(batch), *first.shape[1:]), dtype=first.dtype)
+        whole[:size] = first  # copied at once: the next step may go where this one lies
+        for start in range(size, len(batch), size):
+            whole[start : start + size] = self._run(batch[start : start + size], size)
+        return whole
+
+    @abstractmethod
+    def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
+        """The output for at most `size` pictures; a graph of a fixed batch computes `size`, some of them black.
+
+        It may lie in the engine's own memory and is good until the thread's next call; an engine for which that is so
+        overrides `raw` as well.
+        """
+
+    def _try_out(self, path: Path) -> None:
+        """Runs the network on nothing, so that what is wrong with a file is said when it is opened.
+
+        Raises:
+            WeightsError: the output is not that of the classes and keypoints that the record names.
+        """
+        about = self.metadata
+        sides = (2 * about.stride, 2 * about.stride) if about.dynamic else about.imgsz
+        output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), about.batch or 1)
+        check_output(path, about, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
+
+    def _make_lanes(self, count: int) -> Sequence[Runtime]:
+        threads = max(1, physical_cores() // count)
+        found = [] if count < 2 else [lane for _ in range(count) if (lane := self._lane(threads))]
+        return found or [self]
+
+    def _lane(self, threads: int) -> Runtime | None:
+        """An engine of the same file that computes on so many threads; None where the format has but one for all."""
+        del threads
+        return None
+
+
+class InputMemory:
+    """Memory for the input of a graph that takes 0…1, kept from call to call; each thread has its own."""
+
+    def __init__(self) -> None:
+        self._kept = threading.local()
+
+    def filled(self, batch: Batch, size: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
+        """Returns a batch as the graph takes it; good until the thread's next call.
+
+        Args:
+            batch: (B, 3, H, W), uint8 0…255 or float32 0…1.
+            size: pictures that the graph takes, at least B; those that are not there are black.
+            dtype: of the graph's input.
+        """
+        if batch.dtype == dtype and len(batch) == size:
+            return np.ascontiguousarray(batch)
+        values = self._values((size, *batch.shape[1:]), dtype)
+        scale = 255 if np.issubdtype(batch.dtype, np.integer) else 1
+        # computed in float32 whatever is stored; numpy converts block by block, without a copy of the whole
+        np.divide(batch, np.float32(scale), out=values[: len(batch)], dtype=np.float32, casting="same_kind")
+        values[len(batch) :] = 0
+        return values
+
+    def _values(self, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        found = getattr(self._kept, "values", None)
+        if found is None or found.shape != shape or found.dtype != dtype:
+            found = self._kept.values = np.empty(shape, dtype=dtype)
+        return found

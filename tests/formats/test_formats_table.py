@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from yolopose.base.errors import DependencyError, NotFoundError, UsageError
+from yolopose.formats import format_named, format_of, formats, open_runtime
+from yolopose.formats.table import need_packages, report
+
+EXPORTED = [row.name for row in formats() if row.exportable]
+
+
+@pytest.mark.parametrize("row", [row for row in formats() if row.exportable], ids=EXPORTED)
+def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
+    assert find_spec(f"yolopose.formats.{row.module}")
+    name = f"cats{row.suffixes[0]}"
+    assert [other.name for other in formats() if other.knows(name)] == [row.name]
+    assert format_of(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
+    assert format_named(row.name.upper()) is row
+    assert row.folder == (row.name in ("openvino", "coreml", "ncnn", "executorch"))
+
+
+@pytest.mark.parametrize(("alias", "name"), [("litert", "tflite"), ("tensorrt", "engine"), ("mlpackage", "coreml")])
+def test_aliases(alias: str, name: str) -> None:
+    assert format_named(alias).name == name
+
+
+def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {line.split()[0]: line for line in report().splitlines() if line}
+    assert "unverified" in lines["engine"]
+    assert "written alone" in lines["coreml"]
+    assert all("linux-x86_64 20" in lines[name] for name in EXPORTED if name != "engine")
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="There is no"):
+        open_runtime(tmp_path / f"cats{format_named(name).suffixes[0]}")
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolopose.formats.table.find_spec", lambda package: None)
+    for packages in (format_named(name).needs, format_named(name).makes):
+        with pytest.raises(DependencyError, match=f"pip install .*{packages[-1]}"):
+            need_packages(packages, "This")
+
+
+def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not format_named("coreml").runs_here
+    with pytest.raises(UsageError, match="macOS and iOS alone"):
+        import_module("yolopose.formats.coreml").load(tmp_path)

@@ -1,0 +1,101 @@
+"""docs/deploying.md: its numpy lines and the C++ example give what prediction gives."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolopose import YOLO
+from yolopose.data import read_image
+from yolopose.results import Results
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).parents[1]
+OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+
+
+def described() -> dict[str, Any]:
+    """The functions of the page."""
+    page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "def objects" in block)
+    found: dict[str, Any] = {}
+    exec(compile(block, "docs/deploying.md", "exec"), found)  # noqa: S102
+    return found
+
+
+def predicted(model: YOLO, picture: Path, **options: Any) -> Results:
+    (found,) = model(picture, imgsz=320, verbose=False, **options)
+    return found.numpy()
+
+
+@pytest.mark.parametrize("iou", [0.3, 0.7])
+def test_the_numpy_lines_of_the_page(iou: float, shared: Path) -> None:
+    from yolopose.data import letterbox_batch
+    from yolopose.formats.pytorch import TorchRuntime
+    from yolopose.geometry import Letterbox
+
+    model, page = YOLO(shared / "checkpoints/yolo11n-pose.pt"), described()
+    for name in ("bus.jpg", "zidane.jpg"):
+        image = read_image(shared / "images" / name)
+        fit = Letterbox.fit(image.shape[:2], (640, 640))
+        raw = TorchRuntime(model.model, "cpu").raw(letterbox_batch([image], [fit]))[0]
+        gain, shift = page["back"](image.shape[:2])
+        assert (tuple(gain), tuple(shift)) == (fit.gain, (fit.left, fit.top))
+        boxes, scores, classes, points = page["objects"](raw, 1, (17, 3), image.shape[:2], iou=iou)
+        # a tensor is the input itself: prediction gives objects in its pixels
+        import torch
+
+        (expected,) = model(torch.from_numpy(letterbox_batch([image], [fit])).float() / 255, iou=iou, verbose=False)
+        expected = expected.numpy()
+        assert len(scores) == len(expected) > 0
+        scale, move = np.tile(gain, 2), np.tile(shift, 2)
+        np.testing.assert_allclose((boxes * scale + move).clip(0, 640), expected.boxes.xyxy, atol=1e-2)
+        np.testing.assert_allclose(scores, expected.boxes.conf, atol=1e-5)
+        np.testing.assert_array_equal(classes, expected.boxes.cls)
+        np.testing.assert_allclose((points[..., :2] * gain + shift).clip(0, 640), expected.keypoints.xy, atol=1e-2)
+
+
+@pytest.mark.slow
+@OPENVINO
+@pytest.mark.parametrize("nms", [False, True])
+def test_the_c_plus_plus_example(nms: bool, shared: Path, tmp_path: Path) -> None:
+    if not (shutil.which("cmake") and shutil.which("c++")):
+        pytest.skip("cmake and a C++ compiler are needed")
+    code = "from openvino.utils import get_cmake_path; print(get_cmake_path(), end='')"
+    config = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    build = tmp_path / "build"
+    for words in (
+        ["-S", str(ROOT / "examples/cpp"), "-B", str(build), f"-DOpenVINO_DIR={config}"],
+        ["--build", str(build)],
+    ):
+        subprocess.run(["cmake", *words], check=True, capture_output=True, timeout=300)
+    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
+    folder = Path(YOLO(tmp_path / "n.pt").export(format="openvino", imgsz=320, nms=nms, verbose=False))
+    cv2.imwrite(str(tmp_path / "bus.ppm"), read_image(shared / "images/bus.jpg"))
+    graph = next(folder.glob("*.xml"))
+    done = subprocess.run(
+        [str(build / "pose"), str(graph), str(tmp_path / "bus.ppm")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    rows = np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float64)
+    expected = predicted(YOLO(folder), tmp_path / "bus.ppm")
+    assert rows.shape == (len(expected), 6 + 51)
+    # resizing rounds in another way than OpenCV's
+    np.testing.assert_allclose(rows[:, :4], expected.boxes.xyxy, atol=3)
+    np.testing.assert_allclose(rows[:, 4], expected.boxes.conf, atol=0.02)
+    seen = expected.keypoints.conf > 0.5
+    points = rows[:, 6:].reshape(-1, 17, 3)
+    np.testing.assert_allclose(points[seen][:, :2], expected.keypoints.xy[seen], atol=3)
+    broken = subprocess.run([str(build / "pose"), str(graph), str(graph)], capture_output=True, text=True, timeout=60)
+    assert broken.returncode == 1
+    assert "is no binary PPM" in broken.stderr
