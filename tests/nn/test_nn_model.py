@@ -243,6 +243,9 @@ def test_start_values_of_the_newer_families() -> None:
     assert flow.cov.tolist() == [[1, 0], [0, 1]]
     points = torch.randn(50, 2)
     normal = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    for net in (*flow.s, *flow.t):
+        assert net[2].weight.std().item() == pytest.approx(0.00125, rel=0.05)
+        net[4].bias.data.zero_()
     torch.testing.assert_close(flow.log_density(points), normal.log_prob(points), atol=0.01, rtol=0.01)
 
 

@@ -52,7 +52,7 @@ class ExportJob:
     half: bool
 
     def module(self) -> nn.Module:
-        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → (B, 4+nc+K·D, A) float32."""
+        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → float32 as `metadata` says of its output."""
         return _Decoded(self.network, self.half).eval()
 
 
@@ -95,9 +95,17 @@ def export_network(
     half = _half(options)
     _warn_of_idle(row, options)
     need_packages(row.makes, f"Export to {row.title}")
-    plain = copy.deepcopy(network).cpu().float().eval().fuse().requires_grad_(False)
+    end2end = options.nms is False and network.can_end2end if options.end2end is None else options.end2end
+    plain = copy.deepcopy(network).cpu().float().eval().use(end2end, options.uncertainty)
+    plain = plain.fuse().requires_grad_(False)
     settled = replace(
-        metadata, imgsz=_size(options, metadata.stride), dynamic=options.dynamic, batch=options.batch, args={}
+        metadata,
+        imgsz=_size(options, metadata.stride),
+        dynamic=options.dynamic,
+        batch=options.batch,
+        end2end=end2end,
+        uncertainty=options.uncertainty,
+        args={},
     )
     if options.dynamic:
         settled = replace(settled, batch=0)
@@ -200,8 +208,24 @@ def _differences(
     found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], metadata: ModelMetadata
 ) -> tuple[float, float, float]:
     """Largest difference of boxes (pixels), scores and keypoints (pixels) in the cells that score highest."""
+    if metadata.end2end:
+        return _differences_of_detections(found, expected, metadata)
     nc, dims = metadata.spec.nc, metadata.spec.keypoints.dims
     cells = np.argsort(-expected[:, 4 : 4 + nc].max(1), axis=1)[:, None, :_SHOWN]
     apart = np.abs(np.take_along_axis(found, cells, 2) - np.take_along_axis(expected, cells, 2))
-    points = apart[:, 4 + nc :].reshape(len(apart), -1, dims, apart.shape[2])[:, :, :2]
+    count = metadata.spec.keypoints.count
+    points = apart[:, 4 + nc : 4 + nc + count * dims].reshape(len(apart), count, dims, apart.shape[2])[:, :, :2]
     return float(apart[:, :4].max()), float(apart[:, 4 : 4 + nc].max()), float(points.max())
+
+
+def _differences_of_detections(
+    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], metadata: ModelMetadata
+) -> tuple[float, float, float]:
+    """Likewise for finished detections, each compared with the one nearest to it: near-tied ones change places."""
+    count, dims = metadata.spec.keypoints.shape
+    places = [*range(4), *(6 + dims * point + axis for point in range(count) for axis in (0, 1))]
+    wanted = expected[:, :_SHOWN]
+    apart = np.abs(wanted[:, :, None, places] - found[:, None, :, places]).max(3)
+    nearest = np.take_along_axis(found, apart.argmin(2)[..., None], 1)
+    values = np.abs(nearest - wanted)
+    return float(values[..., :4].max()), float(values[..., 4].max()), float(values[..., places[4:]].max())

@@ -131,8 +131,16 @@ class OnnxRuntime:
         """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
         raw, shape = self.raw(batch), self.metadata.spec.keypoints.shape
         if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes)
-        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+            return from_final(raw, shape, conf=conf, classes=classes, uncertainty=self.metadata.uncertainty)
+        return from_raw(
+            raw,
+            shape,
+            conf=conf,
+            max_nms=max_nms,
+            classes=classes,
+            multi_label=multi_label,
+            uncertainty=self.metadata.uncertainty,
+        )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Runs the network and returns its whole output, float32.
@@ -238,7 +246,8 @@ def _convert(job: ExportJob, path: Path, opset: int) -> None:
                     dynamic_shapes=shapes, **names,
                 )  # fmt: skip
             else:
-                axes = {"images": dynamic, "output0": {0: "batch", 2: "cells"}} if dynamic else None
+                found = {0: "batch"} if job.metadata.end2end else {0: "batch", 2: "cells"}
+                axes = {"images": dynamic, "output0": found} if dynamic else None
                 torch.onnx.export(network, (sample,), str(path), dynamo=False, dynamic_axes=axes, **names)
     finally:
         log.level = level

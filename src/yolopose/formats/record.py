@@ -33,7 +33,7 @@ def public_record(job: ExportJob) -> dict[str, Any]:
         "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
         "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": batch,
         "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": False, "args": {"batch": batch, "half": job.half, "dynamic": metadata.dynamic},
+        "end2end": metadata.end2end, "args": {"batch": batch, "half": job.half, "dynamic": metadata.dynamic},
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
     }  # fmt: skip
 
@@ -57,7 +57,7 @@ def read_record(
         if RECORD in found:
             record = json.loads(found[RECORD])
         elif found.get("names"):
-            record = _foreign(found)
+            record = _foreign(found, output)
         else:
             record = _guessed(path, output)
         metadata = ModelMetadata.from_dict(record)
@@ -85,8 +85,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
-def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a file of the reference package."""
+def _foreign(found: Mapping[str, Any], output: Sequence[int | str]) -> dict[str, Any]:
+    """The record of a file of the reference package.
+
+    Its `end2end` tells of the network, which may give all of its cells nevertheless: the shape of the output decides.
+    """
     values = {key: _literal(value) for key, value in found.items()}
     task = values.get("task", "pose")
     if task != "pose":
@@ -102,10 +105,15 @@ def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
         name=str(values.get("description", "")).removeprefix("Ultralytics ").split(" model")[0],
         stride=int(values.get("stride", 32)),
         imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),
-        end2end=bool(values.get("end2end")) or bool(arguments.get("nms")),
+        end2end=_finished(output, schema) if values.get("end2end") else bool(arguments.get("nms")),
         license=str(values.get("license", "")),
         version=str(values.get("version", "")),
     ).to_dict()
+
+
+def _finished(output: Sequence[int | str], schema: KeypointSchema) -> bool:
+    """Whether an output is one of finished detections, (B, N, 6+K·D)."""
+    return output[2] == 6 + schema.count * schema.dims
 
 
 def _guessed(path: Path, output: Sequence[int | str]) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def _literal(value: Any) -> Any:
 
 def _check_channels(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
     spec = metadata.spec
-    values = spec.keypoints.count * spec.keypoints.dims
+    values = spec.keypoints.count * (spec.keypoints.dims + 2 * metadata.uncertainty)
     expected, place = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
     found = output[place]
     if isinstance(found, int) and found > 0 and found != expected:

@@ -353,9 +353,16 @@ class YOLO:
         return options
 
     def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
-        compile = options.compile if isinstance(options, PredictOptions) else False
+        compile, uncertainty = False, False
+        if isinstance(options, PredictOptions):
+            compile, uncertainty = options.compile, options.uncertainty
+        end2end = options.end2end
+        if end2end is None and options.nms is False and self._network is not None:
+            end2end = self._network.can_end2end
         with quiet(not options.verbose):
-            return self._runtime(EngineChoice(options.device, options.half, options.runtime, compile))
+            return self._runtime(
+                EngineChoice(options.device, options.half, options.runtime, compile, end2end, uncertainty)
+            )
 
     def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
         """The engine that is asked for, made once: folding and moving the weights takes longer than a picture."""

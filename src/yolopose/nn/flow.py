@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 _LAYERS = 6
 _HIDDEN = 64
-_GAIN = 0.01  # of the start values: the flow begins close to the normal distribution that it bends
+_GAIN = 0.01  # of the weights' start values: the flow begins close to the normal distribution that it bends
 
 
 class RealNVP(nn.Module):
@@ -54,8 +53,8 @@ class RealNVP(nn.Module):
         self.mask.copy_(_masks())
         for module in self.modules():
             if isinstance(module, nn.Linear):
+                module.reset_parameters()  # of the biases, that is
                 nn.init.xavier_uniform_(module.weight, _GAIN)
-                cast(Tensor, module.bias).zero_()
 
 
 def _masks() -> Tensor:

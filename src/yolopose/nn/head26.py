@@ -75,8 +75,10 @@ class Pose26(PoseHead):
         self.cv4 = nn.ModuleList(trunk(c) for c in ch)
         self.one2one_cv4 = nn.ModuleList(trunk(c) for c in ch)
         self.flow_model: RealNVP | None = RealNVP()
-        self.cv4_kpts, self.cv4_sigma = last(count * dims), last(2 * count)
-        self.one2one_cv4_kpts, self.one2one_cv4_sigma = last(count * dims), last(2 * count)
+        self.cv4_kpts = last(count * dims)
+        self.cv4_sigma: nn.ModuleList | None = last(2 * count)
+        self.one2one_cv4_kpts = last(count * dims)
+        self.one2one_cv4_sigma: nn.ModuleList | None = last(2 * count)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the one that is left, after `reduce`.

@@ -88,6 +88,11 @@ class PoseModel(nn.Module):
         """Whether all that training needs is there; `fuse` leaves the second branch of a head away."""
         return not isinstance(self.head, Pose26) or self.head.whole
 
+    @property
+    def can_end2end(self) -> bool:
+        """Whether the head has a branch that answers once for each object."""
+        return isinstance(self.head, Pose26)
+
     def use(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
         """Chooses what evaluation mode gives; see `Pose26.decode`.
 

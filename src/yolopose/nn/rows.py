@@ -51,9 +51,7 @@ def raw_rows(definition: Definition) -> list[Any]:
         parts += part
     if len(parts) > MAX_ROWS:
         raise ModelError(f"{definition.label} has {len(parts)} rows; at most {MAX_ROWS} are built.")
-    heads = [
-        index for index, row in enumerate(parts) if isinstance(row, list) and row[2:3] in ([name] for name in HEADS)
-    ]
+    heads = [index for index, row in enumerate(parts) if isinstance(row, list) and _is_head(cast(list[Any], row))]
     if heads != [len(parts) - 1]:
         foreign = isinstance(parts[-1], list) and len(parts[-1]) == 4 and str(parts[-1][2]) in FOREIGN
         if foreign:
