@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.criterion import TERMS, Gains, LossTerms, PoseCriterion, Targets
+from yolopose.criterion import Gains, LossTerms, Targets, criterion_of
 from yolopose.nn import PoseModel
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
@@ -61,20 +62,25 @@ class Learner:
         self.optimiser = make_optimiser(self.model, options, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(options, self.optimiser.choice, batches)
         self.precision = Precision(options.amp, device)
-        self.criterion = PoseCriterion(
-            data.spec.nc,
-            data.spec.keypoints.shape,
-            self.model.stride,
-            data.spec.keypoints.oks_sigmas.tolist(),
-            Gains(**{term: getattr(options, term) for term in TERMS}),
+        self.criterion = criterion_of(
+            self.model,
+            data.spec,
+            Gains(**{field.name: getattr(options, field.name) for field in fields(Gains)}),
             class_weights(data.train, data.spec.nc, options.cls_pw),
+            options.assigner,
         )
         self.rate, self.parts = 1.0, 1
         self._last_step = -1
         self._begun = False  # whether gradients of the batch in work are added to those before it
 
-    def begin_epoch(self) -> None:
-        """Puts the network into training mode, frozen statistics aside."""
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Puts the network into training mode, frozen statistics aside.
+
+        Args:
+            epoch: counted from 0.
+            epochs: how many there will be.
+        """
+        self.criterion.begin_epoch(epoch, epochs)
         self.model.train()
         self._frozen.hold()
 
@@ -112,11 +118,12 @@ class Learner:
                 self.precision.backward(terms.total)
             else:
                 self._mend_statistics()
-            found.append((len(part), LossTerms(terms.total.detach(), terms.items)))
+            found.append((len(part), LossTerms(terms.total.detach(), terms.items, terms.names)))
         if len(found) == 1:
             return found[0][1]
         total = torch.stack([terms.total for _, terms in found]).sum()
-        return LossTerms(total, torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch))
+        items = torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch)
+        return LossTerms(total, items, self.criterion.terms)
 
     def _part_size(self, batch: TrainBatch) -> int:
         return -(-len(batch) // self.parts)
