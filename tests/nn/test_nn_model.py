@@ -325,8 +325,11 @@ TINY = {
 
 
 @pytest.mark.slow
-def test_compile_and_export_take_the_graph_whole() -> None:
-    model = build_network(TINY).eval()
+@pytest.mark.parametrize("head", ["Pose", "Pose26"])
+def test_compile_and_export_take_the_graph_whole(head: str) -> None:
+    values = copy.deepcopy(TINY)
+    values["head"][-1][2] = head
+    model = build_network(values).eval()
     height, width = (8 * torch.export.Dim(name, min=2, max=40) for name in ("h", "w"))
     sizes = ({2: height, 3: width},)
     with torch.no_grad():

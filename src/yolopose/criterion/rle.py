@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,6 @@ def rle_loss(
     sigma = torch.where(known[..., None], logits, 0.0).sigmoid().clamp(min=_TINY)
     residual = (error / (sigma + _EPS)).clamp(-_FURTHEST, _FURTHEST)
     density = log_density(residual.flatten(0, 1)).unflatten(0, counts.shape)
-    each = 2 * sigma.log() + torch.log(torch.tensor(2.0)) + residual.abs() - density[..., None]
+    each = 2 * sigma.log() + math.log(2) + residual.abs() - density[..., None]
     total = (each.sum(2) * weights * counts).sum() / counts.sum().clamp(min=1)
     return total.clamp(min=0)

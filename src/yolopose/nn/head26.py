@@ -8,7 +8,6 @@ detections, without suppression.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +87,8 @@ class Pose26(PoseHead):
         if not self.whole:
             return self._branch("one2one_" if self.end2end else "", maps)
         single = self._branch("one2one_", [x.detach() for x in maps])
-        return replace(self._branch("", maps), one2one=single)
+        many = self._branch("", maps)
+        return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, single)
 
     def _branch(self, prefix: str, maps: Sequence[Tensor]) -> HeadOutput:
         cv2, cv3, cv4, kpts, sigma = (getattr(self, prefix + name) for name in _BRANCHES)
