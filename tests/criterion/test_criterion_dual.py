@@ -192,6 +192,7 @@ def test_without_objects_only_the_class_loss_is_left(network) -> None:
 
 
 ANY = st.floats(width=32) | st.sampled_from([0.0, 1e-38, -1e38, 90.0, -104.0, 1e30, -1e-20])
+NUMBERS = arrays(np.float32, (3, 2, 2), elements=ANY)
 
 
 def flow_of_weights(spread: float) -> RealNVP:
@@ -206,14 +207,19 @@ FLOWS = flow_of_weights(0.0), flow_of_weights(1.0)
 
 
 @settings(max_examples=40, deadline=None)
-@given(arrays(np.float32, (3, 2, 2), elements=ANY), arrays(np.float32, (3, 2, 2), elements=ANY), st.booleans())
-def test_rle_is_never_below_zero_and_never_no_number(error, logits, trained) -> None:
+@given(
+    arrays(np.float32, (3, 2, 2), elements=ANY),
+    arrays(np.float32, (3, 2, 2), elements=ANY),
+    st.booleans(),
+    st.booleans(),
+)
+def test_rle_is_never_below_zero_and_never_no_number(error, logits, trained, gather) -> None:
     flow = FLOWS[trained]
     flow.zero_grad()
     given_error = torch.from_numpy(error).requires_grad_()
     given_logits = torch.from_numpy(logits).requires_grad_()
     labelled = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    loss = rle_loss(given_error, given_logits, labelled, torch.ones(2), flow.log_density)
+    loss = rle_loss(given_error, given_logits, labelled, torch.ones(2), flow.log_density, gather=gather)
     loss.backward()
     assert torch.isfinite(loss)
     assert loss >= 0
@@ -231,8 +237,9 @@ def test_rle_of_a_flow_that_bends_nothing_by_hand() -> None:
     residual = error[0, 0].numpy() / sigma
     density = -(residual**2).sum() / 2 - np.log(2 * np.pi)
     wanted = sum(2 * np.log(s) + np.log(2) + abs(r) - density for s, r in zip(sigma, residual, strict=True))
-    found = rle_loss(error, logits, torch.ones(1, 1), torch.ones(1), flow.log_density)
-    assert found.item() == pytest.approx(float(wanted), rel=1e-5)
+    for gather in (False, True):
+        found = rle_loss(error, logits, torch.ones(1, 1), torch.ones(1), flow.log_density, gather=gather)
+        assert found.item() == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_points_of_a_person_have_weights() -> None:

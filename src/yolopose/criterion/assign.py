@@ -21,7 +21,7 @@ ALPHA = 0.5
 BETA = 6.0
 _EPS = 1e-9
 _PIECE = 1 << 22  # object × cell comparisons at once
-_PAIRS = 1 << 19  # pairs measured at once
+_PAIRS = 1 << 17  # pairs measured at once
 _GATE = (2.0, 12.0)  # sides of objects that a level is for, in its strides
 
 

@@ -172,7 +172,8 @@ class DualCriterion:
         predicted = raw[..., :2] + points.T[found.cell][:, None]
         pose, error, labelled = position_loss(predicted, strides[found.cell], self._falloff, found, targets)
         logits = rows_of(sigmas, found).unflatten(1, (-1, 2))
-        rle = rle_loss(error, logits, labelled * found.mask[:, None], self._weights, self._flow.log_density)
+        counts, gather = labelled * found.mask[:, None], error.device.type == "cpu"
+        rle = rle_loss(error, logits, counts, self._weights, self._flow.log_density, gather=gather)
         if self._kpt_shape[1] == 2:
             return pose, torch.zeros_like(pose), rle
         return pose, visibility_loss(raw[..., 2], labelled, found), rle

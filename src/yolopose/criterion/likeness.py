@@ -38,12 +38,12 @@ def by_points(points: Tensor, boxes: Tensor, falloff: Tensor) -> Likeness:
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
         falloff: (K,) (2σ)² of each point.
     """
-    overlap = by_box(boxes)
+    overlap, rows = by_box(boxes), points.permute(0, 3, 1, 2).contiguous()  # those of a cell side by side
 
     def likeness(targets: Targets, picture: Tensor, target: Tensor, cell: Tensor) -> Tensor:
         truth = targets.keypoints[target]
         labelled = (truth[..., 2] != 0).float()
-        apart = (points.permute(0, 3, 1, 2)[picture, cell] - truth[..., :2]).square().sum(2)
+        apart = (rows[picture, cell] - truth[..., :2]).square().sum(2)
         corners = targets.boxes[target]
         area = _AREA * (corners[:, 2:] - corners[:, :2]).prod(1)
         near = torch.exp(-apart / (2 * falloff * (area[:, None] + _EPS)))

@@ -21,7 +21,13 @@ def point_weights(count: int) -> Tensor:
 
 
 def rle_loss(
-    error: Tensor, logits: Tensor, labelled: Tensor, weights: Tensor, log_density: Callable[[Tensor], Tensor]
+    error: Tensor,
+    logits: Tensor,
+    labelled: Tensor,
+    weights: Tensor,
+    log_density: Callable[[Tensor], Tensor],
+    *,
+    gather: bool = True,
 ) -> Tensor:
     """Negative log-likelihood of the errors under a Laplace distribution times a learned density; at least 0.
 
@@ -34,20 +40,25 @@ def rle_loss(
         labelled: (R, K) 1 where a point counts, else 0.
         weights: (K,) weights of the points.
         log_density: (N, 2) errors in σ → (N,) logarithms of their learned density.
+        gather: compute points that count alone, which is most of the work saved; on a GPU their number would have to be
+            waited for.
 
     Returns:
         Sum over points and axes, by weight, for each point that counts.
     """
     known = torch.isfinite(error).all(2) & torch.isfinite(logits).all(2)
-    counts = labelled * known
+    counts = (labelled * known).flatten()
+    factor = (weights * labelled * known).flatten()
+    error, logits, known = error.flatten(0, 1), logits.flatten(0, 1), known.flatten()[:, None]
+    if gather:
+        kept = counts.nonzero()[:, 0]
+        error, logits, known, factor = error[kept], logits[kept], known[kept], factor[kept]
     # put aside before anything is computed: a gradient of 0 times one that is no number would be none
-    error = torch.where(known[..., None] & (labelled[..., None] > 0), error, 0.0)
-    error = error.clamp(
-        -2 * _FURTHEST, 2 * _FURTHEST
-    )  # beyond it whatever σ, which is below 1; division could overflow
-    sigma = torch.where(known[..., None], logits, 0.0).sigmoid().clamp(min=_TINY)
+    error = torch.where(known, error, 0.0)
+    # no further than counts whatever σ, which is below 1: divided by a small σ it could overflow
+    error = error.clamp(-2 * _FURTHEST, 2 * _FURTHEST)
+    sigma = torch.where(known, logits, 0.0).sigmoid().clamp(min=_TINY)
     residual = (error / (sigma + _EPS)).clamp(-_FURTHEST, _FURTHEST)
-    density = log_density(residual.flatten(0, 1)).unflatten(0, counts.shape)
-    each = 2 * sigma.log() + math.log(2) + residual.abs() - density[..., None]
-    total = (each.sum(2) * weights * counts).sum() / counts.sum().clamp(min=1)
+    each = 2 * sigma.log() + math.log(2) + residual.abs() - log_density(residual)[:, None]
+    total = (each.sum(1) * factor).sum() / counts.sum().clamp(min=1)
     return total.clamp(min=0)
