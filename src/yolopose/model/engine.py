@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
+from yolopose.config import PredictOptions, ValOptions
 from yolopose.formats import format_of, open_runtime
 from yolopose.schema import ModelMetadata
 
@@ -35,6 +36,22 @@ class EngineChoice:
     compile: bool | str = False
     end2end: bool | None = None
     uncertainty: bool = False
+
+
+def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -> EngineChoice:
+    """Returns what options say of the engine.
+
+    Args:
+        options: those of a call.
+        network: what torch holds, or None for an exported file.
+    """
+    end2end = options.end2end
+    if end2end is None and options.nms is False and network is not None:
+        end2end = network.can_end2end  # no older head minds nms=False
+    compile, uncertainty = (
+        (options.compile, options.uncertainty) if isinstance(options, PredictOptions) else (False, False)
+    )
+    return EngineChoice(options.device, options.half, options.runtime, compile, end2end, uncertainty)
 
 
 def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:

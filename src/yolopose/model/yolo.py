@@ -12,7 +12,7 @@ from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import ExportOptions, PredictOptions, TrainOptions, ValOptions, collect, resolve
 from yolopose.formats import format_of, formats, need_packages, suffixes
-from yolopose.model.engine import EngineChoice, engine_of_file, engine_of_network
+from yolopose.model.engine import EngineChoice, choice_of, engine_of_file, engine_of_network
 from yolopose.model.locate import find_weights, is_address, what_is_meant
 from yolopose.schema import PoseSpec
 
@@ -353,16 +353,8 @@ class YOLO:
         return options
 
     def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
-        compile, uncertainty = False, False
-        if isinstance(options, PredictOptions):
-            compile, uncertainty = options.compile, options.uncertainty
-        end2end = options.end2end
-        if end2end is None and options.nms is False and self._network is not None:
-            end2end = self._network.can_end2end
         with quiet(not options.verbose):
-            return self._runtime(
-                EngineChoice(options.device, options.half, options.runtime, compile, end2end, uncertainty)
-            )
+            return self._runtime(choice_of(options, self._network))
 
     def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
         """The engine that is asked for, made once: folding and moving the weights takes longer than a picture."""
