@@ -31,6 +31,7 @@ class Candidates:
         points: (N, K, D) float32.
         image: (N,) int64 index of the picture in the batch, ascending.
         final: True when the engine has already suppressed duplicates.
+        sigmas: (N, K, 2) float32, σ of each point in x and y; None where the engine does not tell.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -39,6 +40,7 @@ class Candidates:
     points: npt.NDArray[np.float32]
     image: npt.NDArray[np.int64]
     final: bool = False
+    sigmas: npt.NDArray[np.float32] | None = None
 
 
 class Runtime(Protocol):
@@ -108,19 +110,21 @@ def from_raw(
     max_nms: int = 30_000,
     classes: Sequence[int] | None = None,
     multi_label: bool = False,
+    uncertainty: bool = False,
 ) -> Candidates:
     """Thresholds a raw output in numpy.
 
     Args:
-        raw: (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints.
+        raw: (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints; 2·K more with `uncertainty`.
         kpt_shape: (K, D).
         conf: scores must exceed it.
         max_nms: at most so many of each picture, the highest.
         classes: keep these class indices alone.
         multi_label: every (box, class) pair above `conf` instead of the best class of each box.
+        uncertainty: whether the output ends in σ of each point.
     """
     count, dims = kpt_shape
-    nc = raw.shape[1] - 4 - count * dims
+    nc = raw.shape[1] - 4 - count * (dims + 2 * uncertainty)
     scores = raw[:, 4 : 4 + nc]
     # all 8400 cells are only compared; what they hold is gathered for those that stay
     if multi_label and nc > 1:
@@ -137,12 +141,14 @@ def from_raw(
     order = order[_rank_within(image[order]) < max_nms]
     image, anchor = image[order], anchor[order]
     rows = raw[image, :, anchor]
+    points, sigmas = points_and_sigmas(rows[:, 4 + nc :].astype(np.float32, copy=False), kpt_shape, uncertainty)
     return Candidates(
         boxes=cxcywh_to_xyxy(rows[:, :4]).astype(np.float32, copy=False),
         scores=score[order].astype(np.float32, copy=False),
         classes=cls[order].astype(np.int64, copy=False),
-        points=rows[:, 4 + nc :].reshape(-1, count, dims).astype(np.float32, copy=False),
+        points=points,
         image=image.astype(np.int64, copy=False),
+        sigmas=sigmas,
     )
 
 
@@ -152,28 +158,42 @@ def from_final(
     *,
     conf: float,
     classes: Sequence[int] | None = None,
+    uncertainty: bool = False,
 ) -> Candidates:
     """Thresholds an output that holds finished detections (suppression in the graph, or a network without need of it).
 
     Args:
         raw: (B, N, 6+K·D) float32: x1, y1, x2, y2, score, class, keypoints; rows of an image by falling score.
+            2·K more with `uncertainty`.
         kpt_shape: (K, D).
         conf: scores must exceed it.
         classes: keep these class indices alone.
+        uncertainty: whether the output ends in σ of each point.
     """
     keep = raw[:, :, 4] > conf
     if classes is not None:
         keep &= np.isin(raw[:, :, 5].astype(np.int64), np.asarray(classes))
     image, place = np.nonzero(keep)
     rows = raw[image, place].astype(np.float32, copy=False)
+    points, sigmas = points_and_sigmas(rows[:, 6:], kpt_shape, uncertainty)
     return Candidates(
         boxes=rows[:, :4],
         scores=rows[:, 4],
         classes=rows[:, 5].astype(np.int64),
-        points=rows[:, 6:].reshape(-1, *kpt_shape),
+        points=points,
         image=image.astype(np.int64, copy=False),
         final=True,
+        sigmas=sigmas,
     )
+
+
+def points_and_sigmas(
+    values: npt.NDArray[np.float32], kpt_shape: tuple[int, int], uncertainty: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Cuts the (N, K·D[ + 2·K]) end of rows into (N, K, D) points and, with `uncertainty`, (N, K, 2) σ."""
+    count, dims = kpt_shape
+    points = values[:, : count * dims].reshape(-1, count, dims)
+    return points, values[:, count * dims :].reshape(-1, count, 2) if uncertainty else None
 
 
 def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -189,6 +189,7 @@ class ModelMetadata:
         batch: images in one call; 0 when any number goes.
         dynamic: whether other input sizes than `imgsz` go.
         end2end: whether the output is final (no suppression needed).
+        uncertainty: whether the output ends in σ of each point, x and y, 2·K numbers in pixels.
         outputs: layout of the output, `raw` for (B, 4+nc+K·D, A).
         license: licence of the weights, where it is known.
         version: version of the writing package.
@@ -202,6 +203,7 @@ class ModelMetadata:
     batch: int = 0
     dynamic: bool = True
     end2end: bool = False
+    uncertainty: bool = False
     outputs: str = "raw"
     license: str = ""
     version: str = ""
@@ -218,6 +220,7 @@ class ModelMetadata:
             "batch": self.batch,
             "dynamic": self.dynamic,
             "end2end": self.end2end,
+            "uncertainty": self.uncertainty,
             "outputs": self.outputs,
             "license": self.license,
             "version": self.version,
@@ -239,6 +242,7 @@ class ModelMetadata:
         return cls(
             spec=PoseSpec.from_dict(values),
             imgsz=_pair(values.get("imgsz"), "imgsz"),
+            uncertainty=values.get("uncertainty") is True,  # records of earlier versions do not know it
             **{key: values[key] for key in kinds},
         )
 

@@ -117,8 +117,7 @@ def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
         ("none.yaml", NotFoundError, "none.yaml"),
         ("x.onnx", NotFoundError, "There is no exported file x.onnx"),
         ("picture.jpg", UsageError, "neither a model YAML"),
-        ("yolo12n-pose.yaml", ModelError, "not built yet"),
-        ("yolo26n-pose.yaml", ModelError, "not built yet"),
+        ("yolo12q-pose.yaml", ModelError, "has no scale 'q'"),
     ],
 )
 def test_what_cannot_be_opened(

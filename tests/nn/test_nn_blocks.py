@@ -12,6 +12,7 @@ from nn_golden import fill
 from torch import nn
 
 from yolopose.base.errors import ModelError
+from yolopose.nn.area import A2C2f, AAttn, ABlock
 from yolopose.nn.attention import C2PSA, Attention, PSABlock
 from yolopose.nn.blocks import C3, SPPF, Bottleneck, C2f, C3k, C3k2
 from yolopose.nn.conv import DFL, Conv, DWConv
@@ -20,11 +21,19 @@ GOLDEN: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "Attention(128,heads=2)": (lambda: Attention(128, 2), 3),
     "PSABlock(128,heads=2)": (lambda: PSABlock(128, heads=2), 6),
     "C2PSA(128,128,n=1)": (lambda: C2PSA(128, 128, 1), 6),
+    "AAttn(64,heads=2,area=4)": (lambda: AAttn(64, 2, 4), 6),
+    "AAttn(128,heads=4,area=1)": (lambda: AAttn(128, 4, 1), 6),
+    "A2C2f(64,64,n=1,a2=True,area=4,residual=True,mlp_ratio=1.2)": (lambda: A2C2f(64, 64, 1, True, 4, True, 1.2), 3),
+    "A2C2f(64,64,n=1,a2=False)": (lambda: A2C2f(64, 64, 1, False, -1), 3),
     "SPPF(64,64,5,3,True)": (lambda: SPPF(64, 64, 5, 3, True), 3),
     "C3k2(64,64,n=1,c3k=True,e=.5,attn=True)": (lambda: C3k2(64, 64, 1, True, 0.5, True), 6),
     "C3k2(64,64,n=1,c3k=True)": (lambda: C3k2(64, 64, 1, True), 3),
     "C3k2(64,64,n=1,c3k=False,e=.25)": (lambda: C3k2(64, 64, 1, False, 0.25), 3),
 }
+
+
+def test_every_golden_block_is_compared(shared: Path) -> None:
+    assert set(np.load(shared / "fixtures" / "blocks.npz").files) == set(GOLDEN)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -47,6 +56,9 @@ def test_block_gives_the_golden_numbers(name: str, shared: Path) -> None:
         (lambda: C3k(16, 24, 2), 24),
         (lambda: SPPF(16, 24), 24),
         (lambda: DWConv(16, 24, 3), 24),
+        (lambda: A2C2f(16, 64, 1, True, 4), 64),
+        (lambda: A2C2f(16, 24, 2, False), 24),
+        (lambda: ABlock(16, 2), 16),
     ],
 )
 def test_block_changes_channels_and_lets_gradients_through(make: Callable[[], nn.Module], channels: int) -> None:
@@ -68,6 +80,17 @@ def test_conv_padding_keeps_the_size_over_stride(size: int, k: int, s: int, d: i
 def test_sppf_with_a_pool_count_has_no_first_activation() -> None:
     assert isinstance(SPPF(16, 16, 5).cv1.act, nn.SiLU)
     assert isinstance(SPPF(16, 16, 5, 3).cv1.act, nn.Identity)
+
+
+def test_area_attention_stays_within_a_run() -> None:
+    block = fill(AAttn(32, 1, 4), 6).eval()
+    block.pe = nn.Identity()  # the position code alone looks across
+    block.pe.forward = torch.zeros_like  # type: ignore[method-assign]
+    x = torch.randn(1, 32, 8, 8)
+    y = block(x)
+    x[..., 2:4, :] += 1  # the second of four runs of two rows
+    changed = (block(x) - y).abs().amax((0, 1, 3)) > 1e-6
+    assert changed.tolist() == [False] * 2 + [True] * 2 + [False] * 4
 
 
 def test_dfl_is_the_expectation_and_stays_fixed() -> None:
@@ -99,7 +122,16 @@ def test_folding_a_conv_keeps_its_output(make: Callable[[], Conv]) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: C2PSA(64, 128), lambda: Attention(100, 3), lambda: Conv(0, 8), lambda: Conv(8, 9, g=2)]
+    "make",
+    [
+        lambda: C2PSA(64, 128),
+        lambda: Attention(100, 3),
+        lambda: Conv(0, 8),
+        lambda: Conv(8, 9, g=2),
+        lambda: AAttn(100, 3),
+        lambda: A2C2f(64, 48),
+        lambda: A2C2f(32, 64, residual=True),
+    ],
 )
 def test_impossible_channels_are_model_errors(make: Callable[[], nn.Module]) -> None:
     with pytest.raises(ModelError):

@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 from yolopose.base.errors import ModelError, NotFoundError
-from yolopose.nn import PoseModel, build_network
+from yolopose.nn import Pose26, PoseModel, build_network
 from yolopose.nn.activations import activation_by_name
 from yolopose.zoo import model_yaml_names, model_yaml_path
 
@@ -43,8 +43,8 @@ def small() -> dict[str, Any]:
 # --- names and scales
 
 
-def test_the_zoo_holds_both_families() -> None:
-    assert {"yolo11-pose.yaml", "yolov8-pose.yaml"} <= set(model_yaml_names())
+def test_the_zoo_holds_all_families() -> None:
+    assert model_yaml_names() == ["yolo11-pose.yaml", "yolo12-pose.yaml", "yolo26-pose.yaml", "yolov8-pose.yaml"]
     assert model_yaml_path("yolo11n-pose.yaml") is None
     assert model_yaml_path("../models/yolo11-pose.yaml") is None
 
@@ -156,12 +156,26 @@ def test_repeats_of_plain_modules_stack() -> None:
         ["Bottleneck", [32, True, 1, [3, 1]]],
         ["DWConv", [32, 3]],
         ["C3k2", [32, True, None, False, 2]],
+        ["A2C2f", [32, True, 2, True, 1.5, 1.0]],
+        ["A2C2f", [32, False, -1]],
     ],
 )
 def test_other_blocks_stand_in_rows(block: list[Any]) -> None:
     values = small()
     values["head"][0] = [-1, 1, *block]
     assert built(values)(torch.rand(1, 3, 32, 32, device="meta")).shapes == ((8, 8), (4, 4))
+
+
+def test_any_backbone_goes_with_the_head_of_another_family() -> None:
+    values = content()
+    values["head"][-1][2] = "Pose26"
+    model = built(values | {"yaml_file": "yolo11n-pose.yaml"}, nc=2, kpt_shape=(4, 2))
+    assert isinstance(model.head, Pose26)
+    assert model.head.cv3[0][0][0].conv.groups == 64  # the light class branch of this graph
+    assert model.model[9].cv1.conv.out_channels == 128  # rows of the backbone as they were
+    assert built(model.yaml).state_dict().keys() == model.state_dict().keys()
+    plain = built(small() | {"head": HEAD26})
+    assert plain.head.cv3[0][0].conv.kernel_size == (3, 3)
 
 
 def test_more_input_channels() -> None:
@@ -207,8 +221,9 @@ BAD_ROWS = {
     "module no text": (put("backbone", 1, [-1, 1, 7, [16]]), "row 1 .*unknown module 7"),
     "code as a name": (put("backbone", 1, [-1, 1, "__import__('os')", [16]]), "unknown module"),
     "module a list": (put("backbone", 1, [-1, 1, ["Conv"], [16]]), "unknown module"),
-    "yolo12": (put("backbone", 1, [-1, 1, "A2C2f", [16]]), "row 1 .*YOLO12.*not built yet"),
-    "yolo26": (put("head", 1, [[1, 3], 1, "Pose26", ["nc", "kpt_shape"]]), "YOLO26.*not built yet"),
+    "part of a block": (put("backbone", 1, [-1, 1, "AAttn", [16]]), "row 1 .*'AAttn' cannot be built.*no row"),
+    "A2C2f channels": (put("head", 0, [-1, 1, "A2C2f", [80]]), "row 3 .*heads of 32"),
+    "area zero runs": (put("head", 0, [-1, 1, "A2C2f", [64, True, -2]]), "area must be a whole number -1"),
     "other task": (put("head", 1, [[1, 3], 1, "Detect", ["nc"]]), "head of another task"),
     "no head": (put("head", 1, [-1, 1, "Conv", [16]]), "last row must be the one head"),
     "two heads": (put("head", 0, [[1], 1, "Pose", ["nc", "kpt_shape"]]), "last row must be the one head"),
@@ -252,6 +267,8 @@ BAD_ROWS = {
     "many blocks": (put("backbone", 2, [-1, 2000, "Conv", [8]]), "more than 2000 blocks"),
 }  # fmt: skip
 
+HEAD26 = [[-1, 1, "C2f", [32]], [[1, 3], 1, "Pose26", ["nc", "kpt_shape"]]]
+
 BAD_KEYS = {
     "nc zero": (key("nc", 0), "nc must be"),
     "nc text": (key("nc", "exit()"), "nc must be"),
@@ -270,6 +287,8 @@ BAD_KEYS = {
     "input channels": (key("ch", 0), "channels of the picture"),
     "reg_max": (key("reg_max", 1000), "reg_max must be"),
     "end2end": (key("end2end", True), "YOLO26"),
+    "end2end off": (lambda v: v.update(end2end=False, head=HEAD26), "Pose26 always has both branches"),
+    "reg_max of 26": (lambda v: v.update(reg_max=16, head=HEAD26), "reg_max is 1; got 16"),
     "scales no map": (key("scales", [1, 2]), "scales must map"),
     "scale short": (key("scales", {"n": [1, 2]}), "must be \\[depth, width"),
     "scale negative": (key("scales", {"n": [1, -1, 64]}), "positive numbers"),

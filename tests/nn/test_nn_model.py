@@ -13,11 +13,11 @@ import torch
 from nn_golden import fill, picture
 from torch import nn
 
-from yolopose.base.errors import ModelError
+from yolopose.base.errors import ModelError, UsageError
 from yolopose.nn import HeadOutput, PoseModel, anchor_points, build_network, decode_boxes, decode_keypoints
 from yolopose.schema import KeypointSchema, PoseSpec
 
-NAMES = ["yolo11n-pose.yaml", "yolov8n-pose.yaml"]
+NAMES = ["yolo11n-pose.yaml", "yolov8n-pose.yaml", "yolo12n-pose.yaml", "yolo26n-pose.yaml"]
 
 
 def filled(name: str = "yolo11n-pose.yaml", nc: int = 1) -> PoseModel:
@@ -33,12 +33,26 @@ def test_training_mode_gives_raw_outputs_and_gradients_reach_every_weight(name: 
     assert isinstance(output, HeadOutput)
     cells = 8 * 12 + 4 * 6 + 2 * 3
     assert output.shapes == ((8, 12), (4, 6), (2, 3))
-    assert output.boxes.shape == (2, 64, cells)
+    assert output.boxes.shape == (2, 4 * model.head.reg_max, cells)
     assert output.scores.shape == (2, 2, cells)
     assert output.kpts.shape == (2, 10, cells)
-    (output.boxes.square().mean() + output.scores.square().mean() + output.kpts.square().mean()).backward()
+    both = [output] if output.one2one is None else [output, output.one2one]
+    values = [value for one in both for value in (one.boxes, one.scores, one.kpts, one.sigmas) if value is not None]
+    sum(value.square().mean() for value in values).backward()
     fixed = [key for key, parameter in model.named_parameters() if parameter.grad is None]
-    assert fixed == [f"model.{len(model.model) - 1}.dfl.conv.weight"]
+    if "yolo26" in name:
+        assert output.sigmas.shape == output.one2one.sigmas.shape == (2, 10, cells)
+        assert all(".flow_model." in key for key in fixed)  # the losses go through it, not the network
+    else:
+        assert fixed == [f"model.{len(model.model) - 1}.dfl.conv.weight"]
+
+
+def test_the_branch_for_single_answers_teaches_itself_alone() -> None:
+    model = build_network("yolo26n-pose.yaml", nc=1)
+    single = model(torch.rand(1, 3, 64, 64)).one2one
+    (single.boxes.sum() + single.scores.sum() + single.kpts.sum() + single.sigmas.sum()).backward()
+    taught = {key.split(".")[2] for key, parameter in model.named_parameters() if parameter.grad is not None}
+    assert taught == {f"one2one_{name}" for name in ("cv2", "cv3", "cv4", "cv4_kpts", "cv4_sigma")}
 
 
 def test_outputs_then_decode_is_what_evaluation_gives() -> None:
@@ -71,6 +85,81 @@ def test_decoding_by_hand() -> None:
     assert decode_boxes(sides, points, strides)[0, :, 1].tolist() == [20, 12, 32, 16]
     raw = torch.tensor([0.25, -0.5, 0.0]).view(1, 3, 1).expand(1, 3, 3)
     assert decode_keypoints(raw, points, strides, 3)[0, 0, :, 1].tolist() == [12, -8, 0.5]
+
+
+def filled26(end2end: bool = False, uncertainty: bool = False, nc: int = 3) -> PoseModel:
+    model = build_network("yolo26n-pose.yaml", nc=nc, kpt_shape=(4, 3))
+    fill(model)
+    return model.eval().use(end2end, uncertainty)
+
+
+def test_finished_detections_are_the_best_pairs_of_cell_and_class() -> None:
+    torch.manual_seed(0)
+    model, picture = filled26(end2end=True, uncertainty=True), torch.rand(2, 3, 96, 160)
+    with torch.no_grad():
+        raw = model.outputs(picture).one2one
+        found = model(picture)
+        model.use(False, True)
+        cells = model.head.decode(raw)  # the same branch, all of its cells
+    assert found.shape == (2, 300, 6 + 12 + 8)
+    for rows, all_cells in zip(found, cells, strict=True):
+        scores = all_cells[4:7]
+        near = scores.amax(0).sort(descending=True).values[299]
+        among = scores[:, scores.amax(0) >= near]
+        torch.testing.assert_close(rows[:, 4], among.flatten().sort(descending=True).values[:300], rtol=0, atol=1e-6)
+        for row in rows[::17]:
+            cell = (scores[int(row[5])] - row[4]).abs() < 1e-6
+            x, y, w, h = all_cells[:4]
+            boxes = torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+            whole = torch.cat((boxes, all_cells[7:]))[:, cell]
+            same = torch.cat((row[:4], row[6:]))
+            assert (whole - same[:, None]).abs().amax(0).min() < 1e-3
+
+
+def test_a_picture_of_few_cells_has_rows_of_score_zero() -> None:
+    model = filled26(end2end=True, nc=1)
+    with torch.no_grad():
+        found = model(torch.rand(1, 3, 64, 64))[0]
+    assert found.shape == (300, 18)
+    assert (found[:84, 4] > 0).all()
+    assert not found[84:, 4].any()
+
+
+def test_sigma_is_given_in_pixels_behind_the_points() -> None:
+    plain, sure = filled26(), filled26(uncertainty=True)
+    with torch.no_grad():
+        raw, found = sure.outputs(picture()), sure(picture())
+        torch.testing.assert_close(found[:, :19], plain(picture()), rtol=0, atol=0)
+    _, strides = sure.head.anchors(raw.shapes, found.device)
+    torch.testing.assert_close(found[:, 19:], raw.sigmas.sigmoid() * strides)
+    with torch.no_grad():
+        torch.testing.assert_close(copy.deepcopy(sure).fuse()(picture()), found, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("end2end", [False, True])
+def test_fuse_keeps_the_branch_in_use(end2end: bool) -> None:
+    model = filled26(end2end)
+    with torch.no_grad():
+        before, whole, reduced = model(picture()), copy.deepcopy(model).fuse(whole=True), model.fuse()
+        order = [out[0, :, 4].argsort() if end2end else slice(None) for out in (before, reduced(picture()))]
+        for after in (whole, reduced):
+            assert (after(picture()) - before).abs().amax() < (200 if end2end else 0.01)  # near-tied rows change places
+        del order
+    assert whole.is_whole
+    assert not reduced.is_whole
+    assert all(key.startswith("one2one_") == end2end for key in dict(reduced.head.named_children()) if "cv" in key
+               and getattr(reduced.head, key) is not None)  # fmt: skip
+    assert whole.outputs(picture()).sigmas is not None
+    with pytest.raises(ModelError, match="open the weights again"):
+        reduced.use(not end2end)
+    with pytest.raises(ModelError, match="open the weights again"):
+        reduced.use(end2end, True)
+
+
+@pytest.mark.parametrize("wish", [{"end2end": True}, {"uncertainty": True}])
+def test_older_heads_know_neither_branch_nor_sigma(wish: dict[str, bool]) -> None:
+    with torch.device("meta"), pytest.raises(UsageError, match=r"needs a network with the head Pose26.*yolo11n-pose"):
+        build_network("yolo11n-pose.yaml").use(**wish)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,6 +232,34 @@ def test_start_values() -> None:
     assert model.training
 
 
+def test_start_values_of_the_newer_families() -> None:
+    model = build_network("yolo12l-pose.yaml", nc=3)
+    block = model.model[8]
+    assert (block.gamma == 0.01).all()
+    spread = block.m[0][0].mlp[0].conv.weight
+    assert spread.std().item() == pytest.approx(0.02, rel=0.05)
+    flow = build_network("yolo26n-pose.yaml").head.flow_model
+    assert flow.mask.tolist() == [[0, 1], [1, 0]] * 3
+    assert flow.cov.tolist() == [[1, 0], [0, 1]]
+    points = torch.randn(50, 2)
+    normal = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    for net in (*flow.s, *flow.t):
+        assert net[2].weight.std().item() == pytest.approx(0.00125, rel=0.05)
+        net[4].bias.data.zero_()
+    torch.testing.assert_close(flow.log_density(points), normal.log_prob(points), atol=0.01, rtol=0.01)
+
+
+def test_the_flow_is_a_density() -> None:
+    torch.manual_seed(3)
+    flow = build_network("yolo26n-pose.yaml").head.flow_model
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    line = torch.linspace(-12, 12, 241)
+    grid = torch.cartesian_prod(line, line)
+    with torch.no_grad():
+        assert (flow.log_density(grid).exp().sum() * 0.01).item() == pytest.approx(1, abs=0.02)
+
+
 def test_names_and_keypoints_come_from_the_yaml_or_the_spec() -> None:
     with torch.device("meta"):
         person = build_network("yolov8n-pose.yaml")
@@ -208,8 +325,11 @@ TINY = {
 
 
 @pytest.mark.slow
-def test_compile_and_export_take_the_graph_whole() -> None:
-    model = build_network(TINY).eval()
+@pytest.mark.parametrize("head", ["Pose", "Pose26"])
+def test_compile_and_export_take_the_graph_whole(head: str) -> None:
+    values = copy.deepcopy(TINY)
+    values["head"][-1][2] = head
+    model = build_network(values).eval()
     height, width = (8 * torch.export.Dim(name, min=2, max=40) for name in ("h", "w"))
     sizes = ({2: height, 3: width},)
     with torch.no_grad():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from weights_craft import STORAGES, View, archive, call, checkpoint, encode, module, network, op, program
 
-from yolopose.base.errors import ModelError, WeightsError
+from yolopose.base.errors import WeightsError
 from yolopose.schema import KeypointSchema
 from yolopose.weights import Checkpoint, load_network, read_checkpoint
 
@@ -62,13 +62,14 @@ def test_tensors_follow_the_formula(shared: Path, file: str) -> None:
     assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
 
 
-@pytest.mark.parametrize("file", [file for file in FORMULA if "yolo26" not in file])
+@pytest.mark.parametrize("file", FORMULA)
 def test_network_gives_the_reference_outputs(shared: Path, file: str) -> None:
     model, _ = load_network(shared / "checkpoints" / f"{file}.pt")
     with torch.no_grad():
         found = model(picture())[0].numpy()
     wanted = np.load(shared / "fixtures" / "network_outputs.npz")[f"{FORMULA[file][1]}_nc1_k17x3"]
-    assert np.all(abs(found - wanted) <= 1e-3 * abs(wanted).max(1, keepdims=True))  # FP16 in the file
+    limit = 2e-3 if "26" in file else 1e-3  # FP16 in the file; boxes of one pixel's height there
+    assert np.all(abs(found - wanted) <= limit * abs(wanted).max(1, keepdims=True))
 
 
 def test_public_weights_are_read(shared: Path) -> None:
@@ -77,18 +78,6 @@ def test_public_weights_are_read(shared: Path) -> None:
     assert model.name == "yolo11n-pose"
     assert model.spec == found.spec
     assert not model.training
-
-
-def test_network_of_an_unbuilt_family_is_read_and_named(shared: Path) -> None:
-    from yolopose.nn.registry import KNOWN
-
-    path = shared / "checkpoints" / "ck_8.4.190_yolo26n-pose.pt"
-    assert len(read_checkpoint(path).state) == 879
-    if "Pose26" in KNOWN:
-        assert load_network(path)[0].name == "yolo26n-pose"
-    else:
-        with pytest.raises(ModelError, match=r"ck_8\.4\.190_yolo26n-pose\.pt cannot be built.*YOLO26"):
-            load_network(path)
 
 
 def read(tmp_path: Path, **changes: Any) -> Checkpoint:

@@ -74,6 +74,10 @@ class Thresholds:
         choices=(None, "auto", "openvino", "onnx", "torch"),
     )
     augment: bool = option(False, "average over flips and scales at test time")
+    end2end: bool | None = option(
+        None, "True: the detections that a YOLO26 network gives without suppression; otherwise all of its cells"
+    )
+    nms: bool | None = option(None, "False: the same as end2end=True")
 
 
 @dataclass(kw_only=True)
@@ -112,6 +116,7 @@ class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
     stream_buffer: bool = option(False, "keep all frames of a live stream instead of the newest")
     fast_decode: bool = option(False, "decode large JPEGs at a smaller scale: quicker, and a little other numbers")
     compile: bool | str = option(False, "compile the network: half a minute first, quicker pictures after it")
+    uncertainty: bool = option(False, "tell σ of each point too, keypoints.sigma (YOLO26)")
 
 
 @dataclass(kw_only=True)
@@ -178,10 +183,15 @@ class Losses:
     box: float = option(7.5, "gain of the box loss", low=0)
     cls: float = option(0.5, "gain of the class loss", low=0)
     cls_pw: float = option(0.0, "power of class weights by their rarity", low=0, high=1)
-    dfl: float = option(1.5, "gain of the box distribution loss", low=0)
+    dfl: float = option(1.5, "gain of the box distribution loss; of the distance loss (l1) of YOLO26", low=0)
     pose: float = option(12.0, "gain of the keypoint loss", low=0)
     kobj: float = option(1.0, "gain of the keypoint visibility loss", low=0)
-    rle: float = option(1.0, "gain of the residual log-likelihood loss", low=0, unread=True)
+    rle: float = option(1.0, "gain of the residual log-likelihood loss (YOLO26)", low=0)
+    assigner: str | None = option(
+        None,
+        "what gives cells to objects: box (overlap) or oks (keypoints); oks for YOLO26, else box, when left out",
+        choices=(None, "box", "oks"),
+    )
 
 
 @dataclass(kw_only=True)
@@ -261,7 +271,9 @@ class ExportOptions(Common):
     simplify: bool = option(True, "simplify the graph")
     opset: int | None = option(None, "ONNX operator set", low=1)
     workspace: float | None = option(None, "TensorRT workspace in GiB", low=0)
-    nms: bool | None = option(None, "put suppression of duplicates into the graph")
+    nms: bool | None = option(None, "put suppression of duplicates into the graph; False: the same as end2end=True")
+    end2end: bool | None = option(None, "write the detections that a YOLO26 network gives without suppression")
+    uncertainty: bool = option(False, "write σ of each point too: 2·K more numbers a detection (YOLO26)")
     optimize: bool = option(False, "optimise for mobile processors")
     keras: bool = option(False, "write the Keras form", unread=True)
     conf: float | None = option(None, "smallest confidence of nms=True; 0.25 when left out", low=0, high=1)

@@ -1,12 +1,18 @@
-"""The criterion: which cells answer for which objects, and the five losses."""
+"""The criterion: which cells answer for which objects, and the losses."""
 
 # it loads torch in the way that is wanted, so it comes first
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
-from yolopose.criterion.assign import Assignment, assign
-from yolopose.criterion.losses import COUNTS, TERMS, Gains, LossTerms, PoseCriterion
+from yolopose.criterion.assign import Assignment, Rule, assign
+from yolopose.criterion.choose import Criterion, criterion_of
+from yolopose.criterion.dual import MANY, SINGLE, TERMS26, DualCriterion
+from yolopose.criterion.losses import COUNTS, TERMS, PoseCriterion
 from yolopose.criterion.overlap import ciou
 from yolopose.criterion.targets import Targets
+from yolopose.criterion.terms import Gains, LossTerms
 
-__all__ = ["COUNTS", "TERMS", "Assignment", "Gains", "LossTerms", "PoseCriterion", "Targets", "assign", "ciou"]
+__all__ = [
+    "COUNTS", "MANY", "SINGLE", "TERMS", "TERMS26", "Assignment", "Criterion", "DualCriterion", "Gains", "LossTerms",
+    "PoseCriterion", "Rule", "Targets", "assign", "ciou", "criterion_of",
+]  # fmt: skip

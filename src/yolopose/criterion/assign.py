@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from yolopose.criterion.overlap import ciou
+from yolopose.criterion.likeness import Likeness, by_box
 from yolopose.criterion.targets import Targets
 
 TOPK = 10
@@ -21,7 +21,23 @@ ALPHA = 0.5
 BETA = 6.0
 _EPS = 1e-9
 _PIECE = 1 << 22  # object × cell comparisons at once
-_PAIRS = 1 << 19  # pairs measured at once
+_PAIRS = 1 << 17  # pairs measured at once
+_GATE = (2.0, 12.0)  # sides of objects that a level is for, in its strides
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How many cells objects take, and which.
+
+    Attributes:
+        topk: cells that each object takes.
+        single: of these each object keeps the best one alone, once contested cells are settled.
+        gated: an object takes cells of the levels alone that suit its size, if there are any in it.
+    """
+
+    topk: int = TOPK
+    single: bool = False
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +60,17 @@ class Assignment:
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, *, smallest: float) -> Assignment:
+def assign(
+    scores: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    targets: Targets,
+    *,
+    smallest: float,
+    rule: Rule = Rule(),
+    strides: Tensor | None = None,
+    likeness: Likeness | None = None,
+) -> Assignment:
     """Assigns cells to objects.
 
     Args:
@@ -53,19 +79,27 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, *, s
         points: (2, A) centres of the cells, pixels, where the targets are.
         targets: the objects, on the same device, or on the CPU, which spares the device a wait.
         smallest: boxes with a side below this (pixels) are widened to it when cells inside them are looked for.
+        rule: how many cells objects take.
+        strides: (A,) pixels a cell, where the targets are; a gated rule needs them.
+        likeness: u of pairs of object and cell; CIoU of the boxes when left out.
 
     Returns:
         The rows, on the device of the scores.
     """
     pairs = inside(targets.boxes, points, smallest)
+    if rule.gated and strides is not None:
+        suits = suiting(targets.boxes, *pairs, strides)
+        pairs = pairs[0][suits], pairs[1][suits]
     target, cell = (index.to(scores.device, non_blocking=True) for index in pairs)
     targets = targets.to(scores.device)
     picture = targets.batch_idx[target]
-    align, overlap = _measure(scores, boxes, targets, picture, target, cell)
+    align, overlap = _measure(scores, targets, picture, target, cell, likeness or by_box(boxes))
     slot = picture * points.shape[1] + cell
     slots = scores.shape[0] * points.shape[1]
-    chosen = _top(align, target, cell, len(targets))
+    chosen = _top(align, target, cell, len(targets), rule.topk)
     pair, mask = _settle(chosen, overlap, slot, slots)
+    if rule.single:
+        mask = _best(align, target, cell, pair, mask, len(targets))
     weight = _weights(align, overlap, target, pair, mask, len(targets))
     return Assignment(mask, target[pair], picture[pair], cell[pair], weight)
 
@@ -100,21 +134,45 @@ def inside(boxes: Tensor, points: Tensor, smallest: float) -> tuple[Tensor, Tens
     return torch.cat([box for box, _ in found]), torch.cat([cell for _, cell in found])
 
 
+def suiting(boxes: Tensor, target: Tensor, cell: Tensor, strides: Tensor) -> Tensor:
+    """Says which pairs join an object and a cell of a level for objects of its size.
+
+    A level is for √(w·h) from 2 to 12 of its strides; the finest one for smaller ones too, the coarsest for larger.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2, pixels.
+        target: (P,) boxes of the pairs.
+        cell: (P,) cells of the pairs.
+        strides: (A,) pixels a cell.
+
+    Returns:
+        (P,) bool; all pairs of an object that has no other.
+    """
+    strides = strides.to(boxes.device)
+    low, high = _GATE[0] * strides, _GATE[1] * strides
+    low = torch.where(strides == strides.min(), 0.0, low)
+    high = torch.where(strides == strides.max(), torch.inf, high)
+    size = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()[target]
+    suits = (size >= low[cell]) & (size <= high[cell])
+    left = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device).scatter_add_(0, target, suits.long())
+    return suits | (left[target] == 0)
+
+
 def _measure(
-    scores: Tensor, boxes: Tensor, targets: Targets, picture: Tensor, target: Tensor, cell: Tensor
+    scores: Tensor, targets: Targets, picture: Tensor, target: Tensor, cell: Tensor, likeness: Likeness
 ) -> tuple[Tensor, Tensor]:
-    """(P,) alignment t = s^α·u^β and (P,) overlap u of each pair."""
+    """(P,) alignment t = s^α·u^β and (P,) likeness u of each pair."""
     overlap = torch.empty(len(target), device=scores.device)
     score = torch.empty_like(overlap)
     for start in range(0, len(target), _PAIRS):
         part = slice(start, start + _PAIRS)
-        overlap[part] = ciou(targets.boxes[target[part]], boxes[picture[part], cell[part]]).clamp(min=0)
+        overlap[part] = likeness(targets, picture[part], target[part], cell[part])
         score[part] = scores[picture[part], targets.classes[target[part]], cell[part]]
     return score.pow(ALPHA) * overlap.pow(BETA), overlap
 
 
-def _top(align: Tensor, target: Tensor, cell: Tensor, count: int) -> Tensor:
-    """(N·TOPK,) the pairs that each object takes, best first; −1 where it takes fewer.
+def _top(align: Tensor, target: Tensor, cell: Tensor, count: int, topk: int) -> Tensor:
+    """(N·topk,) the pairs that each object takes, best first; −1 where it takes fewer.
 
     The best are taken from all cells, where those outside the box have t = 0 as well; among equal ones the first cell
     goes first. A pair with t = 0 thus has little chance against the crowd outside.
@@ -131,8 +189,8 @@ def _top(align: Tensor, target: Tensor, cell: Tensor, count: int) -> Tensor:
     of_object = torch.zeros_like(size).scatter_add_(0, target, good)
     zero_rank = of_object[target] + cell - (before - firsts[target])
     rank = torch.where(good.bool(), rank, zero_rank)
-    place = torch.where(rank < TOPK, target * TOPK + rank, count * TOPK)
-    table = torch.full((count * TOPK + 1,), -1, dtype=torch.int64, device=align.device)
+    place = torch.where(rank < topk, target * topk + rank, count * topk)
+    table = torch.full((count * topk + 1,), -1, dtype=torch.int64, device=align.device)
     return table.scatter_(0, place, torch.arange(len(order), device=align.device))[:-1]
 
 
@@ -159,6 +217,17 @@ def _settle(chosen: Tensor, overlap: Tensor, slot: Tensor, slots: int) -> tuple[
     first = torch.full((slots,), len(pair), dtype=torch.int64, device=slot.device)
     first.scatter_reduce_(0, here, torch.where(mask, row, len(pair)), "amin")
     return pair, mask & (first[here] == row)
+
+
+def _best(align: Tensor, target: Tensor, cell: Tensor, pair: Tensor, mask: Tensor, count: int) -> Tensor:
+    """(R,) which rows hold the cell with the largest t of their object, the first among equal ones."""
+    of, t = target[pair], torch.where(mask, align[pair], -1.0)
+    most = torch.full((count,), -1.0, device=t.device).scatter_reduce_(0, of, t, "amax")
+    first = mask & (t == most[of])
+    beyond = torch.iinfo(torch.int64).max
+    cells = torch.where(first, cell[pair], beyond)
+    lowest = torch.full((count,), beyond, dtype=torch.int64, device=t.device).scatter_reduce_(0, of, cells, "amin")
+    return first & (cells == lowest[of])
 
 
 def _weights(align: Tensor, overlap: Tensor, target: Tensor, pair: Tensor, mask: Tensor, count: int) -> Tensor:

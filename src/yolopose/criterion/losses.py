@@ -1,4 +1,4 @@
-"""The five losses of YOLOv8 and YOLO11 pose networks.
+"""The five losses of YOLOv8, YOLO11 and YOLO12 pose networks.
 
 Sources: class targets of TOOD (arXiv 2108.07755), CIoU (1911.08287), distribution focal loss (2006.04388), keypoint
 loss by object keypoint similarity (YOLO-Pose, 2204.06806).
@@ -6,16 +6,25 @@ loss by object keypoint similarity (YOLO-Pose, 2204.06806).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from yolopose.criterion.assign import Assignment, assign
-from yolopose.criterion.overlap import ciou
+from yolopose.criterion.likeness import Likeness, by_box, by_points
 from yolopose.criterion.targets import Targets
+from yolopose.criterion.terms import (
+    Gains,
+    LossTerms,
+    box_loss,
+    position_loss,
+    rows_of,
+    soft_targets,
+    visibility_loss,
+)
+from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput, Shapes, anchor_points
 
 TERMS = ("box", "pose", "kobj", "cls", "dfl")
@@ -24,36 +33,7 @@ TERMS = ("box", "pose", "kobj", "cls", "dfl")
 COUNTS = 3
 """Numbers that the parts of a batch sum up before their losses are known: target scores, positives, pictures."""
 
-_EPS = 1e-9
 _KNOWN = 32  # shapes whose cells are remembered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gains:
-    """Weights of the losses."""
-
-    box: float = 7.5
-    pose: float = 12.0
-    kobj: float = 1.0
-    cls: float = 0.5
-    dfl: float = 1.5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LossTerms:
-    """The losses of a batch.
-
-    Attributes:
-        total: what is differentiated: the sum of the gained terms × the batch size.
-        items: (5,) the gained terms per picture, in the order of `TERMS`, without gradient.
-    """
-
-    total: Tensor
-    items: Tensor
-
-    def named(self) -> Mapping[str, float]:
-        """Returns the terms by name as plain numbers; on a GPU this waits for the device."""
-        return dict(zip(TERMS, self.items.tolist(), strict=True))
 
 
 class PoseCriterion:
@@ -66,7 +46,13 @@ class PoseCriterion:
         sigmas: (K,) OKS σ of each keypoint.
         gains: weights of the terms.
         class_weights: (nc,) weights of the classes in the class loss; 1 each when left out.
+        assigner: `box` or `oks`: what cells are assigned by, the overlap of boxes or the likeness of keypoints.
+
+    Attributes:
+        terms: names of the losses, in the order in which they are reported.
     """
+
+    terms = TERMS
 
     def __init__(
         self,
@@ -76,10 +62,12 @@ class PoseCriterion:
         sigmas: Sequence[float],
         gains: Gains | None = None,
         class_weights: Sequence[float] | None = None,
+        assigner: str = "box",
     ) -> None:
         self._nc = nc
-        self._dims = kpt_shape[1]
+        self._kpt_shape = kpt_shape
         self._strides = tuple(strides)
+        self._assigner = assigner
         gains = gains or Gains()
         self._gains = torch.tensor([getattr(gains, name) for name in TERMS])
         self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
@@ -87,6 +75,13 @@ class PoseCriterion:
         self._known: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
         # a small object holds a cell of the second level even where it lies between all centres
         self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Nothing in these losses depends on the epoch."""
+
+    def of(self, network: PoseModel) -> PoseCriterion:
+        """Returns the losses of another network of this kind: the same, since nothing in them is learned."""
+        return self
 
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
@@ -104,15 +99,17 @@ class PoseCriterion:
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
         points, strides = self._cells(output.shapes, device)
         centres, sizes = self._cells(output.shapes, targets.boxes.device)  # reading the device's would wait for it
+        corners = _all_boxes(boxes.detach(), points, strides)
         found = assign(
             scores.detach().sigmoid(),
-            _all_boxes(boxes.detach(), points, strides),
+            corners,
             centres * sizes,
             targets,
             smallest=self._smallest,
+            likeness=self._likeness(kpts.detach(), corners, points, strides),
         )
         targets = targets.to(device)
-        soft = self._soft_targets(scores, found, targets)
+        soft = soft_targets(scores, found, targets)
         normaliser, positives, pictures = soft.sum(), found.mask.sum(), len(scores)
         if together is not None:
             counts = torch.stack((normaliser, positives.float(), normaliser.new_full((), pictures)))
@@ -122,7 +119,7 @@ class PoseCriterion:
         pose, kobj = self._keypoint_losses(kpts, points, strides, found, targets, positives)
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
         gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, dfl / normaliser)) * self._gains
-        return LossTerms(gained.sum() * pictures, gained.detach())
+        return LossTerms(gained.sum() * pictures, gained.detach(), TERMS)
 
     def _cells(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
         """`anchor_points` of the last few shapes and devices, remembered."""
@@ -139,42 +136,32 @@ class PoseCriterion:
             if self._class_weights is not None:
                 self._class_weights = self._class_weights.to(device)
 
-    def _soft_targets(self, scores: Tensor, found: Assignment, targets: Targets) -> Tensor:
-        """(B, nc, A) class targets."""
-        soft = torch.zeros_like(scores)
-        # added, not set: rows that do not count hold 0 and may name any cell
-        soft.index_put_((found.picture, targets.classes[found.target], found.cell), found.weight, accumulate=True)
-        return soft
+    def _likeness(self, kpts: Tensor, corners: Tensor, points: Tensor, strides: Tensor) -> Likeness:
+        if self._assigner == "box":
+            return by_box(corners)
+        raw = kpts.unflatten(1, self._kpt_shape)[:, :, :2]
+        return by_points((2 * raw + (points - 0.5)) * strides, corners, self._falloff)
 
     def _keypoint_losses(
         self, kpts: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets, positives: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Position and visibility losses, means over positives and points; positions in grid units."""
-        raw = kpts.permute(0, 2, 1)[found.picture, found.cell].unflatten(1, (-1, self._dims))  # (R, K, D)
-        stride = strides[found.cell][:, None, None]
-        truth, area = targets.keypoints[found.target], _areas(targets.boxes)[found.target]
-        labelled = (truth[..., 2] != 0).float()
-        distance = 2 * raw[..., :2] + (points.T[found.cell][:, None] - 0.5) - truth[..., :2] / stride
-        spread = self._falloff * (area[:, None] / stride[..., 0].square() + _EPS) * 2
-        near = 1 - torch.exp(-distance.square().sum(-1) / spread)
-        factor = labelled.shape[1] / (labelled.sum(1, keepdim=True) + _EPS)
-        pose = _mean(factor * near * labelled, found.mask, positives)
-        if self._dims == 2:
+        raw = rows_of(kpts, found).unflatten(1, self._kpt_shape)  # (R, K, D)
+        predicted = 2 * raw[..., :2] + (points.T[found.cell][:, None] - 0.5)
+        pose, _, labelled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
+        if self._kpt_shape[1] == 2:
             return pose, torch.zeros_like(pose)
-        seen = functional.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none")
-        return pose, _mean(seen, found.mask, positives)
+        return pose, visibility_loss(raw[..., 2], labelled, found, positives)
 
 
 def _box_losses(
     logits: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets
 ) -> tuple[Tensor, Tensor]:
     """CIoU and distribution losses, sums over positives by weight; in grid units."""
-    rows = logits.permute(0, 2, 1)[found.picture, found.cell].unflatten(1, (4, -1))  # (R, 4, bins)
+    rows = rows_of(logits, found).unflatten(1, (4, -1))  # (R, 4, bins)
     point, stride = points.T[found.cell], strides[found.cell][:, None]
     truth = targets.boxes[found.target] / stride
-    sides = _expected(rows.softmax(2))
-    predicted = torch.cat((point - sides[:, :2], point + sides[:, 2:]), 1)
-    box = ((1 - ciou(predicted, truth)) * found.weight).sum()
+    box = box_loss(_expected(rows.softmax(2)), point, truth, found)
     last = rows.shape[2] - 1
     wanted = torch.cat((point - truth[:, :2], truth[:, 2:] - point), 1).clamp(0, last - 0.01)
     left = wanted.floor()
@@ -197,13 +184,3 @@ def _all_boxes(logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 def _expected(shares: Tensor) -> Tensor:
     """(…, bins) shares → (…) mean bin."""
     return shares @ torch.arange(shares.shape[-1], dtype=shares.dtype, device=shares.device)
-
-
-def _areas(boxes: Tensor) -> Tensor:
-    """(N, 4) corners → (N,) areas."""
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
-
-
-def _mean(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """Mean of (R, K) values over the rows that count, so many in all; 0, still with a gradient, when there are none."""
-    return (values * mask[:, None]).sum() / (rows.clamp(min=1) * values.shape[1])

@@ -52,12 +52,23 @@ NOTHING = Agreement(0.0, 0.0, 0.0, empty=True)
 
 
 def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata) -> Agreement:
-    """Compares (B, 4+nc+K·D, A) outputs: the largest differences in the cells that score highest."""
-    nc, dims = metadata.spec.nc, metadata.spec.keypoints.dims
+    """Compares (B, 4+nc+K·D[+2·K], A) outputs: the largest differences in the cells that score highest."""
+    nc, (count, dims) = metadata.spec.nc, metadata.spec.keypoints.shape
     cells = np.argsort(-expected[:, 4 : 4 + nc].max(1), axis=1)[:, None, :_SHOWN]
     apart = np.abs(np.take_along_axis(found, cells, 2) - np.take_along_axis(expected, cells, 2))
-    points = apart[:, 4 + nc :].reshape(len(apart), -1, dims, apart.shape[2])[:, :, :2]
+    points = apart[:, 4 + nc : 4 + nc + count * dims].reshape(len(apart), count, dims, apart.shape[2])[:, :, :2]
     return Agreement(float(apart[:, :4].max()), float(apart[:, 4 : 4 + nc].max()), float(points.max()))
+
+
+def of_best(found: Float32, expected: Float32, metadata: ModelMetadata) -> Agreement:
+    """Compares the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places."""
+    count, dims = metadata.spec.keypoints.shape
+    places = [*range(4), *(6 + dims * point + axis for point in range(count) for axis in (0, 1))]
+    wanted = expected[:, :_SHOWN]
+    apart = np.abs(wanted[:, :, None, places] - found[:, None, :, places]).max(3)
+    nearest = np.take_along_axis(found, apart.argmin(2)[..., None], 1)
+    values = np.abs(nearest - wanted)
+    return Agreement(float(values[..., :4].max()), float(values[..., 4].max()), float(values[..., places[4:]].max()))
 
 
 def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, conf: float, share: float) -> Agreement:

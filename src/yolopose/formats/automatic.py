@@ -80,7 +80,13 @@ def _converted(
         LOGGER.info(f"runtime={name}: {row.title} computes, from what was converted before ({path}).")
     else:
         LOGGER.info(f"runtime={name}: {row.title} computes; the weights are converted for it once, into {path}.")
-        options = ExportOptions(format=row.name, imgsz=metadata.imgsz, dynamic=True)
+        options = ExportOptions(
+            format=row.name,
+            imgsz=metadata.imgsz,
+            dynamic=True,
+            end2end=metadata.end2end,
+            uncertainty=metadata.uncertainty,
+        )
         with quiet():
             export_network(network, metadata, options, stem, draw_scene(0, "val", 0, 640)[0], None)
         write_text(note, _digest(_contents(path)))

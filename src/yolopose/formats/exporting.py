@@ -23,7 +23,7 @@ from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
-from yolopose.formats.agreement import NOTHING, Agreement, of_cells, of_detections
+from yolopose.formats.agreement import NOTHING, Agreement, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
 from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.formats.table import Format, format_named, having, need_packages
@@ -76,10 +76,7 @@ class ExportJob:
         return "float16" if self.half else "float32"
 
     def module(self) -> nn.Module:
-        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → (B, 4+nc+K·D, A) float32.
-
-        With `nms=True` it gives finished detections, (B, max_det, 6+K·D) float32.
-        """
+        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → float32 as `metadata` says of its output."""
         size = None if self.metadata.dynamic else self.metadata.imgsz
         decoded = _Decoded(self.network, self.half, size).eval()
         if self.suppression is None:
@@ -209,14 +206,21 @@ def _size_of(path: Path) -> float:
 
 def _job(network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None) -> ExportJob:
     """What a format is given, from what was asked for."""
-    plain = copy.deepcopy(network).cpu().float().eval().fuse().requires_grad_(False)
+    end2end = options.nms is False and network.can_end2end if options.end2end is None else options.end2end
+    if end2end and options.nms:
+        raise UsageError(
+            "nms=True puts suppression behind a network, and end2end=True takes one that needs none: choose."
+        )
+    plain = copy.deepcopy(network).cpu().float().eval().use(end2end, options.uncertainty)
+    plain = plain.fuse().requires_grad_(False)
     inside = Suppression.of(options, metadata.spec.names) if options.nms else None
     settled = replace(
         metadata,
         imgsz=_size(options, metadata.stride),
         dynamic=options.dynamic,
         batch=0 if options.dynamic else options.batch,
-        end2end=metadata.end2end or inside is not None,
+        end2end=end2end or inside is not None,
+        uncertainty=options.uncertainty,
         args={"nms": inside.to_dict()} if inside else {},
     )
     bits = bits_of(options)
@@ -310,6 +314,8 @@ def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
             raise ExportError(f"The file gives {found.shape} where the network gives {expected.shape}; it was removed.")
         if rules:
             apart = of_detections(found, expected, job.metadata, rules.conf, share)
+        elif job.metadata.end2end:
+            apart = of_best(found, expected, job.metadata)
         else:
             apart = of_cells(found, expected, job.metadata)
         worst = worst.worse(apart)

@@ -48,10 +48,18 @@ class GraphRuntime(ABC):
         multi_label: bool = False,
     ) -> Candidates:
         """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
-        raw, shape = self._outputs(batch), self.metadata.spec.keypoints.shape
+        raw, shape, uncertainty = self._outputs(batch), self.metadata.spec.keypoints.shape, self.metadata.uncertainty
         if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes)
-        return from_raw(raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+            return from_final(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
+        return from_raw(
+            raw,
+            shape,
+            conf=conf,
+            max_nms=max_nms,
+            classes=classes,
+            multi_label=multi_label,
+            uncertainty=uncertainty,
+        )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Runs the network and returns its whole output, float32.

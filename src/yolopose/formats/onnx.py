@@ -186,7 +186,8 @@ def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
                     dynamic_shapes=shapes, **names,
                 )  # fmt: skip
             else:
-                axes = {"images": dynamic, "output0": {0: "batch", 2: "cells"}} if dynamic else None
+                found = {0: "batch"} if job.metadata.end2end else {0: "batch", 2: "cells"}
+                axes = {"images": dynamic, "output0": found} if dynamic else None
                 torch.onnx.export(network, (sample,), str(path), dynamo=False, dynamic_axes=axes, **names)
     finally:
         log.level = level

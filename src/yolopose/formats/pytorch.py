@@ -21,7 +21,7 @@ from yolopose.base.errors import UsageError
 from yolopose.base.log import warn_once
 from yolopose.formats.devices import single_device
 from yolopose.geometry import cxcywh_to_xyxy
-from yolopose.runtime import Batch, Candidates
+from yolopose.runtime import Batch, Candidates, from_final, points_and_sigmas
 from yolopose.schema import ModelMetadata
 from yolopose.weights import load_network
 
@@ -79,7 +79,8 @@ class TorchRuntime:
         device: see `pick_device`.
         half: compute in 16 bits: float16 on a GPU, bfloat16 on a processor that has instructions for it. Positions are
             decoded in float32 all the same, and results are float32.
-        metadata: the record that came with the weights; made from the network when None.
+        metadata: the record that came with the weights; made from the network when None. Its `end2end` and
+            `uncertainty` choose what the network gives.
         compile: let torch compile the network (half a minute at the first picture of a size): True, or a mode of
             `torch.compile`.
 
@@ -90,8 +91,10 @@ class TorchRuntime:
         network: the fused copy.
 
     Raises:
-        UsageError: the device is not here.
+        UsageError: the device is not here, or the network does not give what `metadata` says.
     """
+
+    whole = False
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class TorchRuntime:
         stride = max(network.stride)
         self.metadata = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=stride)
         self._dtype = torch.float32 if not self.half else torch.bfloat16 if on_cpu else torch.float16
-        self.network = _for_inference(network).to(self._device, self._dtype)
+        self.network = _for_inference(network, self.metadata, self.whole).to(self._device, self._dtype)
         # convolutions are 15 to 25 % faster so on the CPU, and float16 ones on GPUs with tensor cores
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         self.compile = compile
@@ -130,15 +133,21 @@ class TorchRuntime:
         Raises:
             UsageError: the batch does not fit the memory of the GPU.
         """
+        shape, uncertainty = self.metadata.spec.keypoints.shape, self.metadata.uncertainty
         with torch.inference_mode():
-            rows, image = self._select(self._run(batch), conf, max_nms, classes, multi_label)
+            output = self._run(batch)
+            if self.metadata.end2end:
+                return from_final(output.cpu().numpy(), shape, conf=conf, classes=classes, uncertainty=uncertainty)
+            rows, image = self._select(output, conf, max_nms, classes, multi_label)
             host, places = rows.cpu().numpy(), image.cpu().numpy()
+        points, sigmas = points_and_sigmas(host[:, 6:], shape, uncertainty)
         return Candidates(
             boxes=cxcywh_to_xyxy(host[:, :4]),
             scores=host[:, 4],
             classes=host[:, 5].astype(np.int64),
-            points=host[:, 6:].reshape(-1, *self.metadata.spec.keypoints.shape),
+            points=points,
             image=places,
+            sigmas=sigmas,
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
@@ -148,7 +157,8 @@ class TorchRuntime:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
 
         Returns:
-            (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints, in input pixels.
+            (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints, in input pixels; with `metadata.end2end`
+            finished detections (B, N, 6+K·D).
 
         Raises:
             UsageError: the batch does not fit the memory of the GPU.
@@ -265,9 +275,10 @@ def compute_on(threads: int, usual: int) -> None:
     _own.threads = threads
 
 
-def _for_inference(network: PoseModel) -> PoseModel:
-    """A fused copy that computes activations in place."""
-    network = copy.deepcopy(network).eval().fuse().requires_grad_(False)
+def _for_inference(network: PoseModel, metadata: ModelMetadata, whole: bool) -> PoseModel:
+    """A fused copy that computes activations in place, without what inference does not use unless `whole`."""
+    network = copy.deepcopy(network).eval().use(metadata.end2end, metadata.uncertainty)
+    network = network.fuse(whole).requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.SiLU):
             module.inplace = True

@@ -35,10 +35,10 @@ def public_record(job: ExportJob) -> dict[str, Any]:
         "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
         "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": batch,
         "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": False,
+        "end2end": metadata.end2end and job.suppression is None,
         "args": {
             "batch": batch, "half": job.half, "int8": job.bits == 8, "dynamic": metadata.dynamic,
-            "nms": metadata.end2end,
+            "nms": job.suppression is not None,
         },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
     }  # fmt: skip
@@ -97,7 +97,7 @@ def read_record(
         if RECORD in found:
             record = json.loads(found[RECORD])
         elif found.get("names"):
-            record = _foreign(found)
+            record = _foreign(found, output)
         else:
             record = _guessed(path, output)
         metadata = ModelMetadata.from_dict(record)
@@ -128,8 +128,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
-def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a file of the reference package."""
+def _foreign(found: Mapping[str, Any], output: Sequence[int | str] | None) -> dict[str, Any]:
+    """The record of a file of the reference package.
+
+    Its `end2end` tells of the network, which may give all of its cells nevertheless: the shape of the output decides.
+    """
     values = {key: _literal(value) for key, value in found.items()}
     if isinstance(values["names"], dict):  # JSON has no whole numbers as keys
         values["names"] = {int(index): name for index, name in values["names"].items()}
@@ -150,10 +153,15 @@ def _foreign(found: Mapping[str, Any]) -> dict[str, Any]:
         imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),
         batch=0 if dynamic else int(values.get("batch") or 1),
         dynamic=dynamic,
-        end2end=bool(values.get("end2end")) or bool(arguments.get("nms")),
+        end2end=_finished(output, schema) if values.get("end2end") else bool(arguments.get("nms")),
         license=str(values.get("license", "")),
         version=str(values.get("version", "")),
     ).to_dict()
+
+
+def _finished(output: Sequence[int | str] | None, schema: KeypointSchema) -> bool:
+    """Whether an output is one of finished detections, (B, N, 6+K·D), as it is taken to be where it is not known."""
+    return output is None or output[2] == 6 + schema.count * schema.dims
 
 
 def _guessed(path: Path, output: Sequence[int | str] | None) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def check_output(path: Path, metadata: ModelMetadata, output: Sequence[int | str
         WeightsError: it is not.
     """
     spec = metadata.spec
-    values = spec.keypoints.count * spec.keypoints.dims
+    values = spec.keypoints.count * (spec.keypoints.dims + 2 * metadata.uncertainty)
     expected, place = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
     found = output[place]
     if isinstance(found, int) and found > 0 and found != expected:

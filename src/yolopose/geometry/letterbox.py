@@ -71,6 +71,10 @@ class Letterbox:
         scale = np.array(self.gain * 2, dtype=boxes.dtype)
         return clip_boxes((boxes - shift) / scale, *self.source)
 
+    def lengths_to_source(self, lengths: FloatArray) -> FloatArray:
+        """Maps (..., 2) lengths along x and y from input pixels to image pixels."""
+        return lengths / np.array(self.gain, dtype=lengths.dtype)
+
     def points_to_source(self, points: FloatArray) -> FloatArray:
         """Maps (..., D) points (x, y first) from input pixels to image pixels, clipped to the image."""
         result = points.copy()

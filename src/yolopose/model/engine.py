@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
+from yolopose.config import PredictOptions, ValOptions
 from yolopose.formats import format_of, open_runtime
 from yolopose.schema import ModelMetadata
 
@@ -25,12 +26,32 @@ class EngineChoice:
         half: whether in 16 bits, where the device gains from that.
         name: `auto`, `openvino`, `onnx`, `torch`, or None for the engine that the file is for.
         compile: whether torch compiles the network, and how.
+        end2end: whether the network's own finished detections are taken; None leaves that to an exported file.
+        uncertainty: whether σ of each point is told.
     """
 
     device: Any = None
     half: bool = False
     name: str | None = None
     compile: bool | str = False
+    end2end: bool | None = None
+    uncertainty: bool = False
+
+
+def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -> EngineChoice:
+    """Returns what options say of the engine.
+
+    Args:
+        options: those of a call.
+        network: what torch holds, or None for an exported file.
+    """
+    end2end = options.end2end
+    if end2end is None and options.nms is False and network is not None:
+        end2end = network.can_end2end  # no older head minds nms=False
+    compile, uncertainty = (
+        (options.compile, options.uncertainty) if isinstance(options, PredictOptions) else (False, False)
+    )
+    return EngineChoice(options.device, options.half, options.runtime, compile, end2end, uncertainty)
 
 
 def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
@@ -46,7 +67,14 @@ def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
             "it was made from."
         )
     _leave_aside(choice)
-    return open_runtime(file, device=choice.device, half=choice.half)
+    runtime = open_runtime(file, device=choice.device, half=choice.half)
+    for wish, given in ((choice.end2end, "end2end"), (choice.uncertainty or None, "uncertainty")):
+        if wish is not None and wish != getattr(runtime.metadata, given):
+            raise UsageError(
+                f"{given}={wish} is not what {file} gives: it was exported otherwise. Leave {given} out, or export it "
+                f"again with {given}={wish}."
+            )
+    return runtime
 
 
 def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice: EngineChoice, fresh: str) -> Runtime:
@@ -67,14 +95,15 @@ def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice
             f"{fresh} is a new network that has learned nothing, so nothing will be found: train it, or open trained "
             "weights (such as yolo11n-pose.pt)."
         )
+    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
+    known = replace(known, end2end=bool(choice.end2end), uncertainty=choice.uncertainty)
     if choice.name in (None, "torch"):
         from yolopose.formats.pytorch import TorchRuntime
 
-        return TorchRuntime(network, choice.device, choice.half, metadata, choice.compile)
+        return TorchRuntime(network, choice.device, choice.half, known, choice.compile)
     from yolopose.formats.automatic import engine_of
 
     _leave_aside(choice)
-    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
     return engine_of(network, known, choice.name, choice.device, choice.half)
 
 

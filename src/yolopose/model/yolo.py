@@ -21,7 +21,7 @@ from yolopose.config import (
     resolve,
 )
 from yolopose.formats import format_of, formats, need_packages, suffixes
-from yolopose.model.engine import EngineChoice, engine_of_file, engine_of_network
+from yolopose.model.engine import EngineChoice, choice_of, engine_of_file, engine_of_network
 from yolopose.model.locate import find_weights, is_address, what_is_meant
 from yolopose.schema import PoseSpec
 
@@ -397,9 +397,8 @@ class YOLO:
         return options
 
     def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
-        compile = options.compile if isinstance(options, PredictOptions) else False
         with quiet(not options.verbose):
-            return self._runtime(EngineChoice(options.device, options.half, options.runtime, compile))
+            return self._runtime(choice_of(options, self._network))
 
     def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
         """The engine that is asked for, made once: folding and moving the weights takes longer than a picture."""

@@ -5,7 +5,9 @@ import yolopose.nn.patience  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from yolopose.nn.build import build_network
-from yolopose.nn.head import HeadOutput, Pose, anchor_points, decode_boxes, decode_keypoints
+from yolopose.nn.flow import RealNVP
+from yolopose.nn.head import HeadOutput, Pose, PoseHead, anchor_points, decode_boxes, decode_keypoints
+from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo
 from yolopose.nn.model import PoseModel
 from yolopose.nn.rows import Row
@@ -14,7 +16,10 @@ __all__ = [
     "HeadOutput",
     "ModelInfo",
     "Pose",
+    "Pose26",
+    "PoseHead",
     "PoseModel",
+    "RealNVP",
     "Row",
     "anchor_points",
     "build_network",

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from yolopose.base.errors import ModelError, UsageError
 from yolopose.nn.activations import activation_by_name
+from yolopose.nn.area import A2C2f, ABlock
 from yolopose.nn.conv import Concat, Conv
 from yolopose.nn.definition import Definition, load_definition
 from yolopose.nn.head import Pose
+from yolopose.nn.head26 import Pose26
 from yolopose.nn.model import PoseModel
-from yolopose.nn.registry import BLOCKS, CONCAT, UPSAMPLE, is_whole
+from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_whole
 from yolopose.nn.rows import Row, parse_rows, raw_rows
 from yolopose.nn.shapes import shape_pass
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
@@ -170,14 +172,29 @@ def _stacked(blocks: list[nn.Module]) -> nn.Module:
 
 
 def _make_head(definition: Definition, row: Row, inputs: Sequence[int], light: bool) -> nn.Module:
+    nc, kpt_shape = row.args
+    shape = kpt_shape[0], kpt_shape[1]
+    if row.module == HEAD26:
+        _check_head26(definition)
+        return Pose26(nc, shape, inputs, light)
     values = definition.values
     reg_max = values.get("reg_max", 16)
     if values.get("end2end") or reg_max == 1:
         raise ModelError("end2end and reg_max 1 belong to the head Pose26 of YOLO26, not to Pose; remove these keys.")
     if not is_whole(reg_max, 2, 64):
         raise ModelError(f"reg_max must be a whole number 2…64, got {reg_max!r}.")
-    nc, kpt_shape = row.args
-    return Pose(nc, (kpt_shape[0], kpt_shape[1]), inputs, light, reg_max)
+    return Pose(nc, shape, inputs, light, reg_max)
+
+
+def _check_head26(definition: Definition) -> None:
+    reg_max, end2end = definition.values.get("reg_max", 1), definition.values.get("end2end", True)
+    if reg_max != 1 or isinstance(reg_max, bool):
+        raise ModelError(f"Pose26 gives distances directly, so reg_max is 1; got {reg_max!r}.")
+    if end2end is not True:
+        raise ModelError(
+            f"Pose26 always has both branches, so end2end is True in a model YAML; got {end2end!r}. Which one answers "
+            "is chosen where the network is used: predict(…, end2end=False)."
+        )
 
 
 def _set_activation(blocks: nn.Module, definition: Definition) -> None:
@@ -233,5 +250,8 @@ def _with_start_values(model: PoseModel) -> PoseModel:
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
             module.reset_parameters()
+    for module in model.modules():
+        if isinstance(module, (ABlock, A2C2f)):
+            module.reset()
     model.head.reset()
     return model

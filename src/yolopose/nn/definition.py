@@ -108,9 +108,6 @@ def _with_letter(stem: str, letter: str) -> str:
     return stem if match is None or not letter else match["family"] + letter + match["rest"]
 
 
-_LATER_FAMILIES = ("yolo12", "yolo26")
-
-
 def _find(asked: Path) -> tuple[Path, str]:
     """The file to open and the stem that was asked for: as named, else without the letter, else of the zoo."""
     if asked.suffix.lower() not in (".yaml", ".yml"):
@@ -128,11 +125,6 @@ def _find(asked: Path) -> tuple[Path, str]:
             shipped = model_yaml_path(name)
             if shipped is not None:
                 return shipped, asked.stem
-    for family in _LATER_FAMILIES:
-        if asked.stem.lower().startswith(family):
-            raise ModelError(
-                f"{asked.name} belongs to {family.upper()}, a family that is not built yet in this version."
-            )
     names = model_yaml_names()
     meant = likely_model(asked.stem) if asked.parent == Path() else None
     if model_yaml_path(f"{plain.stem}.yaml"):  # .yml instead of .yaml

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,16 +22,21 @@ class HeadOutput:
     """What the head gives before decoding; A cells of all levels, row-major within a level.
 
     Attributes:
-        boxes: (B, 4·bins, A) logits of the side distances, side-major (bins of left, top, right, bottom).
+        boxes: (B, 4·bins, A) logits of the side distances, side-major (bins of left, top, right, bottom); the distances
+            themselves where there is one bin.
         scores: (B, nc, A) logits.
         kpts: (B, K·D, A) raw keypoints, x y [v] per point.
         shapes: (height, width) of each level, in cells.
+        sigmas: (B, 2·K, A) logits of how far points may be off, x y per point; None where the head does not say.
+        one2one: what the branch gives that answers once for each object; None where there is no such branch.
     """
 
     boxes: Tensor
     scores: Tensor
     kpts: Tensor
     shapes: Shapes
+    sigmas: Tensor | None = None
+    one2one: HeadOutput | None = None
 
 
 def anchor_points(
@@ -62,35 +67,27 @@ def decode_keypoints(raw: Tensor, points: Tensor, strides: Tensor, dims: int) ->
     return xy if dims == 2 else torch.cat((xy, raw[:, :, 2:].sigmoid()), 2)
 
 
-class Pose(nn.Module):
-    """Anchor-free pose head of YOLOv8 and YOLO11.
+class PoseHead(nn.Module):
+    """What the heads of all families have in common.
 
     Args:
         nc: classes.
         kpt_shape: (K, D), D 2 or 3.
-        ch: channels of the feature maps, finest level first.
-        light: class branch of depth-wise convolutions (YOLO11); False is the plain one (YOLOv8).
-        reg_max: bins for each box side.
+        reg_max: bins for each box side; 1 where distances are given directly.
 
     Attributes:
         stride: pixels per cell of each level; set once they have been measured.
+        end2end: whether `forward` gives finished detections in evaluation mode.
     """
 
-    def __init__(
-        self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True, reg_max: int = 16
-    ) -> None:
+    end2end = False
+
+    def __init__(self, nc: int, kpt_shape: tuple[int, int], reg_max: int) -> None:
         super().__init__()
         self.nc = nc
         self.kpt_shape = kpt_shape
         self.reg_max = reg_max
         self.stride: tuple[int, ...] = ()
-        count = kpt_shape[0] * kpt_shape[1]
-        c2, c3, c4 = max(16, ch[0] // 4, 4 * reg_max), max(ch[0], min(nc, 100)), max(ch[0] // 4, count)
-        class_branch = _light_branch if light else _branch
-        self.cv2 = nn.ModuleList(_branch(c, c2, 4 * reg_max) for c in ch)
-        self.cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
-        self.dfl = DFL(reg_max)
-        self.cv4 = nn.ModuleList(_branch(c, c4, count) for c in ch)
         self._anchors: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
         self.fixed_points: Tensor | None
         self.fixed_strides: Tensor | None
@@ -99,30 +96,26 @@ class Pose(nn.Module):
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
-
-        def joined(branches: nn.ModuleList) -> Tensor:
-            return torch.cat([branch(x).flatten(2) for branch, x in zip(branches, maps, strict=True)], 2)
-
-        shapes = tuple((x.shape[2], x.shape[3]) for x in maps)
-        return HeadOutput(joined(self.cv2), joined(self.cv3), joined(self.cv4), shapes)
+        raise NotImplementedError
 
     def decode(self, output: HeadOutput) -> Tensor:
-        """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.
+        """Raw outputs → what `forward` gives in evaluation mode."""
+        raise NotImplementedError
 
-        Computed in float32 whatever the network runs in, since 16 bits hold no sub-pixel positions.
-        """
-        points, strides = self.anchors(output.shapes, output.boxes.device)
-        boxes = decode_boxes(self.dfl(output.boxes), points, strides)
-        keypoints = decode_keypoints(output.kpts, points, strides, self.kpt_shape[1])
-        return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2)), 1)
+    def reset(self) -> None:
+        """Sets the start values that are the head's own."""
+        raise NotImplementedError
+
+    def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
+        """Returns `HeadOutput` in training mode, the decoded tensor in evaluation mode."""
+        output = self.outputs(maps)
+        return output if self.training else self.decode(output)
 
     def anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
         """Returns `anchor_points` of these level shapes, remembered from call to call outside the state."""
         if self.fixed_points is not None and self.fixed_strides is not None:
             return self.fixed_points, self.fixed_strides
-        # a trace or graph must compute them from the input's own size, so that other sizes go as well
-        tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
-        if tracing or torch.compiler.is_compiling():
+        if tracing():  # it must compute them from the input's own size, so that other sizes go as well
             return anchor_points(shapes, self.stride, device)
         key = (shapes, device)
         found = self._anchors.get(key)
@@ -137,25 +130,82 @@ class Pose(nn.Module):
         """Settles the level shapes, for a graph of one input size: its anchors are constants then."""
         self.fixed_points, self.fixed_strides = anchor_points(shapes, self.stride)
 
-    def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
-        """Returns `HeadOutput` in training mode, the decoded tensor in evaluation mode."""
-        output = self.outputs(maps)
-        return output if self.training else self.decode(output)
 
-    @torch.no_grad()
+class Pose(PoseHead):
+    """Anchor-free pose head of YOLOv8, YOLO11 and YOLO12.
+
+    Args:
+        nc: classes.
+        kpt_shape: (K, D), D 2 or 3.
+        ch: channels of the feature maps, finest level first.
+        light: class branch of depth-wise convolutions (YOLO11, YOLO12); False is the plain one (YOLOv8).
+        reg_max: bins for each box side.
+    """
+
+    def __init__(
+        self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True, reg_max: int = 16
+    ) -> None:
+        super().__init__(nc, kpt_shape, reg_max)
+        count = kpt_shape[0] * kpt_shape[1]
+        c2, c3, c4 = max(16, ch[0] // 4, 4 * reg_max), max(ch[0], min(nc, 100)), max(ch[0] // 4, count)
+        class_branch = light_branch if light else branch
+        self.cv2 = nn.ModuleList(branch(c, c2, 4 * reg_max) for c in ch)
+        self.cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
+        self.dfl = DFL(reg_max)
+        self.cv4 = nn.ModuleList(branch(c, c4, count) for c in ch)
+
+    def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
+        return HeadOutput(joined(self.cv2, maps), joined(self.cv3, maps), joined(self.cv4, maps), level_shapes(maps))
+
+    def decode(self, output: HeadOutput) -> Tensor:
+        """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.
+
+        Computed in float32 whatever the network runs in, since 16 bits hold no sub-pixel positions.
+        """
+        points, strides = self.anchors(output.shapes, output.boxes.device)
+        boxes = decode_boxes(self.dfl(output.boxes), points, strides)
+        keypoints = decode_keypoints(output.kpts, points, strides, self.kpt_shape[1])
+        return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2)), 1)
+
     def reset(self) -> None:
         """Sets the start values that are the head's own: bins, box and class biases (5 objects a 640² picture)."""
         self.dfl.reset()
-        for stride, box, cls in zip(self.stride, self.cv2, self.cv3, strict=True):
-            _bias(box).fill_(2.0)
-            _bias(cls).fill_(math.log(5 / self.nc / (640 / stride) ** 2))
+        set_biases(self.cv2, self.cv3, self.stride)
 
 
-def _branch(c1: int, hidden: int, c2: int) -> nn.Module:
+@torch.no_grad()
+def set_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[int]) -> None:
+    """Sets the biases that box and class branches begin with: scores as of 5 objects in a picture of 640 x 640."""
+    for stride, box, cls in zip(strides, boxes, classes, strict=True):
+        _bias(box).fill_(2.0)
+        bias = _bias(cls)
+        bias.fill_(math.log(5 / len(bias) / (640 / stride) ** 2))
+
+
+def joined(branches: Iterable[nn.Module], maps: Sequence[Tensor]) -> Tensor:
+    """Runs a branch on the map of each level: [(B, cᵢ, hᵢ, wᵢ), …] → (B, c, A)."""
+    return torch.cat([branch(x).flatten(2) for branch, x in zip(branches, maps, strict=True)], 2)
+
+
+def level_shapes(maps: Sequence[Tensor]) -> Shapes:
+    """Returns (height, width) of each map, in cells."""
+    return tuple((x.shape[2], x.shape[3]) for x in maps)
+
+
+def tracing() -> bool:
+    """Whether a graph is being made of the network, which must serve other input sizes as well."""
+    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
+    return traced or torch.compiler.is_compiling()
+
+
+def branch(c1: int, hidden: int, c2: int) -> nn.Module:
+    """Returns the plain branch of a level: two 3×3 units and a 1×1 convolution to c2 channels."""
     return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
 
 
-def _light_branch(c1: int, hidden: int, c2: int) -> nn.Module:
+def light_branch(c1: int, hidden: int, c2: int) -> nn.Module:
+    """Returns the branch of depth-wise and 1×1 units."""
     return nn.Sequential(
         nn.Sequential(DWConv(c1, c1, 3), Conv(c1, hidden)),
         nn.Sequential(DWConv(hidden, hidden, 3), Conv(hidden, hidden)),

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from yolopose.base.log import LOGGER
+from yolopose.nn.area import AAttn
 from yolopose.nn.attention import Attention
 from yolopose.nn.head import Pose
+from yolopose.nn.head26 import Pose26
 from yolopose.nn.shapes import shape_pass
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class ModelInfo:
         parameters: numbers that it holds, those of the fixed bins included.
         gradients: parameters that training changes.
         gflops: 10⁹ operations for one picture: two for each multiply-add of convolutions and attention,
-            eight for each element of a batch norm.
+            eight for each element of a batch norm. What a head has for learning alone is not counted.
     """
 
     name: str
@@ -93,14 +95,16 @@ def _counting(model: nn.Module) -> Generator[list[int], None, None]:
             counts.append(2 * output.shape[1:].numel() * module.weight[0].numel())
         elif isinstance(module, nn.BatchNorm2d):
             counts.append(8 * output.shape[1:].numel())
-        elif isinstance(module, Attention):
+        elif isinstance(module, (Attention, AAttn)):
             counts.append(2 * module.macs(output.shape[2] * output.shape[3]))
         elif isinstance(module, Pose):  # the expectation over the bins, whether or not this mode decodes
             cells = sum(x.shape[2] * x.shape[3] for x in inputs[0])
             counts.append(2 * 4 * module.reg_max * cells)
 
-    kinds = (nn.Conv2d, nn.BatchNorm2d, Attention, Pose)
-    hooks = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, kinds)]
+    kinds = (nn.Conv2d, nn.BatchNorm2d, Attention, AAttn, Pose)
+    learning = {part for module in model.modules() if isinstance(module, Pose26) for part in module.learning_parts()}
+    counted = [module for module in model.modules() if isinstance(module, kinds) and module not in learning]
+    hooks = [module.register_forward_hook(count) for module in counted]
     try:
         yield counts
     finally:

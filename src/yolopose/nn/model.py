@@ -7,11 +7,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from yolopose.base.errors import ModelError
+from yolopose.base.errors import ModelError, UsageError
 from yolopose.nn.conv import Conv
-from yolopose.nn.head import HeadOutput, Pose
+from yolopose.nn.head import HeadOutput, PoseHead
+from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo, describe
-from yolopose.nn.registry import CONCAT
+from yolopose.nn.registry import CONCAT, HEAD
 from yolopose.nn.rows import Row
 from yolopose.schema import PoseSpec
 
@@ -37,9 +38,9 @@ class PoseModel(nn.Module):
         self._release = _last_uses(self.rows)
 
     @property
-    def head(self) -> Pose:
+    def head(self) -> PoseHead:
         """The head, the last row."""
-        return cast(Pose, self.model[-1])
+        return cast(PoseHead, self.model[-1])
 
     @property
     def stride(self) -> tuple[int, ...]:
@@ -58,7 +59,8 @@ class PoseModel(nn.Module):
             x: (B, 3, H, W) RGB 0…1; H and W multiples of the largest stride.
 
         Returns:
-            `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode.
+            `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode, or finished
+            detections where `use` has chosen them.
         """
         return self.head(self.features(x))
 
@@ -81,14 +83,49 @@ class PoseModel(nn.Module):
         """Whether the batch norms have been folded away."""
         return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
-    def fuse(self) -> PoseModel:
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that training needs is there; `fuse` leaves the second branch of a head away."""
+        return not isinstance(self.head, Pose26) or self.head.whole
+
+    @property
+    def can_end2end(self) -> bool:
+        """Whether the head has a branch that answers once for each object."""
+        return isinstance(self.head, Pose26)
+
+    def use(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
+        """Chooses what evaluation mode gives; see `Pose26.decode`.
+
+        Args:
+            end2end: finished detections from the branch that answers once for each object.
+            uncertainty: σ of each point as well.
+
+        Raises:
+            UsageError: the head has no such branch, or does not know σ.
+            ModelError: it has been left away.
+        """
+        if isinstance(self.head, Pose26):
+            self.head.use(end2end, uncertainty)
+        elif end2end or uncertainty:
+            wish = "end2end=True (detections without suppression)" if end2end else "uncertainty=True (σ of each point)"
+            raise UsageError(f"{wish} needs a network with the head Pose26, as yolo26n-pose; {self.name} has {HEAD}.")
+        return self
+
+    def fuse(self, whole: bool = False) -> PoseModel:
         """Folds every batch norm into its convolution, for faster inference; outputs stay within rounding.
+
+        Of a head with two branches the one that evaluation mode does not use is left away.
+
+        Args:
+            whole: keep both, with all that the losses need.
 
         Raises:
             ModelError: the network is in training mode.
         """
         if self.training:
             raise ModelError("fuse() folds what training still changes: call model.eval() first.")
+        if isinstance(self.head, Pose26) and self.head.whole and not whole:
+            self.head.reduce()
         for module in self.modules():
             if isinstance(module, Conv):
                 module.fuse()

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from yolopose.nn.area import A2C2f
 from yolopose.nn.attention import C2PSA
 from yolopose.nn.blocks import C3, SPPF, Bottleneck, C2f, C3k, C3k2
 from yolopose.nn.conv import Conv, DWConv
@@ -40,6 +41,7 @@ SMALL = Kind("a whole number 1…64", lambda value: is_whole(value, 1, 64))
 ODD = Kind("an odd number 1…63", lambda value: is_whole(value, 1, 63) and value % 2 == 1)
 GROUPS = Kind("a whole number 1…16384", lambda value: is_whole(value, 1, 16384))
 RATIO = Kind("a number above 0, up to 4", _is_ratio)
+AREA = Kind("a whole number -1…64", lambda value: is_whole(value, -1, 64))
 PAIR = Kind(
     "two kernel sides, such as [3, 3]",
     lambda value: isinstance(value, list) and len(value) == 2 and all(is_whole(side, 1, 63) for side in value),
@@ -72,6 +74,12 @@ def _c3k_in_large_scales(args: dict[str, Any], scale: str) -> None:
         args["c3k"] = True
 
 
+def _residual_in_large_scales(args: dict[str, Any], scale: str) -> None:
+    if scale in ("l", "x"):
+        args.setdefault("residual", True)
+        args.setdefault("mlp_ratio", 1.2)
+
+
 _C3_ARGS = {"shortcut": FLAG, "g": GROUPS, "e": RATIO}
 
 BLOCKS: dict[str, Entry] = {
@@ -88,20 +96,27 @@ BLOCKS: dict[str, Entry] = {
         adjust=_c3k_in_large_scales,
         light=True,
     ),
+    "A2C2f": Entry(
+        A2C2f,
+        {"a2": FLAG, "area": AREA, "residual": FLAG, "mlp_ratio": RATIO, "e": RATIO, "g": GROUPS, "shortcut": FLAG},
+        inner=True,
+        adjust=_residual_in_large_scales,
+        light=True,
+    ),
     "SPPF": Entry(SPPF, {"k": ODD, "n": SMALL, "shortcut": FLAG}),
     "C2PSA": Entry(C2PSA, {"e": RATIO}, inner=True),
 }
 
 # Rows of a form of their own, made by build.py
-CONCAT, UPSAMPLE, HEAD = "Concat", "nn.Upsample", "Pose"
-KNOWN = (*BLOCKS, CONCAT, UPSAMPLE, HEAD)
+CONCAT, UPSAMPLE, HEAD, HEAD26 = "Concat", "nn.Upsample", "Pose", "Pose26"
+HEADS = (HEAD, HEAD26)
+KNOWN = (*BLOCKS, CONCAT, UPSAMPLE, *HEADS)
 
 # Modules of public YAMLs that are not here, and why
 FOREIGN = {
-    **dict.fromkeys(("A2C2f", "ABlock", "AAttn"), "it belongs to YOLO12, a family that is not built yet"),
-    **dict.fromkeys(("Pose26", "RealNVP"), "it belongs to YOLO26, a family that is not built yet"),
+    **dict.fromkeys(("ABlock", "AAttn", "RealNVP"), "it is a part of a block or head, no row by itself"),
     **dict.fromkeys(
         ("Detect", "Segment", "Segment26", "OBB", "OBB26", "Classify", "RTDETRDecoder", "WorldDetect", "v10Detect"),
-        "it is the head of another task or family; the last row of a pose network is Pose",
+        "it is the head of another task or family; the last row of a pose network is Pose or Pose26",
     ),
 }

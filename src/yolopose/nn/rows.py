@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from yolopose.base.errors import ModelError, did_you_mean
 from yolopose.nn.definition import Definition
-from yolopose.nn.registry import BLOCKS, CONCAT, FOREIGN, HEAD, KNOWN, UPSAMPLE, is_whole
+from yolopose.nn.registry import BLOCKS, CONCAT, FOREIGN, HEADS, KNOWN, UPSAMPLE, is_whole
 
 MAX_ROWS = 500
 MAX_BLOCKS = 2_000
@@ -51,14 +51,14 @@ def raw_rows(definition: Definition) -> list[Any]:
         parts += part
     if len(parts) > MAX_ROWS:
         raise ModelError(f"{definition.label} has {len(parts)} rows; at most {MAX_ROWS} are built.")
-    heads = [index for index, row in enumerate(parts) if isinstance(row, list) and row[2:3] == [HEAD]]
+    heads = [index for index, row in enumerate(parts) if isinstance(row, list) and _is_head(cast(list[Any], row))]
     if heads != [len(parts) - 1]:
         foreign = isinstance(parts[-1], list) and len(parts[-1]) == 4 and str(parts[-1][2]) in FOREIGN
         if foreign:
             _checked_name(parts[-1][2], _where(definition, len(parts) - 1, parts[-1]))
         raise ModelError(
             f"{definition.label}: the last row must be the one head, such as [[16, 19, 22], 1, Pose, [nc, kpt_shape]]; "
-            f"rows with Pose: {heads or 'none'}, rows: 0…{len(parts) - 1}."
+            f"rows with Pose or Pose26: {heads or 'none'}, rows: 0…{len(parts) - 1}."
         )
     return parts
 
@@ -81,7 +81,7 @@ def parse_rows(definition: Definition, nc: int, kpt_shape: tuple[int, int]) -> l
         if not isinstance(args, list):
             raise ModelError(f"{where}: the arguments must be a list, such as [64, 3, 2]; got {args!r}.")
         resolved = tuple(words.get(item, item) if isinstance(item, str) else item for item in args)
-        if name == HEAD and len(args) == 2:  # numbers that stand in the row itself give way as well
+        if name in HEADS and len(args) == 2:  # numbers that stand in the row itself give way as well
             resolved = (nc, list(kpt_shape))
         inputs = _inputs(source, index, where)
         row = Row(index, inputs, definition.repeats(repeats), _checked_name(name, where), resolved, where)
@@ -90,6 +90,10 @@ def parse_rows(definition: Definition, nc: int, kpt_shape: tuple[int, int]) -> l
     if sum(row.repeats for row in rows) > MAX_BLOCKS:
         raise ModelError(f"{definition.label}: the repeats make more than {MAX_BLOCKS} blocks.")
     return rows
+
+
+def _is_head(row: list[Any]) -> bool:
+    return any(row[2:3] == [name] for name in HEADS)
 
 
 def _where(definition: Definition, index: int, raw: object) -> str:
@@ -125,11 +129,11 @@ def _inputs(source: object, index: int, where: str) -> tuple[int, ...]:
 
 def _check_args(row: Row) -> None:
     """Checks the number and kind of a row's inputs and arguments."""
-    if row.module not in (CONCAT, HEAD) and len(row.inputs) != 1:
+    if row.module not in (CONCAT, *HEADS) and len(row.inputs) != 1:
         raise ModelError(f"{row.where}: {row.module} reads one map, but `from` names {len(row.inputs)}.")
     if row.module in BLOCKS:
         _check_block(row)
-    elif row.module == HEAD:
+    elif row.module in HEADS:
         if row.repeats != 1 or len(row.args) != 2:
             raise ModelError(f"{row.where}: the head stands once, with the arguments [nc, kpt_shape].")
     elif row.module == CONCAT:

@@ -31,12 +31,14 @@ class Detections:
         scores: (n,) float32, 0…1.
         classes: (n,) int64.
         points: (n, K, D) float32.
+        sigmas: (n, K, 2) float32, σ of each point; None where the engine does not tell.
     """
 
     boxes: Float32
     scores: Float32
     classes: npt.NDArray[np.int64]
     points: Float32
+    sigmas: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -73,6 +75,7 @@ def _of_one(candidates: Candidates, start: int, stop: int, iou: float, max_det: 
         scores=candidates.scores[kept],
         classes=candidates.classes[kept],
         points=candidates.points[kept],
+        sigmas=None if candidates.sigmas is None else candidates.sigmas[kept],
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.events import Listener
+from yolopose.base.log import warn_once
 from yolopose.config import PredictOptions
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.flow import run_jobs
@@ -78,6 +79,8 @@ def predict(
         OutputError: while the results are asked for: a file cannot be written.
     """
     plan = Plan.make(runtime.metadata, options)
+    if options.augment and options.uncertainty:
+        warn_once("augment=True averages several looks, of which no σ is told: uncertainty=True is left aside.")
     if options.augment:
         runtime = Augmented(runtime, options.iou, options.agnostic_nms)
     opened = open_source(

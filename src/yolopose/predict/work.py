@@ -88,4 +88,5 @@ def _result(runtime: Runtime, item: Item, fit: Letterbox, found: Detections) -> 
         keypoints=runtime.wrap(fit.points_to_source(found.points).astype(np.float32)),
         schema=spec.keypoints,
         frame=item.frame,
+        sigmas=None if found.sigmas is None else runtime.wrap(fit.lengths_to_source(found.sigmas)),
     )

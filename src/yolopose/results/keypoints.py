@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError, did_you_mean
@@ -20,12 +21,16 @@ class Keypoints(Rows):
             One instance of shape (K, D) goes as well.
         orig_shape: (height, width) of the picture, pixels.
         names: K names of the points, or None when they are not known.
+        sigma: (N, K, 2) how far off a point may be in x and y, pixels of the picture: σ as the network tells it; None
+            unless `predict(…, uncertainty=True)` asked for it.
 
     Raises:
-        UsageError: `data` has another shape, or `names` another length.
+        UsageError: `data` or `sigma` has another shape, or `names` another length.
     """
 
-    def __init__(self, data: Any, orig_shape: tuple[int, int], names: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, data: Any, orig_shape: tuple[int, int], names: tuple[str, ...] | None = None, sigma: Any = None
+    ) -> None:
         data = as_float(data)
         if len(data.shape) == 2:
             data = data[None]
@@ -38,9 +43,16 @@ class Keypoints(Rows):
             raise UsageError(f"{len(names)} keypoint names were given for {data.shape[1]} keypoints; make them agree.")
         super().__init__(data, orig_shape)
         self.names = names
+        sigma = None if sigma is None else as_float(sigma)
+        if sigma is not None and len(sigma.shape) == 2:
+            sigma = sigma[None]
+        if sigma is not None and tuple(sigma.shape) != (*self.shape[:2], 2):
+            raise UsageError(f"Keypoints of shape {self.shape} need σ of shape (N, K, 2), got {tuple(sigma.shape)}.")
+        self.sigma: Array | None = sigma
 
-    def _like(self, data: Array) -> Self:
-        return type(self)(data, self.orig_shape, self.names)
+    def _with(self, change: Callable[[Array], Array]) -> Self:
+        sigma = None if self.sigma is None else change(self.sigma)
+        return type(self)(change(self.data), self.orig_shape, self.names, sigma)
 
     def __getitem__(self, index: Any) -> Any:
         """Instances by number, slice or mask as `Keypoints`; a point of all instances by name as (N, D) array.

@@ -40,6 +40,7 @@ class Results(Plotted):
         save_dir: folder of the run that made it, or None when nothing is saved.
         frame: where it stands in a video or stream; None for a picture of its own.
         orig_shape: (height, width), pixels, that boxes and keypoints are given in; the picture's own when left out.
+        sigmas: (N, K, 2) array as in `Keypoints.sigma`, or None.
 
     Attributes:
         orig_img: the picture.
@@ -67,6 +68,7 @@ class Results(Plotted):
         save_dir: str | Path | None = None,
         frame: Frame | None = None,
         orig_shape: tuple[int, int] | None = None,
+        sigmas: Any = None,
     ) -> None:
         # results of parts of it share one reading
         self._image = cache(orig_img) if callable(orig_img) else orig_img
@@ -80,7 +82,7 @@ class Results(Plotted):
         self.save_dir = None if save_dir is None else str(save_dir)
         self.frame = frame
         self.boxes = None if boxes is None else Boxes(_data(boxes), self.orig_shape)
-        self.keypoints = self._keypoints(keypoints)
+        self.keypoints = self._keypoints(keypoints, sigmas)
         if self.boxes is not None and self.keypoints is not None and len(self.boxes) != len(self.keypoints):
             raise UsageError(
                 f"A result needs the keypoints of every box: got {len(self.boxes)} boxes, but keypoints of "
@@ -112,12 +114,13 @@ class Results(Plotted):
             frame=frame,
         )
 
-    def _keypoints(self, keypoints: Any) -> Keypoints | None:
+    def _keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints | None:
         if keypoints is None:
             return None
         data = _data(keypoints)
         known = isinstance(keypoints, Keypoints) and keypoints.names is not None
-        return Keypoints(data, self.orig_shape, keypoints.names if known else self._point_names())
+        sigmas = keypoints.sigma if isinstance(keypoints, Keypoints) else sigmas
+        return Keypoints(data, self.orig_shape, keypoints.names if known else self._point_names(), sigmas)
 
     def _point_names(self) -> tuple[str, ...] | None:
         """Names of the keypoints, unless the classes in the picture name them differently."""

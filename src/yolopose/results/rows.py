@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from yolopose.results.arrays import Array, as_float, host, moved
@@ -23,9 +23,9 @@ class Rows:
         self.data: Array = as_float(data)
         self.orig_shape = int(orig_shape[0]), int(orig_shape[1])
 
-    def _like(self, data: Array) -> Self:
-        """The same object around other rows."""
-        return type(self)(data, self.orig_shape)
+    def _with(self, change: Callable[[Array], Array]) -> Self:
+        """The same object with its arrays changed."""
+        return type(self)(change(self.data), self.orig_shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -36,7 +36,7 @@ class Rows:
         return int(self.data.shape[0])
 
     def __getitem__(self, index: Any) -> Self:
-        return self._like(self.data[index])
+        return self._with(lambda array: array[index])
 
     def __iter__(self) -> Iterator[Self]:
         return (self[index] for index in range(len(self)))
@@ -47,11 +47,11 @@ class Rows:
 
     def cpu(self) -> Self:
         """Returns it with the array in host memory."""
-        return self._like(self.data.cpu() if hasattr(self.data, "cpu") else self.data)
+        return self._with(lambda array: array.cpu() if hasattr(array, "cpu") else array)
 
     def numpy(self) -> Self:
         """Returns it with a plain numpy.ndarray."""
-        return self._like(host(self.data))
+        return self._with(host)
 
     def cuda(self) -> Self:
         """Returns it with the array on the GPU.
@@ -59,7 +59,7 @@ class Rows:
         Raises:
             UsageError: the array is no torch.Tensor.
         """
-        return self._like(moved(self.data, "cuda"))
+        return self._with(lambda array: moved(array, "cuda"))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Returns it with `data.to(…)`: another device or type of number.
@@ -67,4 +67,4 @@ class Rows:
         Raises:
             UsageError: the array is no torch.Tensor, and a device other than the CPU is named.
         """
-        return self._like(moved(self.data, *args, **kwargs))
+        return self._with(lambda array: moved(array, *args, **kwargs))

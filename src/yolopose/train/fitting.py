@@ -97,7 +97,7 @@ def _peaks(
     """Bytes that a step with each of `_PROBES` pictures takes, optimiser and average counted."""
     options = replace(options, batch=_PROBES[-1], compile=False, multi_scale=0.0)
     learner = Learner(copy.deepcopy(network), data, options, device, 1)
-    learner.begin_epoch()
+    learner.begin_epoch(0, 1)
     side = options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz)
 
     def step(count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.criterion import COUNTS, TERMS, Gains, LossTerms, PoseCriterion, Targets
+from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, criterion_of
 from yolopose.nn import PoseModel
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
@@ -72,20 +73,25 @@ class Learner:
         self.optimiser = make_optimiser(self.model, options, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(options, self.optimiser.choice, batches)
         self.precision = Precision(options.amp, device)
-        self.criterion = PoseCriterion(
-            data.spec.nc,
-            data.spec.keypoints.shape,
-            self.model.stride,
-            data.spec.keypoints.oks_sigmas.tolist(),
-            Gains(**{term: getattr(options, term) for term in TERMS}),
+        self.criterion = criterion_of(
+            self.model,
+            data.spec,
+            Gains(**{field.name: getattr(options, field.name) for field in fields(Gains)}),
             class_weights(data.train, data.spec.nc, options.cls_pw),
+            options.assigner,
         )
         self.rate, self.parts = 1.0, 1
         self._last_step = -1
         self._begun = False  # whether gradients of the batch in work are added to those before it
 
-    def begin_epoch(self) -> None:
-        """Puts the network into training mode, frozen statistics aside."""
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Puts the network into training mode, frozen statistics aside.
+
+        Args:
+            epoch: counted from 0.
+            epochs: how many there will be.
+        """
+        self.criterion.begin_epoch(epoch, epochs)
         self.model.train()
         self._frozen.hold()
 
@@ -129,14 +135,15 @@ class Learner:
         if len(found) == 1:
             return found[0][1]
         total = torch.stack([terms.total for _, terms in found]).sum()
-        return LossTerms(total, torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch))
+        items = torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch)
+        return LossTerms(total, items, self.criterion.terms)
 
     def _of_all(self, mine: LossTerms) -> LossTerms:
         """The losses of a batch that several processes share, without gradient."""
         if self._team.size == 1:
-            return LossTerms(mine.total.detach(), mine.items)
+            return LossTerms(mine.total.detach(), mine.items, mine.names)
         values = self._team.sum(torch.cat((mine.total.detach()[None], mine.items)))
-        return LossTerms(values[0], values[1:])
+        return LossTerms(values[0], values[1:], mine.names)
 
     def _part_size(self, batch: TrainBatch) -> int:
         return max(-(-len(batch) // self.parts), 1)
@@ -189,7 +196,8 @@ class Learner:
         """
         if not len(batch):  # the last batch of an epoch may be too small for all processes
             self._team.sum(torch.zeros(COUNTS, device=self.device))
-            return LossTerms(torch.zeros((), device=self.device), torch.zeros(len(TERMS), device=self.device))
+            nothing = torch.zeros(1 + len(self.criterion.terms), device=self.device)
+            return LossTerms(nothing[0], nothing[1:], self.criterion.terms)
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalised(*labels, (images.shape[2], images.shape[3]))

@@ -25,7 +25,7 @@ from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import in_words
 from yolopose.config import TrainOptions
-from yolopose.criterion import TERMS, LossTerms
+from yolopose.criterion import LossTerms
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch, train_batches
@@ -38,7 +38,7 @@ from yolopose.train.optimiser import settled_batch
 from yolopose.train.plan import Plan, fixed_plan
 from yolopose.train.ranks import RankLost, Team
 from yolopose.train.ranks.folder import NoFolder
-from yolopose.train.record import HEAD_EVERY, EpochLine, epoch_lines, final_lines
+from yolopose.train.record import HEAD_EVERY, EpochLine, columns_of, epoch_lines, final_lines
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.settle import TrainData
@@ -73,9 +73,10 @@ class Trainer:
         epochs: how many there will be.
         batch_i: the batch in work, from 0 in each epoch.
         loss: total loss of the last batch.
-        loss_items: (5,) terms of the last batch, in the order of `loss_names`.
-        tloss: (5,) means of them over the epoch so far.
-        loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`.
+        loss_items: (T,) terms of the last batch, in the order of `loss_names`.
+        tloss: (T,) means of them over the epoch so far.
+        loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`; with the head of YOLO26 `l1_loss`
+            and `rle_loss` instead of the last.
         metrics: `metrics/…` and `val/…` of the last validation.
         validator: its metrics object.
         fitness: box mAP50-95 + pose mAP50-95 of it.
@@ -83,8 +84,6 @@ class Trainer:
         stop: set it to True in a callback to end the run after this epoch.
         save_dir, wdir, last, best, csv: where the run's files are.
     """
-
-    loss_names = tuple(f"{term}_loss" for term in TERMS)
 
     def __init__(
         self,
@@ -118,20 +117,22 @@ class Trainer:
             paint_on=device if device.type == "cuda" else None,
         )
         self._learner = Learner(network, data, planned, device, len(self._batches), team)
+        self.loss_names = tuple(f"{term}_loss" for term in self._learner.criterion.terms)
         self._guard = Guard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
-        self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_)
+        self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_, self._columns)
         self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
         self.last, self.best = self._folder.last, self._folder.best
         self.epoch = self.start_epoch = self.batch_i = self.best_epoch = 0
         self.epochs = options.epochs
-        self.loss, self.loss_items, self.tloss = torch.zeros(()), torch.zeros(len(TERMS)), torch.zeros(len(TERMS))
+        nothing = torch.zeros(len(self.loss_names))
+        self.loss, self.loss_items, self.tloss = torch.zeros(()), nothing, nothing
         self.metrics: dict[str, float] = {}
         self.validator: PoseMetrics | None = None
         self.fitness = self.best_fitness = 0.0
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
-        self._sum = torch.zeros(len(TERMS), device=device)
+        self._sum = nothing.to(device, copy=True)
         self._later, self._shown = Later(device), self._named(self.tloss)
         self._interruption = Interruption(passed_on=team.size > 1)
         self._reproducible = reproducible(device, options.deterministic)
@@ -200,7 +201,7 @@ class Trainer:
             RanAway: the weights are no good any more.
         """
         learner, guard = self._learner, self._guard
-        learner.begin_epoch()
+        learner.begin_epoch(self.epoch, self.epochs)
         guard.keep(self._sum)
         with self._line() as line:
             for number, batch in enumerate(self._samples(), self._first):
@@ -337,7 +338,8 @@ class Trainer:
 
     def _line(self) -> EpochLine:
         left = len(self._batches) - self._first
-        return EpochLine(self.epoch + 1, self.epochs, left, enabled=self.args.verbose, head=self._heads)
+        shown = {"enabled": self.args.verbose, "head": self._heads}
+        return EpochLine(self.epoch + 1, self.epochs, left, names=self.loss_names, **shown)
 
     def _say(self) -> None:
         """Says what the epoch came to, and how long the rest will take."""
@@ -404,6 +406,10 @@ class Trainer:
             raise KeyboardInterrupt(f"Interrupted {where}. Nothing was kept (save=False).")
         self._folder.save_running(self.ema.model, self.epoch, self.state_dict(self.epoch, batch))
         raise KeyboardInterrupt(f"Interrupted {where}. All is kept; go on with: {self._folder.way_back}")
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return columns_of(self._learner.criterion.terms, len(self.optimizer.param_groups))
 
     # -- small things ---------------------------------------------------------------------------
 

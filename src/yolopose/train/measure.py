@@ -13,7 +13,7 @@ from torch import Tensor
 from yolopose.base.events import Listener
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, ValOptions
-from yolopose.criterion import TERMS, PoseCriterion, Targets
+from yolopose.criterion import Criterion, Targets
 from yolopose.data import ValBatch
 from yolopose.evaluate import PoseMetrics, validate
 from yolopose.formats.pytorch import TorchRuntime
@@ -52,6 +52,8 @@ class _LossRuntime(TorchRuntime):
 
     output: HeadOutput
 
+    whole = True  # the losses need both branches of a head
+
     def forward(self, values: Tensor) -> Tensor:
         self.output = self.network.outputs(values)
         return self.network.head.decode(self.output)
@@ -61,7 +63,7 @@ def measure(
     network: PoseModel,
     data: TrainData,
     options: TrainOptions,
-    criterion: PoseCriterion,
+    criterion: Criterion,
     device: torch.device,
     *,
     callbacks: Mapping[str, Sequence[Listener]] | None = None,
@@ -99,7 +101,7 @@ def _measured(
     network: PoseModel,
     data: TrainData,
     options: TrainOptions,
-    criterion: PoseCriterion,
+    criterion: Criterion,
     device: torch.device,
     batch: int,
     callbacks: Mapping[str, Sequence[Listener]] | None,
@@ -107,7 +109,8 @@ def _measured(
     check: Callable[[], object],
 ) -> Measured:
     runtime = _LossRuntime(network, device, options.half)
-    sums = torch.zeros(len(TERMS))
+    criterion = criterion.of(runtime.network)
+    sums = torch.zeros(len(criterion.terms))
     batches = 0
 
     def add_loss(made: ValBatch) -> None:
@@ -126,7 +129,7 @@ def _measured(
             loss=add_loss,
             save_dir=save_dir,
         )
-    return Measured(metrics, dict(zip(TERMS, (sums / max(batches, 1)).tolist(), strict=True)))
+    return Measured(metrics, dict(zip(criterion.terms, (sums / max(batches, 1)).tolist(), strict=True)))
 
 
 def _val_options(options: TrainOptions, batch: int, files: bool) -> ValOptions:

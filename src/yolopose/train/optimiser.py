@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,14 @@ from torch.optim import SGD, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSpr
 
 from yolopose.base.errors import UsageError, WeightsError, did_you_mean
 from yolopose.config import TrainOptions
+from yolopose.nn import PoseHead
+from yolopose.train.musgd import MuSGD
 
 WEIGHT, NORM, BIAS = "weight", "norm", "bias"
 """Roles of the parameter groups, in their order."""
+
+CLASS_GAIN = 3.0
+"""How much faster the class branches learn with MuSGD."""
 
 _LONG_RUN = 10_000  # iterations above which `auto` takes SGD
 _BETA2 = 0.999
@@ -26,10 +31,10 @@ _ADAM_KINDS: dict[str, type[Optimizer]] = {
     "RAdam": RAdam,
     "Adamax": Adamax,
 }
-_NAMES = ("auto", "SGD", *_ADAM_KINDS, "RMSProp")
+_NAMES = ("auto", "SGD", "MuSGD", *_ADAM_KINDS, "RMSProp")
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 # torch has one-kernel updates for these; on the CPU too they are three to seven times faster than the plain ones
-_FUSED_NAMES = ("SGD", "Adam", "AdamW")
+_FUSED_NAMES = ("SGD", "MuSGD", "Adam", "AdamW")
 _FUSED_DEVICES = ("cpu", "cuda")
 
 
@@ -55,7 +60,8 @@ class Optimiser:
     """A torch optimiser and the numbers it was made from.
 
     Attributes:
-        torch: the optimiser; each of its groups has a key `role`: `weight`, `norm` or `bias`.
+        torch: the optimiser; each of its groups has a key `role`: `weight`, `norm` or `bias`, and `gain` where it
+            learns faster than the rates say.
         choice: which one it is.
         weight_decay: decay of the weights, scaled to the batch.
     """
@@ -111,7 +117,8 @@ def make_optimiser(model: nn.Module, options: TrainOptions, *, images: int, nc: 
     choice = choose(options, images=images, nc=nc)
     batch = settled_batch(options)
     decay = options.weight_decay * batch * nominal_accumulation(batch, options.nbs) / options.nbs
-    return Optimiser(_make(choice, parameter_groups(model, decay)), choice, decay)
+    groups = parameter_groups(model, decay, class_parameters(model) if choice.name == "MuSGD" else ())
+    return Optimiser(_make(choice, groups), choice, decay)
 
 
 def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
@@ -126,11 +133,6 @@ def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
         UsageError: there is no such optimiser, or `momentum` is 1 or more.
     """
     name = options.optimizer
-    if name == "MuSGD":
-        raise UsageError(
-            "optimizer=MuSGD comes with the YOLO26 family, which this version does not train. "
-            f"Choose one of {', '.join(_NAMES)}."
-        )
     if name not in _NAMES:
         raise UsageError(
             f"optimizer={name!r} is unknown: it is one of {', '.join(_NAMES)}.{did_you_mean(name, _NAMES)}"
@@ -147,20 +149,37 @@ def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
     return Choice(name, options.lr0, options.momentum, options.warmup_bias_lr)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, faster: Iterable[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Sorts all parameters into three groups: weights (which decay), norm weights and biases (which do not).
 
     Weights that are never trained, as the fixed bins of the boxes, count with the weights.
+
+    Args:
+        model: the network.
+        weight_decay: of the weights.
+        faster: parameters that learn at a higher rate; they make three more groups, whose key `gain` says how much.
     """
-    members: dict[str, list[nn.Parameter]] = {WEIGHT: [], NORM: [], BIAS: []}
+    quick = {id(parameter) for parameter in faster}
+    members: dict[tuple[bool, str], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             role = BIAS if name == "bias" else NORM if isinstance(module, _NORMS) else WEIGHT
-            members[role].append(parameter)
+            members.setdefault((id(parameter) in quick, role), []).append(parameter)
     return [
-        {"params": members[role], "role": role, "weight_decay": weight_decay if role == WEIGHT else 0.0}
+        {"params": members.get((fast, role), []), "role": role, "weight_decay": weight_decay if role == WEIGHT else 0.0}
+        | ({"gain": CLASS_GAIN} if fast else {})
+        for fast in ((False, True) if quick else (False,))
         for role in (WEIGHT, NORM, BIAS)
     ]
+
+
+def class_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Returns the parameters of a network's class branches."""
+    branches = [getattr(module, name, None) for module in model.modules() for name in ("cv3", "one2one_cv3")
+                if isinstance(module, PoseHead)]  # fmt: skip
+    return [parameter for branch in branches if branch is not None for parameter in branch.parameters()]
 
 
 def nominal_accumulation(batch: int, nbs: int) -> int:
@@ -188,6 +207,8 @@ def _make(choice: Choice, groups: list[dict[str, Any]]) -> Optimizer:
     if choice.name == "SGD":
         nesterov = choice.momentum > 0  # torch refuses it without momentum
         return SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=nesterov, **extra)
+    if choice.name == "MuSGD":
+        return MuSGD(groups, choice.lr, choice.momentum, fused)
     if choice.name == "RMSProp":
         return RMSprop(groups, lr=choice.lr, momentum=choice.momentum)
     kind: Any = _ADAM_KINDS[choice.name]

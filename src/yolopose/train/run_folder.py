@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class RunFolder:
         options: settled options of the run.
         data: its data.
         license_: licence that the starting weights bring along, and the trained ones carry on.
+        columns: of results.csv.
 
     Attributes:
         path: the folder.
@@ -52,11 +53,13 @@ class RunFolder:
         history: the rows of results.csv.
     """
 
-    def __init__(self, path: Path, options: TrainOptions, data: TrainData, license_: str) -> None:
+    def __init__(
+        self, path: Path, options: TrainOptions, data: TrainData, license_: str, columns: Sequence[str] = COLUMNS
+    ) -> None:
         self.path, self._options, self._data, self.license = path, options, data, license_
         self.wdir, self.csv = path / "weights", path / "results.csv"
         self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
-        self.history = History(self.csv)
+        self.history = History(self.csv, columns=columns)
         self._waiting: dict[Path, _Weights] = {}
         self._failed = False  # whether the last attempt to write an epoch did
         self._drawn = True  # likewise for pictures
@@ -88,7 +91,7 @@ class RunFolder:
 
     def go_on(self, done: int) -> None:
         """Takes up the rows of the epochs done before an interruption."""
-        self.history = History.read(self.csv, done)
+        self.history = History.read(self.csv, done, self.history.columns)
 
     def add_epoch(
         self,
@@ -119,7 +122,7 @@ class RunFolder:
         if self._options.save:
             self._waiting |= dict.fromkeys(paths, _Weights(network, done, metrics))
         try:
-            self.history.add({**dict.fromkeys(COLUMNS, float("nan")), **row})
+            self.history.add({**dict.fromkeys(self.history.columns, float("nan")), **row})
             if self._options.save:
                 self.save_running(network, done, state)
         except OutputError as error:

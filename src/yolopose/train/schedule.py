@@ -86,7 +86,7 @@ class Schedule:
         """Sets learning rate and momentum of each group for batch i; returns the accumulation."""
         rates = self.at(i)
         for group in optimizer.param_groups:
-            group["lr"] = rates.bias_lr if group["role"] == BIAS else rates.lr
+            group["lr"] = (rates.bias_lr if group["role"] == BIAS else rates.lr) * group.get("gain", 1.0)
             if "momentum" in group:
                 group["momentum"] = rates.momentum
         return rates.accumulation

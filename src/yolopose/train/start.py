@@ -63,8 +63,8 @@ def _remap(network: PoseModel, weights: Weights) -> str:
     if not shared or ours == theirs:
         return ""
     own = network.state_dict()
-    branch = f"model.{len(network.model) - 1}.cv3."
-    ends = [name for name in own if name.startswith(branch) and name.count(".") == 5]  # cv3.level.2.weight
+    branches = tuple(f"model.{len(network.model) - 1}.{name}." for name in ("cv3", "one2one_cv3"))
+    ends = [name for name in own if name.startswith(branches) and name.count(".") == 5]  # cv3.level.2.weight
     for name in ends:
         if name not in weights.state or weights.state[name].shape[1:] != own[name].shape[1:]:
             return ""

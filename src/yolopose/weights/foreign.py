@@ -115,7 +115,6 @@ def _metadata(network: Stand, checkpoint: Checkpoint, storages: Storages, path: 
         name=_name(yaml),
         stride=_stride(network, storages),
         imgsz=_imgsz(checkpoint.train_args.get("imgsz")),
-        end2end=bool(yaml.get("end2end", False)),
         license=checkpoint.license,
         version=checkpoint.version,
         args=checkpoint.train_args,

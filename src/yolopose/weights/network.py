@@ -94,7 +94,15 @@ def network_checkpoint(
         date: ISO 8601; None takes the time now.
         license: licence of the weights.
         extra: training state to go on from: plain values and tensors.
+
+    Raises:
+        ModelError: a branch of the network was left away for inference.
     """
+    if not model.is_whole:
+        raise ModelError(
+            f"{model.name} was reduced to one branch for inference (fuse()), and a file of it could neither be trained "
+            "nor opened. Open the weights again, and save them before fuse()."
+        )
     args = dict(args or {})
     imgsz = args.get("imgsz", 640)
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz

@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 
 from yolopose.evaluate.plots import new_figure, save_figure
-from yolopose.train.record.history import COLUMNS, History
+from yolopose.train.record.history import History
 
-_ROWS = tuple(
-    [name for name in COLUMNS if name.startswith(part)] + [name for name in COLUMNS if name.endswith(kind)]
-    for part, kind in (("train/", "(B)"), ("val/", "(P)"))
-)
 _SMOOTH = 9  # epochs that the smooth line averages over
 
 
@@ -33,8 +29,13 @@ def save_results_picture(history: History, path: Path) -> None:
     if figure is None:
         return
     epochs = np.array(history.column("epoch"))
-    panels = figure.subplots(len(_ROWS), len(_ROWS[0]), sharex=True)
-    for names, row in zip(_ROWS, panels, strict=True):
+    columns = history.columns
+    rows = [
+        [name for name in columns if name.startswith(part)] + [name for name in columns if name.endswith(kind)]
+        for part, kind in (("train/", "(B)"), ("val/", "(P)"))
+    ]
+    panels = figure.subplots(len(rows), len(rows[0]), sharex=True)
+    for names, row in zip(rows, panels, strict=True):
         for name, axes in zip(names, row, strict=True):
             _draw(axes, epochs, np.array(history.column(name)), name)
     save_figure(figure, path)

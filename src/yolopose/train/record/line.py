@@ -41,9 +41,20 @@ class EpochLine:
         batches: batches to come.
         enabled: False shows nothing.
         head: whether the head line comes first; one is enough for a run.
+        names: of the losses, with or without `_loss`.
     """
 
-    def __init__(self, epoch: int, epochs: int, batches: int, *, enabled: bool = True, head: bool = True) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        epochs: int,
+        batches: int,
+        *,
+        enabled: bool = True,
+        head: bool = True,
+        names: Iterable[str] = TERMS,
+    ) -> None:
+        self._header = header(names)
         self._name, self._batches, self._enabled, self._head = f"{epoch}/{epochs}", batches, enabled, head
         self._live: Any = None
         self._task: Any = None
@@ -55,7 +66,7 @@ class EpochLine:
     def __enter__(self) -> EpochLine:
         if self._enabled:
             if self._head:
-                LOGGER.info(header())
+                LOGGER.info(self._header)
             if sys.stdout.isatty():
                 self._begin_live()
         return self
@@ -91,7 +102,7 @@ class EpochLine:
         from rich import progress as bars
 
         width, text = get_console().width, bars.TextColumn("{task.description}", markup=False)
-        if width >= len(header()) + _BAR_ROOM:
+        if width >= len(self._header) + _BAR_ROOM:
             columns = (text, bars.BarColumn(12), bars.MofNCompleteColumn(), bars.TimeRemainingColumn())
         else:  # the end of the text gives way, so that the line stays one and still says how far it is
             columns = (text, bars.TaskProgressColumn(), bars.TimeRemainingColumn())

@@ -1,0 +1,227 @@
+"""The losses of YOLO26 pose networks: six for each of two branches, whose shares change over a run.
+
+The one-to-many branch teaches the features, the one-to-one branch learns to answer once for each object (YOLOv10, arXiv
+2405.14458). Objects take cells by the likeness of keypoints, and cells of levels that suit their size.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from yolopose.base.errors import ModelError, TrainError
+from yolopose.criterion.assign import Assignment, Rule, assign
+from yolopose.criterion.likeness import by_box, by_points
+from yolopose.criterion.rle import point_weights, rle_loss
+from yolopose.criterion.targets import Targets
+from yolopose.criterion.terms import (
+    Gains,
+    LossTerms,
+    box_loss,
+    position_loss,
+    rows_of,
+    soft_targets,
+    visibility_loss,
+)
+from yolopose.nn import Pose26, PoseModel, RealNVP
+from yolopose.nn.head import HeadOutput, anchor_points
+
+TERMS26 = ("box", "pose", "kobj", "cls", "l1", "rle")
+"""The losses in the order in which they are reported."""
+
+MANY = Rule(topk=10, gated=True)
+SINGLE = Rule(topk=7, single=True, gated=True)
+_SHARES = (0.8, 0.1)  # of the one-to-many branch, at the start and at the end of a run
+
+
+class DualCriterion:
+    """Losses of both branches of a `Pose26` head against the labelled objects.
+
+    Args:
+        nc: classes.
+        kpt_shape: (K, D); with D = 2 there is no visibility loss.
+        strides: pixels per cell of each level.
+        sigmas: (K,) OKS σ of each keypoint.
+        flow: the learned density of errors; it learns with the network that it belongs to.
+        gains: weights of the terms.
+        class_weights: (nc,) weights of the classes in the class loss; 1 each when left out.
+        assigner: `oks` or `box`: what cells are assigned by.
+
+    Attributes:
+        terms: names of the losses, in the order in which they are reported.
+        share: of the one-to-many branch in what is differentiated; the other branch has the rest.
+    """
+
+    terms = TERMS26
+
+    def __init__(
+        self,
+        nc: int,
+        kpt_shape: tuple[int, int],
+        strides: Sequence[int],
+        sigmas: Sequence[float],
+        flow: RealNVP,
+        gains: Gains | None = None,
+        class_weights: Sequence[float] | None = None,
+        assigner: str = "oks",
+    ) -> None:
+        self._nc = nc
+        self._kpt_shape = kpt_shape
+        self._strides = tuple(strides)
+        self._flow = flow
+        self._assigner = assigner
+        gains = gains or Gains()
+        self._gains = torch.tensor([gains.box, gains.pose, gains.kobj, gains.cls, gains.dfl, gains.rle])
+        self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
+        self._weights = point_weights(kpt_shape[0])
+        self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
+        self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
+        self.share = _SHARES[0]
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Sets the shares of the branches for an epoch, counted from 0, of so many."""
+        done = epoch / (epochs - 1) if epochs > 1 else 0.0
+        self.share = _SHARES[0] + (_SHARES[1] - _SHARES[0]) * min(done, 1.0)
+
+    def of(self, network: PoseModel) -> DualCriterion:
+        """Returns the losses of another network of this kind, with a copy of its own density of errors.
+
+        Raises:
+            ModelError: the network has none any more.
+        """
+        twin = copy.copy(self)
+        twin._flow = copy.deepcopy(flow_of(network)).float()
+        return twin
+
+    def __call__(
+        self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
+    ) -> LossTerms:
+        """Computes the losses, in float32 whatever the network ran in.
+
+        Args:
+            output: raw output of both branches for B pictures.
+            targets: their objects; left on the CPU, a GPU need not be waited for.
+            together: must be None: these losses are of whole batches.
+
+        Returns:
+            The sum of both branches, and the terms of the one-to-one branch.
+
+        Raises:
+            ModelError: the network was reduced to one branch.
+            TrainError: the pictures are a part of a batch.
+        """
+        if together is not None:
+            raise TrainError(
+                "YOLO26 networks are trained by one process in this version: name one device, such as device=0."
+            )
+        if output.one2one is None:
+            raise _reduced()
+        many = self.branch(output, targets, MANY)
+        single = self.branch(output.one2one, targets, SINGLE)
+        return LossTerms(self.share * many.total + (1 - self.share) * single.total, single.items, TERMS26)
+
+    def branch(self, output: HeadOutput, targets: Targets, rule: Rule) -> LossTerms:
+        """Computes the losses of one branch.
+
+        Args:
+            output: raw output of the branch.
+            targets: the objects.
+            rule: how cells are assigned to them.
+        """
+        if output.sigmas is None:
+            raise _reduced()
+        device = output.scores.device
+        self._move(device)
+        boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
+        points, strides = anchor_points(output.shapes, self._strides, device)
+        cells = anchor_points(output.shapes, self._strides, targets.boxes.device)  # the device need not be waited for
+        found = self._assign(boxes.detach(), scores.detach(), kpts.detach(), points, strides, targets, rule, cells)
+        targets = targets.to(device)
+        soft = soft_targets(scores, found, targets)
+        normaliser = soft.sum().clamp(min=1)
+        height, width = (side * self._strides[0] for side in output.shapes[0])
+        box, l1 = _box_losses(boxes, points, strides, found, targets, (height, width))
+        pose, kobj, rle = self._keypoint_losses(kpts, output.sigmas.float(), points, strides, found, targets)
+        cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
+        gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, l1 / normaliser, rle)) * self._gains
+        return LossTerms(gained.sum() * len(scores), gained.detach(), TERMS26)
+
+    def _assign(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        kpts: Tensor,
+        points: Tensor,
+        strides: Tensor,
+        targets: Targets,
+        rule: Rule,
+        cells: tuple[Tensor, Tensor],
+    ) -> Assignment:
+        centres, sizes = cells
+        corners = (torch.cat((points - boxes[:, :2], points + boxes[:, 2:]), 1) * strides).transpose(1, 2)
+        xy = (kpts.unflatten(1, self._kpt_shape)[:, :, :2] + points) * strides
+        return assign(
+            scores.sigmoid(),
+            corners,
+            centres * sizes,
+            targets,
+            smallest=self._smallest,
+            rule=rule,
+            strides=sizes,
+            likeness=by_box(corners) if self._assigner == "box" else by_points(xy, corners, self._falloff),
+        )
+
+    def _keypoint_losses(
+        self, kpts: Tensor, sigmas: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Position and visibility losses and the likelihood of the errors; in grid units."""
+        positives = found.mask.sum()
+        raw = rows_of(kpts, found).unflatten(1, self._kpt_shape)  # (R, K, D)
+        predicted = raw[..., :2] + points.T[found.cell][:, None]
+        pose, error, labelled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
+        logits = rows_of(sigmas, found).unflatten(1, (-1, 2))
+        counts, gather = labelled * found.mask[:, None], error.device.type == "cpu"
+        rle = rle_loss(error, logits, counts, self._weights, self._flow.log_density, gather=gather)
+        if self._kpt_shape[1] == 2:
+            return pose, torch.zeros_like(pose), rle
+        return pose, visibility_loss(raw[..., 2], labelled, found, positives), rle
+
+    def _move(self, device: torch.device) -> None:
+        if self._gains.device != device:
+            self._gains, self._falloff = self._gains.to(device), self._falloff.to(device)
+            self._weights = self._weights.to(device)
+            if self._class_weights is not None:
+                self._class_weights = self._class_weights.to(device)
+
+
+def _box_losses(
+    distances: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """CIoU and distance losses, sums over positives by weight; distances as shares of the input's (height, width)."""
+    sides, point, stride = rows_of(distances, found), points.T[found.cell], strides[found.cell][:, None]
+    truth = targets.boxes[found.target] / stride
+    wanted = torch.cat((point - truth[:, :2], truth[:, 2:] - point), 1)
+    apart = (sides - wanted).abs() * stride / sides.new_tensor([size[1], size[0]] * 2)
+    return box_loss(sides, point, truth, found), (apart.mean(1) * found.weight).sum()
+
+
+def flow_of(network: PoseModel) -> RealNVP:
+    """Returns the learned density of errors of a network with a `Pose26` head.
+
+    Raises:
+        ModelError: it has none, or none any more.
+    """
+    flow = network.head.flow_model if isinstance(network.head, Pose26) else None
+    if flow is None:
+        raise _reduced()
+    return flow
+
+
+def _reduced() -> ModelError:
+    return ModelError(
+        "the network was reduced to one branch for inference (fuse()): open the weights again to train it."
+    )
