@@ -73,6 +73,7 @@ def test_half_is_half_the_size_and_float32_outside(options: dict, small: YOLO) -
     np.testing.assert_allclose(found, TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)
 
 
+@pytest.mark.slow
 def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
     model = YOLO(shared / "checkpoints/yolo11n-pose.pt")
     model.model_name = str(tmp_path / "n.pt")  # beside which the file goes; the real place is read-only

@@ -74,7 +74,7 @@ class Poison:
             if self.kind == "gradient":
                 terms.total.register_hook(lambda gradient: gradient * float("nan"))
                 return terms
-            return type(terms)(terms.total * float("nan"), terms.items * float("nan"))
+            return type(terms)(terms.total * float("nan"), terms.items * float("nan"), terms.names)
 
         def stepped(i: int) -> Any:
             if self.kind == "loss" and self.bad(self.count - 1):
@@ -111,7 +111,7 @@ def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkey
     monkeypatch.setattr(module, "inside", on_the_host(module.inside))
     trainer._batches._paint_on = torch.device("cpu")
     learner, guard = trainer._learner, trainer._guard
-    learner.begin_epoch()
+    learner.begin_epoch(0, 1)
     learner.learn(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made
     learner.step(0)
     before = [parameter.clone() for parameter in learner.model.parameters()]
@@ -208,7 +208,7 @@ def test_numbers_come_in_order_and_none_is_lost() -> None:
 def test_nothing_in_a_step_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, mosaic=1.0, device="0", **options)
     learner, guard = trainer._learner, trainer._guard
-    learner.begin_epoch()
+    learner.begin_epoch(0, 1)
     for i in range(2):
         learner.learn(next(trainer._batches.epoch(0)), 0, i)  # kernels are chosen, and what is remembered is made
         learner.step(i)

@@ -21,6 +21,7 @@ def world(root: Path) -> tuple[Path, Path]:
     return data, model
 
 
+@pytest.mark.slow
 def test_losses_are_told_by_name_and_the_flow_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, file = world(tmp_path)
     shares: list[float] = []

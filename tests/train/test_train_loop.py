@@ -307,7 +307,6 @@ def test_a_loss_that_is_no_number_ends_the_run(world, runs):
         ({"freeze": 99}, UsageError, "layers"),
         ({"freeze": 5}, UsageError, "nothing to train"),
         ({"batch": 2.5}, UsageError, "whole number"),
-        ({"optimizer": "MuSGD"}, UsageError, "MuSGD"),
         ({"epoch": 3}, UsageError, "epochs"),
         ({"pretrained": "nowhere.pt"}, FileNotFoundError, "nowhere.pt"),
     ],

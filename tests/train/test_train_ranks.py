@@ -41,8 +41,8 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batch norms in evaluation mode: what a process makes of its pictures does not depend on how many it has."""
     usual = Learner.begin_epoch
 
-    def begin(self: Learner) -> None:
-        usual(self)
+    def begin(self: Learner, epoch: int, epochs: int) -> None:
+        usual(self, epoch, epochs)
         for module in self.model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
@@ -84,7 +84,7 @@ def learned(world: tuple[Path, Path], team: Team, **options: Any) -> tuple[list[
     """The losses of each batch of an epoch, and the gradients of all of them."""
     network, data, chosen = parts(world, **options)
     learner = Learner(network, data, chosen, CPU, 3, team)
-    learner.begin_epoch()
+    learner.begin_epoch(0, 1)
     losses = []
     for number, batch in enumerate(samples(data, chosen, (team.rank, team.size))):
         terms = learner.learn(batch, 0, number)
