@@ -7,6 +7,7 @@ import shlex
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,7 +92,13 @@ def test_python_blocks(page: str, place: Path, server: Server) -> None:
         exec(compile(less(block, server), f"{page}, block {number}", "exec"), names)  # noqa: S102
 
 
-@pytest.mark.parametrize(("page", "line"), [one for one in commands() if not one[1].startswith(ELSEWHERE)])
+def marked(page: str, line: str) -> Any:
+    """Long lines whose like also runs from the page of promises wait for `make test-all`."""
+    long = (" train " in line and "figures" not in line) or "dynamic=True" in line or "format=onnx imgsz=640" in line
+    return pytest.param(page, line, marks=pytest.mark.slow if long else ())
+
+
+@pytest.mark.parametrize(("page", "line"), [marked(*one) for one in commands() if not one[1].startswith(ELSEWHERE)])
 def test_commands(page: str, line: str, place: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     if "yolo11n-pose.onnx" in line:
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0

@@ -88,6 +88,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_training_on_two_devices_ends_in_the_object_that_began_it(world, tmp_path):
     model, seen = YOLO(world[1]), []
     model.add_callback("on_train_epoch_end", lambda trainer: seen.append((os.getpid(), trainer.epoch)))
