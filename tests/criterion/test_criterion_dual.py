@@ -20,7 +20,7 @@ from yolopose.nn import RealNVP, anchor_points, build_network
 from yolopose.nn.head import HeadOutput
 from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
-CASES = {"o2m": (1, (17, 3), COCO_PERSON_SIGMAS, MANY), "o2o": (2, (4, 3), [0.25] * 4, SINGLE)}
+CASES = {"o2m": ((17, 3), COCO_PERSON_SIGMAS, MANY), "o2o": ((4, 3), [0.25] * 4, SINGLE)}
 STRIDES = (8, 16, 32)
 
 
@@ -31,7 +31,7 @@ def shapes_of(hw):
 @pytest.mark.parametrize("name", CASES)
 def test_terms_and_gradients_as_golden(shared: Path, name: str) -> None:
     golden = np.load(shared / "fixtures" / "loss26.npz")
-    nc, shape, sigmas, rule = CASES[name]
+    shape, sigmas, rule = CASES[name]
     case = {key.removeprefix(f"{name}."): golden[key] for key in golden.files if key.startswith(f"{name}.")}
     hw = tuple(int(side) for side in case["hw"])
     flow = RealNVP()
@@ -40,7 +40,7 @@ def test_terms_and_gradients_as_golden(shared: Path, name: str) -> None:
     output = HeadOutput(raw["boxes"], raw["scores"], raw["kpts"], shapes_of(hw), raw["kpts_sigma"])
     labels = (torch.tensor(case[key]) for key in ("batch_idx", "cls", "bboxes", "keypoints"))
     targets = Targets.from_normalised(*labels, hw)
-    terms = DualCriterion(nc, shape, STRIDES, sigmas, flow).branch(output, targets, rule)
+    terms = DualCriterion(shape, STRIDES, sigmas, flow).branch(output, targets, rule)
     assert terms.names == ("box", "pose", "kobj", "cls", "l1", "rle")
     for term, value in terms.named().items():
         assert value == pytest.approx(float(case[f"item.{term}_loss"]), rel=1e-4), term
@@ -118,7 +118,7 @@ def test_single_rule_leaves_each_object_its_best_cell() -> None:
 
 
 def test_shares_of_the_branches_move_over_the_run() -> None:
-    criterion = DualCriterion(1, (3, 3), STRIDES, [0.1] * 3, RealNVP())
+    criterion = DualCriterion((3, 3), STRIDES, [0.1] * 3, RealNVP())
     shares = []
     for epoch in range(5):
         criterion.begin_epoch(epoch, 5)

@@ -11,10 +11,10 @@ from yolopose.nn.head import HeadOutput
 from yolopose.schema import COCO_PERSON_SIGMAS
 
 CASES = {
-    "person": (1, (17, 3), COCO_PERSON_SIGMAS),
-    "multi": (3, (4, 3), [0.25] * 4),
-    "xy_only": (2, (5, 2), [0.2] * 5),
-    "sigmas": (1, (4, 3), [0.05, 0.1, 0.2, 0.4]),
+    "person": ((17, 3), COCO_PERSON_SIGMAS),
+    "multi": ((4, 3), [0.25] * 4),
+    "xy_only": ((5, 2), [0.2] * 5),
+    "sigmas": ((4, 3), [0.05, 0.1, 0.2, 0.4]),
 }
 STRIDES = (8, 16, 32)
 
@@ -54,12 +54,12 @@ def golden(shared: Path):
 
 @pytest.mark.parametrize("name", CASES)
 def test_terms_and_gradients_as_golden(golden, name):
-    nc, kpt_shape, sigmas = CASES[name]
+    kpt_shape, sigmas = CASES[name]
     case = {key.removeprefix(f"{name}."): golden[key] for key in golden.files if key.startswith(f"{name}.")}
     hw = tuple(int(side) for side in case["hw"])
     output = head_output(case, hw)
     labels = (torch.tensor(case[key]) for key in ("batch_idx", "cls", "bboxes", "keypoints"))
-    terms = PoseCriterion(nc, kpt_shape, STRIDES, sigmas)(output, Targets.from_normalised(*labels, hw))
+    terms = PoseCriterion(kpt_shape, STRIDES, sigmas)(output, Targets.from_normalised(*labels, hw))
     for term in TERMS:
         assert terms.named()[term] == pytest.approx(float(case[f"item.{term}_loss"]), rel=1e-4), term
     assert terms.total.item() == pytest.approx(float(case["total"]), rel=1e-4)
@@ -73,8 +73,8 @@ def test_terms_and_gradients_as_golden(golden, name):
 def test_gains_scale_their_terms_alone():
     hw = (96, 128)
     output, targets = random_output(hw), random_targets(6, hw, 2)
-    plain = PoseCriterion(1, (17, 3), STRIDES, COCO_PERSON_SIGMAS)(output, targets).named()
-    doubled = PoseCriterion(1, (17, 3), STRIDES, COCO_PERSON_SIGMAS, Gains(pose=24.0))(output, targets).named()
+    plain = PoseCriterion((17, 3), STRIDES, COCO_PERSON_SIGMAS)(output, targets).named()
+    doubled = PoseCriterion((17, 3), STRIDES, COCO_PERSON_SIGMAS, Gains(pose=24.0))(output, targets).named()
     assert doubled == pytest.approx({**plain, "pose": 2 * plain["pose"]})
 
 
@@ -82,7 +82,7 @@ def test_class_weights_weigh_the_class_loss():
     hw = (96, 128)
     output, targets = random_output(hw, nc=2), random_targets(6, hw, 2, nc=2)
     values = [
-        PoseCriterion(2, (17, 3), STRIDES, COCO_PERSON_SIGMAS, class_weights=weights)(output, targets).named()["cls"]
+        PoseCriterion((17, 3), STRIDES, COCO_PERSON_SIGMAS, class_weights=weights)(output, targets).named()["cls"]
         for weights in (None, (1, 0), (0, 1))
     ]
     assert values[0] == pytest.approx(values[1] + values[2])
@@ -93,7 +93,7 @@ def test_class_weights_weigh_the_class_loss():
 def test_without_objects_only_the_class_loss_is_left_and_all_outputs_stay_in_the_graph(kpt_shape):
     count, dims = kpt_shape
     output = random_output((96, 128), values=count * dims)
-    criterion = PoseCriterion(1, kpt_shape, STRIDES, [0.1] * count)
+    criterion = PoseCriterion(kpt_shape, STRIDES, [0.1] * count)
     terms = criterion(output, random_targets(0, (96, 128), 2, points=count))
     named = terms.named()
     assert named.pop("cls") == pytest.approx(0.5 * torch.nn.functional.softplus(output.scores).sum().item(), rel=1e-5)
@@ -106,7 +106,7 @@ def test_object_without_labelled_points_costs_no_pose_loss():
     hw = (96, 128)
     targets = random_targets(4, hw, 2)
     bare = Targets(targets.batch_idx, targets.classes, targets.boxes, torch.zeros_like(targets.keypoints))
-    named = PoseCriterion(1, (17, 3), STRIDES, COCO_PERSON_SIGMAS)(random_output(hw), bare).named()
+    named = PoseCriterion((17, 3), STRIDES, COCO_PERSON_SIGMAS)(random_output(hw), bare).named()
     assert named["pose"] == 0
     assert named["kobj"] > 0
     assert named["box"] > 0
@@ -116,7 +116,7 @@ def test_sixteen_bits_are_computed_in_float32():
     hw = (96, 128)
     output, targets = random_output(hw), random_targets(5, hw, 2)
     halves = HeadOutput(*(getattr(output, key).bfloat16() for key in ("boxes", "scores", "kpts")), output.shapes)
-    terms = PoseCriterion(1, (17, 3), STRIDES, COCO_PERSON_SIGMAS)(halves, targets)
+    terms = PoseCriterion((17, 3), STRIDES, COCO_PERSON_SIGMAS)(halves, targets)
     assert terms.total.dtype == torch.float32
     terms.total.backward()
     assert torch.isfinite(output.boxes.grad).all()

@@ -8,6 +8,7 @@ import pytest
 from train_worlds import FAST, MODEL, make_world
 
 from yolopose import YOLO
+from yolopose.base.errors import UsageError
 from yolopose.train.record import History, columns_of
 
 TERMS = ("box", "pose", "kobj", "cls", "l1", "rle")
@@ -19,6 +20,13 @@ def world(root: Path) -> tuple[Path, Path]:
     model = root / "dual-pose.yaml"
     model.write_text(DUAL)
     return data, model
+
+
+def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data, file = world(tmp_path / "blocks")
+    with pytest.raises(UsageError, match=r"dual-pose has a head .* by one process .*asks for 2: name one device"):
+        YOLO(file).train(data=data, project=tmp_path / "runs", **{**FAST, "device": "cpu,cpu"})
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -103,17 +103,13 @@ def test_workers_keep_up_with_the_network(sample: float, picture: float, most: i
 
 
 @pytest.mark.parametrize(
-    ("amp", "device", "bf16", "expected"),
+    ("amp", "device", "expected"),
     [
-        (True, "cpu", True, "bf16"), (True, "cpu", False, "fp32"), (False, "cpu", True, "fp32"),
-        ("bf16", "cpu", False, "bf16"), (True, "cuda", False, "fp16"), (False, "cuda", False, "fp32"),
-        ("bf16", "cuda", False, "bf16"), (True, "mps", False, "fp32"),
+        (True, "cpu", "fp32"), (False, "cpu", "fp32"), ("bf16", "cpu", "bf16"), (True, "cuda", "fp16"),
+        (False, "cuda", "fp32"), ("bf16", "cuda", "bf16"), (True, "mps", "fp32"),
     ],
 )  # fmt: skip
-def test_the_number_format_follows_from_option_and_processor(
-    amp: Any, device: str, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plans, "computes_bf16", lambda: bf16)
+def test_the_number_format_follows_from_option_and_device(amp: Any, device: str, expected: str) -> None:
     assert fixed_plan(TrainOptions(amp=amp), torch.device(device)).amp == expected
 
 
@@ -190,8 +186,7 @@ def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, meas
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_plan_of_another_kind_of_device_or_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "computes_bf16", lambda: True)
+def test_a_plan_of_another_kind_of_device_or_version_is_not_taken() -> None:
     options = TrainOptions(workers=0)
     stored = Plan("cuda", 3, "fp16", False, 0).state_dict()
     assert resumed_plan(stored, options, CPU) == fixed_plan(options, CPU)

@@ -5,7 +5,8 @@ import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from yolopose.criterion.assign import Assignment, Rule, assign
-from yolopose.criterion.choose import Criterion, criterion_of
+from yolopose.criterion.base import Criterion
+from yolopose.criterion.choose import criterion_of
 from yolopose.criterion.dual import MANY, SINGLE, TERMS26, DualCriterion
 from yolopose.criterion.losses import COUNTS, TERMS, PoseCriterion
 from yolopose.criterion.overlap import ciou

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from yolopose.criterion.base import Criterion
 from yolopose.criterion.dual import DualCriterion, flow_of
 from yolopose.criterion.losses import PoseCriterion
 from yolopose.criterion.terms import Gains
 from yolopose.nn import Pose26, PoseModel
 from yolopose.schema import PoseSpec
-
-Criterion = PoseCriterion | DualCriterion
 
 
 def criterion_of(
@@ -36,5 +35,5 @@ def criterion_of(
     shape, strides = spec.keypoints.shape, network.stride
     if isinstance(network.head, Pose26):
         flow = flow_of(network)
-        return DualCriterion(spec.nc, shape, strides, sigmas, flow, gains, class_weights, assigner or "oks")
-    return PoseCriterion(spec.nc, shape, strides, sigmas, gains, class_weights, assigner or "box")
+        return DualCriterion(shape, strides, sigmas, flow, gains, class_weights, assigner or "oks")
+    return PoseCriterion(shape, strides, sigmas, gains, class_weights, assigner or "box")

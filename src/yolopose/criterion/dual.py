@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from yolopose.base.errors import ModelError, TrainError
+from yolopose.base.errors import ModelError
 from yolopose.criterion.assign import Assignment, Rule, assign
-from yolopose.criterion.likeness import by_box, by_points
+from yolopose.criterion.base import Criterion
 from yolopose.criterion.rle import point_weights, rle_loss
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import (
@@ -28,7 +28,7 @@ from yolopose.criterion.terms import (
     visibility_loss,
 )
 from yolopose.nn import Pose26, PoseModel, RealNVP
-from yolopose.nn.head import HeadOutput, anchor_points
+from yolopose.nn.head import HeadOutput, Shapes
 
 TERMS26 = ("box", "pose", "kobj", "cls", "l1", "rle")
 """The losses in the order in which they are reported."""
@@ -38,29 +38,23 @@ SINGLE = Rule(topk=7, single=True, gated=True)
 _SHARES = (0.8, 0.1)  # of the one-to-many branch, at the start and at the end of a run
 
 
-class DualCriterion:
-    """Losses of both branches of a `Pose26` head against the labelled objects.
+class DualCriterion(Criterion):
+    """Losses of both branches of a `Pose26` head.
 
     Args:
-        nc: classes.
-        kpt_shape: (K, D); with D = 2 there is no visibility loss.
-        strides: pixels per cell of each level.
-        sigmas: (K,) OKS σ of each keypoint.
+        kpt_shape, strides, sigmas, class_weights, assigner: see `Criterion`.
         flow: the learned density of errors; it learns with the network that it belongs to.
         gains: weights of the terms.
-        class_weights: (nc,) weights of the classes in the class loss; 1 each when left out.
-        assigner: `oks` or `box`: what cells are assigned by.
 
     Attributes:
-        terms: names of the losses, in the order in which they are reported.
         share: of the one-to-many branch in what is differentiated; the other branch has the rest.
     """
 
     terms = TERMS26
+    shared = False
 
     def __init__(
         self,
-        nc: int,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
         sigmas: Sequence[float],
@@ -69,17 +63,10 @@ class DualCriterion:
         class_weights: Sequence[float] | None = None,
         assigner: str = "oks",
     ) -> None:
-        self._nc = nc
-        self._kpt_shape = kpt_shape
-        self._strides = tuple(strides)
-        self._flow = flow
-        self._assigner = assigner
         gains = gains or Gains()
-        self._gains = torch.tensor([gains.box, gains.pose, gains.kobj, gains.cls, gains.dfl, gains.rle])
-        self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
-        self._weights = point_weights(kpt_shape[0])
-        self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
-        self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
+        weights = [gains.box, gains.pose, gains.kobj, gains.cls, gains.dfl, gains.rle]
+        super().__init__(kpt_shape, strides, sigmas, weights, class_weights, assigner)
+        self._flow, self._weights = flow, point_weights(kpt_shape[0])
         self.share = _SHARES[0]
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
@@ -100,24 +87,15 @@ class DualCriterion:
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
     ) -> LossTerms:
-        """Computes the losses, in float32 whatever the network ran in.
-
-        Args:
-            output: raw output of both branches for B pictures.
-            targets: their objects; left on the CPU, a GPU need not be waited for.
-            together: must be None: these losses are of whole batches.
+        """Computes the losses; see `Criterion`.
 
         Returns:
             The sum of both branches, and the terms of the one-to-one branch.
 
         Raises:
             ModelError: the network was reduced to one branch.
-            TrainError: the pictures are a part of a batch.
         """
-        if together is not None:
-            raise TrainError(
-                "YOLO26 networks are trained by one process in this version: name one device, such as device=0."
-            )
+        assert together is None  # noqa: S101  # what is not `shared` is not asked for a part
         if output.one2one is None:
             raise _reduced()
         many = self.branch(output, targets, MANY)
@@ -137,9 +115,8 @@ class DualCriterion:
         device = output.scores.device
         self._move(device)
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
-        points, strides = anchor_points(output.shapes, self._strides, device)
-        cells = anchor_points(output.shapes, self._strides, targets.boxes.device)  # the device need not be waited for
-        found = self._assign(boxes.detach(), scores.detach(), kpts.detach(), points, strides, targets, rule, cells)
+        points, strides = self._cells(output.shapes, device)
+        found = self._assign(boxes.detach(), scores.detach(), kpts.detach(), output.shapes, targets, rule)
         targets = targets.to(device)
         soft = soft_targets(scores, found, targets)
         normaliser = soft.sum().clamp(min=1)
@@ -151,17 +128,10 @@ class DualCriterion:
         return LossTerms(gained.sum() * len(scores), gained.detach(), TERMS26)
 
     def _assign(
-        self,
-        boxes: Tensor,
-        scores: Tensor,
-        kpts: Tensor,
-        points: Tensor,
-        strides: Tensor,
-        targets: Targets,
-        rule: Rule,
-        cells: tuple[Tensor, Tensor],
+        self, boxes: Tensor, scores: Tensor, kpts: Tensor, shapes: Shapes, targets: Targets, rule: Rule
     ) -> Assignment:
-        centres, sizes = cells
+        points, strides = self._cells(shapes, scores.device)
+        centres, sizes = self._cells(shapes, targets.boxes.device)  # reading the device's would wait for it
         corners = (torch.cat((points - boxes[:, :2], points + boxes[:, 2:]), 1) * strides).transpose(1, 2)
         xy = (kpts.unflatten(1, self._kpt_shape)[:, :, :2] + points) * strides
         return assign(
@@ -172,7 +142,7 @@ class DualCriterion:
             smallest=self._smallest,
             rule=rule,
             strides=sizes,
-            likeness=by_box(corners) if self._assigner == "box" else by_points(xy, corners, self._falloff),
+            likeness=self._likeness(xy, corners),
         )
 
     def _keypoint_losses(
@@ -191,11 +161,8 @@ class DualCriterion:
         return pose, visibility_loss(raw[..., 2], labelled, found, positives), rle
 
     def _move(self, device: torch.device) -> None:
-        if self._gains.device != device:
-            self._gains, self._falloff = self._gains.to(device), self._falloff.to(device)
-            self._weights = self._weights.to(device)
-            if self._class_weights is not None:
-                self._class_weights = self._class_weights.to(device)
+        super()._move(device)
+        self._weights = self._weights.to(device)
 
 
 def _box_losses(

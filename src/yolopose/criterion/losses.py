@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from yolopose.criterion.assign import Assignment, assign
-from yolopose.criterion.likeness import Likeness, by_box, by_points
+from yolopose.criterion.base import Criterion
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import (
     Gains,
@@ -24,8 +24,7 @@ from yolopose.criterion.terms import (
     soft_targets,
     visibility_loss,
 )
-from yolopose.nn import PoseModel
-from yolopose.nn.head import HeadOutput, Shapes, anchor_points
+from yolopose.nn.head import HeadOutput
 
 TERMS = ("box", "pose", "kobj", "cls", "dfl")
 """The losses in the order in which they are reported."""
@@ -33,30 +32,19 @@ TERMS = ("box", "pose", "kobj", "cls", "dfl")
 COUNTS = 3
 """Numbers that the parts of a batch sum up before their losses are known: target scores, positives, pictures."""
 
-_KNOWN = 32  # shapes whose cells are remembered
 
-
-class PoseCriterion:
-    """Losses of a head's raw output against the labelled objects.
+class PoseCriterion(Criterion):
+    """Losses of a head with bins of distances.
 
     Args:
-        nc: classes.
-        kpt_shape: (K, D); with D = 2 there is no visibility loss.
-        strides: pixels per cell of each level.
-        sigmas: (K,) OKS σ of each keypoint.
+        kpt_shape, strides, sigmas, class_weights, assigner: see `Criterion`.
         gains: weights of the terms.
-        class_weights: (nc,) weights of the classes in the class loss; 1 each when left out.
-        assigner: `box` or `oks`: what cells are assigned by, the overlap of boxes or the likeness of keypoints.
-
-    Attributes:
-        terms: names of the losses, in the order in which they are reported.
     """
 
     terms = TERMS
 
     def __init__(
         self,
-        nc: int,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
         sigmas: Sequence[float],
@@ -64,49 +52,26 @@ class PoseCriterion:
         class_weights: Sequence[float] | None = None,
         assigner: str = "box",
     ) -> None:
-        self._nc = nc
-        self._kpt_shape = kpt_shape
-        self._strides = tuple(strides)
-        self._assigner = assigner
         gains = gains or Gains()
-        self._gains = torch.tensor([getattr(gains, name) for name in TERMS])
-        self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
-        self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
-        self._known: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
-        # a small object holds a cell of the second level even where it lies between all centres
-        self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
-
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Nothing in these losses depends on the epoch."""
-
-    def of(self, network: PoseModel) -> PoseCriterion:
-        """Returns the losses of another network of this kind: the same, since nothing in them is learned."""
-        return self
+        super().__init__(kpt_shape, strides, sigmas, [getattr(gains, name) for name in TERMS], class_weights, assigner)
 
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
     ) -> LossTerms:
-        """Computes the losses, in float32 whatever the network ran in.
-
-        Args:
-            output: raw output for B pictures.
-            targets: their objects; left on the CPU, a GPU need not be waited for.
-            together: where the pictures are a part of a batch: sums a tensor of `COUNTS` numbers over all parts, and
-                the losses are then this part's share of those of the whole batch.
-        """
+        """Computes the losses; see `Criterion`."""
         device = output.scores.device
         self._move(device)
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
         points, strides = self._cells(output.shapes, device)
         centres, sizes = self._cells(output.shapes, targets.boxes.device)  # reading the device's would wait for it
-        corners = _all_boxes(boxes.detach(), points, strides)
+        corners, xy = _all_boxes(boxes.detach(), points, strides), kpts.unflatten(1, self._kpt_shape)[:, :, :2]
         found = assign(
             scores.detach().sigmoid(),
             corners,
             centres * sizes,
             targets,
             smallest=self._smallest,
-            likeness=self._likeness(kpts.detach(), corners, points, strides),
+            likeness=self._likeness((2 * xy.detach() + (points - 0.5)) * strides, corners),
         )
         targets = targets.to(device)
         soft = soft_targets(scores, found, targets)
@@ -120,27 +85,6 @@ class PoseCriterion:
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
         gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, dfl / normaliser)) * self._gains
         return LossTerms(gained.sum() * pictures, gained.detach(), TERMS)
-
-    def _cells(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`anchor_points` of the last few shapes and devices, remembered."""
-        if (shapes, device) not in self._known:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            with torch.inference_mode(False):  # what validation made must serve training too
-                self._known[shapes, device] = anchor_points(shapes, self._strides, device)
-        return self._known[shapes, device]
-
-    def _move(self, device: torch.device) -> None:
-        if self._gains.device != device:
-            self._gains, self._falloff = self._gains.to(device), self._falloff.to(device)
-            if self._class_weights is not None:
-                self._class_weights = self._class_weights.to(device)
-
-    def _likeness(self, kpts: Tensor, corners: Tensor, points: Tensor, strides: Tensor) -> Likeness:
-        if self._assigner == "box":
-            return by_box(corners)
-        raw = kpts.unflatten(1, self._kpt_shape)[:, :, :2]
-        return by_points((2 * raw + (points - 0.5)) * strides, corners, self._falloff)
 
     def _keypoint_losses(
         self, kpts: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets, positives: Tensor

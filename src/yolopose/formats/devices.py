@@ -17,19 +17,27 @@ def single_device(device: object) -> str:
     Raises:
         UsageError: it names several.
     """
-    if isinstance(device, (list, tuple)):
-        parts = [str(part) for part in device]
-    else:
-        parts = "" if device is None else str(device).strip().lower().strip("[]()")
-        parts = [part.strip() for part in parts.split(",") if part.strip()]
-    if len(parts) > 1:
+    names = device_names(device)
+    if len(names) > 1:
         raise UsageError(
-            f"device={device!r} names {len(parts)} devices, and only a training computes on several: name one of them."
+            f"device={device!r} names {len(names)} devices, and only a training computes on several: name one of them."
         )
-    text = parts[0].lower() if parts else ""
-    if text == "none":
-        return ""
+    text = names[0] if names else ""
     return f"cuda:{text}" if text.isdigit() else text
+
+
+def device_names(device: object) -> list[str]:
+    """Returns the devices that are named, as lower-case texts; none for `None` and `""`.
+
+    Args:
+        device: one device or several, as `single_device` takes one: `"0,1"`, `[0, 1]`, `"cpu,cpu"`.
+    """
+    if isinstance(device, (list, tuple)):
+        parts = [str(part) for part in device]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    else:
+        parts = ("" if device is None else str(device)).strip().strip("[]()").split(",")
+    names = [part.strip().lower() for part in parts]
+    return [name for name in names if name not in ("", "none")]
 
 
 def cpu_only(device: object, title: str) -> None:

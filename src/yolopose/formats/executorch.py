@@ -21,7 +21,7 @@ from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import program
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import first_line, read_record, record_in_folder, write_record
+from yolopose.formats.record import first_line, read_record, record_in_folder, sole_file, write_record
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load(path: Path, device: object = None, half: bool = False) -> ExecutorchRun
     """
     cpu_only(device, "ExecuTorch")
     say_half_is_settled(half, path)
-    return ExecutorchRuntime(_program(path))
+    return ExecutorchRuntime(sole_file(path, ".pte", "the program"))
 
 
 class ExecutorchRuntime(GraphRuntime):
@@ -80,17 +80,6 @@ class ExecutorchRuntime(GraphRuntime):
         values = torch.from_numpy(self._memory.filled(batch, size))
         with self._alone:
             return self._method.execute([values])[0].numpy()[: len(batch)].copy()
-
-
-def _program(path: Path) -> Path:
-    """The .pte that a folder holds."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.pte"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise WeightsError(f"{path} should hold one .pte, the program, but holds {names}. Name the .pte to run.")
-    return found[0]
 
 
 def _unusable(path: Path, error: RuntimeError) -> WeightsError:

@@ -19,7 +19,7 @@ from yolopose.base.log import warn_once
 from yolopose.formats.capture import traced
 from yolopose.formats.devices import cpu_only
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import first_line, read_record, record_in_folder, write_record
+from yolopose.formats.record import first_line, read_record, record_in_folder, sole_file, write_record
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load(path: Path, device: object = None, half: bool = False) -> NcnnRuntime:
     cpu_only(device, "ncnn")
     if half:
         warn_once("half=True has no effect on ncnn files: yolopose lets them compute in float32.")
-    return NcnnRuntime(_graph(path))
+    return NcnnRuntime(sole_file(path, ".param", "the network's graph"))
 
 
 class NcnnRuntime(GraphRuntime):
@@ -100,19 +100,6 @@ class NcnnRuntime(GraphRuntime):
         if status:
             raise _unusable(self._path)
         return np.array(output, dtype=np.float32)[None]
-
-
-def _graph(path: Path) -> Path:
-    """The .param that a folder holds."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.param"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise WeightsError(
-            f"{path} should hold one .param, the network's graph, but holds {names}. Name the .param to run."
-        )
-    return found[0]
 
 
 def _unusable(path: Path) -> WeightsError:

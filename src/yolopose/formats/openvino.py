@@ -34,6 +34,7 @@ from yolopose.formats.record import (
     public_record,
     read_record,
     record_in_folder,
+    sole_file,
 )
 from yolopose.formats.reporting import unreported
 from yolopose.runtime import Batch
@@ -93,7 +94,7 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
         UsageError: the device is not here.
         WeightsError: the file is damaged, or no pose network that can be understood.
     """
-    return OpenvinoRuntime(_graph(path), device, half)
+    return OpenvinoRuntime(sole_file(path, ".xml", "the network's graph"), device, half)
 
 
 class OpenvinoRuntime(GraphRuntime):
@@ -215,19 +216,6 @@ def _with_input(model: Any, numbers: str) -> Any:
 
 def _has_bfloat16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _graph(path: Path) -> Path:
-    """The .xml that a folder holds."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.xml"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise WeightsError(
-            f"{path} should hold one .xml, the network's graph, but holds {names}. Name the .xml to run."
-        )
-    return found[0]
 
 
 def _read(path: Path) -> Any:

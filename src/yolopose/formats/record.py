@@ -74,6 +74,26 @@ def record_in_folder(folder: Path) -> dict[str, Any]:
     return read_yaml(path, "record of the network", WeightsError) if path.exists() else {}
 
 
+def sole_file(path: Path, suffix: str, what: str) -> Path:
+    """Returns the one file with a suffix that a folder holds; a file is returned as it is.
+
+    Args:
+        path: the folder or file.
+        suffix: `.xml`.
+        what: what such a file is, for the error: `the network's graph`.
+
+    Raises:
+        WeightsError: there is none, or several.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(f"*{suffix}"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise WeightsError(f"{path} should hold one {suffix}, {what}, but holds {names}. Name the {suffix} to run.")
+    return found[0]
+
+
 def read_record(
     path: Path,
     found: Mapping[str, Any],

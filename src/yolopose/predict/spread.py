@@ -78,6 +78,7 @@ def spread(runtime: Runtime, batch: int) -> Generator[Runtime | Spread, None, No
 def _joined(parts: list[Candidates], starts: range) -> Candidates:
     """The candidates of consecutive parts of a batch as those of the batch."""
     image = [part.image + start for part, start in zip(parts, starts, strict=True)]
+    sigmas = [part.sigmas for part in parts if part.sigmas is not None]
     return Candidates(
         boxes=np.concatenate([part.boxes for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
@@ -85,4 +86,5 @@ def _joined(parts: list[Candidates], starts: range) -> Candidates:
         points=np.concatenate([part.points for part in parts]),
         image=np.concatenate(image),
         final=all(part.final for part in parts),
+        sigmas=np.concatenate(sigmas) if len(sigmas) == len(parts) else None,
     )

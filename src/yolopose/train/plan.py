@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from yolopose.base.cores import computes_bf16
 from yolopose.config import TrainOptions
 
 FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -107,14 +106,13 @@ def resumed_plan(saved: object, options: TrainOptions, device: torch.device) -> 
     """Returns the plan of a run that goes on: the one that it began with, but for who makes the samples.
 
     Args:
-        saved: what its checkpoint holds; None in those of earlier versions, which computed in float32 on CPUs.
+        saved: what its checkpoint holds; None in those of earlier versions.
         options: its options; another number of `workers` may have been given.
         device: where it goes on. A plan for another kind of device is of no use.
     """
     plan = Plan.from_state(saved, "as the run began")
     if plan is None or plan.device != device.type:
-        on_cpu = saved is None and device.type == "cpu" and options.amp is True
-        return fixed_plan(replace(options, amp="fp32") if on_cpu else options, device)
+        return fixed_plan(options, device)
     most = most_workers(options)
     return replace(plan, workers=most if workers_given(options) else min(plan.workers, most))
 
@@ -130,11 +128,7 @@ def most_workers(options: TrainOptions) -> int:
 
 
 def _format(amp: bool | str, device: torch.device) -> str:
-    """The number format that `amp` means; True is 16 bits where the device has instructions for them."""
+    """The number format that `amp` means; True is 16 bits on CUDA GPUs, and elsewhere only what a measurement takes."""
     if isinstance(amp, str):
         return amp
-    if not amp or device.type not in ("cpu", "cuda"):
-        return "fp32"
-    if device.type == "cuda":
-        return "fp16"
-    return "bf16" if computes_bf16() else "fp32"
+    return "fp16" if amp and device.type == "cuda" else "fp32"

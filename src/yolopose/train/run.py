@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yolopose.base.errors import TrainError
+from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.events import Callbacks
 from yolopose.base.files import new_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
+from yolopose.criterion import criterion_of
 from yolopose.formats.pytorch import pick_device
-from yolopose.nn import build_network
+from yolopose.nn import PoseModel, build_network
 from yolopose.train.fitting import fitting_batch
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
@@ -24,7 +25,7 @@ from yolopose.train.ranks import Crew, Team
 from yolopose.train.ranks.devices import Places
 from yolopose.train.ranks.follow import lead
 from yolopose.train.saves import newest_interrupted, read_interrupted
-from yolopose.train.settle import load_data, remembered_name, settle
+from yolopose.train.settle import TrainData, load_data, remembered_name, settle
 from yolopose.train.start import Weights, start_network
 from yolopose.weights import transfer
 
@@ -63,7 +64,7 @@ def new_trainer(
     if options.batch < 1:
         fitting = fitting_batch(network, data, plan.applied(options), device)
         options = replace(options, batch=planned.whole_batch(fitting))
-    planned.check_batch(options.batch)
+    _check_places(planned, network, data, options)
     team = crew.gather() if crew else Team()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
@@ -104,7 +105,7 @@ def resumed_trainer(
             f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
         )
     options = settle(found.options, max(network.stride))
-    planned.check_batch(options.batch)
+    _check_places(planned, network, data, options)
     team = crew.gather() if crew else Team()
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
@@ -114,6 +115,20 @@ def resumed_trainer(
         state=state, team=team, plan=plan if team.size == 1 else plan.among(team.workers),
     )  # fmt: skip
     return lead(team, trainer, state)
+
+
+def _check_places(planned: Places, network: PoseModel, data: TrainData, options: TrainOptions) -> None:
+    """Checks that several processes, where they are asked for, can train this network with this batch.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    planned.check_batch(options.batch)
+    if planned.size > 1 and not criterion_of(network, data.spec).shared:
+        raise UsageError(
+            f"{network.name} has a head whose losses are computed by one process in this version, and "
+            f"device={options.device} asks for {planned.size}: name one device, such as device=0 or device=cpu."
+        )
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:

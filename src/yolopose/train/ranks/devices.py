@@ -10,6 +10,7 @@ import torch
 
 from yolopose.base.errors import UsageError
 from yolopose.base.ranks import Launch, launch
+from yolopose.formats.devices import device_names
 from yolopose.formats.pytorch import pick_device
 
 
@@ -57,7 +58,7 @@ def places(device: Any) -> Places:
     Raises:
         UsageError: one of them cannot be had, they are not alike, or the launcher says otherwise.
     """
-    found, names = launch(), _names(device)
+    found, names = launch(), device_names(device)
     if found:
         return Places(_launched(found, names, device), size=found.size, local=found.local_size)
     if len(names) < 2:
@@ -94,12 +95,3 @@ def _launched(found: Launch, names: Sequence[str], device: Any) -> torch.device:
             f"{torch.cuda.device_count()} CUDA GPUs: start no more than that (--nproc-per-node), or give device=cpu."
         )
     return torch.device("cuda", found.local_rank)
-
-
-def _names(device: Any) -> list[str]:
-    if isinstance(device, (list, tuple)):
-        parts = [str(part) for part in device]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    else:
-        parts = "" if device is None else str(device).strip().strip("[]()")
-        parts = parts.split(",")
-    return [part.strip().lower() for part in parts if part.strip() and part.strip().lower() != "none"]
