@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from formats_samples import SMALL
 
+from few_pictures import SMALL
 from yolopose import YOLO
 
 

@@ -16,18 +16,6 @@ from yolopose import YOLO
 from yolopose.formats import open_runtime
 from yolopose.runtime import Runtime, lanes_of
 
-SMALL = """
-nc: 3
-kpt_shape: [5, 2]
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-  - [-1, 1, C2f, [32, True]]
-  - [-1, 1, Conv, [64, 3, 2]]
-head:
-  - [[2, 3], 1, Pose, [nc, kpt_shape]]
-"""
-
 
 def batch_of(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)

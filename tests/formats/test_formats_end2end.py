@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formats_samples import SMALL, batch_of
+from formats_samples import batch_of
 
+from few_pictures import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime

@@ -6,22 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from few_pictures import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, DownloadError, ModelError, NotFoundError, UsageError
 
 torch = pytest.importorskip("torch")
-
-SMALL = """
-nc: 3
-kpt_shape: [5, 2]
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-  - [-1, 1, C2f, [32, True]]
-  - [-1, 1, Conv, [64, 3, 2]]
-head:
-  - [[2, 3], 1, Pose, [nc, kpt_shape]]
-"""
 
 
 @pytest.fixture

@@ -121,8 +121,7 @@ def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkey
             terms = learner.learn(batch, 0, i)
             guard.note("loss", torch.isfinite(terms.total), "here")
             guard.note("gradient", learner.step(i), "here")
-            trainer._note(terms)
-            trainer._later.put(trainer.tloss, trainer._show)
+            trainer._tally.add(terms, i, last=False)
     assert i == 2
     assert any(not torch.equal(one, two) for one, two in zip(before, learner.model.parameters(), strict=True))
     guard.check("here")
@@ -151,7 +150,7 @@ def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeyp
     one, two = (trainer.ema.model.state_dict() for trainer in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(first.tloss, second.tloss)
-    assert first._shown == second._shown == first._named(first.tloss)
+    assert first._tally.shown == second._tally.shown == first._tally.named()
 
 
 @pytest.mark.usefixtures("ahead")
@@ -219,8 +218,7 @@ def test_nothing_in_a_step_waits_for_a_gpu(options: dict[str, Any], tmp_path: Pa
             terms = learner.learn(batch, 0, i)
             guard.note("loss", torch.isfinite(terms.total), "here")
             guard.note("gradient", learner.step(i), "here")
-            trainer._note(terms)
-            trainer._later.put(trainer.tloss, trainer._show)
+            trainer._tally.add(terms, i, last=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     guard.check("here")

@@ -8,7 +8,7 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from yolopose.base.errors import ExportError, YoloposeError
+from yolopose.base.errors import ExportError, UsageError, YoloposeError
 from yolopose.base.files import new_run_folder
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
@@ -31,20 +31,17 @@ _CONF = 0.001  # of measuring; a file with suppression inside must keep as much
 _SHOWN_CONF = 0.25  # of timing, as in prediction
 
 
-def benchmark(
-    network: PoseModel, metadata: ModelMetadata | None, options: BenchmarkOptions, stem: str, data: str
-) -> Benchmark:
+def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: BenchmarkOptions, stem: str) -> Benchmark:
     """Exports, opens, times and measures a network in each format; see `YOLO.benchmark`.
 
     Args:
         network: the network.
         metadata: the record that came with its weights.
-        options: which formats, numbers and input size.
+        options: which formats, numbers and input size, and the data YAML to measure on.
         stem: name of the files, without suffix.
-        data: data YAML to measure on.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or no data set is known.
         DataError: the data set cannot be used.
         ExportError: `verbose` is a number, and the accuracy of a format is below it.
         OutputError: the run folder cannot be written.
@@ -54,10 +51,15 @@ def benchmark(
     rows = [format_named(options.format)] if options.format else [row for row in formats() if row.exportable]
     known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
     split: Split = options.split  # type: ignore[assignment]  # one of its choices
-    picture = load_dataset(data, download=None, splits=[split]).image_files(split)[0]
+    if options.data is None:
+        raise UsageError(
+            "A benchmark needs labelled pictures: give data=coco8-pose.yaml or your own data YAML (these weights do "
+            "not remember one)."
+        )
+    picture = load_dataset(options.data, download=None, splits=[split]).image_files(split)[0]
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "benchmark", options.exist_ok)
-    task = _Task(network, known, options, folder / stem, data, picture)
+    task = _Task(network, known, options, folder / stem, options.data, picture)
     table = Benchmark(folder)
     LOGGER.info(title())
     table.rows.append(task.measured(Row("PyTorch", "pytorch"), TorchRuntime(network, options.device, False, known)))

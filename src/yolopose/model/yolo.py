@@ -10,7 +10,6 @@ from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.base.ranks import follows
-from yolopose.base.settings import load_settings
 from yolopose.config import (
     BenchmarkOptions,
     ExportOptions,
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
     from yolopose.runtime import Runtime
-    from yolopose.train import Crew, Trainer
-    from yolopose.weights import Checkpoint, Transfer
+    from yolopose.train import Trainer
+    from yolopose.weights import Checkpoint
 
 _YAML = (".yaml", ".yml")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
@@ -169,7 +168,7 @@ class YOLO:
 
         path = find_weights(Path(weights))
         moved = transfer(self.model, read_checkpoint(path).state)
-        LOGGER.info(f"Moved {moved.moved} of {moved.total} entries from {path}{_left_behind(moved)}.")
+        LOGGER.info(f"{moved.words(path, 'keep their own values')}.")
         self._runtimes.clear()
         self._fresh = False
         return self
@@ -271,10 +270,11 @@ class YOLO:
             options["data"] = str(data)
         given = collect("train", {key: value for key, value in options.items() if key != "trainer"})
         chosen = self._options("train", given, TrainOptions)
+        from yolopose.model.training import trainer_of
         from yolopose.train import Crew, follow
 
         with quiet(not chosen.verbose), silent(follows()), Crew() as crew:
-            self.trainer = follow(crew) if follows() else self._trainer(chosen, given, crew)
+            self.trainer = follow(crew) if follows() else trainer_of(self, chosen, given, crew, fresh=self._fresh)
             self.metrics = self.trainer.train()
         self._take_over(self.trainer)
         return self.metrics
@@ -322,34 +322,8 @@ class YOLO:
         if data is not None:
             options["data"] = str(data)
         chosen = self._options("benchmark", options, BenchmarkOptions)
-        if chosen.data is None:
-            raise UsageError(
-                "A benchmark needs labelled pictures: give data=coco8-pose.yaml or your own data YAML (these weights "
-                "do not remember one)."
-            )
         with quiet(not chosen.verbose):
-            metadata = self.ckpt.metadata if self.ckpt else None
-            return benchmark(self.model, metadata, chosen, Path(self.model_name).stem, chosen.data)
-
-    def _trainer(self, chosen: TrainOptions, given: Mapping[str, Any], crew: Crew) -> Trainer:
-        from yolopose.train import Weights, new_trainer, resume_path, resumed_trainer
-
-        if chosen.resume:
-            path = resume_path(chosen.resume, Path(self.model_name), Path(load_settings().runs_dir))
-            return resumed_trainer(find_weights(path), given, self.callbacks, crew)
-        chosen.model = self.model_name
-        weights: Weights | None = None
-        if isinstance(chosen.pretrained, str):
-            from yolopose.weights import read_checkpoint
-
-            path = find_weights(Path(chosen.pretrained))
-            found = read_checkpoint(path)
-            classes = found.metadata.spec.classes if found.metadata else ()
-            weights = Weights(found.state, classes, str(path), found.license)
-        elif chosen.pretrained and not self._fresh:
-            license_ = self.ckpt.license if self.ckpt else ""
-            weights = Weights(self.model.state_dict(), self.spec.classes, self.model_name, license_)
-        return new_trainer(chosen, self.model.yaml, weights, self.callbacks, crew)
+            return benchmark(self.model, self.ckpt.metadata if self.ckpt else None, chosen, Path(self.model_name).stem)
 
     def _take_over(self, trainer: Trainer) -> None:
         """Holds what a run has made: best.pt, or the last average where nothing was kept."""
@@ -424,16 +398,6 @@ class YOLO:
 
     def __repr__(self) -> str:
         return f"YOLO({self.model_name!r})"
-
-
-def _left_behind(moved: Transfer) -> str:
-    """Words for what did not move; a head for other classes or keypoints is the ordinary reason."""
-    others = [
-        f"{len(names)} {why}"
-        for names, why in ((moved.mismatched, "of other shape"), (moved.missing, "absent"))
-        if names
-    ]
-    return f" ({', '.join(others)}: these keep their own values)" if others else ""
 
 
 class NotYetError(UsageError, AttributeError):

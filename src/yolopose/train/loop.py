@@ -25,13 +25,11 @@ from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import in_words
 from yolopose.config import TrainOptions
-from yolopose.criterion import LossTerms
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch, train_batches
 from yolopose.train.guard import Guard, RanAway
 from yolopose.train.interrupt import Interruption
-from yolopose.train.later import Later
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
 from yolopose.train.optimiser import settled_batch
@@ -42,6 +40,7 @@ from yolopose.train.record import HEAD_EVERY, EpochLine, columns_of, epoch_lines
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.settle import TrainData
+from yolopose.train.tally import Tally
 
 
 class Trainer:
@@ -74,7 +73,6 @@ class Trainer:
         batch_i: the batch in work, from 0 in each epoch.
         loss: total loss of the last batch.
         loss_items: (T,) terms of the last batch, in the order of `loss_names`.
-        tloss: (T,) means of them over the epoch so far.
         loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`; with the head of YOLO26 `l1_loss`
             and `rle_loss` instead of the last.
         metrics: `metrics/…` and `val/…` of the last validation.
@@ -117,7 +115,8 @@ class Trainer:
             paint_on=device if device.type == "cuda" else None,
         )
         self._learner = Learner(network, data, planned, device, len(self._batches), team)
-        self.loss_names = tuple(f"{term}_loss" for term in self._learner.criterion.terms)
+        self._tally = Tally(self._learner.criterion.terms, device)
+        self.loss_names = self._tally.names
         self._guard = Guard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
         self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_, self._columns)
@@ -125,20 +124,22 @@ class Trainer:
         self.last, self.best = self._folder.last, self._folder.best
         self.epoch = self.start_epoch = self.batch_i = self.best_epoch = 0
         self.epochs = options.epochs
-        nothing = torch.zeros(len(self.loss_names))
-        self.loss, self.loss_items, self.tloss = torch.zeros(()), nothing, nothing
+        self.loss, self.loss_items = torch.zeros(()), self.tloss
         self.metrics: dict[str, float] = {}
         self.validator: PoseMetrics | None = None
         self.fitness = self.best_fitness = 0.0
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
-        self._sum = nothing.to(device, copy=True)
-        self._later, self._shown = Later(device), self._named(self.tloss)
         self._interruption = Interruption(passed_on=team.size > 1)
         self._reproducible = reproducible(device, options.deterministic)
         self._seconds, self._clock = 0.0, time.monotonic()
         if state is not None:
             self._restore(state)
+
+    @property
+    def tloss(self) -> Tensor:
+        """(T,) means of the terms over the epoch so far, in the order of `loss_names`."""
+        return self._tally.mean
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -166,11 +167,11 @@ class Trainer:
                     try:
                         self._train_epoch()
                     except RanAway as why:
-                        self._sum = self._guard.go_back(why)
+                        self._tally.sum = self._guard.go_back(why)
                         continue
                     self._emit("on_train_epoch_end")
                     self._learner.gather()
-                    self._sum.zero_()
+                    self._tally.sum.zero_()
                     if self._team.leads:
                         self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
                         if self.args.val:
@@ -202,7 +203,7 @@ class Trainer:
         """
         learner, guard = self._learner, self._guard
         learner.begin_epoch(self.epoch, self.epochs)
-        guard.keep(self._sum)
+        guard.keep(self._tally.sum)
         with self._line() as line:
             for number, batch in enumerate(self._samples(), self._first):
                 self.batch_i = number
@@ -215,12 +216,10 @@ class Trainer:
                     self._emit("optimizer_step")
                     guard.note("gradient", learner.step(i), self._where)
                     self._emit("on_before_zero_grad")
-                self._note(terms)
+                self.loss, self.loss_items = terms.total.detach(), terms.items
+                self._tally.add(terms, number + 1, last=number + 1 == len(self._batches))
                 objects, images, asked = self._team.total(len(batch.classes), len(batch), self._interruption.asked)
-                self._later.put(self.tloss, self._show)
-                if number + 1 == len(self._batches):
-                    self._later.flush()
-                line.update(self._shown, int(objects), tuple(batch.images.shape[2:]), int(images))
+                line.update(self._tally.shown, int(objects), tuple(batch.images.shape[2:]), int(images))
                 self._folder.draw(batch, self.epoch, number)
                 self._emit("on_train_batch_end")
                 if asked and number + 1 < len(self._batches) and self._learner.at_rest(i):
@@ -235,7 +234,7 @@ class Trainer:
         if better:
             self.best_fitness, self.best_epoch = self.fitness, self.epoch
         rates = {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
-        losses = {f"train/{name}": value for name, value in self._named(self.tloss).items()}
+        losses = {f"train/{name}": value for name, value in self._tally.named().items()}
         row = {"epoch": done, "time": self._elapsed(), **losses, **self.metrics, **rates}
         self._keep_to_time(done)
         state = self.state_dict(done, 0)
@@ -317,11 +316,6 @@ class Trainer:
     def _where(self) -> str:
         return f"epoch {self.epoch + 1}, batch {self.batch_i + 1}"
 
-    def _note(self, terms: LossTerms) -> None:
-        self.loss, self.loss_items = terms.total.detach(), terms.items
-        self._sum += terms.items.nan_to_num(0.0, 0.0, 0.0)
-        self.tloss = self._sum / (self.batch_i + 1)
-
     def _measure(self, network: PoseModel, save_dir: Path | None = None) -> None:
         criterion, callbacks, check = self._learner.criterion, self.callbacks, self._team.check
         found = measure(
@@ -375,7 +369,7 @@ class Trainer:
             "stop": self.stop,
             "license": self._folder.license,
             "plan": self.plan.state_dict(),
-            "sum": self._sum,
+            "sum": self._tally.sum,
             **self._learner.state_dict(),
         }
 
@@ -391,7 +385,7 @@ class Trainer:
         self._first, self.epochs = state["batch"], state["epochs"]
         self._learner.schedule = self._learner.schedule.with_epochs(self.epochs)
         self.fitness, self.best_fitness, self.best_epoch = state["fitness"], state["best_fitness"], state["best_epoch"]
-        self._seconds, self._sum = state["seconds"], state["sum"].to(self.device)
+        self._seconds, self._tally.sum = state["seconds"], state["sum"].to(self.device)
         self.stop = bool(state.get("stop")) or (self.epoch > 0 and self._out_of_patience(self.epoch - 1))
         self._folder.go_on(self.epoch)
 
@@ -420,10 +414,3 @@ class Trainer:
     def _elapsed(self) -> float:
         """Seconds of training, those before an interruption too."""
         return self._seconds + time.monotonic() - self._clock
-
-    def _named(self, losses: Tensor) -> dict[str, float]:
-        return dict(zip(self.loss_names, losses.tolist(), strict=True))
-
-    def _show(self, losses: list[float]) -> None:
-        """Notes the mean losses for the progress line; on a GPU they come some batches later."""
-        self._shown = dict(zip(self.loss_names, losses, strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor
 from yolopose.base.log import LOGGER
 from yolopose.nn import PoseModel, build_network
 from yolopose.schema import PoseSpec
-from yolopose.weights import Transfer, transfer
+from yolopose.weights import transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def start_network(
         return network
     moved = transfer(network, weights.state)
     note = _remap(network, weights) if remap else ""
-    LOGGER.info(f"Moved {moved.moved} of {moved.total} entries from {weights.source}{_left_behind(moved)}{note}.")
+    LOGGER.info(f"{moved.words(weights.source, 'start fresh')}{note}.")
     return network
 
 
@@ -78,13 +78,3 @@ def _remap(network: PoseModel, weights: Weights) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _left_behind(moved: Transfer) -> str:
-    """Words for what did not move; a head for other classes or keypoints is the ordinary reason."""
-    others = [
-        f"{len(names)} {why}"
-        for names, why in ((moved.mismatched, "of other shape"), (moved.missing, "absent"))
-        if names
-    ]
-    return f" ({', '.join(others)}: these start fresh)" if others else ""

@@ -39,6 +39,17 @@ class Transfer:
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
 
+    def words(self, source: object, rest: str) -> str:
+        """Returns a sentence, without its stop; a head for other classes or keypoints is why entries stay behind.
+
+        Args:
+            source: where the state is from.
+            rest: what those that did not move do: `start fresh`.
+        """
+        kinds = ((self.mismatched, "of other shape"), (self.missing, "absent"))
+        others = ", ".join(f"{len(names)} {why}" for names, why in kinds if names)
+        return f"Moved {self.moved} of {self.total} entries from {source}{f' ({others}: these {rest})' * bool(others)}"
+
 
 def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
     """Reads a weights file and builds its network with its weights, on the CPU, in float32 and evaluation mode.
