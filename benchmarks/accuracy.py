@@ -4,8 +4,9 @@
         --seeds 0 1 2 3 4 -- epochs=10 imgsz=320 lr0=2e-4
 
 Each run is a process of its own; the numbers are those which `train` returns: of best.pt, by the package's own
-validation. They are added to FILE (JSON Lines) as they come, and runs found there are not made again. Ends with
-status 1 where the lower end of the 95 % interval of the mean difference (Student's t, paired by seed) is below -0.02.
+validation. They are added to FILE (JSON Lines) as they come, and runs found there are not made again; `--jobs` makes
+several at a time. Ends with status 1 where the lower end of the 95 % interval of the mean difference (Student's t,
+paired by seed) is below -0.02.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -76,6 +79,7 @@ def main() -> int:
     for name in ("reference", "data", "model", "log"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("options", nargs="*", help="options of both trainings: key=value")
     given = parser.parse_args()
     given.options = dict(value(text) for text in given.options)
@@ -83,13 +87,19 @@ def main() -> int:
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     found = {(line["side"], line["seed"]): line for line in lines}
     sides = (("ours", sys.executable, "yolopose"), ("reference", given.reference, "ultralytics"))
-    for seed in given.seeds:
-        for side, python, package in sides:
-            if (side, seed) not in found:
-                found[side, seed] = {"side": side, "seed": seed, **run(python, package, given, seed)}
-                with log.open("a") as file:
-                    file.write(json.dumps(found[side, seed]) + "\n")
-                print(found[side, seed], flush=True)
+    writing = Lock()
+
+    def make(seed: int, side: str, python: str, package: str) -> None:
+        line = {"side": side, "seed": seed, **run(python, package, given, seed)}
+        with writing, log.open("a") as file:
+            found[side, seed] = line
+            file.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        wanted = [(seed, *side) for seed in given.seeds for side in sides if (side[0], seed) not in found]
+        for _ in pool.map(lambda one: make(*one), wanted):
+            pass
     return 0 if report(found, given.seeds) else 1
 
 

@@ -134,13 +134,17 @@ class Comparison:
             writer.release()
         return str(path)
 
-    def bare(self, words: str, imgsz: int, batch: int) -> Row:
-        """Our training beside the bare network: the share that everything around it costs."""
+    def bare(self, words: str, imgsz: int, batch: int, options: dict[str, Any] | None = None) -> Row:
+        """Our training beside the bare network: the share that everything around it costs.
+
+        With `options` of a measured plan the network computes in bfloat16.
+        """
         given = {
             "model": "yolo11n-pose.yaml",
             "data": str(self.work / "mouse/mouse.yaml"),
             "imgsz": imgsz,
             "batch": batch,
+            "options": options or {},
         }
         ours = Warm(sys.executable, "yolopose", "train", {**given, "pictures": 93}, self.environments[0])
         network = Warm(sys.executable, "yolopose", "bare", given, self.environments[0])

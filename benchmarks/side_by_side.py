@@ -32,6 +32,7 @@ WORDS = {
     ("openvino", True): "OpenVINO, ours with half",
 }
 VALIDATIONS = {"val": "pt", "val-onnx": "onnx", "val-openvino": "openvino"}
+PLANNED = {"deterministic": False, "amp": True}  # the measured plan: bfloat16 on processors that have it
 DYNAMIC = {"onnx": "yolo11n-pose.onnx", "openvino": "yolo11n-pose_openvino_model"}  # they take the same rectangles
 
 
@@ -95,6 +96,11 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
         return run.warm(words, "train", "s a picture", **given)
 
+    def planned(imgsz: int, batch: int) -> Row:
+        words = f"train, mouse, {imgsz}, batch {batch}, ours with deterministic=False, amp=True"
+        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
+        return run.warm(words, "train", "s a picture", {"options": PLANNED}, {}, **given)
+
     def loader(imgsz: int, data: str) -> Row:
         words = f"samples with mosaic, {Path(data).stem}, {imgsz}, processor time, no worker"
         given = {"model": "yolo11n-pose.yaml", "data": data, "imgsz": imgsz, "batch": 8}
@@ -120,11 +126,15 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         **{name: lambda e=engine: validation(e) for name, engine in VALIDATIONS.items()},
         "train-320": lambda: training("train, mouse, 320, batch 16, float32", 320, 16),
         "train-640": lambda: training("train, mouse, 640, batch 8, float32", 640, 8),
+        "plan-320": lambda: planned(320, 16),
+        "plan-640": lambda: planned(640, 8),
         "loader": lambda: loader(640, coco),
         "loader-320": lambda: loader(320, coco),
         "memory-640": lambda: memory(640, 8),
         "bare-320": lambda: run.bare("train, mouse, 320, batch 16 / the bare network", 320, 16),
         "bare-640": lambda: run.bare("train, mouse, 640, batch 8 / the bare network", 640, 8),
+        "bare-plan-320": lambda: run.bare("train, mouse, 320, batch 16, bf16 / the bare network", 320, 16, PLANNED),
+        "bare-plan-640": lambda: run.bare("train, mouse, 640, batch 8, bf16 / the bare network", 640, 8, PLANNED),
     }  # fmt: skip
 
 

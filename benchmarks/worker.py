@@ -52,7 +52,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         with tempfile.TemporaryDirectory() as folder:
             trained.train(
                 data=given["data"], epochs=2, imgsz=given["imgsz"], batch=given["batch"], val=False, plots=False,
-                project=folder, verbose=False, save=False, amp=False,
+                project=folder, verbose=False, save=False, **{"amp": False, **options},
             )  # fmt: skip
         return (marks[3] - marks[2]) / given["pictures"]
 
@@ -150,8 +150,9 @@ def bare(given: dict[str, Any]) -> float:
     images = torch.rand(count, 3, side, side).contiguous(memory_format=torch.channels_last)
 
     def once() -> None:
-        output = network(images)
-        (output.boxes.sum() + output.scores.sum() + output.kpts.sum()).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(given["options"])):
+            output = network(images)
+        (output.boxes.float().sum() + output.scores.float().sum() + output.kpts.float().sum()).backward()
 
     once()
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from yolopose.train.feed.paint import paint, recoloured
 from yolopose.train.feed.sample import Request, Sampler
 
 CPU = torch.device("cpu")
+DEVICES = [CPU, *([torch.device("cuda", 0)] if torch.cuda.is_available() else [])]
 SIZES = [(192, 256), (256, 192), (900, 700), (64, 80), (150, 240)]
 GEOMETRY: dict[str, float] = {"degrees": 20, "translate": 0.2, "scale": 0.5, "shear": 8, "perspective": 0.0005}
 HSV: dict[str, float] = {"hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4}
@@ -43,12 +44,13 @@ def photographs(side: int = 128, **changes: float) -> tuple[Sampler, Request]:
     ],
     ids=str,
 )  # fmt: skip
-def test_the_device_paints_what_opencv_paints(changes: dict[str, float]) -> None:
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_device_paints_what_opencv_paints(device: torch.device, changes: dict[str, float]) -> None:
     sampler, request = photographs(**changes)
     for epoch in range(3):
         asked = Request(epoch, request.index, request.pool, request.shape, request.mosaic)
         plain, sketched = make_batch(sampler, asked), make_sketched(sampler, asked)
-        painted = sketched.painted(CPU)
+        painted = sketched.painted(device).to("cpu")
         for name in ("batch_idx", "classes", "boxes", "keypoints", "index"):
             assert torch.equal(getattr(plain, name), getattr(painted, name))
         assert painted.images.shape == plain.images.shape
@@ -83,7 +85,7 @@ def test_colours_change_as_in_opencv(gains: tuple[float, float, float]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_painted_batches_come_from_threads_and_processes(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)), raising=False)
     table, images = scenes(SIZES)
     monkeypatch.setattr("yolopose.train.feed.batches.open_images", lambda *_: images)
     chosen = options(mosaic=1.0, scale=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import torch
 from train_worlds import FAST, make_world
 
 from yolopose import YOLO
+from yolopose.base.cores import processors
 from yolopose.base.settings import cache_dir
 from yolopose.config import TrainOptions
-from yolopose.train import plan as plans
 from yolopose.train import planning
 from yolopose.train.plan import Plan, fixed_plan, resumed_plan
 from yolopose.train.planning import Open, enough_workers, fastest
@@ -138,7 +139,7 @@ def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> N
     ],
 )  # fmt: skip
 def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypatch) -> None:
-    monkeypatch.setattr(plans.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
@@ -221,7 +222,7 @@ def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) ->
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     plan = planning.make_plan(network, load_data(options), options, CPU)
     assert plan.origin.startswith("measured in")
-    assert 1 <= plan.workers <= (plans.os.cpu_count() or 1)
+    assert 1 <= plan.workers <= processors()
     timer = planning.StepTimer(network, options)
     assert timer.rate(FIXED) > 0
     timer._end = 0.0

@@ -331,7 +331,7 @@ def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
 @pytest.mark.usefixtures("limit")
 def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monkeypatch) -> None:
     data, model_yaml = world
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     options = {**runs, "data": data, "epochs": 3, "workers": 2}
     whole = YOLO(model_yaml)
     whole.train(name="whole", **options)
@@ -354,7 +354,7 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monk
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_picture_that_vanishes_is_named(split, workers, world, runs, monkeypatch) -> None:
     data, model_yaml = world
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no picture is kept
     gone = data.parent / "images" / split / "5.png"
     model = YOLO(model_yaml)

@@ -21,6 +21,11 @@ def physical_cores() -> int:
     return min(_allowed_cores(), max(int(wish), 1)) if wish.isdigit() else _allowed_cores()
 
 
+def processors() -> int:
+    """Returns how many processors (threads of cores) this process may run on: those of the machine, or of its share."""
+    return len(_allowed())
+
+
 def all_cores_are_ours() -> bool:
     """Whether nothing keeps this process from any core of the machine."""
     return physical_cores() == len({_siblings(number) for number in range(os.cpu_count() or 1)})
@@ -51,10 +56,13 @@ def processor(file: Path = Path("/proc/cpuinfo")) -> str:
     return " ".join(words) or platform.processor() or platform.machine()
 
 
+def _allowed() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 @cache
 def _allowed_cores() -> int:
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = {_siblings(number) for number in allowed}
+    cores = {_siblings(number) for number in _allowed()}
     return max(1, min(len(cores), _quota() or len(cores)))
 
 

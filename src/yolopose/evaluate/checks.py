@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.cores import processors
 from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
@@ -160,7 +160,7 @@ def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tup
 
 def threads(workers: int) -> int:
     """Returns the threads for decoding: no more than there are processors; 0 leaves the choice open."""
-    return min(workers, os.cpu_count() or 1)
+    return min(workers, processors())
 
 
 def _classes(spec: PoseSpec) -> str:

@@ -7,7 +7,6 @@ fastest here (`planning.py`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from yolopose.base.cores import processors
 from yolopose.config import TrainOptions
 
 FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -124,7 +124,7 @@ def workers_given(options: TrainOptions) -> bool:
 
 def most_workers(options: TrainOptions) -> int:
     """Returns `workers`, but no more than there are processors."""
-    return min(options.workers, os.cpu_count() or 1)
+    return min(options.workers, processors())
 
 
 def _format(amp: bool | str, device: torch.device) -> str:

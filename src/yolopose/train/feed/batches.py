@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import signal
 import sys
 from collections import deque
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from yolopose.base.cores import processors
 from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions
 from yolopose.data import ImageLabels, LabelTable
@@ -145,7 +145,7 @@ class TrainBatches:
         self._shape = (imgsz, imgsz)
         self._count = len(table)
         chosen = options.workers if workers is None else workers
-        self._workers = min(chosen, os.cpu_count() or 1, len(self))
+        self._workers = min(chosen, processors(), len(self))
         self._loader: DataLoader[Any] | None = None
         self._now: list[Request] = []
 

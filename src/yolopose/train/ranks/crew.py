@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from yolopose.base.cores import processors
 from yolopose.base.errors import TrainError, YoloposeError
 from yolopose.base.ranks import Launch, launch
 from yolopose.train.ranks.devices import Places, places
@@ -265,4 +266,4 @@ def _share_cores(processes: int) -> None:
     """Gives this process its share of the cores, unless the user chose."""
     # torchrun says 1 where the user says nothing
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max((os.cpu_count() or 1) // processes, 1))
+        torch.set_num_threads(max(processors() // processes, 1))
