@@ -10,10 +10,13 @@ import pytest
 import torch
 from feed_scenes import options, scenes, spec
 
+from yolopose.base.errors import TrainError
+from yolopose.train.feed import paint as painting
 from yolopose.train.feed.batches import make_batch, make_sketched, train_batches
 from yolopose.train.feed.colour import change_hsv, hsv_tables
 from yolopose.train.feed.paint import paint, recoloured
 from yolopose.train.feed.sample import Request, Sampler
+from yolopose.train.feed.sketch import Sketch
 
 CPU = torch.device("cpu")
 DEVICES = [CPU, *([torch.device("cuda", 0)] if torch.cuda.is_available() else [])]
@@ -106,3 +109,32 @@ def test_a_canvas_without_any_piece_is_grey() -> None:
     images = paint(sketch, CPU)
     assert (images[0] == 114).all()
     assert (images[1] != 114).any()
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, images = scenes(SIZES)
+    monkeypatch.setattr("yolopose.train.feed.batches.open_images", lambda *_: images)
+    tried: list[int] = []
+
+    def scarce(sketch: Sketch, device: torch.device) -> torch.Tensor:
+        tried.append(len(tried))
+        if len(tried) <= full:
+            raise torch.OutOfMemoryError("full")
+        return paint(sketch, device)
+
+    monkeypatch.setattr("yolopose.train.feed.batches.paint", scarce)
+    made = train_batches(table, spec(), options(), imgsz=64, batch=2, workers=0, paint_on=CPU).epoch(0)
+    if full == 1:
+        assert [len(batch) for batch in made] == [2, 2, 1]
+    else:
+        with pytest.raises(TrainError, match="Out of memory on cpu while 2 pictures of 64 × 64 pixels are augmented"):
+            next(made)
+
+
+def test_painting_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, request = photographs(mosaic=0.5, mixup=0.5, cutmix=0.5, **GEOMETRY, **HSV)
+    sketch = make_sketched(sampler, request).sketch
+    whole = paint(sketch, CPU)
+    monkeypatch.setattr(painting, "_PIXELS", 1)
+    assert torch.equal(paint(sketch, CPU), whole)

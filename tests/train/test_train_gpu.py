@@ -80,10 +80,10 @@ def test_a_resumed_run_ends_as_an_unbroken_one(world, tmp_path: Path) -> None:
 
 def test_full_memory_lowers_the_batch_and_says_so(world, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, total = torch.cuda.mem_get_info()
-    held = torch.cuda.memory_reserved()
-    torch.cuda.set_per_process_memory_fraction((held + 60e6) / total)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1e9) / total)
     try:
-        model = train(world, tmp_path / "runs", imgsz=1024, batch=8, epochs=1)
+        model = train((world[0], Path("yolo11s-pose.yaml")), tmp_path / "runs", imgsz=320, batch=32, epochs=1)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert model.trainer.epoch == 0

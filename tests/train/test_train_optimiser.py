@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from yolopose.base.errors import UsageError, WeightsError
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel, build_network
 from yolopose.train.optimiser import Optimiser, choose, make_optimiser, parameter_groups, settled_batch
+from yolopose.train.precision import _step_where
 from yolopose.weights import Checkpoint, read_checkpoint, write_checkpoint
 
 RUNS = ("auto_adamw", "sgd_linear", "sgd_cos", "warm_long")
@@ -127,6 +129,32 @@ def test_sgd_is_nesterov_and_decays_weights_alone() -> None:
     train(model, optimiser, 3)
     for name, value in model.named_parameters():
         torch.testing.assert_close(value.detach(), expected[name])
+
+
+@pytest.fixture
+def spoiled_memory() -> Iterator[None]:
+    """Memory that nobody has written to holds no numbers."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(1).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("spoiled_memory")
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_first_step_that_is_left_out_leaves_no_trace(name: str) -> None:
+    states: list[dict[str, Tensor]] = []
+    for left_out in (1, 0):
+        model = small()
+        optimiser = made(model, optimizer=name, lr0=0.1)
+        for parameter in model.parameters():
+            parameter.grad = torch.cos(parameter.detach())
+        for fine in [False] * left_out + [True, True]:
+            _step_where(optimiser.torch, torch.tensor(fine))
+        states.append(model.state_dict())
+    for key, value in states[1].items():
+        torch.testing.assert_close(states[0][key], value, msg=key, rtol=0, atol=0 if name == "SGD" else 1e-6)
 
 
 @pytest.mark.parametrize(("batch", "nbs", "decay"), [(16, 64, 0.5), (24, 64, 0.5625), (100, 64, 0.78125), (1, 64, 0.5)])

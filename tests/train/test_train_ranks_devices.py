@@ -94,7 +94,7 @@ def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path
     monkeypatch.setattr(crew, "_CODE", "import sys; sys.exit(3)")
     data, model = make_world(tmp_path / "blocks", pictures=2)
     with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
-        YOLO(model).train(data=data, device="cpu,cpu", project=str(tmp_path / "runs"), **FAST)
+        YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, "device": "cpu,cpu"})
     assert not (tmp_path / "runs").exists()
 
 

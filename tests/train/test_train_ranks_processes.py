@@ -92,7 +92,8 @@ def alive(pid: int) -> bool:
 def test_a_training_on_two_devices_ends_in_the_object_that_began_it(world, tmp_path):
     model, seen = YOLO(world[1]), []
     model.add_callback("on_train_epoch_end", lambda trainer: seen.append((os.getpid(), trainer.epoch)))
-    metrics = model.train(data=world[0], device="cpu,cpu", project=tmp_path / "runs", **{**FAST, "epochs": 2})
+    options = {**FAST, "device": "cpu,cpu", "epochs": 2}
+    metrics = model.train(data=world[0], project=tmp_path / "runs", **options)
     assert seen == [(os.getpid(), 0), (os.getpid(), 1)]
     folder = tmp_path / "runs/train"
     assert metrics is model.metrics is not None

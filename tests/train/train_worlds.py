@@ -21,7 +21,7 @@ head:
 # nothing random beside seeds; enough steps for so few pictures
 FAST = {
     "imgsz": 64, "batch": 4, "nbs": 4, "epochs": 2, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 0,
-    "optimizer": "AdamW", "lr0": 0.01,
+    "optimizer": "AdamW", "lr0": 0.01, "device": "cpu",
 }  # fmt: skip
 
 

@@ -107,7 +107,8 @@ def visibility_loss(logits: Tensor, labelled: Tensor, found: Assignment, positiv
 
 def areas(boxes: Tensor) -> Tensor:
     """(N, 4) corners → (N,) areas."""
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    return width * height
 
 
 def mean_of(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:

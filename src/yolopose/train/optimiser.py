@@ -206,13 +206,26 @@ def _make(choice: Choice, groups: list[dict[str, Any]]) -> Optimizer:
     extra: dict[str, Any] = {"fused": True} if fused else {}
     if choice.name == "SGD":
         nesterov = choice.momentum > 0  # torch refuses it without momentum
-        return SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=nesterov, **extra)
+        made = SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=nesterov, **extra)
+        return _with_momentum(made) if fused and nesterov else made
     if choice.name == "MuSGD":
-        return MuSGD(groups, choice.lr, choice.momentum, fused)
+        made = MuSGD(groups, choice.lr, choice.momentum, fused)
+        return _with_momentum(made) if fused and choice.momentum > 0 else made
     if choice.name == "RMSProp":
         return RMSprop(groups, lr=choice.lr, momentum=choice.momentum)
     kind: Any = _ADAM_KINDS[choice.name]
     return kind(groups, lr=choice.lr, betas=(choice.momentum, _BETA2), **extra)
+
+
+def _with_momentum(optimizer: SGD) -> SGD:
+    """Gives an optimiser its momentum, zero, before its first step, which changes no number.
+
+    The fused kernel would take memory as it comes, and leave it so where the first step is left out for an overflow.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+    return optimizer
 
 
 def _fits(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from yolopose.base.cores import processors
-from yolopose.base.errors import DataError, YoloposeError
+from yolopose.base.errors import DataError, TrainError, YoloposeError
 from yolopose.config import TrainOptions
 from yolopose.data import ImageLabels, LabelTable
 from yolopose.data.scan import worker_count
@@ -31,6 +31,7 @@ from yolopose.train.feed.objects import join
 from yolopose.train.feed.paint import paint
 from yolopose.train.feed.sample import Request, Sampler
 from yolopose.train.feed.sketch import Sketch, make_sketch
+from yolopose.train.memory import let_go
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
@@ -62,8 +63,9 @@ class TrainBatch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> TrainBatch:
-        """Returns the batch on a device; pinned memory is copied without waiting."""
-        return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)})
+        """Returns the batch on a device; pinned memory is copied to a GPU without waiting."""
+        ahead = torch.device(device).type != "cpu"  # the CPU would not wait for what it is to read
+        return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=ahead) for one in fields(self)})
 
     def part(self, start: int, end: int) -> TrainBatch:
         """Returns pictures `start`…`end - 1` of it with their objects."""
@@ -234,7 +236,17 @@ class TrainBatches:
     @staticmethod
     def _painted(made: Iterator[Any], device: torch.device) -> Iterator[TrainBatch]:
         for batch in made:
-            yield batch.painted(device)
+            painted = _painted(batch, device)
+            if painted is None:
+                let_go(device)  # what the step before has left lies in other pieces than are wanted
+                painted = _painted(batch, device)
+            if painted is None:
+                raise TrainError(
+                    f"Out of memory on {device} while {len(batch.labels.index)} pictures of "
+                    f"{' × '.join(map(str, batch.sketch.size))} pixels are augmented there: choose a smaller batch or "
+                    "imgsz, or close what else uses the memory."
+                )
+            yield painted
 
     def _by_threads(self, requests: list[Request]) -> Iterator[Any]:
         make = make_batch if self._paint_on is None else make_sketched
@@ -320,6 +332,14 @@ def train_batches(
         table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory,
         share=share, paint_on=paint_on,
     )  # fmt: skip
+
+
+def _painted(batch: SketchedBatch, device: torch.device) -> TrainBatch | None:
+    """The batch, painted; None where the memory is full."""
+    try:
+        return batch.painted(device)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _shared(request: Request, number: int, count: int) -> Request:

@@ -6,6 +6,7 @@ No step waits for the device.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -14,6 +15,9 @@ from torch.nn import functional
 
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.train.feed.sketch import Sketch
+
+_PIXELS = 4_000_000
+"""Pixels that are worked on at once: what is known of each takes some hundred bytes for a moment."""
 
 
 @torch.no_grad()
@@ -27,20 +31,27 @@ def paint(sketch: Sketch, device: torch.device) -> Tensor:
     Returns:
         (B, 3, H, W) uint8 RGB on the device, its pixels lying channels last.
     """
-    height, width = sketch.size
     sketch = sketch.to(device)
-    count = len(sketch.tables)
-    canvases = _sampled(sketch, height, width)  # (R, H, W, 3)
-    images = _joined(sketch, canvases, count)
-    coloured = recoloured(images, sketch.tables)
-    images = torch.where(sketch.coloured[:, None, None, None], coloured, images)
-    images = torch.where(sketch.swapped[:, None, None, None], images, images.flip(-1))  # BGR to RGB
-    return images.to(torch.uint8).permute(0, 3, 1, 2)
+    some = max(_PIXELS // (sketch.size[0] * sketch.size[1]), 1)
+    canvases = torch.cat([_sampled(sketch, slice(row, row + some)) for row in range(0, len(sketch.maps), some)])
+    images = _joined(sketch, canvases, len(sketch.tables))
+    parts = [slice(row, row + some) for row in range(0, len(images), some)]
+    return torch.cat([_coloured(sketch, images[part], part) for part in parts]).permute(0, 3, 1, 2)
 
 
-def _sampled(sketch: Sketch, height: int, width: int) -> Tensor:
-    """(R, H, W, 3) float32 whole numbers: every pixel of every canvas taken from the sheet, the bare ones grey."""
-    rows, columns = sketch.maps.shape[:2]
+def _coloured(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
+    """(b, H, W, 3) uint8 RGB of some of the samples, their colours changed."""
+    changed = recoloured(images, sketch.tables[rows])
+    images = torch.where(sketch.coloured[rows, None, None, None], changed, images)
+    images = torch.where(sketch.swapped[rows, None, None, None], images, images.flip(-1))  # BGR to RGB
+    return images.to(torch.uint8)
+
+
+def _sampled(whole: Sketch, some: slice) -> Tensor:
+    """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the sheet, the bare ones grey."""
+    maps, target, part, piece = (one[some] for one in (whole.maps, whole.target, whole.part, whole.piece))
+    sketch = replace(whole, maps=maps, target=target, part=part, piece=piece)
+    (rows, columns), (height, width) = sketch.maps.shape[:2], sketch.size
     device = sketch.maps.device
     y = torch.arange(height, dtype=torch.float32, device=device)[:, None] + 0.5
     x = torch.arange(width, dtype=torch.float32, device=device)[None, :] + 0.5
