@@ -171,7 +171,7 @@ def test_numbers_of_each_point(faulty: PoseMetrics) -> None:
     assert [first[f"PCK@{limit}"] for limit in (0.05, 0.1, 0.2)] == pytest.approx([19 / 20] * 3)  # 5.6, 11, 22 pixels
     torso = [np.mean([distance <= limit * TORSO[0] for distance in [0] * 18 + off]) for limit in (0.05, 0.1, 0.2)]
     assert [first[f"PCK-torso@{limit}"] for limit in (0.05, 0.1, 0.2)] == pytest.approx(torso)
-    assert [rows[name]["Swapped"] for name in NAMES] == pytest.approx([1 / 20, 1 / 20, 0, 0])
+    assert [rows[name]["Inverted"] for name in NAMES] == pytest.approx([1 / 20, 1 / 20, 0, 0])
     # of 20, one labelled point is called invisible and one that is not labelled is called visible
     assert rows["right_hip"]["Visibility"] == pytest.approx(18 / 20)
     assert rows["left_hip"]["Visibility"] == 1

@@ -186,6 +186,17 @@ def test_a_network_that_finds_nothing(tmp_path: Path) -> None:
     assert all(card["truth"] and not card["found"] for card in shown["pictures"]["cards"])
 
 
+@pytest.mark.parametrize(
+    ("names", "words"), [(None, "."), (["a.jpg", "b.jpg"], ": a.jpg, b.jpg."), (["a.jpg"], ": a.jpg ….")], ids=str
+)
+def test_refused_pictures_are_named(names: list[str] | None, words: str, tmp_path: Path) -> None:
+    metrics, record = made(pictures=4)
+    told = {} if names is None else {"refused_names": names}
+    metrics.keep(replace(record, about=about(SPEC, tmp_path) | {"refused": 2} | told), SPEC)
+    notes = data_of(write_report(metrics, tmp_path))["notes"]
+    assert notes == [f"2 of 6 pictures could not be read and do not count{words}"]
+
+
 def test_classes_with_points_of_their_own_have_a_figure_each(tmp_path: Path) -> None:
     names = {0: tuple("vwxyz"), 1: tuple("VWXYZ")}
     spec = replace(SPEC, keypoints=replace(SPEC.keypoints, names=names, skeleton=((0, 1), (1, 4))))

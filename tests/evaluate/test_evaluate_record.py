@@ -149,7 +149,7 @@ def test_networks_without_visibility_and_classes_with_names_of_their_own() -> No
     paired = metrics.record.truth_cls[metrics.record.pair_truth]
     assert [rows[0]["Labelled"], rows[9]["Labelled"]] == [(paired == 0).sum(), (paired == 1).sum()]
     assert np.isnan([row["Visibility"] for row in rows]).all()
-    assert np.isnan([row["Swapped"] for row in rows]).all()  # no flip_idx
+    assert np.isnan([row["Inverted"] for row in rows]).all()  # no flip_idx
     assert metrics.errors.points["inversion"] == 0
 
 

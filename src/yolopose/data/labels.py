@@ -180,7 +180,9 @@ def _check_left(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan
 def _first(scan: Scan) -> str:
     lines = [f"\n  {one}" for one in scan.refused[:_SHOWN]]
     more = len(scan.refused) - len(lines)
-    return f"Mend or remove them; the first are:{''.join(lines)}" + (f"\n  … and {more} more" if more else "")
+    return f"Mend or remove what is refused; the first are:{''.join(lines)}" + (
+        f"\n  … and {more} more" if more else ""
+    )
 
 
 def _report(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: Counts) -> None:

@@ -13,6 +13,7 @@ from yolopose.data.labels import LabelTable
 from yolopose.runtime import Runtime
 from yolopose.schema import PoseSpec
 
+_NAMED = 5  # of the pictures that are refused
 _OPTIONS = ("imgsz", "batch", "conf", "iou", "max_det", "rect", "half", "augment", "single_cls", "classes")
 
 
@@ -41,6 +42,7 @@ def about_run(
         "spec": {**dataset.spec.to_dict(), "names": list(dataset.spec.classes)},
         "options": {name: _plain(value) for name, value in given.items()},
         "refused": len(labels.refused),
+        "refused_names": sorted({one.file.name for one in labels.refused})[:_NAMED],
     }
 
 

@@ -37,7 +37,7 @@ class Analysis:
 
     @cached_property
     def keypoints(self) -> KeypointScores:
-        """Each keypoint by its name: OKS, PCK, distance, visibility, left and right swapped."""
+        """Each keypoint by its name: OKS, PCK, distance, visibility, left and right inverted."""
         record, spec = self.kept()
         return KeypointScores(record, spec, AREA_SHARE)
 

@@ -17,7 +17,7 @@ PCK = (0.05, 0.1, 0.2)
 """Shares of the box diagonal (or of the torso) within which a point counts as correct."""
 VISIBLE = 0.5
 """Confidence of a point from which on the network calls it visible."""
-_COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK), "Median", "Visibility", "Swapped")
+_COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK), "Median", "Visibility", "Inverted")
 
 
 class KeypointScores(RowTable):
@@ -45,7 +45,7 @@ class KeypointScores(RowTable):
         within that share of the box diagonal, and `PCK-torso@0.05` … of the torso (left shoulder to right hip)
         where it is known; `Mean` and `Median` of the distance from the truth, pixels of the original picture, and
         `Mean-share`, `Median-share` as a share of the box diagonal; `Visibility`, how often a confidence of .5 or
-        more tells labelled points from others; `Swapped`, the share that sits on its mirror point.
+        more tells labelled points from others; `Inverted`, the share that sits on its mirror point.
         NaN stands where there is nothing to tell.
 
         Args:
@@ -111,7 +111,7 @@ def _row(
         "Mean-share": _mean(share),
         "Median-share": _median(share),
         "Visibility": _mean(((flags & 8) != 0)[told] == labelled[told]),
-        "Swapped": _mean(kinds == Kind.INVERSION) if mirrored else float("nan"),
+        "Inverted": _mean(kinds == Kind.INVERSION) if mirrored else float("nan"),
     }
 
 

@@ -276,9 +276,8 @@ class Validation:
         if self.save_dir and metrics.record:
             about |= {"speed": metrics.speed, "coco": metrics.coco}
             metrics.record.save(self.save_dir / FILE)
-            if plots:
-                write_report(metrics, self.save_dir)
-            LOGGER.info(f"Results saved to {self.save_dir}")
+            page = write_report(metrics, self.save_dir) if plots else None
+            LOGGER.info(f"Results saved to {self.save_dir}" + (f"; to look at: {page.name}" if page else ""))
 
     def _make_batches(self) -> ValBatches:
         """Batches as the network can take them: rectangles of any size, or the one size of a fixed export."""

@@ -77,7 +77,9 @@ def _notes(record: Record) -> list[str]:
     notes: list[str] = []
     refused = record.about["refused"]
     if refused:
-        notes.append(f"{refused} of {len(record.names) + refused} pictures could not be read and do not count.")
+        some = record.about.get("refused_names", [])  # records of earlier versions have none
+        named = f": {', '.join(some)}{' …' if len(some) < refused else ''}" if some else ""
+        notes.append(f"{refused} of {len(record.names) + refused} pictures could not be read and do not count{named}.")
     if not len(record.score):
         notes.append("The network found nothing in any picture, so every number is 0.")
     return notes

@@ -3,7 +3,7 @@ const MEASURES = [
   ["oks", "similarity lost (1 − OKS)", (row) => (row.OKS === null ? null : 1 - row.OKS), 0.3, percent],
   ["median", "median distance, share of the box diagonal", (row) => row["Median-share"], 0.05, percent],
   ["pck", "points off by more than a tenth of the diagonal", (row) => (row["PCK@0.1"] === null ? null : 1 - row["PCK@0.1"]), 0.3, percent],
-  ["swapped", "points on their mirror point", (row) => row.Swapped, 0.1, percent],
+  ["inverted", "points on their mirror point (inverted)", (row) => row.Inverted, 0.1, percent],
 ];
 const RAMP = [[43, 131, 186], [120, 190, 180], [253, 190, 95], [230, 97, 50], [190, 15, 60]];
 
@@ -26,11 +26,11 @@ function startKeypoints() {
 }
 
 function figure(group, number, several) {
-  const heads = ["Keypoint", "Labelled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visible", "Mirrored"];
+  const heads = ["Keypoint", "Labelled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visibility", "Inverted"];
   const made = table(`Keypoints${several ? ` of ${group.title}` : ""}`, heads, group.rows.map((row, index) => [
     element("span", {}, element("i", { class: "swatch", "data-point": `${number}-${index}` }), group.names[index]),
     whole(row.Labelled), digits(row.OKS), ...["0.05", "0.1", "0.2"].map((limit) => digits(row[`PCK@${limit}`])),
-    digits(row.Median, 1), digits(row.Visibility), digits(row.Swapped)]));
+    digits(row.Median, 1), digits(row.Visibility), digits(row.Inverted)]));
   [...made.querySelectorAll("tbody tr")].forEach((row, index) => lightUp(row, number, index));
   return element("div", {}, several ? element("h3", {}, group.title) : null, element("div", { class: "figure" },
     group.places && group.places.some((place) => place) ? drawn(group, number) : element("div"), made));

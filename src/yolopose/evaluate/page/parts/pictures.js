@@ -45,16 +45,16 @@ function judge(frame, card, conf) {
   });
   groups("truth").forEach((node, index) => node.classList.toggle("amiss", !hit[index]));
   const hits = hit.filter((fine) => fine).length, wrong = sure.filter((fine, number) => fine && card.found[number].k < 0).length;
-  return `${hits} of ${plural(card.truth.length, "pose", "poses")} right, ${wrong} false`;
+  return `${hits} of ${plural(card.truth.length, "pose", "poses")} right at OKS .50, ${wrong} false`;
 }
 
 function cardOf(card, index) {
   const button = element("button", { type: "button", "aria-label": `Enlarge ${card.name}` }, framed(card));
   button.addEventListener("click", () => view(shownCards.indexOf(index)));
-  const verdict = element("span", { class: "verdict" });
+  const verdict = element("span", { class: "verdict" }), rank = gallery.all[card.row]; // best ones may be cut from the list
   card.node = element("li", { class: "card", "data-name": card.name }, button,
     element("div", { class: "under" }, element("span", { class: "name", title: card.name }, element("bdi", {}, card.name)),
-      element("span", { class: `badge ${card.why}` }, card.why)), verdict);
+      element("span", { class: `badge ${card.why}` }, rank ? `${card.why} · F1 ${digits(rank[4])}` : card.why)), verdict);
   card.judge = (conf) => { verdict.textContent = judge(button, card, conf); };
   return card.node;
 }
