@@ -111,7 +111,8 @@ def test_start_moves_weights_and_seeds_the_rest(world, runs, tmp_path):
     assert not torch.equal(fresh, first_layer(model_yaml, seed=1))
 
 
-def test_class_weights_move_by_name(runs, tmp_path):
+@pytest.mark.parametrize(("remap", "order"), [(True, [2, 1, 0]), (False, [0, 1, 2])])
+def test_class_weights_move_by_name(remap, order, runs, tmp_path):
     data, model_yaml = make_world(tmp_path / "own", classes=3)
     model = YOLO(model_yaml)
     model.train(data=data, **runs)
@@ -120,9 +121,10 @@ def test_class_weights_move_by_name(runs, tmp_path):
     text = data.read_text().replace("kind0, kind1, kind2", "kind2, other, kind0")
     data.write_text(text)
     after = YOLO(donor)
-    after.train(data=data, **{**runs, "epochs": 1, "lr0": 0.0, "optimizer": "SGD", "warmup_bias_lr": 0.0})
+    still = {"epochs": 1, "lr0": 0.0, "optimizer": "SGD", "warmup_bias_lr": 0.0}
+    after.train(data=data, **{**runs, **still, "cls_remap": remap})
     ours = after.model.state_dict()["model.4.cv3.0.2.weight"]
-    assert torch.equal(ours, theirs[[2, 1, 0]])
+    assert torch.equal(ours, theirs[order])
 
 
 def test_callbacks_come_in_the_public_order_and_can_stop(world, runs):

@@ -1,0 +1,130 @@
+"""The table of switches: each option of training, and the test that shows its effect."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.base.errors import DataError
+from yolopose.config import TrainOptions
+
+LOOP, SWITCHES, SCHEDULE, OPTIMISER = (
+    f"train/test_train_{part}" for part in ("loop", "switches", "schedule", "optimiser")
+)
+GEOMETRY, PARTS, BATCHES = (f"train/test_train_feed_{part}" for part in ("geometry", "parts", "batches"))
+DOTS = f"{GEOMETRY}::test_dots_are_where_the_labels_say"
+
+TABLE: dict[str, tuple[str, ...]] = {
+    f"{LOOP}::test_a_run_leaves_the_public_files_and_learns": (
+        "model",
+        "data",
+        "epochs",
+        "project",
+        "save_period",
+        "plots",
+    ),
+    f"{LOOP}::test_nothing_is_kept_when_nothing_shall_be": ("save",),
+    f"{LOOP}::test_an_interrupted_run_ends_as_an_unbroken_one": ("resume",),
+    f"{LOOP}::test_patience_time_and_no_validation": ("patience", "time", "val"),
+    f"{LOOP}::test_start_moves_weights_and_seeds_the_rest": ("pretrained",),
+    f"{LOOP}::test_class_weights_move_by_name": ("cls_remap",),
+    f"{LOOP}::test_options_run": ("single_cls",),
+    f"{LOOP}::test_frozen_layers_stay": ("freeze",),
+    "train/test_train_table::test_a_folder_is_shared_where_that_is_wanted": ("name", "exist_ok"),
+    "train/test_train_table::test_rare_classes_weigh_more": ("cls_pw",),
+    f"{SWITCHES}::test_gains_scale_their_losses": ("box", "pose", "kobj", "cls", "dfl"),
+    f"{SWITCHES}::test_the_size_of_what_the_network_sees": ("imgsz", "multi_scale"),
+    f"{SWITCHES}::test_number_format_and_memory_format": ("amp", "channels_last"),
+    f"{SWITCHES}::test_seed_and_compile": ("seed", "compile"),
+    f"{SWITCHES}::test_validation_takes_its_options": ("split", "conf", "iou", "max_det", "half", "save_json"),
+    "train/test_train_plan::test_nothing_is_measured_where_that_is_wanted": ("deterministic",),
+    "train/test_train_dual::test_losses_are_told_by_name_and_the_flow_learns": ("rle", "assigner"),
+    "train/test_train_fitting::test_a_run_says_and_keeps_what_it_found": ("batch",),
+    "train/test_train_loggers::test_the_numbers_of_each_epoch_arrive": ("loggers",),
+    "train/test_train_ranks_devices::test_several_gpus_are_a_process_each": ("device",),
+    f"{OPTIMISER}::test_groups_are_those_of_the_reference": ("optimizer", "weight_decay"),
+    f"{OPTIMISER}::test_named_choices_take_their_numbers_and_train": ("lr0", "momentum", "warmup_bias_lr"),
+    f"{OPTIMISER}::test_decay_is_scaled_to_the_accumulated_batch": ("nbs",),
+    f"{SCHEDULE}::test_the_course_goes_from_one_to_lrf": ("lrf", "cos_lr"),
+    f"{SCHEDULE}::test_every_batch_of_the_recorded_trainings": ("warmup_epochs", "warmup_momentum"),
+    f"{BATCHES}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
+    f"{BATCHES}::test_workers_threads_and_caches_change_nothing": ("workers",),
+    f"{BATCHES}::test_cached_pictures_are_the_pictures": ("cache",),
+    f"{BATCHES}::test_rect_batches_have_the_shape_of_their_pictures": ("rect",),
+    DOTS: ("degrees", "translate", "scale", "shear", "perspective"),
+    f"{GEOMETRY}::test_flips_mirror_pixels_and_permute_points": ("flipud", "fliplr"),
+    f"{GEOMETRY}::test_mixup_blends_and_joins": ("mixup",),
+    f"{GEOMETRY}::test_cutmix_pastes_a_window_beside_the_objects": ("cutmix",),
+    f"{PARTS}::test_bgr_swaps_the_channels": ("bgr",),
+    f"{PARTS}::test_fraction_chooses_pictures_with_their_labels": ("fraction",),
+    f"{PARTS}::test_hsv_by_tables_against_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
+    "train/test_train_table::test_strict_allows_no_refused_picture": ("strict",),
+    "data/test_data_fetch::test_large_sets_are_fetched_on_demand_alone": ("download",),
+    "train/test_train_table::test_a_quiet_run_says_nothing_of_its_epochs": ("verbose",),
+    "config/test_config::test_an_unread_key_is_named_once_and_only_at_another_value": ("profile",),
+}
+
+
+def test_each_option_has_a_test() -> None:
+    tests = Path(__file__).parents[1]
+    for place in TABLE:
+        file, _, name = place.partition("::")
+        assert f"def {name}(" in (tests / f"{file}.py").read_text(), place
+    told = sorted(key for keys in TABLE.values() for key in keys)
+    assert told == sorted(one.name for one in fields(TrainOptions))
+
+
+def train(tmp_path: Path, **options: object) -> YOLO:
+    data, model_yaml = make_world(tmp_path / "blocks", classes=2)
+    model = YOLO(model_yaml)
+    model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 1, "val": False, **options})
+    return model
+
+
+def test_a_folder_is_shared_where_that_is_wanted(tmp_path: Path) -> None:
+    runs = [train(tmp_path, name="mine", exist_ok=shared).trainer for shared in (False, False, True)]
+    assert [run.save_dir.name for run in runs] == ["mine", "mine2", "mine"]
+
+
+def test_rare_classes_weigh_more(tmp_path: Path) -> None:
+    data, _ = make_world(tmp_path / "blocks", classes=2)
+    for number in range(1, 7, 2):  # 7 objects of the first class and 1 of the second are left
+        file = data.parent / f"labels/train/{number}.txt"
+        file.write_text("0" + file.read_text()[1:])
+    still = {"optimizer": "SGD", "lr0": 0.0, "warmup_bias_lr": 0.0, "mosaic": 0.0}
+    model_yaml = data.parent / "tiny-pose.yaml"
+    losses = []
+    for power in (0.0, 1.0):
+        model = YOLO(model_yaml)
+        model.train(
+            data=data, **{**FAST, **still, "project": tmp_path / "runs", "epochs": 1, "val": False, "cls_pw": power}
+        )
+        losses.append(dict(zip(model.trainer.loss_names, model.trainer.tloss.tolist(), strict=True)))
+    assert losses[0]["box_loss"] == pytest.approx(losses[1]["box_loss"])
+    assert losses[0]["cls_loss"] != pytest.approx(losses[1]["cls_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_strict_allows_no_refused_picture(strict: bool, tmp_path: Path) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    (data.parent / "labels/train/3.txt").write_text("0 0.5 0.5 0.2\n")
+    options = {**FAST, "data": data, "project": tmp_path / "runs", "epochs": 1, "val": False, "strict": strict}
+    model = YOLO(model_yaml)
+    if strict:
+        with pytest.raises(DataError, match=r"(?s)1 of 8 images are refused; strict=True allows none.*3\.txt"):
+            model.train(**options)
+        return
+    model.train(**options)
+    assert len(model.trainer.data.train) == 7
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_quiet_run_says_nothing_of_its_epochs(
+    verbose: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, verbose=verbose)
+    assert ("instances" in capsys.readouterr().out) == verbose
