@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -142,10 +143,13 @@ def bare_engine(given: dict[str, Any]) -> Callable[[], float]:
 def bare(given: dict[str, Any]) -> float:
     """Seconds a picture of the bare network, forward and backward, on one batch in memory."""
     import torch
+    import yaml
 
     from yolopose.nn import build_network
 
-    network = build_network("yolo11n-pose.yaml").train().to(memory_format=torch.channels_last)
+    data = yaml.safe_load(Path(given["data"]).read_text())
+    network = build_network("yolo11n-pose.yaml", nc=len(data["names"]), kpt_shape=data["kpt_shape"]).train()
+    network = network.to(memory_format=torch.channels_last)
     side, count = given["imgsz"], given["batch"]
     images = torch.rand(count, 3, side, side).contiguous(memory_format=torch.channels_last)
 
