@@ -1,15 +1,19 @@
 """Training on a CUDA GPU: pictures a second of the bare network, of our loop, and of the samples alone.
 
     python benchmarks/gpu.py --data mouse.yaml [--model yolo11n-pose.yaml] [--imgsz 640] [--batch 16] [--epochs 3]
+        [--reference PYTHON]
 
 Prints a table of number formats; the share is that of the bare network's rate (forward and backward on a batch in the
 device's memory) which the whole loop reaches. The last epoch counts, without validation. Small data sets say little:
-give one of some thousand pictures, or `--cache ram`.
+give one of some thousand pictures, or `--cache ram`. With `--reference`, the Python of an environment that has the
+`ultralytics` package, its loop is measured too (float32 and float16), each time in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import tempfile
 import time
 from typing import Any
@@ -47,8 +51,8 @@ def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
     return steps * given.batch / (time.perf_counter() - start)
 
 
-def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str]:
-    """Pictures a second of the last epoch of a training, and of the samples alone; and the plan."""
+def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
+    """Pictures a second of the last epoch of a training, and of the samples alone; the plan; pictures of an epoch."""
     marks: list[float] = []
 
     def mark(_: Any) -> None:
@@ -70,7 +74,39 @@ def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str]:
     count = sum(len(batch) for batch in trainer._batches.epoch(0))
     mark(None)
     trainer._batches.close()
-    return pictures / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan)
+    return pictures / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan), pictures
+
+
+_THEIRS = """
+import json, sys, tempfile, time
+import torch
+from ultralytics import YOLO
+options, marks = json.loads(sys.argv[1]), []
+def mark(_):
+    torch.cuda.synchronize()
+    marks.append(time.perf_counter())
+model = YOLO(options.pop("model"))
+model.add_callback("on_train_epoch_start", mark)
+model.add_callback("on_train_epoch_end", mark)
+with tempfile.TemporaryDirectory() as folder:
+    model.train(project=folder, **options)
+print("SECONDS", marks[-1] - marks[-2])
+"""
+
+
+def theirs(given: argparse.Namespace, amp: str, pictures: int) -> str:
+    """Pictures a second of the reference's last epoch, or a dash where it has no such format."""
+    if amp == "bf16":
+        return "–"
+    options = {
+        "model": given.model, "data": given.data, "epochs": given.epochs, "imgsz": given.imgsz, "batch": given.batch,
+        "device": 0, "amp": amp == "fp16", "val": False, "plots": False, "save": False, "verbose": False,
+        "cache": given.cache, "workers": given.workers, "close_mosaic": 0,
+    }  # fmt: skip
+    command = [given.reference, "-c", _THEIRS, json.dumps(options)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (line,) = (line for line in said.splitlines() if line.startswith("SECONDS"))
+    return f"{pictures / float(line.split()[1]):.0f}"
 
 
 def main() -> None:
@@ -83,15 +119,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--cache", default=False)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--reference", default="", help="Python with the reference package")
     given = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(f"torch {torch.__version__} sees no CUDA GPU here, so there is nothing to measure.")
     print(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {given.imgsz}, batch {given.batch}\n")
-    print("| format | bare network, images/s | training | share | samples alone | plan |\n|---|---|---|---|---|---|")
+    more = "reference | " if given.reference else ""
+    print(f"| format | bare network, images/s | training | share | samples alone | {more}plan |")
+    print("|---|---|---|---|---|---|" + "---|" * bool(given.reference))
     for amp in ("fp32", "bf16", "fp16"):
         alone = bare(given, amp)
-        training, samples, plan = whole(given, amp)
-        print(f"| {amp} | {alone:.0f} | {training:.0f} | {training / alone:.0%} | {samples:.0f} | {plan} |", flush=True)
+        training, samples, plan, pictures = whole(given, amp)
+        beside = f"{theirs(given, amp, pictures)} | " if given.reference else ""
+        share = f"{training / alone:.0%}"
+        print(f"| {amp} | {alone:.0f} | {training:.0f} | {share} | {samples:.0f} | {beside}{plan} |", flush=True)
 
 
 if __name__ == "__main__":
