@@ -30,7 +30,7 @@ function describe() {
   const kinds = about.classes.map(({ name }) => name);
   const some = kinds.slice(0, 4).join(", ") + (kinds.length > 4 ? ` and ${kinds.length - 4} more` : "");
   const points = `${about.kpt_shape[0]} keypoint${about.kpt_shape[0] === 1 ? "" : "s"}`;
-  byId("about").textContent = `Finds ${some} with ${points} each, in this browser: nothing is sent anywhere.`;
+  byId("about").textContent = `Finds: ${some}, ${points} each. Computed in this browser; nothing is sent anywhere.`;
   byId("licence").textContent = about.license ? `Weights: ${about.license}. ` : "";
   const slider = byId("conf");
   slider.min = about.floor;
@@ -85,13 +85,19 @@ async function follow(mine) {
   do {
     const answer = await engine.look(stage.take(mine), conf());
     if (source !== mine) return;
-    stage.show(answer.found);
-    tell(answer.found, answer.times);
+    show(answer);
     if (mine.kind !== "picture") {
       await nextFrame(video);
       Object.assign(mine, { width: video.videoWidth, height: video.videoHeight }); // a phone may be turned
     }
   } while (source === mine && mine.kind !== "picture");
+}
+
+/** Shows what was found, and tells it to whoever listens: `poses` is an event of the document, for pages made of this one. */
+function show({ found, times }) {
+  stage.show(found);
+  tell(found, times);
+  document.dispatchEvent(new CustomEvent("poses", { detail: { found, times, source: source?.name } }));
 }
 
 const conf = () => Number(byId("conf").value);
@@ -136,9 +142,7 @@ function listen(names) {
   byId("conf").addEventListener("input", async () => {
     byId("conf-value").textContent = conf().toFixed(2);
     if (!stage.size || (source?.kind !== "picture" && !video.paused)) return; // the next frame follows it anyway
-    const { found } = await engine.again(conf());
-    stage.show(found);
-    tell(found);
+    show(await engine.again(conf()));
   });
   byId("file").addEventListener("change", ({ target }) => {
     const [file] = target.files;

@@ -75,11 +75,9 @@ function blend(length, source, step) {
   const scale = source / length;
   for (let index = 0; index < length; index += 1) {
     const middle = Math.fround((index + 0.5) * scale - 0.5);
-    let low = Math.floor(middle);
-    let share = Math.fround(middle - low);
-    if (low < 0) [low, share] = [0, 0];
-    if (low >= source - 1) [low, share] = [source - 1, 0];
-    found.first[index] = low * step;
+    const low = Math.floor(middle);
+    const share = Math.fround(middle - low);
+    found.first[index] = Math.max(low, 0) * step; // beyond the edge lies the edge
     found.second[index] = Math.min(low + 1, source - 1) * step;
     found.before[index] = roundEven(Math.fround(1 - share) * (1 << BITS));
     found.after[index] = roundEven(share * (1 << BITS));

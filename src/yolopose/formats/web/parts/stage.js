@@ -2,6 +2,7 @@
 
 import { draw, shown } from "./draw.js";
 
+const TALL = 0.64; // of the window, at most
 const REACH = 14; // pixels of the screen
 
 export class Stage {
@@ -38,7 +39,7 @@ export class Stage {
     if (!this.size) return;
     const { width, height } = this.size;
     const room = this.canvas.parentElement.clientWidth;
-    const most = Math.max(window.innerHeight * 0.74, 260);
+    const most = Math.max(window.innerHeight * TALL, 260);
     const fits = Math.min(room / width, most / height);
     const unit = window.devicePixelRatio || 1;
     this.canvas.style.width = `${width * fits}px`;
