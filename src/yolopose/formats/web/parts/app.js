@@ -158,6 +158,7 @@ function listen(names) {
   listenToDrops();
   listenToVideo();
   byId("engine").replaceChildren(...names.map((name) => new Option(ENGINE_NAMES[name], name)));
+  byId("engines").hidden = names.length < 2;
   byId("engine").addEventListener("change", async ({ target }) => {
     const mine = source;
     source = null; // what waits for the engine that goes is left waiting
@@ -206,7 +207,7 @@ async function start() {
   document.documentElement.classList.add("started");
   const answer = await fetch("model.json").catch(() => null);
   if (!answer?.ok) throw new Error("model.json is missing beside this page. Copy the whole folder to the server.");
-  about = await answer.json();
+  about = await answer.json().catch(() => { throw new Error("model.json is damaged. Copy or export the folder again."); });
   describe();
   stage = new Stage(byId("canvas"), byId("tip"), about);
   const names = await engines(about);

@@ -24,8 +24,9 @@ export function draw(context, found, about, view, wishes) {
     if (wishes.boxes) frame(context, one, about.classes[one.cls], view);
   }
   context.textBaseline = "middle";
-  if (wishes.names) for (const one of found) pointNames(context, one, about, view);
-  if (wishes.boxes) for (const one of [...found].reverse()) label(context, one, about.classes[one.cls], view);
+  const taken = []; // rectangles with text in them
+  if (wishes.boxes) for (const one of found) label(context, one, about.classes[one.cls], view, taken);
+  if (wishes.names) for (const one of found) pointNames(context, one, about, view, taken);
 }
 
 function skeleton(context, { box, points }, about, view, size) {
@@ -67,31 +68,52 @@ function frame(context, { box }, { colour }, { scale, unit }) {
   context.strokeRect(x1, y1, x2 - x1, y2 - y1);
 }
 
-/** Name and score: above the box, or inside it where there is no room above. */
-function label(context, { box, score }, { name, colour, ink }, { scale, unit, width }) {
-  const text = `${name} ${score.toFixed(2)}`;
-  context.font = `600 ${13 * unit}px system-ui, sans-serif`;
-  const [wide, high] = [context.measureText(text).width + 10 * unit, 20 * unit];
-  const left = Math.max(Math.min(box[0] * scale - unit, width * scale - wide), 0);
-  const above = box[1] * scale + unit - high;
-  const top = above >= 0 ? above : box[1] * scale;
-  context.fillStyle = colour;
-  context.fillRect(left, top, wide, high);
-  context.fillStyle = ink;
-  context.fillText(text, left + 5 * unit, top + high / 2 + unit / 2);
+const apart = (one, other) => one[0] >= other[2] || other[0] >= one[2] || one[1] >= other[3] || other[1] >= one[3];
+
+/** The first of some places [left, top] where a text covers no other, or null. */
+function freePlace(places, wide, high, limits, taken) {
+  return places.find(([left, top]) => {
+    const mine = [left, top, left + wide, top + high];
+    return left >= 0 && top >= 0 && mine[2] <= limits[0] && mine[3] <= limits[1] && taken.every((other) => apart(mine, other));
+  }) || null;
 }
 
-/** The name of each point beside it, with a rim that stands out from any background. */
-function pointNames(context, { cls, points }, about, view) {
-  context.font = `${11 * view.unit}px system-ui, sans-serif`;
-  context.lineJoin = "round";
+const sizeOf = (context) => [context.canvas.width, context.canvas.height];
+
+/** Name and score: above the box, in its top, in its bottom or below, where they cover no others if that can be had. */
+function label(context, { box, score }, { name, colour, ink }, { scale, unit }, taken) {
+  const limits = sizeOf(context);
+  const text = `${name} ${score.toFixed(2)}`;
+  const letter = (limits[0] < 560 * unit ? 11 : 13) * unit;
+  context.font = `600 ${letter}px system-ui, sans-serif`;
+  const [wide, high] = [context.measureText(text).width + 0.7 * letter, Math.round(1.5 * letter)];
+  const [x1, y1, , y2] = box.map((value) => value * scale);
+  const left = Math.max(Math.min(x1 - unit, limits[0] - wide), 0);
+  const tops = [y1 + unit - high, y1 - unit, y2 + unit - high, y2 - unit].map((top) => [left, top]);
+  const within = tops.find(([, top]) => top >= 0) || [left, 0];
+  const [x, y] = freePlace(tops, wide, high, limits, taken) || within;
+  taken.push([x, y, x + wide, y + high]);
+  context.fillStyle = colour;
+  context.fillRect(x, y, wide, high);
+  context.fillStyle = ink;
+  context.fillText(text, x + 0.35 * letter, y + high / 2 + unit / 2);
+}
+
+/** The name of each point beside it, with a rim that stands out from any background; where there is no room, none. */
+function pointNames(context, { cls, points }, about, view, taken) {
+  const letter = 11 * view.unit;
+  context.font = `${letter}px system-ui, sans-serif`;
+  Object.assign(context, { lineJoin: "round", lineWidth: 3 * view.unit, strokeStyle: "#181818", fillStyle: "#ffffff" });
   points.forEach((point, index) => {
     if (!shown(point, view)) return;
-    const place = [about.classes[cls].points[index], point[0] * view.scale + 7 * view.unit, point[1] * view.scale];
-    context.strokeStyle = "#181818";
-    context.lineWidth = 3 * view.unit;
-    context.strokeText(...place);
-    context.fillStyle = "#ffffff";
-    context.fillText(...place);
+    const text = about.classes[cls].points[index];
+    const wide = context.measureText(text).width;
+    const [x, y, away] = [point[0] * view.scale, point[1] * view.scale, 7 * view.unit];
+    const places = [[x + away, y - letter / 2], [x - away - wide, y - letter / 2], [x - wide / 2, y + away], [x - wide / 2, y - away - letter]];
+    const place = freePlace(places, wide, letter, sizeOf(context), taken);
+    if (!place) return;
+    taken.push([place[0], place[1], place[0] + wide, place[1] + letter]);
+    context.strokeText(text, place[0], place[1] + letter / 2);
+    context.fillText(text, place[0], place[1] + letter / 2);
   });
 }

@@ -30,11 +30,15 @@ async function start({ record, engine }) {
   about = record;
   const { script, program } = ENGINES[engine];
   const [wasmBinary, network] = await both(program, about.file);
-  ort = await import(script);
+  ort = await import(script).catch(() => { throw missing(script); });
   Object.assign(ort.env.wasm, { wasmBinary, numThreads: threads() });
   ort.env.logLevel = "error";
-  session = await ort.InferenceSession.create(new Uint8Array(network), { executionProviders: [engine] });
-  await run(new Float32Array(3 * about.imgsz[0] * about.imgsz[1]), about.imgsz); // the first run prepares the others
+  try {
+    session = await ort.InferenceSession.create(new Uint8Array(network), { executionProviders: [engine] });
+    await run(new Float32Array(3 * about.imgsz[0] * about.imgsz[1]), about.imgsz); // the first run prepares the others
+  } catch (error) {
+    throw new Error(`${about.file} cannot be run: it may be damaged or cut off. Copy or export it again. (${error.message})`);
+  }
   postMessage({ ready: { engine, threads: engine === "wasm" ? threads() : 0 } });
 }
 
@@ -43,12 +47,14 @@ function threads() {
   return self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, THREADS) : 1;
 }
 
+const missing = (file) => new Error(`${file} is missing beside this page. Copy the whole folder to the server.`);
+
 /** Fetches two files and tells how far it is. */
 async function both(...files) {
   const done = files.map(() => [0, 0]);
   return Promise.all(files.map(async (file, index) => {
     const answer = await fetch(file).catch(() => null);
-    if (!answer?.ok) throw new Error(`${file} is missing beside this page. Copy the whole folder to the server.`);
+    if (!answer?.ok) throw missing(file);
     const parts = [];
     done[index][1] = Number(answer.headers.get("Content-Length")) || 0;
     for (let reader = answer.body.getReader(), part = await reader.read(); !part.done; part = await reader.read()) {
