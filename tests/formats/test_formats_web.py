@@ -62,7 +62,7 @@ def test_another_version_and_what_is_no_package_are_refused(place: str, package:
         (package / "installed/dist" / NAMES[1]).write_bytes(b"another")
     else:
         (package / place).write_bytes((package / place).read_bytes()[:150])
-    with pytest.raises(UsageError, match="is not onnxruntime-web 1.30.0") as caught:
+    with pytest.raises(UsageError, match=r"is not onnxruntime-web 1\.30\.0") as caught:
         runtime_files(str(package / place))
     assert ("but 1.20.0" in str(caught.value)) == (place == "installed")
 
@@ -95,7 +95,7 @@ def test_what_comes_is_checked(package: Path, server: Server, monkeypatch: pytes
     server.answers["/package.tgz"] = whole((package / "package.tgz").read_bytes())
     with pytest.raises(DownloadError, match="sha512 differs"):
         fetch_runtime()
-    assert not any("tgz" == path.suffix or path.is_dir() for path in cache_dir().iterdir())
+    assert not any(path.suffix == ".tgz" or path.is_dir() for path in cache_dir().iterdir())
     monkeypatch.setenv("YOLOPOSE_OFFLINE", "1")
     with pytest.raises(DownloadError, match="stay offline"):
         fetch_runtime()
@@ -154,7 +154,9 @@ def test_the_page_calls_nowhere() -> None:
     for part in PARTS.iterdir():
         if part.name.endswith((".js", ".html", ".css")):
             text = part.read_text(encoding="utf-8")
-            found = re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}|innerHTML|eval\(|<script>|\sstyle=|\son\w+=", text)
+            found = re.findall(
+                r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}|innerHTML|eval\(|<script>|\sstyle=|\son\w+=", text
+            )
             assert found == [], part.name
 
 

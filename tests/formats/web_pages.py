@@ -24,7 +24,9 @@ _KEPT = Path(os.environ.get("YOLOPOSE_WEB_RUNTIME") or cache_dir() / f"onnxrunti
 def real_runtime() -> Path:
     """The files of onnxruntime-web, where an export has fetched them before; the test is skipped where none has."""
     if not _KEPT.exists():
-        pytest.skip(f"{_KEPT} is not there: an export with web_runtime=fetch puts it there, YOLOPOSE_WEB_RUNTIME names another")
+        pytest.skip(
+            f"{_KEPT} is not there: an export with web_runtime=fetch puts it there, YOLOPOSE_WEB_RUNTIME names another"
+        )
     return _KEPT
 
 

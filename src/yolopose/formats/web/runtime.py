@@ -102,8 +102,8 @@ def _missing() -> DependencyError:
     table = zoo.web_runtime_table()
     return DependencyError(
         f"format=web puts {runtime_name()} ({table['license']}) beside the page, and it is not on this machine. Add "
-        f"web_runtime={FETCH} to the export: it fetches {table['megabytes']} MB from {table['address']}, once, and keeps "
-        f"what it takes in {_cache()}. Or name a copy: npm install {runtime_name().replace(' ', '@')}, then "
+        f"web_runtime={FETCH} to the export: it fetches {table['megabytes']} MB from {table['address']}, once, and "
+        f"keeps what it takes in {_cache()}. Or name a copy: npm install {runtime_name().replace(' ', '@')}, then "
         "web_runtime=node_modules/onnxruntime-web."
     )
 

@@ -20,7 +20,9 @@ export class Engine {
   }
 
   constructor() {
-    this.worker = new Worker("worker.js", { type: "module" });
+    // a worker made of text is bound to the page's Content-Security-Policy, one made of an address would have none
+    const start = new Blob([`import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`], { type: "text/javascript" });
+    this.worker = new Worker(URL.createObjectURL(start), { type: "module" });
     this.waiting = Promise.resolve();
   }
 
@@ -46,7 +48,8 @@ export class Engine {
 
   answer(question, gifts, progress) {
     return new Promise((done, failed) => {
-      this.worker.onerror = (event) => failed(new Error(event.message || "worker.js does not start. Copy the whole folder."));
+      this.worker.onerror = (event) => failed(new Error(event.message ||
+        "worker.js, or a file that it names, is missing beside this page. Copy the whole folder to the server."));
       this.worker.onmessage = ({ data }) => {
         if (data.progress) progress(share(data.progress));
         else if (data.error) failed(new Error(data.error));

@@ -6,8 +6,8 @@ import { objects } from "./objects.js";
 
 const THREADS = 8; // more gain nothing with networks of this size
 const ENGINES = {
-  webgpu: { script: "./runtime/ort.webgpu.bundle.min.js", program: "runtime/ort-wasm-simd-threaded.asyncify.wasm" },
-  wasm: { script: "./runtime/ort.wasm.bundle.min.js", program: "runtime/ort-wasm-simd-threaded.wasm" },
+  webgpu: { script: "runtime/ort.webgpu.bundle.min.js", program: "runtime/ort-wasm-simd-threaded.asyncify.wasm" },
+  wasm: { script: "runtime/ort.wasm.bundle.min.js", program: "runtime/ort-wasm-simd-threaded.wasm" },
 };
 
 let about; // record of the network
@@ -30,7 +30,7 @@ async function start({ record, engine }) {
   about = record;
   const { script, program } = ENGINES[engine];
   const [wasmBinary, network] = await both(program, about.file);
-  ort = await import(script).catch(() => { throw missing(script); });
+  ort = await import(`./${script}`).catch(() => { throw missing(script); });
   Object.assign(ort.env.wasm, { wasmBinary, numThreads: threads() });
   ort.env.logLevel = "error";
   try {
@@ -53,7 +53,7 @@ const missing = (file) => new Error(`${file} is missing beside this page. Copy t
 async function both(...files) {
   const done = files.map(() => [0, 0]);
   return Promise.all(files.map(async (file, index) => {
-    const answer = await fetch(file).catch(() => null);
+    const answer = await fetch(new URL(file, import.meta.url)).catch(() => null);
     if (!answer?.ok) throw missing(file);
     const parts = [];
     done[index][1] = Number(answer.headers.get("Content-Length")) || 0;
