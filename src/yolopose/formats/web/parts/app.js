@@ -159,11 +159,12 @@ function listen(names) {
   listenToVideo();
   byId("engine").replaceChildren(...names.map((name) => new Option(ENGINE_NAMES[name], name)));
   byId("engines").hidden = names.length < 2;
+  byId("engine").value = engine.about.engine;
   byId("engine").addEventListener("change", async ({ target }) => {
     const mine = source;
     source = null; // what waits for the engine that goes is left waiting
     try {
-      await begin([target.value]);
+      await begin([target.value, ...names.filter((name) => name !== target.value)]);
       source = mine;
       if (mine) await follow(mine);
     } catch (error) {
@@ -205,7 +206,7 @@ function listenToVideo() {
 
 async function start() {
   document.documentElement.classList.add("started");
-  const answer = await fetch("model.json").catch(() => null);
+  const answer = await fetch("model.json", { cache: "no-cache" }).catch(() => null);
   if (!answer?.ok) throw new Error("model.json is missing beside this page. Copy the whole folder to the server.");
   about = await answer.json().catch(() => { throw new Error("model.json is damaged. Copy or export the folder again."); });
   describe();

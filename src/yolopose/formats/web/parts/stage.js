@@ -23,10 +23,16 @@ export class Stage {
 
   /** Takes the present frame of a source; returns its pixels for the engine. */
   take({ element, width, height }) {
-    this.size = { width, height };
     Object.assign(this.taken, { width, height });
-    this.pen.drawImage(element, 0, 0, width, height);
-    return { width, height, pixels: this.pen.getImageData(0, 0, width, height).data.buffer };
+    let pixels;
+    try {
+      this.pen.drawImage(element, 0, 0, width, height);
+      pixels = this.pen.getImageData(0, 0, width, height).data.buffer;
+    } catch {
+      throw new Error(`A picture of ${width} × ${height} is too large for this browser. Make it smaller first.`);
+    }
+    this.size = { width, height };
+    return { width, height, pixels };
   }
 
   /** Shows the frame that was taken, with objects in it. */

@@ -53,7 +53,7 @@ const missing = (file) => new Error(`${file} is missing beside this page. Copy t
 async function both(...files) {
   const done = files.map(() => [0, 0]);
   return Promise.all(files.map(async (file, index) => {
-    const answer = await fetch(new URL(file, import.meta.url)).catch(() => null);
+    const answer = await fetch(new URL(file, import.meta.url), { cache: "no-cache" }).catch(() => null);
     if (!answer?.ok) throw missing(file);
     const parts = [];
     done[index][1] = Number(answer.headers.get("Content-Length")) || 0;
