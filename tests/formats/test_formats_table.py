@@ -21,7 +21,7 @@ def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
     assert [other.name for other in formats() if other.knows(name)] == [row.name]
     assert format_of(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
     assert format_named(row.name.upper()) is row
-    assert row.folder == (row.name in ("openvino", "coreml", "ncnn", "executorch"))
+    assert row.folder == (row.name in ("openvino", "coreml", "ncnn", "executorch", "web"))
 
 
 @pytest.mark.parametrize(("alias", "name"), [("litert", "tflite"), ("tensorrt", "engine"), ("mlpackage", "coreml")])

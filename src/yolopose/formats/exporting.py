@@ -119,6 +119,7 @@ class Written:
         checked: a sentence on how that was found, or on what was checked instead.
         megabytes: its size.
         seconds: that the export took.
+        usage: lines on what it is used with beside predict and val, each after a line break; mostly none.
     """
 
     path: Path
@@ -129,6 +130,7 @@ class Written:
     checked: str
     megabytes: float
     seconds: float
+    usage: str = ""
 
 
 def export_network(
@@ -145,7 +147,7 @@ def export_network(
     sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
     LOGGER.info(
         f"Wrote {path} ({written.title}, {written.words}, {written.megabytes:.1f} MB, input {batch} × 3 × {sides}) in "
-        f"{written.seconds:.1f} s.\n{written.checked}\n{_usage(path, settled.imgsz, data)}"
+        f"{written.seconds:.1f} s.\n{written.checked}\n{_usage(path, settled.imgsz, data)}{written.usage}"
     )
     return path
 
@@ -183,8 +185,13 @@ def write_network(
         checked = f"Compared with torch on a picture: {agreement}." if agreement else module.inspect(job, temporary)
     return Written(
         path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
-        megabytes=_size_of(target), seconds=perf_counter() - start,
+        megabytes=_size_of(target), seconds=perf_counter() - start, usage=getattr(module, "usage", _no_usage)(target),
     )  # fmt: skip
+
+
+def _no_usage(path: Path) -> str:
+    del path
+    return ""
 
 
 def _opened(module: ModuleType, path: Path) -> Runtime:

@@ -77,3 +77,8 @@ def _weights_table() -> dict[str, Any]:
 def format_table() -> dict[str, dict[str, Any]]:
     """Returns `formats.yaml`: rows by the name of the format."""
     return read_yaml(_ROOT / "formats.yaml", "table of formats")
+
+
+def web_runtime_table() -> dict[str, Any]:
+    """Returns `web.yaml`: the package that computes in the page of `format=web`, and its files."""
+    return read_yaml(_ROOT / "web.yaml", "table of the web runtime")
