@@ -77,3 +77,9 @@ def _weights_table() -> dict[str, Any]:
 def format_table() -> dict[str, dict[str, Any]]:
     """Returns `formats.yaml`: rows by the name of the format."""
     return read_yaml(_ROOT / "formats.yaml", "table of formats")
+
+
+def toolchain_tables() -> dict[str, dict[str, Any]]:
+    """Returns the files of `toolchains/`, which pin the libraries of one toolchain each, by their names."""
+    files = sorted((_ROOT / "toolchains").glob("*.yaml"))
+    return {path.stem: read_yaml(path, "table of a toolchain") for path in files}
