@@ -28,7 +28,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words after `yolo`; those of this process when left out.
 
     Returns:
-        Exit status: 0 on success, that of the command that `toolchain run` runs, 1 for an error, 130 when interrupted, 141 when the reader of a pipe left.
+        Exit status: 0 on success, that of the command that `toolchain run` runs, 1 for an error, 130 when
+        interrupted, 141 when the reader of a pipe left.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")

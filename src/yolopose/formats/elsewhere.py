@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,14 @@ def started(toolchain: str, module: str, path: Path, action: str = "serve", **va
 
 
 @contextmanager
-def handed_over(job: ExportJob, title: str, opset: int) -> Generator[dict[str, Any], None, None]:
+def handed_over(job: ExportJob, title: str, opset: int, *, slim: bool = False) -> Generator[dict[str, Any], None, None]:
     """Writes a network as ONNX, and the pictures that 8-bit numbers are fitted to, for another Python to read.
+
+    Args:
+        job: the network and what is asked for.
+        title: of the format, for error texts.
+        opset: of the graph.
+        slim: whether its shapes are settled and what is idle in it goes, by onnxslim.
 
     Yields:
         `source` and, with 8-bit numbers, `calibration`: paths; they are gone when the block ends.
@@ -93,6 +100,9 @@ def handed_over(job: ExportJob, title: str, opset: int) -> Generator[dict[str, A
         source = Path(workshop) / "network.onnx"
         try:
             write_graph(replace(job, half=False), source, opset)
+            if slim:
+                onnx: Any = import_module("onnx")
+                onnx.save(import_module("onnxslim").slim(onnx.load(str(source))), str(source))
         except Exception as error:  # whatever the converter meets
             raise ExportError(f"The network cannot be written for {title}: {first_line(error)}") from error
         found = {"source": str(source)}

@@ -52,7 +52,7 @@ def export(job: ExportJob, path: Path) -> str:
         ExportError: the network cannot be converted.
     """
     python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
-    with handed_over(replace(job, half=False), _TITLE, _OPSET) as found:
+    with handed_over(replace(job, half=False), _TITLE, _OPSET, slim=True) as found:
         values = {**found, "target": str(path.resolve())}
         errand(python, _MODULE, "convert", values, f"The network cannot be written for {_TITLE}")
     write_record(job, path)

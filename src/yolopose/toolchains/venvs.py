@@ -118,9 +118,9 @@ def need_toolchain(name: str, what: str) -> Path:
     if python is None:
         older = ", which is installed for another version of yolopose" if installed(row) else ""
         raise DependencyError(
-            f"{what} needs {row.title}, which lives in a room of its own: the toolchain {name}{older}. Install it with: "
-            f"yolo toolchain install name={name} (about {row.megabytes} MB below {root()}; this environment stays as "
-            "it is)."
+            f"{what} needs {row.title}, which lives in a room of its own: the toolchain {name}{older}. Install it "
+            f"with: yolo toolchain install name={name} (about {row.megabytes} MB below {root()}; this environment "
+            "stays as it is)."
         )
     return python
 
@@ -141,8 +141,8 @@ def install(name: str) -> Installed:
     make_folder(log.parent)
     _need_room(row)
     LOGGER.info(
-        f"Toolchain {name} ({row.title}): {len(row.pins)} packages, about {row.megabytes} MB on the disk, into {target}. "
-        f"This environment stays as it is. It takes some minutes; what pip says goes to {log}."
+        f"Toolchain {name} ({row.title}): {len(row.pins)} packages, about {row.megabytes} MB on the disk, into "
+        f"{target}. This environment stays as it is. It takes some minutes; what pip says goes to {log}."
     )
     start = perf_counter()
     with atomic_folder(target, sync=False) as folder:
@@ -155,7 +155,9 @@ def install(name: str) -> Installed:
         _resettle(folder, target)
         found = Installed(str(target), row.identity, _megabytes(folder), round(perf_counter() - start))
         write_text(folder / _NOTE, json.dumps(asdict(found), indent=1))
-    LOGGER.info(f"Installed {name}: {found.megabytes} MB in {found.seconds} s; checked: all versions, and that it loads.")
+    LOGGER.info(
+        f"Installed {name}: {found.megabytes} MB in {found.seconds} s; checked: all versions, and that it loads."
+    )
     return found
 
 
@@ -218,7 +220,9 @@ def report() -> str:
             state = "not needed: this environment fits" if fits_here(row) else "-"
         rows.append((row.name, row.formats, size, state))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    ]
     return "\n".join([*lines, "", f"(below {root()}; yolo toolchain install name=…, remove name=…)"])
 
 

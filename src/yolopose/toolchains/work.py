@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,22 +111,18 @@ class Worker:
         """
         with self._alone:
             given: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # it is a pipe
-            try:
+            with suppress(OSError):  # it has ended, which reading finds as well
                 given.write(_header({"shapes": [list(batch.shape)]}))
                 given.write(np.ascontiguousarray(batch, dtype="<f4").data)
                 given.flush()
-            except OSError:  # it has ended, which reading finds as well
-                pass
             return self._answer()[1]
 
     def close(self) -> None:
         """Ends the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):  # what could not be written any more
                     pipe.close()
-                except OSError:  # what could not be written any more
-                    pass
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
