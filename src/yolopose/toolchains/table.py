@@ -25,6 +25,8 @@ class Toolchain:
         packages: every package, pinned, as pip takes them (`numpy==1.26.4`); nothing else is installed.
         decisive: those of them whose presence in these versions makes another environment fit.
         imports: modules that must load in it.
+        programs: what must be on PATH.
+        npm: packages for Node.js, pinned in the same way; a toolchain has these or those of Python.
         elsewhere: packages that are on an index of their own, by its address, which is asked where the user's own
             indexes have them not.
     """
@@ -38,12 +40,14 @@ class Toolchain:
     packages: tuple[str, ...]
     decisive: tuple[str, ...]
     imports: tuple[str, ...]
+    programs: tuple[str, ...]
+    npm: tuple[str, ...]
     elsewhere: Mapping[str, tuple[str, ...]]
 
     @property
     def pins(self) -> dict[str, str]:
         """Versions by the names of the packages."""
-        every = [*self.packages, *(package for group in self.elsewhere.values() for package in group)]
+        every = [*self.packages, *self.npm, *(package for group in self.elsewhere.values() for package in group)]
         return {name: version for name, _, version in (package.partition("==") for package in every)}
 
     @property
@@ -74,11 +78,13 @@ def _row(name: str, values: Mapping[str, Any]) -> Toolchain:
         name=name,
         title=values["title"],
         formats=values["formats"],
-        pythons=tuple(values["pythons"]),
+        pythons=tuple(values.get("pythons", ())),
         systems=tuple(values.get("systems", ())),
         megabytes=values["megabytes"],
-        packages=tuple(values["packages"]),
+        packages=tuple(values.get("packages", ())),
         decisive=tuple(values["decisive"]),
-        imports=tuple(values["imports"]),
+        imports=tuple(values.get("imports", ())),
+        programs=tuple(values.get("programs", ())),
+        npm=tuple(values.get("npm", ())),
         elsewhere={index: tuple(names) for index, names in values.get("elsewhere", {}).items()},
     )

@@ -23,6 +23,7 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.toolchains.table import Toolchain, toolchain_named, toolchains
 
+NODE_PACKAGES = "node_modules"
 _NOTE = "toolchain.json"
 # what would send pip elsewhere than into the environment that it is of
 _MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT")
@@ -58,8 +59,9 @@ class Installed:
 
     @property
     def python(self) -> Path:
-        """Its Python."""
-        return python_in(Path(self.folder))
+        """Its Python; for packages of Node.js, their folder."""
+        packages = Path(self.folder) / NODE_PACKAGES
+        return packages if packages.is_dir() else python_in(Path(self.folder))
 
 
 def root() -> Path:
@@ -89,6 +91,8 @@ def python_in(folder: Path) -> Path:
 def fits_here(row: Toolchain) -> bool:
     """Whether the current environment has the decisive libraries of a toolchain, in its versions."""
     pins = row.pins
+    if row.npm:
+        return False
     try:
         return all(version(name) == pins[name] for name in row.decisive)
     except PackageNotFoundError:
@@ -104,7 +108,7 @@ def python_for(row: Toolchain) -> Path | None:
 
 
 def need_toolchain(name: str, what: str) -> Path:
-    """Returns the Python that has the libraries of a toolchain.
+    """Returns the Python that has the libraries of a toolchain; for Node.js, the folder of its packages.
 
     Args:
         name: of the toolchain.
@@ -147,12 +151,15 @@ def install(name: str) -> Installed:
     start = perf_counter()
     with atomic_folder(target, sync=False) as folder:
         log.unlink(missing_ok=True)
-        _call([str(python), "-m", "venv", str(folder)], log, f"{name}: no environment can be made")
-        _take_index(folder)
-        _fetch(row, folder, log)
-        check = [str(python_in(folder)), "-c", _CHECK, json.dumps([row.pins, row.imports])]
-        _call(check, log, f"{name}: what was installed does not work")
-        _resettle(folder, target)
+        if row.npm:
+            _fetch_npm(row, folder, log)
+        else:
+            _call([str(python), "-m", "venv", str(folder)], log, f"{name}: no environment can be made")
+            _take_index(folder)
+            _fetch(row, folder, log)
+            check = [str(python_in(folder)), "-c", _CHECK, json.dumps([row.pins, row.imports])]
+            _call(check, log, f"{name}: what was installed does not work")
+            _resettle(folder, target)
         found = Installed(str(target), row.identity, _megabytes(folder), round(perf_counter() - start))
         write_text(folder / _NOTE, json.dumps(asdict(found), indent=1))
     LOGGER.info(
@@ -231,8 +238,11 @@ def _base_python(row: Toolchain) -> Path:
     system = f"{sys.platform}-{platform.machine().lower().replace('amd64', 'x86_64')}"
     if row.systems and system not in row.systems:
         raise UsageError(f"The toolchain {row.name} is for {', '.join(row.systems)} alone; this system is {system}.")
+    for program in row.programs:
+        if shutil.which(program) is None:
+            raise UsageError(f"The toolchain {row.name} needs {program}, which is not on PATH: install it first.")
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if own in row.pythons:
+    if own in row.pythons or not row.pythons:
         return Path(sys.executable)
     others = (shutil.which(f"python{version}") for version in row.pythons)
     found = next((path for path in others if path), None)
@@ -270,6 +280,21 @@ def _fetch(row: Toolchain, folder: Path, log: Path) -> None:
             _call([*pip, "--extra-index-url", index, *packages], log, what)
     if row.packages:
         _call([*pip, *row.packages], log, what)
+
+
+def _fetch_npm(row: Toolchain, folder: Path, log: Path) -> None:
+    """Lets npm fetch packages, none of whose own programs are run; and checks their versions."""
+    npm = [str(shutil.which("npm")), "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    offline = ["--offline"] if is_offline() else []
+    _call(
+        [*npm, *offline, *(package.replace("==", "@") for package in row.npm)],
+        log,
+        f"{row.name}: packages cannot be had",
+    )
+    for name, version in row.pins.items():
+        about = json.loads((folder / NODE_PACKAGES / name / "package.json").read_text(encoding="utf-8"))
+        if about["version"] != version:
+            raise DependencyError(f"Toolchain {row.name}: {name} is {about['version']} instead of {version}.")
 
 
 def _call(command: Sequence[str], log: Path, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import ExportError, WeightsError, YoloposeError
+from yolopose.base.errors import DependencyError, ExportError, WeightsError, YoloposeError
 from yolopose.base.files import make_folder, output_error
 from yolopose.toolchains.venvs import log_file
 
@@ -102,6 +103,23 @@ class Worker:
     ) -> Worker:
         """Starts a function of `inside/` that gives what to say at the start, and what computes; see `errand`."""
         return cls(_command(python, module, action), values, f"{module}-{action}", path, error)
+
+    @classmethod
+    def of_node(cls, packages: Path, path: Path) -> Worker:
+        """Starts Node.js with a graph of TensorFlow.js.
+
+        Args:
+            packages: its folder `node_modules`.
+            path: folder of the graph.
+
+        Raises:
+            DependencyError: there is no Node.js.
+        """
+        node = shutil.which("node")
+        if node is None:
+            raise DependencyError(f"{path} needs Node.js, and there is no node on PATH: install it first.")
+        values = {"path": str(path.resolve()), "packages": str(packages)}
+        return cls([node, str(_INSIDE / "on_node.cjs")], values, "on_node-serve", path)
 
     def run(self, batch: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Returns the outputs for a batch, in the order that the process names them in.
