@@ -275,6 +275,7 @@ class ExportOptions(Common):
     end2end: bool | None = option(None, "write the detections that a YOLO26 network gives without suppression")
     uncertainty: bool = option(False, "write σ of each point too: 2·K more numbers a detection (YOLO26)")
     optimize: bool = option(False, "optimise for mobile processors")
+    name: str | None = option(None, "chip that format=rknn is for; rk3588 when left out")
     keras: bool = option(False, "write the Keras form", unread=True)
     conf: float | None = option(None, "smallest confidence of nms=True; 0.25 when left out", low=0, high=1)
     iou: float = option(0.7, "overlap above which nms=True takes two boxes for one object", low=0, high=1)

@@ -34,7 +34,7 @@ from yolopose.runtime import Batch, Runtime
 from yolopose.schema import ModelMetadata
 from yolopose.toolchains import need_toolchain
 
-_ANY = ("model", "device", "imgsz", "verbose", "format")  # keys that go with every format
+_ANY = ("model", "device", "imgsz", "verbose", "format", "name")  # keys that go with every format
 _INSIDE = ("conf", "iou", "max_det", "agnostic_nms", "classes")  # that nms=True heeds
 _FITTING = ("data", "split", "fraction")  # that int8=True heeds
 # what may differ from torch by the bits of the numbers, in pixels and in 0…1; sums are taken in another order, and

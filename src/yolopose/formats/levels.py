@@ -1,7 +1,8 @@
 """Outputs level by level, as 8-bit files need them: each with a scale of its own, and decoded outside.
 
 In one tensor of 8 bits, pixels up to 640 and scores up to 1 would share 255 steps. So the graph gives, for each level
-of the head, distances, scores, points and visibilities apart, in grid units, and what is left, a few sums, is done here.
+of the head, distances, scores, points and visibilities apart, in grid units, and the few sums that are left are done
+here.
 """
 
 from __future__ import annotations

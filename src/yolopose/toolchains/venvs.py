@@ -291,10 +291,10 @@ def _fetch_npm(row: Toolchain, folder: Path, log: Path) -> None:
         log,
         f"{row.name}: packages cannot be had",
     )
-    for name, version in row.pins.items():
+    for name, pinned in row.pins.items():
         about = json.loads((folder / NODE_PACKAGES / name / "package.json").read_text(encoding="utf-8"))
-        if about["version"] != version:
-            raise DependencyError(f"Toolchain {row.name}: {name} is {about['version']} instead of {version}.")
+        if about["version"] != pinned:
+            raise DependencyError(f"Toolchain {row.name}: {name} is {about['version']} instead of {pinned}.")
 
 
 def _call(command: Sequence[str], log: Path, what: str) -> None:

@@ -161,9 +161,11 @@ class Worker:
         content = pipe.read(count)
         if len(content) < count:
             self.close()
+            said, log = last_line(self._log, self._process.returncode), f"All that was said: {self._log}."
+            if self._error is ExportError:
+                raise ExportError(f"The network cannot be written as {self._path.suffix[1:].upper()}: {said} {log}")
             raise self._error(
-                f"{self._path} cannot be run: {last_line(self._log, self._process.returncode)} The file may be cut off "
-                f"or damaged (export or copy it again). All that was said: {self._log}."
+                f"{self._path} cannot be run: {said} The file may be cut off or damaged (export or copy it again). {log}"
             )
         return content
 
