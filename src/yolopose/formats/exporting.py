@@ -25,12 +25,13 @@ from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
 from yolopose.formats.agreement import NOTHING, Agreement, Rehearsed, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
+from yolopose.formats.graph import GraphRuntime
 from yolopose.formats.levels import LEVELS, by_levels, level_names
 from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.formats.table import Format, format_named, having, need_packages, packages_to_write
 from yolopose.geometry import Letterbox
 from yolopose.nn.shapes import shape_pass
-from yolopose.runtime import Batch, Runtime
+from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
 from yolopose.toolchains import need_toolchain
 
@@ -40,6 +41,7 @@ _FITTING = ("data", "split", "fraction")  # that int8=True heeds
 # what may differ from torch by the bits of the numbers, in pixels and in 0…1; sums are taken in another order, and
 # fewer bits round by themselves
 _LIMITS = {32: (0.1, 0.001), 16: (6.0, 0.05), 8: (64.0, 0.3)}
+_WHOLE_NUMBERS = (64.0, 0.5)  # 8 bits from end to end, the first layers and the last ones too
 _BITS = {"8": 8, "int8": 8, "w8a8": 8, "16": 16, "fp16": 16, "w16a16": 16, "32": 32, "fp32": 32}
 
 Picture = npt.NDArray[np.uint8]
@@ -85,8 +87,8 @@ class ExportJob:
         dims = self.metadata.spec.keypoints.dims
         return level_names(self.network.stride, dims) if self.metadata.outputs == LEVELS else ["output0"]
 
-    def compare(self, written: object) -> Agreement:
-        """Compares an engine (with a method `raw`) with the network on the picture.
+    def compare(self, written: GraphRuntime) -> Agreement:
+        """Compares an engine with the network on the picture.
 
         Raises:
             ExportError: they differ by more than rounding.
@@ -227,7 +229,7 @@ def _told(
     return words, agreement, f"Compared with torch on a picture: {agreement}."
 
 
-def _opened(module: ModuleType, path: Path) -> Runtime:
+def _opened(module: ModuleType, path: Path) -> GraphRuntime:
     """The engine of what was just written.
 
     Raises:
@@ -340,19 +342,20 @@ def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
+def _compare(job: ExportJob, written: GraphRuntime, picture: Picture) -> Agreement:
     """Runs file and network on a picture, in every kind of input that the file says to take.
 
     Raises:
         ExportError: they differ by more than rounding.
     """
-    pixels, share = _LIMITS[job.bits]
+    whole = job.bits == 8 and written.metadata.outputs == LEVELS
+    pixels, share = _WHOLE_NUMBERS if whole else _LIMITS[job.bits]
     worst, rules = NOTHING, job.suppression
     network = suppressed(job.network, job.network, job.metadata, rules) if rules else job.network
     for batch in _batches(job, picture):
         with torch.inference_mode():
             expected = network(torch.from_numpy(batch).float().div_(255)).numpy()
-        found = written.raw(batch)  # type: ignore[attr-defined]  # of every engine whose module has `export`
+        found = written.raw(batch)
         if found.shape != expected.shape:
             raise ExportError(f"The file gives {found.shape} where the network gives {expected.shape}; it was removed.")
         if rules:

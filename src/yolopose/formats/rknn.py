@@ -30,8 +30,9 @@ def load(path: Path, device: object = None, half: bool = False) -> NoReturn:
     """
     del device, half
     raise UsageError(
-        f"{path} is for Rockchip's chips, which alone can run it (with rknn-toolkit-lite2, on the board). It was compared "
-        "with torch in their simulator when it was written. Export to another format for this system: format=onnx."
+        f"{path} is for Rockchip's chips, which alone can run it (with rknn-toolkit-lite2, on the board). It was "
+        "compared with torch in their simulator when it was written. Export to another format for this system: "
+        "format=onnx."
     )
 
 

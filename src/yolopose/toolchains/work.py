@@ -165,7 +165,8 @@ class Worker:
             if self._error is ExportError:
                 raise ExportError(f"The network cannot be written as {self._path.suffix[1:].upper()}: {said} {log}")
             raise self._error(
-                f"{self._path} cannot be run: {said} The file may be cut off or damaged (export or copy it again). {log}"
+                f"{self._path} cannot be run: {said} The file may be cut off or damaged (export or copy it again). "
+                f"{log}"
             )
         return content
 
