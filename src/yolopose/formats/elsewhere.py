@@ -126,6 +126,13 @@ def names_of(job: ExportJob) -> list[str]:
     return level_names(job.network.stride, job.metadata.spec.keypoints.dims)
 
 
-def strides_of(metadata: ModelMetadata) -> list[int]:
-    """Returns the strides of the levels, as the record of a file of whole numbers keeps them."""
-    return [int(stride) for stride in metadata.args["strides"]]
+def strides_of(path: Path, metadata: ModelMetadata) -> list[int]:
+    """Returns the strides of the levels, as the record of a file of whole numbers keeps them.
+
+    Raises:
+        WeightsError: it keeps none.
+    """
+    found = metadata.args.get("strides")
+    if not isinstance(found, list) or not found or not all(isinstance(stride, int) and stride > 0 for stride in found):
+        raise WeightsError(f"{path} does not say the strides of its outputs, level by level. Export it again.")
+    return found

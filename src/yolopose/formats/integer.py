@@ -40,14 +40,16 @@ def load(path: Path, found: dict[str, Any], *, chip: bool = False) -> WorkerRunt
         WeightsError: it is damaged, or no pose network that can be understood.
     """
     metadata = read_record(path, found)
-    strides = strides_of(metadata)
+    strides = strides_of(path, metadata)
     values = {
         "path": str(path.resolve()), "threads": physical_cores(), "delegate": _CHIP[sys.platform] if chip else "",
         "names": level_names(strides, metadata.spec.keypoints.dims),
     }  # fmt: skip
     here = find_spec("ai_edge_litert") is not None
     python = Path(sys.executable) if here else need_toolchain(TOOLCHAIN, f"{path} (or pip install ai-edge-litert: it)")
-    return WorkerRuntime(path, Worker.of_python(python, MODULE, values, path, "serve_integers"), found, strides)
+    engine = WorkerRuntime(path, Worker.of_python(python, MODULE, values, path, "serve_integers"), found, strides)
+    engine.try_out(path)
+    return engine
 
 
 def export(job: ExportJob, path: Path) -> str:
