@@ -214,8 +214,8 @@ def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_that_ship_pin_every_package() -> None:
     for row in toolchains.toolchains():
-        assert row.packages
-        assert all(package.count("==") == 1 for package in row.packages)
+        assert bool(row.packages) != bool(row.npm)
+        assert all(package.count("==") == 1 for package in (*row.packages, *row.npm))
         assert set(row.decisive) <= set(row.pins)
-        assert len(row.pins) == len(row.packages) + sum(map(len, row.elsewhere.values()))
+        assert len(row.pins) == len(row.packages) + len(row.npm) + sum(map(len, row.elsewhere.values()))
     assert os.environ.get("YOLOPOSE_TOOLCHAINS_DIR") is None
