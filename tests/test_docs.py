@@ -30,13 +30,15 @@ PAGES = [
     "docs/data.md",
     "docs/predicting.md",
     "docs/exporting.md",
+    "docs/toolchains.md",
     "docs/evaluation.md",
     "docs/deploying.md",
     "docs/safety.md",
     "docs/architecture.md",
 ]
 # lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop, formats in
-# test_model_benchmark, test_formats_suppression and test_formats_int8, several devices in test_train_ranks_processes
+# test_model_benchmark, test_formats_suppression and test_formats_int8, several devices in test_train_ranks_processes,
+# toolchains in test_toolchains_venvs
 ELSEWHERE = (
     "pip install",
     "make ",
@@ -44,6 +46,9 @@ ELSEWHERE = (
     "yolo benchmark",
     "yolo export nms=True",
     "yolo export int8=True",
+    "yolo toolchain install",
+    "yolo toolchain remove",
+    "yolo toolchain run",
     "torchrun",
     "yolo pose train data=my-data.yaml model=yolo11n-pose.pt device=",
 )

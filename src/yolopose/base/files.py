@@ -89,11 +89,15 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
 
 
 @contextmanager
-def atomic_folder(target: str | Path) -> Generator[Path, None, None]:
+def atomic_folder(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
     """Gives an empty folder of the name of `target` in a hidden one beside it; moved there when the block ends well.
 
     Its files are synced before. A folder that stood there is replaced whole, and only when the new one is complete;
     on any error the new one is removed and the older one stands as it was.
+
+    Args:
+        target: the folder.
+        sync: whether to wait until the disk holds its files; False for tens of thousands that can be had again.
 
     Raises:
         OutputError: the disk is full or read-only, rights are missing, or a file stands at `target`.
@@ -108,7 +112,7 @@ def atomic_folder(target: str | Path) -> Generator[Path, None, None]:
     try:
         temporary.mkdir()
         yield temporary
-        for path in temporary.rglob("*"):
+        for path in temporary.rglob("*") if sync else ():
             if path.is_file():
                 _sync(path)
         _replace_folder(temporary, target, workshop / "older")

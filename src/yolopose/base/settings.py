@@ -41,6 +41,7 @@ class Settings:
     Attributes:
         datasets_dir: folder where data sets are looked for and downloaded to.
         weights_dir: folder where weights are looked for and downloaded to.
+        toolchains_dir: folder of the private environments that `yolo toolchain install` makes.
         runs_dir: folder under which `pose/predict`, `pose/val`, … are made; relative to the current folder.
         assets_url: address under which public weights and data sets are published, for a mirror of your own.
         offline: `true` forbids the network.
@@ -49,6 +50,7 @@ class Settings:
 
     datasets_dir: str
     weights_dir: str
+    toolchains_dir: str
     runs_dir: str
     assets_url: str
     offline: str
@@ -63,6 +65,7 @@ def _defaults() -> dict[str, str]:
     return {
         "datasets_dir": str(data / "datasets"),
         "weights_dir": str(data / "weights"),
+        "toolchains_dir": str(cache_dir() / "toolchains"),
         "runs_dir": "runs",
         "assets_url": "https://github.com/ultralytics/assets/releases/download",
         "offline": "false",

@@ -12,7 +12,8 @@ from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.config import MODES, all_keys, keys_of
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
-ACTIONS = ("help", "version", "checks", "models", "formats", "settings", "cfg", "copy-cfg")
+ACTIONS = ("help", "version", "checks", "models", "formats", "toolchain", "settings", "cfg", "copy-cfg")
+TOOLCHAIN_VERBS = ("list", "install", "remove", "run")
 _HELP = ("help", "-h", "--help")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*$")
 _FILE = re.compile(r"\.\w{1,12}$")
@@ -42,6 +43,8 @@ def parse(words: Sequence[str]) -> Command:
     Raises:
         UsageError: the words make no command; the text says what would.
     """
+    if words and words[0] == "toolchain":
+        return _toolchain(list(words[1:]))
     notes: list[str] = []
     bare, pairs = _split(_joined(list(words), notes), notes)
     if "settings" not in bare:  # `task=pose mode=predict` is the long form of two bare words
@@ -79,6 +82,27 @@ def parse(words: Sequence[str]) -> Command:
             notes.append(f"{key}= is given twice; the last one counts.")
         options[key] = text if action == "settings" else value_of(key, text)
     return Command(action, options, notes=notes)
+
+
+def _toolchain(words: list[str]) -> Command:
+    """Reads what stands behind `yolo toolchain`; what stands behind `--` is a command of its own.
+
+    Raises:
+        UsageError: the words make no command.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    own, foreign = words[:end], words[end + 1 :]
+    verb = own[0] if own else "list"
+    if verb in _HELP:
+        return Command("help")
+    usage = "yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …"
+    if verb not in TOOLCHAIN_VERBS:
+        raise UsageError(f"yolo toolchain {verb}: no such thing.{did_you_mean(verb, TOOLCHAIN_VERBS)} Try: {usage}")
+    names = [word.removeprefix("name=") for word in own[1:] if word.startswith("name=")]
+    lost = [word for word in own[1:] if not word.startswith("name=")]
+    if lost or len(names) != (verb != "list") or not all(names) or (foreign and verb != "run"):
+        raise UsageError(f"This is not understood: yolo toolchain {' '.join(words)}. The forms are: {usage}")
+    return Command("toolchain", {"verb": verb, "name": names[0] if names else "", "words": foreign})
 
 
 def value_of(key: str, text: str) -> Any:

@@ -42,6 +42,7 @@ Also
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
   yolo models                  networks that ship, their sizes, public weights and licence
   yolo formats                 file formats: what they heed and need
+  yolo toolchain list          converters in rooms of their own: install name=tf, remove, run name=tf -- yolo …
   yolo checks                  what is installed here, and clashes
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
   yolo version

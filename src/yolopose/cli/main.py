@@ -28,7 +28,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words after `yolo`; those of this process when left out.
 
     Returns:
-        Exit status: 0 on success, 1 for an error, 130 when interrupted, 141 when the reader of a pipe left.
+        Exit status: 0 on success, that of the command that `toolchain run` runs, 1 for an error, 130 when
+        interrupted, 141 when the reader of a pipe left.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -41,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
             LOGGER.warning(note)
         if command.options and command.action in _WITHOUT_OPTIONS:
             raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
-        _run(command)
+        status = _run(command)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
         with suppress(OSError):
@@ -55,14 +56,17 @@ def main(words: Sequence[str] | None = None) -> int:
         if not following or os.environ.get("YOLO_DEBUG") == "1":
             _report(error)
         return 1
-    return 0
+    return status
 
 
-def _run(command: Command) -> None:
+def _run(command: Command) -> int:
+    if command.action == "toolchain":
+        return _toolchain(**command.options)
     if command.action in VERBS:
         VERBS[command.action](command.options)
     else:
         _ACTIONS.get(command.action, _later)(command)
+    return 0
 
 
 def _report(error: Exception) -> None:
@@ -104,6 +108,21 @@ def _formats(command: Command) -> None:
     from yolopose.formats.table import report
 
     print(report())
+
+
+def _toolchain(verb: str, name: str, words: Sequence[str]) -> int:
+    """Does what stands behind `yolo toolchain`; the exit status is that of a command that it runs."""
+    from yolopose import toolchains
+
+    if verb == "run":
+        return toolchains.run(name, words)
+    if verb == "list":
+        print(toolchains.report())
+    elif verb == "install":
+        toolchains.install(name)
+    else:
+        toolchains.remove(name)
+    return 0
 
 
 def _settings(command: Command) -> None:

@@ -278,6 +278,7 @@ class ExportOptions(Common):
     web_runtime: str | None = option(
         None, "format=web: fetch (once, from npm) what computes in the page, or the folder or .tgz of that package"
     )
+    name: str | None = option(None, "chip that format=rknn is for; rk3588 when left out")
     keras: bool = option(False, "write the Keras form", unread=True)
     conf: float | None = option(None, "smallest confidence of nms=True; 0.25 when left out", low=0, high=1)
     iou: float = option(0.7, "overlap above which nms=True takes two boxes for one object", low=0, high=1)

@@ -6,10 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 from yolopose.base.errors import NotFoundError
-from yolopose.formats.table import Format, format_named, format_of, formats, need_packages, suffixes
+from yolopose.formats.table import Format, format_named, format_of, formats, need_engine, need_packages, suffixes
 from yolopose.runtime import Runtime
 
-__all__ = ["Format", "format_named", "format_of", "formats", "need_packages", "open_runtime", "suffixes"]
+__all__ = ["Format", "format_named", "format_of", "formats", "need_engine", "need_packages", "open_runtime", "suffixes"]
 
 
 def open_runtime(path: str | Path, *, device: object = None, half: bool = False) -> Runtime:
@@ -30,5 +30,5 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
     if row.exportable and not path.exists():
         kind = "folder" if row.folder else "file"
         raise NotFoundError(f"There is no {row.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
-    need_packages(row.needs, str(path))
+    need_engine(row, path)
     return import_module(f"yolopose.formats.{row.module}").load(path, device, half)

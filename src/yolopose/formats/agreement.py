@@ -48,6 +48,21 @@ class Agreement:
         return self.empty or (self.box <= pixels and self.point <= pixels and self.score <= share)
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What the `export` of a file for a chip that is not here says: a stand-in was run instead of the file.
+
+    Attributes:
+        words: a few on what is in the file.
+        agreement: of the stand-in with the network.
+        checked: a sentence on what was compared, and what was not.
+    """
+
+    words: str
+    agreement: Agreement
+    checked: str
+
+
 NOTHING = Agreement(0.0, 0.0, 0.0, empty=True)
 
 

@@ -23,21 +23,25 @@ from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data.letterboxing import letterbox_batch
-from yolopose.formats.agreement import NOTHING, Agreement, of_best, of_cells, of_detections
+from yolopose.formats.agreement import NOTHING, Agreement, Rehearsed, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
+from yolopose.formats.graph import GraphRuntime
+from yolopose.formats.levels import LEVELS, by_levels, level_names
 from yolopose.formats.suppression import Suppression, suppressed
-from yolopose.formats.table import Format, format_named, having, need_packages
+from yolopose.formats.table import Format, format_named, having, need_packages, packages_to_write
 from yolopose.geometry import Letterbox
 from yolopose.nn.shapes import shape_pass
-from yolopose.runtime import Batch, Runtime
+from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
+from yolopose.toolchains import need_toolchain
 
-_ANY = ("model", "device", "imgsz", "verbose", "format")  # keys that go with every format
+_ANY = ("model", "device", "imgsz", "verbose", "format", "name")  # keys that go with every format
 _INSIDE = ("conf", "iou", "max_det", "agnostic_nms", "classes")  # that nms=True heeds
 _FITTING = ("data", "split", "fraction")  # that int8=True heeds
 # what may differ from torch by the bits of the numbers, in pixels and in 0…1; sums are taken in another order, and
 # fewer bits round by themselves
 _LIMITS = {32: (0.1, 0.001), 16: (6.0, 0.05), 8: (64.0, 0.3)}
+_WHOLE_NUMBERS = (64.0, 0.5)  # 8 bits from end to end, the first layers and the last ones too
 _BITS = {"8": 8, "int8": 8, "w8a8": 8, "16": 16, "fp16": 16, "w16a16": 16, "32": 32, "fp32": 32}
 
 Picture = npt.NDArray[np.uint8]
@@ -54,6 +58,7 @@ class ExportJob:
         half: whether to compute in float16.
         suppression: what `nms=True` keeps, None without it.
         calibration: pictures to fit 8-bit numbers to, None where they are not asked for.
+        picture: (H, W, 3) uint8 BGR, on which a file must compute what the network does.
     """
 
     network: PoseModel
@@ -62,6 +67,7 @@ class ExportJob:
     half: bool
     suppression: Suppression | None = None
     calibration: Calibration | None = None
+    picture: Picture
 
     @property
     def bits(self) -> int:
@@ -75,8 +81,24 @@ class ExportJob:
             return f"int8 fitted to {self.calibration.words}"
         return "float16" if self.half else "float32"
 
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what `module` gives."""
+        dims = self.metadata.spec.keypoints.dims
+        return level_names(self.network.stride, dims) if self.metadata.outputs == LEVELS else ["output0"]
+
+    def compare(self, written: GraphRuntime) -> Agreement:
+        """Compares an engine with the network on the picture.
+
+        Raises:
+            ExportError: they differ by more than rounding.
+        """
+        return _compare(self, written, self.picture)
+
     def module(self) -> nn.Module:
         """Returns what is to be converted: (B, 3, H, W) float32 0…1 → float32 as `metadata` says of its output."""
+        if self.metadata.outputs == LEVELS:
+            return by_levels(self.network)
         size = None if self.metadata.dynamic else self.metadata.imgsz
         decoded = _Decoded(self.network, self.half, size).eval()
         if self.suppression is None:
@@ -174,15 +196,19 @@ def write_network(
     start = perf_counter()
     row = format_named(options.format)
     _check_options(row, options)
-    extra = row.for_int8 if bits_of(options) == 8 else ()
-    need_packages((*row.makes, *extra), f"Export to {row.title}{' with int8=True' if extra else ''}")
-    job = _job(network, metadata, options, data)
+    if row.only_int8 and bits_of(options) == 32:
+        options = replace(options, int8=True)
+    eight = bits_of(options) == 8
+    what = f"Export to {row.title}{' with int8=True' if eight and row.for_int8 else ''}"
+    need_packages(packages_to_write(row, eight), what)
+    for toolchain in (row.toolchain, row.int8_toolchain if eight else ""):
+        if toolchain:
+            need_toolchain(toolchain, what)
+    job = _job(network, metadata, options, data, picture)
     module = import_module(f"yolopose.formats.{row.module}")
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
-        words = module.export(job, temporary)
-        agreement = _compare(job, _opened(module, temporary), picture) if row.runs_here else None
-        checked = f"Compared with torch on a picture: {agreement}." if agreement else module.inspect(job, temporary)
+        words, agreement, checked = _told(job, row, module, module.export(job, temporary), temporary)
     return Written(
         path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
         megabytes=_size_of(target), seconds=perf_counter() - start, usage=getattr(module, "usage", _no_usage)(target),
@@ -194,7 +220,23 @@ def _no_usage(path: Path) -> str:
     return ""
 
 
-def _opened(module: ModuleType, path: Path) -> Runtime:
+def _told(
+    job: ExportJob, row: Format, module: ModuleType, words: str | Rehearsed, path: Path
+) -> tuple[str, Agreement | None, str]:
+    """What was written, how it agrees with the network, and how that was found.
+
+    Raises:
+        ExportError: it computes something else.
+    """
+    if isinstance(words, Rehearsed):
+        return words.words, words.agreement, words.checked
+    if not row.runs_here:
+        return words, None, module.inspect(job, path)
+    agreement = job.compare(_opened(module, path))
+    return words, agreement, f"Compared with torch on a picture: {agreement}."
+
+
+def _opened(module: ModuleType, path: Path) -> GraphRuntime:
     """The engine of what was just written.
 
     Raises:
@@ -211,7 +253,9 @@ def _size_of(path: Path) -> float:
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()) / 1e6
 
 
-def _job(network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None) -> ExportJob:
+def _job(
+    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None, picture: Picture
+) -> ExportJob:
     """What a format is given, from what was asked for."""
     end2end = options.nms is False and network.can_end2end if options.end2end is None else options.end2end
     if end2end and options.nms:
@@ -233,8 +277,9 @@ def _job(network: PoseModel, metadata: ModelMetadata, options: ExportOptions, da
     bits = bits_of(options)
     calibration = calibration_for(options, settled, data) if bits == 8 else None
     return ExportJob(
-        network=plain, metadata=settled, options=options, half=bits == 16, suppression=inside, calibration=calibration
-    )
+        network=plain, metadata=settled, options=options, half=bits == 16, suppression=inside, calibration=calibration,
+        picture=picture,
+    )  # fmt: skip
 
 
 def _usage(path: Path, imgsz: Sequence[int], data: str | None) -> str:
@@ -304,19 +349,20 @@ def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
+def _compare(job: ExportJob, written: GraphRuntime, picture: Picture) -> Agreement:
     """Runs file and network on a picture, in every kind of input that the file says to take.
 
     Raises:
         ExportError: they differ by more than rounding.
     """
-    pixels, share = _LIMITS[job.bits]
+    whole = job.bits == 8 and written.metadata.outputs == LEVELS
+    pixels, share = _WHOLE_NUMBERS if whole else _LIMITS[job.bits]
     worst, rules = NOTHING, job.suppression
     network = suppressed(job.network, job.network, job.metadata, rules) if rules else job.network
     for batch in _batches(job, picture):
         with torch.inference_mode():
             expected = network(torch.from_numpy(batch).float().div_(255)).numpy()
-        found = written.raw(batch)  # type: ignore[attr-defined]  # of every engine whose module has `export`
+        found = written.raw(batch)
         if found.shape != expected.shape:
             raise ExportError(f"The file gives {found.shape} where the network gives {expected.shape}; it was removed.")
         if rules:

@@ -173,7 +173,7 @@ def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
 
     network, sample = job.module(), example(job)
     dynamic = {0: "batch", 2: "height", 3: "width"} if job.metadata.dynamic else None
-    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": job.outputs, "opset_version": opset}
     log = logging.getLogger("torch.onnx")
     level, log.level = log.level, logging.ERROR
     try:

@@ -64,6 +64,12 @@ def record_in_text(text: str | bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def outputs_of(found: Mapping[str, Any]) -> str:
+    """Returns the layout of the outputs that our own record names; `raw` where there is none."""
+    own = record_in_text(found.get(RECORD, ""))
+    return str(own.get("outputs", "raw"))
+
+
 def record_in_folder(folder: Path) -> dict[str, Any]:
     """Returns the keys of the YAML file in a folder; none where there is no such file.
 

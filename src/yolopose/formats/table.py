@@ -11,6 +11,7 @@ from pathlib import Path
 
 from yolopose import zoo
 from yolopose.base.errors import DependencyError, UsageError, did_you_mean
+from yolopose.toolchains import python_for, toolchain_named
 
 _TORCH_CPU = " (for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)"
 
@@ -32,6 +33,10 @@ class Format:
         aliases: other names that `format=` takes.
         folder: whether `export` writes a folder instead of a file.
         runs_on: systems that run it, as `sys.platform` names them; empty for all.
+        toolchain: the private environment that writes and runs it (`yolopose.toolchains`); empty for what is installed
+            beside yolopose.
+        int8_toolchain: the same for 8-bit numbers alone.
+        only_int8: whether there are no others in it.
         verified: where and when it was run last by those who wrote this; empty where it never was.
     """
 
@@ -47,6 +52,9 @@ class Format:
     aliases: tuple[str, ...] = ()
     folder: bool = False
     runs_on: tuple[str, ...] = ()
+    toolchain: str = ""
+    int8_toolchain: str = ""
+    only_int8: bool = False
     verified: str = ""
 
     @property
@@ -81,6 +89,9 @@ def formats() -> tuple[Format, ...]:
             aliases=tuple(row.get("aliases", ())),
             folder=row.get("folder", not row["suffixes"][0].startswith(".")),
             runs_on=tuple(row.get("runs_on", ())),
+            toolchain=row.get("toolchain", ""),
+            int8_toolchain=row.get("int8_toolchain", ""),
+            only_int8=row.get("only_int8", False),
             verified=row["verified"] or "",
         )
         for name, row in zoo.format_table().items()
@@ -157,12 +168,25 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
         )
 
 
+def need_engine(row: Format, path: str | Path) -> None:
+    """Makes sure that what runs a file is there, as far as its name tells; see `need_packages`."""
+    if not row.int8_toolchain:  # else it depends on what is in the file, and its module asks
+        need_packages(row.needs, str(path))
+
+
+def packages_to_write(row: Format, eight: bool) -> tuple[str, ...]:
+    """Returns the packages that writing a format takes, with 8-bit numbers or without."""
+    if not eight:
+        return row.makes
+    return row.for_int8 if row.int8_toolchain else (*row.makes, *row.for_int8)
+
+
 def report() -> str:
     """Returns the table as text: what `yolo formats` prints."""
     rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
     for row in formats():
         heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
-        needs, makes = _packages(row.needs), _packages(row.makes)
+        needs, makes = _packages(row.needs, row.toolchain), _packages(row.makes, row.toolchain)
         name = " ".join((row.name, *row.aliases))
         rows.append((name, " ".join(row.suffixes), heeds, needs, makes, row.verified or "unverified", row.about))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
@@ -172,9 +196,12 @@ def report() -> str:
     return (
         "\n".join(line.rstrip() for line in lines)
         + "\n\n(+ is installed here, - is not. Verified: where and when we ran "
-        "it last; unverified: written by the book, and never run by us.)"
+        "it last; unverified: written by the book, and never run by us. toolchain:tf: yolo toolchain install name=tf.)"
     )
 
 
-def _packages(names: tuple[str, ...]) -> str:
-    return " ".join(f"{'-' if find_spec(name) is None else '+'}{name}" for name in names) or "-"
+def _packages(names: tuple[str, ...], toolchain: str = "") -> str:
+    found = [f"{'-' if find_spec(name) is None else '+'}{name}" for name in names]
+    if toolchain:
+        found.append(f"{'-' if python_for(toolchain_named(toolchain)) is None else '+'}toolchain:{toolchain}")
+    return " ".join(found) or "-"

@@ -6,7 +6,6 @@ import copy
 import threading
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +20,9 @@ from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import example
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import first_line, read_record, record_in_text, record_text
+from yolopose.formats.levels import LEVELS
+from yolopose.formats.record import first_line, outputs_of, read_record, record_in_text, record_text
+from yolopose.formats.table import need_packages
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _RECORD = "metadata.json"  # in a zip archive that stands behind the graph, wher
 # -- run ----------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, device: object = None, half: bool = False) -> TfliteRuntime:
+def load(path: Path, device: object = None, half: bool = False) -> GraphRuntime:
     """Opens a TFLite file.
 
     Args:
@@ -47,6 +48,10 @@ def load(path: Path, device: object = None, half: bool = False) -> TfliteRuntime
     """
     cpu_only(device, "TFLite")
     say_half_is_settled(half, path)
+    found = record_behind(path)
+    if outputs_of(found) == LEVELS:
+        return import_module("yolopose.formats.integer").load(path, found)
+    need_packages(("ai_edge_litert",), str(path))
     return TfliteRuntime(path)
 
 
@@ -75,7 +80,7 @@ class TfliteRuntime(GraphRuntime):
                 "(B, 4+nc+K·D, A), as yolopose writes them."
             )
         self._input, self._output = given["index"], output["index"]
-        self.metadata = read_record(path, _record(path), *shapes)
+        self.metadata = read_record(path, record_behind(path), *shapes)
 
     def _use(self, threads: int) -> None:
         """Opens the file for so many threads; an interpreter computes for one caller at a time."""
@@ -104,7 +109,8 @@ class TfliteRuntime(GraphRuntime):
             return self._interpreter.get_tensor(self._output)[: len(batch)]
 
 
-def _record(path: Path) -> Mapping[str, Any]:
+def record_behind(path: Path) -> dict[str, Any]:
+    """Returns the keys of the record that stands behind the graph; none where there is no record."""
     try:
         with zipfile.ZipFile(path) as archive:
             return record_in_text(archive.read(_RECORD))
@@ -128,6 +134,8 @@ def export(job: ExportJob, path: Path) -> str:
     Raises:
         ExportError: the network cannot be converted.
     """
+    if job.calibration:
+        return import_module("yolopose.formats.integer").export(job, path)
     try:
         _convert(replace(job, half=False), path)
         if job.half:

@@ -19,7 +19,7 @@ from yolopose.config import (
     collect,
     resolve,
 )
-from yolopose.formats import format_of, formats, need_packages, suffixes
+from yolopose.formats import format_of, formats, need_engine, need_packages, suffixes
 from yolopose.model.engine import EngineChoice, choice_of, engine_of_file, engine_of_network
 from yolopose.model.locate import find_weights, is_address, what_is_meant
 from yolopose.schema import PoseSpec
@@ -93,7 +93,7 @@ class YOLO:
                 f"({', '.join(suffixes())}).{what_is_meant(path)}"
             )
         row = format_of(path)
-        need_packages(row.needs, str(path))
+        need_engine(row, path)
         file = find_weights(path)
         if row.exportable:
             self._exported = file

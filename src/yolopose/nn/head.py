@@ -39,6 +39,27 @@ class HeadOutput:
     one2one: HeadOutput | None = None
 
 
+@dataclass(frozen=True)
+class LevelBranches:
+    """What a head does with the map of one level.
+
+    Attributes:
+        boxes: gives (B, 4·bins, h, w) logits of the side distances, or distances.
+        scores: gives (B, nc, h, w) logits.
+        trunk: what stands before `points`.
+        points: gives (B, K·D, h, w) raw keypoints.
+        scale: of raw x and y to grid units: a point is at scale · raw + shift from the cell's centre.
+        shift: see `scale`.
+    """
+
+    boxes: nn.Module
+    scores: nn.Module
+    trunk: nn.Module
+    points: nn.Conv2d
+    scale: float
+    shift: float
+
+
 def anchor_points(
     shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -102,6 +123,10 @@ class PoseHead(nn.Module):
         """Raw outputs → what `forward` gives in evaluation mode."""
         raise NotImplementedError
 
+    def branches(self) -> list[LevelBranches]:
+        """What reads the map of each level, finest first; for graphs that keep the levels apart."""
+        raise NotImplementedError
+
     def reset(self) -> None:
         """Sets the start values that are the head's own."""
         raise NotImplementedError
@@ -157,6 +182,11 @@ class Pose(PoseHead):
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
         return HeadOutput(joined(self.cv2, maps), joined(self.cv3, maps), joined(self.cv4, maps), level_shapes(maps))
+
+    def branches(self) -> list[LevelBranches]:
+        """What reads the map of each level."""
+        rows = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), strict=True)
+        return [LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5) for box, cls, kpt in rows]
 
     def decode(self, output: HeadOutput) -> Tensor:
         """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.

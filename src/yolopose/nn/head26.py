@@ -18,6 +18,7 @@ from yolopose.nn.conv import Conv
 from yolopose.nn.flow import RealNVP
 from yolopose.nn.head import (
     HeadOutput,
+    LevelBranches,
     PoseHead,
     branch,
     decode_boxes,
@@ -95,6 +96,12 @@ class Pose26(PoseHead):
         trunks = [trunk(x) for trunk, x in zip(cv4, maps, strict=True)]
         sigmas = None if sigma is None else joined(sigma, trunks)
         return HeadOutput(joined(cv2, maps), joined(cv3, maps), joined(kpts, trunks), level_shapes(maps), sigmas)
+
+    def branches(self) -> list[LevelBranches]:
+        """What reads the map of each level, in the branch that evaluation mode uses."""
+        prefix = "one2one_" if self.end2end else ""
+        rows = zip(*(getattr(self, prefix + name) for name in _BRANCHES[:4]), strict=True)
+        return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in rows]
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
         """Returns the output of both branches in training mode, that of one, decoded, in evaluation mode."""

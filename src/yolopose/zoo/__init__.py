@@ -82,3 +82,9 @@ def format_table() -> dict[str, dict[str, Any]]:
 def web_runtime_table() -> dict[str, Any]:
     """Returns `web.yaml`: the package that computes in the page of `format=web`, and its files."""
     return read_yaml(_ROOT / "web.yaml", "table of the web runtime")
+
+
+def toolchain_tables() -> dict[str, dict[str, Any]]:
+    """Returns the files of `toolchains/`, which pin the libraries of one toolchain each, by their names."""
+    files = sorted((_ROOT / "toolchains").glob("*.yaml"))
+    return {path.stem: read_yaml(path, "table of a toolchain") for path in files}

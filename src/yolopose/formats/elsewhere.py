@@ -1,0 +1,138 @@
+"""Formats whose libraries live in a toolchain: the graph is handed over as ONNX, and batches go to a process there."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.cores import physical_cores
+from yolopose.base.errors import ExportError, WeightsError
+from yolopose.formats.calibration import Calibration
+from yolopose.formats.graph import GraphRuntime, InputMemory
+from yolopose.formats.levels import joined, level_names
+from yolopose.formats.record import first_line, read_record
+from yolopose.runtime import Batch
+from yolopose.schema import ModelMetadata
+from yolopose.toolchains import Worker, need_toolchain
+
+if TYPE_CHECKING:
+    from yolopose.formats.exporting import ExportJob
+
+
+class WorkerRuntime(GraphRuntime):
+    """Inference in a process of a toolchain; implements `yolopose.runtime.Laned`, with one lane.
+
+    Args:
+        path: the file or folder, for error texts.
+        worker: what computes it.
+        found: keys of its record; those that the worker tells where None.
+        strides: of the levels, where the outputs are level by level (`metadata.outputs`).
+
+    Attributes:
+        metadata: classes, keypoints, stride, the one input size and batch.
+        device: `cpu`.
+    """
+
+    def __init__(
+        self, path: Path, worker: Worker, found: Mapping[str, Any], strides: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        self._worker, self._memory, self._strides = worker, InputMemory(), strides
+        weakref.finalize(self, worker.close)
+        given, output = worker.about.get("input"), worker.about.get("output")
+        if given is not None and (len(given) != 4 or given[1] != 3 or (output is not None and len(output) != 3)):
+            raise WeightsError(
+                f"{path} is no pose network that can be run: its input is {given}, its output {output}. Expected: "
+                "pictures (B, H, W, 3), as its library lays them out, and (B, 4+nc+K·D, A), as yolopose writes them."
+            )
+        self.metadata = read_record(path, found, given, output)
+
+    def try_out(self, path: Path) -> None:
+        """Runs the network on nothing, where the worker cannot tell its shapes; see `GraphRuntime._try_out`."""
+        self._try_out(path)
+
+    def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
+        outputs = self._worker.run(self._memory.filled(batch, size))
+        whole = outputs[0] if self._strides is None else joined(outputs, self.metadata, self._strides)
+        return whole[: len(batch)]
+
+
+def started(toolchain: str, module: str, path: Path, action: str = "serve", **values: Any) -> Worker:
+    """Starts the process that runs a file; see `Worker.of_python`.
+
+    Raises:
+        DependencyError: the toolchain is not installed.
+        WeightsError: the file cannot be opened.
+    """
+    python = need_toolchain(toolchain, str(path))
+    values = {"path": str(path.resolve()), "threads": physical_cores(), **values}
+    return Worker.of_python(python, module, values, path, action)
+
+
+@contextmanager
+def handed_over(job: ExportJob, title: str, opset: int, *, slim: bool = False) -> Generator[dict[str, Any], None, None]:
+    """Writes a network as ONNX, and the pictures that 8-bit numbers are fitted to, for another Python to read.
+
+    Args:
+        job: the network and what is asked for.
+        title: of the format, for error texts.
+        opset: of the graph.
+        slim: whether its shapes are settled and what is idle in it goes, by onnxslim.
+
+    Yields:
+        `source` and, with 8-bit numbers, `calibration`: paths; they are gone when the block ends.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    from yolopose.formats.onnx import write_graph
+
+    with TemporaryDirectory() as workshop:
+        source = Path(workshop) / "network.onnx"
+        try:
+            write_graph(replace(job, half=False), source, opset)
+            if slim:
+                onnx: Any = import_module("onnx")
+                onnx.save(import_module("onnxslim").slim(onnx.load(str(source))), str(source))
+        except Exception as error:  # whatever the converter meets
+            raise ExportError(f"The network cannot be written for {title}: {first_line(error)}") from error
+        found = {"source": str(source)}
+        if job.calibration:
+            found["calibration"] = str(_kept(job.calibration, Path(workshop) / "pictures.npy"))
+        yield found
+
+
+def _kept(calibration: Calibration, path: Path) -> Path:
+    """Writes the pictures as (N, B, 3, H, W) uint8, one after the other: all of them may not fit the memory."""
+    shape = (len(calibration), calibration.batch, 3, *calibration.imgsz)
+    values = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    for place, batch in enumerate(calibration):
+        values[place] = np.rint(batch * 255)
+    values.flush()
+    return path
+
+
+def names_of(job: ExportJob) -> list[str]:
+    """Returns the names of the outputs, level by level."""
+    return level_names(job.network.stride, job.metadata.spec.keypoints.dims)
+
+
+def strides_of(path: Path, metadata: ModelMetadata) -> list[int]:
+    """Returns the strides of the levels, as the record of a file of whole numbers keeps them.
+
+    Raises:
+        WeightsError: it keeps none.
+    """
+    found = metadata.args.get("strides")
+    if not isinstance(found, list) or not found or not all(isinstance(stride, int) and stride > 0 for stride in found):
+        raise WeightsError(f"{path} does not say the strides of its outputs, level by level. Export it again.")
+    return found

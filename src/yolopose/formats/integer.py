@@ -1,0 +1,75 @@
+"""TFLite in whole numbers from end to end, by TensorFlow's own converter: what small chips compute.
+
+The outputs are level by level (`levels.py`). It is computed by ai-edge-litert where that is installed, else by the
+toolchain `tf`; and on a Coral Edge TPU what its compiler made of it, which was never run by the authors.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolopose.base.cores import physical_cores
+from yolopose.formats.elsewhere import WorkerRuntime, names_of, strides_of
+from yolopose.formats.levels import LEVELS, level_names
+from yolopose.formats.record import read_record, record_text
+from yolopose.formats.tensorflow import MODULE, TOOLCHAIN, convert
+from yolopose.toolchains import Worker, need_toolchain
+
+if TYPE_CHECKING:
+    from yolopose.formats.exporting import ExportJob
+
+RECORD_FILE = "metadata.json"  # in a zip archive behind the graph, as in any TFLite file
+_CHIP = {"linux": "libedgetpu.so.1", "darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
+
+
+def load(path: Path, found: dict[str, Any], *, chip: bool = False) -> WorkerRuntime:
+    """Opens a TFLite file of whole numbers.
+
+    Args:
+        path: the file.
+        found: keys of its record.
+        chip: whether a Coral Edge TPU computes, which the file was compiled for.
+
+    Raises:
+        DependencyError: neither ai-edge-litert nor the toolchain is installed.
+        WeightsError: it is damaged, or no pose network that can be understood.
+    """
+    metadata = read_record(path, found)
+    strides = strides_of(path, metadata)
+    values = {
+        "path": str(path.resolve()), "threads": physical_cores(), "delegate": _CHIP[sys.platform] if chip else "",
+        "names": level_names(strides, metadata.spec.keypoints.dims),
+    }  # fmt: skip
+    here = find_spec("ai_edge_litert") is not None
+    python = Path(sys.executable) if here else need_toolchain(TOOLCHAIN, f"{path} (or pip install ai-edge-litert: it)")
+    engine = WorkerRuntime(path, Worker.of_python(python, MODULE, values, path, "serve_integers"), found, strides)
+    engine.try_out(path)
+    return engine
+
+
+def export(job: ExportJob, path: Path) -> str:
+    """Writes a network as TFLite of whole numbers.
+
+    Args:
+        job: the network, and pictures to fit ranges to.
+        path: the file to write.
+
+    Returns:
+        A few words on the file, for the log.
+
+    Raises:
+        DependencyError: the toolchain is not installed.
+        ExportError: the network cannot be converted.
+    """
+    metadata = job.metadata
+    args = {**metadata.args, "strides": [int(stride) for stride in job.network.stride]}
+    job = replace(job, metadata=replace(metadata, outputs=LEVELS, args=args))
+    convert(job, path, "tflite")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(RECORD_FILE, record_text(job))
+    return f"whole numbers from end to end, {len(names_of(job))} outputs, {job.numbers}"

@@ -1,0 +1,64 @@
+"""Rockchip's NPUs: a folder with the file that they run. Here their simulator computes it, while it is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from yolopose.base.errors import ExportError, UsageError
+from yolopose.formats.agreement import Rehearsed
+from yolopose.formats.elsewhere import WorkerRuntime, handed_over, names_of
+from yolopose.formats.levels import LEVELS
+from yolopose.formats.record import RECORD, own_record, write_record
+from yolopose.toolchains import Worker, need_toolchain
+
+if TYPE_CHECKING:
+    from yolopose.formats.exporting import ExportJob
+
+_TITLE, _TOOLCHAIN = "RKNN", "rknn"
+_OPSET = 17
+CHIPS = ("rk3588", "rk3576", "rk3568", "rk3566", "rk3562", "rv1103b", "rv1106b", "rk2118", "rv1126b")
+_USUAL = CHIPS[0]
+
+
+def load(path: Path, device: object = None, half: bool = False) -> NoReturn:
+    """Says why such a file is not run here.
+
+    Raises:
+        UsageError: always: the maker's simulator runs no file, only what it has just written.
+    """
+    del device, half
+    raise UsageError(
+        f"{path} is for Rockchip's chips, which alone can run it (with rknn-toolkit-lite2, on the board). It was "
+        "compared with torch in their simulator when it was written. Export to another format for this system: "
+        "format=onnx."
+    )
+
+
+def export(job: ExportJob, path: Path) -> Rehearsed:
+    """Writes a network for a chip of Rockchip's.
+
+    Args:
+        job: the network and what is asked for; 16 bits, or 8 that are fitted to pictures.
+        path: the folder, empty.
+
+    Raises:
+        ExportError: the network cannot be converted, or the simulator computes something else.
+    """
+    chip = (job.options.name or _USUAL).lower()
+    args = {**job.metadata.args, "strides": [int(stride) for stride in job.network.stride], "chip": chip}
+    job = replace(job, half=not job.calibration, metadata=replace(job.metadata, outputs=LEVELS, args=args))
+    python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
+    target = path / f"{path.name.removesuffix('_rknn_model')}-{chip}.rknn"
+    with handed_over(job, _TITLE, _OPSET, slim=True) as found:
+        values = {"calibration": "", **found, "target": str(target.resolve()), "chip": chip}
+        worker = Worker.of_python(python, "on_rockchip", values, target, error=ExportError)
+        simulator = WorkerRuntime(target, worker, {RECORD: own_record(job.metadata)}, job.network.stride)
+        agreement = job.compare(simulator)
+    write_record(job, path)
+    return Rehearsed(
+        f"for {chip}, {len(names_of(job))} outputs, {job.numbers}",
+        agreement,
+        f"Compared with torch on a picture, in Rockchip's simulator: {agreement}. It was not run on the chip.",
+    )

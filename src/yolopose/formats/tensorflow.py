@@ -1,0 +1,70 @@
+"""TensorFlow: SavedModel folders and frozen graphs, written and run in the toolchain `tf`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolopose.formats.devices import cpu_only, say_half_is_settled
+from yolopose.formats.elsewhere import WorkerRuntime, handed_over, started
+from yolopose.formats.onnx import OPSET
+from yolopose.formats.record import record_in_folder, record_in_text, record_text, write_record
+from yolopose.toolchains import errand, need_toolchain
+
+if TYPE_CHECKING:
+    from yolopose.formats.exporting import ExportJob
+
+TOOLCHAIN = "tf"
+MODULE = "on_tensorflow"
+TITLE = "TensorFlow"
+
+
+def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
+    """Opens a SavedModel folder or a frozen graph.
+
+    Args:
+        path: the folder or file.
+        device: `cpu`.
+        half: has no effect: it is computed in float32.
+
+    Raises:
+        UsageError: the device is not here.
+        DependencyError: there is no TensorFlow, neither here nor in the toolchain.
+        WeightsError: it is damaged, or no pose network that can be understood.
+    """
+    cpu_only(device, TITLE)
+    say_half_is_settled(half, path)
+    worker = started(TOOLCHAIN, MODULE, path)
+    found = record_in_folder(path) if path.is_dir() else record_in_text(worker.about["record"])
+    return WorkerRuntime(path, worker, found)
+
+
+def export(job: ExportJob, path: Path) -> str:
+    """Writes a network as a SavedModel (a folder) or a frozen graph (a file); its input is (B, H, W, 3).
+
+    Args:
+        job: the network and what is asked for.
+        path: the folder, empty, or the file to write.
+
+    Returns:
+        A few words on it, for the log.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    convert(job, path, "saved_model" if path.is_dir() else "pb")
+    if path.is_dir():
+        write_record(job, path)
+    return f"input (B, H, W, 3), {job.numbers}"
+
+
+def convert(job: ExportJob, path: Path, kind: str) -> None:
+    """Lets TensorFlow write one of its formats; see `inside/on_tensorflow.py`.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    python = need_toolchain(TOOLCHAIN, f"Export to {TITLE}")
+    with handed_over(job, TITLE, OPSET) as found:
+        values = {**found, "target": str(path.resolve()), "format": kind, "record": record_text(job), "half": job.half}
+        errand(python, MODULE, "convert", values, f"The network cannot be written for {TITLE}")

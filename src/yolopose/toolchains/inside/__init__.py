@@ -1,0 +1,1 @@
+"""What runs in the Python of a toolchain, where yolopose is not: plain files that import nothing of ours."""

@@ -1,0 +1,82 @@
+// Computes batches with a TF.js graph under Node.js, by WebAssembly: `node on_node.cjs job.json`; the job has `path`,
+// the folder of the graph, and `packages`, that of node_modules. begin.py has the same talk, and the words on it.
+"use strict";
+
+const fs = require("fs");
+const path = require("path");
+
+const job = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
+const from = (name) => require(path.join(job.packages, "@tensorflow", name));
+console.log = console.info = console.warn = console.error; // standard output is for the talk alone
+
+function say(values, ...outputs) {
+  const text = Buffer.from(JSON.stringify(values));
+  const head = Buffer.alloc(4);
+  head.writeUInt32LE(text.length);
+  const parts = outputs.map((output) => Buffer.from(output.buffer, output.byteOffset, output.byteLength));
+  for (const part of [head, text, ...parts]) {
+    for (let start = 0; start < part.length; ) {
+      try {
+        start += fs.writeSync(1, part, start);
+      } catch (error) {
+        if (error.code !== "EAGAIN") throw error; // the pipe is full
+      }
+    }
+  }
+}
+
+function read(count) {
+  const found = Buffer.alloc(count);
+  for (let start = 0; start < count; ) {
+    let got = 0;
+    try {
+      got = fs.readSync(0, found, start, count - start, null);
+    } catch (error) {
+      if (error.code === "EAGAIN") continue;
+      if (error.code !== "EOF") throw error;
+    }
+    if (got === 0) return null; // the other end is closed
+    start += got;
+  }
+  return found;
+}
+
+async function main() {
+  const tf = from("tfjs-core");
+  const { loadGraphModel } = from("tfjs-converter");
+  const wasm = from("tfjs-backend-wasm");
+  wasm.setWasmPaths(path.join(job.packages, "@tensorflow", "tfjs-backend-wasm", "wasm-out") + path.sep);
+  await tf.setBackend("wasm");
+  await tf.ready();
+  const model = await loadGraphModel({
+    load: async () => {
+      const found = JSON.parse(fs.readFileSync(path.join(job.path, "model.json"), "utf-8"));
+      const groups = found.weightsManifest;
+      const files = groups.flatMap((group) => group.paths).map((name) => fs.readFileSync(path.join(job.path, name)));
+      const whole = Buffer.concat(files);
+      return {
+        modelTopology: found.modelTopology,
+        signature: found.signature,
+        weightSpecs: groups.flatMap((group) => group.weights),
+        weightData: whole.buffer.slice(whole.byteOffset, whole.byteOffset + whole.length),
+      };
+    },
+  });
+  const [batch, height, width, channels] = model.inputs[0].shape;
+  say({ input: [batch, channels, height, width], output: model.outputs[0].shape });
+  for (let head = read(4); head !== null; head = read(4)) {
+    const [shape] = JSON.parse(read(head.readUInt32LE(0)).toString()).shapes;
+    const bytes = read(4 * shape.reduce((product, side) => product * side, 1));
+    const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    const output = tf.tidy(() => model.predict(tf.transpose(tf.tensor(values, shape), [0, 2, 3, 1])));
+    const found = await output.data();
+    say({ shapes: [output.shape] }, found);
+    output.dispose();
+  }
+}
+
+main().catch((error) => {
+  console.error(error.stack || String(error));
+  console.error(String(error.message || error).split("\n")[0]); // the last line is what an error text shows
+  process.exit(1);
+});

@@ -1,0 +1,137 @@
+"""Formats that are written and run in toolchains: what is said without one, and, where one is installed, all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
+
+from few_pictures import write_pictures
+from yolopose import YOLO, toolchains
+from yolopose.base.errors import DependencyError, ExportError, UsageError, WeightsError
+from yolopose.formats import format_named, formats, open_runtime
+from yolopose.formats.levels import LEVELS
+
+need_there("torch", "onnx", "onnxscript", "onnxslim")
+
+from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
+
+THERE = os.environ.get("YOLOPOSE_TOOLCHAINS_DIR", "")  # as it is before a test gets settings of its own
+ROWS = [row for row in formats() if row.toolchain]
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "few")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_without_it_the_line_that_installs_it(row, small: YOLO) -> None:
+    with pytest.raises(
+        DependencyError, match=rf"Export to .*yolo toolchain install name={row.toolchain} \(about \d+ MB"
+    ):
+        small.export(format=row.name, imgsz=64, verbose=False)
+
+
+def test_8_bits_of_tflite_are_of_the_toolchain(small: YOLO, few: Path) -> None:
+    with pytest.raises(DependencyError, match=r"with int8=True needs TensorFlow.*toolchain install name=tf"):
+        small.export(format="tflite", int8=True, data=str(few), imgsz=64, verbose=False)
+
+
+@pytest.mark.parametrize(("name", "toolchain"), [("s_saved_model", "tf"), ("s.pb", "tf"), ("s_paddle_model", "paddle")])
+def test_nor_is_a_file_opened(name: str, toolchain: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(DependencyError, match=f"toolchain install name={toolchain}"):
+        open_runtime(tmp_path / name)
+
+
+def test_rockchip_files_run_on_the_chip_alone(tmp_path: Path) -> None:
+    (tmp_path / "s_rknn_model").mkdir()
+    with pytest.raises(UsageError, match="Rockchip's chips, which alone can run it"):
+        open_runtime(tmp_path / "s_rknn_model")
+
+
+# -- where they are installed ---------------------------------------------------------------------------------------
+
+
+def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the toolchains of the person who runs the tests known to this one, or skips it."""
+    monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", THERE)
+    if not THERE or toolchains.python_for(toolchains.toolchain_named(name)) is None:
+        pytest.skip(f"the toolchain {name} is not installed (YOLOPOSE_TOOLCHAINS_DIR says where)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["saved_model", "pb", "tfjs", "paddle"])
+def test_computes_what_torch_does(name: str, small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(format_named(name).toolchain, monkeypatch)
+    if name == "tfjs":
+        use("tfjs", monkeypatch)
+    path = tmp_path / f"s{format_named(name).suffixes[0]}"
+    shutil.move(small.export(format=name, imgsz=[64, 96], batch=2, verbose=False), path)
+    runtime = open_runtime(path, device="cpu")
+    assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 2, False)
+    assert_agrees(runtime, small, [batch_of(3, 64, 96)], 0.01)
+    assert_threads_agree(path)
+    damage = path if path.is_file() else max(path.rglob("*"), key=lambda file: file.stat().st_size)
+    damage.write_bytes(damage.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="cut off or damaged"):
+        open_runtime(path)
+
+
+@pytest.mark.slow
+def test_8_bits_from_end_to_end(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("tf", monkeypatch)
+    path = Path(small.export(format="tflite", int8=True, imgsz=[64, 96], data=str(few), verbose=False))
+    record = json.loads(json.loads(zipfile.ZipFile(path).read("metadata.json"))["yolopose"])
+    assert (record["outputs"], record["args"]["strides"]) == (LEVELS, list(small.model.stride))
+    assert path.stat().st_size < 400_000  # a quarter of the weights in 32 bits
+    found, batch = open_runtime(path), batch_of(2, 64, 96)
+    assert found.metadata.spec == small.spec
+    expected = TorchRuntime(small.model, "cpu").raw(batch)
+    assert not np.array_equal(found.raw(batch), expected)
+    np.testing.assert_allclose(found.raw(batch), expected, atol=0.5)
+    np.testing.assert_allclose(found.raw(batch.astype(np.float32) / 255), found.raw(batch), atol=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_compiler_of_the_edge_tpu_gets_whole_numbers(
+    fails: bool, small: YOLO, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("tf", monkeypatch)
+    about = {"format": "edgetpu", "imgsz": [64, 96], "data": str(few), "verbose": False}
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    with pytest.raises(DependencyError, match=r"edgetpu_compiler, which is not on PATH.*format=tflite int8=True"):
+        small.export(**about)
+    compiler = tmp_path / "edgetpu_compiler"  # a stand-in: copies what it is given
+    told = 'echo "Model not quantized" >&2; exit 1' if fails else 'cp "$4" "${4%.tflite}_edgetpu.tflite"'
+    compiler.write_text(f"#!/bin/sh\n{told}\n", encoding="utf-8")
+    compiler.chmod(compiler.stat().st_mode | stat.S_IEXEC)
+    if fails:
+        with pytest.raises(ExportError, match="cannot be compiled for the Edge TPU: Model not quantized"):
+            small.export(**about)
+        return
+    path = Path(small.export(**about))
+    assert path.name == "small-pose_edgetpu.tflite"
+    assert "yolopose" in json.loads(zipfile.ZipFile(path).read("metadata.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"int8": True}])
+def test_rockchips_simulator_computes_it(
+    options: dict, small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("rknn", monkeypatch)
+    path = Path(small.export(format="rknn", imgsz=[64, 96], data=str(few), name="rk3566", verbose=False, **options))
+    assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "small-pose-rk3566.rknn"]
+    with pytest.raises(ExportError, match=r"written as RKNN: .*All that was said"):
+        small.export(format="rknn", imgsz=[64, 96], data=str(few), name="rk1", verbose=False, **options)
+    assert np.isfinite((path / "small-pose-rk3566.rknn").stat().st_size)

@@ -1,0 +1,221 @@
+"""A toolchain of one small package, made of a wheel of this test, in place of those of hundreds of megabytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from yolopose import __version__, toolchains, zoo
+from yolopose.base.errors import DependencyError, OutputError, UsageError
+from yolopose.cli import main
+from yolopose.toolchains import venvs
+
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+TINY: dict[str, Any] = {
+    "title": "Tiny", "formats": "none", "pythons": [OWN], "megabytes": 12, "packages": ["tiny-thing==1.0"],
+    "decisive": ["tiny-thing"], "imports": ["tiny_thing"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes `tiny` the only toolchain, and a folder with its wheel the user's only index."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    about = "tiny_thing-1.0.dist-info"
+    with zipfile.ZipFile(wheels / "tiny_thing-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny_thing.py", "VALUE = 1\ndef say():\n    print('tiny says', VALUE)\n")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/entry_points.txt", "[console_scripts]\ntiny-says = tiny_thing:say\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", str(tmp_path / "rooms"))
+    give(monkeypatch)
+    return tmp_path / "rooms"
+
+
+def give(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    monkeypatch.setattr(zoo, "toolchain_tables", lambda: {"tiny": {**TINY, **changes}})
+
+
+def pretend(folder: Path, python: Path) -> None:
+    """Leaves what an install leaves, with a Python that is there."""
+    programs = folder / "tiny" / ("Scripts" if sys.platform == "win32" else "bin")
+    programs.mkdir(parents=True)
+    (programs / venvs.python_in(folder).name).symlink_to(python)
+    row = toolchains.toolchain_named("tiny")
+    note = {"folder": str(folder / "tiny"), "identity": row.identity, "megabytes": 3, "seconds": 1}
+    (folder / "tiny/toolchain.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+def frozen() -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "freeze", "--all"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.slow
+def test_installed_used_and_removed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = frozen()
+    monkeypatch.setenv("PIP_TARGET", str(tiny.parent / "elsewhere"))
+    monkeypatch.setenv("PYTHONPATH", str(tiny.parent))
+    assert main(["toolchain", "install", "name=tiny"]) == 0
+    said = capfd.readouterr().out
+    assert said.index("about 12 MB on the disk") < said.index("Installed tiny: ")
+    assert not (tiny.parent / "elsewhere").exists()
+    monkeypatch.delenv("PIP_TARGET")
+    assert frozen() == before
+    assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
+    assert toolchains.python_for(toolchains.toolchain_named("tiny")) == venvs.python_in(tiny / "tiny")
+    assert main(["toolchain", "list"]) == 0
+    assert "  installed" in capfd.readouterr().out
+    for words, expected in (
+        (["tiny-says"], "tiny says 1"),  # a program that names its Python by the final path
+        (["python", "-c", "import tiny_thing, yolopose; print(yolopose.__version__)"], f"{__version__}\n"),
+    ):
+        assert main(["toolchain", "run", "name=tiny", "--", *words]) == 0
+        assert expected in capfd.readouterr().out
+    assert main(["toolchain", "run", "name=tiny", "--", "python", "-c", "raise SystemExit(7)"]) == 7
+    assert main(["toolchain", "remove", "name=tiny"]) == 0
+    assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
+    assert toolchains.python_for(toolchains.toolchain_named("tiny")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"packages": ["tiny-thing==2.0"]}, r"packages cannot be had: ERROR: No matching distribution"),
+        ({"imports": ["tinny_thing"]}, r"does not work: ModuleNotFoundError: No module named 'tinny_thing'"),
+    ],
+)
+def test_what_cannot_be_finished_leaves_the_older_one(
+    changes: dict[str, Any], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tiny, Path(sys.executable))
+    before = sorted(path for path in (tiny / "tiny").rglob("*"))
+    give(monkeypatch, **changes)
+    with pytest.raises(DependencyError, match=words) as caught:
+        toolchains.install("tiny")
+    assert str(venvs.log_file("tiny-install")) in str(caught.value)
+    assert sorted(path for path in (tiny / "tiny").rglob("*")) == before
+    assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
+
+
+def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DependencyError("Toolchain tiny: no.")
+
+    monkeypatch.setattr(venvs, "_call", fail)
+    with pytest.raises(DependencyError, match="Toolchain tiny: no"):
+        toolchains.install("tiny")
+    assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"pythons": ["0.9"]}, UsageError, r"pinned for Python 0\.9, and this is"),
+        ({"systems": ["plan9-mips"]}, UsageError, "is for plan9-mips alone"),
+        ({"megabytes": 10**9}, OutputError, "yolo settings toolchains_dir="),
+    ],
+)
+def test_what_is_not_begun(
+    changes: dict[str, Any], error: type[Exception], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, **changes)
+    monkeypatch.setattr(venvs, "_call", None)
+    with pytest.raises(error, match=words):
+        toolchains.install("tiny")
+
+
+def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    seen: list[str] = []
+    command = [sys.executable, "-c", "import os; print(os.environ.get('PIP_NO_INDEX'))"]
+    for value in ("1", "0"):
+        monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
+        log = tiny.parent / f"log{value}"
+        venvs._call(command, log, "")
+        seen.append(log.read_text().strip())
+    assert seen == ["1", "None"]
+
+
+def test_other_pins_are_another_toolchain(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tiny, Path(sys.executable))
+    row = toolchains.toolchain_named("tiny")
+    assert toolchains.python_for(row) == venvs.python_in(tiny / "tiny")
+    give(monkeypatch, packages=["tiny-thing==1.1"])
+    assert toolchains.python_for(toolchains.toolchain_named("tiny")) is None
+    assert "of other versions: install it again" in toolchains.report()
+    with pytest.raises(DependencyError, match="installed for another version of yolopose"):
+        toolchains.need_toolchain("tiny", "This")
+
+
+def test_an_environment_that_fits_serves_itself(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import version
+
+    give(monkeypatch, packages=[f"numpy=={version('numpy')}", "rich==0.0"], decisive=["numpy"])
+    assert toolchains.need_toolchain("tiny", "This") == Path(sys.executable)
+    assert "this environment fits" in toolchains.report()
+    give(monkeypatch, packages=["numpy==0.9"], decisive=["numpy"])
+    with pytest.raises(DependencyError, match=r"Install it with: yolo toolchain install name=tiny \(about 12 MB"):
+        toolchains.need_toolchain("tiny", "This")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("toolchain instal name=tiny", "Did you mean 'install'"),
+        ("toolchain install", "The forms are"),
+        ("toolchain install tiny", "The forms are"),
+        ("toolchain install name=tinny", "Did you mean 'tiny'"),
+        ("toolchain list name=tiny", "The forms are"),
+        ("toolchain remove name=tiny", "is not installed"),
+        ("toolchain run name=tiny -- yolo", "yolo toolchain install name=tiny"),
+        ("toolchain install name=tiny -- yolo", "The forms are"),
+    ],
+)
+def test_lines_that_are_not_understood(line: str, words: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 1
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+
+
+def test_run_wants_a_command_that_is_there(tiny: Path) -> None:
+    pretend(tiny, Path(sys.executable))
+    with pytest.raises(UsageError, match="What to run is missing"):
+        toolchains.run("tiny", [])
+    with pytest.raises(DependencyError, match="no program 'no-such-program'"):
+        toolchains.run("tiny", ["no-such-program"])
+
+
+def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tiny, Path(sys.executable))
+    seen: list[list[str]] = []
+    done = SimpleNamespace(returncode=0)
+    monkeypatch.setattr(venvs.subprocess, "run", lambda command, **_: seen.append(command) or done)
+    assert toolchains.run("tiny", ["yolo", "val", "model=x.pb"]) == 0
+    assert seen == [[str(venvs.python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
+
+
+def test_all_that_ship_pin_every_package() -> None:
+    for row in toolchains.toolchains():
+        assert bool(row.packages) != bool(row.npm)
+        assert all(package.count("==") == 1 for package in (*row.packages, *row.npm))
+        assert set(row.decisive) <= set(row.pins)
+        assert len(row.pins) == len(row.packages) + len(row.npm) + sum(map(len, row.elsewhere.values()))
+    assert os.environ.get("YOLOPOSE_TOOLCHAINS_DIR") is None
