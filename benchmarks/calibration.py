@@ -29,7 +29,8 @@ def distances(model: YOLO, given: argparse.Namespace) -> tuple[np.ndarray, np.nd
     in_pixels: list[np.ndarray] = []
     for index, file in enumerate(labels.files):
         truth, (height, width) = labels.of(index), labels.shapes[index]
-        (found,) = model.predict(file, uncertainty=True, conf=given.conf, imgsz=given.imgsz, verbose=False)
+        (result,) = model.predict(file, uncertainty=True, conf=given.conf, imgsz=given.imgsz, verbose=False)
+        found = result.numpy()
         if not len(found) or not len(truth.boxes):
             continue
         size = np.array([width, height])

@@ -1,6 +1,6 @@
 """Milliseconds a frame of pages that `format=web` wrote, in Chromium without a window, on the processor.
 
-    python benchmarks/web_page.py --pages a_web_model b_web_model --picture bus.jpg [--frames 20] [--threads]
+    python benchmarks/web_page.py --pages a_web_page b_web_page --picture bus.jpg [--frames 20] [--threads]
 
 Prints the processor time of the page's worker for each frame, which other work on the machine changes little, and the
 least and median time on the clock. `--threads` serves the pages with the headers that threads take.

@@ -97,10 +97,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def exported(model: YOLO, folder: Path, **options: Any) -> Path:
     end2end = model.model.can_end2end or None
     made = Path(model.export(**QUICK, web_runtime=str(real_runtime()), end2end=end2end, **options))
-    return Path(shutil.move(made, folder / "page_web_model"))
+    return Path(shutil.move(made, folder / "page_web_page"))
 
 
-def opened(browser: Any, address: str, folder: str = "page_web_model") -> str:
+def opened(browser: Any, address: str, folder: str = "page_web_page") -> str:
     """Opens a page and waits until it is ready or says why it is not; returns what it says."""
     browser.get(f"{address}/{folder}/")
     end = time.monotonic() + 60

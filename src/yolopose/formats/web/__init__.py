@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "fetch_runtime", "load", "usage"]
 
 _NETWORK = "model.onnx"
-_SUFFIX = "_web_model"
+_SUFFIX = "_web_page"
 _LICENCE = "onnxruntime-web-LICENSE.txt"
 
 
