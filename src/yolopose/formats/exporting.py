@@ -95,15 +95,16 @@ class _Decoded(nn.Module):
 
     def __init__(self, network: PoseModel, half: bool, imgsz: tuple[int, int] | None) -> None:
         super().__init__()
-        self.dtype = torch.float16 if half else torch.float32
         # the order that training may have left the weights in would show in the graph, and ExecuTorch not bear it
         plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-        self.network = plain.to(self.dtype)
+        self.network, self.in_half = plain.half() if half else plain, half
         if imgsz is not None:
             self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.head.decode(self.network.outputs(images.to(self.dtype)))
+        # `type_as` instead of a fixed kind of numbers: who opens the graph may widen its weights, and it follows
+        values = images.type_as(next(self.network.parameters())) if self.in_half else images
+        return self.network.head.decode(self.network.outputs(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
