@@ -22,10 +22,10 @@ $(STAMP_ALL): $(STAMP)
 	touch $(STAMP_ALL)
 
 test: lint types floors
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto -m "not slow"
 
 test-all: lint types floors $(STAMP_ALL)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -38,6 +38,8 @@ _FITTING = ("data", "split", "fraction")  # that int8=True heeds
 # what may differ from torch by the bits of the numbers, in pixels and in 0…1; sums are taken in another order, and
 # fewer bits round by themselves
 _LIMITS = {32: (0.1, 0.001), 16: (6.0, 0.05), 8: (64.0, 0.3)}
+# share of the best score in a picture that a cell must have for its box and points to be compared, by the bits
+_LEAST = {32: 0.0, 16: 0.25, 8: 0.25}
 _BITS = {"8": 8, "int8": 8, "w8a8": 8, "16": 16, "fp16": 16, "w16a16": 16, "32": 32, "fp32": 32}
 
 Picture = npt.NDArray[np.uint8]
@@ -304,7 +306,7 @@ def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
     Raises:
         ExportError: they differ by more than rounding.
     """
-    pixels, share = _LIMITS[job.bits]
+    (pixels, share), least = _LIMITS[job.bits], _LEAST[job.bits]
     worst, rules = NOTHING, job.suppression
     network = suppressed(job.network, job.network, job.metadata, rules) if rules else job.network
     for batch in _batches(job, picture):
@@ -314,11 +316,11 @@ def _compare(job: ExportJob, written: object, picture: Picture) -> Agreement:
         if found.shape != expected.shape:
             raise ExportError(f"The file gives {found.shape} where the network gives {expected.shape}; it was removed.")
         if rules:
-            apart = of_detections(found, expected, job.metadata, rules.conf, share)
+            apart = of_detections(found, expected, job.metadata, rules.conf, share, least)
         elif job.metadata.end2end:
-            apart = of_best(found, expected, job.metadata)
+            apart = of_best(found, expected, job.metadata, least)
         else:
-            apart = of_cells(found, expected, job.metadata)
+            apart = of_cells(found, expected, job.metadata, least)
         worst = worst.worse(apart)
     if not worst.within(pixels, share):
         raise ExportError(
