@@ -1,24 +1,31 @@
 # Tests run one process a core, each on one thread.
 # `make test` and `make demo` are each the whole set-up: a venv, the CPU build of torch, the package.
+# `make test-all` adds the libraries of every export format (some 3 GB) and runs the tests that take long as well.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+STAMP_ALL := $(VENV)/.installed-all
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: setup test test-all lint types floors demo bench-gpu export-all clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) torch
+	$(INSTALL) -e ".[dev]"
 	touch $(STAMP)
 
-test: lint types floors
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+$(STAMP_ALL): $(STAMP)
+	$(INSTALL) -e ".[dev,export,int8]"
+	touch $(STAMP_ALL)
 
-test-all: lint types floors
-	$(BIN)/python -m pytest
+test: lint types floors
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto -m "not slow"
+
+test-all: lint types floors $(STAMP_ALL)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
@@ -37,8 +44,9 @@ demo: setup
 bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py --data $(or $(DATA),figures-pose.yaml)
 
-# every format with 32, 16 and 8 bits, read back and measured; MODEL= and DATA= are weights and a data YAML of yours
-export-all: setup
+# every format with 32, 16 and 8 bits and with suppression inside, read back and measured; MODEL= and DATA= are weights
+# and a data YAML of yours
+export-all: $(STAMP_ALL)
 	$(BIN)/python benchmarks/export_all.py --model $(or $(MODEL),../shared/checkpoints/yolo11n-pose.pt) \
 		--data $(or $(DATA),../shared/data/coco-mini/coco-mini.yaml)
 

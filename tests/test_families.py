@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from yolopose import YOLO, zoo
+from yolopose.formats.table import format_named, missing_packages
 from yolopose.zoo.networks import network_sizes
 
 torch = pytest.importorskip("torch")
@@ -73,3 +74,21 @@ def test_export_computes_what_the_network_does(name: str, end2end: bool, tmp_pat
     if end2end:  # near-tied rows may change places
         want, found = np.sort(want, 1), np.sort(found, 1)
     np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo12n-pose", "yolo26n-pose"])
+@pytest.mark.parametrize("kind", ["torchscript", "openvino", "coreml", "tflite", "ncnn", "mnn", "executorch"])
+def test_newer_families_in_the_other_formats(kind: str, name: str, tmp_path: Path) -> None:
+    row = format_named(kind)
+    if missing := missing_packages((*row.makes, *row.needs)):
+        pytest.skip(f"{missing[0]} is not installed")
+    model = seen(name)
+    model.model_name = str(tmp_path / f"{name}.pt")
+    Path(model.model_name).touch()
+    path = model.export(format=kind, imgsz=64, verbose=False)  # which compares, where this system runs it
+    if row.runs_here:
+        picture = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+        with torch.no_grad():
+            want = model.model(torch.from_numpy(picture)).numpy()
+        np.testing.assert_allclose(YOLO(path)._runtime().raw(picture), want, rtol=1e-3, atol=1e-2)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
 
@@ -46,10 +48,19 @@ def test_is_what_is_written_where_no_format_is_named(plain: Path, small: YOLO) -
     torch.testing.assert_close(module(values), small.model.eval()(values), atol=1e-3, rtol=1e-4)
 
 
-def test_half_is_half_the_size(plain: Path, small: YOLO) -> None:
-    size = plain.stat().st_size
-    assert Path(small.export(imgsz=64, half=True, verbose=False)).stat().st_size < 0.7 * size
-    small.export(imgsz=64, verbose=False)
+def test_half_is_half_the_size_and_widened_on_a_cpu(plain: Path, small: YOLO, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.torchscript"
+    shutil.copyfile(plain, whole)
+    path = Path(small.export(imgsz=64, half=True, verbose=False))
+    assert path.stat().st_size < 0.7 * whole.stat().st_size
+    module, values = torch.jit.load(str(path)), torch.from_numpy(batch_of(1, 64, 64)).float() / 255
+    assert {weights.dtype for weights in module.parameters()} == {torch.float16}
+    narrow, wide = module(values), module.float()(values)
+    found = open_runtime(path, device="cpu").raw(batch_of(1, 64, 64))
+    np.testing.assert_array_equal(found, wide.numpy())  # 32 bits between the weights
+    assert not np.array_equal(found, narrow.numpy())
+    np.testing.assert_allclose(found, narrow.numpy(), atol=0.5)
+    shutil.copyfile(whole, plain)
 
 
 def test_threads(plain: Path) -> None:

@@ -66,27 +66,50 @@ class Rehearsed:
 NOTHING = Agreement(0.0, 0.0, 0.0, empty=True)
 
 
-def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata) -> Agreement:
-    """Compares (B, 4+nc+K·D[+2·K], A) outputs: the largest differences in the cells that score highest."""
+def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata, least: float = 0.0) -> Agreement:
+    """Compares (B, 4+nc+K·D[+2·K], A) outputs: the largest differences in the cells that score highest.
+
+    Args:
+        found: of the file.
+        expected: of the network.
+        metadata: of the file.
+        least: share of a picture's best score below which scores alone are compared: there is nothing in such a cell,
+            and its box and points go anywhere with less exact numbers.
+    """
     nc, (count, dims) = metadata.spec.nc, metadata.spec.keypoints.shape
     cells = np.argsort(-expected[:, 4 : 4 + nc].max(1), axis=1)[:, None, :_SHOWN]
-    apart = np.abs(np.take_along_axis(found, cells, 2) - np.take_along_axis(expected, cells, 2))
+    mine, theirs = (np.take_along_axis(values, cells, 2) for values in (found, expected))
+    apart = np.abs(mine - theirs)
+    score = float(apart[:, 4 : 4 + nc].max())
+    apart *= _count(np.maximum(mine, theirs)[:, 4 : 4 + nc].max(1, keepdims=True), least)
     points = apart[:, 4 + nc : 4 + nc + count * dims].reshape(len(apart), count, dims, apart.shape[2])[:, :, :2]
-    return Agreement(float(apart[:, :4].max()), float(apart[:, 4 : 4 + nc].max()), float(points.max()))
+    return Agreement(float(apart[:, :4].max()), score, float(points.max()))
 
 
-def of_best(found: Float32, expected: Float32, metadata: ModelMetadata) -> Agreement:
-    """Compares the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places."""
+def of_best(found: Float32, expected: Float32, metadata: ModelMetadata, least: float = 0.0) -> Agreement:
+    """Compares the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places.
+
+    For the arguments see `of_cells`.
+    """
     count, dims = metadata.spec.keypoints.shape
     places = [*range(4), *(6 + dims * point + axis for point in range(count) for axis in (0, 1))]
     wanted = expected[:, :_SHOWN]
     apart = np.abs(wanted[:, :, None, places] - found[:, None, :, places]).max(3)
     nearest = np.take_along_axis(found, apart.argmin(2)[..., None], 1)
     values = np.abs(nearest - wanted)
-    return Agreement(float(values[..., :4].max()), float(values[..., 4].max()), float(values[..., places[4:]].max()))
+    score = float(values[..., 4].max())
+    values *= _count(np.maximum(nearest, wanted)[..., 4], least)[..., None]
+    return Agreement(float(values[..., :4].max()), score, float(values[..., places[4:]].max()))
 
 
-def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, conf: float, share: float) -> Agreement:
+def _count(scores: Float32, least: float) -> npt.NDArray[np.bool_]:
+    """Which scores reach a share of the best along the last axis."""
+    return scores >= least * scores.max(-1, keepdims=True, initial=0)
+
+
+def of_detections(
+    found: Float32, expected: Float32, metadata: ModelMetadata, conf: float, share: float, least: float = 0.0
+) -> Agreement:
     """Compares (B, N, 6+K·D) outputs: the largest differences between each detection and the other's nearest.
 
     Args:
@@ -95,6 +118,7 @@ def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, co
         metadata: of the file.
         conf: what scores must exceed in both.
         share: rounding of scores: what exceeds `conf` by a smaller share may be missing on the other side.
+        least: see `of_cells`.
 
     Returns:
         Infinite differences where one side has a detection and the other has none of its class at all.
@@ -102,7 +126,7 @@ def of_detections(found: Float32, expected: Float32, metadata: ModelMetadata, co
     total = NOTHING
     for mine, theirs in zip(found, expected, strict=True):
         for one, other in ((mine, theirs), (theirs, mine)):
-            for row in one[one[:, 4] * (1 - share) > conf]:
+            for row in one[(one[:, 4] * (1 - share) > conf) & _count(one[:, 4], least)]:
                 total = total.worse(_nearest(row, other[(other[:, 4] > 0) & (other[:, 5] == row[5])], metadata))
     return total
 

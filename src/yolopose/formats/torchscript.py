@@ -35,7 +35,7 @@ def load(path: Path, device: object = None, half: bool = False) -> TorchscriptRu
     Args:
         path: the file.
         device: see `yolopose.formats.pytorch.pick_device`.
-        half: has no effect: the file's numbers are what they were exported as.
+        half: has no effect: the file's numbers are what they were exported as; on a CPU it is computed in float32.
 
     Raises:
         UsageError: the device is not here.
@@ -68,9 +68,12 @@ class TorchscriptRuntime(GraphRuntime):
         except RuntimeError as error:
             raise _unusable(path, error) from error
         self.metadata = read_record(path, record_in_text(kept[_RECORD]))
-        weights = next(self._module.parameters(), torch.empty(0))
-        self._dtype = weights.dtype
+        self._dtype = next(self._module.parameters(), torch.empty(0)).dtype
         try:
+            if self._dtype == torch.float16 and self._device.type == "cpu":
+                # a processor without 16-bit arithmetic imitates it, ten times slower than in 32 bits
+                self._module.float()
+                self._dtype = torch.float32
             self._try_out(path)
         except RuntimeError as error:
             raise _unusable(path, error) from error

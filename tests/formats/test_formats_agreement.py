@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from yolopose.formats.agreement import Agreement, of_best, of_cells, of_detections
+from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
+
+ABOUT = ModelMetadata(spec=PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=1, dims=3)))
+
+
+def cells(scores: list[float]) -> np.ndarray:
+    """(1, 4+2+3, A): every cell at its own place, the score in the second class."""
+    raw = np.zeros((1, 9, len(scores)), np.float32)
+    raw[:, :4], raw[:, 5], raw[:, 6:8] = 10 * np.arange(len(scores)), scores, 5
+    return raw
+
+
+def rows(scores: list[float]) -> np.ndarray:
+    """(1, N, 6+3): the same as finished detections of class 1."""
+    raw = cells(scores)
+    return np.concatenate((raw[:, :4], raw[:, 5:6], np.ones_like(raw[:, :1]), raw[:, 6:]), 1).transpose(0, 2, 1).copy()
+
+
+def test_differences_in_pixels_and_scores() -> None:
+    theirs, mine = cells([0.8, 0.1]), cells([0.7, 0.1])
+    mine[0, 2, 0] += 3
+    mine[0, 7, 1] += 2
+    mine[0, 8, 1] += 0.4  # visibility is no place
+    found = of_cells(mine, theirs, ABOUT)
+    assert (found.box, found.score, found.point) == pytest.approx((3, 0.1, 2))
+    mine[0, 0, 1] = np.nan
+    assert not of_cells(mine, theirs, ABOUT).within(1e9, 1)
+    assert not of_cells(mine, theirs, ABOUT, 0.25).within(1e9, 1)
+
+
+@pytest.mark.parametrize(("mine_too", "counts"), [(0.05, False), (0.5, True)])
+def test_where_nothing_is_places_do_not_count(mine_too: float, counts: bool) -> None:
+    """Unless the file takes it for something."""
+    for make, compare in ((cells, of_cells), (rows, of_best)):
+        theirs, mine = make([0.8, 0.1]), make([0.8, mine_too])
+        view = mine[0, :, 1] if make is cells else mine[0, 1]
+        view[0] += 3
+        assert compare(mine, theirs, ABOUT).box == 3
+        found = compare(mine, theirs, ABOUT, 0.25)
+        assert found.box == (3 if counts else 0)
+        assert found.score == pytest.approx(abs(mine_too - 0.1))
+
+
+def test_finished_detections_that_are_missing() -> None:
+    one, both = rows([0.8, 0.0]), rows([0.8, 0.1])
+    for least, missing in ((0.0, True), (0.25, False)):
+        for mine, theirs in ((one, both), (both, one)):
+            found = of_detections(mine, theirs, ABOUT, 0.01, 0.0, least)
+            assert (found.box > 1) == missing
+    other = rows([0.8])
+    other[..., 5] = 0
+    assert of_detections(other, one, ABOUT, 0.01, 0.0) == Agreement(np.inf, np.inf, np.inf)
+    assert of_detections(one * 0, one * 0, ABOUT, 0.01, 0.0, 0.25).empty
