@@ -22,7 +22,7 @@ def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
     assert [other.name for other in formats() if other.knows(name)] == [row.name, *["tflite"] * (row.name == "edgetpu")]
     assert format_of(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
     assert format_named(row.name.upper()) is row
-    folders = ("openvino", "coreml", "ncnn", "executorch", "saved_model", "tfjs", "paddle", "rknn", "web")
+    folders = ("openvino", "coreml", "ncnn", "executorch", "saved_model", "tfjs", "paddle", "rknn", "imx", "web")
     assert row.folder == (row.name in folders)
     assert row.needs or row.toolchain
 

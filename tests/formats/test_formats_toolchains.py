@@ -134,4 +134,13 @@ def test_rockchips_simulator_computes_it(
     assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "small-pose-rk3566.rknn"]
     with pytest.raises(ExportError, match=r"written as RKNN: .*All that was said"):
         small.export(format="rknn", imgsz=[64, 96], data=str(few), name="rk1", verbose=False, **options)
-    assert np.isfinite((path / "small-pose-rk3566.rknn").stat().st_size)
+
+
+@pytest.mark.slow
+def test_the_8_bit_graph_for_the_imx500(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("imx", monkeypatch)
+    path = Path(small.export(format="imx", imgsz=[64, 96], data=str(few), verbose=False))
+    assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "packerOut.zip", "quantised.onnx"]
+    assert zipfile.is_zipfile(path / "packerOut.zip")
+    batch = batch_of(1, 64, 96)
+    np.testing.assert_allclose(open_runtime(path).raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)

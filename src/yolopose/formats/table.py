@@ -33,8 +33,9 @@ class Format:
         aliases: other names that `format=` takes.
         folder: whether `export` writes a folder instead of a file.
         runs_on: systems that run it, as `sys.platform` names them; empty for all.
-        toolchain: the private environment that writes and runs it (`yolopose.toolchains`); empty for what is installed
-            beside yolopose.
+        toolchain: the private environment that writes it (`yolopose.toolchains`); empty for what is installed beside
+            yolopose.
+        runs_in: the one that runs it; empty for what a chip alone runs, too.
         int8_toolchain: the same for 8-bit numbers alone.
         only_int8: whether there are no others in it.
         verified: where and when it was run last by those who wrote this; empty where it never was.
@@ -53,6 +54,7 @@ class Format:
     folder: bool = False
     runs_on: tuple[str, ...] = ()
     toolchain: str = ""
+    runs_in: str = ""
     int8_toolchain: str = ""
     only_int8: bool = False
     verified: str = ""
@@ -90,6 +92,7 @@ def formats() -> tuple[Format, ...]:
             folder=row.get("folder", not row["suffixes"][0].startswith(".")),
             runs_on=tuple(row.get("runs_on", ())),
             toolchain=row.get("toolchain", ""),
+            runs_in=row.get("runs_in", row.get("toolchain")) or "",
             int8_toolchain=row.get("int8_toolchain", ""),
             only_int8=row.get("only_int8", False),
             verified=row["verified"] or "",
@@ -186,7 +189,7 @@ def report() -> str:
     rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
     for row in formats():
         heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
-        needs, makes = _packages(row.needs, row.toolchain), _packages(row.makes, row.toolchain)
+        needs, makes = _packages(row.needs, row.runs_in), _packages(row.makes, row.toolchain)
         name = " ".join((row.name, *row.aliases))
         rows.append((name, " ".join(row.suffixes), heeds, needs, makes, row.verified or "unverified", row.about))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
