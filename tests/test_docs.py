@@ -47,7 +47,6 @@ ELSEWHERE = (
     "yolo export nms=True",
     "yolo export int8=True",
     "yolo toolchain install",
-    "yolo toolchain remove",
     "yolo toolchain run",
     "torchrun",
     "yolo pose train data=my-data.yaml model=yolo11n-pose.pt device=",
