@@ -64,3 +64,8 @@ def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not format_named("coreml").runs_here
     with pytest.raises(UsageError, match="macOS and iOS alone"):
         import_module("yolopose.formats.coreml").load(tmp_path)
+
+
+def test_a_format_of_a_vendor_alone_says_so() -> None:
+    with pytest.raises(UsageError, match=r"format='axelera' cannot be written here.*no public index.*format=onnx"):
+        format_named("axelera")

@@ -118,6 +118,12 @@ def format_of(path: str | Path) -> Format:
     raise UsageError(f"model={str(path)!r} is of no format known here; the known ones end in {', '.join(suffixes())}.")
 
 
+_NOWHERE = {
+    "axelera": "its compiler is on no public index. Write format=onnx, and give that file to the vendor's own tools.",
+}
+"""Formats of the public interface that nobody can write without a vendor's own tools."""
+
+
 def format_named(name: str) -> Format:
     """Returns the format that `format=` names.
 
@@ -134,6 +140,8 @@ def format_named(name: str) -> Format:
             f"format={name!r} is what weights are kept in already: training writes best.pt and last.pt, and from "
             f"Python model.save('name.{wanted}') writes one. Export is for other formats: {', '.join(rows)}."
         )
+    if wanted in _NOWHERE:
+        raise UsageError(f"format={name!r} cannot be written here: {_NOWHERE[wanted]}")
     raise UsageError(
         f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, names)} "
         f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
