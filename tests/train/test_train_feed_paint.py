@@ -120,7 +120,7 @@ def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: py
     def scarce(sketch: Sketch, device: torch.device) -> torch.Tensor:
         tried.append(len(tried))
         if len(tried) <= full:
-            raise torch.OutOfMemoryError("full")
+            raise RuntimeError("CUDA out of memory")
         return paint(sketch, device)
 
     monkeypatch.setattr("yolopose.train.feed.batches.paint", scarce)

@@ -87,4 +87,4 @@ def test_full_memory_lowers_the_batch_and_says_so(world, tmp_path: Path, caplog:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert model.trainer.epoch == 0
-    assert "memory" in caplog.text
+    assert "Out of memory with" in caplog.text

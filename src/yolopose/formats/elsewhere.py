@@ -18,11 +18,11 @@ from yolopose.base.cores import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.formats.calibration import Calibration
 from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.levels import joined, level_names
+from yolopose.formats.levels import LEVELS, joined
 from yolopose.formats.record import first_line, read_record
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
-from yolopose.toolchains import Worker, need_toolchain
+from yolopose.toolchains import Worker, errand, need_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -121,9 +121,40 @@ def _kept(calibration: Calibration, path: Path) -> Path:
     return path
 
 
-def names_of(job: ExportJob) -> list[str]:
-    """Returns the names of the outputs, level by level."""
-    return level_names(job.network.stride, job.metadata.spec.keypoints.dims)
+def convert(
+    job: ExportJob, target: Path, title: str, place: tuple[str, str], opset: int, *, slim: bool = False, **more: Any
+) -> None:
+    """Lets a toolchain write a file or folder.
+
+    Args:
+        job: the network and what is asked for.
+        target: the file to write, or the folder, empty.
+        title: of the format, for error texts.
+        place: name of the toolchain and of the file of `toolchains/inside` whose `convert` writes it.
+        opset: of the graph that is handed over.
+        slim: see `handed_over`.
+        more: what `convert` is told beside.
+
+    Raises:
+        DependencyError: the toolchain is not installed.
+        ExportError: the network cannot be converted.
+    """
+    toolchain, module = place
+    python = need_toolchain(toolchain, f"Export to {title}")
+    with handed_over(job, title, opset, slim=slim) as found:
+        values = {**found, "target": str(target.resolve()), **more}
+        errand(python, module, "convert", values, f"The network cannot be written for {title}")
+
+
+def by_level(job: ExportJob, **args: Any) -> ExportJob:
+    """Returns the job with outputs level by level, whose strides its record keeps.
+
+    Args:
+        job: the network and what is asked for.
+        args: what the record keeps beside.
+    """
+    kept = {**job.metadata.args, "strides": [int(stride) for stride in job.network.stride], **args}
+    return replace(job, metadata=replace(job.metadata, outputs=LEVELS, args=kept))
 
 
 def strides_of(path: Path, metadata: ModelMetadata) -> list[int]:

@@ -5,15 +5,12 @@ The archive runs on the sensor alone; what is opened here is the graph, computed
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, handed_over, names_of, started, strides_of
-from yolopose.formats.levels import LEVELS
+from yolopose.formats.elsewhere import WorkerRuntime, by_level, convert, started, strides_of
 from yolopose.formats.record import read_record, record_in_folder, write_record
-from yolopose.toolchains import errand, need_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -55,11 +52,7 @@ def export(job: ExportJob, path: Path) -> str:
     Raises:
         ExportError: the network cannot be converted, or does not fit the sensor.
     """
-    args = {**job.metadata.args, "strides": [int(stride) for stride in job.network.stride]}
-    job = replace(job, metadata=replace(job.metadata, outputs=LEVELS, args=args))
-    python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
-    with handed_over(job, _TITLE, _OPSET, slim=True) as found:
-        values = {**found, "target": str(path.resolve())}
-        errand(python, _MODULE, "convert", values, f"The network cannot be written for {_TITLE}")
+    job = by_level(job)
+    convert(job, path, _TITLE, (_TOOLCHAIN, _MODULE), _OPSET, slim=True)
     write_record(job, path)
-    return f"{len(names_of(job))} outputs, {job.numbers}, the archive never run on a sensor by its authors"
+    return f"{len(job.outputs)} outputs, {job.numbers}, the archive never run on a sensor by its authors"

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.cores import physical_cores
-from yolopose.formats.elsewhere import WorkerRuntime, names_of, strides_of
-from yolopose.formats.levels import LEVELS, level_names
+from yolopose.formats.elsewhere import WorkerRuntime, by_level, strides_of
+from yolopose.formats.levels import level_names
 from yolopose.formats.record import read_record, record_text
-from yolopose.formats.tensorflow import MODULE, TOOLCHAIN, convert
+from yolopose.formats.tensorflow import MODULE, TOOLCHAIN, write
 from yolopose.toolchains import Worker, need_toolchain
 
 if TYPE_CHECKING:
@@ -66,10 +65,8 @@ def export(job: ExportJob, path: Path) -> str:
         DependencyError: the toolchain is not installed.
         ExportError: the network cannot be converted.
     """
-    metadata = job.metadata
-    args = {**metadata.args, "strides": [int(stride) for stride in job.network.stride]}
-    job = replace(job, metadata=replace(metadata, outputs=LEVELS, args=args))
-    convert(job, path, "tflite")
+    job = by_level(job)
+    write(job, path, "tflite")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(RECORD_FILE, record_text(job))
-    return f"whole numbers from end to end, {len(names_of(job))} outputs, {job.numbers}"
+    return f"whole numbers from end to end, {len(job.outputs)} outputs, {job.numbers}"

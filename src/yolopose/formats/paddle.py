@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, handed_over, started
+from yolopose.formats.elsewhere import WorkerRuntime, convert, started
 from yolopose.formats.record import record_in_folder, write_record
-from yolopose.toolchains import errand, need_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -51,9 +49,6 @@ def export(job: ExportJob, path: Path) -> str:
     Raises:
         ExportError: the network cannot be converted.
     """
-    python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
-    with handed_over(replace(job, half=False), _TITLE, _OPSET, slim=True) as found:
-        values = {**found, "target": str(path.resolve())}
-        errand(python, _MODULE, "convert", values, f"The network cannot be written for {_TITLE}")
+    convert(job, path, _TITLE, (_TOOLCHAIN, _MODULE), _OPSET, slim=True)
     write_record(job, path)
     return job.numbers

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from yolopose.base.errors import ExportError, UsageError
 from yolopose.formats.agreement import Rehearsed
-from yolopose.formats.elsewhere import WorkerRuntime, handed_over, names_of
-from yolopose.formats.levels import LEVELS
+from yolopose.formats.elsewhere import WorkerRuntime, by_level, handed_over
 from yolopose.formats.record import RECORD, own_record, write_record
 from yolopose.toolchains import Worker, need_toolchain
 
@@ -47,8 +46,7 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
         ExportError: the network cannot be converted, or the simulator computes something else.
     """
     chip = (job.options.name or _USUAL).lower()
-    args = {**job.metadata.args, "strides": [int(stride) for stride in job.network.stride], "chip": chip}
-    job = replace(job, half=not job.calibration, metadata=replace(job.metadata, outputs=LEVELS, args=args))
+    job = replace(by_level(job, chip=chip), half=not job.calibration)
     python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
     target = path / f"{path.name.removesuffix('_rknn_model')}-{chip}.rknn"
     with handed_over(job, _TITLE, _OPSET, slim=True) as found:
@@ -58,7 +56,7 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
         agreement = job.compare(simulator)
     write_record(job, path)
     return Rehearsed(
-        f"for {chip}, {len(names_of(job))} outputs, {job.numbers}",
+        f"for {chip}, {len(job.outputs)} outputs, {job.numbers}",
         agreement,
         f"Compared with torch on a picture, in Rockchip's simulator: {agreement}. It was not run on the chip.",
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from yolopose import zoo
 from yolopose.base.errors import DependencyError, UsageError, did_you_mean
-from yolopose.toolchains import python_for, toolchain_named
 
 _TORCH_CPU = " (for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)"
 
@@ -214,5 +213,7 @@ def report() -> str:
 def _packages(names: tuple[str, ...], toolchain: str = "") -> str:
     found = [f"{'-' if find_spec(name) is None else '+'}{name}" for name in names]
     if toolchain:
+        from yolopose.toolchains import python_for, toolchain_named  # processes and pipes: not for every start
+
         found.append(f"{'-' if python_for(toolchain_named(toolchain)) is None else '+'}toolchain:{toolchain}")
     return " ".join(found) or "-"

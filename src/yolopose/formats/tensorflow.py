@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, handed_over, started
+from yolopose.formats.elsewhere import WorkerRuntime, convert, started
 from yolopose.formats.onnx import OPSET
 from yolopose.formats.record import record_in_folder, record_in_text, record_text, write_record
-from yolopose.toolchains import errand, need_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -52,19 +51,17 @@ def export(job: ExportJob, path: Path) -> str:
     Raises:
         ExportError: the network cannot be converted.
     """
-    convert(job, path, "saved_model" if path.is_dir() else "pb")
+    write(job, path, "saved_model" if path.is_dir() else "pb")
     if path.is_dir():
         write_record(job, path)
     return f"input (B, H, W, 3), {job.numbers}"
 
 
-def convert(job: ExportJob, path: Path, kind: str) -> None:
+def write(job: ExportJob, path: Path, kind: str) -> None:
     """Lets TensorFlow write one of its formats; see `inside/on_tensorflow.py`.
 
     Raises:
         ExportError: the network cannot be converted.
     """
-    python = need_toolchain(TOOLCHAIN, f"Export to {TITLE}")
-    with handed_over(job, TITLE, OPSET) as found:
-        values = {**found, "target": str(path.resolve()), "format": kind, "record": record_text(job), "half": job.half}
-        errand(python, MODULE, "convert", values, f"The network cannot be written for {TITLE}")
+    record, place = record_text(job), (TOOLCHAIN, MODULE)
+    convert(job, path, TITLE, place, OPSET, format=kind, record=record, half=job.half)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from yolopose.formats.devices import cpu_only, say_half_is_settled
 from yolopose.formats.elsewhere import WorkerRuntime
 from yolopose.formats.record import record_in_folder, write_record
-from yolopose.formats.tensorflow import convert
+from yolopose.formats.tensorflow import write
 from yolopose.toolchains import Worker, need_toolchain
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ def export(job: ExportJob, path: Path) -> str:
     Raises:
         ExportError: the network cannot be converted.
     """
-    convert(job, path, "tfjs")
+    write(job, path, "tfjs")
     write_record(job, path)
     return f"input (B, H, W, 3), weights {job.numbers}"

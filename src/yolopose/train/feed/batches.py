@@ -31,7 +31,7 @@ from yolopose.train.feed.objects import join
 from yolopose.train.feed.paint import paint
 from yolopose.train.feed.sample import Request, Sampler
 from yolopose.train.feed.sketch import Sketch, make_sketch
-from yolopose.train.memory import let_go
+from yolopose.train.memory import let_go, out_of_memory
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
@@ -338,7 +338,9 @@ def _painted(batch: SketchedBatch, device: torch.device) -> TrainBatch | None:
     """The batch, painted; None where the memory is full."""
     try:
         return batch.painted(device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         return None
 
 
