@@ -27,7 +27,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("YOLOPOSE_DATASETS_DIR", str(home / "datasets"))
     monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(home / "weights"))
     monkeypatch.setenv("YOLOPOSE_OFFLINE", "1")  # what a test fetches comes from the fixture `server`
-    for name in ("YOLO_DEBUG", "YOLOPOSE_RUNS_DIR", "YOLOPOSE_ASSETS_URL"):
+    for name in ("YOLO_DEBUG", "YOLOPOSE_RUNS_DIR", "YOLOPOSE_ASSETS_URL", "YOLOPOSE_TOOLCHAINS_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 

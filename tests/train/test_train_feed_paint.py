@@ -123,7 +123,7 @@ def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: py
             raise RuntimeError("CUDA out of memory")
         return paint(sketch, device)
 
-    monkeypatch.setattr("yolopose.train.feed.batches.paint", scarce)
+    monkeypatch.setattr("yolopose.train.feed.batch.paint", scarce)
     made = train_batches(table, spec(), options(), imgsz=64, batch=2, workers=0, paint_on=CPU).epoch(0)
     if full == 1:
         assert [len(batch) for batch in made] == [2, 2, 1]

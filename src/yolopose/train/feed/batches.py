@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -20,90 +20,22 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from yolopose.base.cores import processors
-from yolopose.base.errors import DataError, TrainError, YoloposeError
+from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions
 from yolopose.data import ImageLabels, LabelTable
 from yolopose.data.scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
 from yolopose.schema import PoseSpec
+from yolopose.train.feed.batch import SketchedBatch, TrainBatch
 from yolopose.train.feed.images import open_images
 from yolopose.train.feed.objects import join
-from yolopose.train.feed.paint import paint
 from yolopose.train.feed.sample import Request, Sampler
-from yolopose.train.feed.sketch import Sketch, make_sketch
-from yolopose.train.memory import let_go, out_of_memory
+from yolopose.train.feed.sketch import make_sketch
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
 _POOL_BATCHES = 8  # mosaics draw from the pictures of that many batches before theirs…
 _POOL_MOST = 1000  # …but from no more pictures than these
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainBatch:
-    """A batch of B augmented pictures with their N objects, as CPU tensors; painted ones have their images elsewhere.
-
-    Attributes:
-        images: (B, 3, H, W) uint8 RGB, pixels lying channels last.
-        batch_idx: (N,) int64, for each object its picture in the batch, ascending.
-        classes: (N,) int64.
-        boxes: (N, 4) float32 cx, cy, w, h, normalised 0…1.
-        keypoints: (N, K, 3) float32 x, y normalised 0…1 and v; a point with v = 0 has x = y = 0.
-        index: (B,) int64, the picture of the table that each sample was made for.
-    """
-
-    images: torch.Tensor
-    batch_idx: torch.Tensor
-    classes: torch.Tensor
-    boxes: torch.Tensor
-    keypoints: torch.Tensor
-    index: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def to(self, device: torch.device | str) -> TrainBatch:
-        """Returns the batch on a device; pinned memory is copied to a GPU without waiting."""
-        ahead = torch.device(device).type != "cpu"  # the CPU would not wait for what it is to read
-        return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=ahead) for one in fields(self)})
-
-    def part(self, start: int, end: int) -> TrainBatch:
-        """Returns pictures `start`…`end - 1` of it with their objects."""
-        first, last = torch.searchsorted(self.batch_idx, torch.tensor([start, end])).tolist()
-        rows = slice(first, last)
-        return TrainBatch(
-            images=self.images[start:end],
-            batch_idx=self.batch_idx[rows] - start,
-            classes=self.classes[rows],
-            boxes=self.boxes[rows],
-            keypoints=self.keypoints[rows],
-            index=self.index[start:end],
-        )
-
-    def pin_memory(self) -> TrainBatch:
-        """Returns the batch in page-locked memory."""
-        return TrainBatch(**{one.name: getattr(self, one.name).pin_memory() for one in fields(self)})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SketchedBatch:
-    """A batch whose pixels are still to be painted.
-
-    Attributes:
-        sketch: what it shows.
-        labels: the batch with empty images.
-    """
-
-    sketch: Sketch
-    labels: TrainBatch
-
-    def painted(self, device: torch.device) -> TrainBatch:
-        """Returns the batch; its images are painted on the device, all else stays where it is."""
-        return replace(self.labels, images=paint(self.sketch, device))
-
-    def pin_memory(self) -> SketchedBatch:
-        """Returns the batch in page-locked memory."""
-        return SketchedBatch(self.sketch.pin_memory(), self.labels.pin_memory())
 
 
 class _Batches(Dataset[Any]):
@@ -236,17 +168,7 @@ class TrainBatches:
     @staticmethod
     def _painted(made: Iterator[Any], device: torch.device) -> Iterator[TrainBatch]:
         for batch in made:
-            painted = _painted(batch, device)
-            if painted is None:
-                let_go(device)  # what the step before has left lies in other pieces than are wanted
-                painted = _painted(batch, device)
-            if painted is None:
-                raise TrainError(
-                    f"Out of memory on {device} while {len(batch.labels.index)} pictures of "
-                    f"{' × '.join(map(str, batch.sketch.size))} pixels are augmented there: choose a smaller batch or "
-                    "imgsz, or close what else uses the memory."
-                )
-            yield painted
+            yield batch.painted(device)
 
     def _by_threads(self, requests: list[Request]) -> Iterator[Any]:
         make = make_batch if self._paint_on is None else make_sketched
@@ -332,16 +254,6 @@ def train_batches(
         table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory,
         share=share, paint_on=paint_on,
     )  # fmt: skip
-
-
-def _painted(batch: SketchedBatch, device: torch.device) -> TrainBatch | None:
-    """The batch, painted; None where the memory is full."""
-    try:
-        return batch.painted(device)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        return None
 
 
 def _shared(request: Request, number: int, count: int) -> Request:
