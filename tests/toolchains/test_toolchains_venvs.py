@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from yolopose import __version__, toolchains, zoo
 from yolopose.base.errors import DependencyError, OutputError, UsageError
 from yolopose.cli import main
 from yolopose.toolchains import venvs
+from yolopose.toolchains.turn import turn
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 TINY: dict[str, Any] = {
@@ -53,6 +56,9 @@ def pretend(folder: Path, python: Path) -> None:
     programs = folder / "tiny" / ("Scripts" if sys.platform == "win32" else "bin")
     programs.mkdir(parents=True)
     (programs / venvs.python_in(folder).name).symlink_to(python)
+    packages = folder / "tiny" / ("Lib" if sys.platform == "win32" else f"lib/python{OWN}") / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "tiny_thing.py").touch()
     row = toolchains.toolchain_named("tiny")
     note = {"folder": str(folder / "tiny"), "identity": row.identity, "megabytes": 3, "seconds": 1}
     (folder / "tiny/toolchain.json").write_text(json.dumps(note), encoding="utf-8")
@@ -112,6 +118,48 @@ def test_what_cannot_be_finished_leaves_the_older_one(
     assert str(venvs.log_file("tiny-install")) in str(caught.value)
     assert sorted(path for path in (tiny / "tiny").rglob("*")) == before
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
+
+
+def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(tiny, Path(sys.executable))
+    monkeypatch.setattr(venvs, "_install", lambda *_: "fetched")
+    assert toolchains.install("tiny") != "fetched"
+    assert "remove it first" in capsys.readouterr().out
+    next((tiny / "tiny").rglob("tiny_thing.py")).unlink()
+    assert "installed" not in toolchains.report().splitlines()[1]
+    assert toolchains.install("tiny") == "fetched"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is inherited there")
+def test_one_at_a_time_and_what_killed_ones_left_is_removed(tiny: Path) -> None:
+    left = tiny / ".abc.part" / "tiny"
+    left.mkdir(parents=True)
+    with turn(tiny) as held:
+        assert not left.exists()
+        left.mkdir(parents=True)
+        program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=held)
+        with pytest.raises(UsageError, match="Another install"), turn(tiny):
+            pass
+    with pytest.raises(UsageError, match="what a killed one called"), turn(tiny):  # pip of a killed install, say
+        pass
+    assert left.exists()
+    program.communicate(b"\n")
+    with turn(tiny):
+        assert not left.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_a_signal_to_end_ends_as_ctrl_c_does(tiny: Path) -> None:
+    def killed() -> None:
+        with turn(tiny):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(SystemExit) as ended:
+        killed()
+    assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from yolopose.base.files import atomic_folder, make_folder, output_error, write_
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.toolchains.table import Toolchain, toolchain_named, toolchains
+from yolopose.toolchains.turn import turn
 
 NODE_PACKAGES = "node_modules"
 _NOTE = "toolchain.json"
@@ -80,7 +81,14 @@ def installed(row: Toolchain) -> Installed | None:
         found = Installed(**json.loads((root() / row.name / _NOTE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # not there, or not as `install` leaves it
         return None
-    return found if found.python.exists() else None
+    return found if found.python.exists() and _whole(row) else None
+
+
+def _whole(row: Toolchain) -> bool:
+    """Whether the modules that are its point are still in its environment."""
+    places = [*(root() / row.name).glob("lib/python*/site-packages"), root() / row.name / "Lib" / "site-packages"]
+    tops = {module.partition(".")[0] for module in row.imports}
+    return all(any((place / top).is_dir() or any(place.glob(f"{top}.*")) for place in places) for top in tops)
 
 
 def python_in(folder: Path) -> Path:
@@ -132,15 +140,26 @@ def need_toolchain(name: str, what: str) -> Path:
 def install(name: str) -> Installed:
     """Makes the environment of a toolchain: says how large it is, fetches every package pinned, and checks it.
 
-    pip takes packages from where the user's own pip does. What cannot be finished leaves nothing.
+    pip takes packages from where the user's own pip does. What cannot be finished leaves nothing. One that is there,
+    whole and of these versions, is left as it is.
 
     Raises:
-        UsageError: there is no such toolchain, or it is not for this system or Python.
+        UsageError: there is no such toolchain, it is not for this system or Python, or another is being installed.
         OutputError: the disk has no room, or cannot be written.
         DependencyError: packages cannot be had, or do not load.
     """
     row = toolchain_named(name)
     python = _base_python(row)
+    there = installed(row)
+    if there and there.identity == row.identity:
+        LOGGER.info(f"Toolchain {name} is installed ({there.folder}). To fetch it anew, remove it first.")
+        return there
+    with turn(root()) as held:
+        return _install(row, python, held)
+
+
+def _install(row: Toolchain, python: Path, held: tuple[int, ...]) -> Installed:
+    name = row.name
     target, log = root() / name, log_file(f"{name}-install")
     make_folder(log.parent)
     _need_room(row)
@@ -152,13 +171,13 @@ def install(name: str) -> Installed:
     with atomic_folder(target, sync=False) as folder:
         log.unlink(missing_ok=True)
         if row.npm:
-            _fetch_npm(row, folder, log)
+            _fetch_npm(row, folder, log, held)
         else:
-            _call([str(python), "-m", "venv", str(folder)], log, f"{name}: no environment can be made")
+            _call([str(python), "-m", "venv", str(folder)], log, f"{name}: no environment can be made", held)
             _take_index(folder)
-            _fetch(row, folder, log)
+            _fetch(row, folder, log, held)
             check = [str(python_in(folder)), "-c", _CHECK, json.dumps([row.pins, row.imports])]
-            _call(check, log, f"{name}: what was installed does not work")
+            _call(check, log, f"{name}: what was installed does not work", held)
             _resettle(folder, target)
         found = Installed(str(target), row.identity, _megabytes(folder), round(perf_counter() - start))
         write_text(folder / _NOTE, json.dumps(asdict(found), indent=1))
@@ -172,18 +191,19 @@ def remove(name: str) -> None:
     """Removes the environment of a toolchain.
 
     Raises:
-        UsageError: there is no such toolchain, or it is not installed.
+        UsageError: there is no such toolchain, it is not installed, or another is being installed.
         OutputError: rights are missing.
     """
     folder = root() / toolchain_named(name).name
     if not folder.exists():
         raise UsageError(f"The toolchain {name} is not installed (nothing at {folder}).")
-    aside = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=root()))
-    try:
-        os.rename(folder, aside / name)  # so that nobody meets half of it
-        shutil.rmtree(aside)
-    except OSError as error:
-        raise output_error(folder, error) from error
+    with turn(root()):
+        aside = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=root()))
+        try:
+            os.rename(folder, aside / name)  # so that nobody meets half of it
+            shutil.rmtree(aside)
+        except OSError as error:
+            raise output_error(folder, error) from error
     LOGGER.info(f"Removed the toolchain {name} ({folder}).")
 
 
@@ -270,19 +290,19 @@ def _take_index(folder: Path) -> None:
         shutil.copyfile(Path(sys.prefix) / name, folder / name)
 
 
-def _fetch(row: Toolchain, folder: Path, log: Path) -> None:
+def _fetch(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -> None:
     pip = [str(python_in(folder)), "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check"]
     what = f"{row.name}: packages cannot be had"
     for index, packages in row.elsewhere.items():
         try:
-            _call([*pip, *packages], log, what)
+            _call([*pip, *packages], log, what, held)
         except DependencyError:  # not where the user's own packages are from
-            _call([*pip, "--extra-index-url", index, *packages], log, what)
+            _call([*pip, "--extra-index-url", index, *packages], log, what, held)
     if row.packages:
-        _call([*pip, *row.packages], log, what)
+        _call([*pip, *row.packages], log, what, held)
 
 
-def _fetch_npm(row: Toolchain, folder: Path, log: Path) -> None:
+def _fetch_npm(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -> None:
     """Lets npm fetch packages, none of whose own programs are run; and checks their versions."""
     npm = [str(shutil.which("npm")), "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     offline = ["--offline"] if is_offline() else []
@@ -290,6 +310,7 @@ def _fetch_npm(row: Toolchain, folder: Path, log: Path) -> None:
         [*npm, *offline, *(package.replace("==", "@") for package in row.npm)],
         log,
         f"{row.name}: packages cannot be had",
+        held,
     )
     for name, pinned in row.pins.items():
         about = json.loads((folder / NODE_PACKAGES / name / "package.json").read_text(encoding="utf-8"))
@@ -297,8 +318,8 @@ def _fetch_npm(row: Toolchain, folder: Path, log: Path) -> None:
             raise DependencyError(f"Toolchain {row.name}: {name} is {about['version']} instead of {pinned}.")
 
 
-def _call(command: Sequence[str], log: Path, what: str) -> None:
-    """Runs a command, its words added to a log.
+def _call(command: Sequence[str], log: Path, what: str, held: tuple[int, ...] = ()) -> None:
+    """Runs a command, its words added to a log; for `held` see `turn`.
 
     Raises:
         DependencyError: it fails.
@@ -309,7 +330,7 @@ def _call(command: Sequence[str], log: Path, what: str) -> None:
     with log.open("ab") as lines:
         done = subprocess.run(  # noqa: S603  # programs of the environment that the user wants
             command, stdin=subprocess.DEVNULL, stdout=lines, stderr=lines, env={**environment, "PIP_USER": "0"},
-            check=False,
+            check=False, pass_fds=held if os.name != "nt" else (),
         )  # fmt: skip
     if done.returncode:
         said = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
