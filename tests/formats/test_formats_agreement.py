@@ -38,13 +38,23 @@ def test_differences_in_pixels_and_scores() -> None:
 def test_where_nothing_is_places_do_not_count(mine_too: float, counts: bool) -> None:
     """Unless the file takes it for something."""
     for make, compare in ((cells, of_cells), (rows, of_best)):
-        theirs, mine = make([0.8, 0.1]), make([0.8, mine_too])
+        theirs, mine = make([0.8, 0.1, 0.01]), make([0.8, mine_too, 0.01])
         view = mine[0, :, 1] if make is cells else mine[0, 1]
         view[0] += 3
         assert compare(mine, theirs, ABOUT).box == 3
         found = compare(mine, theirs, ABOUT, 0.25)
         assert found.box == (3 if counts else 0)
         assert found.score == pytest.approx(abs(mine_too - 0.1))
+
+
+def test_what_is_near_the_last_may_have_lost_its_place() -> None:
+    """Of a network that has learned nothing every score is the same; others than its own best are as good."""
+    theirs, mine = rows([0.8, 0.0104, 0.01]), rows([0.8, 0.0103, 0.01])
+    mine[0, 1:, :4] += 50
+    assert of_best(mine, theirs, ABOUT).box == 0
+    assert of_best(mine[:, 1:], theirs[:, 1:], ABOUT).empty
+    mine[0, 1, 4] = 0.5
+    assert not of_best(mine[:, 1:], theirs[:, 1:], ABOUT).within(1e9, 0.1)
 
 
 def test_finished_detections_that_are_missing() -> None:

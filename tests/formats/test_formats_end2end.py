@@ -16,6 +16,7 @@ from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime
 from yolopose.formats.record import read_record
+from yolopose.formats.table import format_named, missing_packages
 from yolopose.runtime import Candidates
 
 pytest.importorskip("torch")
@@ -78,6 +79,24 @@ def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, 
         assert (found.sigmas is not None) == what["uncertainty"]
         assert found.final == expected.final == what["end2end"]
         np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torchscript", "mnn", "tflite", "executorch", "ncnn"])
+@pytest.mark.parametrize("options", [{"end2end": True, "uncertainty": True}, {"uncertainty": True}])
+def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO) -> None:
+    row = format_named(kind)
+    if missing := missing_packages((*row.makes, *row.needs)):
+        pytest.skip(f"{missing[0]} is not installed")
+    if not set(options) <= set(row.options):
+        with pytest.raises(UsageError, match="has no such option; these have: torchscript, onnx, "):
+            dual.export(format=kind, imgsz=[64, 96], verbose=False, **options)
+        return
+    engine = open_runtime(dual.export(format=kind, imgsz=[64, 96], verbose=False, **options), device="cpu")
+    batch = batch_of(1, 64, 96)
+    found, expected = (one.candidates(batch, conf=0.3) for one in (engine, torch_engine(dual, **options)))
+    assert len(expected.scores) > 10
+    np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
 
 
 def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:

@@ -12,6 +12,7 @@ from yolopose.schema import ModelMetadata
 Float32 = npt.NDArray[np.float32]
 
 _SHOWN = 20  # cells compared in a picture: those that score highest, of which detections are made
+_TIED = 0.001  # scores so near to one another change places by rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata, least: 
 def of_best(found: Float32, expected: Float32, metadata: ModelMetadata, least: float = 0.0) -> Agreement:
     """Compares the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places.
 
-    For the arguments see `of_cells`.
+    One that scores hardly more than the last of all may have lost its place in the other output, as all of a network do
+    that has learned nothing; of those, scores alone are compared. For the arguments see `of_cells`.
     """
     count, dims = metadata.spec.keypoints.shape
     places = [*range(4), *(6 + dims * point + axis for point in range(count) for axis in (0, 1))]
@@ -98,8 +100,11 @@ def of_best(found: Float32, expected: Float32, metadata: ModelMetadata, least: f
     nearest = np.take_along_axis(found, apart.argmin(2)[..., None], 1)
     values = np.abs(nearest - wanted)
     score = float(values[..., 4].max())
-    values *= _count(np.maximum(nearest, wanted)[..., 4], least)[..., None]
-    return Agreement(float(values[..., :4].max()), score, float(values[..., places[4:]].max()))
+    last = np.minimum(found[:, -1:, 4], expected[:, -1:, 4])
+    counts = _count(np.maximum(nearest, wanted)[..., 4], least) & (wanted[..., 4] >= last + _TIED)
+    values *= counts[..., None]
+    empty = not counts.any() and score < _TIED
+    return Agreement(float(values[..., :4].max()), score, float(values[..., places[4:]].max()), empty)
 
 
 def _count(scores: Float32, least: float) -> npt.NDArray[np.bool_]:

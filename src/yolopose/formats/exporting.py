@@ -204,7 +204,8 @@ def write_network(
     eight = bits_of(options) == 8
     what = f"Export to {row.title}{' with int8=True' if eight and row.for_int8 else ''}"
     need_packages(packages_to_write(row, eight), what)
-    for toolchain in (row.toolchain, row.int8_toolchain if eight else ""):
+    # what runs it as well: the file is compared before it is kept
+    for toolchain in dict.fromkeys((row.toolchain, row.int8_toolchain if eight else "", row.runs_in)):
         if toolchain:
             need_toolchain(toolchain, what)
     job = _job(network, metadata, options, data, picture)
