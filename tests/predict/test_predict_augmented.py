@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from predict_fakes import SPEC, FakeRuntime, painted
 
+from yolopose.base.errors import UsageError
 from yolopose.predict import predict
 from yolopose.predict.augmented import LOOKS, Augmented, Look, fuse
 from yolopose.predict.nms import Detections
@@ -69,6 +70,8 @@ def test_fused_values() -> None:
 
 def test_nothing_found() -> None:
     assert len(fuse([found(), found()], 0.7)) == 0
+    with pytest.raises(UsageError, match="leave it or uncertainty=True out"):
+        predict(Upper(), np.zeros((64, 64, 3), np.uint8), options(augment=True, uncertainty=True))
     (result,) = predict(Upper(), np.zeros((64, 64, 3), np.uint8), options(augment=True))
     assert (result.boxes.data.shape, result.keypoints.data.shape) == ((0, 6), (0, 2, 3))
 

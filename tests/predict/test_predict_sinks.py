@@ -230,6 +230,20 @@ def test_names_of_points_in_lines() -> None:
     assert "NaN" not in lines.to_json(unknown)
 
 
+def test_sigma_is_written_where_it_is_told() -> None:
+    told = result()
+    assert told.keypoints is not None
+    told.keypoints.sigma = HostArray(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
+    tail = lines.record(told)["detections"][1]["keypoints"]["tail"]
+    assert (tail["sigma_x"], tail["sigma_y"]) == (8, 9)
+    assert told.summary(normalize=True)[1]["keypoints"]["sigma_x"][1:] == [8 / 200, 10 / 200]
+    saved(told, save_csv=True)
+    with Path(FOLDER, "predictions.csv").open(newline="", encoding="utf-8") as text:
+        _, second = csv.DictReader(text)
+    assert [second[f"tail_{part}"] for part in ("conf", "sigma_x", "sigma_y")] == ["0.7", "8.0", "9.0"]
+    assert "sigma" not in str(lines.record(result()))
+
+
 @pytest.mark.parametrize(
     ("schema", "names"),
     [(NAMED, ("nose", "tail", "paw")), (BY_CLASS, ("keypoint_0", "keypoint_1", "keypoint_2")), (None, None)],

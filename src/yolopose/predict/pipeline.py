@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolopose.base.errors import UsageError
 from yolopose.base.events import Listener
-from yolopose.base.log import warn_once
 from yolopose.config import PredictOptions
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.flow import run_jobs
@@ -80,7 +80,9 @@ def predict(
     """
     plan = Plan.make(runtime.metadata, options)
     if options.augment and options.uncertainty:
-        warn_once("augment=True averages several looks, of which no σ is told: uncertainty=True is left aside.")
+        raise UsageError(
+            "augment=True averages several looks, of which no σ is told: leave it or uncertainty=True out."
+        )
     if options.augment:
         runtime = Augmented(runtime, options.iou, options.agnostic_nms)
     opened = open_source(

@@ -279,7 +279,8 @@ class Results(Plotted):
 
         Returns:
             `{name, class, confidence, box: {x1, y1, x2, y2}, keypoints: {x: […], y: […], visible: […]}}`, with
-            `track_id` before `keypoints` when tracked; `visible` is missing when D = 2.
+            `track_id` before `keypoints` when tracked; `visible` is missing when D = 2, and keypoints have
+            `sigma_x: […]` and `sigma_y: […]` beside where σ is told.
         """
         return tables.summary_rows(self.boxes, self.keypoints, self.names, normalize, decimals)
 

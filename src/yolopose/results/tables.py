@@ -51,6 +51,8 @@ def summary_rows(
     rows = rows if boxes is not None else [{} for _ in range(len(keypoints))]
     places = host(keypoints.xyn if normalize else keypoints.xy)
     seen = host(keypoints.conf) if keypoints.has_visible else None
+    sigmas = np.empty((0, 0, 0)) if keypoints.sigma is None else host(keypoints.sigma).astype(float)
+    sigmas = sigmas / np.array(keypoints.orig_shape[::-1]) if normalize and sigmas.size else sigmas
     for index, row in enumerate(rows):
         row["keypoints"] = {
             "x": [round(float(x), decimals) for x in places[index, :, 0]],
@@ -58,6 +60,8 @@ def summary_rows(
         }
         if seen is not None:
             row["keypoints"]["visible"] = [round(float(value), decimals) for value in seen[index]]
+        for axis, letter in enumerate("xy" if keypoints.sigma is not None else ""):
+            row["keypoints"][f"sigma_{letter}"] = sigmas[index, :, axis].round(decimals).tolist()
     return rows
 
 

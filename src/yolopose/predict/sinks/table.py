@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from typing import Any
 
+import numpy as np
+
 from yolopose.predict.sinks.growing import GrowingFile
 from yolopose.predict.sinks.sink import Place, Sink, counted
 from yolopose.results import Results
@@ -50,6 +52,8 @@ class Table(Sink):
 def header(result: Results) -> list[str]:
     """Returns the columns: `NAME_x, NAME_y, NAME_conf` for each keypoint, `keypoint_0_x` where names are unknown.
 
+    Where σ is told, `NAME_sigma_x, NAME_sigma_y` follow them.
+
     Names are unknown, too, where they differ between the classes.
     """
     if result.keypoints is None:
@@ -57,7 +61,8 @@ def header(result: Results) -> list[str]:
     count, dims = result.keypoints.shape[1:]
     known = set(result.schema.names.values()) if result.schema else set()
     names = known.pop() if len(known) == 1 else [f"keypoint_{index}" for index in range(count)]
-    return [*_FIRST, *(f"{name}_{part}" for name in names for part in ("x", "y", "conf")[:dims])]
+    parts = [*("x", "y", "conf")[:dims], *(() if result.keypoints.sigma is None else ("sigma_x", "sigma_y"))]
+    return [*_FIRST, *(f"{name}_{part}" for name in names for part in parts)]
 
 
 def rows(result: Results) -> list[list[Any]]:
@@ -67,6 +72,8 @@ def rows(result: Results) -> list[list[Any]]:
     frame = "" if result.frame is None else result.frame.number
     values = host(result.boxes.data).astype(float)
     points = None if result.keypoints is None else host(result.keypoints.data).astype(float)
+    if points is not None and result.keypoints is not None and result.keypoints.sigma is not None:
+        points = np.concatenate((points, host(result.keypoints.sigma).astype(float)), 2)
     found: list[list[Any]] = []
     for index, box in enumerate(values.round(_DIGITS).tolist()):
         track = int(box[4]) if result.boxes.is_track else ""
