@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,8 @@ def test_public_weights_move_into_a_network_from_yaml(shared: Path) -> None:
 
 def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
     before = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
-    parameters = small.info(verbose=False).parameters
+    layers, parameters, gradients, gflops = info = small.info(verbose=False)
+    assert (layers, parameters, gradients, gflops) == (info.layers, info.parameters, info.gradients, info.gflops)
     assert small.fuse().info(verbose=False).parameters < parameters
     after = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-2)
@@ -116,6 +118,12 @@ def test_what_cannot_be_opened(
     with pytest.raises(kind) as error:
         YOLO(name)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("model", [26, None])
+def test_what_is_no_path(model: Any) -> None:
+    with pytest.raises(UsageError, match="is no path"):
+        YOLO(model)
 
 
 def test_other_tasks_and_later_verbs(small: YOLO) -> None:

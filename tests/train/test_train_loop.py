@@ -43,12 +43,19 @@ def same(first: Path, second: Path) -> bool:
     return list(one) == list(two) and all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_what_freezes_too_much_leaves_no_folder(world, runs, tmp_path):
+    data, model_yaml = world
+    with pytest.raises(UsageError, match="is not a number of layers"):
+        YOLO(model_yaml).train(data=data, **{**runs, "freeze": 100})
+    assert not list((tmp_path / "runs").glob("*"))
+
+
 def test_a_run_leaves_the_public_files_and_learns(world, runs, tmp_path):
     data, model_yaml = world
     model = YOLO(model_yaml)
     metrics = model.train(data=data, **{**runs, "epochs": 12, "plots": True, "save_period": 6, "mosaic": 0.0})
     folder = tmp_path / "runs" / "train"
-    assert model.trainer.save_dir == folder
+    assert model.trainer.save_dir == metrics.save_dir == folder
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     curves = {f"{kind}{curve}_curve.png" for kind in ("Box", "Pose") for curve in ("P", "R", "F1", "PR")}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}

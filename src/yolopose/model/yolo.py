@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from yolopose.base.errors import UsageError
 from yolopose.base.events import Callbacks
@@ -64,6 +64,8 @@ class YOLO:
     def __init__(self, model: str | Path = "yolo11n-pose.pt", task: str | None = None, verbose: bool = False) -> None:
         if task not in (None, "pose"):
             raise UsageError(f"task={task!r}: yolopose estimates poses only; leave `task` out or say 'pose'.")
+        if not isinstance(cast(object, model), str | Path):
+            raise UsageError(f"model={model!r} is no path: give that of weights, a model YAML or an exported file.")
         self.task = "pose"
         self.model_name = str(model)
         self.ckpt: Checkpoint | None = None

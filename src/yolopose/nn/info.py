@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,10 @@ class ModelInfo:
     parameters: int
     gradients: int
     gflops: float
+
+    def __iter__(self) -> Iterator[float]:
+        """Gives layers, parameters, gradients, GFLOPs: what the public interface has as a tuple."""
+        return iter((self.layers, self.parameters, self.gradients, self.gflops))
 
     def __str__(self) -> str:
         return (

@@ -292,6 +292,7 @@ class Trainer:
         if self.data.val is not None:
             self._measure(kept, self.save_dir if self.args.plots or self.args.save_json else None)
             if self.validator is not None:
+                self.validator.save_dir = self.save_dir
                 what = self.best if self.args.save else "the last network (save=False keeps no other)"
                 LOGGER.info(
                     f"Measured with {what}:\n{final_lines(self.validator, len(self.data.val), self.ema.updates)}"

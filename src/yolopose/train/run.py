@@ -17,6 +17,7 @@ from yolopose.criterion import criterion_of
 from yolopose.formats.pytorch import pick_device
 from yolopose.nn import PoseModel, build_network
 from yolopose.train.fitting import fitting_batch
+from yolopose.train.freeze import freeze_layers
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
 from yolopose.train.plan import resumed_plan
@@ -67,6 +68,7 @@ def new_trainer(
     _check_places(planned, network, data, options)
     team = crew.gather() if crew else Team()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
+    freeze_layers(network, options.freeze)  # an error of it is said before a folder is made
     folder = new_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
     trainer = Trainer(
