@@ -128,7 +128,7 @@ def test_a_dead_and_a_slow_stream_hold_nobody_up(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers["/quick.mjpg"] = in_turn(stream(range(30)), GONE)
-    server.answers["/slow.mjpg"] = in_turn(stream(range(3), pause=0.3), GONE)
+    server.answers["/slow.mjpg"] = in_turn(stream(range(3), pause=0.8), GONE)
     list_file = tmp_path / "cams.streams"
     names = ("quick.mjpg", "dead.mjpg", "slow.mjpg")
     server.answers["/dead.mjpg"] = GONE
