@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from few_pictures import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime
+from yolopose.formats.elsewhere import by_level
 from yolopose.formats.record import read_record
 from yolopose.formats.table import format_named, missing_packages
 from yolopose.runtime import Candidates
+from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -97,6 +100,13 @@ def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO)
     found, expected = (one.candidates(batch, conf=0.3) for one in (engine, torch_engine(dual, **options)))
     assert len(expected.scores) > 10
     np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
+
+
+@pytest.mark.parametrize("option", ["end2end", "uncertainty"])
+def test_levels_hold_no_more_than_the_network_gives(option: str) -> None:
+    about = ModelMetadata(spec=PoseSpec(("a",), KeypointSchema(count=1, dims=3)), **{option: True})
+    with pytest.raises(UsageError, match=f"{option}=True is not in a file whose outputs are whole numbers"):
+        by_level(SimpleNamespace(metadata=about, suppression=None))  # type: ignore[arg-type]
 
 
 def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cores import physical_cores
-from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.calibration import Calibration
 from yolopose.formats.graph import GraphRuntime, InputMemory
 from yolopose.formats.levels import LEVELS, joined
@@ -152,7 +152,15 @@ def by_level(job: ExportJob, **args: Any) -> ExportJob:
     Args:
         job: the network and what is asked for.
         args: what the record keeps beside.
+
+    Raises:
+        UsageError: what is asked for is computed behind the levels: final detections, or σ.
     """
+    inside = "end2end" if job.metadata.end2end else "uncertainty" if job.metadata.uncertainty else ""
+    if inside and job.suppression is None:
+        raise UsageError(
+            f"{inside}=True is not in a file whose outputs are whole numbers, by level: leave it or int8=True out."
+        )
     kept = {**job.metadata.args, "strides": [int(stride) for stride in job.network.stride], **args}
     return replace(job, metadata=replace(job.metadata, outputs=LEVELS, args=kept))
 
