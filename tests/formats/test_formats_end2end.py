@@ -104,7 +104,7 @@ def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO)
 
 @pytest.mark.parametrize("option", ["end2end", "uncertainty"])
 def test_levels_hold_no_more_than_the_network_gives(option: str) -> None:
-    about = ModelMetadata(spec=PoseSpec(("a",), KeypointSchema(count=1, dims=3)), **{option: True})
+    about = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=1, dims=3)), **{option: True})
     with pytest.raises(UsageError, match=f"{option}=True is not in a file whose outputs are whole numbers"):
         by_level(SimpleNamespace(metadata=about, suppression=None))  # type: ignore[arg-type]
 
