@@ -1,7 +1,7 @@
 """Training on a CUDA GPU: pictures a second of the bare network, of our loop, and of the samples alone.
 
     python benchmarks/gpu.py --data mouse.yaml [--model yolo11n-pose.yaml] [--imgsz 640] [--batch 16] [--epochs 3]
-        [--reference PYTHON]
+        [--formats fp32,bf16,fp16] [--reference PYTHON]
 
 Prints a table of number formats; the share is that of the bare network's rate (forward and backward on a batch in the
 device's memory) which the whole loop reaches. The last epoch counts, without validation. Small data sets say little:
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--cache", default=False)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--formats", default="fp32,bf16,fp16")
     parser.add_argument("--reference", default="", help="Python with the reference package")
     given = parser.parse_args()
     if not torch.cuda.is_available():
@@ -127,7 +128,7 @@ def main() -> None:
     more = "reference | " if given.reference else ""
     print(f"| format | bare network, images/s | training | share | samples alone | {more}plan |")
     print("|---|---|---|---|---|---|" + "---|" * bool(given.reference))
-    for amp in ("fp32", "bf16", "fp16"):
+    for amp in given.formats.split(","):
         alone = bare(given, amp)
         training, samples, plan, pictures = whole(given, amp)
         beside = f"{theirs(given, amp, pictures)} | " if given.reference else ""

@@ -34,7 +34,7 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (losses_module, "_all_boxes", "loss: boxes of all cells"),
     (losses_module, "_box_losses", "loss: boxes and distributions"),
     (losses_module.PoseCriterion, "_keypoint_losses", "loss: keypoints"),
-    (losses_module.PoseCriterion, "_soft_targets", "loss: class targets"),
+    (losses_module, "soft_targets", "loss: class targets"),
     (losses_module.PoseCriterion, "__call__", "loss: the rest"),
     (precision.Precision, "backward", "backward"),
     (precision, "clip_grad_norm_", "norm of the gradients"),

@@ -8,12 +8,16 @@ import torch
 
 from yolopose.criterion import Targets, assign, ciou
 from yolopose.criterion.assign import inside
-from yolopose.nn.head import anchor_points
+from yolopose.nn.head import anchor_points, level_centres
 
 
 def cells(hw, strides=(8, 16, 32)):
     points, sizes = anchor_points(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
     return points * sizes
+
+
+def levels(hw, strides=(8, 16, 32)):
+    return level_centres(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
 
 
 def slow_assign(scores, boxes, points, targets, smallest):
@@ -67,7 +71,7 @@ def scene(seed, count, hw, nc=3, batch=3):
 @pytest.mark.parametrize(("seed", "count"), [(0, 1), (1, 8), (2, 40), (3, 120), (4, 0)])
 def test_same_positives_and_weights_as_the_definition(seed, count):
     scores, boxes, points, targets = scene(seed, count, (96, 128))
-    found = assign(scores, boxes, points, targets, smallest=16)
+    found = assign(scores, boxes, levels((96, 128)), targets, smallest=16)
     expected = slow_assign(scores, boxes, points, targets, 16)
     rows = [tuple(row) for row in torch.stack((found.picture, found.cell, found.target), 1)[found.mask].tolist()]
     assert len({row[:2] for row in rows}) == len(rows)
@@ -78,8 +82,8 @@ def test_same_positives_and_weights_as_the_definition(seed, count):
 
 
 def test_an_object_that_no_prediction_overlaps_takes_no_cell_far_from_the_corner():
-    scores, boxes, points, targets = scene(5, 4, (96, 128))
-    away = assign(scores, boxes + 1000, points, targets, smallest=16)
+    scores, boxes, _, targets = scene(5, 4, (96, 128))
+    away = assign(scores, boxes + 1000, levels((96, 128)), targets, smallest=16)
     assert all(cell < 10 for cell in away.cell[away.mask].tolist())
     assert not away.weight.any()
 
@@ -87,11 +91,25 @@ def test_an_object_that_no_prediction_overlaps_takes_no_cell_far_from_the_corner
 def test_small_boxes_are_widened_and_the_edge_is_outside():
     points = cells((64, 64))
     small = torch.tensor([[30.0, 30.0, 31.0, 31.0], [4.0, 4.0, 28.0, 28.0]])
-    box, cell = inside(small, points, 16)
+    box, cell = inside(small, levels((64, 64)), 16)
     found = points.T[cell[box == 0]].tolist()
     assert [p for p in found if p[1] == 28.0] == [[28.0, 28.0], [36.0, 28.0]]
     assert [4.0, 4.0] not in points.T[cell[box == 1]].tolist()
     assert [12.0, 12.0] in points.T[cell[box == 1]].tolist()
+
+
+@pytest.mark.parametrize("hw", [(96, 128), (160, 32), (32, 32)])
+def test_the_pairs_are_those_of_every_comparison(hw):
+    rng = np.random.default_rng(3)
+    low = rng.integers(-80, 160, (300, 2)) / 2 * rng.choice([1.0, 1.01], (300, 1))  # many edges on a centre, some off
+    sides = rng.integers(0, 120, (300, 2)) / 2
+    boxes = torch.from_numpy(np.concatenate((low, low + sides), 1).astype(np.float32))
+    x, y = cells(hw)
+    x1, y1, x2, y2 = boxes.T[..., None]
+    expected = ((x > x1) & (x < x2) & (y > y1) & (y < y2)).nonzero(as_tuple=True)
+    assert len(expected[0]) > 100
+    for one, two in zip(inside(boxes, levels(hw), 0), expected, strict=True):
+        assert torch.equal(one, two)
 
 
 def test_memory_is_bounded_for_hundreds_of_objects():
@@ -108,7 +126,7 @@ def test_memory_is_bounded_for_hundreds_of_objects():
         torch.zeros(count, 1, 3),
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = assign(scores, boxes, points, targets, smallest=16)
+    found = assign(scores, boxes, levels(hw), targets, smallest=16)
     assert found.mask.sum() > count
     # a dense table of this scene, 1600 objects x 8400 cells, takes 51 MiB for each of its dozen numbers
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150

@@ -17,7 +17,7 @@ from yolopose.criterion.likeness import by_points
 from yolopose.criterion.rle import point_weights, rle_loss
 from yolopose.geometry import oks
 from yolopose.nn import RealNVP, anchor_points, build_network
-from yolopose.nn.head import HeadOutput
+from yolopose.nn.head import HeadOutput, level_centres
 from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
 CASES = {"o2m": ((17, 3), COCO_PERSON_SIGMAS, MANY), "o2o": ((4, 3), [0.25] * 4, SINGLE)}
@@ -101,11 +101,12 @@ def test_likeness_is_the_oks_of_validation_and_overlap_without_points() -> None:
 
 
 def test_single_rule_leaves_each_object_its_best_cell() -> None:
-    scores, corners, cells, sizes, targets, xy = scene()
+    scores, corners, _, sizes, targets, xy = scene()
+    levels = level_centres(shapes_of((96, 128)), STRIDES)
     likeness = by_points(xy, corners, torch.full((3,), 0.25))
     common = {"smallest": 16, "strides": sizes, "likeness": likeness}
-    seven = assign(scores, corners, cells, targets, rule=Rule(topk=7, gated=True), **common)
-    one = assign(scores, corners, cells, targets, rule=SINGLE, **common)
+    seven = assign(scores, corners, levels, targets, rule=Rule(topk=7, gated=True), **common)
+    one = assign(scores, corners, levels, targets, rule=SINGLE, **common)
     owners = one.target[one.mask].tolist()
     assert sorted(owners) == sorted(set(seven.target[seven.mask].tolist()))
     for target, cell in zip(owners, one.cell[one.mask].tolist(), strict=True):

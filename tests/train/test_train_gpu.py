@@ -83,7 +83,7 @@ def test_full_memory_lowers_the_batch_and_says_so(world, tmp_path: Path, caplog:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1e9) / total)
     try:
-        model = train((world[0], Path("yolo11s-pose.yaml")), tmp_path / "runs", imgsz=320, batch=32, epochs=1)
+        model = train((world[0], Path("yolo11s-pose.yaml")), tmp_path / "runs", imgsz=640, batch=32, epochs=1)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert model.trainer.epoch == 0

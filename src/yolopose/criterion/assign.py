@@ -1,13 +1,14 @@
 """Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755): which cells answer for which objects.
 
 Nothing here is a loop over pictures or objects: the cells inside each box are listed once as (object, cell) pairs, and
-all that follows is arithmetic on the pairs. Their number is the covered area, not objects × cells, and they are made
-and measured in pieces, so hundreds of objects in a picture cost megabytes. No step waits for the device: sizes that
-depend on data come from the pairs alone, which are made where the labels are.
+all that follows is arithmetic on the pairs. Their number is the covered area, not objects × cells, and they are
+measured in pieces, so hundreds of objects in a picture cost megabytes. No step waits for the device: sizes that depend
+on data come from the pairs alone, which are made where the labels are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,11 @@ TOPK = 10
 ALPHA = 0.5
 BETA = 6.0
 _EPS = 1e-9
-_PIECE = 1 << 22  # object × cell comparisons at once
 _PAIRS = 1 << 17  # pairs measured at once
 _GATE = (2.0, 12.0)  # sides of objects that a level is for, in its strides
+
+Levels = Sequence[tuple[Tensor, Tensor]]
+"""(w,) x and (h,) y of the centres of each level's cells, pixels, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Assignment:
 def assign(
     scores: Tensor,
     boxes: Tensor,
-    points: Tensor,
+    levels: Levels,
     targets: Targets,
     *,
     smallest: float,
@@ -76,7 +79,7 @@ def assign(
     Args:
         scores: (B, nc, A) probabilities.
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
-        points: (2, A) centres of the cells, pixels, where the targets are.
+        levels: the cells of each level, row by row those that the A stand for; on the device of the targets.
         targets: the objects, on the same device, or on the CPU, which spares the device a wait.
         smallest: boxes with a side below this (pixels) are widened to it when cells inside them are looked for.
         rule: how many cells objects take.
@@ -86,7 +89,7 @@ def assign(
     Returns:
         The rows, on the device of the scores.
     """
-    pairs = inside(targets.boxes, points, smallest)
+    pairs = inside(targets.boxes, levels, smallest)
     if rule.gated and strides is not None:
         suits = suiting(targets.boxes, *pairs, strides)
         pairs = pairs[0][suits], pairs[1][suits]
@@ -94,8 +97,8 @@ def assign(
     targets = targets.to(scores.device)
     picture = targets.batch_idx[target]
     align, overlap = _measure(scores, targets, picture, target, cell, likeness or by_box(boxes))
-    slot = picture * points.shape[1] + cell
-    slots = scores.shape[0] * points.shape[1]
+    slot = picture * scores.shape[2] + cell
+    slots = scores.shape[0] * scores.shape[2]
     chosen = _top(align, target, cell, len(targets), rule.topk)
     pair, mask = _settle(chosen, overlap, slot, slots)
     if rule.single:
@@ -104,34 +107,40 @@ def assign(
     return Assignment(mask, target[pair], picture[pair], cell[pair], weight)
 
 
-def inside(boxes: Tensor, points: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
+def inside(boxes: Tensor, levels: Levels, smallest: float) -> tuple[Tensor, Tensor]:
     """Lists the pairs of a box and a cell whose centre lies strictly inside it.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2, pixels.
-        points: (2, A) pixels.
+        levels: the cells.
         smallest: shorter sides are widened to this about the centre, pixels.
 
     Returns:
         (P,) boxes, ascending, and (P,) cells, ascending within a box.
     """
-    points = points.to(boxes.device)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     half = torch.where(half < smallest / 2, smallest / 2, half)
-    low, high = centre - half, centre + half
-    found: list[tuple[Tensor, Tensor]] = []
-    step = max(_PIECE // max(points.shape[1], 1), 1)
-    for start in range(0, len(boxes), step):
-        x1, y1 = (low[start : start + step, axis, None] + _EPS for axis in (0, 1))
-        x2, y2 = (high[start : start + step, axis, None] - _EPS for axis in (0, 1))
-        within = (points[0] > x1) & (points[0] < x2) & (points[1] > y1) & (points[1] < y2)
-        box, cell = within.nonzero(as_tuple=True)
-        found.append((box + start, cell))
-    if not found:
-        none = torch.zeros(0, dtype=torch.int64, device=boxes.device)
-        return none, none
-    return torch.cat([box for box, _ in found]), torch.cat([cell for _, cell in found])
+    low, high = ((centre - half + _EPS).T.contiguous(), (centre + half - _EPS).T.contiguous())
+    # what a box covers of a level is a rectangle of cells: its first cell, sides, and cells in a row of the level
+    blocks: list[tuple[Tensor, ...]] = []
+    before = 0
+    for level in levels:
+        start, end = (
+            [torch.searchsorted(at, sides[axis], right=first) for axis, at in enumerate(level)]
+            for sides, first in ((low, True), (high, False))
+        )
+        wide, tall = ((last - first).clamp(min=0) for first, last in zip(start, end, strict=True))
+        pitch = len(level[0])
+        blocks.append((before + start[1] * pitch + start[0], wide, tall, torch.full_like(wide, pitch)))
+        before += pitch * len(level[1])
+    corner, wide, tall, pitch = (torch.stack(part, 1).flatten() for part in zip(*blocks, strict=True))
+    count = wide * tall
+    block = torch.arange(len(count), device=boxes.device).repeat_interleave(count)
+    number = torch.arange(len(block), device=boxes.device) - (count.cumsum(0) - count)[block]
+    row = number // wide[block]
+    cell = corner[block] + row * pitch[block] + number - row * wide[block]
+    return block // len(levels), cell
 
 
 def suiting(boxes: Tensor, target: Tensor, cell: Tensor, strides: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from yolopose.criterion.assign import Levels
 from yolopose.criterion.likeness import Likeness, by_box, by_points
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import LossTerms
 from yolopose.nn import PoseModel
-from yolopose.nn.head import HeadOutput, Shapes, anchor_points
+from yolopose.nn.head import HeadOutput, Shapes, anchor_points, level_centres
 
 _KNOWN = 32  # shapes whose cells are remembered
 
@@ -83,6 +84,9 @@ class Criterion(ABC):
             with torch.inference_mode(False):  # what validation made must serve training too
                 self._known[shapes, device] = anchor_points(shapes, self._strides, device)
         return self._known[shapes, device]
+
+    def _levels(self, shapes: Shapes, device: torch.device) -> Levels:
+        return level_centres(shapes, self._strides, device)
 
     def _likeness(self, xy: Tensor, corners: Tensor) -> Likeness:
         """What cells are assigned by, from (B, K, 2, A) keypoints and (B, A, 4) corners, pixels."""

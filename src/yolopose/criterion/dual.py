@@ -131,17 +131,17 @@ class DualCriterion(Criterion):
         self, boxes: Tensor, scores: Tensor, kpts: Tensor, shapes: Shapes, targets: Targets, rule: Rule
     ) -> Assignment:
         points, strides = self._cells(shapes, scores.device)
-        centres, sizes = self._cells(shapes, targets.boxes.device)  # reading the device's would wait for it
+        place = targets.boxes.device  # reading what lies on the device would wait for it
         corners = (torch.cat((points - boxes[:, :2], points + boxes[:, 2:]), 1) * strides).transpose(1, 2)
         xy = (kpts.unflatten(1, self._kpt_shape)[:, :, :2] + points) * strides
         return assign(
             scores.sigmoid(),
             corners,
-            centres * sizes,
+            self._levels(shapes, place),
             targets,
             smallest=self._smallest,
             rule=rule,
-            strides=sizes,
+            strides=self._cells(shapes, place)[1],
             likeness=self._likeness(xy, corners),
         )
 

@@ -63,12 +63,11 @@ class PoseCriterion(Criterion):
         self._move(device)
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
         points, strides = self._cells(output.shapes, device)
-        centres, sizes = self._cells(output.shapes, targets.boxes.device)  # reading the device's would wait for it
         corners, xy = _all_boxes(boxes.detach(), points, strides), kpts.unflatten(1, self._kpt_shape)[:, :, :2]
         found = assign(
             scores.detach().sigmoid(),
             corners,
-            centres * sizes,
+            self._levels(output.shapes, targets.boxes.device),  # reading the device's would wait for it
             targets,
             smallest=self._smallest,
             likeness=self._likeness((2 * xy.detach() + (points - 0.5)) * strides, corners),

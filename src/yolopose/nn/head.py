@@ -75,6 +75,18 @@ def anchor_points(
     return torch.cat(points, 1), torch.cat(sizes)
 
 
+def level_centres(
+    shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Returns where the cells of each level have their centres: (w,) x and (h,) y in pixels, ascending, float32."""
+
+    def along(side: int, stride: float) -> Tensor:
+        return (torch.arange(side, dtype=torch.float32, device=device) + 0.5) * stride
+
+    sized = zip(shapes, strides, strict=True)
+    return [(along(width, stride), along(height, stride)) for (height, width), stride in sized]
+
+
 def decode_boxes(distances: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """(B, 4, A) distances in grid units → (B, 4, A) cx, cy, w, h in pixels."""
     near, far = distances.chunk(2, 1)

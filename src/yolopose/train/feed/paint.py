@@ -11,13 +11,12 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.train.feed.sketch import Sketch
 
-_PIXELS = 4_000_000
-"""Pixels that are worked on at once: what is known of each takes some hundred bytes for a moment."""
+_PIXELS = 8_000_000
+"""Pixels that are worked on at once: what is known of each takes some 200 bytes for a moment, less than a step's maps."""
 
 
 @torch.no_grad()
@@ -48,42 +47,55 @@ def _coloured(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
 
 
 def _sampled(whole: Sketch, some: slice) -> Tensor:
-    """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the sheet, the bare ones grey."""
+    """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the pieces, the bare ones grey."""
     maps, target, part, piece = (one[some] for one in (whole.maps, whole.target, whole.part, whole.piece))
     sketch = replace(whole, maps=maps, target=target, part=part, piece=piece)
     (rows, columns), (height, width) = sketch.maps.shape[:2], sketch.size
     device = sketch.maps.device
     y = torch.arange(height, dtype=torch.float32, device=device)[:, None] + 0.5
     x = torch.arange(width, dtype=torch.float32, device=device)[None, :] + 0.5
-    place = torch.zeros(rows, height, width, 2, device=device)
-    covered = torch.zeros(rows, height, width, dtype=torch.bool, device=device)
+    u, v = torch.zeros(2, rows, height, width, device=device)
+    which = torch.full((rows, height, width), -1, device=device)
     for column in range(columns):
         here, there = _seen(sketch, column, x, y)
-        place = torch.where(here[..., None], there, place)
-        covered |= here
-    rows_of_sheet, columns_of_sheet = sketch.sheet.shape[:2]
-    sheet = sketch.sheet.permute(2, 0, 1)[None].float()
-    # −1…1 from edge to edge, as `grid_sample` counts
-    grid = torch.stack((place[..., 0] * (2 / columns_of_sheet) - 1, place[..., 1] * (2 / rows_of_sheet) - 1), -1)
-    grid = grid.flatten(0, 1)[None]
-    found = functional.grid_sample(sheet, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    pixels = found[0].unflatten(1, (rows, height)).permute(1, 2, 3, 0)
-    return torch.where(covered[..., None], pixels.round_(), float(PAD_VALUE))
+        u, v, which = (torch.where(here, new, old) for new, old in zip((*there, column), (u, v, which), strict=True))
+    number = which.clamp(min=0) + columns * torch.arange(rows, device=device)[:, None, None]
+    pixels = _between(sketch.pixels, sketch.piece.flatten(0, 1), number, u, v)
+    return torch.where((which >= 0)[..., None], pixels.round_(), float(PAD_VALUE))
 
 
-def _seen(sketch: Sketch, column: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, H, W) the pixels that a piece of each canvas covers, and (R, H, W, 2) where in the sheet they come from."""
+def _seen(sketch: Sketch, column: int, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """(R, H, W) the pixels that a piece of each canvas covers, and where in the piece they come from.
+
+    The places come as (R, 1, W) and (R, H, 1) where maps keep rectangles upright.
+    """
     m = sketch.maps[:, column, :, :, None, None]
-    u, v, depth = (m[:, line, 0] * x + m[:, line, 1] * y + m[:, line, 2] for line in range(3))
-    u, v = u / depth, v / depth
     left, top, right, bottom = sketch.target[:, column, :, None, None].unbind(1)
-    here = (x > left) & (x < right) & (y > top) & (y < bottom) & (depth > 0)
-    x1, y1, x2, y2 = sketch.part[:, column, :, None, None].unbind(1)
-    here = here & (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
-    x1, y1, x2, y2 = sketch.piece[:, column, :, None, None].unbind(1)
-    u = torch.minimum(torch.maximum(u, x1 + 0.5), x2 - 0.5)  # its last pixel goes on beyond its edge
-    v = torch.minimum(torch.maximum(v, y1 + 0.5), y2 - 0.5)
-    return here, torch.stack((u, v), -1)
+    here = ((x > left) & (x < right)) & ((y > top) & (y < bottom))
+    if sketch.upright:
+        u, v = m[:, 0, 0] * x + m[:, 0, 2], m[:, 1, 1] * y + m[:, 1, 2]
+    else:
+        u, v, depth = (m[:, line, 0] * x + m[:, line, 1] * y + m[:, line, 2] for line in range(3))
+        u, v = u / depth, v / depth
+        x1, y1, x2, y2 = sketch.part[:, column, :, None, None].unbind(1)
+        here = here & (depth > 0) & (u >= x1) & (u < x2) & (v >= y1) & (v < y2)
+    _, height, width = sketch.piece[:, column, :, None, None].unbind(1)
+    # its last pixel goes on beyond its edge
+    return here, (torch.minimum(u.clamp(min=0.5), width - 0.5), torch.minimum(v.clamp(min=0.5), height - 0.5))
+
+
+def _between(pixels: Tensor, pieces: Tensor, number: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """(…, 3) float32: bilinear between the four pixels around (u, v) of the piece of that number."""
+    first, height, width = (pieces[:, at].contiguous().take(number) for at in range(3))
+    x, y = u - 0.5, v - 0.5
+    left, top = x.floor(), y.floor()
+    share_x, share_y = (x - left)[..., None], (y - top)[..., None]
+    left, top = left.long(), top.long()
+    right, below = torch.minimum(left + 1, width - 1), torch.minimum(top + 1, height - 1)
+    top, below = first + top * width, first + below * width
+    upper = torch.lerp(pixels[top + left].float(), pixels[top + right].float(), share_x)
+    lower = torch.lerp(pixels[below + left].float(), pixels[below + right].float(), share_x)
+    return torch.lerp(upper, lower, share_y)
 
 
 def _joined(sketch: Sketch, canvases: Tensor, count: int) -> Tensor:
@@ -112,14 +124,15 @@ def recoloured(images: Tensor, tables: Tensor) -> Tensor:
     Returns:
         (B, H, W, 3) float32 BGR, whole numbers 0…255.
     """
-    hsv = _to_hsv(images)
-    flat = hsv.flatten(1, 2).transpose(1, 2)  # (B, 3, H·W)
-    hue, saturation, value = tables.gather(2, flat).unflatten(2, images.shape[1:3]).float().unbind(1)
-    return _to_bgr(hue, saturation, value)
+    changed = (
+        table.gather(1, old.flatten(1).long()).view_as(old).float()
+        for table, old in zip(tables.unbind(1), _to_hsv(images), strict=True)
+    )
+    return _to_bgr(*changed)
 
 
-def _to_hsv(images: Tensor) -> Tensor:
-    """(B, H, W, 3) BGR → int64 hue 0…179, saturation and value 0…255; in whole numbers, as OpenCV counts."""
+def _to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, H, W, 3) BGR → int32 hue 0…179, saturation and value 0…255; in whole numbers, as OpenCV counts."""
     blue, green, red = images.to(torch.int32).unbind(-1)
     value = torch.maximum(torch.maximum(blue, green), red)
     spread = value - torch.minimum(torch.minimum(blue, green), red)
@@ -128,7 +141,7 @@ def _to_hsv(images: Tensor) -> Tensor:
     hue = torch.where(value == green, blue - red + 2 * spread, red - green + 4 * spread)
     hue = torch.where(value == red, green - blue, hue)
     hue = (hue * by_spread[spread.long()] + 2048) >> 12
-    return torch.stack((hue + 180 * (hue < 0), saturation, value), -1).long()
+    return hue + 180 * (hue < 0), saturation, value
 
 
 def _to_bgr(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:

@@ -1,19 +1,19 @@
 """Batches whose pixels are still to be painted: what a worker hands over where the device paints.
 
 Workers decode, and cut from each picture what is seen of it (averaged down where it shrinks). All these pieces of a
-batch stand below each other in one sheet of bytes; beside it goes where each belongs. Painting the batch then takes one
-sampling of the sheet (`paint.py`), on whatever device computes.
+batch lie one behind the other, without gaps, in memory that the processes share; beside them goes where each belongs.
+Painting the batch then takes one sampling of them (`paint.py`), on whatever device computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import get_worker_info
 
 from yolopose.geometry import Map
 from yolopose.train.feed.colour import hsv_tables
@@ -33,11 +33,12 @@ class Sketch:
 
     Attributes:
         size: H, W.
-        sheet: (h, w, 3) uint8 BGR, the pieces below each other.
-        maps: (R, P, 3, 3) float32, canvas pixels to pixels of the sheet.
+        upright: whether every map keeps rectangles upright and `target` alone says what is seen.
+        pixels: (N, 3) uint8 BGR, the pieces one behind the other, each row by row; at least one pixel.
+        maps: (R, P, 3, 3) float32, canvas pixels to pixels of the piece.
         target: (R, P, 4) float32 left, top, right, bottom of the canvas pixels that a piece may cover; empty for none.
-        part: (R, P, 4) float32 x1, y1, x2, y2 of the sheet that may be seen.
-        piece: (R, P, 4) float32 x1, y1, x2, y2 of the sheet that holds the piece; its edge goes on beyond it.
+        part: (R, P, 4) float32 x1, y1, x2, y2 of the piece that may be seen.
+        piece: (R, P, 3) int64 first pixel, height and width of each piece; its edge goes on beyond it.
         blend: (B, 2) float32, the canvas that is blended in and its share; share 0 for none.
         paste: (B, 5) float32, the canvas that is pasted and the window left, top, right, bottom; empty for none.
         tables: (B, 3, 256) uint8, old to new hue, saturation and value.
@@ -46,7 +47,8 @@ class Sketch:
     """
 
     size: tuple[int, int]
-    sheet: torch.Tensor
+    upright: bool
+    pixels: torch.Tensor
     maps: torch.Tensor
     target: torch.Tensor
     part: torch.Tensor
@@ -66,7 +68,8 @@ class Sketch:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Sketch:
-        return Sketch(size=self.size, **{one.name: change(getattr(self, one.name)) for one in fields(self)[1:]})
+        tensors = {one.name: change(getattr(self, one.name)) for one in fields(self)[2:]}
+        return Sketch(size=self.size, upright=self.upright, **tensors)
 
 
 def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
@@ -91,7 +94,8 @@ def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
             paste[number] = len(canvases), *recipe.window
             found = sampler.patches(recipe.cut, (bottom - top, right - left), (left, top))
             canvases.append(_Canvas(found, (left, top)))
-    sheet, places = _sheet([patch for canvas in canvases for patch in canvas.patches])
+    patches = [patch for canvas in canvases for patch in canvas.patches]
+    pixels, places = _behind_each_other([patch.source for patch in patches])
     most = max(max(len(canvas.patches) for canvas in canvases), 1)
     numbers = _Numbers.empty(len(canvases), most)
     at = iter(places)
@@ -100,7 +104,8 @@ def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
             numbers.write(row, column, patch, canvas.corner, next(at))
     return Sketch(
         size=shape,
-        sheet=torch.from_numpy(sheet),
+        upright=all(patch.from_picture.axis_aligned for patch in patches),
+        pixels=pixels,
         maps=torch.from_numpy(numbers.maps),
         target=torch.from_numpy(numbers.target),
         part=torch.from_numpy(numbers.part),
@@ -128,31 +133,35 @@ class _Numbers:
     maps: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
     part: npt.NDArray[np.float32]
-    piece: npt.NDArray[np.float32]
+    piece: npt.NDArray[np.int64]
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> _Numbers:
         maps = np.tile(np.eye(3, dtype=np.float32), (rows, columns, 1, 1))
-        boxes = np.tile(np.array(_NOWHERE, np.float32), (3, rows, columns, 1))
-        return cls(maps, *boxes)
+        boxes = np.tile(np.array(_NOWHERE, np.float32), (2, rows, columns, 1))
+        return cls(maps, *boxes, piece=np.tile(np.array([0, 1, 1]), (rows, columns, 1)))
 
-    def write(self, row: int, column: int, patch: Patch, corner: tuple[int, int], top: int) -> None:
-        height, width = patch.source.shape[:2]
-        down = np.array([0, top, 0, top], dtype=np.float64)
+    def write(self, row: int, column: int, patch: Patch, corner: tuple[int, int], first: int) -> None:
         to_source = patch.from_source.inverse() @ Map.translate(-corner[0], -corner[1])
-        self.maps[row, column] = (Map.translate(0, top) @ to_source).matrix
+        self.maps[row, column] = to_source.matrix
         self.target[row, column] = np.array(patch.target) + np.tile(corner, 2)
-        upright = patch.from_picture.axis_aligned
-        self.part[row, column] = _EVERYWHERE if upright else patch.part_of_source + down
-        self.piece[row, column] = np.array([0, 0, width, height]) + down
+        self.part[row, column] = _EVERYWHERE if patch.from_picture.axis_aligned else patch.part_of_source
+        self.piece[row, column] = first, *patch.source.shape[:2]
 
 
-def _sheet(patches: Sequence[Patch]) -> tuple[npt.NDArray[np.uint8], list[int]]:
-    """All pieces below each other, and the row that each begins in."""
-    sizes = [patch.source.shape[:2] for patch in patches]
-    tops = np.concatenate(([0], np.cumsum([height for height, _ in sizes]))).astype(int).tolist()
-    shape = max(tops[-1], 1), max((width for _, width in sizes), default=1), 3
-    sheet: Any = np.zeros(shape, dtype=np.uint8)
-    for patch, (height, width), top in zip(patches, sizes, tops, strict=False):
-        sheet[top : top + height, :width] = patch.source
-    return sheet, tops[:-1]
+def _behind_each_other(pieces: Sequence[npt.NDArray[np.uint8]]) -> tuple[torch.Tensor, list[int]]:
+    """(N, 3) the pixels of all pieces, and the first pixel of each."""
+    ends = np.cumsum([0, *(piece.shape[0] * piece.shape[1] for piece in pieces)]).tolist()
+    pixels = _room(3 * max(ends[-1], 1)).view(-1, 3)
+    flat = pixels.numpy()
+    for piece, start, end in zip(pieces, ends, ends[1:], strict=False):
+        flat[start:end].reshape(piece.shape)[:] = piece
+    return pixels, ends[:-1]
+
+
+def _room(size: int) -> torch.Tensor:
+    """(size,) uint8; in a worker process where the main one sees it, as torch's own collation does: saves a copy."""
+    if get_worker_info() is None:
+        return torch.empty(size, dtype=torch.uint8)
+    shared = torch.UntypedStorage._new_shared(size)  # pyright: ignore[reportPrivateUsage]
+    return torch.empty(0, dtype=torch.uint8).set_(shared)  # pyright: ignore[reportArgumentType]
