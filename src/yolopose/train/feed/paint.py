@@ -16,7 +16,7 @@ from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.train.feed.sketch import Sketch
 
 _PIXELS = 8_000_000
-"""Pixels that are worked on at once: what is known of each takes some 200 bytes for a moment, less than a step's maps."""
+"""Pixels worked on at once: what is known of each takes some 200 bytes for a moment, less than the maps of a step."""
 
 
 @torch.no_grad()
