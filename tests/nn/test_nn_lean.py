@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from yolopose.nn import conv
+from yolopose.nn import conv, lean
 from yolopose.nn.conv import Conv
 
 
@@ -63,3 +63,97 @@ def test_all_else_goes_the_ordinary_way(how: str, monkeypatch: pytest.MonkeyPatc
     with torch.set_grad_enabled(how != "no gradient"):
         unit(x)
     assert called == [1]
+
+
+def kept_by(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tensor, ...]]:
+    """How many maps of the size of x are kept of a step, each counted once; output and gradients."""
+    places: set[int] = set()
+    honest = torch.autograd.graph.saved_tensors_hooks
+
+    class Counted(honest):
+        def __init__(self, pack, unpack) -> None:
+            def packed(tensor: Tensor):
+                kept = pack(tensor)
+                held = kept if isinstance(kept, Tensor) else kept.x
+                places.update([held.untyped_storage().data_ptr()] if held.numel() == x.numel() else [])
+                return kept
+
+            super().__init__(packed, unpack)
+
+    units.zero_grad()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.autograd.graph, "saved_tensors_hooks", Counted)
+        given = x.clone().requires_grad_()
+        if where.get("lean", True):
+            with lean.lean_maps():
+                output = units(given)
+        else:
+            with Counted(lambda one: one, lambda one: one):
+                output = units(given)
+    count = len(places)
+    output.square().sum().backward()
+    assert given.grad is not None
+    return count, (
+        output.detach(),
+        given.grad,
+        *[one.grad.clone() for one in units.parameters() if one.grad is not None],
+    )
+
+
+class Doubled(nn.Module):
+    """Changes its input in place, so that it is not the map any more that was made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.detach().mul_(2)
+        return x
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "LEAST", 0)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.usefixtures("any_size")
+def test_what_the_next_layer_reads_is_made_again(order) -> None:
+    torch.manual_seed(0)
+    units = nn.Sequential(*(Conv(4, 4, 3) for _ in range(5))).to(memory_format=order)
+    x = torch.randn(2, 4, 16, 16).contiguous(memory_format=order)
+    few, found = kept_by(units, x)
+    many, expected = kept_by(units, x, lean=False)
+    assert (few, many) == (1 + 5, 1 + 5 + 4)  # the input, what each norm reads, what each but the first layer reads
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "between", [nn.Identity, Doubled, lambda: nn.MaxPool2d(1)], ids=["nothing", "changed", "copied"]
+)
+@pytest.mark.usefixtures("any_size")
+def test_a_map_that_was_changed_is_kept(between) -> None:
+    torch.manual_seed(0)
+    units = nn.Sequential(Conv(4, 4, 3), between(), Conv(4, 4, 3))
+    x = torch.randn(2, 4, 16, 16)
+    for one, two in zip(kept_by(units, x)[1], kept_by(units, x, lean=False)[1], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_the_place_of_a_map_that_is_gone_may_hold_another() -> None:
+    units = nn.Sequential(Conv(4, 4, 3), nn.AvgPool2d(1), Conv(4, 4, 3))
+    with lean.lean_maps():
+        known = lean._KNOWN.get()
+        assert known is not None
+        y = units[0](torch.randn(2, 4, 8, 8))
+        place, kept = y.data_ptr(), known.kept(y.detach())
+        assert not isinstance(kept, Tensor)
+        other = torch.empty(0).set_(y.untyped_storage(), 0, y.shape, y.stride())
+        del y
+        assert other.data_ptr() == place
+        assert isinstance(known.kept(other), Tensor)
+
+
+def test_small_maps_are_kept_and_outside_all_are() -> None:
+    units, x = nn.Sequential(Conv(4, 4, 3), Conv(4, 4, 3)), torch.randn(2, 4, 16, 16)
+    assert kept_by(units, x)[0] == kept_by(units, x, lean=False)[0] == 4
+    assert lean._KNOWN.get() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, criterion_of
 from yolopose.nn import PoseModel
+from yolopose.nn.lean import lean_maps
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
 from yolopose.train.freeze import freeze_layers
@@ -64,6 +66,7 @@ class Learner:
     ) -> None:
         self._options, self.device, self._team = options, device, team or Team()
         self._ahead = runs_ahead(device)
+        self._maps = lean_maps if device.type == "cpu" and not options.compile else nullcontext
         self.model = network.to(device)
         if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
@@ -201,7 +204,7 @@ class Learner:
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalised(*labels, (images.shape[2], images.shape[3]))
-        with self.precision.forward():
+        with self.precision.forward(), self._maps():
             output = self._run(images)
         return self.criterion(output, targets, self._team.sum if self._team.size > 1 else None)
 
