@@ -136,6 +136,12 @@ MISTAKES = [
     Mistake("Weights of another task", "yolo predict model=yolo11n.pt source=a.png", ("yolo11n.pt", "yolo11n-pose.pt")),
     Mistake("Names of models run together", "yolo predict model=yolov11n-pose.pt source=a.png", ("=yolo11n-pose.pt",)),
     Mistake("And the other way round", "yolo predict model=yolo8n-pose.pt source=a.png", ("=yolov8n-pose.pt",)),
+    Mistake("Weights that nobody publishes", "yolo predict model=yolo12n-pose.pt source=a.png", ("yolo12n-pose.yaml",)),
+    Mistake(
+        "Two words that contradict each other",
+        "yolo predict model=cats.pt source=a.png end2end=False nms=False",
+        ("leave one out",),
+    ),
     Mistake("A model without its ending", "yolo predict model=yolo11n source=a.png", ("=yolo11n-pose.pt (weights)",)),
     Mistake(
         "A model at a path of another system",
@@ -236,6 +242,7 @@ MISTAKES = [
     Mistake("Weights of other keypoints", "yolo val model=yolo11n-pose.yaml data=cats.yaml", ("[17, 3]", "[3, 3]")),
     Mistake("Validation without data", "yolo val model=yolo11n-pose.yaml", ("data=",)),
     Mistake("No epoch", TRAIN.replace("epochs=1", "epochs=0"), ("epochs", "1")),
+    Mistake("Resuming nothing", "yolo train resume=True", ("last.pt", "none was named")),
     Mistake("Nothing to resume", "yolo train resume=True model=yolo11n-pose.yaml", ("last.pt",)),
     Mistake("Resuming what has ended", "yolo train resume=True model=cats.pt", ("cats.pt",)),
     Mistake("A format that is not there", "yolo export model=cats.pt format=hailo", ("onnx",)),

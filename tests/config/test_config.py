@@ -228,3 +228,8 @@ def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.Ca
     assert capsys.readouterr().err.count("profile=True is not read in this version yet") == 1
     assert keys_of("train")["profile"].words.endswith("(not read in this version yet)")
     assert "not read" not in keys_of("train")["epochs"].words
+
+
+def test_words_of_a_choice_may_be_written_small_or_large() -> None:
+    assert resolve("train", {"optimizer": "adamw"}).optimizer == "AdamW"
+    assert resolve("train", {"optimizer": "AUTO"}).optimizer == "auto"

@@ -51,13 +51,16 @@ def test_an_epoch_is_one_row_under_a_head_that_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "pose", "words"), [(0.0, 0.0, "Nothing was learned yet"), (0.3, 0.001, "no pose fits yet"), (0.3, 0.2, "")]
+    ("box", "pose", "words"),
+    [(0.0, 0.0, "Nothing of this data set"), (0.3, 0.001, "no pose fits yet"), (0.3, 0.2, "")],
 )
 def test_a_zero_is_explained(box: float, pose: float, words: str) -> None:
     lines = final_lines(metrics(box, pose), 3, 12).splitlines()
     assert len(lines) == 2 + bool(words)
     assert words in lines[-1]
     assert not words or "here 12" in lines[-1]
+    assert ("start from trained weights" in lines[-1]) == bool(words)
+    assert "start from trained weights" not in final_lines(metrics(box, pose), 3, 12, fresh=False)
 
 
 def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> None:

@@ -94,7 +94,7 @@ def _toolchain(words: list[str]) -> Command:
     own, foreign = words[:end], words[end + 1 :]
     verb = own[0] if own else "list"
     if verb in _HELP:
-        return Command("help")
+        return Command("help", topic="toolchain")
     usage = "yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …"
     if verb not in TOOLCHAIN_VERBS:
         raise UsageError(f"yolo toolchain {verb}: no such thing.{did_you_mean(verb, TOOLCHAIN_VERBS)} Try: {usage}")

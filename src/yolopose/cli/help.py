@@ -16,6 +16,17 @@ BUILT = {
     "report": "the page of a run of val (report.html), made again from its folder",
 }
 
+TOPICS = {
+    "toolchain": """yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …
+
+  list       the converters that pin their libraries against each other, what each is for, its size and state
+  install    puts one into a room of its own, a private Python environment, after saying its size
+  remove     takes it away again
+  run        runs a command in it, such as yolo val model=x_saved_model data=my-data.yaml
+
+Nothing is installed without this word. YOLOPOSE_TOOLCHAINS_DIR says where the rooms are.""",
+}
+
 
 def overview() -> str:
     """The screen of `yolo help`."""

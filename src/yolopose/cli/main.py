@@ -85,7 +85,8 @@ def _report(error: Exception) -> None:
 def _help(command: Command) -> None:
     from yolopose.config import MODES
 
-    print(texts.of_mode(command.topic) if command.topic in MODES else texts.overview())
+    topic = command.topic or ""
+    print(texts.of_mode(topic) if topic in MODES else texts.TOPICS.get(topic) or texts.overview())
 
 
 def _version(command: Command) -> None:

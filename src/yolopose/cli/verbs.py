@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.ranks import follows
+from yolopose.base.settings import load_settings
 from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, collect, resolve
 from yolopose.formats import format_named
 
@@ -56,6 +58,10 @@ def _train(given: Options) -> None:
         return
     if isinstance(options.get("resume"), str):  # the file to resume is the model
         options.setdefault("model", options["resume"])
+    elif options.get("resume") and not options.get("model"):
+        from yolopose.train.run import resume_path
+
+        options["model"] = resume_path(True, None, Path(load_settings().runs_dir))
     _open(options).train(**options)
 
 

@@ -26,10 +26,12 @@ def resolve(mode: str, given: Mapping[str, Any]) -> Options:
         The options dataclass of the mode.
 
     Raises:
-        UsageError: an unknown mode or key, or a value of the wrong type or out of range.
+        UsageError: an unknown mode or key, a wrong or impossible value, or two that contradict each other.
         NotFoundError: the `cfg` file is not there.
     """
     chosen = collect(mode, given)
+    if chosen.get("end2end") is False and chosen.get("nms") is False:
+        raise UsageError("nms=False is another word for end2end=True, and end2end=False is given too: leave one out.")
     return MODES[mode](**chosen)
 
 
@@ -114,6 +116,8 @@ def check_value(key: Key, value: Any, where: str = "") -> Any:
             "(imgsz=320,240 is 320 pixels high and 240 wide)."
         )
     found = _typed(key, value, where)
+    if key.choices is not None and isinstance(found, str):  # optimizer=adamw, format=ONNX
+        found = next((choice for choice in key.choices if str(choice).lower() == found.lower()), found)
     if key.choices is not None and found not in key.choices:
         hint = did_you_mean(str(found), [str(choice) for choice in key.choices])
         raise UsageError(

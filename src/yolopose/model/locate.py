@@ -48,7 +48,10 @@ def find_weights(path: str | Path) -> Path:
 
 def _hint(path: Path) -> str:
     """What is probably meant by a path that leads nowhere, as a sentence."""
-    meant = zoo.likely_model(path.stem) if path.parent == Path() else None
+    plain = path.parent == Path()
+    if plain and path.suffix == ".pt" and zoo.is_model(path.stem):
+        return f" No weights of {path.stem} are published; model={path.stem}.yaml is a new network, to be trained."
+    meant = zoo.likely_model(path.stem) if plain else None
     if meant is None:
         return path_hint(path, "model") or _newest_of_runs(path)
     if path.suffix.lower() not in (".pt", ".pth"):

@@ -368,7 +368,14 @@ class YOLO:
             remembered.pop("data", None)
         if mode in ("predict", "export", "benchmark"):
             remembered.pop("single_cls", None)
-        options = resolve(mode, {**remembered, **collect(mode, given)})
+        asked = collect(mode, given)
+        options = resolve(mode, {**remembered, **asked})
+        if (
+            "data" in remembered
+            and not any(asked.get(key) for key in ("data", "resume"))
+            and asked.get("verbose", True)
+        ):
+            LOGGER.info(f"No data= given: {remembered['data']}, as when these weights were trained.")
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
         return options
 

@@ -294,9 +294,9 @@ class Trainer:
             if self.validator is not None:
                 self.validator.save_dir = self.save_dir
                 what = self.best if self.args.save else "the last network (save=False keeps no other)"
-                LOGGER.info(
-                    f"Measured with {what}:\n{final_lines(self.validator, len(self.data.val), self.ema.updates)}"
-                )
+                fresh = str(self.args.model).endswith((".yaml", ".yml")) and not isinstance(self.args.pretrained, str)
+                lines = final_lines(self.validator, len(self.data.val), self.ema.updates, fresh=fresh)
+                LOGGER.info(f"Measured with {what}:\n{lines}")
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
         if self.args.save:

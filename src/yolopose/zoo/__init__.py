@@ -40,6 +40,13 @@ def public_weights_license() -> str:
 _SPELLED = re.compile(r"yolo-?v?-?(?P<number>\d+)-?(?P<scale>[nsmlx]?)(?P<task>-[a-z]+)?", re.IGNORECASE)
 
 
+def is_model(stem: str) -> bool:
+    """Whether `stem` (`yolo12n-pose`) names a network that ships as a YAML, its scale with it."""
+    match = _SPELLED.fullmatch(stem)
+    family = stem.replace(f"{match['scale']}-", "-", 1) if match and match["scale"] else ""
+    return model_yaml_path(f"{family}.yaml") is not None
+
+
 def likely_model(stem: str) -> str | None:
     """Returns what a misspelt model name probably means: `yolov11n` → `yolo11n-pose`, `yolo8n-pose` → `yolov8n-pose`.
 

@@ -27,28 +27,32 @@ def epoch_lines(metrics: PoseMetrics | None, pictures: int, left: float, *, head
     return f"{table_head()}\n{row}" if head else row
 
 
-def final_lines(metrics: PoseMetrics, pictures: int, steps: int) -> str:
+def final_lines(metrics: PoseMetrics, pictures: int, steps: int, *, fresh: bool = True) -> str:
     """Returns the table of the best network, and what it usually means when there is nothing in it.
 
     Args:
         metrics: of the best network.
         pictures: how many were measured on.
         steps: of the optimiser in the whole run.
+        fresh: whether the run began from fresh weights.
     """
-    return "\n".join([table_head(), *table_rows(metrics, pictures), *_plain_words(metrics, steps)])
+    return "\n".join([table_head(), *table_rows(metrics, pictures), *_plain_words(metrics, steps, fresh)])
 
 
-def _plain_words(metrics: PoseMetrics, steps: int) -> list[str]:
+def _plain_words(metrics: PoseMetrics, steps: int, fresh: bool) -> list[str]:
     boxes, poses = (part.map50 >= _NOTHING for part in (metrics.box, metrics.pose))
     if boxes and poses:
         return []
     if boxes:
         what = "Boxes are found, but no pose fits yet (mAP of poses is 0): points are learned after boxes."
     else:
-        what = "Nothing was learned yet (mAP is 0)."
+        what = "Nothing of this data set is found yet (mAP is 0)."
+    above_all, start = "", ""
+    if fresh:
+        above_all = ", above all from fresh weights (a .yaml)"
+        start = ", and start from trained weights (model=yolo11n-pose.pt)"
     return [
-        f"{what} That is usual after few steps of the optimiser (here {steps}; thousands are the rule), above all from "
-        "fresh weights (a .yaml): train longer (epochs=100 and more), and start from trained weights "
-        "(model=yolo11n-pose.pt). If it stays so, look at train_batch0.jpg in the run folder: boxes and points must "
-        "lie where they belong."
+        f"{what} That is usual after few steps of the optimiser (here {steps}; thousands are the rule){above_all}: "
+        f"train longer (epochs=100 and more){start}. If it stays so, look at train_batch0.jpg in the run folder: boxes "
+        "and points must lie where they belong."
     ]
