@@ -370,11 +370,8 @@ class YOLO:
             remembered.pop("single_cls", None)
         asked = collect(mode, given)
         options = resolve(mode, {**remembered, **asked})
-        if (
-            "data" in remembered
-            and not any(asked.get(key) for key in ("data", "resume"))
-            and asked.get("verbose", True)
-        ):
+        named = asked.get("data") or asked.get("resume")
+        if "data" in remembered and not named and asked.get("verbose", True):
             LOGGER.info(f"No data= given: {remembered['data']}, as when these weights were trained.")
         assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
         return options
