@@ -76,7 +76,13 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=count, cutoff=0.6)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns `" Did you mean 'conf'?"` for a near miss, or an empty string."""
-    close = nearest(word, known)
-    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+def did_you_mean(word: str, known: Iterable[str], ending: str = "") -> str:
+    """Returns `" Did you mean 'conf'?"` for a near miss, or an empty string.
+
+    Args:
+        word: what was written.
+        known: what could be meant.
+        ending: what all of these end in, and `word` too: it is no likeness, and is left out of all for the comparison.
+    """
+    close = nearest(word.removesuffix(ending), [name.removesuffix(ending) for name in known])
+    return f" Did you mean {' or '.join(repr(name + ending) for name in close)}?" if close else ""

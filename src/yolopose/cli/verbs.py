@@ -59,9 +59,9 @@ def _train(given: Options) -> None:
     if isinstance(options.get("resume"), str):  # the file to resume is the model
         options.setdefault("model", options["resume"])
     elif options.get("resume") and not options.get("model"):
-        from yolopose.train.run import resume_path
+        from yolopose.train.run import nothing_to_resume
 
-        options["model"] = resume_path(True, None, Path(load_settings().runs_dir))
+        raise nothing_to_resume("none was named", Path(load_settings().runs_dir))
     _open(options).train(**options)
 
 

@@ -149,12 +149,6 @@ def _shipped_folder() -> Path:
     return Path(zoo.__file__).parent / "datasets"
 
 
-def _likely(path: Path, names: Sequence[str]) -> str:
-    """The shipped ones with almost this name; the ending, which all share, does not make them alike."""
-    near = did_you_mean(path.stem, [Path(name).stem for name in names])
-    return near.replace("'?", ".yaml'?").replace("' or", ".yaml' or")
-
-
 def _find_yaml(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.exists():
@@ -162,7 +156,7 @@ def _find_yaml(source: str | Path) -> Path:
     shipped = _shipped_folder() / path.name
     if not shipped.is_file():
         names = shipped_datasets()
-        hint = path_hint(path, "data") or (_likely(path, names) if path.parent == Path() else "")
+        hint = path_hint(path, "data") or (did_you_mean(path.name, names, ".yaml") if path.parent == Path() else "")
         raise NotFoundError(
             f"There is no data YAML {path} (current folder: {Path.cwd()}).{hint} Shipped ones are: {', '.join(names)}."
         )

@@ -133,12 +133,12 @@ def _check_places(planned: Places, network: PoseModel, data: TrainData, options:
         )
 
 
-def resume_path(resume: bool | str, model: Path | None, runs: Path) -> Path:
+def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
     """Finds the `last.pt` that `resume` means.
 
     Args:
         resume: a path, or True: the model itself.
-        model: the model's file, None where none was named.
+        model: the model's file.
         runs: folder of all runs, for a hint.
 
     Raises:
@@ -146,9 +146,18 @@ def resume_path(resume: bool | str, model: Path | None, runs: Path) -> Path:
     """
     if isinstance(resume, str):
         return Path(resume)
-    if model is not None and model.suffix.lower() == ".pt":
+    if model.suffix.lower() == ".pt":
         return model
+    raise nothing_to_resume(f"got model={model}", runs)
+
+
+def nothing_to_resume(got: str, runs: Path) -> TrainError:
+    """Returns the error of `resume=True` without a run's weights.
+
+    Args:
+        got: what stands in their place.
+        runs: folder of all runs, for a hint.
+    """
     newest = newest_interrupted(runs)
     hint = f" The newest interrupted run here: model={newest}." if newest else ""
-    got = "none was named" if model is None else f"got model={model}"
-    raise TrainError(f"resume=True needs the last.pt of an interrupted run as the model; {got}.{hint}")
+    return TrainError(f"resume=True needs the last.pt of an interrupted run as the model; {got}.{hint}")

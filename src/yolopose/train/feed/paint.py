@@ -57,8 +57,9 @@ def _sampled(whole: Sketch, some: slice) -> Tensor:
     u, v = torch.zeros(2, rows, height, width, device=device)
     which = torch.full((rows, height, width), -1, device=device)
     for column in range(columns):
-        here, there = _seen(sketch, column, x, y)
-        u, v, which = (torch.where(here, new, old) for new, old in zip((*there, column), (u, v, which), strict=True))
+        here, (at_x, at_y) = _seen(sketch, column, x, y)
+        u, v = torch.where(here, at_x, u), torch.where(here, at_y, v)
+        which = torch.where(here, column, which)
     number = which.clamp(min=0) + columns * torch.arange(rows, device=device)[:, None, None]
     pixels = _between(sketch.pixels, sketch.piece.flatten(0, 1), number, u, v)
     return torch.where((which >= 0)[..., None], pixels.round_(), float(PAD_VALUE))
