@@ -44,6 +44,25 @@ def test_boxes_become_the_hull_of_their_corners() -> None:
     assert Map.rotate(5).boxes(np.zeros((0, 4))).shape == (0, 4)
 
 
+@pytest.mark.parametrize("turn", [Map.identity(), Map.flip(30, 40, horizontal=True), Map.flip(30, 40, vertical=True)])
+def test_short_ways_of_upright_maps_agree_with_the_long_ones(turn: Map) -> None:
+    upright = turn @ Map.scale(0.3, 1.7) @ Map.translate(4, -9)
+    tilted = Map(upright.matrix + np.array([[0, 1e-13, 0], [1e-13, 0, 0], [1e-13, 0, 0]]))  # takes the long way
+    assert upright.axis_aligned
+    assert not tilted.axis_aligned
+    boxes = np.random.default_rng(0).uniform(0, 50, (7, 4))
+    np.testing.assert_allclose(upright.points(POINTS), tilted.points(POINTS), atol=1e-9)
+    np.testing.assert_allclose(upright.boxes(boxes), tilted.boxes(boxes), atol=1e-9)
+    np.testing.assert_allclose(upright.boxes(boxes[0]), tilted.boxes(boxes[0]), atol=1e-9)
+    assert upright.gain_at(3, 4) == pytest.approx(tilted.gain_at(3, 4))
+
+
+@pytest.mark.parametrize("change", [Map.scale(2, 3), Map.rotate(20), Map.perspective(1e-3, 2e-3) @ Map.shear(3, 4)])
+def test_pixel_matrices_count_from_centres(change: Map) -> None:
+    expected = Map.translate(-0.5, -0.5) @ change @ Map.translate(0.5, 0.5)
+    np.testing.assert_allclose(change.pixel_matrix(), expected.matrix, atol=1e-12)
+
+
 def test_behind_the_viewer_is_no_place() -> None:
     assert np.isnan(Map.perspective(0.01, 0).points(np.array([-200.0, 0.0]))).all()
 

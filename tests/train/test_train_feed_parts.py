@@ -15,7 +15,7 @@ from yolopose.train.feed import choose
 from yolopose.train.feed.augment import mosaic, random_change
 from yolopose.train.feed.colour import change_hsv
 from yolopose.train.feed.draw import draw
-from yolopose.train.feed.objects import carry, kept
+from yolopose.train.feed.objects import carry, kept, put
 from yolopose.train.feed.sample import Sampler
 
 
@@ -66,14 +66,28 @@ def test_objects_are_clipped_and_points_outside_lose_their_visibility() -> None:
         np.array([[[0.3, 0.5, 2], [0.7, 0.5, 1], [0.5, 0.5, 0]]] * 2, np.float32),
     )
     # 100 px wide input, shifted left by half: the first object is cut in the middle, the second stays whole
-    found = carry(labels, Map.scale(100), (100, 100), Map.translate(-50, 0), 1.0, (100, 100))
+    found = carry(put(labels, Map.scale(100)), (100, 100), Map.translate(-50, 0), 1.0, (100, 100))
     np.testing.assert_allclose(found.boxes, [[0, 25, 25, 75], [40, 25, 50, 75]], atol=1e-5)
     np.testing.assert_allclose(found.keypoints[0], [[0, 0, 0], [20, 50, 1], [0, 0, 0]], atol=1e-5)
     assert found.classes.tolist() == [0, 3]
     # what the input's own border has cut off does not come back
-    moved = carry(labels, Map.translate(40, 0) @ Map.scale(100), (100, 100), Map.identity(), 1.0, (100, 200))
+    moved = carry(put(labels, Map.translate(40, 0) @ Map.scale(100)), (100, 100), Map.identity(), 1.0, (100, 200))
     np.testing.assert_allclose(moved.boxes, [[65, 25, 100, 75]], atol=1e-5)
     assert moved.keypoints[0, :, 2].tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.45, 1 / 3, 0.3, 0.24, 0.9, 1.7])
+@pytest.mark.parametrize("size", [(60, 101), (61, 102), (62, 103), (59, 100)])
+def test_a_slope_keeps_its_place_where_blocks_reach_beyond_the_edge(size: tuple[int, int], gain: float) -> None:
+    slope = np.arange(size[1]) * 2.0
+    image = np.broadcast_to(slope[None, :, None], (*size, 3)).astype(np.uint8)
+    canvas = np.zeros((int(size[0] * gain), int(size[1] * gain), 3), np.uint8)
+    draw(canvas, image, Map.scale(gain))
+    expected = 2 * ((np.arange(canvas.shape[1]) + 0.5) / gain - 0.5)
+    near_edge = 2 * max(int(1 / gain), 1)  # the last block holds the edge more than once
+    found = canvas.astype(float) - np.clip(expected, 0, slope[-1])[:, None]
+    assert np.abs(found).max() <= near_edge
+    assert np.abs(found[:, 2:-2]).max() <= 2
 
 
 def test_the_random_change_has_the_stated_ranges() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,17 +46,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ImageLabels:
-    """Objects of one picture: views into the table.
+    """Objects of one picture, or of several; those of the table are views into it.
 
     Attributes:
         classes: (n,) int32.
-        boxes: (n, 4) float32.
-        keypoints: (n, K, 3) float32 x, y, v.
+        boxes: (n, 4) float32; float64 on their way through augmentation.
+        keypoints: (n, K, 3) x, y, v of the same type.
     """
 
     classes: npt.NDArray[np.int32]
-    boxes: FloatArray
-    keypoints: FloatArray
+    boxes: npt.NDArray[np.floating[Any]]
+    keypoints: npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -30,5 +30,7 @@ def hsv_tables(hue: float, saturation: float, value: float) -> Image:
 def change_hsv(image: Image, hue: float, saturation: float, value: float) -> None:
     """Changes hue, saturation and value of a BGR picture in place; see `hsv_tables`."""
     hsv: Any = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    cv2.LUT(hsv, hsv_tables(hue, saturation, value), dst=hsv)
-    cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR, dst=image)
+    tables = hsv_tables(hue, saturation, value)
+    # one channel at a time: OpenCV takes twice as long to look up three together
+    channels = [cv2.LUT(channel, tables[..., number]) for number, channel in enumerate(cv2.split(hsv))]
+    cv2.cvtColor(cv2.merge(channels, hsv), cv2.COLOR_HSV2BGR, dst=image)

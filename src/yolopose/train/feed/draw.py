@@ -89,13 +89,15 @@ def lay(canvas: Image, patch: Patch) -> None:
     """Lays a patch onto its canvas, in place."""
     left, top, right, bottom = patch.target
     size, shift = (right - left, bottom - top), Map.translate(-left, -top)
-    drawn = _warp(patch.source, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    # the same values with four channels as with three, in less than half the time
+    four = np.asarray(cv2.cvtColor(patch.source, cv2.COLOR_BGR2BGRA), dtype=np.uint8)
+    drawn = _warp(four, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     window = canvas[top:bottom, left:right]
     if patch.from_picture.axis_aligned:
-        window[:] = drawn
+        cv2.cvtColor(drawn, cv2.COLOR_BGRA2BGR, dst=window)
         return
     mask = _mask(patch.part, shift @ patch.from_picture, size)
-    cv2.copyTo(np.asarray(drawn), mask, window)
+    cv2.copyTo(np.asarray(cv2.cvtColor(drawn, cv2.COLOR_BGRA2BGR)), mask, window)
 
 
 def _covered(canvas: tuple[int, int], place: Map, part: Rectangle) -> tuple[int, int, int, int] | None:
@@ -130,13 +132,16 @@ def _prefiltered(image: Image, place: Map, part: Rectangle) -> tuple[Image, Map]
     height, width = image.shape[:2]
     left, top = max(math.floor(part[0]) - margin, 0), max(math.floor(part[1]) - margin, 0)
     right, bottom = min(math.ceil(part[2]) + margin, width), min(math.ceil(part[3]) + margin, height)
-    source = image[top:bottom, left:right]
-    scale = Map.identity()
-    if factor >= 2:
-        size = max(round((right - left) / factor), 1), max(round((bottom - top) / factor), 1)
-        source = np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        scale = Map.scale((right - left) / size[0], (bottom - top) / size[1])
-    return source, Map.translate(left, top) @ scale
+    if factor < 2:
+        return image[top:bottom, left:right], Map.translate(left, top)
+    # whole blocks of factor × factor pixels, which OpenCV averages many times as fast; at the edge it goes on beyond it
+    right, bottom = min(right + (left - right) % factor, width), min(bottom + (top - bottom) % factor, height)
+    source, down, along = image[top:bottom, left:right], (top - bottom) % factor, (left - right) % factor
+    if down or along:
+        source = cv2.copyMakeBorder(source, 0, down, 0, along, cv2.BORDER_REPLICATE)
+    size = source.shape[1] // factor, source.shape[0] // factor
+    source = np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return source, Map.translate(left, top) @ Map.scale(factor)
 
 
 def _warp(image: Image, local: Map, size: tuple[int, int], how: int, border: int) -> npt.NDArray[Any]:

@@ -37,13 +37,27 @@ def kept(before: Boxes, after: Boxes) -> npt.NDArray[np.bool_]:
     return (width > MIN_SIDE) & (height > MIN_SIDE) & (width * height > MIN_AREA * area) & (aspect < MAX_ASPECT)
 
 
-def carry(labels: ImageLabels, place: Map, inner: Size, change: Map, gain: float, out: Size) -> ImageLabels:
-    """Maps the objects of one picture into the final image and drops what is no longer worth learning from.
+def put(labels: ImageLabels, place: Map) -> ImageLabels:
+    """Returns the objects of one picture at its place.
 
     Args:
         labels: normalised boxes cx, cy, w, h and keypoints.
-        place: 0…1 of the picture to its place in the input of the random change, pixels.
-        inner: (height, width) of that input; what lies beyond it is cut away.
+        place: 0…1 of the picture to pixels of the input that it is placed in.
+
+    Returns:
+        Boxes x1, y1, x2, y2 and keypoints in pixels of that input, float64, nothing cut yet.
+    """
+    points = place.points(labels.keypoints[..., :2].astype(np.float64))
+    keypoints = np.concatenate((points, labels.keypoints[..., 2:]), axis=-1)
+    return ImageLabels(labels.classes, place.boxes(cxcywh_to_xyxy(labels.boxes)), keypoints)
+
+
+def carry(labels: ImageLabels, inner: Size, change: Map, gain: float, out: Size) -> ImageLabels:
+    """Maps the objects of an input into the final image and drops what is no longer worth learning from.
+
+    Args:
+        labels: boxes x1, y1, x2, y2 and keypoints in pixels of the input.
+        inner: (height, width) of the input; what lies beyond it is cut away.
         change: input to final image.
         gain: the scale in `change`: areas are compared after it.
         out: (height, width) of the final image.
@@ -51,11 +65,11 @@ def carry(labels: ImageLabels, place: Map, inner: Size, change: Map, gain: float
     Returns:
         Boxes x1, y1, x2, y2 and keypoints in pixels of the final image. A point that left either image has v = 0.
     """
-    boxes = clip_boxes(place.boxes(cxcywh_to_xyxy(labels.boxes)), *inner)
+    boxes = clip_boxes(labels.boxes, *inner)
     after = clip_boxes(change.boxes(boxes), *out)
     keep = kept(boxes * gain, after)
-    points = labels.keypoints[keep].astype(np.float64)
-    at_first = place.points(points[..., :2])
+    points = labels.keypoints[keep]
+    at_first = points[..., :2]
     at_last = change.points(at_first)
     labelled = np.not_equal(points[..., 2], 0) & _inside(at_first, inner) & _inside(at_last, out)
     keypoints = np.where(labelled[..., None], np.concatenate((at_last, points[..., 2:]), axis=-1), 0.0)

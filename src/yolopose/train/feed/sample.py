@@ -18,7 +18,7 @@ from yolopose.train.feed.augment import Layer, Size, mosaic, random_change, sing
 from yolopose.train.feed.colour import change_hsv
 from yolopose.train.feed.draw import Patch, cut_patch, lay
 from yolopose.train.feed.images import Images
-from yolopose.train.feed.objects import carry, cut_out, join, mirrored
+from yolopose.train.feed.objects import carry, cut_out, join, mirrored, put
 
 Image = npt.NDArray[np.uint8]
 Window = tuple[int, int, int, int]
@@ -209,12 +209,8 @@ class Sampler:
             lay(canvas, patch)
 
     def _objects(self, layer: Layer, shape: Size) -> ImageLabels:
-        return join(
-            [
-                carry(self.table.of(tile.index), tile.place, layer.inner, layer.change, layer.gain, shape)
-                for tile in layer.tiles
-            ]
-        )
+        placed = join([put(self.table.of(tile.index), tile.place) for tile in layer.tiles])
+        return carry(placed, layer.inner, layer.change, layer.gain, shape)
 
 
 def free_window(rng: np.random.Generator, shape: Size, labels: ImageLabels) -> Window | None:
