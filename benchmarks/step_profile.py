@@ -52,6 +52,7 @@ SAMPLE: tuple[tuple[Any, str, str], ...] = (
     (sample, "cut_patch", "paint: where to"),
     (sample, "lay", "paint: the rest"),
     (sample, "change_hsv", "HSV"),
+    (sample, "put", "labels"),
     (sample, "carry", "labels"),
     (sample.Sampler, "paint", "sample: the rest"),
     (batches, "make_batch", "collate"),
