@@ -55,7 +55,7 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def report(found: dict[tuple[str, int], dict[str, float]], seeds: list[int]) -> bool:
-    """Prints the table; whether no measure may be worse by more than what is allowed."""
+    """Print the table; whether no measure may be worse by more than what is allowed."""
     fine = True
     for measure in MEASURES:
         ours, theirs = (np.array([found[side, seed][measure] for seed in seeds]) for side in ("ours", "reference"))

@@ -1,6 +1,6 @@
-"""How far our detections are from the reference package's, on the pictures of a folder.
+"""How far our detections are from the reference package's, on the images of a folder.
 
-    python benchmarks/agreement.py --reference PYTHON --pictures FOLDER --model yolo11n-pose.pt [--ours OTHER …]
+    python benchmarks/agreement.py --reference PYTHON --images FOLDER --model yolo11n-pose.pt [--ours OTHER …]
 
 The reference predicts with MODEL in its own environment, as a black box; ours with MODEL and with each OTHER (exported
 files; made with dynamic=True they take the same rectangles). Detections are paired by the overlap of their boxes.
@@ -62,7 +62,7 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
             )
     box, score, point = worst
     return (
-        f"{len(theirs)} pictures, {paired} detections paired, {alone} without a partner; largest difference: boxes "
+        f"{len(theirs)} images, {paired} detections paired, {alone} without a partner; largest difference: boxes "
         f"{box:.4f} px, points {point:.4f} px, confidence {score:.1e}"
     )
 
@@ -70,13 +70,13 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", required=True)
-    parser.add_argument("--pictures", required=True, type=Path)
+    parser.add_argument("--images", required=True, type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--ours", nargs="*", default=[])
     given = parser.parse_args()
-    theirs = detections(given.reference, "ultralytics", given.model, given.pictures)
+    theirs = detections(given.reference, "ultralytics", given.model, given.images)
     for model in [given.model, *given.ours]:
-        print(f"{Path(model).name}: {compare(detections(sys.executable, 'yolopose', model, given.pictures), theirs)}")
+        print(f"{Path(model).name}: {compare(detections(sys.executable, 'yolopose', model, given.images), theirs)}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/calibration.py --model yolo26n-pose.pt --data my-data.yaml [--split val] [--imgsz 640]
 
-Detections are paired with labelled objects by the overlap of their boxes (.5 and more, the surest first). For each
-labelled point r² = (Δx/σx)² + (Δy/σy)²; of a normal distribution 39.3 % lie within r = 1 and 86.5 % within r = 2, of
+Detections are paired with labeled objects by the overlap of their boxes (.5 and more, the surest first). For each
+labeled point r² = (Δx/σx)² + (Δy/σy)²; of a normal distribution 39.3 % lie within r = 1 and 86.5 % within r = 2, of
 Laplace ones in x and y (the law that residual log-likelihood starts from) 35.3 % and 70.7 %. The last column is the
 factor that would bring the median of r to that of a normal distribution.
 """
@@ -41,9 +41,9 @@ def distances(model: YOLO, given: argparse.Namespace) -> tuple[np.ndarray, np.nd
                 continue
             overlap[:, column] = 0  # an object is found once
             apart = found.keypoints.xy[row] - truth.keypoints[column, :, :2] * size
-            labelled = truth.keypoints[column, :, 2] > 0
-            in_sigma.append(np.where(labelled, np.linalg.norm(apart / found.keypoints.sigma[row], axis=1), np.nan))
-            in_pixels.append(np.where(labelled, np.linalg.norm(apart, axis=1), np.nan))
+            labeled = truth.keypoints[column, :, 2] > 0
+            in_sigma.append(np.where(labeled, np.linalg.norm(apart / found.keypoints.sigma[row], axis=1), np.nan))
+            in_pixels.append(np.where(labeled, np.linalg.norm(apart, axis=1), np.nan))
     if not in_sigma:
         raise SystemExit(f"Nothing of {given.data}, {given.split} is found with conf={given.conf}.")
     return np.array(in_sigma), np.array(in_pixels), len(labels.classes)
@@ -59,9 +59,7 @@ def main() -> None:
     given = parser.parse_args()
     model = YOLO(given.model)
     r, pixels, objects = distances(model, given)
-    print(
-        f"{len(r)} of {objects} objects found\n\n| point | labelled | within 1 σ | within 2 σ | median, px | factor |"
-    )
+    print(f"{len(r)} of {objects} objects found\n\n| point | labeled | within 1 σ | within 2 σ | median, px | factor |")
     print("|---|---|---|---|---|---|")
     rows = [("all", slice(None)), *((name, index) for index, name in enumerate(model.spec.keypoints.names_of(0)))]
     for name, which in rows:

@@ -73,9 +73,9 @@ class Comparison:
                 lines = [line for line in text.read_text().splitlines() if not line.startswith("path:")]
                 text.write_text("\n".join([f"path: {work / name}", *lines]) + "\n")
         shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", work / "yolo11n-pose.pt")
-        (work / "pictures").mkdir()
+        (work / "images").mkdir()
         for file in sorted((work / "coco-mini/images/val").iterdir())[:100]:
-            shutil.copyfile(file, work / "pictures" / file.name)
+            shutil.copyfile(file, work / "images" / file.name)
         quiet = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(work)}
         self.environments = ({**base, "YOLOPOSE_CONFIG_DIR": str(work), "YOLOPOSE_OFFLINE": "1"}, {**base, **quiet})
 
@@ -107,7 +107,7 @@ class Comparison:
         """Our prediction beside its own engine alone: the share that everything around the engine costs."""
         ours = Warm(sys.executable, "yolopose", "each", given, self.environments[0])
         engine = Warm(sys.executable, "yolopose", "bare-engine", given, self.environments[0])
-        return Row(f"{words} / the bare engine", (ours, engine), "s a picture")
+        return Row(f"{words} / the bare engine", (ours, engine), "s per image")
 
     def exported(self, side: int, name: str, dynamic: bool = False) -> str:
         """The network as either package writes it, for one size or (`dynamic`) any; made once."""
@@ -146,9 +146,9 @@ class Comparison:
             "batch": batch,
             "options": options or {},
         }
-        ours = Warm(sys.executable, "yolopose", "train", {**given, "pictures": 93}, self.environments[0])
+        ours = Warm(sys.executable, "yolopose", "train", {**given, "images": 93}, self.environments[0])
         network = Warm(sys.executable, "yolopose", "bare", given, self.environments[0])
-        return Row(words, (ours, network), "s a picture")
+        return Row(words, (ours, network), "s per image")
 
     def tool(self, side: int, name: str) -> str:
         return str(Path(self.pythons[side]).parent / name)

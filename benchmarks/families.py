@@ -1,6 +1,6 @@
-"""Milliseconds a picture of several networks beside one another, and where an engine spends them.
+"""Milliseconds an image of several networks beside one another, and where an engine spends them.
 
-    python benchmarks/families.py --models yolo11n-pose.yaml yolo26n-pose.yaml --picture bus.jpg
+    python benchmarks/families.py --models yolo11n-pose.yaml yolo26n-pose.yaml --image bus.jpg
 
 Whole calls of `predict` are timed in turn. Then each network is computed alone, the engine's own profiler on, and its
 kernels are summed by kind. Weights make no difference to the time of a network, so a YAML does.
@@ -46,12 +46,12 @@ def kind_of(name: str) -> str:
 
 def parts_of_torch(weights: Path, end2end: bool, rounds: int) -> Parts:
     network = YOLO(weights).model.eval().use(end2end=end2end).fuse()
-    picture = torch.rand(1, 3, 640, 640)
+    image = torch.rand(1, 3, 640, 640)
     with torch.inference_mode():
-        network(picture)
+        network(image)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             for _ in range(rounds):
-                network(picture)
+                network(image)
     parts: Parts = Counter()
     for event in seen.key_averages():
         parts[kind_of(event.key)] += event.self_cpu_time_total / rounds / 1000
@@ -65,9 +65,9 @@ def parts_of_onnx(path: Path, rounds: int) -> Parts:
     options.enable_profiling, options.profile_file_prefix = True, str(path.with_suffix(""))
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name, picture = session.get_inputs()[0].name, np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
+    name, image = session.get_inputs()[0].name, np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
     for _ in range(rounds + 1):  # the first one is left out
-        session.run(None, {name: picture})
+        session.run(None, {name: image})
     events = [e for e in json.loads(Path(session.end_profiling()).read_text()) if e["name"].endswith("_kernel_time")]
     parts: Parts = Counter()
     for event in events[len(events) // (rounds + 1) :]:
@@ -80,10 +80,10 @@ def parts_of_openvino(folder: Path, rounds: int) -> Parts:
 
     hints = {"PERF_COUNT": True, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(next(folder.glob("*.xml"))), "CPU", hints)
-    request, picture = compiled.create_infer_request(), np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
+    request, image = compiled.create_infer_request(), np.random.default_rng(0).random((1, 3, 640, 640), np.float32)
     parts: Parts = Counter()
     for turn in range(rounds + 1):
-        request.infer([picture])
+        request.infer([image])
         for row in request.profiling_info if turn else ():
             parts[kind_of(row.node_type)] += row.real_time.total_seconds() * 1000 / rounds
     return parts
@@ -113,7 +113,7 @@ def networks(models: list[str], place: Path) -> Iterator[tuple[str, Path, bool]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["yolo11n-pose.yaml", "yolo26n-pose.yaml"])
-    parser.add_argument("--picture", required=True)
+    parser.add_argument("--image", required=True)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     given = parser.parse_args()
@@ -124,7 +124,7 @@ def main() -> None:
         for title, weights, end2end in networks(given.models, Path(place)):
             for engine in given.engines:
                 file = weights if engine == "pt" else Path(YOLO(weights).export(format=engine, end2end=end2end))
-                call = partial(YOLO(file).predict, given.picture, imgsz=[640, 640], verbose=False)
+                call = partial(YOLO(file).predict, given.image, imgsz=[640, 640], verbose=False)
                 calls[title, engine] = partial(call, end2end=end2end) if engine == "pt" else call
         for name, values in timed(calls, given.rounds).items():
             file = next(Path(place).glob(f"{name[0]}{SUFFIXES[name[1]]}"))

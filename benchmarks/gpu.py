@@ -1,11 +1,11 @@
-"""Training on a CUDA GPU: pictures a second of the bare network, of our loop, and of the samples alone.
+"""Training on a CUDA GPU: images a second of the bare network, of our loop, and of the samples alone.
 
     python benchmarks/gpu.py --data mouse.yaml [--model yolo11n-pose.yaml] [--imgsz 640] [--batch 16] [--epochs 3]
         [--formats fp32,bf16,fp16] [--reference PYTHON]
 
 Prints a table of number formats; the share is that of the bare network's rate (forward and backward on a batch in the
 device's memory) which the whole loop reaches. The last epoch counts, without validation. Small data sets say little:
-give one of some thousand pictures, or `--cache ram`. With `--reference`, the Python of an environment that has the
+give one of some thousand images, or `--cache ram`. With `--reference`, the Python of an environment that has the
 `ultralytics` package, its loop is measured too (float32 and float16), each time in a process of its own.
 """
 
@@ -26,7 +26,7 @@ from yolopose.train.precision import Precision
 
 
 def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
-    """Pictures a second of the network alone."""
+    """Images a second of the network alone."""
     device = torch.device("cuda", 0)
     network = build_network(given.model).to(device).train().to(memory_format=torch.channels_last)
     shape = (given.batch, 3, given.imgsz, given.imgsz)
@@ -52,7 +52,7 @@ def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
 
 
 def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
-    """Pictures a second of the last epoch of a training, and of the samples alone; the plan; pictures of an epoch."""
+    """Images a second of the last epoch of a training, and of the samples alone; the plan; images of an epoch."""
     marks: list[float] = []
 
     def mark(_: Any) -> None:
@@ -69,12 +69,12 @@ def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
             compile=given.compile, close_mosaic=0, project=folder,
         )  # fmt: skip
     trainer: Any = model.trainer
-    pictures = len(trainer.data.train)
+    imgs = len(trainer.data.train)
     mark(None)
     count = sum(len(batch) for batch in trainer._batches.epoch(0))
     mark(None)
     trainer._batches.close()
-    return pictures / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan), pictures
+    return imgs / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan), imgs
 
 
 _THEIRS = """
@@ -94,8 +94,8 @@ print("SECONDS", marks[-1] - marks[-2])
 """
 
 
-def theirs(given: argparse.Namespace, amp: str, pictures: int) -> str:
-    """Pictures a second of the reference's last epoch, or a dash where it has no such format."""
+def theirs(given: argparse.Namespace, amp: str, imgs: int) -> str:
+    """Images a second of the reference's last epoch, or a dash where it has no such format."""
     if amp == "bf16":
         return "–"
     options = {
@@ -106,7 +106,7 @@ def theirs(given: argparse.Namespace, amp: str, pictures: int) -> str:
     command = [given.reference, "-c", _THEIRS, json.dumps(options)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     (line,) = (line for line in said.splitlines() if line.startswith("SECONDS"))
-    return f"{pictures / float(line.split()[1]):.0f}"
+    return f"{imgs / float(line.split()[1]):.0f}"
 
 
 def main() -> None:
@@ -130,8 +130,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|" + "---|" * bool(given.reference))
     for amp in given.formats.split(","):
         alone = bare(given, amp)
-        training, samples, plan, pictures = whole(given, amp)
-        beside = f"{theirs(given, amp, pictures)} | " if given.reference else ""
+        training, samples, plan, images = whole(given, amp)
+        beside = f"{theirs(given, amp, images)} | " if given.reference else ""
         share = f"{training / alone:.0%}"
         print(f"| {amp} | {alone:.0f} | {training:.0f} | {share} | {samples:.0f} | {beside}{plan} |", flush=True)
 

@@ -24,7 +24,7 @@ def resident() -> float:
 
 
 def train(given: argparse.Namespace) -> None:
-    """Prints what the process holds after each epoch, validation included."""
+    """Print what the process holds after each epoch, validation included."""
     model = YOLO(given.model)
     model.add_callback(
         "on_fit_epoch_end", lambda trainer: print(f"{trainer.epoch + 1:6d} epochs: {resident():.0f} MB", flush=True)

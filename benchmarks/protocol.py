@@ -50,7 +50,7 @@ def main() -> int:
         numbers = next(value for key, value in published.items() if "reference protocol" in key)
         stable = numbers["with_stable_sort_of_aspect_ratios"]
         rows["reference"] = [stable[key] for key in KEYS]
-        print(line(f"{numbers['source'].split(',')[0]}, pictures in a fixed order", rows["reference"]))
+        print(line(f"{numbers['source'].split(',')[0]}, images in a fixed order", rows["reference"]))
     apart = max(max(column) - min(column) for column in zip(*rows.values(), strict=True))
     print(f"\nlargest difference {apart:.5f}")
     return int(apart > WITHIN)

@@ -63,16 +63,16 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
             return weights
         return run.exported(side, "yolo11n-pose.onnx" if engine == "onnx" else "yolo11n-pose_openvino_model")
 
-    def picture(engine: str, half: bool, threads: int | None = None) -> Row:
+    def image(engine: str, half: bool, threads: int | None = None) -> Row:
         words = f"bus.jpg, {WORDS[engine, half]}" + (f", reference at {threads} threads" if threads else "")
         ours = {"model": file(0, engine), "options": {"half": True} if half else {}}
         theirs = {"model": file(1, engine), **({"threads": threads} if threads else {})}
-        return run.warm(words, "picture", "s a picture", ours, theirs, source=bus)
+        return run.warm(words, "image", "s per image", ours, theirs, source=bus)
 
     def each(words: str, source: str, engine: str, half: bool) -> Row:
         ours = {"model": file(0, engine), "options": {"half": True} if half else {}}
         return run.warm(
-            f"{words}, {WORDS[engine, half]}", "each", "s a picture", ours, {"model": file(1, engine)}, source=source
+            f"{words}, {WORDS[engine, half]}", "each", "s per image", ours, {"model": file(1, engine)}, source=source
         )
 
     def share(words: str, source: str, engine: str, half: bool) -> Row:
@@ -89,17 +89,17 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
 
     def validation(engine: str) -> Row:
         ours = {"model": weights if engine == "pt" else run.exported(0, DYNAMIC[engine], dynamic=True)}
-        words = f"val, coco-mini, 133 pictures, 640, batch 8, {WORDS[engine, False]} / reference .pt"
+        words = f"val, coco-mini, 133 images, 640, batch 8, {WORDS[engine, False]} / reference .pt"
         return run.warm(words, "val", "s", ours, {"model": weights}, data=coco)
 
     def training(words: str, imgsz: int, batch: int) -> Row:
-        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
-        return run.warm(words, "train", "s a picture", **given)
+        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "images": 93}
+        return run.warm(words, "train", "s per image", **given)
 
     def planned(imgsz: int, batch: int) -> Row:
         words = f"train, mouse, {imgsz}, batch {batch}, ours with deterministic=False, amp=True"
-        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "pictures": 93}
-        return run.warm(words, "train", "s a picture", {"options": PLANNED}, {}, **given)
+        given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "images": 93}
+        return run.warm(words, "train", "s per image", {"options": PLANNED}, {}, **given)
 
     def loader(imgsz: int, data: str) -> Row:
         words = f"samples with mosaic, {Path(data).stem}, {imgsz}, processor time, no worker"
@@ -110,17 +110,17 @@ def rows_of(run: Comparison) -> dict[str, Callable[[], Row]]:
         given = {"model": "yolo11n-pose.yaml", "data": mouse, "imgsz": imgsz, "batch": batch, "steps": 4}
         return run.warm(f"memory of training, mouse, {imgsz}, batch {batch}", "memory", "GB at most", **given)
 
-    pictures = str(run.work / "pictures")
+    images = str(run.work / "images")
     return {
         "import": imports,
         "class": full_import,
         "help": lambda: run.cold("`yolo help`", *([run.tool(side, "yolo"), "help"] for side in (0, 1))),
         "cold-pt": lambda: predict(weights, "`yolo predict` bus.jpg, .pt, new process"),
         "cold-onnx": lambda: predict(file(0, "onnx"), "`yolo predict` bus.jpg, .onnx, new process", file(1, "onnx")),
-        **{f"{e}{'-half' if h else ''}": lambda e=e, h=h: picture(e, h) for e, h in WORDS},
-        **{f"{e}{'-half' if h else ''}-2": lambda e=e, h=h: picture(e, h, 2) for e, h in WORDS},
-        **engines(each, "folder", "100 pictures, txt written", lambda: pictures),
-        **engines(share, "bare-folder", "100 pictures, txt written", lambda: pictures),
+        **{f"{e}{'-half' if h else ''}": lambda e=e, h=h: image(e, h) for e, h in WORDS},
+        **{f"{e}{'-half' if h else ''}-2": lambda e=e, h=h: image(e, h, 2) for e, h in WORDS},
+        **engines(each, "folder", "100 images, txt written", lambda: images),
+        **engines(share, "bare-folder", "100 images, txt written", lambda: images),
         **engines(each, "video", "1000 frames, txt written", run.video),
         **engines(share, "bare-video", "1000 frames, txt written", run.video),
         **{name: lambda e=engine: validation(e) for name, engine in VALIDATIONS.items()},
@@ -182,7 +182,7 @@ def _cpu() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", required=True, help="Python of the environment with the reference package")
-    parser.add_argument("--shared", required=True, type=Path, help="folder with weights, pictures and data")
+    parser.add_argument("--shared", required=True, type=Path, help="folder with weights, images and data")
     parser.add_argument("--rows", default="", help="names of rows, with commas; all when left out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--long", action="store_true", help="no round that does not count, for rows of minutes")

@@ -38,7 +38,7 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (losses_module.PoseCriterion, "__call__", "loss: the rest"),
     (precision.Precision, "backward", "backward"),
     (precision, "clip_grad_norm_", "norm of the gradients"),
-    (precision.Precision, "step", "optimiser"),
+    (precision.Precision, "step", "optimizer"),
     (ema.EMA, "update", "average"),
     (guard.Guard, "note", "watching for what is no number"),
     (EpochLine, "update", "progress line"),
@@ -133,7 +133,7 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
     trainer = model.trainer
     assert isinstance(trainer, Trainer)
     count = len(trainer._batches)
-    clock.table(f"a step of {given.batch} pictures at {given.imgsz}, {trainer.plan}", begun[1] - begun[0], count)
+    clock.table(f"a step of {given.batch} images at {given.imgsz}, {trainer.plan}", begun[1] - begun[0], count)
     return trainer
 
 
@@ -160,10 +160,10 @@ def profile_kernels(trainer: Trainer, given: argparse.Namespace) -> None:
     """The network's kernels, forward and backward."""
     network, device = trainer.model.train(), trainer.device
     shape = (given.batch, 3, given.imgsz, given.imgsz)
-    pictures = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
+    imgs = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
 
     def once() -> None:
-        output = network.outputs(pictures)
+        output = network.outputs(imgs)
         (output.boxes.sum() + output.scores.sum() + output.kpts.sum()).backward()
         network.zero_grad()
 
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default=None)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--fraction", type=float, default=1.0, help="share of the pictures, for a slow machine")
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the images, for a slow machine")
     parser.add_argument("--amp", default=None, help="fp32, bf16, fp16; chosen when left out")
     given = parser.parse_args()
     options: dict[str, Any] = {

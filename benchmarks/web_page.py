@@ -1,6 +1,6 @@
 """Milliseconds a frame of pages that `format=web` wrote, in Chromium without a window, on the processor.
 
-    python benchmarks/web_page.py --pages a_web_page b_web_page --picture bus.jpg [--frames 20] [--threads]
+    python benchmarks/web_page.py --pages a_web_page b_web_page --image bus.jpg [--frames 20] [--threads]
 
 Prints the processor time of the page's worker for each frame, which other work on the machine changes little, and the
 least and median time on the clock. `--threads` serves the pages with the headers that threads take.
@@ -63,7 +63,7 @@ def worker_milliseconds(profile: str) -> float:
     return total / 1e6
 
 
-def measure(page: Path, picture: Path, frames: int, headers: dict[str, str]) -> str:
+def measure(page: Path, image: Path, frames: int, headers: dict[str, str]) -> str:
     """The row of one page."""
     handler = type("Served", (Files,), {"headers_too": headers})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=page))
@@ -79,7 +79,7 @@ def measure(page: Path, picture: Path, frames: int, headers: dict[str, str]) -> 
                 if number == WARM:
                     before = worker_milliseconds(profile)
                 browser.execute_script(NEXT)
-                browser.find_element("id", "file").send_keys(str(picture.resolve()))
+                browser.find_element("id", "file").send_keys(str(image.resolve()))
                 clock.append(sum(browser.execute_async_script("window.told.then(arguments[0])")["times"].values()))
             spent = (worker_milliseconds(profile) - before) / frames
         finally:
@@ -92,12 +92,12 @@ def measure(page: Path, picture: Path, frames: int, headers: dict[str, str]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", nargs="+", type=Path, required=True)
-    parser.add_argument("--picture", type=Path, required=True)
+    parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--threads", action="store_true")
     given = parser.parse_args()
     for page in given.pages:
-        print(measure(page, given.picture, given.frames, ISOLATED if given.threads else {}), flush=True)
+        print(measure(page, given.image, given.frames, ISOLATED if given.threads else {}), flush=True)
 
 
 if __name__ == "__main__":

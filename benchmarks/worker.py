@@ -22,7 +22,7 @@ class _Enough(Exception):
 
 
 def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
-    """What can be timed, by name; each call gives seconds, or seconds a picture where it says so."""
+    """What can be timed, by name; each call gives seconds, or seconds per image where it says so."""
     held: list[Any] = []
     options: dict[str, Any] = given.get("options", {})
 
@@ -37,7 +37,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         return time.perf_counter() - start
 
     def each(**options: Any) -> float:
-        """Seconds a picture (or frame) of a source whose results are taken one by one and written as label files."""
+        """Seconds an image (or frame) of a source whose results are taken one by one and written as label files."""
         with tempfile.TemporaryDirectory() as folder:
             start, count = time.perf_counter(), 0
             for _ in model()(given["source"], stream=True, verbose=False, save_txt=True, project=folder, **options):
@@ -45,7 +45,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
             return (time.perf_counter() - start) / count
 
     def train() -> float:
-        """Seconds a picture of the second epoch, without validation."""
+        """Seconds an image of the second epoch, without validation."""
         marks: list[float] = []
         trained = YOLO(given["model"])
         trained.add_callback("on_train_epoch_start", lambda _: marks.append(time.perf_counter()))
@@ -55,10 +55,10 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
                 data=given["data"], epochs=2, imgsz=given["imgsz"], batch=given["batch"], val=False, plots=False,
                 project=folder, verbose=False, save=False, **{"amp": False, **options},
             )  # fmt: skip
-        return (marks[3] - marks[2]) / given["pictures"]
+        return (marks[3] - marks[2]) / given["images"]
 
     def loader() -> float:
-        """Processor seconds a sample, made without any worker, mosaic on; the second time through the pictures."""
+        """Processor seconds a sample, made without any worker, mosaic on; the second time through the images."""
         import cv2
 
         found: list[float] = []
@@ -102,7 +102,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
         return int(line.split()[1]) * 1024 / 1e9
 
     return {
-        "picture": lambda: timed(lambda: model()(given["source"], verbose=False, **options)),
+        "image": lambda: timed(lambda: model()(given["source"], verbose=False, **options)),
         "each": lambda: each(**options),
         "val": lambda: timed(
             lambda: model().val(
@@ -116,7 +116,7 @@ def tasks(YOLO: Any, given: dict[str, Any]) -> dict[str, Callable[[], float]]:
 
 
 def bare_engine(given: dict[str, Any]) -> Callable[[], float]:
-    """Seconds a picture of an engine that is given ready inputs one after the other, in its own best way."""
+    """Seconds an image of an engine that is given ready inputs one after the other, in its own best way."""
     from itertools import islice
 
     from yolopose import YOLO
@@ -141,7 +141,7 @@ def bare_engine(given: dict[str, Any]) -> Callable[[], float]:
 
 
 def bare(given: dict[str, Any]) -> float:
-    """Seconds a picture of the bare network, forward and backward, on one batch in memory."""
+    """Seconds an image of the bare network, forward and backward, on one batch in memory."""
     import torch
     import yaml
 
@@ -185,7 +185,7 @@ def task_named(package: str, task: str, given: dict[str, Any]) -> Callable[[], f
 
 
 def on_threads(count: int, work: Callable[[], float]) -> float:
-    """Does the work on so many of torch's threads; said anew each time, since a package may set them when it begins."""
+    """Do the work on so many of torch's threads; said anew each time, since a package may set them when it begins."""
     import torch
 
     torch.set_num_threads(count)

@@ -38,7 +38,7 @@ EVERY = 10  # epochs from one measurement to the next; the first and the last ar
 
 
 class KeypointError:
-    """Mean distance of labelled points from the truth, in per cent of the diagonal of the figure's box."""
+    """Mean distance of labeled points from the truth, in per cent of the diagonal of the figure's box."""
 
     def __init__(self) -> None:
         self.distances: list[float] = []
@@ -48,7 +48,7 @@ class KeypointError:
         self.__init__()
 
     def add(self, run: Any) -> None:
-        """Takes for each figure the detection that overlaps it most, if by at least half."""
+        """Take for each figure the detection that overlaps it most, if by at least half."""
         for number, found in enumerate(run.detections):
             mine = run.batch.batch_idx == number
             self.figures += int(mine.sum())
@@ -59,8 +59,8 @@ class KeypointError:
                 if overlap.max() < 0.5:
                     continue
                 self.found += 1
-                labelled = points[:, 2] > 0
-                away = np.linalg.norm(found.points[overlap.argmax()][labelled, :2] - points[labelled, :2], axis=1)
+                labeled = points[:, 2] > 0
+                away = np.linalg.norm(found.points[overlap.argmax()][labeled, :2] - points[labeled, :2], axis=1)
                 self.distances += (100 * away / np.hypot(*(box[2:] - box[:2]))).tolist()
 
     @property
@@ -73,7 +73,7 @@ class KeypointError:
 
 
 def train() -> tuple[YOLO, list[dict[str, float]]]:
-    """Trains, or goes on with an interrupted training; returns the network and what was measured in each epoch."""
+    """Train, or goes on with an interrupted training; returns the network and what was measured in each epoch."""
     error, notes = KeypointError(), ROOT / "train/keypoint_error.jsonl"
 
     def choose(trainer: Any) -> None:
@@ -107,16 +107,16 @@ def train() -> tuple[YOLO, list[dict[str, float]]]:
 
 
 def main() -> int:
-    """Runs the demo; prints what was measured and where the files are."""
+    """Run the demo; prints what was measured and where the files are."""
     start = time.perf_counter()
     model, rows = train()
     minutes = (time.perf_counter() - start) / 60
     kept_aside = load_dataset("figures-pose.yaml").image_files("val")
-    print("\nPoses on some of the pictures that were kept aside:")
+    print("\nPoses on some of the images that were kept aside:")
     results = model.predict(
         kept_aside[:8], imgsz=RECIPE["imgsz"], save=True, project=ROOT, name="predict", exist_ok=True
     )
-    print(f"\nMeasured on {len(kept_aside)} pictures that were not learned from:")
+    print(f"\nMeasured on {len(kept_aside)} images that were not learned from:")
     print(f"{'':14}{'box mAP50':>12}{'pose mAP50':>12}{'mean keypoint error':>30}")
     for row in (rows[0], rows[-1]):
         found = f"{row['error']:.1f} % of box diagonal ({row['share']:.0f} % found)" if row["share"] else "none found"
@@ -124,7 +124,7 @@ def main() -> int:
         print(f"{'epoch ' + str(int(row['epoch'])):14}{box:12.3f}{pose:12.3f}{found:>42}")
     print(f"\nTraining took {minutes:.1f} minutes.")
     for what, where in (
-        ("pictures with poses", results[0].save_dir), ("the run, with curves", ROOT / "train"),
+        ("images with poses", results[0].save_dir), ("the run, with curves", ROOT / "train"),
         ("the network", ROOT / "train/weights/best.pt"), ("the drawn data", os.environ["YOLOPOSE_DATASETS_DIR"]),
     ):  # fmt: skip
         print(f"{what + ':':22} {Path(where).resolve()}")

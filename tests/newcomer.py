@@ -16,7 +16,7 @@ from servers import Server, whole
 SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 """The folder of golden numbers, real data and weights."""
 
-# less work of the same kind: one epoch and small pictures; pictures and weights from the test's own server
+# less work of the same kind: one epoch and small images; images and weights from the test's own server
 LESS = {
     "from ultralytics import YOLO": "from yolopose import YOLO",
     "epochs=100": "epochs=1",
@@ -54,7 +54,7 @@ def set_up(shared: Path, folder: Path) -> Path:
 
 
 def place_for(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Makes the folder the current one, and gives the server what the docs name."""
+    """Make the folder the current one, and gives the server what the docs name."""
     home = folder / "home"
     home.mkdir()
     patch.chdir(home)
@@ -78,7 +78,7 @@ def archive(folder: Path, name: str) -> bytes:
 
 
 def some_of_coco(shared: Path, root: Path) -> None:
-    """The few pictures of COCO val2017 that are at hand, laid out as the whole is."""
+    """The few images of COCO val2017 that are at hand, laid out as the whole is."""
     source = shared / "data/coco-mini"
     files = sorted((source / "images/val").glob("*.jpg"))[:24]
     for part, suffix in (("images", ".jpg"), ("labels", ".txt")):

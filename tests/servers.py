@@ -30,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server_of.answers.get(self.path, missing)(self)
 
     def log_message(self, *_: object) -> None:
-        """Tests read the output of the program alone."""
+        """Test read the output of the program alone."""
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -64,7 +64,7 @@ def whole(body: bytes, **headers: str) -> Answer:
 
 
 def cut(body: bytes, after: int, times: int = 1, **headers: str) -> Answer:
-    """Ends the connection after some bytes, so many times; then behaves."""
+    """End the connection after some bytes, so many times; then behaves."""
     left = [times]
     good = whole(body, **headers)
 
@@ -88,7 +88,7 @@ def redirect(to: str) -> Answer:
 
 @contextmanager
 def serving(**answers: Answer) -> Iterator[Server]:
-    """Runs a server on this machine until the block ends."""
+    """Run a server on this machine until the block ends."""
     server = Server(answers=dict(answers))
     web = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"server_of": server}))
     server.address = f"http://127.0.0.1:{web.server_address[1]}"

@@ -1,4 +1,4 @@
-"""Answers of a camera that speaks MJPEG over HTTP, well or badly; frames are grey, `SHADES` apart."""
+"""Answers of a camera that speaks MJPEG over HTTP, well or badly; frames are gray, `SHADES` apart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def jpeg(number: int) -> bytes:
 
 
 def number_of(image: np.ndarray) -> int:
-    """Which frame a picture is."""
+    """Which frame an image is."""
     return round(float(image.mean()) / SHADES)
 
 
@@ -37,7 +37,7 @@ Fault = Callable[[Handler], None]
 
 
 def stream(numbers: Sequence[int], fault: Fault | None = None, pause: float = 0.005) -> Answer:
-    """Sends some frames, then does what is wrong with it, and closes."""
+    """Send some frames, then does what is wrong with it, and closes."""
 
     def answer(handler: Handler) -> None:
         try:

@@ -34,15 +34,15 @@ def test_onnx_runs_without_torch(base_python: Path, shared: Path, tmp_path: Path
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
     model = YOLO(tmp_path / "n.pt")
     model.export(format="onnx", dynamic=True, verbose=False)
-    data, picture = tmp_path / "coco-mini/coco-mini.yaml", shared / "images/bus.jpg"
+    data, image = tmp_path / "coco-mini/coco-mini.yaml", shared / "images/bus.jpg"
     yolo = base_python.with_name("yolo")
     done = subprocess.run(
-        [yolo, "predict", "model=n.onnx", f"source={picture}", "save_txt=True", "save_conf=True"],
+        [yolo, "predict", "model=n.onnx", f"source={image}", "save_txt=True", "save_conf=True"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "4 persons" in done.stdout
     rows = [line.split() for line in (tmp_path / "runs/pose/predict/labels/bus.txt").read_text().splitlines()]
-    boxes = model(picture, verbose=False)[0].boxes
+    boxes = model(image, verbose=False)[0].boxes
     np.testing.assert_allclose([[float(v) for v in row[1:5]] for row in rows], boxes.xywhn.numpy(), atol=1e-4)
     code = (
         "import json, yolopose\n"

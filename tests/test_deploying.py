@@ -33,8 +33,8 @@ def described() -> dict[str, Any]:
     return found
 
 
-def predicted(model: YOLO, picture: Path, **options: Any) -> Results:
-    (found,) = model(picture, imgsz=320, verbose=False, **options)
+def predicted(model: YOLO, img: Path, **options: Any) -> Results:
+    (found,) = model(img, imgsz=320, verbose=False, **options)
     return found.numpy()
 
 

@@ -76,8 +76,8 @@ def write_video(path: Path) -> None:
 def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = place_for(shared, server, tmp_path, monkeypatch)
     (home / "my-network.yaml").write_text(MODEL)
-    (home / "pictures").mkdir()
-    for name in ("picture.jpg", "bus.jpg", "pictures/one.jpg"):
+    (home / "images").mkdir()
+    for name in ("image.jpg", "bus.jpg", "images/one.jpg"):
         shutil.copyfile(shared / "images/bus.jpg", home / name)
     write_video(home / "walk.mp4")
     (home / "annotations").mkdir()

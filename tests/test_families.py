@@ -37,16 +37,16 @@ def seen(name: str) -> YOLO:
 @pytest.mark.parametrize("name", networks())
 def test_family_and_scale(name: str, tmp_path: Path) -> None:
     model = seen(name)
-    network, picture = model.model, torch.rand(1, 3, 64, 96)
+    network, image = model.model, torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        want = network(picture)
+        want = network(image)
         assert want.shape == (1, 4 + network.head.nc + 51, 126)
         assert torch.isfinite(want).all()
         fused = copy.deepcopy(network).fuse()
         limit = 1e-3 * want.abs().amax(2, keepdim=True)
-        assert ((fused(picture) - want).abs() <= limit).all()
+        assert ((fused(image) - want).abs() <= limit).all()
         again = YOLO(model.save(tmp_path / "again.pt")).model
-        torch.testing.assert_close(again(picture), want, rtol=0, atol=0)
+        torch.testing.assert_close(again(image), want, rtol=0, atol=0)
     assert (again.name, again.yaml, again.stride) == (network.name, network.yaml, (8, 16, 32))
     assert str(again.info(verbose=False)) == str(network.info(verbose=False))
     size, counted = SIZES[name], fused.info(verbose=False)
@@ -66,11 +66,11 @@ def test_export_computes_what_the_network_does(name: str, end2end: bool, tmp_pat
     model.model_name = str(tmp_path / f"{name}.pt")
     Path(model.model_name).touch()
     runtime = YOLO(model.export(format="onnx", imgsz=64, dynamic=True, end2end=end2end, verbose=False))._runtime()
-    picture = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
+    image = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
     network = model.model.use(end2end) if end2end else model.model
     with torch.no_grad():
-        want = network(torch.from_numpy(picture)).numpy()
-    found = runtime.raw(picture)
+        want = network(torch.from_numpy(image)).numpy()
+    found = runtime.raw(image)
     if end2end:  # near-tied rows may change places
         want, found = np.sort(want, 1), np.sort(found, 1)
     np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-2)
@@ -88,7 +88,7 @@ def test_newer_families_in_the_other_formats(kind: str, name: str, tmp_path: Pat
     Path(model.model_name).touch()
     path = model.export(format=kind, imgsz=64, verbose=False)  # which compares, where this system runs it
     if row.runs_here:
-        picture = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+        image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
         with torch.no_grad():
-            want = model.model(torch.from_numpy(picture)).numpy()
-        np.testing.assert_allclose(YOLO(path)._runtime().raw(picture), want, rtol=1e-3, atol=1e-2)
+            want = model.model(torch.from_numpy(image)).numpy()
+        np.testing.assert_allclose(YOLO(path)._runtime().raw(image), want, rtol=1e-3, atol=1e-2)

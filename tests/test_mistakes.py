@@ -102,16 +102,16 @@ def without(package: str) -> Prepare:
 
 
 MISTAKES = [
-    Mistake("The picture is not there", "yolo predict model=cats.pt source=bsu.jpg", ("bsu.jpg", "current folder")),
-    Mistake("No picture is named", "yolo predict model=cats.pt", ("source=",)),
+    Mistake("The image is not there", "yolo predict model=cats.pt source=bsu.jpg", ("bsu.jpg", "current folder")),
+    Mistake("No image is named", "yolo predict model=cats.pt", ("source=",)),
     Mistake(
         "A path of another system",
-        r"yolo predict model=cats.pt 'source=C:\pictures\bus.jpg'",
-        (r"C:\pictures", "Windows"),
+        r"yolo predict model=cats.pt 'source=C:\images\bus.jpg'",
+        (r"C:\images", "Windows"),
     ),
-    Mistake("A folder without pictures", "yolo predict model=cats.pt source=labels", ("no image", "jpg")),
+    Mistake("A folder without images", "yolo predict model=cats.pt source=labels", ("no image", "jpg")),
     Mistake(
-        "A picture that is none", "yolo predict model=cats.pt source=text.jpg", ("text.jpg",), text("text.jpg", "hello")
+        "An image that is none", "yolo predict model=cats.pt source=text.jpg", ("text.jpg",), text("text.jpg", "hello")
     ),
     Mistake("A damaged video", "yolo predict model=cats.pt source=a.mp4", ("cut short", "ffmpeg"), text("a.mp4", "x")),
     Mistake("An option misspelt", "yolo predict model=cats.pt source=a.png cnof=0.4", ("Did you mean 'conf'",)),
@@ -160,7 +160,7 @@ MISTAKES = [
         ("model=runs/pose/train/weights/best.pt",),
         left_by_training,
     ),
-    Mistake("A picture as the model", "yolo predict model=a.png source=a.png", (".pt", ".yaml")),
+    Mistake("An image as the model", "yolo predict model=a.png source=a.png", (".pt", ".yaml")),
     Mistake("A size that does not exist", "yolo predict model=yolo11q-pose.yaml source=a.png", ("no scale 'q'",)),
     Mistake("Weights cut off in a download", "yolo predict model=cats.pt source=a.png", ("damaged",), cut_weights),
     Mistake(
@@ -208,7 +208,7 @@ MISTAKES = [
     ),
     Mistake("No names", TRAIN, ("names",), changed("names: {0: cat}\n", "")),
     Mistake(
-        "Pictures that are elsewhere",
+        "Images that are elsewhere",
         TRAIN,
         ("images/elsewhere", "path:"),
         changed("path: .\ntrain: images/train\nval: images/val", "path: .\ntrain: images/elsewhere\nval: images/other"),

@@ -44,9 +44,9 @@ def inline(server: Server | None = None) -> list[str]:
     """The commands within sentences."""
     text = page().read_text(encoding="utf-8") if page().is_file() else ""
     found = re.findall(r"`(yolo [^`]*)`", text)
-    picture = f"{server.address}/images/bus.jpg" if server else ""
+    image = f"{server.address}/images/bus.jpg" if server else ""
     for old, new in FILLED.items():
-        found = [line.replace(old, new.format(old, picture)) for line in found]
+        found = [line.replace(old, new.format(old, image)) for line in found]
     return found
 
 

@@ -1,10 +1,10 @@
-// Poses in one picture with OpenVINO, in C++ and nothing else. docs/deploying.md explains each step.
+// Poses in one image with OpenVINO, in C++ and nothing else. docs/deploying.md explains each step.
 //
-//   pose MODEL.xml PICTURE.ppm [KEYPOINTS VALUES] [CONF IOU]
+//   pose MODEL.xml IMAGE.ppm [KEYPOINTS VALUES] [CONF IOU]
 //
-// MODEL is a file of `yolo export format=openvino` (with or without nms=True, one input size), PICTURE a binary PPM,
+// MODEL is a file of `yolo export format=openvino` (with or without nms=True, one input size), IMAGE a binary PPM,
 // KEYPOINTS and VALUES the network's kpt_shape (17 3). One line for each object: x1 y1 x2 y2 score class, then its
-// keypoints, all in pixels of the picture.
+// keypoints, all in pixels of the image.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -15,12 +15,12 @@
 #include <string>
 #include <vector>
 
-struct Picture {
+struct Image {
     int height = 0, width = 0;
     std::vector<unsigned char> rgb;
 };
 
-struct Letterbox {  // where the picture lies in the input
+struct Letterbox {  // where the image lies in the input
     int height, width, top, left;
     float gain_x, gain_y;
 };
@@ -31,44 +31,44 @@ struct Object {
     std::vector<float> points;
 };
 
-Picture read_ppm(const std::string& path) {
+Image read_ppm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string kind;
     int most = 0;
-    Picture picture;
-    file >> kind >> picture.width >> picture.height >> most;
+    Image image;
+    file >> kind >> image.width >> image.height >> most;
     file.get();  // the one blank before the pixels
     if (!file || kind != "P6" || most != 255) throw std::runtime_error(path + " is no binary PPM of 8 bits (P6, 255).");
-    picture.rgb.resize(size_t(3) * picture.height * picture.width);
-    if (!file.read(reinterpret_cast<char*>(picture.rgb.data()), picture.rgb.size()))
+    image.rgb.resize(size_t(3) * image.height * image.width);
+    if (!file.read(reinterpret_cast<char*>(image.rgb.data()), image.rgb.size()))
         throw std::runtime_error(path + " is cut off.");
-    return picture;
+    return image;
 }
 
-Letterbox fit(const Picture& picture, int height, int width) {
-    const double ratio = std::min(double(height) / picture.height, double(width) / picture.width);
+Letterbox fit(const Image& image, int height, int width) {
+    const double ratio = std::min(double(height) / image.height, double(width) / image.width);
     Letterbox box;
-    box.height = std::max(1, int(std::nearbyint(picture.height * ratio)));
-    box.width = std::max(1, int(std::nearbyint(picture.width * ratio)));
+    box.height = std::max(1, int(std::nearbyint(image.height * ratio)));
+    box.width = std::max(1, int(std::nearbyint(image.width * ratio)));
     box.top = int(std::nearbyint((height - box.height) / 2.0 - 0.1));
     box.left = int(std::nearbyint((width - box.width) / 2.0 - 0.1));
-    box.gain_x = float(box.width) / picture.width;
-    box.gain_y = float(box.height) / picture.height;
+    box.gain_x = float(box.width) / image.width;
+    box.gain_y = float(box.height) / image.height;
     return box;
 }
 
-// RGB planes of 0…1, grey 114 around the picture, which is resized bilinearly; pixel centres lie at halves.
-void fill(float* planes, int height, int width, const Picture& picture, const Letterbox& box) {
+// RGB planes of 0…1, gray 114 around the image, which is resized bilinearly; pixel centers lie at halves.
+void fill(float* planes, int height, int width, const Image& image, const Letterbox& box) {
     std::fill(planes, planes + size_t(3) * height * width, 114 / 255.f);
     for (int y = 0; y < box.height; ++y) {
-        const float v = std::clamp((y + 0.5f) / box.gain_y - 0.5f, 0.f, picture.height - 1.f);
-        const int y0 = int(v), y1 = std::min(y0 + 1, picture.height - 1);
+        const float v = std::clamp((y + 0.5f) / box.gain_y - 0.5f, 0.f, image.height - 1.f);
+        const int y0 = int(v), y1 = std::min(y0 + 1, image.height - 1);
         for (int x = 0; x < box.width; ++x) {
-            const float u = std::clamp((x + 0.5f) / box.gain_x - 0.5f, 0.f, picture.width - 1.f);
-            const int x0 = int(u), x1 = std::min(x0 + 1, picture.width - 1);
+            const float u = std::clamp((x + 0.5f) / box.gain_x - 0.5f, 0.f, image.width - 1.f);
+            const int x0 = int(u), x1 = std::min(x0 + 1, image.width - 1);
             for (int c = 0; c < 3; ++c) {
                 const auto at = [&](int row, int column) {
-                    return float(picture.rgb[(size_t(row) * picture.width + column) * 3 + c]);
+                    return float(image.rgb[(size_t(row) * image.width + column) * 3 + c]);
                 };
                 const float upper = at(y0, x0) + (u - x0) * (at(y0, x1) - at(y0, x0));
                 const float lower = at(y1, x0) + (u - x0) * (at(y1, x1) - at(y1, x0));
@@ -87,7 +87,7 @@ float overlap(const Object& a, const Object& b) {
     return common / (area(a) + area(b) - common);
 }
 
-// (4+nc+K·D, cells): centre, size, class scores, keypoints. Keeps what scores above conf, then suppresses duplicates.
+// (4+nc+K·D, cells): center, size, class scores, keypoints. Keeps what scores above conf, then suppresses duplicates.
 std::vector<Object> decode(const float* raw, int channels, int cells, int values, float conf, float iou) {
     const int classes = channels - 4 - values;
     std::vector<Object> found, kept;
@@ -120,10 +120,10 @@ std::vector<Object> read_rows(const float* raw, int rows, int values, float conf
 }
 
 int run(int count, char** words) {
-    if (count < 3) throw std::runtime_error("usage: pose MODEL.xml PICTURE.ppm [KEYPOINTS VALUES] [CONF IOU]");
+    if (count < 3) throw std::runtime_error("usage: pose MODEL.xml IMAGE.ppm [KEYPOINTS VALUES] [CONF IOU]");
     const int keypoints = count > 4 ? std::atoi(words[3]) : 17, dims = count > 4 ? std::atoi(words[4]) : 3;
     const float conf = count > 6 ? std::atof(words[5]) : 0.25f, iou = count > 6 ? std::atof(words[6]) : 0.7f;
-    const Picture picture = read_ppm(words[2]);
+    const Image image = read_ppm(words[2]);
 
     ov::Core core;
     auto model = core.read_model(words[1]);
@@ -133,8 +133,8 @@ int run(int count, char** words) {
     auto request = network.create_infer_request();
     ov::Tensor input = request.get_input_tensor();
     const int height = int(input.get_shape()[2]), width = int(input.get_shape()[3]);
-    const Letterbox box = fit(picture, height, width);
-    fill(input.data<float>(), height, width, picture, box);
+    const Letterbox box = fit(image, height, width);
+    fill(input.data<float>(), height, width, image, box);
     request.infer();
 
     const ov::Tensor output = request.get_output_tensor();
@@ -145,8 +145,8 @@ int run(int count, char** words) {
     const float* raw = output.data<const float>();
     const auto objects = final ? read_rows(raw, int(shape[1]), values, conf)
                                : decode(raw, int(shape[1]), int(shape[2]), values, conf, iou);
-    const auto back_x = [&](float x) { return std::clamp((x - box.left) / box.gain_x, 0.f, float(picture.width)); };
-    const auto back_y = [&](float y) { return std::clamp((y - box.top) / box.gain_y, 0.f, float(picture.height)); };
+    const auto back_x = [&](float x) { return std::clamp((x - box.left) / box.gain_x, 0.f, float(image.width)); };
+    const auto back_y = [&](float y) { return std::clamp((y - box.top) / box.gain_y, 0.f, float(image.height)); };
     for (const Object& object : objects) {
         std::printf("%.2f %.2f %.2f %.2f %.4f %d", back_x(object.box[0]), back_y(object.box[1]), back_x(object.box[2]),
                     back_y(object.box[3]), object.score, object.label);

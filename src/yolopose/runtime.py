@@ -1,8 +1,8 @@
 """What an inference engine offers to prediction and validation, whatever library it runs on.
 
-An engine turns a batch of letterboxed pictures into `Candidates`: everything that scored above the
+An engine turns a batch of letterboxed images into `Candidates`: everything that scored above the
 confidence threshold, before suppression. Engines that live on a device threshold there, so that a
-full (8400, 56) output per picture is not copied for nothing; `from_raw` does it in numpy for the rest.
+full (8400, 56) output per image is not copied for nothing; `from_raw` does it in numpy for the rest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Candidates:
         scores: (N,) float32, 0…1.
         classes: (N,) int64.
         points: (N, K, D) float32.
-        image: (N,) int64 index of the picture in the batch, ascending.
+        image: (N,) int64 index of the image in the batch, ascending.
         final: True when the engine has already suppressed duplicates.
         sigmas: (N, K, 2) float32, σ of each point in x and y; None where the engine does not tell.
     """
@@ -63,20 +63,20 @@ class Runtime(Protocol):
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`.
+        """Run the network and keeps what scores above `conf`.
 
         Args:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1; H and W multiples of the stride. Where
                 `metadata.batch` is not 0, B is at most that, and the engine pads.
             conf: scores must exceed it.
-            max_nms: at most so many of each picture, the highest.
+            max_nms: at most so many of each image, the highest.
             classes: keep these class indices alone.
             multi_label: every (box, class) pair above `conf` instead of the best class of each box.
         """
         ...
 
     def wrap(self, array: npt.NDArray[Any]) -> Any:
-        """Gives a host array the type that results of this engine hold (torch.Tensor or HostArray)."""
+        """Return a host array the type that results of this engine hold (torch.Tensor or HostArray)."""
         ...
 
 
@@ -84,11 +84,11 @@ class Laned(Runtime, Protocol):
     """An engine that several threads can use at once; optional, ask through `lanes_of`."""
 
     def lanes(self, count: int) -> Sequence[Runtime]:
-        """Returns engines that share the network, one for each of `count` threads.
+        """Return engines that share the network, one for each of `count` threads.
 
         Each computes on its share of the processor (`cores // count`, at least one), so that all of them in use at
         once fill it. One thread at a time uses a lane; the engine itself may go on being used. An engine that
-        computes one picture at a time, such as one on a GPU, gives `[self]`.
+        computes one image at a time, such as one on a GPU, gives `[self]`.
 
         Args:
             count: threads, from 1.
@@ -97,7 +97,7 @@ class Laned(Runtime, Protocol):
 
 
 def lanes_of(runtime: Runtime, count: int) -> list[Runtime]:
-    """Returns what `runtime.lanes(count)` gives; `[runtime]` for an engine that has no such method."""
+    """Return what `runtime.lanes(count)` gives; `[runtime]` for an engine that has no such method."""
     lanes = getattr(runtime, "lanes", None)
     return [runtime] if lanes is None else list(lanes(count))
 
@@ -118,7 +118,7 @@ def from_raw(
         raw: (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints; 2·K more with `uncertainty`.
         kpt_shape: (K, D).
         conf: scores must exceed it.
-        max_nms: at most so many of each picture, the highest.
+        max_nms: at most so many of each image, the highest.
         classes: keep these class indices alone.
         multi_label: every (box, class) pair above `conf` instead of the best class of each box.
         uncertainty: whether the output ends in σ of each point.
@@ -190,13 +190,13 @@ def from_final(
 def points_and_sigmas(
     values: npt.NDArray[np.float32], kpt_shape: tuple[int, int], uncertainty: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Cuts the (N, K·D[ + 2·K]) end of rows into (N, K, D) points and, with `uncertainty`, (N, K, 2) σ."""
+    """Cut the (N, K·D[ + 2·K]) end of rows into (N, K, D) points and, with `uncertainty`, (N, K, 2) σ."""
     count, dims = kpt_shape
     points = values[:, : count * dims].reshape(-1, count, dims)
     return points, values[:, count * dims :].reshape(-1, count, 2) if uncertainty else None
 
 
 def _rank_within(image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Position of each row among those of its picture; `image` is sorted."""
+    """Position of each row among those of its image; `image` is sorted."""
     starts = np.searchsorted(image, image, side="left")
     return np.arange(len(image)) - starts

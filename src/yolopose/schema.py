@@ -96,12 +96,12 @@ class KeypointSchema:
         return np.full(self.count, 1.0 / self.count)
 
     def names_of(self, class_index: int) -> tuple[str, ...]:
-        """Returns the K keypoint names of a class; `keypoint 0`, … where none are known."""
+        """Return the K keypoint names of a class; `keypoint 0`, … where none are known."""
         names = self.names.get(class_index) or self.names.get(0)
         return names or tuple(f"keypoint {index}" for index in range(self.count))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain lists and numbers, with the keys of a data YAML."""
+        """Return plain lists and numbers, with the keys of a data YAML."""
         return {
             "kpt_shape": [self.count, self.dims],
             "kpt_names": {int(index): list(names) for index, names in self.names.items()},
@@ -112,7 +112,7 @@ class KeypointSchema:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointSchema:
-        """Builds it from the keys of a data YAML (`kpt_shape`, `kpt_names`, `flip_idx`, …).
+        """Build it from the keys of a data YAML (`kpt_shape`, `kpt_names`, `flip_idx`, …).
 
         Raises:
             UsageError: a value has the wrong form or length.
@@ -130,7 +130,7 @@ class KeypointSchema:
 
     @classmethod
     def coco_person(cls) -> KeypointSchema:
-        """Returns the 17 points of a COCO person with names, mirror, skeleton and σ."""
+        """Return the 17 points of a COCO person with names, mirror, skeleton and σ."""
         return cls(
             count=17,
             dims=3,
@@ -155,21 +155,21 @@ class PoseSpec:
 
     @property
     def nc(self) -> int:
-        """Number of classes."""
+        """Numbers of classes."""
         return len(self.classes)
 
     @property
     def names(self) -> dict[int, str]:
-        """Class names as `{index: name}`."""
+        """Classes names as `{index: name}`."""
         return dict(enumerate(self.classes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values with the keys of a data YAML."""
+        """Return plain values with the keys of a data YAML."""
         return {"names": self.names, **self.keypoints.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PoseSpec:
-        """Builds it from the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
+        """Build it from the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
 
         Raises:
             UsageError: a value has the wrong form or length.
@@ -191,7 +191,7 @@ class ModelMetadata:
         end2end: whether the output is final (no suppression needed).
         uncertainty: whether the output ends in σ of each point, x and y, 2·K numbers in pixels.
         outputs: layout of the output, `raw` for (B, 4+nc+K·D, A).
-        license: licence of the weights, where it is known.
+        license: license of the weights, where it is known.
         version: version of the writing package.
         args: training arguments that were stored, plain values.
     """
@@ -210,7 +210,7 @@ class ModelMetadata:
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values (for YAML and JSON)."""
+        """Return plain values (for YAML and JSON)."""
         return {
             **self.spec.to_dict(),
             "task": "pose",
@@ -229,7 +229,7 @@ class ModelMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelMetadata:
-        """Builds it from what `to_dict` gave.
+        """Build it from what `to_dict` gave.
 
         Raises:
             UsageError: a value is missing or has the wrong form; the text names the key.
@@ -248,7 +248,7 @@ class ModelMetadata:
 
 
 def class_names(names: object, nc: object) -> tuple[str, ...]:
-    """Reads class names from a list or `{index: name}` map, or makes `class0`, … from `nc` alone.
+    """Read class names from a list or `{index: name}` map, or makes `class0`, … from `nc` alone.
 
     Raises:
         UsageError: neither is given, indices have gaps, or `nc` and the names disagree.

@@ -68,13 +68,13 @@ def test_a_cfg_file_gives_model_source_and_save(
 @pytest.mark.parametrize(
     ("errors", "status", "words"),
     [
-        ([None, "damaged"], 0, "1 of 2 pictures could not be read"),
-        (["damaged", "damaged"], 1, "None of the 2 pictures"),
+        ([None, "damaged"], 0, "1 of 2 images could not be read"),
+        (["damaged", "damaged"], 1, "None of the 2 images"),
         ([None], 0, ""),
         ([], 0, ""),
     ],
 )
-def test_status_of_unreadable_pictures(
+def test_status_of_unreadable_images(
     errors: list[str | None],
     status: int,
     words: str,
@@ -114,7 +114,7 @@ def test_any_other_end_is_short_and_not_0(
     ("line", "words"),
     [
         ("predict source=a.jpg imgzs=3", "Did you mean 'imgsz'"),
-        ("predict model=yolo11n-pose.yaml", "needs pictures"),
+        ("predict model=yolo11n-pose.yaml", "needs images"),
         ("predict model=none-such.pt source=a.jpg", "There is no weights file"),
         ("predict model=yolo11n-pose.pt source=a.jpg", "set to stay offline"),
         ("predict model=yolo11n-pose.yaml source=none-such.jpg", "none-such.jpg"),

@@ -207,7 +207,7 @@ def test_a_size_as_people_write_it(value: str) -> None:
 
 
 def read_somewhere() -> set[str]:
-    """Names that the code asks options for, or names as text, outside their declaration."""
+    """Name that the code asks options for, or names as text, outside their declaration."""
     root = Path(yolopose.__file__).parent
     code = "".join(file.read_text() for file in root.rglob("*.py") if file.parent.name not in ("config", "cli"))
     code += (root / "zoo/formats.yaml").read_text()

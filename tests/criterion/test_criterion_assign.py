@@ -8,7 +8,7 @@ import torch
 
 from yolopose.criterion import Targets, assign, ciou
 from yolopose.criterion.assign import inside
-from yolopose.nn.head import anchor_points, level_centres
+from yolopose.nn.head import anchor_points, level_centers
 
 
 def cells(hw, strides=(8, 16, 32)):
@@ -17,14 +17,14 @@ def cells(hw, strides=(8, 16, 32)):
 
 
 def levels(hw, strides=(8, 16, 32)):
-    return level_centres(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
+    return level_centers(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
 
 
 def slow_assign(scores, boxes, points, targets, smallest):
-    """Per picture, per object, over all cells: {(picture, cell): (object, weight)}."""
+    """Per image, per object, over all cells: {(image, cell): (object, weight)}."""
     owned = {}
-    for picture in range(len(scores)):
-        mine = [n for n in range(len(targets)) if int(targets.batch_idx[n]) == picture]
+    for image in range(len(scores)):
+        mine = [n for n in range(len(targets)) if int(targets.batch_idx[n]) == image]
         u, t, candidate, taken = {}, {}, {}, {}
         for n in mine:
             x1, y1, x2, y2 = targets.boxes[n].tolist()
@@ -32,21 +32,21 @@ def slow_assign(scores, boxes, points, targets, smallest):
             cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
             x, y = points.numpy()
             candidate[n] = (x > cx - w) & (x < cx + w) & (y > cy - h) & (y < cy + h)
-            overlap = ciou(targets.boxes[n].expand(len(x), 4), boxes[picture]).clamp(min=0).numpy()
+            overlap = ciou(targets.boxes[n].expand(len(x), 4), boxes[image]).clamp(min=0).numpy()
             u[n] = overlap * candidate[n]
-            t[n] = scores[picture, int(targets.classes[n])].numpy() ** 0.5 * u[n] ** 6
+            t[n] = scores[image, int(targets.classes[n])].numpy() ** 0.5 * u[n] ** 6
             best = np.argsort(-t[n], kind="stable")[:10]
             taken[n] = [a for a in best if candidate[n][a]]
         for cell in range(points.shape[1]):
             takers = [n for n in mine if cell in taken[n]]
             if takers:
                 inside_all = [n for n in mine if candidate[n][cell]]
-                owned[picture, cell] = max(inside_all, key=lambda n: u[n][cell]) if len(takers) > 1 else takers[0]
+                owned[image, cell] = max(inside_all, key=lambda n: u[n][cell]) if len(takers) > 1 else takers[0]
         for n in mine:
-            held = [a for (p, a), owner in owned.items() if p == picture and owner == n]
+            held = [a for (p, a), owner in owned.items() if p == image and owner == n]
             if held:
                 most_u, most_t = max(u[n][held]), max(t[n][held])
-                owned |= {(picture, a): (n, t[n][a] * most_u / (most_t + 1e-9)) for a in held}
+                owned |= {(image, a): (n, t[n][a] * most_u / (most_t + 1e-9)) for a in held}
     return owned
 
 
@@ -73,7 +73,7 @@ def test_same_positives_and_weights_as_the_definition(seed, count):
     scores, boxes, points, targets = scene(seed, count, (96, 128))
     found = assign(scores, boxes, levels((96, 128)), targets, smallest=16)
     expected = slow_assign(scores, boxes, points, targets, 16)
-    rows = [tuple(row) for row in torch.stack((found.picture, found.cell, found.target), 1)[found.mask].tolist()]
+    rows = [tuple(row) for row in torch.stack((found.image, found.cell, found.target), 1)[found.mask].tolist()]
     assert len({row[:2] for row in rows}) == len(rows)
     assert {(p, a): n for p, a, n in rows} == {key: value[0] for key, value in expected.items()}
     weights = {row[:2]: w for row, w in zip(rows, found.weight[found.mask].tolist(), strict=True)}
@@ -101,7 +101,7 @@ def test_small_boxes_are_widened_and_the_edge_is_outside():
 @pytest.mark.parametrize("hw", [(96, 128), (160, 32), (32, 32)])
 def test_the_pairs_are_those_of_every_comparison(hw):
     rng = np.random.default_rng(3)
-    low = rng.integers(-80, 160, (300, 2)) / 2 * rng.choice([1.0, 1.01], (300, 1))  # many edges on a centre, some off
+    low = rng.integers(-80, 160, (300, 2)) / 2 * rng.choice([1.0, 1.01], (300, 1))  # many edges on a center, some off
     sides = rng.integers(0, 120, (300, 2)) / 2
     boxes = torch.from_numpy(np.concatenate((low, low + sides), 1).astype(np.float32))
     x, y = cells(hw)

@@ -17,7 +17,7 @@ from yolopose.criterion.likeness import by_points
 from yolopose.criterion.rle import point_weights, rle_loss
 from yolopose.geometry import oks
 from yolopose.nn import RealNVP, anchor_points, build_network
-from yolopose.nn.head import HeadOutput, level_centres
+from yolopose.nn.head import HeadOutput, level_centers
 from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
 CASES = {"o2m": ((17, 3), COCO_PERSON_SIGMAS, MANY), "o2o": ((4, 3), [0.25] * 4, SINGLE)}
@@ -39,7 +39,7 @@ def test_terms_and_gradients_as_golden(shared: Path, name: str) -> None:
     raw = {key: torch.tensor(case[key], requires_grad=True) for key in ("boxes", "scores", "kpts", "kpts_sigma")}
     output = HeadOutput(raw["boxes"], raw["scores"], raw["kpts"], shapes_of(hw), raw["kpts_sigma"])
     labels = (torch.tensor(case[key]) for key in ("batch_idx", "cls", "bboxes", "keypoints"))
-    targets = Targets.from_normalised(*labels, hw)
+    targets = Targets.from_normalized(*labels, hw)
     terms = DualCriterion(shape, STRIDES, sigmas, flow).branch(output, targets, rule)
     assert terms.names == ("box", "pose", "kobj", "cls", "l1", "rle")
     for term, value in terms.named().items():
@@ -54,8 +54,8 @@ def test_terms_and_gradients_as_golden(shared: Path, name: str) -> None:
 
 def scene(seed: int = 0, count: int = 12, hw: tuple[int, int] = (96, 128), points: int = 3):
     rng = np.random.default_rng(seed)
-    centres, sizes = anchor_points(shapes_of(hw), STRIDES)
-    cells = centres * sizes
+    centers, sizes = anchor_points(shapes_of(hw), STRIDES)
+    cells = centers * sizes
     low = rng.uniform(0, 0.8, (count, 2)) * hw[::-1]
     side = np.exp(rng.uniform(1, 5, (count, 2)))
     truth = np.concatenate((low, low + side), 1)
@@ -89,20 +89,20 @@ def test_likeness_is_the_oks_of_validation_and_overlap_without_points() -> None:
     _, corners, _, _, targets, xy = scene()
     sigmas = torch.tensor([0.1, 0.2, 0.3])
     cell = torch.arange(12) * 7
-    picture = targets.batch_idx
-    found = by_points(xy, corners, (2 * sigmas).square())(targets, picture, torch.arange(12), cell)
+    image = targets.batch_idx
+    found = by_points(xy, corners, (2 * sigmas).square())(targets, image, torch.arange(12), cell)
     area = 0.53 * (targets.boxes[:, 2:] - targets.boxes[:, :2]).prod(1)
-    points = xy[picture, :, :, cell].numpy()
+    points = xy[image, :, :, cell].numpy()
     wanted = oks(targets.keypoints.numpy(), points, area.numpy(), sigmas.numpy())
-    labelled = (targets.keypoints[..., 2] != 0).any(1).numpy()
-    np.testing.assert_allclose(found.numpy()[labelled], np.diag(wanted)[labelled], rtol=1e-4, atol=1e-6)
+    labeled = (targets.keypoints[..., 2] != 0).any(1).numpy()
+    np.testing.assert_allclose(found.numpy()[labeled], np.diag(wanted)[labeled], rtol=1e-4, atol=1e-6)
     overlap = ciou(targets.boxes[:1], corners[0, :1]).clamp(min=0)
     torch.testing.assert_close(found[:1], overlap)
 
 
 def test_single_rule_leaves_each_object_its_best_cell() -> None:
     scores, corners, _, sizes, targets, xy = scene()
-    levels = level_centres(shapes_of((96, 128)), STRIDES)
+    levels = level_centers(shapes_of((96, 128)), STRIDES)
     likeness = by_points(xy, corners, torch.full((3,), 0.25))
     common = {"smallest": 16, "strides": sizes, "likeness": likeness}
     seven = assign(scores, corners, levels, targets, rule=Rule(topk=7, gated=True), **common)
@@ -114,7 +114,7 @@ def test_single_rule_leaves_each_object_its_best_cell() -> None:
         assert seven.cell[mine][seven.weight[mine].argmax()] == cell or not seven.weight[mine].any()
     # soft targets are made after the choice: the one that is left has its own u
     row = int(one.weight.argmax())
-    part = tuple(index[row : row + 1] for index in (one.picture, one.target, one.cell))
+    part = tuple(index[row : row + 1] for index in (one.image, one.target, one.cell))
     assert one.weight[row] == pytest.approx(likeness(targets, *part).item(), rel=1e-3)
 
 
@@ -219,14 +219,14 @@ def test_rle_is_never_below_zero_and_never_no_number(error, logits, trained, gat
     flow.zero_grad()
     given_error = torch.from_numpy(error).requires_grad_()
     given_logits = torch.from_numpy(logits).requires_grad_()
-    labelled = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    loss = rle_loss(given_error, given_logits, labelled, torch.ones(2), flow.log_density, gather=gather)
+    labeled = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    loss = rle_loss(given_error, given_logits, labeled, torch.ones(2), flow.log_density, gather=gather)
     loss.backward()
     assert torch.isfinite(loss)
     assert loss >= 0
     for value in (given_error, given_logits, *flow.parameters()):
         assert torch.isfinite(value.grad).all()
-    assert not given_error.grad[1, 0].any()  # not labelled
+    assert not given_error.grad[1, 0].any()  # not labeled
 
 
 def test_rle_of_a_flow_that_bends_nothing_by_hand() -> None:

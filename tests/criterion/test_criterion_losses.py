@@ -35,10 +35,10 @@ def random_output(hw, nc=1, values=51, batch=2, seed=0):
 
 def random_targets(count, hw, batch, points=17, nc=1, seed=1):
     rng = np.random.default_rng(seed)
-    centre = rng.uniform(0.1, 0.9, (count, 2))
-    boxes = np.concatenate((centre, rng.uniform(0.02, 0.2, (count, 2))), 1)
+    center = rng.uniform(0.1, 0.9, (count, 2))
+    boxes = np.concatenate((center, rng.uniform(0.02, 0.2, (count, 2))), 1)
     keypoints = np.concatenate((rng.uniform(0, 1, (count, points, 2)), rng.integers(0, 3, (count, points, 1))), 2)
-    return Targets.from_normalised(
+    return Targets.from_normalized(
         torch.from_numpy(np.sort(rng.integers(0, batch, count))),
         torch.from_numpy(rng.integers(0, nc, count)),
         torch.from_numpy(boxes).float(),
@@ -59,7 +59,7 @@ def test_terms_and_gradients_as_golden(golden, name):
     hw = tuple(int(side) for side in case["hw"])
     output = head_output(case, hw)
     labels = (torch.tensor(case[key]) for key in ("batch_idx", "cls", "bboxes", "keypoints"))
-    terms = PoseCriterion(kpt_shape, STRIDES, sigmas)(output, Targets.from_normalised(*labels, hw))
+    terms = PoseCriterion(kpt_shape, STRIDES, sigmas)(output, Targets.from_normalized(*labels, hw))
     for term in TERMS:
         assert terms.named()[term] == pytest.approx(float(case[f"item.{term}_loss"]), rel=1e-4), term
     assert terms.total.item() == pytest.approx(float(case["total"]), rel=1e-4)
@@ -102,7 +102,7 @@ def test_without_objects_only_the_class_loss_is_left_and_all_outputs_stay_in_the
     assert output.boxes.grad.abs().max() == output.kpts.grad.abs().max() == 0
 
 
-def test_object_without_labelled_points_costs_no_pose_loss():
+def test_object_without_labeled_points_costs_no_pose_loss():
     hw = (96, 128)
     targets = random_targets(4, hw, 2)
     bare = Targets(targets.batch_idx, targets.classes, targets.boxes, torch.zeros_like(targets.keypoints))

@@ -15,15 +15,15 @@ GOOD = {2: "0 .5 .5 .2 .2 .4 .4 .6 .6\n", 3: "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1\n"}
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> MakeSet:
-    """Writes `pictures` (name → label text, bytes or None) with K = 2 points and returns the YAML."""
+    """Write `images` (name → label text, bytes or None) with K = 2 points and returns the YAML."""
 
     def make(
-        pictures: dict[str, str | bytes | None] | None = None, dims: int = 3, extra: str = "", name: str = "set"
+        images: dict[str, str | bytes | None] | None = None, dims: int = 3, extra: str = "", name: str = "set"
     ) -> Path:
         root = tmp_path / name
         for folder in ("images/val", "labels/val"):
             (root / folder).mkdir(parents=True)
-        for stem, label in ({"a": GOOD[dims], "b": GOOD[dims]} if pictures is None else pictures).items():
+        for stem, label in ({"a": GOOD[dims], "b": GOOD[dims]} if images is None else images).items():
             cv2.imwrite(str(root / f"images/val/{stem}.png"), np.full((60, 80, 3), 90, np.uint8))
             if label is not None:
                 data = label.encode() if isinstance(label, str) else label

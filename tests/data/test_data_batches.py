@@ -22,12 +22,12 @@ POINTS = [(0.3, 0.25), (0.7, 0.8)]
 
 @pytest.fixture
 def dotted(make_set: MakeSet) -> LabelTable:
-    """Black pictures of many shapes; a white blob at each keypoint, a row saying where; point 2 in red."""
+    """Black images of many shapes; a white blob at each keypoint, a row saying where; point 2 in red."""
     row = f"0 .5 .525 .4 .55 {POINTS[0][0]} {POINTS[0][1]} 2 {POINTS[1][0]} {POINTS[1][1]} 1"
     yaml = make_set({f"{number}": row for number in range(len(SIZES))})
     for number, (height, width) in enumerate(SIZES):
         y, x = np.mgrid[:height, :width] + 0.5
-        # blobs wide enough to survive scaling: their centre of mass is the point, in pixel-edge coordinates
+        # blobs wide enough to survive scaling: their center of mass is the point, in pixel-edge coordinates
         blobs = [
             np.exp(-((x - px * width) ** 2 + (y - py * height) ** 2) / (2 * (max(height, width) / 60) ** 2))
             for px, py in POINTS
@@ -37,20 +37,20 @@ def dotted(make_set: MakeSet) -> LabelTable:
     return load_labels(load_dataset(yaml), "val", cache=False)
 
 
-def centre(plane: np.ndarray) -> tuple[float, float]:
+def center(plane: np.ndarray) -> tuple[float, float]:
     y, x = np.mgrid[: plane.shape[0], : plane.shape[1]] + 0.5
     weight = plane.astype(float)
     return (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
 
 
-def test_helper_finds_the_centre() -> None:
+def test_helper_finds_the_center() -> None:
     plane = np.zeros((20, 30))
     plane[4:6, 10:12] = 1
-    assert centre(plane) == (11, 5)
+    assert center(plane) == (11, 5)
 
 
 @pytest.mark.parametrize("options", [{}, {"rect": False}, {"imgsz": (256, 416)}])
-def test_points_and_boxes_land_where_the_picture_shows_them(dotted: LabelTable, options: dict) -> None:
+def test_points_and_boxes_land_where_the_image_shows_them(dotted: LabelTable, options: dict) -> None:
     seen = 0
     for batch in val_batches(dotted, batch=3, **{"imgsz": 320, **options}):
         for number, index in enumerate(batch.index):
@@ -63,12 +63,12 @@ def test_points_and_boxes_land_where_the_picture_shows_them(dotted: LabelTable, 
             truth = batch.keypoints[batch.batch_idx == number][0]
             # green holds the first point alone, red holds both
             for point, plane in zip(truth, (green, np.clip(red - green, 0, None)), strict=True):
-                assert np.hypot(*(np.array(centre(plane)) - point[:2])) < 0.5
+                assert np.hypot(*(np.array(center(plane)) - point[:2])) < 0.5
             assert truth[:, 2].tolist() == [2, 1]
             # the box was drawn around the two points with a margin: corners follow from the points
             box = batch.boxes[batch.batch_idx == number][0]
             assert np.allclose(box, [truth[0, 0], truth[0, 1], truth[1, 0], truth[1, 1]], atol=1e-3)
-            # and the letterbox maps them back to the original picture
+            # and the letterbox maps them back to the original image
             height, width = SIZES[index]
             back = letterbox.points_to_source(truth[:, :2])
             assert np.allclose(back, np.array(POINTS) * (width, height), atol=1e-3 * max(height, width))
@@ -114,7 +114,7 @@ def test_batch_shape(ratios: list[float], expected: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("imgsz", [64, 320, 640, 1280])
 @pytest.mark.parametrize("stride", [32, 64])
-def test_every_picture_fits_its_batch_without_shrinking(imgsz: int, stride: int) -> None:
+def test_every_image_fits_its_batch_without_shrinking(imgsz: int, stride: int) -> None:
     rng = np.random.default_rng(3)
     for height, width in rng.integers(10, 3000, (300, 2)).tolist():
         shape = batch_shape(np.array([height / width]), imgsz, stride)
@@ -174,14 +174,14 @@ def test_leaving_early_leaves_no_threads_waiting(dotted: LabelTable) -> None:
         (lambda path: cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8)), "has changed"),
     ],
 )
-def test_a_picture_that_went_bad_is_named(dotted: LabelTable, damage: Callable[[Path], object], words: str) -> None:
+def test_a_image_that_went_bad_is_named(dotted: LabelTable, damage: Callable[[Path], object], words: str) -> None:
     damage(dotted.files[4])
     with pytest.raises(DataError, match=words) as caught:
         list(val_batches(dotted, imgsz=64))
     assert str(dotted.files[4]) in str(caught.value)
 
 
-def test_background_pictures_are_in_their_batch(make_set: MakeSet) -> None:
+def test_background_images_are_in_their_batch(make_set: MakeSet) -> None:
     yaml = make_set({"a": None, "b": "1 .5 .5 .2 .2 .4 .4 2 .6 .6 1", "c": None})
     (batch,) = val_batches(load_labels(load_dataset(yaml), "val", cache=False), imgsz=64)
     assert (batch.batch_idx.tolist(), batch.classes.tolist(), batch.keypoints.shape) == ([1], [1], (1, 2, 3))

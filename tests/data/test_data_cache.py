@@ -17,7 +17,7 @@ from yolopose.data.labels import LabelTable, load_labels
 
 MakeSet = Callable[..., Path]
 OTHER = "1 .3 .3 .2 .2 .4 .4 2 .6 .6 1\n"
-PICTURES = {"a": "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1\n", "b": "bad", "c": None, "d": OTHER + OTHER}
+IMAGES = {"a": "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1\n", "b": "bad", "c": None, "d": OTHER + OTHER}
 
 
 class Counter:
@@ -51,7 +51,7 @@ def same(first: LabelTable, second: LabelTable) -> bool:
 
 
 def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture) -> None:
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     first = counter.load(yaml)
     assert (yaml.parent / "labels/val.yolopose.npz").is_file()
     second = counter.load(yaml)
@@ -61,7 +61,7 @@ def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog:
 
 
 def test_it_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: Path) -> None:
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     counter.load(yaml)
     moved = yaml.parent.rename(tmp_path / "moved")
     table = counter.load(moved / "data.yaml")
@@ -93,7 +93,7 @@ def _same_size_edit(root: Path) -> None:
 def test_changes_are_noticed(
     make_set: MakeSet, counter: Counter, change: Callable[[Path], object], request: pytest.FixtureRequest
 ) -> None:
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     counter.load(yaml)
     change(yaml.parent)
     table = counter.load(yaml)
@@ -103,7 +103,7 @@ def test_changes_are_noticed(
 
 
 def test_another_spec_is_another_cache(make_set: MakeSet, counter: Counter) -> None:
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     assert len(counter.load(yaml).files) == 3
     yaml.write_text(yaml.read_text().replace("[one, two]", "[one]"))
     assert len(counter.load(yaml).files) == 2  # class 1 is refused now
@@ -129,7 +129,7 @@ def _tampered(path: Path) -> None:
     ids=["empty", "junk", "cut", "other content", "offsets"],
 )
 def test_a_damaged_cache_is_made_anew(make_set: MakeSet, counter: Counter, damage: Callable[[Path], object]) -> None:
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     path = yaml.parent / "labels/val.yolopose.npz"
     first = counter.load(yaml)
     damage(path)
@@ -147,7 +147,7 @@ def test_a_pickle_in_its_place_is_never_run(
     make_set: MakeSet, counter: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     for name in ("val.yolopose.npz", "val.cache"):
         (yaml.parent / "labels" / name).write_bytes(pickle.dumps(Bomb()))
     assert len(counter.load(yaml)) == 3
@@ -161,7 +161,7 @@ def test_a_place_that_cannot_be_written_is_only_a_note(
 ) -> None:
     monkeypatch.setattr(log.LOGGER, "propagate", True)
     caplog.set_level(logging.INFO, logger="yolopose")
-    yaml = make_set(PICTURES)
+    yaml = make_set(IMAGES)
     (yaml.parent / "labels/val.yolopose.npz").mkdir()  # a folder in the way: not even root can write there
     assert len(counter.load(yaml)) == 3
     assert "not cached" in caplog.text

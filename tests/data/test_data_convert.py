@@ -46,7 +46,7 @@ def test_rows_schema_and_what_rows_cannot_hold(tmp_path: Path, capsys: pytest.Ca
     done = convert_coco(
         labels_dir=written(tmp_path / "json", annotations()), save_dir=tmp_path / "out", use_keypoints=True
     )
-    assert (done.pictures, done.objects, done.crowds, done.dropped) == (
+    assert (done.images, done.objects, done.crowds, done.dropped) == (
         {"train": 1},
         {"train": 1},
         {"train": 1},
@@ -136,12 +136,12 @@ def test_nothing_there_and_something_there(tmp_path: Path) -> None:
         convert_coco(written(tmp_path / "json", annotations()), tmp_path / "out")
 
 
-def test_missing_pictures_and_mirror_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_images_and_mirror_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = annotations()
     content["categories"][1]["keypoints"] = ["a", "b", "c"]
     done = convert_coco(written(tmp_path / "json", content), tmp_path / "out")
     shown = capsys.readouterr().err
-    assert "1 of 1 pictures of train were not found" in shown
+    assert "1 of 1 images of train were not found" in shown
     assert "has no flip_idx" in shown
     assert "flip_idx" not in yaml.safe_load(done.data.read_text())
 

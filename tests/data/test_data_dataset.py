@@ -172,7 +172,7 @@ class TestRoot:
                       "images/train", "https://a.b/c.zip", "download=True fetches"):  # fmt: skip
             assert str(words) in str(caught.value)
 
-    def test_parent_notation_of_labelling_tools(self, tmp_path: Path) -> None:
+    def test_parent_notation_of_labeling_tools(self, tmp_path: Path) -> None:
         path = write(tmp_path, **{**GOOD, "train": "../images/train", "val": "../images/val"})
         assert load_dataset(path).image_files("val") == [tmp_path / "images/val/1.jpg"]
 

@@ -73,12 +73,12 @@ def _without_rawpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_preview_and_not_the_thumbnail(capsys: pytest.CaptureFixture[str]) -> None:
-    picture = np.zeros((400, 600, 3), np.uint8)
-    picture[:200] = 200
-    image = decode_image(dng(picture), "a.dng")
-    assert np.abs(image.astype(int) - picture).mean() < 3
-    turned = decode_image(dng(picture, turned=6), "a.dng")
-    assert np.abs(turned.astype(int) - cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)).mean() < 3
+    img = np.zeros((400, 600, 3), np.uint8)
+    img[:200] = 200
+    image = decode_image(dng(img), "a.dng")
+    assert np.abs(image.astype(int) - img).mean() < 3
+    turned = decode_image(dng(img, turned=6), "a.dng")
+    assert np.abs(turned.astype(int) - cv2.rotate(img, cv2.ROTATE_90_CLOCKWISE)).mean() < 3
 
 
 @pytest.mark.parametrize("preview", [None, np.zeros((100, 150, 3), np.uint8)])

@@ -48,7 +48,7 @@ def test_an_archive_is_fetched_once(server: Server, datasets: Path, tmp_path: Pa
     assert os.listdir(datasets / "downloads") == ["pets.zip.sha256"]
 
 
-def test_pictures_of_other_splits_stay_where_they_are(server: Server, datasets: Path, tmp_path: Path) -> None:
+def test_images_of_other_splits_stay_where_they_are(server: Server, datasets: Path, tmp_path: Path) -> None:
     server.answers["/lists.zip"] = whole(zipped("top/val.txt", "top/train.txt", "top/labels/val2017/b.txt"))
     server.answers["/val2017.zip"] = whole(zipped("val2017/b.jpg"))
     server.answers["/train2017.zip"] = whole(zipped("train2017/a.jpg"))
@@ -87,7 +87,7 @@ def test_large_sets_are_fetched_on_demand_alone(
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["pets/pictures/a.jpg"], "are not there"),
+        (["pets/images/a.jpg"], "are not there"),
         (["../../x", "pets/images/train/a.jpg"], "leads out of the folder"),
     ],
 )

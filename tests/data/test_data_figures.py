@@ -42,7 +42,7 @@ class TestScene:
             image = draw_scene(*other, 160)[0]
             assert image.shape != first[0].shape or (image != first[0]).any()
 
-    def test_truth_is_inside_the_picture(self) -> None:
+    def test_truth_is_inside_the_image(self) -> None:
         shapes, states, counts = set[tuple[int, ...]](), [], []
         for index in SCENES:
             image, boxes, points = draw_scene(0, "val", index, 320)
@@ -70,7 +70,7 @@ class TestScene:
         for index in SCENES:
             scene = compose(0, "val", index, 320)
             _, _, points = draw_scene(0, "val", index, 320)
-            for number, row in zip(scene.labelled(), points, strict=True):
+            for number, row in zip(scene.labeled(), points, strict=True):
                 for name, (x, y, v) in zip(NAMES, row, strict=True):
                     if v == 2:
                         who, part = owner_of(int(scene.owners[int(y), int(x)]))
@@ -86,7 +86,7 @@ class TestScene:
         for index in SCENES:
             scene = compose(0, "val", index, 320)
             _, boxes, _ = draw_scene(0, "val", index, 320)
-            for number, box in zip(scene.labelled(), boxes, strict=True):
+            for number, box in zip(scene.labeled(), boxes, strict=True):
                 alone = np.zeros_like(scene.owners)
                 paint(np.zeros_like(scene.image), alone, scene.figures[number], 0)
                 rows, columns = np.nonzero(alone)
@@ -119,7 +119,7 @@ class TestScene:
 class TestTruth:
     def test_what_covers_a_figure_hides_its_points(self) -> None:
         scene = compose(0, "train", 8, 320)
-        number = scene.labelled()[0]
+        number = scene.labeled()[0]
         figure = scene.figures[number]
         before = truth.visibility(figure, number, scene.owners)
         assert (before == 2).any()
@@ -130,7 +130,7 @@ class TestTruth:
         scene.owners[:] = THING
         assert set(truth.visibility(figure, number, scene.owners)) <= {0, 1}
         assert truth.seen_share(figure, number, scene.owners) == 0
-        assert number not in scene.labelled()
+        assert number not in scene.labeled()
 
     def test_points_on_the_far_side_of_the_head_are_hidden(self) -> None:
         for index in range(80):
@@ -165,7 +165,7 @@ class TestMake:
         assert one == files_of(tmp_path / "two")
         assert len(one) == 2 * (6 + 3) + 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-        # the number of pictures changes none of them
+        # the number of images changes none of them
         make_figures(tmp_path / "more", **{**SMALL, "train": 8})
         more = files_of(tmp_path / "more")
         assert all(more[name] == data for name, data in one.items() if name != make.STAMP)

@@ -14,14 +14,14 @@ from yolopose.data.images import decode_image, is_image, read_image, read_reduce
 PIL = pytest.importorskip("PIL.Image")
 
 
-def picture(height: int = 40, width: int = 60) -> np.ndarray:
+def img(height: int = 40, width: int = 60) -> np.ndarray:
     """Smooth, with blue rising to the right and red to the bottom, so that channels and turns show."""
     y, x = np.mgrid[:height, :width]
     return np.stack((x * 255 // width, np.full_like(x, 60), y * 255 // height), axis=2).astype(np.uint8)
 
 
 def encoded(suffix: str, array: np.ndarray | None = None) -> bytes:
-    return cv2.imencode(suffix, picture() if array is None else array)[1].tobytes()
+    return cv2.imencode(suffix, img() if array is None else array)[1].tobytes()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg", ".webp", ".jp2"])
@@ -30,7 +30,7 @@ def test_reads_each_kind_of_file(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(encoded(suffix))
     image = read_image(path)
     assert image.dtype == np.uint8
-    assert np.abs(image.astype(int) - picture()).mean() < 3
+    assert np.abs(image.astype(int) - img()).mean() < 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -38,13 +38,13 @@ def test_exif_orientation(orientation: int) -> None:
     exif = PIL.Exif()
     exif[0x112] = orientation
     buffer = io.BytesIO()
-    PIL.fromarray(picture()[:, :, ::-1].copy()).save(buffer, "jpeg", quality=95, exif=exif)
+    PIL.fromarray(img()[:, :, ::-1].copy()).save(buffer, "jpeg", quality=95, exif=exif)
     turn = {
         1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
         5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1), 7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
         8: lambda a: np.rot90(a),
     }  # fmt: skip
-    expected = turn[orientation](picture())
+    expected = turn[orientation](img())
     image = decode_image(buffer.getvalue(), "x")
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 3
@@ -53,17 +53,17 @@ def test_exif_orientation(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("suffix", "stored"),
     [
-        (".png", picture().astype(np.uint16) * 257),
-        (".tif", picture().astype(np.float32) / 255),
-        (".png", np.dstack((picture(), np.full((40, 60), 7, np.uint8)))),
-        (".png", cv2.merge([picture()[:, :, 0]])),
+        (".png", img().astype(np.uint16) * 257),
+        (".tif", img().astype(np.float32) / 255),
+        (".png", np.dstack((img(), np.full((40, 60), 7, np.uint8)))),
+        (".png", cv2.merge([img()[:, :, 0]])),
     ],
-    ids=["16 bit", "float", "alpha", "grey"],
+    ids=["16 bit", "float", "alpha", "gray"],
 )
 def test_unusual_samples_become_8_bit_bgr(suffix: str, stored: np.ndarray) -> None:
     image = decode_image(encoded(suffix, stored), "x")
     assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
-    assert np.abs(image[:, :, 0].astype(int) - picture()[:, :, 0]).max() <= 1
+    assert np.abs(image[:, :, 0].astype(int) - img()[:, :, 0]).max() <= 1
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
@@ -78,9 +78,9 @@ def test_cut_files_are_errors_that_name_the_file(tmp_path: Path, suffix: str, pa
 
 
 def test_a_cut_jpeg_with_a_whole_thumbnail_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a decoder that fills the missing half with grey must not be asked at all
-    monkeypatch.setattr(images, "_cv2_decode", lambda data: picture())
-    thumbnail = b"Exif\0\0" + encoded(".jpg", picture(8, 8))
+    # a decoder that fills the missing half with gray must not be asked at all
+    monkeypatch.setattr(images, "_cv2_decode", lambda data: img())
+    thumbnail = b"Exif\0\0" + encoded(".jpg", img(8, 8))
     header = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     whole = encoded(".jpg")
     with_thumbnail = whole[:2] + header + whole[2:]
@@ -92,7 +92,7 @@ def test_a_cut_jpeg_with_a_whole_thumbnail_is_cut(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("data", "words"), [(b"", "0 bytes"), (b"\0" * 300, "cannot be decoded"), (b"text" * 9, "cannot be decoded")]
 )
-def test_no_picture(data: bytes, words: str) -> None:
+def test_no_image(data: bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         decode_image(data, "x.jpg")
 
@@ -108,9 +108,9 @@ def test_heic_and_avif_go_to_pillow_and_say_what_to_install(monkeypatch: pytest.
     with pytest.raises(SourceError, match="pip install pillow pillow-heif"):
         decode_image(b"\0\0\0\x18ftypheic" + b"\0" * 50, "phone.heic")
     buffer = io.BytesIO()
-    PIL.fromarray(picture()[:, :, ::-1].copy()).save(buffer, "avif", quality=95)
+    PIL.fromarray(img()[:, :, ::-1].copy()).save(buffer, "avif", quality=95)
     monkeypatch.setattr(images, "_cv2_decode", lambda data: None)
-    assert np.abs(decode_image(buffer.getvalue(), "x.avif").astype(int) - picture()).mean() < 6
+    assert np.abs(decode_image(buffer.getvalue(), "x.avif").astype(int) - img()).mean() < 6
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_arrays_of_each_kind(array: np.ndarray, pixel: tuple[int, ...]) -> None:
     "array",
     [np.zeros(4), np.zeros((3, 40, 60)), np.zeros((0, 4, 3)), np.full((4, 4), np.nan), np.full((4, 4), "a")],
 )
-def test_arrays_that_are_no_picture(array: np.ndarray) -> None:
-    with pytest.raises(SourceError, match="picture"):
+def test_arrays_that_are_no_image(array: np.ndarray) -> None:
+    with pytest.raises(SourceError, match="image"):
         to_bgr(array)
 
 
@@ -158,7 +158,7 @@ def test_avif_is_turned_as_it_is_marked(orientation: int) -> None:
     exif = image_module.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    image_module.fromarray(picture()[:, :, ::-1].copy()).save(file, "AVIF", quality=95, exif=exif)
+    image_module.fromarray(img()[:, :, ::-1].copy()).save(file, "AVIF", quality=95, exif=exif)
     with image_module.open(io.BytesIO(file.getvalue())) as opened:
         expected = np.asarray(operations.exif_transpose(opened).convert("RGB"))[:, :, ::-1]
     image = decode_image(file.getvalue(), "x.avif")
@@ -175,7 +175,7 @@ def test_cmyk(form: str, options: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["TIFF", "WEBP", "MPO", "GIF"])
-def test_of_several_pictures_the_first(form: str) -> None:
+def test_of_several_images_the_first(form: str) -> None:
     image_module = pytest.importorskip("PIL.Image")
     first, second = (image_module.new("RGB", (24, 16), (shade,) * 3) for shade in (200, 10))
     file = io.BytesIO()
@@ -219,6 +219,6 @@ def test_reduced_reading_of_other_and_broken_files(tmp_path: Path) -> None:
         read_reduced(tmp_path / "c.jpg", 10)
 
 
-def test_the_bytes_of_a_video_are_told_from_a_picture() -> None:
+def test_the_bytes_of_a_video_are_told_from_a_image() -> None:
     with pytest.raises(SourceError, match="holds a video"):
         decode_image(b"\0\0\0\x18ftypisom" + b"\0" * 50, "x")

@@ -149,8 +149,8 @@ def test_a_side_of_ten_pixels_is_enough(make_set: MakeSet) -> None:
 
 def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, said: pytest.LogCaptureFixture) -> None:
     second = "1 .3 .3 .1 .1 .3 .3 0 .3 .3 0"
-    pictures = {"a": "bad", "b": f"{GOOD}\n{second}", "c": None, "d": "\n", "e": "worse", "f": second}
-    table = labels_of(make_set(pictures))
+    images = {"a": "bad", "b": f"{GOOD}\n{second}", "c": None, "d": "\n", "e": "worse", "f": second}
+    table = labels_of(make_set(images))
     assert [file.stem for file in table.files] == ["b", "c", "d", "f"]
     assert table.offsets.tolist() == [0, 2, 2, 2, 3]
     assert table.classes.tolist() == [0, 1, 1]
@@ -169,16 +169,16 @@ def test_single_class(make_set: MakeSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "words"),
+    ("images", "words"),
     [
         ({"a": "x", "b": "y"}, ["2 of 2 images are refused", "a.txt, row 1", "b.txt, row 1"]),
-        ({"a": None, "b": ""}, ["no labelled object", "1 have no label file, 1 an empty one", "labels/val/a.txt"]),
-        ({"a": None, "b": "x"}, ["no labelled object", "b.txt, row 1"]),
+        ({"a": None, "b": ""}, ["no labeled object", "1 have no label file, 1 an empty one", "labels/val/a.txt"]),
+        ({"a": None, "b": "x"}, ["no labeled object", "b.txt, row 1"]),
     ],
 )
-def test_nothing_left(make_set: MakeSet, pictures: dict[str, str | None], words: list[str]) -> None:
+def test_nothing_left(make_set: MakeSet, images: dict[str, str | None], words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
-        labels_of(make_set(pictures))
+        labels_of(make_set(images))
     for word in words:
         assert word in str(caught.value)
 

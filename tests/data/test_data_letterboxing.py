@@ -19,8 +19,8 @@ def test_matches_resize_and_border(shape: tuple[int, int], auto: bool) -> None:
         inner = cv2.resize(source, fit.inner[::-1], interpolation=cv2.INTER_LINEAR)
         bottom = fit.out[0] - fit.top - fit.inner[0]
         right = fit.out[1] - fit.left - fit.inner[1]
-        grey = (114, 114, 114)
-        expected = cv2.copyMakeBorder(inner, fit.top, bottom, fit.left, right, cv2.BORDER_CONSTANT, value=grey)
+        gray = (114, 114, 114)
+        expected = cv2.copyMakeBorder(inner, fit.top, bottom, fit.left, right, cv2.BORDER_CONSTANT, value=gray)
         np.testing.assert_array_equal(found, expected[:, :, ::-1].transpose(2, 0, 1))
 
 

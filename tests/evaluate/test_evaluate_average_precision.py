@@ -25,7 +25,7 @@ def naive_ap(hits: np.ndarray, confidence: np.ndarray, truths: int) -> float:
 
 
 def naive_at(level: float, hits: np.ndarray, confidence: np.ndarray, truths: int) -> tuple[float, float]:
-    """Precision and recall of one class at one confidence, between its neighbours in confidence."""
+    """Precision and recall of one class at one confidence, between its neighbors in confidence."""
     order = np.argsort(-confidence, kind="stable")
     true = hits[order].cumsum()
     precision, recall, conf = true / np.arange(1, len(true) + 1), true / truths, confidence[order]

@@ -56,7 +56,7 @@ def test_published_numbers(shared: Path) -> None:
 
 
 def made(folder: Path, seed: int, ids: str, count: int) -> tuple[dict, Path]:
-    """Twelve pictures of objects of all sizes, some crowds, some without points, some pictures empty."""
+    """Twelve images of objects of all sizes, some crowds, some without points, some images empty."""
     rng = np.random.default_rng(seed)
     names = {
         "numbers": [7 * number + 3 for number in range(12)],
@@ -80,7 +80,7 @@ def made(folder: Path, seed: int, ids: str, count: int) -> tuple[dict, Path]:
                 "iscrowd": int(rng.random() < 0.1), "keypoints": points.reshape(-1).tolist(),
                 "num_keypoints": int((points[:, 2] > 0).sum()),
             })  # fmt: skip
-            for _ in range(rng.integers(0, 12)):  # more than 20 poses a picture, of which 20 count
+            for _ in range(rng.integers(0, 12)):  # more than 20 poses an image, of which 20 count
                 moved = points[:, :2] + rng.normal(0, 0.05, (count, 2)) * size
                 box = np.array([x, y, *size]) + rng.normal(0, 0.08, 4) * np.tile(size, 2)
                 rows.append({
@@ -177,7 +177,7 @@ def test_a_set_with_names_for_ids(tmp_path: Path) -> None:
 
 
 def change(content: dict, what: str) -> None:
-    if what == "pictures":
+    if what == "images":
         for image in content["images"]:
             image["file_name"] = f"other {image['file_name']}"
     elif what == "points":
@@ -193,7 +193,7 @@ def change(content: dict, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("pictures", ["another data set or split", "0 of the 5"]),
+        ("images", ["another data set or split", "0 of the 5"]),
         ("points", ["another data set", "5 keypoints", "has 2"]),
         ("classes", ["another data set", "red, green"]),
         ("form", ["entry 1 of `annotations`", "bbox"]),
@@ -223,9 +223,9 @@ def test_what_only_one_side_has_is_named(tmp_path: Path, capsys: pytest.CaptureF
     path.write_text(json.dumps(content))
     validate(Rectangles(), options(data, protocol="coco", annotations=str(path), project=str(tmp_path / "p")))
     said = capsys.readouterr().err
-    assert "1 of 5 measured pictures are not in" in said
+    assert "1 of 5 measured images are not in" in said
     assert "000.png" in said
-    assert "1 of 5 pictures of" in said
+    assert "1 of 5 images of" in said
     assert "gone.png" in said
 
 
@@ -241,7 +241,7 @@ def test_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_official_pictures_of_coco_mini(shared: Path, tmp_path: Path) -> None:
+def test_official_images_of_coco_mini(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.weights import load_network

@@ -1,4 +1,4 @@
-"""The public network on real pictures: the numbers of the reference protocol, end to end."""
+"""The public network on real images: the numbers of the reference protocol, end to end."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_class_named_background_keeps_its_column() -> None:
 @pytest.mark.parametrize(
     ("normalize", "name"), [(True, "confusion_matrix_normalized.png"), (False, "confusion_matrix.png")]
 )
-def test_picture(tmp_path: Path, normalize: bool, name: str) -> None:
+def test_image(tmp_path: Path, normalize: bool, name: str) -> None:
     pytest.importorskip("matplotlib")
     matrix = ConfusionMatrix(NAMES)
     matrix.process_batch(arrays(FOUND), arrays(TRUTH))
@@ -103,7 +103,7 @@ def test_picture(tmp_path: Path, normalize: bool, name: str) -> None:
     assert image.std() > 10
 
 
-def test_matches_of_one_picture(tmp_path: Path) -> None:
+def test_matches_of_one_image(tmp_path: Path) -> None:
     matrix = ConfusionMatrix(NAMES, save_matches=True)
     assert matrix.plot_matches(np.zeros((3, 64, 96)), "x.png", tmp_path) is None
     matrix.process_batch(arrays(FOUND), arrays(TRUTH))

@@ -22,7 +22,7 @@ from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 SIZE = 128
 NAMES = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 BOXES = np.array([[4, 14, 54, 114], [70, 14, 120, 114]], dtype=np.float32)
-# the points of both people of every picture, far from each other: a point is near (.5) within 6 pixels
+# the points of both people of every image, far from each other: a point is near (.5) within 6 pixels
 PLACES = np.array([[[14, 30], [44, 30], [16, 90], [42, 90]], [[80, 34], [110, 34], [82, 94], [108, 94]]], np.float32)
 SIGMA, AREA = 0.05, 0.53 * 50 * 100
 DIAGONAL, TORSO = np.hypot(50, 100), [np.hypot(28, 60), np.hypot(28, 60)]
@@ -34,7 +34,7 @@ SPEC = PoseSpec(
 
 @dataclass
 class Faulty:
-    """Knows each picture by its shade, and gives the points that were laid down for it."""
+    """Knows each image by its shade, and gives the points that were laid down for it."""
 
     points: dict[int, np.ndarray]
     scores: dict[int, list[float]] = field(default_factory=dict)
@@ -75,9 +75,9 @@ def make_data(folder: Path, visible: dict[int, np.ndarray]) -> Path:
         cv2.imwrite(str(folder / f"images/val/{shade:03}.png"), np.full((SIZE, SIZE, 3), shade, np.uint8))
         rows = []
         for box, points, flag in zip(BOXES, PLACES, flags, strict=True):
-            centre = (box[:2] + box[2:]) / 2 / SIZE
+            center = (box[:2] + box[2:]) / 2 / SIZE
             values = np.concatenate((points / SIZE * (flag[:, None] > 0), flag[:, None]), axis=1)
-            rows.append([0, *centre, *(box[2:] - box[:2]) / SIZE, *values.reshape(-1)])
+            rows.append([0, *center, *(box[2:] - box[:2]) / SIZE, *values.reshape(-1)])
         (folder / f"labels/val/{shade:03}.txt").write_text("\n".join(" ".join(map(repr, map(float, r))) for r in rows))
     values = {"path": str(folder), "val": "images/val", "names": ["person"], **SPEC.keypoints.to_dict()}
     (folder / "data.yaml").write_text(yaml.safe_dump(values))
@@ -112,14 +112,14 @@ COUNTS = {"good": 10 * 8 - 5, "jitter": 1, "inversion": 2, "swap": 1, "miss": 1}
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> PoseMetrics:
     points = {shade: seen(put_in(FAULTS[shade % 10] if shade % 10 < 5 else "good", PLACES)) for shade in range(10)}
-    points[9][1, 3, 2] = 0.1  # called invisible, and it is labelled
+    points[9][1, 3, 2] = 0.1  # called invisible, and it is labeled
     hidden = np.full((2, 4), 2)
-    hidden[0, 3] = 0  # not labelled, and called visible
+    hidden[0, 3] = 0  # not labeled, and called visible
     return measured(tmp_path_factory.mktemp("faults") / "set", Faulty(points), {8: hidden}, save_json=True)
 
 
 def test_counts_are_those_put_in(faulty: PoseMetrics) -> None:
-    assert faulty.errors.points == {**COUNTS, "good": COUNTS["good"] - 1}  # one point is not labelled
+    assert faulty.errors.points == {**COUNTS, "good": COUNTS["good"] - 1}  # one point is not labeled
 
 
 def test_each_kind_costs_what_it_takes(faulty: PoseMetrics) -> None:
@@ -159,7 +159,7 @@ def test_a_point_near_its_own_place_is_no_swap() -> None:
 def test_numbers_of_each_point(faulty: PoseMetrics) -> None:
     rows = {row["Keypoint"]: row for row in faulty.keypoints.summary()}
     assert tuple(rows) == NAMES
-    assert [rows[name]["Labelled"] for name in NAMES] == [20, 20, 20, 19]
+    assert [rows[name]["Labeled"] for name in NAMES] == [20, 20, 20, 19]
     # 20 people: one point 4.24 pixels off, one 30 (its mirror point)
     off = [np.hypot(3, 3), 30]
     first = rows["left_shoulder"]
@@ -172,7 +172,7 @@ def test_numbers_of_each_point(faulty: PoseMetrics) -> None:
     torso = [np.mean([distance <= limit * TORSO[0] for distance in [0] * 18 + off]) for limit in (0.05, 0.1, 0.2)]
     assert [first[f"PCK-torso@{limit}"] for limit in (0.05, 0.1, 0.2)] == pytest.approx(torso)
     assert [rows[name]["Inverted"] for name in NAMES] == pytest.approx([1 / 20, 1 / 20, 0, 0])
-    # of 20, one labelled point is called invisible and one that is not labelled is called visible
+    # of 20, one labeled point is called invisible and one that is not labeled is called visible
     assert rows["right_hip"]["Visibility"] == pytest.approx(18 / 20)
     assert rows["left_hip"]["Visibility"] == 1
     assert "right_hip" in "\n".join(faulty.keypoints.lines())
@@ -187,11 +187,11 @@ def test_slices(faulty: PoseMetrics) -> None:
     assert medium["Pose-mAP50-95"] == pytest.approx(faulty.pose.map, abs=1e-5)
     assert rows["size", "small (under 32²)"]["Truths"] == 0
     assert np.isnan(rows["size", "small (under 32²)"]["Pose-mAP50-95"])
-    assert rows["labelled points", "2 to 3"]["Truths"] == 1
+    assert rows["labeled points", "2 to 3"]["Truths"] == 1
     # it is found, and the false poses of the four faulty people (OKS .50, .75, .75, .93) count as a twentieth each
     false = [0, 1, 1, 1, 1, 1, 3, 3, 3, 4]
     expected = 0.995 * np.mean([1 / (1 + number / 20) for number in false])
-    assert rows["labelled points", "2 to 3"]["Pose-mAP50-95"] == pytest.approx(expected, abs=1e-5)
+    assert rows["labeled points", "2 to 3"]["Pose-mAP50-95"] == pytest.approx(expected, abs=1e-5)
     assert rows["crowding", "alone (IoU under 0.1)"]["Truths"] == 20
 
 
@@ -216,13 +216,13 @@ def test_predictions_that_are_no_numbers(tmp_path: Path) -> None:
         measured(tmp_path / "set", Faulty(points))
 
 
-def test_nothing_found_and_pictures_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_found_and_images_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = Faulty({0: seen(PLACES), 1: seen(PLACES)})
     data = make_data(tmp_path / "set", {shade: np.full((2, 4), 2) for shade in (0, 1)})
-    (tmp_path / "set/images/val/torn.png").write_bytes(b"no picture")
+    (tmp_path / "set/images/val/torn.png").write_bytes(b"no image")
     validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=False, conf=0.001))
     said = capsys.readouterr().err
-    assert "1 of 3 pictures were refused and are not in these numbers: torn.png" in said
+    assert "1 of 3 images were refused and are not in these numbers: torn.png" in said
     assert "found nothing" not in said
     nothing = Candidates(
         boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.int64),
@@ -231,7 +231,7 @@ def test_nothing_found_and_pictures_refused(tmp_path: Path, capsys: pytest.Captu
     low = network.candidates
     network.candidates = lambda batch, *, conf, **_: low(batch, conf=conf) if conf < 0 else nothing  # type: ignore
     metrics = validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=True))
-    assert "found nothing in any picture" in capsys.readouterr().err
+    assert "found nothing in any image" in capsys.readouterr().err
     assert metrics.errors.cost["miss"] == 0
     network.candidates = lambda batch, **_: nothing  # type: ignore[method-assign]
     with pytest.raises(WeightsError, match="scores that are no numbers"):

@@ -15,8 +15,8 @@ from yolopose.evaluate import PoseMetrics
 KEYS = [f"metrics/{name}({kind})" for kind in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95")]
 
 
-def picture(name: str, truth: list[int], found: list[int], hits: list[int], pose: list[int] | None = None) -> dict:
-    """A picture whose detections are hits at the first n thresholds."""
+def image(name: str, truth: list[int], found: list[int], hits: list[int], pose: list[int] | None = None) -> dict:
+    """An image whose detections are hits at the first n thresholds."""
     levels = np.arange(10)[None]
     return {
         "tp": levels < np.array(hits, dtype=int).reshape(-1, 1),
@@ -31,9 +31,9 @@ def picture(name: str, truth: list[int], found: list[int], hits: list[int], pose
 @pytest.fixture
 def metrics() -> PoseMetrics:
     made = PoseMetrics({0: "cat", 1: "dog", 2: "emu"})
-    made.update_stats(picture("a.jpg", [0, 0, 2], [0, 2, 0], [10, 6, 0], [5, 0, 0]))
-    made.update_stats(picture("b.jpg", [0], [1], [0]))
-    made.update_stats(picture("c.jpg", [], [], []))
+    made.update_stats(image("a.jpg", [0, 0, 2], [0, 2, 0], [10, 6, 0], [5, 0, 0]))
+    made.update_stats(image("b.jpg", [0], [1], [0]))
+    made.update_stats(image("c.jpg", [], [], []))
     made.process()
     return made
 
@@ -77,7 +77,7 @@ def test_shapes_and_types(metrics: PoseMetrics) -> None:
     assert set(metrics.speed) == {"preprocess", "inference", "loss", "postprocess"}
 
 
-def test_pictures(metrics: PoseMetrics) -> None:
+def test_images(metrics: PoseMetrics) -> None:
     seen = metrics.box.image_metrics
     assert seen["a.jpg"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "tp": 2, "fp": 1, "fn": 1})
     assert (seen["b.jpg"]["fp"], seen["b.jpg"]["fn"], seen["b.jpg"]["f1"]) == (1, 1, 0.0)
@@ -113,15 +113,15 @@ def test_clearing_keeps_the_scores(metrics: PoseMetrics) -> None:
     assert metrics.pose.image_metrics == {}
 
 
-@pytest.mark.parametrize("pictures", [[], [([], [])], [([], [0, 0])], [([0, 1], [])]])
-def test_nothing_found_or_nothing_there(pictures: list) -> None:
+@pytest.mark.parametrize("images", [[], [([], [])], [([], [0, 0])], [([0, 1], [])]])
+def test_nothing_found_or_nothing_there(images: list) -> None:
     metrics = PoseMetrics({0: "cat", 1: "dog"})
-    for index, (truth, found) in enumerate(pictures):
-        metrics.update_stats(picture(f"{index}.jpg", truth, found, [0] * len(found)))
+    for index, (truth, found) in enumerate(images):
+        metrics.update_stats(image(f"{index}.jpg", truth, found, [0] * len(found)))
     metrics.process()
     assert metrics.results_dict == dict.fromkeys([*KEYS, "fitness"], 0.0)
     assert metrics.maps.tolist() == [0.0, 0.0]
-    assert len(metrics.summary()) == len({cls for truth, _ in pictures for cls in truth})
+    assert len(metrics.summary()) == len({cls for truth, _ in images for cls in truth})
 
 
 def test_unused_object_answers_everything() -> None:

@@ -41,9 +41,9 @@ def about(spec: PoseSpec, root: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def made_run(root: Path, spec: PoseSpec = SPEC, pictures: int = 30) -> PoseMetrics:
-    """Made pictures, as a run; no files of theirs exist."""
-    metrics, record = made(noise=4, pictures=pictures)
+def made_run(root: Path, spec: PoseSpec = SPEC, images: int = 30) -> PoseMetrics:
+    """Made images, as a run; no files of theirs exist."""
+    metrics, record = made(noise=4, images=images)
     metrics.keep(replace(record, about=about(spec, root)), spec)
     return metrics
 
@@ -93,15 +93,15 @@ def test_many_classes_are_counted_together() -> None:
     assert one["truths"] == len(record.truth_cls)
 
 
-def test_pictures_are_ranked_by_f1() -> None:
+def test_images_are_ranked_by_f1() -> None:
     _, record = made()
     ranking = rank(record, 0.5)
-    for picture in range(30):
-        mine = (record.image == picture) & (record.score >= np.float32(0.5))
-        truths = int((record.truth_image == picture).sum())
+    for img in range(30):
+        mine = (record.image == img) & (record.score >= np.float32(0.5))
+        truths = int((record.truth_image == img).sum())
         each = [2 * int((record.pose_hit[mine, level] >= 0).sum()) for level in range(10)]
         total = int(mine.sum()) + truths
-        assert ranking.f1[picture] == pytest.approx(np.mean(each) / total if total else 1)
+        assert ranking.f1[img] == pytest.approx(np.mean(each) / total if total else 1)
     assert (np.diff(ranking.f1[ranking.order]) >= 0).all()
     shown = chosen(ranking, 9)
     assert len({index for index, _ in shown}) == 9
@@ -135,20 +135,20 @@ def test_a_page_needs_nothing_else(tmp_path: Path) -> None:
     assert text.count("</script>") == 2
     shown = data_of(page)
     assert [one["name"] for one in shown["classes"]] == ["</script><b>red", "green"]
-    assert {row[0] for row in shown["pictures"]["all"]} == {f"images/val/{n:03}.png" for n in range(1, 5)} | {
+    assert {row[0] for row in shown["images"]["all"]} == {f"images/val/{n:03}.png" for n in range(1, 5)} | {
         f"images/val/{HOSTILE}"
     }
     assert shown["numbers"]["rows"][0]["value"] == pytest.approx(metrics.pose.map, abs=1e-5)
     assert shown["numbers"]["rows"][0]["low"] == pytest.approx(metrics.intervals["mAP50-95(P)"].low, abs=1e-5)
-    (card,) = (card for card in shown["pictures"]["cards"] if card["name"].endswith(HOSTILE))
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(card["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (96, 128, 3)
+    (card,) = (card for card in shown["images"]["cards"] if card["name"].endswith(HOSTILE))
+    img = cv2.imdecode(np.frombuffer(base64.b64decode(card["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    assert img.shape == (96, 128, 3)
     assert card["truth"][0]["b"] == pytest.approx([5, 8, 40, 50], abs=0.1)
     assert card["found"][0]["p"] == pytest.approx([8, 11, 43, 53], abs=0.6)  # moved by 3 pixels
     assert card["found"][0]["k"] == 0
 
 
-def test_made_again_it_is_the_same_and_without_pictures_it_says_so(
+def test_made_again_it_is_the_same_and_without_images_it_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, run = make_data(tmp_path / "set"), tmp_path / "run"
@@ -157,18 +157,18 @@ def test_made_again_it_is_the_same_and_without_pictures_it_says_so(
     (run / "report.html").unlink()
     assert main(["report", f"run={run}"]) == 0
     assert (run / "report.html").read_bytes() == first
-    cv2.imwrite(str(tmp_path / "set/images/val/001.png"), np.zeros((9, 9, 3), np.uint8))  # another picture by now
+    cv2.imwrite(str(tmp_path / "set/images/val/001.png"), np.zeros((9, 9, 3), np.uint8))  # another image by now
     (tmp_path / "set/images/val/002.png").unlink()
     capsys.readouterr()
-    assert main(["report", f"run={run}", "pictures=3"]) == 0
+    assert main(["report", f"run={run}", "images=3"]) == 0
     assert "cannot be read, or have changed" in capsys.readouterr().err
-    cards = data_of(run / "report.html")["pictures"]["cards"]
+    cards = data_of(run / "report.html")["images"]["cards"]
     assert len(cards) == 3
     assert {card["name"] for card in cards if card["jpeg"] is None} == {"images/val/001.png", "images/val/002.png"}
     assert all(card["found"] for card in cards)
     shutil.rmtree(tmp_path / "set")
     make_report(run / "detections.npz")
-    assert data_of(run / "report.html")["pictures"]["gone"] == 4
+    assert data_of(run / "report.html")["images"]["gone"] == 4
 
 
 def test_no_page_without_plots(tmp_path: Path) -> None:
@@ -181,20 +181,20 @@ def test_a_network_that_finds_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     validate(Rectangles(), options(make_data(tmp_path / "set"), save_txt=True, conf=0.95), save_dir=run)
     shown = data_of(make_report(run))
-    assert shown["notes"] == ["The network found nothing in any picture, so every number is 0."]
+    assert shown["notes"] == ["The network found nothing in any image, so every number is 0."]
     assert {row["value"] for row in shown["numbers"]["rows"]} == {0}
-    assert all(card["truth"] and not card["found"] for card in shown["pictures"]["cards"])
+    assert all(card["truth"] and not card["found"] for card in shown["images"]["cards"])
 
 
 @pytest.mark.parametrize(
     ("names", "words"), [(None, "."), (["a.jpg", "b.jpg"], ": a.jpg, b.jpg."), (["a.jpg"], ": a.jpg ….")], ids=str
 )
-def test_refused_pictures_are_named(names: list[str] | None, words: str, tmp_path: Path) -> None:
-    metrics, record = made(pictures=4)
+def test_refused_images_are_named(names: list[str] | None, words: str, tmp_path: Path) -> None:
+    metrics, record = made(images=4)
     told = {} if names is None else {"refused_names": names}
     metrics.keep(replace(record, about=about(SPEC, tmp_path) | {"refused": 2} | told), SPEC)
     notes = data_of(write_report(metrics, tmp_path))["notes"]
-    assert notes == [f"2 of 6 pictures could not be read and do not count{words}"]
+    assert notes == [f"2 of 6 images could not be read and do not count{words}"]
 
 
 def test_classes_with_points_of_their_own_have_a_figure_each(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_classes_with_points_of_their_own_have_a_figure_each(tmp_path: Path) -> 
     assert shown[0]["edges"] == [[0, 1], [1, 4]]
 
 
-def test_it_stays_small_by_leaving_out_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stays_small_by_leaving_out_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = made_run(tmp_path)
     whole = write_report(metrics, tmp_path)
-    found = data_of(whole)["pictures"]
+    found = data_of(whole)["images"]
     assert found["without_room"] == 0
     limit = whole.stat().st_size - 8000
     monkeypatch.setattr("yolopose.evaluate.page.making._LIMIT", limit)
-    less = data_of(write_report(metrics, tmp_path))["pictures"]
+    less = data_of(write_report(metrics, tmp_path))["images"]
     assert limit - 4000 < whole.stat().st_size < limit
     assert less["without_room"] > 0
     assert len(less["cards"]) + less["without_room"] == len(found["cards"])

@@ -1,4 +1,4 @@
-"""The page in a real browser without a window: what slider, toggles, search and colours do, and no error."""
+"""The page in a real browser without a window: what slider, toggles, search and colors do, and no error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run on made records, whose pictures never were, and one of the rectangles, whose pictures lie in it."""
+    """A run on made records, whose images never were, and one of the rectangles, whose images lie in it."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "made").mkdir()
     metrics = made_run(folder)
@@ -93,7 +93,7 @@ def test_the_slider_counts_as_python_does(browser: Any, pages: dict[str, Path]) 
     part("conf-best").click()
     best = max(counts_at(record, step / 1000).f1 for step in range(1001))
     assert shown_counts(browser)["Poses"][5] == pytest.approx(best, abs=5.1e-5)
-    # what is drawn on the pictures follows
+    # what is drawn on the images follows
     drawn = sum(seen(browser, "#cards .found-layer > .object"))
     exactly.clear()
     exactly.send_keys("0.95\n")
@@ -116,7 +116,7 @@ def test_truth_and_prediction_come_and_go(browser: Any, pages: dict[str, Path]) 
     assert any(seen(browser, "#cards .truth-layer .box"))
     loaded = "return [...document.querySelectorAll('#cards img')].map(i => i.decode().then(() => i.naturalWidth))"
     assert min(browser.execute_script(f"return Promise.all((() => {{ {loaded} }})())")) >= 96
-    # enlarged, by keyboard: the same toggles, the next picture, and back
+    # enlarged, by keyboard: the same toggles, the next image, and back
     browser.find_element("css selector", "#cards button").send_keys("\ue007")
     first = part("viewer-name").text
     assert all(seen(browser, "#viewer .found-layer circle"))
@@ -139,7 +139,7 @@ def test_search_by_file_name(browser: Any, pages: dict[str, Path]) -> None:
         part("search").send_keys(words or "x\ue003")
         assert len(browser.find_elements("css selector", "#cards .card")) == cards
         assert len(browser.find_elements("css selector", "#all tbody tr")) == rows
-        assert part("search-count").text == f"{rows} picture{'' if rows == 1 else 's'}, {cards} shown"
+        assert part("search-count").text == f"{rows} image{'' if rows == 1 else 's'}, {cards} shown"
     assert not browser.find_elements("css selector", "main img:not([src^='data:image/jpeg'])")
     assert "</script><b>red" in part("numbers").text
     assert complaints(browser) == []

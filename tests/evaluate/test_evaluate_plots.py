@@ -66,7 +66,7 @@ def test_mosaic_grid(count: int, grid: tuple[int, int]) -> None:
 
 def test_mosaic_draws_where_the_object_is() -> None:
     images = np.zeros((4, 3, 960, 960), dtype=np.uint8)
-    images[1, 0] = 200  # the second picture is red
+    images[1, 0] = 200  # the second image is red
     box = np.array([[480, 480, 900, 900, 0.8, 0]], dtype=np.float32)
     points = np.array([[[700, 700, 0.9], [800, 800, 0.9]]], dtype=np.float32)
     empty = box[:0], points[:0]

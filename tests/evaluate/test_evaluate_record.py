@@ -14,7 +14,7 @@ from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.cli import main
 from yolopose.data.labels import ImageLabels
 from yolopose.evaluate import PoseMetrics, Record, load_record, score_classes, validate
-from yolopose.evaluate.accumulate import score_picture
+from yolopose.evaluate.accumulate import score_image
 from yolopose.evaluate.comparison import compare
 from yolopose.evaluate.intervals import draw_weights, drawn_maps, intervals
 from yolopose.evaluate.pairs import Pairing
@@ -28,7 +28,7 @@ SPEC = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=5))
 BOX = Letterbox((256, 256), (256, 256), 0, 0, (256, 256))
 
 
-def picture(rng: np.random.Generator, noise: float, truths: int = 4, extra: int = 6) -> tuple[Detections, ImageLabels]:
+def img(rng: np.random.Generator, noise: float, truths: int = 4, extra: int = 6) -> tuple[Detections, ImageLabels]:
     corner, size = rng.uniform(0, 180, (truths, 2)), rng.uniform(20, 70, (truths, 2))
     boxes = np.concatenate((corner, corner + size), axis=1).astype(np.float32)
     points = np.concatenate((corner[:, None] + rng.random((truths, 5, 2)) * size[:, None], np.ones((truths, 5, 1))), 2)
@@ -45,19 +45,19 @@ def picture(rng: np.random.Generator, noise: float, truths: int = 4, extra: int 
     return detections, ImageLabels(classes, boxes, points.astype(np.float32))
 
 
-def made(noise: float = 3, pictures: int = 30, seed: int = 0) -> tuple[PoseMetrics, Record]:
-    """A run on made pictures; the truths depend on the number of the picture alone."""
+def made(noise: float = 3, images: int = 30, seed: int = 0) -> tuple[PoseMetrics, Record]:
+    """A run on made images; the truths depend on the number of the image alone."""
     metrics, pairing, gathering = PoseMetrics(SPEC.names), Pairing(SPEC), Gathering(5, 10)
-    for number in range(pictures):
-        _, truth = picture(np.random.default_rng(number), 0, truths=number % 5)
+    for number in range(images):
+        _, truth = img(np.random.default_rng(number), 0, truths=number % 5)
         rng = np.random.default_rng((number, seed))
-        found, _ = picture(rng, noise)
+        found, _ = img(rng, noise)
         if len(truth.classes):
             moved = truth.boxes + rng.normal(0, noise, truth.boxes.shape).astype(np.float32)
             count = min(len(moved), 4)
             found.boxes[:count], found.classes[:count] = moved[:count], truth.classes[:count]
             found.points[:count] = truth.keypoints[:count] + rng.normal(0, noise, (count, 5, 3)).astype(np.float32)
-        stats = score_picture(found, truth, SPEC.keypoints.oks_sigmas)
+        stats = score_image(found, truth, SPEC.keypoints.oks_sigmas)
         gathering.add(f"{number:03}.jpg", pairing.columns(found, truth, stats, BOX))
         metrics.update_stats({
             "tp": stats.tp, "tp_p": stats.tp_p, "conf": found.scores, "pred_cls": found.classes,
@@ -69,8 +69,8 @@ def made(noise: float = 3, pictures: int = 30, seed: int = 0) -> tuple[PoseMetri
     return metrics, metrics.record
 
 
-def chosen_pictures(record: Record, drawn: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Hits by OKS, scores, classes of detections and of truths, of drawn pictures one after another."""
+def chosen_images(record: Record, drawn: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Hits by OKS, scores, classes of detections and of truths, of drawn images one after another."""
     found = np.concatenate([np.flatnonzero(record.image == one) for one in drawn])
     truth = np.concatenate([np.flatnonzero(record.truth_image == one) for one in drawn])
     return record.hits("pose")[found], record.score[found], record.cls[found], record.truth_cls[truth]
@@ -108,28 +108,28 @@ def test_a_part_of_the_truths_by_loops(seed: int) -> None:
     np.testing.assert_allclose(found, np.array(expected).reshape(2, 10).mean(axis=0), atol=1e-9)
 
 
-def test_drawn_pictures_are_scored_as_if_they_were_the_set() -> None:
+def test_drawn_images_are_scored_as_if_they_were_the_set() -> None:
     _, record = made()
-    # no equal scores: the order among copies of one picture would be another
+    # no equal scores: the order among copies of one image would be another
     record = replace(record, score=record.score + np.linspace(0, 1e-3, len(record.score), dtype=np.float32))
     weights = draw_weights(30, 20, seed=1)
     assert weights.sum(axis=1).tolist() == [30] * 20
     found = drawn_maps(record, weights)["mAP50-95(P)"]
     for draw in range(20):
-        scores = score_classes(*chosen_pictures(record, np.repeat(np.arange(30), weights[draw])))
+        scores = score_classes(*chosen_images(record, np.repeat(np.arange(30), weights[draw])))
         assert found[draw] == pytest.approx(scores.ap.mean(), abs=1e-9)
 
 
 def test_intervals() -> None:
-    metrics, record = made(pictures=60)
+    metrics, record = made(images=60)
     found = metrics.intervals["mAP50-95(P)"]
     assert found.value == pytest.approx(metrics.pose.map)
     assert found.low < found.value < found.high
     assert found.draws == 1000
     assert intervals(record)["mAP50-95(P)"] == found  # the seed is fixed
-    few = intervals(made(pictures=3)[1])["mAP50-95(P)"]
+    few = intervals(made(images=3)[1])["mAP50-95(P)"]
     assert 0 <= few.low <= few.value <= few.high <= 1
-    narrow = intervals(made(pictures=600)[1], draws=200)["mAP50-95(P)"]
+    narrow = intervals(made(images=600)[1], draws=200)["mAP50-95(P)"]
     assert narrow.high - narrow.low < 0.6 * (found.high - found.low)  # a third, but for chance
 
 
@@ -138,16 +138,16 @@ def test_networks_without_visibility_and_classes_with_names_of_their_own() -> No
     spec = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=5, dims=2, names=names))
     metrics, pairing, gathering = PoseMetrics(spec.names), Pairing(spec), Gathering(5, 10)
     for number in range(20):
-        found, truth = picture(np.random.default_rng(number), 1)
+        found, truth = img(np.random.default_rng(number), 1)
         found = replace(found, points=found.points[..., :2])
-        stats = score_picture(found, truth, spec.keypoints.oks_sigmas)
+        stats = score_image(found, truth, spec.keypoints.oks_sigmas)
         gathering.add(f"{number}.jpg", pairing.columns(found, truth, stats, BOX))
     metrics.keep(gathering.finish(), spec)
     rows = metrics.keypoints.summary()
     assert [row["Keypoint"] for row in rows] == [*(f"a: {name}" for name in "vwxyz"), *(f"b: {c}" for c in "VWXYZ")]
     assert metrics.record is not None
     paired = metrics.record.truth_cls[metrics.record.pair_truth]
-    assert [rows[0]["Labelled"], rows[9]["Labelled"]] == [(paired == 0).sum(), (paired == 1).sum()]
+    assert [rows[0]["Labeled"], rows[9]["Labeled"]] == [(paired == 0).sum(), (paired == 1).sum()]
     assert np.isnan([row["Visibility"] for row in rows]).all()
     assert np.isnan([row["Inverted"] for row in rows]).all()  # no flip_idx
     assert metrics.errors.points["inversion"] == 0
@@ -179,7 +179,7 @@ def test_comparison_is_paired() -> None:
     assert one.sure
     same = compare(good, good, draws=50).differences["mAP50-95(P)"].interval
     assert (same.low, same.value, same.high) == (0, 0, 0)
-    # pictures in another order are lined up by name
+    # images in another order are lined up by name
     order = np.arange(30)[::-1]
     turned = replace(
         good, names=good.names[::-1], image=order[good.image].astype(np.int32),
@@ -192,8 +192,8 @@ def test_comparison_is_paired() -> None:
 
 def test_runs_on_different_sets() -> None:
     a = made()[1]
-    with pytest.raises(DataError, match="30 and 20 pictures, 20 of them in both"):
-        compare(a, made(pictures=20)[1])
+    with pytest.raises(DataError, match="30 and 20 images, 20 of them in both"):
+        compare(a, made(images=20)[1])
     with pytest.raises(DataError, match="different labels"):
         compare(a, replace(a, truth_cls=1 - a.truth_cls))
 
@@ -217,20 +217,20 @@ def test_comparison_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_memory_of_twenty_thousand_pictures() -> None:
-    """At most 200 bytes, and 8 a threshold, for each detection; what is noted of each picture stands beside it."""
+def test_memory_of_twenty_thousand_images() -> None:
+    """At most 200 bytes, and 8 a threshold, for each detection; what is noted of each image stands beside it."""
     spec = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=17))
-    pictures, metrics, pairing, gathering = 20_000, PoseMetrics(spec.names), Pairing(spec), Gathering(17, 10)
+    images, metrics, pairing, gathering = 20_000, PoseMetrics(spec.names), Pairing(spec), Gathering(17, 10)
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(8):
-        found, truth = picture(rng, 2, truths=5, extra=95)
+        found, truth = img(rng, 2, truths=5, extra=95)
         found = replace(found, points=np.tile(found.points[:, :1], (1, 17, 1)))
         truth = ImageLabels(truth.classes, truth.boxes, np.tile(truth.keypoints[:, :1], (1, 17, 1)))
-        stats = score_picture(found, truth, spec.keypoints.oks_sigmas)
+        stats = score_image(found, truth, spec.keypoints.oks_sigmas)
         rows.append((found, truth, stats, pairing.columns(found, truth, stats, BOX)))
     tracemalloc.start()
-    for number in range(pictures):
+    for number in range(images):
         found, truth, stats, columns = rows[number % 8]
         gathering.add(f"images/val/{number:06}.jpg", columns)
         metrics.update_stats({
@@ -245,5 +245,5 @@ def test_memory_of_twenty_thousand_pictures() -> None:
     assert metrics.keypoints.rows
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert gathering.detections == 100 * pictures
+    assert gathering.detections == 100 * images
     assert peak < gathering.detections * (200 + 8 * 10)

@@ -1,4 +1,4 @@
-"""The whole loop with a network that sees coloured rectangles: everything but the network is real."""
+"""The whole loop with a network that sees colored rectangles: everything but the network is real."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = PoseSpec(classes=("red", "green"), keypoints=KeypointSchema(count=2, dims
 
 
 class Rectangles:
-    """Finds the red (class 0) and the green (class 1) rectangle of each picture; its points are two corners.
+    """Finds the red (class 0) and the green (class 1) rectangle of each image; its points are two corners.
 
     Args:
         shift: how far the points are moved off the corners, pixels.
@@ -51,9 +51,9 @@ class Rectangles:
         self.shapes.append(batch.shape)
         self.asked.append({"conf": conf, "classes": classes, "multi_label": multi_label})
         rows = []
-        for image, picture in enumerate(batch.astype(int)):
+        for image, img in enumerate(batch.astype(int)):
             for cls in range(2):
-                rows_of, columns = np.nonzero((picture[cls] > 180) & (picture[1 - cls] < 60))
+                rows_of, columns = np.nonzero((img[cls] > 180) & (img[1 - cls] < 60))
                 if len(rows_of) and (classes is None or cls in classes):
                     rows.append((image, cls, columns.min(), rows_of.min(), columns.max() + 1, rows_of.max() + 1))
         table = np.array(rows, dtype=np.float32).reshape(-1, 6)
@@ -75,21 +75,21 @@ class Rectangles:
 
 
 def make_data(folder: Path, objects: bool = True, **keys: Any) -> Path:
-    """Five pictures: red in all, green in every second, the last one empty."""
+    """Five images: red in all, green in every second, the last one empty."""
     for name in ("images/val", "labels/val"):
         (folder / name).mkdir(parents=True)
     for index, (height, width) in enumerate(SIZES):
-        picture = np.full((height, width, 3), 114, dtype=np.uint8)
+        img = np.full((height, width, 3), 114, dtype=np.uint8)
         lines = []
         for cls in range(2) if objects and index < 4 else ():
             if cls and index % 2:
                 continue
             x1, y1, x2, y2 = (5 + index, 8, 40, 50) if cls == 0 else (width // 2 + 2, 6, width - 4, 45)
-            picture[y1:y2, x1:x2] = (0, 0, 255) if cls == 0 else (0, 255, 0)
+            img[y1:y2, x1:x2] = (0, 0, 255) if cls == 0 else (0, 255, 0)
             box = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
             points = (x1 / width, y1 / height, 2, x2 / width, y2 / height, 2)
             lines.append(" ".join(str(value) for value in (cls, *box, *points)))
-        cv2.imwrite(str(folder / f"images/val/{index:03}.png"), picture)
+        cv2.imwrite(str(folder / f"images/val/{index:03}.png"), img)
         (folder / f"labels/val/{index:03}.txt").write_text("\n".join(lines))
     values = {
         "path": str(folder),
@@ -153,7 +153,7 @@ def test_confidence_and_confusions(data: Path) -> None:
     usual = validate(Rectangles(), options(data)).confusion_matrix.matrix
     low = validate(Rectangles(), options(data, conf=0.05))
     high = validate(Rectangles(), options(data, conf=0.5))
-    # the first picture of each batch of two scores .1 only: below the .25 of the matrix, unless asked for
+    # the first image of each batch of two scores .1 only: below the .25 of the matrix, unless asked for
     assert low.confusion_matrix.matrix[:2, :2].tolist() == [[4, 0], [0, 2]]
     np.testing.assert_array_equal(usual, high.confusion_matrix.matrix)
     assert usual[2, :2].sum() > 0
@@ -185,7 +185,7 @@ def test_files(data: Path, tmp_path: Path) -> None:
     assert set(rows[0]) == {"image_id", "file_name", "category_id", "bbox", "score", "keypoints"}
     first = next(row for row in rows if row["file_name"] == "000.png" and row["category_id"] == 1)
     assert first["image_id"] == 0
-    assert first["bbox"] == pytest.approx([5, 8, 35, 42], abs=0.6)  # pixels of the original picture
+    assert first["bbox"] == pytest.approx([5, 8, 35, 42], abs=0.6)  # pixels of the original image
     assert first["keypoints"] == pytest.approx([5, 8, 0.9, 40, 50, 0.9], abs=0.6)
     text = {path.name: path.read_text().splitlines() for path in (folder / "labels").iterdir()}
     assert {name: len(lines) for name, lines in text.items()} == {
@@ -197,10 +197,10 @@ def test_files(data: Path, tmp_path: Path) -> None:
     values = [float(word) for word in next(line for line in text["000.txt"] if line[0] == "0").split()]
     assert len(values) == 5 + 6 + 1
     assert values[1:5] == pytest.approx([22.5 / 128, 29 / 96, 35 / 128, 42 / 96], abs=0.006)
-    pictures = {path.name for path in folder.iterdir() if path.suffix in (".png", ".jpg")}
+    imgs = {path.name for path in folder.iterdir() if path.suffix in (".png", ".jpg")}
     curves = {f"{kind}{name}_curve.png" for kind in ("Box", "Pose") for name in ("P", "R", "F1", "PR")}
     mosaics = {f"val_batch{index}_{kind}.jpg" for index in range(3) for kind in ("labels", "pred")}
-    assert pictures == curves | mosaics | {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    assert imgs == curves | mosaics | {"confusion_matrix.png", "confusion_matrix_normalized.png"}
     assert (folder / "report.html").exists()
 
 
@@ -271,7 +271,7 @@ def test_what_does_not_fit(
 
 def test_no_labels_at_all(tmp_path: Path) -> None:
     data = make_data(tmp_path / "set", objects=False)
-    with pytest.raises(DataError, match="no labelled object"):
+    with pytest.raises(DataError, match="no labeled object"):
         validate(Rectangles(), options(data))
 
 
@@ -299,7 +299,7 @@ def test_an_error_on_the_way_leaves_no_half_file(data: Path, tmp_path: Path) -> 
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_pictures_of_one_name_keep_their_label_files(data: Path, tmp_path: Path) -> None:
+def test_images_of_one_name_keep_their_label_files(data: Path, tmp_path: Path) -> None:
     for kind, suffix in (("images", "png"), ("labels", "txt")):
         folder = data.parent / kind / "val"
         (folder / "more").mkdir()
@@ -311,7 +311,7 @@ def test_pictures_of_one_name_keep_their_label_files(data: Path, tmp_path: Path)
 
 
 class Even(Rectangles):
-    """The same with scores that do not tell which place in a batch a picture has."""
+    """The same with scores that do not tell which place in a batch an image has."""
 
     def candidates(self, batch: np.ndarray, **options: Any) -> Candidates:
         found = super().candidates(batch, **options)
@@ -319,7 +319,7 @@ class Even(Rectangles):
 
 
 class Laned(Even):
-    """That in lanes, of which each takes one picture at a time."""
+    """That in lanes, of which each takes one image at a time."""
 
     def lanes(self, count: int) -> list[Even]:
         self.used = [Even(shift=self.shift) for _ in range(count)]

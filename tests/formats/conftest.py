@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from few_pictures import SMALL
+from few_images import SMALL
 from yolopose import YOLO
 
 

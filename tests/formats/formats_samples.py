@@ -54,7 +54,7 @@ def assert_threads_agree(path: Path, count: int = 3) -> None:
 
 
 def modules_of_a_prediction(path: Path) -> list[str]:
-    """Names of all top modules that are loaded in a new process when a file has predicted."""
+    """Name of all top modules that are loaded in a new process when a file has predicted."""
     code = (
         "import sys, numpy, yolopose\n"
         f"yolopose.YOLO({str(path)!r})(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False)\n"
@@ -65,12 +65,12 @@ def modules_of_a_prediction(path: Path) -> list[str]:
 
 
 def need_there(*packages: str) -> None:
-    """Skips a module where packages are not installed; `importorskip` would import them, which costs seconds."""
+    """Skip a module where packages are not installed; `importorskip` would import them, which costs seconds."""
     for package in packages:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
 def need_openvino() -> None:
-    """Skips a module where OpenVINO is not installed; `importorskip` would import it, and it would report that."""
+    """Skip a module where OpenVINO is not installed; `importorskip` would import it, and it would report that."""
     need_there("openvino")

@@ -41,8 +41,8 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
     assert "runtime=auto: OpenVINO computes; the weights are converted for it once, into " in capsys.readouterr().out
     computed(small, "openvino")
     assert f"runtime=openvino: OpenVINO computes, from what was converted before ({made[0]})" in capsys.readouterr().out
-    picture = np.zeros((64, 64, 3), dtype=np.uint8)
-    (found,) = small(picture, runtime="openvino", imgsz=64, conf=0.0, verbose=False)
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    (found,) = small(image, runtime="openvino", imgsz=64, conf=0.0, verbose=False)
     assert isinstance(found.boxes.data, torch.Tensor)  # as the results of weights always do
     assert len(found.boxes)
     assert capsys.readouterr().out == ""

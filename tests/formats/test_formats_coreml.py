@@ -29,8 +29,8 @@ def test_describes_the_network(package: Path, small: YOLO) -> None:
     assert metadata.spec == small.spec
     assert (metadata.imgsz, metadata.batch, metadata.dynamic, metadata.stride) == ((64, 96), 1, False, 8)
     about = model.get_spec().description
-    picture = about.input[0].type.imageType
-    assert (about.input[0].name, picture.height, picture.width) == ("image", 64, 96)
+    image = about.input[0].type.imageType
+    assert (about.input[0].name, image.height, image.width) == ("image", 64, 96)
     assert list(about.output[0].type.multiArrayType.shape) == [1, 4 + 3 + 5 * 2, 16 * 24 + 8 * 12]
     assert about.metadata.userDefined["kpt_shape"] == "[5, 2]"
 

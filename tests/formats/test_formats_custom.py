@@ -1,6 +1,6 @@
 """Networks of one's own, with other classes and points than a person's, through every format and back.
 
-The pictures are labelled with what the network finds on them, so it measures well without having learned anything, and
+The images are labeled with what the network finds on them, so it measures well without having learned anything, and
 a file that computes something else does not.
 """
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from few_pictures import SMALL
+from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError
 from yolopose.formats.table import Format, formats
@@ -57,17 +57,17 @@ def network(folder: Path, nc: int, points: tuple[int, int]) -> YOLO:
 
 
 def label(model: YOLO, folder: Path, points: tuple[int, int]) -> Path:
-    """Writes pictures with a few blobs each, and what the network is surest of on all of them as their labels."""
+    """Write images with a few blobs each, and what the network is surest of on all of them as their labels."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for number in range(6):
-            picture = np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8)
+            image = np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8)
             for _ in range(4):
                 x, y, radius = (int(value) for value in rng.integers((0, 0, 4), (64, 64, 20)))
-                cv2.circle(picture, (x, y), radius, rng.integers(0, 256, 3).tolist(), -1)
-            cv2.imwrite(str(folder / "images" / split / f"{number}.png"), picture)
+                cv2.circle(image, (x, y), radius, rng.integers(0, 256, 3).tolist(), -1)
+            cv2.imwrite(str(folder / "images" / split / f"{number}.png"), image)
     files = sorted(folder.rglob("*.png"))
     found = model(files, imgsz=64, conf=0.001, verbose=False)
     least = sorted(score for one in found for score in one.boxes.conf.tolist())[-8 * len(files)]

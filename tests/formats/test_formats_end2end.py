@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from formats_samples import batch_of
 
-from few_pictures import SMALL
+from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime
@@ -123,7 +123,7 @@ def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
     assert set(found.classes.tolist()) <= {0, 2}
 
 
-def test_sigma_comes_in_pixels_of_the_picture(dual: YOLO) -> None:
+def test_sigma_comes_in_pixels_of_the_image(dual: YOLO) -> None:
     small = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     wide = np.repeat(np.repeat(small, 2, 0), 2, 1)
     asked = {"imgsz": [64, 96], "conf": 0.3, "uncertainty": True, "verbose": False}
@@ -139,24 +139,24 @@ def test_sigma_comes_in_pixels_of_the_picture(dual: YOLO) -> None:
     np.testing.assert_allclose(one.keypoints.sigma[0], candidates.sigmas[first], rtol=1e-4)
     part = one[1].numpy().keypoints
     np.testing.assert_allclose(part.sigma[0], one.keypoints.sigma[1])
-    # the same picture at half its size: what is seen is much alike, and each length counts twice
+    # the same image at half its size: what is seen is much alike, and each length counts twice
     half = dual.predict(wide, **asked)[0].keypoints.sigma
     assert np.median(half) == pytest.approx(2 * np.median(one.keypoints.sigma), rel=0.2)
 
 
 def test_wishes_that_a_file_or_network_cannot_fulfil(dual: YOLO, small: YOLO, tmp_path: Path) -> None:
-    picture = np.zeros((64, 96, 3), np.uint8)
+    img = np.zeros((64, 96, 3), np.uint8)
     with pytest.raises(UsageError, match="needs a network with the head Pose26"):
-        small.predict(picture, end2end=True)
+        small.predict(img, end2end=True)
     with pytest.raises(UsageError, match="needs a network with the head Pose26"):
         small.export(format="onnx", uncertainty=True)
-    small.predict(picture, nms=False, verbose=False)  # the reference package's word; no older head minds it
-    assert dual.predict(picture, nms=False, verbose=False, conf=0.0, max_det=400)[0].boxes.shape[0] == 300
+    small.predict(img, nms=False, verbose=False)  # the reference package's word; no older head minds it
+    assert dual.predict(img, nms=False, verbose=False, conf=0.0, max_det=400)[0].boxes.shape[0] == 300
     file = YOLO(dual.export(format="onnx", imgsz=64, verbose=False))
     with pytest.raises(UsageError, match="end2end=True is not what"):
-        file.predict(picture, end2end=True)
+        file.predict(img, end2end=True)
     with pytest.raises(UsageError, match="uncertainty=True is not what"):
-        file.predict(picture, uncertainty=True)
+        file.predict(img, uncertainty=True)
     again = YOLO(dual_file(tmp_path))
     again.fuse()
     with pytest.raises(ModelError, match="save them before fuse"):

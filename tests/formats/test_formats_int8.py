@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from formats_samples import batch_of
 
-from few_pictures import write_pictures
+from few_images import write_images
 from yolopose import YOLO
 from yolopose.base.errors import DataError, DependencyError, UsageError
 from yolopose.config import ExportOptions
@@ -32,7 +32,7 @@ FORMATS = ["onnx", pytest.param("openvino", marks=pytest.mark.skipif(not find_sp
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("few"))
+    return write_images(tmp_path_factory.mktemp("few"))
 
 
 @pytest.mark.parametrize(
@@ -44,18 +44,18 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"split": "train", "fraction": 0.0}, ["0"]),
     ],
 )
-def test_pictures_are_spread_over_the_split(options: dict, expected: list[str], few: Path) -> None:
+def test_images_are_spread_over_the_split(options: dict, expected: list[str], few: Path) -> None:
     found = calibration_for(ExportOptions(data=str(few), **options), FIVE, None)
     assert [file.stem for file in found.files] == expected
-    assert found.words == f"{len(expected)} pictures, {options.get('split', 'val')} of few.yaml"
+    assert found.words == f"{len(expected)} images, {options.get('split', 'val')} of few.yaml"
 
 
 def test_a_network_sees_them_as_in_prediction(few: Path) -> None:
     found = list(calibration_for(ExportOptions(data=str(few)), FIVE, None))
     assert [given.shape for given in found] == [(1, 3, 64, 96)] * 3
     assert {given.dtype for given in found} == {np.dtype(np.float32)}
-    picture = read_image(few.parent / "images/val/1.png")  # 64 × 64: in the middle, 16 columns of grey at each side
-    np.testing.assert_allclose(found[1][0, :, :, 16:80], picture[:, :, ::-1].transpose(2, 0, 1) / np.float32(255))
+    image = read_image(few.parent / "images/val/1.png")  # 64 × 64: in the middle, 16 columns of gray at each side
+    np.testing.assert_allclose(found[1][0, :, :, 16:80], image[:, :, ::-1].transpose(2, 0, 1) / np.float32(255))
     np.testing.assert_allclose(found[1][0, :, :, :16], 114 / 255)
 
 
@@ -75,9 +75,9 @@ def test_no_more_than_are_of_use(few: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [file.stem for file in found.files[:3]] == ["0", "3", "6"]
 
 
-def test_where_pictures_come_from_when_none_are_named(few: Path) -> None:
+def test_where_images_come_from_when_none_are_named(few: Path) -> None:
     options = ExportOptions()
-    assert calibration_for(options, FIVE, str(few)).words == "3 pictures, val of few.yaml"
+    assert calibration_for(options, FIVE, str(few)).words == "3 images, val of few.yaml"
     with pytest.raises(UsageError, match=r"name a data set that has them, data=my\.yaml"):
         calibration_for(options, FIVE, "moved.yaml")
     with pytest.raises(DataError, match="no `test:` entry"):
@@ -119,7 +119,7 @@ def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, f
         return
     assert not np.array_equal(found, expected)
     np.testing.assert_allclose(found[:, 4:7], expected[:, 4:7], atol=0.05)
-    # far finer than 255 steps over the picture would be
+    # far finer than 255 steps over the image would be
     assert np.abs(found[:, :4] - expected[:, :4]).mean() < 0.3
     if (
         name == "onnx"
@@ -142,7 +142,7 @@ def test_what_a_format_has_not(options: dict, words: str, small: YOLO) -> None:
         small.export(**{"format": "onnx", "imgsz": 64, **options})
 
 
-def test_the_quantiser_is_asked_for_before_work(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quantizer_is_asked_for_before_work(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = table.find_spec
     monkeypatch.setattr(table, "find_spec", lambda name: None if name == "nncf" else honest(name))
     with pytest.raises(DependencyError, match="pip install nncf"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from formats_samples import batch_of
 
-from few_pictures import SMALL
+from few_images import SMALL
 from yolopose import YOLO
 from yolopose.formats.levels import by_levels, joined, level_names
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
@@ -54,7 +54,7 @@ def test_by_hand() -> None:
     distances = np.array([[[1, 0], [2, 0], [3, 0], [4, 0]]], np.float32)  # left, top, right, bottom of two cells
     points = np.array([[[0.5, -1], [0, 2]]], np.float32)
     found = joined([distances, np.ones((1, 1, 2), np.float32), points], metadata, [8])
-    # the first cell's centre is at (4, 4): from -4 to 28 and from -12 to 36
+    # the first cell's center is at (4, 4): from -4 to 28 and from -12 to 36
     np.testing.assert_allclose(found[0, :, 0], [12, 12, 32, 48, 1, 8, 4])
     np.testing.assert_allclose(found[0, :, 1], [12, 4, 0, 0, 1, 4, 20])
     assert level_names([8, 16], 2)[2:4] == ["points_8", "distances_16"]

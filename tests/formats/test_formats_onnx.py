@@ -80,8 +80,8 @@ def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path
     (tmp_path / "n.pt").touch()
     exported = YOLO(model.export(format="onnx", dynamic=True, verbose=False))
     assert exported.names == model.names
-    picture = shared / "images/bus.jpg"
-    (found,), (expected,) = (each(picture, verbose=False) for each in (exported, model))
+    img = shared / "images/bus.jpg"
+    (found,), (expected,) = (each(img, verbose=False) for each in (exported, model))
     np.testing.assert_allclose(found.boxes.data, expected.boxes.data.numpy(), atol=1e-2)
     np.testing.assert_allclose(found.keypoints.data, expected.keypoints.data.numpy(), atol=1e-2)
     with pytest.raises(UsageError, match="exported file: it predicts and validates"):
@@ -92,7 +92,7 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
     path = small.export(format="onnx", imgsz=64, keras=True)
     shown = capsys.readouterr()
     assert "ONNX, opset 18, float32" in shown.out
-    assert "Compared with torch on a picture: boxes within" in shown.out
+    assert "Compared with torch on an image: boxes within" in shown.out
     assert f"yolo pose predict model={path} source=" in shown.out
     assert shown.err.count("keras=True is not read in this version yet") == 1
 

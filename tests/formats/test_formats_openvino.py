@@ -222,8 +222,8 @@ def test_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
     model, data = YOLO(tmp_path / "n.pt"), tmp_path / "coco-mini/coco-mini.yaml"
     exported = YOLO(model.export(format="openvino", dynamic=True, verbose=False))
-    pictures = sorted((tmp_path / "coco-mini/images/val").iterdir())
-    for found, expected in zip(*(each(pictures, verbose=False) for each in (exported, model)), strict=True):
+    imgs = sorted((tmp_path / "coco-mini/images/val").iterdir())
+    for found, expected in zip(*(each(imgs, verbose=False) for each in (exported, model)), strict=True):
         np.testing.assert_allclose(found.boxes.data, expected.boxes.data.numpy(), atol=1e-2)
         np.testing.assert_allclose(found.keypoints.data, expected.keypoints.data.numpy(), atol=1e-2)
     found, expected = (each.val(data=data, plots=False, verbose=False).results_dict for each in (exported, model))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from formats_samples import batch_of, need_openvino
 
-from few_pictures import write_pictures
+from few_images import write_images
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError
 from yolopose.config import ExportOptions
@@ -25,12 +25,12 @@ from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
 from yolopose.formats.suppression import ROUNDS, Suppressed, Suppression, settle  # noqa: E402
 
 
-def crowd(nc: int, cells: int, pictures: int = 2) -> np.ndarray:
+def crowd(nc: int, cells: int, imgs: int = 2) -> np.ndarray:
     """Raw outputs for (3, 2) keypoints, full of boxes that overlap."""
     rng = np.random.default_rng(0)
-    raw = np.zeros((pictures, 4 + nc + 6, cells), np.float32)
-    raw[:, :2], raw[:, 2:4] = rng.uniform(0, 250, (pictures, 2, cells)), rng.uniform(30, 120, (pictures, 2, cells))
-    raw[:, 4 : 4 + nc], raw[:, 4 + nc :] = rng.random((pictures, nc, cells)), rng.random((pictures, 6, cells))
+    raw = np.zeros((imgs, 4 + nc + 6, cells), np.float32)
+    raw[:, :2], raw[:, 2:4] = rng.uniform(0, 250, (imgs, 2, cells)), rng.uniform(30, 120, (imgs, 2, cells))
+    raw[:, 4 : 4 + nc], raw[:, 4 + nc :] = rng.random((imgs, nc, cells)), rng.random((imgs, 6, cells))
     return raw
 
 
@@ -134,7 +134,7 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
         pytest.skip(f"{missing[0]} is not installed")
     torch_engine = TorchRuntime(spread.model, "cpu")
     conf = threshold(torch_engine.raw(batch_of(3, 64, 96)), 3)
-    options = {"conf": conf, "max_det": 50, "data": str(write_pictures(tmp_path))}
+    options = {"conf": conf, "max_det": 50, "data": str(write_images(tmp_path))}
     if name == "onnx":
         options["opset"] = 17
     path = spread.export(format=name, imgsz=[64, 96], dynamic=dynamic, nms=True, verbose=False, **options)
@@ -161,7 +161,7 @@ def test_options_that_do_not_go_with_it(small: YOLO, capsys: pytest.CaptureFixtu
 def test_a_file_that_suppresses_otherwise_is_not_kept(
     spread: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = str(write_pictures(tmp_path / "few"))
+    data = str(write_images(tmp_path / "few"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(spread, "model_name", "gone.yaml")
@@ -174,14 +174,14 @@ def test_a_file_that_suppresses_otherwise_is_not_kept(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_real_pictures_give_the_boxes_of_suppression_outside(name: str, shared: Path, tmp_path: Path) -> None:
-    pictures = sorted((shared / "data/coco-mini/images/val").iterdir())[:40]
+def test_real_images_give_the_boxes_of_suppression_outside(name: str, shared: Path, tmp_path: Path) -> None:
+    imgs = sorted((shared / "data/coco-mini/images/val").iterdir())[:40]
     found = {}
     for place, options in {"inside": {"nms": True}, "outside": {}}.items():
         (tmp_path / place).mkdir()
         shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / place / "n.pt")
         path = YOLO(tmp_path / place / "n.pt").export(format=name, imgsz=320, verbose=False, **options)
-        found[place] = YOLO(path)(pictures, verbose=False)
+        found[place] = YOLO(path)(imgs, verbose=False)
     assert sum(len(one) for one in found["outside"]) > 60
     for one, other in zip(found["inside"], found["outside"], strict=True):
         np.testing.assert_allclose(one.boxes.data, other.boxes.data, atol=1e-4)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
 
-from few_pictures import write_pictures
+from few_images import write_images
 from yolopose import YOLO, toolchains
 from yolopose.base.errors import DependencyError, ExportError, UsageError, WeightsError
 from yolopose.formats import format_named, formats, open_runtime
@@ -29,7 +29,7 @@ ROWS = [row for row in formats() if row.toolchain]
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    return write_pictures(tmp_path / "few")
+    return write_images(tmp_path / "few")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
@@ -62,7 +62,7 @@ def test_rockchip_files_run_on_the_chip_alone(tmp_path: Path) -> None:
 
 
 def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the toolchains of the person who runs the tests known to this one, or skips it."""
+    """Make the toolchains of the person who runs the tests known to this one, or skips it."""
     monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", THERE)
     if not THERE or toolchains.python_for(toolchains.toolchain_named(name)) is None:
         pytest.skip(f"the toolchain {name} is not installed (YOLOPOSE_TOOLCHAINS_DIR says where)")
@@ -140,7 +140,7 @@ def test_rockchips_simulator_computes_it(
 def test_the_8_bit_graph_for_the_imx500(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("imx", monkeypatch)
     path = Path(small.export(format="imx", imgsz=[64, 96], data=str(few), verbose=False))
-    assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "packerOut.zip", "quantised.onnx"]
+    assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "packerOut.zip", "quantized.onnx"]
     assert zipfile.is_zipfile(path / "packerOut.zip")
     batch = batch_of(1, 64, 96)
     np.testing.assert_allclose(open_runtime(path).raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)

@@ -165,7 +165,7 @@ def test_the_page_calls_nowhere() -> None:
 
 
 def run_node(folder: Path, program: str, given: Any) -> Any:
-    """Runs a program that imports the parts of the page; its input is `given`, its output a JSON text."""
+    """Run a program that imports the parts of the page; its input is `given`, its output a JSON text."""
     if NODE is None:
         pytest.skip("node is not installed")
     shutil.copytree(str(PARTS), folder, dirs_exist_ok=True)
@@ -221,15 +221,15 @@ def test_pixels_are_opencvs(size: tuple[int, int], tmp_path: Path) -> None:
 def test_objects_are_pythons(nc: int, shape: tuple[int, int], final: bool, tmp_path: Path) -> None:
     rng, (count, dims) = np.random.default_rng(nc), shape
     fit, cells, iou, conf, most = Letterbox.fit((375, 501), (320, 320)), 400, 0.45, 0.3, 25
-    centres = rng.uniform(0, 320, (2, 30)).repeat(-(-cells // 30), 1)[:, :cells] + rng.normal(0, 6, (2, cells))
+    centers = rng.uniform(0, 320, (2, 30)).repeat(-(-cells // 30), 1)[:, :cells] + rng.normal(0, 6, (2, cells))
     sides, scores = rng.uniform(20, 90, (2, cells)), rng.uniform(0, 1, (nc, cells)).round(2)  # ties among them
     points = rng.uniform(-20, 340, (count * dims, cells))
     if final:
-        boxes = np.concatenate((centres - sides / 2, centres + sides / 2))
+        boxes = np.concatenate((centers - sides / 2, centers + sides / 2))
         raw = np.concatenate((boxes, -np.sort(-scores[:1]), rng.integers(0, nc, (1, cells)), points)).T[None]
         candidates = from_final(raw.astype(np.float32), shape, conf=conf)
     else:
-        raw = np.concatenate((centres, sides, scores, points))[None]
+        raw = np.concatenate((centers, sides, scores, points))[None]
         candidates = from_raw(raw.astype(np.float32), shape, conf=conf)
     (kept,) = suppress(candidates, 1, iou=iou, max_det=most)
     about = {

@@ -18,7 +18,7 @@ import pytest
 from formats_samples import need_there
 from web_pages import real_runtime
 
-from few_pictures import SMALL
+from few_images import SMALL
 from servers import Server
 from yolopose import YOLO
 from yolopose.results import Results
@@ -50,7 +50,7 @@ LISTEN = """const [name, said] = [arguments[0], document.getElementById("message
 
 class Files(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Tests read the output of the program alone."""
+        """Test read the output of the program alone."""
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def exported(model: YOLO, folder: Path, **options: Any) -> Path:
 
 
 def opened(browser: Any, address: str, folder: str = "page_web_page") -> str:
-    """Opens a page and waits until it is ready or says why it is not; returns what it says."""
+    """Open a page and waits until it is ready or says why it is not; returns what it says."""
     browser.get(f"{address}/{folder}/")
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -114,7 +114,7 @@ def opened(browser: Any, address: str, folder: str = "page_web_page") -> str:
 
 
 def shown(browser: Any, file: Path) -> dict[str, Any]:
-    """Opens a file on the page; returns what is found in it, or the error."""
+    """Open a file on the page; returns what is found in it, or the error."""
     browser.execute_script(LISTEN, file.name)
     browser.find_element("id", "file").send_keys(str(file))
     return told(browser)
@@ -140,7 +140,7 @@ def complaints(browser: Any) -> list[str]:
     return [line["message"] for line in browser.get_log("browser") if "No available adapters" not in line["message"]]
 
 
-def write_picture(path: Path, height: int, width: int) -> Path:
+def write_image(path: Path, height: int, width: int) -> Path:
     noise = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.GaussianBlur(noise, (0, 0), 3) * 3)
     return path
@@ -153,15 +153,15 @@ def test_finds_what_python_finds(options: dict, model: YOLO, browser: Any, addre
     assert opened(browser, address) == ""
     assert "96 × 64" in browser.find_element("id", "status").text
     for height, width in ((101, 77), (64, 96)):
-        picture = write_picture(tmp_path / f"{height}.png", height, width)
-        (expected,) = python(picture, conf=0.01, verbose=False)
+        image = write_image(tmp_path / f"{height}.png", height, width)
+        (expected,) = python(image, conf=0.01, verbose=False)
         conf = round(float(np.median(expected.boxes.conf)), 2)
         browser.execute_script("document.getElementById('conf').value = arguments[0]", conf)
-        (expected,) = python(picture, conf=conf, verbose=False)
-        assert_equal(shown(browser, picture), expected.numpy(), 0.01)
+        (expected,) = python(image, conf=conf, verbose=False)
+        assert_equal(shown(browser, image), expected.numpy(), 0.01)
         browser.execute_script(LISTEN)
         browser.find_element("id", "conf").send_keys("\ue012")  # arrow to the left: the network does not run again
-        (expected,) = python(picture, conf=conf - 0.01, verbose=False)
+        (expected,) = python(image, conf=conf - 0.01, verbose=False)
         again = told(browser)
         assert_equal(again, expected.numpy(), 0.01)
         assert again["times"] is None
@@ -256,7 +256,7 @@ def test_light_dark_narrow_and_by_keyboard(browser: Any, address: str, copied: P
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         assert opened(browser, address) == ""
         assert (browser.execute_script(paper) < 100) == dark
-    assert "error" not in shown(browser, write_picture(tmp_path / "wide.png", 90, 700))
+    assert "error" not in shown(browser, write_image(tmp_path / "wide.png", 90, 700))
     for width in (1200, 400, 320):
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)

@@ -31,7 +31,7 @@ def real_runtime() -> Path:
 
 
 def made_package(folder: Path) -> dict[str, Any]:
-    """Writes `package.tgz` and `installed/`, a package of small files; returns the table that names it."""
+    """Write `package.tgz` and `installed/`, a package of small files; returns the table that names it."""
     content = {name: f"// {name}\n".encode() for name in NAMES}
     with tarfile.open(folder / "package.tgz", "w:gz") as archive:
         for name, data in {**content, "package.json": b"{}", "../../outside.js": b"x"}.items():

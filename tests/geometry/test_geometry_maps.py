@@ -58,7 +58,7 @@ def test_short_ways_of_upright_maps_agree_with_the_long_ones(turn: Map) -> None:
 
 
 @pytest.mark.parametrize("change", [Map.scale(2, 3), Map.rotate(20), Map.perspective(1e-3, 2e-3) @ Map.shear(3, 4)])
-def test_pixel_matrices_count_from_centres(change: Map) -> None:
+def test_pixel_matrices_count_from_centers(change: Map) -> None:
     expected = Map.translate(-0.5, -0.5) @ change @ Map.translate(0.5, 0.5)
     np.testing.assert_allclose(change.pixel_matrix(), expected.matrix, atol=1e-12)
 
@@ -84,7 +84,7 @@ def test_axis_aligned_maps_and_gains() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.5, 2.0, 3.0])
-def test_pixel_centres_warp_as_resize_does(factor: float) -> None:
+def test_pixel_centers_warp_as_resize_does(factor: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     size = round(64 * factor), round(48 * factor)
     expected = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -14,13 +14,13 @@ from yolopose.geometry import oks
 def by_loops(truth: np.ndarray, pred: np.ndarray, area: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     result = np.zeros((len(truth), len(pred)))
     for i, points in enumerate(truth):
-        labelled = [k for k in range(len(sigmas)) if points[k, 2] != 0]
+        labeled = [k for k in range(len(sigmas)) if points[k, 2] != 0]
         for j, other in enumerate(pred):
             total = 0.0
-            for k in labelled:
+            for k in labeled:
                 d2 = (points[k, 0] - other[k, 0]) ** 2 + (points[k, 1] - other[k, 1]) ** 2
                 total += math.exp(-d2 / ((2 * sigmas[k]) ** 2 * (area[i] + 1e-7) * 2))
-            result[i, j] = total / len(labelled) if labelled else 0.0
+            result[i, j] = total / len(labeled) if labeled else 0.0
     return result
 
 
@@ -45,11 +45,11 @@ def test_one_point_by_hand() -> None:
     assert value[0, 0] == pytest.approx(math.exp(-25 / (0.25 * 100 * 2)), rel=1e-6)
 
 
-def test_unlabelled_points_do_not_count() -> None:
+def test_unlabeled_points_do_not_count() -> None:
     truth = np.array([[[10.0, 10.0, 1.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
     pred = np.array([[[10.0, 10.0], [500.0, 500.0]]])
     value = oks(truth, pred, np.array([100.0, 100.0]), np.array([0.1, 0.1]))
-    # the hidden one (v = 1) counts; a truth without any labelled point is similar to nothing
+    # the hidden one (v = 1) counts; a truth without any labeled point is similar to nothing
     np.testing.assert_array_equal(value, [[1.0], [0.0]])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from few_pictures import SMALL, write_pictures
+from few_images import SMALL, write_images
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
 from yolopose.cli import main
@@ -24,7 +24,7 @@ if find_spec("openvino") is None:  # which importorskip would import, and it wou
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("small-pose.yaml").write_text(SMALL, encoding="utf-8")
-    write_pictures(tmp_path / "few")
+    write_images(tmp_path / "few")
     return tmp_path
 
 

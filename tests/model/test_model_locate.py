@@ -71,9 +71,9 @@ def test_other_names_are_not_asked_for(name: str, server: Server) -> None:
     assert not server.seen
 
 
-def test_a_picture_by_its_address(server: Server, shared: Path, tmp_path: Path) -> None:
-    picture = (shared / "images/bus.jpg").read_bytes()
-    server.answers["/images/bus.jpg"] = whole(picture)
+def test_a_image_by_its_address(server: Server, shared: Path, tmp_path: Path) -> None:
+    image = (shared / "images/bus.jpg").read_bytes()
+    server.answers["/images/bus.jpg"] = whole(image)
     model = YOLO("yolov8n-pose.yaml")
     for _ in range(2):
         (result,) = model(f"{server.address}/images/bus.jpg", verbose=False, imgsz=96)
@@ -97,9 +97,9 @@ def test_the_folder_of_a_training_names_its_best(asked: str) -> None:
 
 def test_a_new_network_says_that_it_has_learned_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model = YOLO("yolo11n-pose.yaml")
-    picture = np.zeros((32, 32, 3), np.uint8)
+    image = np.zeros((32, 32, 3), np.uint8)
     for _ in range(2):
-        model.predict(picture, imgsz=32, verbose=False)
+        model.predict(image, imgsz=32, verbose=False)
     assert capsys.readouterr().err.count("has learned nothing") == 1
-    YOLO(model.save(tmp_path / "w.pt")).predict(picture, imgsz=32, verbose=False)
+    YOLO(model.save(tmp_path / "w.pt")).predict(image, imgsz=32, verbose=False)
     assert "learned" not in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from few_pictures import SMALL
+from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, DownloadError, ModelError, NotFoundError, UsageError
 
@@ -22,56 +22,56 @@ def small(tmp_path: Path) -> YOLO:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 
 
-def test_from_yaml_to_poses(small: YOLO, picture: np.ndarray) -> None:
+def test_from_yaml_to_poses(small: YOLO, image: np.ndarray) -> None:
     assert small.names == {0: "class0", 1: "class1", 2: "class2"}
     assert small.spec.keypoints.shape == (5, 2)
-    (result,) = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)
+    (result,) = small(image, conf=0.0, max_det=4, imgsz=96, verbose=False)
     assert result.boxes.data.shape == (4, 6)
     assert result.keypoints.data.shape == (4, 5, 2)
     assert result.keypoints.conf is None
     assert isinstance(result.boxes.data, torch.Tensor)
 
 
-def test_stream_gives_one_at_a_time(small: YOLO, picture: np.ndarray) -> None:
-    found = small.predict([picture] * 3, stream=True, imgsz=96, verbose=False)
+def test_stream_gives_one_at_a_time(small: YOLO, image: np.ndarray) -> None:
+    found = small.predict([image] * 3, stream=True, imgsz=96, verbose=False)
     assert next(iter(found)).orig_shape == (60, 100)
     assert len(list(found)) == 2
 
 
-def test_prediction_calls_back(small: YOLO, picture: np.ndarray) -> None:
+def test_prediction_calls_back(small: YOLO, image: np.ndarray) -> None:
     seen: list[tuple[str, int, int]] = []
     events = ("start", "batch_start", "postprocess_end", "batch_end", "end")
     for event in events:
         small.add_callback(
             f"on_predict_{event}", lambda run, event=event: seen.append((event, run.seen, len(run.results)))
         )
-    small([picture] * 3, imgsz=96, batch=2, verbose=False)
+    small([image] * 3, imgsz=96, batch=2, verbose=False)
     first = [("start", 0, 0), ("batch_start", 0, 0), ("postprocess_end", 0, 2), ("batch_end", 2, 2)]
     assert seen == [*first, ("batch_start", 2, 0), ("postprocess_end", 2, 1), ("batch_end", 3, 1), ("end", 3, 1)]
 
 
 @pytest.mark.parametrize("name", ["own.pt", "own.safetensors"])
-def test_saved_networks_give_the_same_poses(name: str, small: YOLO, picture: np.ndarray, tmp_path: Path) -> None:
+def test_saved_networks_give_the_same_poses(name: str, small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
     again = YOLO(small.save(tmp_path / name))
     first, second = (
-        model(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data for model in (small, again)
+        model(image, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data for model in (small, again)
     )
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert again.names == small.names
 
 
-def test_loading_reaches_later_predictions(small: YOLO, picture: np.ndarray, tmp_path: Path) -> None:
+def test_loading_reaches_later_predictions(small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
     file = small.save(tmp_path / "a.pt")
     other = YOLO(tmp_path / "small-pose.yaml")
     options = {"conf": 0.0, "max_det": 4, "imgsz": 96, "verbose": False}
-    before = other(picture, **options)[0].boxes.data
-    after = other.load(file)(picture, **options)[0].boxes.data
+    before = other(image, **options)[0].boxes.data
+    after = other.load(file)(image, **options)[0].boxes.data
     assert not torch.equal(before, after)
-    torch.testing.assert_close(after, small(picture, **options)[0].boxes.data, rtol=0, atol=0)
+    torch.testing.assert_close(after, small(image, **options)[0].boxes.data, rtol=0, atol=0)
 
 
 def test_transfer_says_how_many_of_how_many(small: YOLO, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,12 +91,12 @@ def test_public_weights_move_into_a_network_from_yaml(shared: Path) -> None:
     torch.testing.assert_close(model.model.state_dict()[key], public.model.state_dict()[key])
 
 
-def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
-    before = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
+def test_fuse_and_info(small: YOLO, image: np.ndarray) -> None:
+    before = small(image, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
     layers, parameters, gradients, gflops = info = small.info(verbose=False)
     assert (layers, parameters, gradients, gflops) == (info.layers, info.parameters, info.gradients, info.gflops)
     assert small.fuse().info(verbose=False).parameters < parameters
-    after = small(picture, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
+    after = small(image, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-2)
 
 
@@ -107,7 +107,7 @@ def test_fuse_and_info(small: YOLO, picture: np.ndarray) -> None:
         ("yolo11n-pose.pt", DownloadError, "releases/download/v8.3.0/yolo11n-pose.pt"),
         ("none.yaml", NotFoundError, "none.yaml"),
         ("x.onnx", NotFoundError, "There is no exported file x.onnx"),
-        ("picture.jpg", UsageError, "neither a model YAML"),
+        ("image.jpg", UsageError, "neither a model YAML"),
         ("yolo12q-pose.yaml", ModelError, "has no scale 'q'"),
     ],
 )
@@ -136,9 +136,9 @@ def test_other_tasks_and_later_verbs(small: YOLO) -> None:
         _ = small.nothing
 
 
-def test_options_are_checked(small: YOLO, picture: np.ndarray) -> None:
+def test_options_are_checked(small: YOLO, image: np.ndarray) -> None:
     with pytest.raises(UsageError, match="Did you mean 'conf'"):
-        small(picture, cnof=0.4)
+        small(image, cnof=0.4)
     with pytest.raises(UsageError, match="needs a data set"):
         small.val()
 

@@ -1,4 +1,4 @@
-"""The formulas behind the golden numbers: weights and pictures without a file."""
+"""The formulas behind the golden numbers: weights and images without a file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def golden_value(name: str, tensor: Tensor, gain: float) -> np.ndarray:
 
 @torch.no_grad()
 def fill(module: nn.Module, gain: float = 1.2) -> nn.Module:
-    """Sets all weights by the formula (4-D ones: wave·gain/√fan-in); integers and the DFL bins stay."""
+    """Set all weights by the formula (4-D ones: wave·gain/√fan-in); integers and the DFL bins stay."""
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and "dfl" not in name:
             tensor.copy_(torch.from_numpy(golden_value(name, tensor, gain)))
     return module
 
 
-def picture(height: int = 96, width: int = 160) -> Tensor:
-    """(1, 3, height, width) float32 picture 0.5 + 0.5·sin(0.05·x·(c+1) + 0.03·y)."""
+def image(height: int = 96, width: int = 160) -> Tensor:
+    """(1, 3, height, width) float32 image 0.5 + 0.5·sin(0.05·x·(c+1) + 0.03·y)."""
     c, y, x = np.mgrid[1:4, :height, :width]
     return torch.from_numpy((0.5 + 0.5 * np.sin(0.05 * x * c + 0.03 * y)).astype(np.float32))[None]

@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 import torch
-from nn_golden import fill, picture
+from nn_golden import fill, image
 from torch import nn
 
 from yolopose.base.errors import ModelError, UsageError
@@ -58,15 +58,15 @@ def test_the_branch_for_single_answers_teaches_itself_alone() -> None:
 def test_outputs_then_decode_is_what_evaluation_gives() -> None:
     model = filled()
     with torch.inference_mode():
-        output = model.outputs(picture())
-        torch.testing.assert_close(model.head.decode(output), model(picture()), rtol=0, atol=0)
+        output = model.outputs(image())
+        torch.testing.assert_close(model.head.decode(output), model(image()), rtol=0, atol=0)
 
 
 def test_anchors_remembered_in_inference_mode_serve_training() -> None:
     model = filled()
     with torch.inference_mode():
-        model(picture())
-    model.head.decode(model.outputs(picture())).sum().backward()
+        model(image())
+    model.head.decode(model.outputs(image())).sum().backward()
     assert not any("anchor" in key for key in model.state_dict())
 
 
@@ -95,10 +95,10 @@ def filled26(end2end: bool = False, uncertainty: bool = False, nc: int = 3) -> P
 
 def test_finished_detections_are_the_best_pairs_of_cell_and_class() -> None:
     torch.manual_seed(0)
-    model, picture = filled26(end2end=True, uncertainty=True), torch.rand(2, 3, 96, 160)
+    model, image = filled26(end2end=True, uncertainty=True), torch.rand(2, 3, 96, 160)
     with torch.no_grad():
-        raw = model.outputs(picture).one2one
-        found = model(picture)
+        raw = model.outputs(image).one2one
+        found = model(image)
         model.use(False, True)
         cells = model.head.decode(raw)  # the same branch, all of its cells
     assert found.shape == (2, 300, 6 + 12 + 8)
@@ -116,7 +116,7 @@ def test_finished_detections_are_the_best_pairs_of_cell_and_class() -> None:
             assert (whole - same[:, None]).abs().amax(0).min() < 1e-3
 
 
-def test_a_picture_of_few_cells_has_rows_of_score_zero() -> None:
+def test_a_image_of_few_cells_has_rows_of_score_zero() -> None:
     model = filled26(end2end=True, nc=1)
     with torch.no_grad():
         found = model(torch.rand(1, 3, 64, 64))[0]
@@ -128,28 +128,28 @@ def test_a_picture_of_few_cells_has_rows_of_score_zero() -> None:
 def test_sigma_is_given_in_pixels_behind_the_points() -> None:
     plain, sure = filled26(), filled26(uncertainty=True)
     with torch.no_grad():
-        raw, found = sure.outputs(picture()), sure(picture())
-        torch.testing.assert_close(found[:, :19], plain(picture()), rtol=0, atol=0)
+        raw, found = sure.outputs(image()), sure(image())
+        torch.testing.assert_close(found[:, :19], plain(image()), rtol=0, atol=0)
     _, strides = sure.head.anchors(raw.shapes, found.device)
     torch.testing.assert_close(found[:, 19:], raw.sigmas.sigmoid() * strides)
     with torch.no_grad():
-        torch.testing.assert_close(copy.deepcopy(sure).fuse()(picture()), found, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(copy.deepcopy(sure).fuse()(image()), found, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("end2end", [False, True])
 def test_fuse_keeps_the_branch_in_use(end2end: bool) -> None:
     model = filled26(end2end)
     with torch.no_grad():
-        before, whole, reduced = model(picture()), copy.deepcopy(model).fuse(whole=True), model.fuse()
-        order = [out[0, :, 4].argsort() if end2end else slice(None) for out in (before, reduced(picture()))]
+        before, whole, reduced = model(image()), copy.deepcopy(model).fuse(whole=True), model.fuse()
+        order = [out[0, :, 4].argsort() if end2end else slice(None) for out in (before, reduced(image()))]
         for after in (whole, reduced):
-            assert (after(picture()) - before).abs().amax() < (200 if end2end else 0.01)  # near-tied rows change places
+            assert (after(image()) - before).abs().amax() < (200 if end2end else 0.01)  # near-tied rows change places
         del order
     assert whole.is_whole
     assert not reduced.is_whole
     assert all(key.startswith("one2one_") == end2end for key in dict(reduced.head.named_children()) if "cv" in key
                and getattr(reduced.head, key) is not None)  # fmt: skip
-    assert whole.outputs(picture()).sigmas is not None
+    assert whole.outputs(image()).sigmas is not None
     with pytest.raises(ModelError, match="open the weights again"):
         reduced.use(not end2end)
     with pytest.raises(ModelError, match="open the weights again"):
@@ -166,12 +166,12 @@ def test_older_heads_know_neither_branch_nor_sigma(wish: dict[str, bool]) -> Non
 def test_fuse_keeps_outputs_and_is_idempotent(name: str) -> None:
     model = filled(name)
     with torch.no_grad():
-        before = model(picture())
+        before = model(image())
         assert not model.is_fused
         assert model.fuse() is model
         assert model.is_fused
         model.fuse()
-        after = model(picture())
+        after = model(image())
     assert ((after - before).abs() <= 1e-4 * before.abs().amax(2, keepdim=True)).all()
 
 
@@ -184,14 +184,14 @@ def test_a_trace_goes_with_other_sizes() -> None:
     model = filled().fuse()
     with torch.no_grad():
         traced = torch.jit.trace(model, torch.rand(1, 3, 64, 64))
-        torch.testing.assert_close(traced(picture()), model(picture()))
+        torch.testing.assert_close(traced(image()), model(image()))
 
 
 def test_half_precision_networks_decode_in_float32() -> None:
     model = filled()
     with torch.no_grad():
-        want = model(picture())
-        got = model.to(torch.bfloat16)(picture().bfloat16())
+        want = model(image())
+        got = model.to(torch.bfloat16)(image().bfloat16())
     assert got.dtype == torch.float32
     assert (got[:, :2] - want[:, :2]).abs().max() < 2  # pixels
     rounded = got[:, :2].bfloat16().float()
@@ -201,9 +201,9 @@ def test_half_precision_networks_decode_in_float32() -> None:
 def test_copies_and_pickles_give_the_same() -> None:
     model = filled()
     with torch.no_grad():
-        want = model(picture())
+        want = model(image())
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            torch.testing.assert_close(twin(picture()), want, rtol=0, atol=0)
+            torch.testing.assert_close(twin(image()), want, rtol=0, atol=0)
 
 
 def test_weights_move_into_a_network_without_memory() -> None:
@@ -212,7 +212,7 @@ def test_weights_move_into_a_network_without_memory() -> None:
         empty = build_network(model.yaml, spec=model.spec)
     empty.load_state_dict(model.state_dict(), assign=True)
     with torch.no_grad():
-        torch.testing.assert_close(empty.eval()(picture()), model(picture()), rtol=0, atol=0)
+        torch.testing.assert_close(empty.eval()(image()), model(image()), rtol=0, atol=0)
     assert not empty.head.dfl.conv.weight.requires_grad
 
 
@@ -333,11 +333,11 @@ def test_compile_and_export_take_the_graph_whole(head: str) -> None:
     height, width = (8 * torch.export.Dim(name, min=2, max=40) for name in ("h", "w"))
     sizes = ({2: height, 3: width},)
     with torch.no_grad():
-        want = model(picture())
+        want = model(image())
         program = torch.export.export(model, (torch.rand(1, 3, 64, 48),), dynamic_shapes=sizes, strict=False)
-        torch.testing.assert_close(program.module()(picture()), want)
+        torch.testing.assert_close(program.module()(image()), want)
         compiled = torch.compile(model, backend="eager", fullgraph=True)
-        torch.testing.assert_close(compiled(picture()), want)
+        torch.testing.assert_close(compiled(image()), want)
     output = torch.compile(model.train(), backend="eager", fullgraph=True)(torch.rand(2, 3, 64, 64))
     assert isinstance(output, HeadOutput)
     output.boxes.sum().backward()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nn_golden import fill, picture
+from nn_golden import fill, image
 
 from yolopose.nn import build_network
 
@@ -58,9 +58,9 @@ def test_outputs_are_the_golden_ones(key: str, shared: Path) -> None:
     model = build_network(f"{name}.yaml", nc=int(nc), kpt_shape=(int(count), int(dims)))
     fill(model).eval()
     with torch.no_grad():
-        maps = model.features(picture())
+        maps = model.features(image())
         output = model.head.outputs(maps)
-        assert_rows_close(model(picture())[0], golden[key])
+        assert_rows_close(model(image())[0], golden[key])
     for level, features in enumerate(maps, start=3):
         assert_rows_close(features[0, :8], golden[f"{key}.p{level}"])
     assert_rows_close(output.boxes[0, ::4], golden[f"{key}.boxes"])

@@ -1,4 +1,4 @@
-"""An engine without a network: it finds the coloured rectangles that the tests paint."""
+"""An engine without a network: it finds the colored rectangles that the tests paint."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FakeRuntime:
 
 
 def painted(height: int, width: int, box: tuple[int, int, int, int], cls: int = 0) -> np.ndarray:
-    """A black BGR picture with one rectangle x1 y1 x2 y2 of class red or green."""
+    """A black BGR image with one rectangle x1 y1 x2 y2 of class red or green."""
     image = np.zeros((height, width, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2], 2 - cls] = 255
     return image

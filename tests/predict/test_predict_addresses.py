@@ -26,7 +26,7 @@ def read(source: object) -> list[Item]:
     ("path", "headers", "name"),
     [("/a.png", {}, "a.png"), ("/shot", {"Content_Type": "image/png"}, "shot"), ("/p%20q.png?x=1", {}, "p q.png")],
 )
-def test_pictures(server: Server, path: str, headers: dict[str, str], name: str) -> None:
+def test_images(server: Server, path: str, headers: dict[str, str], name: str) -> None:
     server.answers[path] = whole(PNG, **headers)
     (item,) = read(server.address + path)
     assert (item.path, item.image.shape, int(item.image[0, 0, 0])) == (name, (4, 5, 3), 7)
@@ -55,7 +55,7 @@ def test_a_stream_is_told_by_what_it_announces(server: Server) -> None:
     [
         ("/cam", refused(404), "answers 404 Not Found: there is nothing of this name"),
         ("/cam", refused(403), "user and password"),
-        ("/cam", page, "gives a web page, no picture or stream"),
+        ("/cam", page, "gives a web page, no image or stream"),
     ],
 )
 def test_what_is_nothing_is_said_before_anything_is_read(server: Server, path: str, answer: object, words: str) -> None:

@@ -78,7 +78,7 @@ def failing() -> Item:
     raise SourceError("broken")
 
 
-def test_a_broken_picture_keeps_its_place_unless_it_is_the_only_one() -> None:
+def test_a_broken_image_keeps_its_place_unless_it_is_the_only_one() -> None:
     broken = Entry("b", failing)
     first, second, third = load_all(Source([*entries(1), broken, *entries(1)], 3))
     assert [first.error, second.error, third.error] == [None, "broken", None]

@@ -50,7 +50,7 @@ def until_error(source: Any, **options: Any) -> tuple[list[Item], str]:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(None, "has ended"), (mid_frame, "has ended"), (stall, "no picture for 0.7 s"), (rubbish, "has ended")],
+    [(None, "has ended"), (mid_frame, "has ended"), (stall, "no image for 0.7 s"), (rubbish, "has ended")],
 )
 def test_it_goes_on_after_a_fault_and_says_so(
     server: Server, capsys: pytest.CaptureFixture[str], fault: Any, words: str

@@ -99,7 +99,7 @@ def test_final_candidates_are_only_cut() -> None:
     np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7])
 
 
-def test_pictures_without_candidates_are_empty() -> None:
+def test_images_without_candidates_are_empty() -> None:
     found = suppress(random_candidates(0, [0, 0]), 2, iou=0.5, max_det=300)
     assert [len(item) for item in found] == [0, 0]
     assert found[0].boxes.shape == (0, 4)

@@ -46,7 +46,7 @@ def test_boxes_and_points_come_back_in_image_pixels(shape: tuple[int, int], fixe
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
-def test_results_keep_the_order_and_do_not_depend_on_neighbours(batch: int) -> None:
+def test_results_keep_the_order_and_do_not_depend_on_neighbors(batch: int) -> None:
     shapes = [(64, 128), (128, 64), (60, 128), (100, 100), (128, 64), (64, 128), (30, 60)]
     sources = [painted(h, w, (5 + i, 7, 25 + i, 20)) for i, (h, w) in enumerate(shapes)]
     alone = [next(predict(FakeRuntime(), source, options())) for source in sources]
@@ -94,9 +94,7 @@ def test_tensors_go_in_as_they_are() -> None:
         list(predict(FakeRuntime(FIXED), batch, options()))
 
 
-def test_a_picture_that_cannot_be_read_gives_an_empty_result(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_image_that_cannot_be_read_gives_an_empty_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = write(tmp_path / "a.png", painted(64, 64, (10, 10, 30, 30)))
     (tmp_path / "b.png").write_bytes(b"rubbish")
     write(tmp_path / "c.png", painted(64, 64, (10, 10, 30, 30)))
@@ -149,7 +147,7 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_fast_decode_keeps_the_coordinates_of_the_whole_picture(tmp_path: Path) -> None:
+def test_fast_decode_keeps_the_coordinates_of_the_whole_image(tmp_path: Path) -> None:
     big = painted(1200, 1600, (400, 300, 1200, 900))
     (tmp_path / "big.jpg").write_bytes(cv2.imencode(".jpg", big)[1].tobytes())
     (plain,) = predict(FakeRuntime(), tmp_path / "big.jpg", options())

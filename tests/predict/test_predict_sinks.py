@@ -51,7 +51,7 @@ def full(*_: object) -> None:
 
 
 def result(path: str = "in/000012.jpg", count: int = 2, **more: object) -> Results:
-    """People in a picture of 100 × 200 pixels; three named points."""
+    """People in an image of 100 × 200 pixels; three named points."""
     boxes = HostArray(np.array([[10, 20, 60, 90.123456, 0.9, 0], [5, 6, 25, 36, 0.5, 1]], np.float32)[:count])
     points = HostArray((np.arange(18, dtype=np.float32).reshape(2, 3, 3) / 20)[:count])
     more = {"schema": NAMED, "boxes": boxes, "keypoints": points, **more}
@@ -270,7 +270,7 @@ def test_labels_of_a_run_before_do_not_stay() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"save": True}, "2 pictures"),
+        ({"save": True}, "2 images"),
         ({"save_txt": True}, "labels of 1"),
         ({"save_crop": True, "save_csv": True}, "2 crops, predictions.csv (2 rows)"),
         ({"save_frames": True}, None),
@@ -288,7 +288,7 @@ def test_last_words(given: dict[str, bool], words: str | None, capsys: pytest.Ca
 
 def test_show_opens_a_window_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[object, ...]] = []
-    monkeypatch.setattr("yolopose.predict.sinks.show.show_picture", lambda _, title, wait: shown.append((title, wait)))
+    monkeypatch.setattr("yolopose.predict.sinks.show.show_image", lambda _, title, wait: shown.append((title, wait)))
     saved(result("a.jpg"), result("v.mp4", frame=Frame(1)), show=True)
     assert shown == [("a.jpg", True), ("v.mp4", False)]
     assert not Path("runs").exists()

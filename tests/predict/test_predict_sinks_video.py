@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frame(number: int, path: str = "in/a.mov", size: tuple[int, int] = (48, 64), **more: object) -> Results:
-    """A frame as grey as its number says, with one box."""
+    """A frame as gray as its number says, with one box."""
     image = np.full((*size, 3), 10 * number % 250, np.uint8)
     boxes = HostArray(np.array([[8, 8, 40, 40, 0.9, 0]], np.float32))
     points = HostArray(np.array([[[10, 10, 0.9], [30, 30, 0.9]]], np.float32))
@@ -74,7 +74,7 @@ def test_a_video_holds_the_drawn_frames_at_the_rate_of_the_source(stride: int, f
     assert rate == pytest.approx(expected, rel=1e-3)
     assert len(frames) == len(results)
     for got, result in zip(frames, results, strict=True):
-        assert np.abs(got.astype(int) - result.plot()).mean() < 6  # coded with loss; neighbours differ by 10
+        assert np.abs(got.astype(int) - result.plot()).mean() < 6  # coded with loss; neighbors differ by 10
         assert np.abs(got.astype(int) - result.orig_img).mean() > 6
 
 
@@ -109,13 +109,13 @@ def test_frames_of_another_size_are_fitted_and_that_is_said_once(caplog: pytest.
     assert caplog.text.count("fitted into the first size") == 1
 
 
-def test_several_videos_and_pictures_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_videos_and_images_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     results = [still("in/a_2.png"), still(), frame(1), frame(2), still("in/a.png"), frame(1, "other/a.mp4", video=1)]
     results += [frame(1, "b.mp4", video=2), frame(2, "b.mp4", video=2), still("in/b_2.png")]
     every = ("save_txt", "save_frames", "save_crop", "save_json", "save_jsonl", "save_csv")
     saved(results, verbose=True, **dict.fromkeys(every, True))
     names = {Path(name).name for name in listed() if "/" not in name and name != "predictions.json"}
-    # labels of frame 2 of the video would be called a_2.txt, as those of the picture are
+    # labels of frame 2 of the video would be called a_2.txt, as those of the image are
     assert names == {
         "a_2.png", "s.png", "a_3.mp4", "a.png", "a_4.mp4", "b.mp4", "b_2_2.png", "predictions.jsonl", "predictions.csv"
     }  # fmt: skip
@@ -128,7 +128,7 @@ def test_several_videos_and_pictures_in_one_run(capsys: pytest.CaptureFixture[st
     assert np.abs(plain.astype(int) - 20).max() <= 2
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        f"Results saved to {Path('runs/pose/predict')}: 4 pictures, 3 videos (5 frames), 5 frames, labels of 9, "
+        f"Results saved to {Path('runs/pose/predict')}: 4 images, 3 videos (5 frames), 5 frames, labels of 9, "
         "9 crops, predictions.json (9 detections), predictions.jsonl (9 lines), predictions.csv (9 rows)"
     )
 

@@ -14,18 +14,18 @@ from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
 
 
-def picture(shade: int, size: tuple[int, int] = (20, 30)) -> np.ndarray:
+def img(shade: int, size: tuple[int, int] = (20, 30)) -> np.ndarray:
     return np.full((*size, 3), shade, np.uint8)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for shade, name in enumerate(("b.png", "a.PNG", "c d é.bmp"), start=1):
-        (tmp_path / name).write_bytes(cv2.imencode(".png", picture(shade))[1].tobytes())
-    (tmp_path / "notes.md").write_text("no picture")
+        (tmp_path / name).write_bytes(cv2.imencode(".png", img(shade))[1].tobytes())
+    (tmp_path / "notes.md").write_text("no image")
     (tmp_path / "._a.png").write_text("rubbish that macOS leaves")
     (tmp_path / "inner").mkdir()
-    (tmp_path / "inner/z.png").write_bytes(cv2.imencode(".png", picture(9))[1].tobytes())
+    (tmp_path / "inner/z.png").write_bytes(cv2.imencode(".png", img(9))[1].tobytes())
     return tmp_path
 
 
@@ -83,12 +83,12 @@ def test_a_wrong_line_of_a_list_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "shade"),
     [
-        (picture(7), 7),
-        (picture(7)[:, :, 0], 7),
-        (picture(7)[:, :, :1], 7),
-        (np.dstack((picture(7), np.zeros((20, 30, 1), np.uint8))), 7),
-        (picture(7).astype(np.uint16) * 256, 7),
-        (picture(51).astype(np.float32) / 255, 51),
+        (img(7), 7),
+        (img(7)[:, :, 0], 7),
+        (img(7)[:, :, :1], 7),
+        (np.dstack((img(7), np.zeros((20, 30, 1), np.uint8))), 7),
+        (img(7).astype(np.uint16) * 256, 7),
+        (img(51).astype(np.float32) / 255, 51),
     ],
 )
 def test_arrays(array: np.ndarray, shade: int) -> None:
@@ -101,8 +101,8 @@ def test_arrays(array: np.ndarray, shade: int) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I;16", "1"])
 def test_pillow_modes(mode: str) -> None:
     image_module = pytest.importorskip("PIL.Image")
-    colours = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8).repeat(4, axis=0)
-    source = image_module.fromarray(colours)
+    colors = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8).repeat(4, axis=0)
+    source = image_module.fromarray(colors)
     if mode == "I;16":
         source = image_module.fromarray(np.array([[0, 65535]], np.uint16))
     elif mode != "RGB":
@@ -118,9 +118,9 @@ def test_pillow_modes(mode: str) -> None:
 
 def test_pillow_keeps_the_name_of_its_file(tmp_path: Path) -> None:
     image_module = pytest.importorskip("PIL.Image")
-    picture = image_module.new("RGB", (20, 20))
-    picture.save(tmp_path / "a.png")
-    source = open_source([picture, image_module.open(tmp_path / "a.png")])
+    img = image_module.new("RGB", (20, 20))
+    img.save(tmp_path / "a.png")
+    source = open_source([img, image_module.open(tmp_path / "a.png")])
     assert [entry.path for entry in source.entries] == ["image0.jpg", str(tmp_path / "a.png")]
 
 
@@ -129,7 +129,7 @@ def test_pillow_is_turned_as_its_exif_says() -> None:
     exif = image_module.Exif()
     exif[0x0112] = 6  # a quarter turn
     file = io.BytesIO()
-    image_module.fromarray(picture(5)).save(file, "JPEG", exif=exif)
+    image_module.fromarray(img(5)).save(file, "JPEG", exif=exif)
     assert read(image_module.open(file))[0].image.shape == (30, 20, 3)
 
 
@@ -147,27 +147,27 @@ def test_bytes_of_a_file(folder: Path) -> None:
 
 
 def test_list_keeps_order_and_numbers_by_place(folder: Path) -> None:
-    items = read([picture(5), str(folder / "b.png"), picture(6), folder / "a.PNG"])
+    items = read([img(5), str(folder / "b.png"), img(6), folder / "a.PNG"])
     assert [item.image[0, 0, 0] for item in items] == [5, 1, 6, 2]
     assert [item.path for item in items] == ["image0.jpg", str(folder / "b.png"), "image2.jpg", str(folder / "a.PNG")]
 
 
-def test_order_holds_when_the_first_picture_is_the_slowest(tmp_path: Path) -> None:
+def test_order_holds_when_the_first_image_is_the_slowest(tmp_path: Path) -> None:
     sizes = [(1500, 1500), *((8, 8),) * 12]
     for index, size in enumerate(sizes):
-        (tmp_path / f"{index:02}.png").write_bytes(cv2.imencode(".png", picture(index, size))[1].tobytes())
+        (tmp_path / f"{index:02}.png").write_bytes(cv2.imencode(".png", img(index, size))[1].tobytes())
     assert shades(tmp_path) == list(range(13))
 
 
-def test_an_unreadable_picture_among_others_keeps_its_place(folder: Path) -> None:
+def test_an_unreadable_image_among_others_keeps_its_place(folder: Path) -> None:
     (folder / "b.png").write_bytes(b"rubbish")
-    items = read([folder / "a.PNG", folder / "b.png", np.zeros((0, 0, 3), np.uint8), picture(4)])
+    items = read([folder / "a.PNG", folder / "b.png", np.zeros((0, 0, 3), np.uint8), img(4)])
     assert [item.error is None for item in items] == [True, False, False, True]
     assert "b.png" in (items[1].error or "")
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish", cv2.imencode(".jpg", picture(1))[1].tobytes()[:-40]])
-def test_an_unreadable_picture_alone_is_an_error(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"rubbish", cv2.imencode(".jpg", img(1))[1].tobytes()[:-40]])
+def test_an_unreadable_image_alone_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.jpg").write_bytes(content)
     with pytest.raises(SourceError, match=r"bad\.jpg"):
         read(tmp_path / "bad.jpg")
@@ -193,7 +193,7 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "0").write_bytes(cv2.imencode(".png", picture(8))[1].tobytes())
+    (tmp_path / "0").write_bytes(cv2.imencode(".png", img(8))[1].tobytes())
     monkeypatch.chdir(tmp_path)
     assert shades("0") == [8]
 
@@ -223,8 +223,8 @@ def test_a_list_inside_a_list_is_refused(folder: Path) -> None:
 
 
 def test_reduced_decoding_tells_the_true_size(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.jpg"), picture(9, (1200, 1601)))
-    cv2.imwrite(str(tmp_path / "b.png"), picture(9, (1200, 1601)))
+    cv2.imwrite(str(tmp_path / "a.jpg"), img(9, (1200, 1601)))
+    cv2.imwrite(str(tmp_path / "b.png"), img(9, (1200, 1601)))
     large, other = load_all(open_source(tmp_path, reduce_to=640), ahead=1)
     assert (large.image.shape, large.full) == ((600, 801, 3), (1200, 1601))
     assert (other.image.shape, other.full) == ((1200, 1601, 3), None)

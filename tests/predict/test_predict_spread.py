@@ -18,7 +18,7 @@ from yolopose.schema import ModelMetadata
 
 
 class Counting:
-    """Finds as many objects in a picture as its first pixel says; notes how many pictures it is given at once."""
+    """Finds as many objects in an image as its first pixel says; notes how many images it is given at once."""
 
     def __init__(self, batch: int = 0, laned: bool = True) -> None:
         self.metadata = ModelMetadata(spec=SPEC, name="fake", batch=batch)
@@ -50,7 +50,7 @@ class Counting:
         return array
 
 
-def pictures(count: int) -> np.ndarray:
+def images(count: int) -> np.ndarray:
     batch = np.zeros((count, 3, 32, 32), np.uint8)
     batch[:, 0, 0, 0] = np.arange(count) % 4
     batch[:, 0, 0, 1] = np.arange(count)
@@ -65,7 +65,7 @@ def test_it_finds_what_one_engine_finds(
     fixed: int, cores: int, count: int, sizes: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "physical_cores", lambda: cores)
-    batch, engine = pictures(count), Counting(fixed)
+    batch, engine = images(count), Counting(fixed)
     expected = Counting().candidates(batch, conf=0.5)
     with spread(engine, count) as over:
         for _ in range(3):
@@ -84,4 +84,4 @@ def test_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.made[1].candidates = None  # type: ignore[assignment]
         for _ in range(3):
             with pytest.raises(TypeError):
-                over.candidates(pictures(4), conf=0.5)
+                over.candidates(images(4), conf=0.5)

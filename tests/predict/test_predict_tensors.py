@@ -10,7 +10,7 @@ from yolopose.predict.sources import open_source
 torch = pytest.importorskip("torch")
 
 
-def test_each_picture_of_a_batch_is_an_item() -> None:
+def test_each_image_of_a_batch_is_an_item() -> None:
     batch = torch.rand(2, 3, 32, 64, requires_grad=True)
     items = list(load_all(open_source([np.zeros((4, 5, 3), np.uint8), batch]), ahead=1))
     assert [item.path for item in items] == ["image0.jpg", "image1.jpg", "image2.jpg"]
@@ -22,7 +22,7 @@ def test_each_picture_of_a_batch_is_an_item() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_floats_and_a_single_picture(dtype: torch.dtype) -> None:
+def test_other_floats_and_a_single_image(dtype: torch.dtype) -> None:
     (item,) = load_all(open_source(torch.full((3, 32, 32), 0.5, dtype=dtype)), ahead=1)
     assert item.planes is not None
     assert (item.planes == 0.5).all()

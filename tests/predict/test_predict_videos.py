@@ -49,8 +49,8 @@ def test_every_frame_in_order(tmp_path: Path, code: str, suffix: str) -> None:
 
 def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
     image_module = pytest.importorskip("PIL.Image")
-    pictures = [image_module.new("L", (30, 20), 60 * index) for index in range(4)]
-    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
+    images = [image_module.new("L", (30, 20), 60 * index) for index in range(4)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
     assert [round(item.image.mean() / 60) for item in frames(tmp_path / "a.gif")] == [0, 1, 2, 3]
 
 
@@ -60,7 +60,7 @@ def test_stride(tmp_path: Path) -> None:
     assert [number_in(item.image) for item in items] == pytest.approx([0, 4, 8], abs=1)
 
 
-def test_pictures_and_videos_of_a_folder_by_name(tmp_path: Path) -> None:
+def test_images_and_videos_of_a_folder_by_name(tmp_path: Path) -> None:
     for name in ("a.png", "c.png"):
         cv2.imwrite(str(tmp_path / name), np.full((9, 9, 3), 200, np.uint8))
     make(tmp_path / "b.mp4", count=3)
@@ -77,7 +77,7 @@ def test_pictures_and_videos_of_a_folder_by_name(tmp_path: Path) -> None:
     assert mixed == ["image0.jpg", "d.avi", "d.avi", "a.png", "b.mp4", "b.mp4", "b.mp4"]
 
 
-def test_a_rotation_mark_is_honoured(tmp_path: Path) -> None:
+def test_a_rotation_mark_is_honored(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "a.mp4", count=3).read_bytes())
     at = data.index(b"tkhd") + 44  # after type, flags, times, track, length, layer, volume
     matrix = struct.unpack(">9i", data[at : at + 36])

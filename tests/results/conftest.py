@@ -1,4 +1,4 @@
-"""Results of one picture, in every kind of array that they may hold."""
+"""Results of one image, in every kind of array that they may hold."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from yolopose.results import HostArray, Results
 
 @pytest.fixture(params=list(KINDS))
 def kind(request: pytest.FixtureRequest) -> Callable[[np.ndarray], Any]:
-    """Makes an array of one kind from a numpy array."""
+    """Make an array of one kind from a numpy array."""
     return KINDS[request.param]
 
 
 @pytest.fixture
 def make() -> Callable[..., Results]:
-    """Makes a result of a 100 × 200 black picture."""
+    """Make a result of a 100 × 200 black image."""
 
     def result(
         boxes: Any = BOXES, points: Any = POINTS, img: Any = None, kind: Any = HostArray, **more: Any

@@ -1,4 +1,4 @@
-"""Results of one picture: instances, text, tables, files."""
+"""Results of one image: instances, text, tables, files."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ def test_nothing_found(make, tmp_path):
     assert not empty.plot().any()
 
 
-def test_unreadable_picture(tmp_path):
+def test_unreadable_image(tmp_path):
     result = Results.unreadable("x.jpg", NAMES, "The file is empty.", schema=SCHEMA)
     assert (len(result), result.boxes.shape, result.keypoints.shape) == (0, (0, 6), (0, 3, 3))
     assert result.verbose() == "(not read: The file is empty), "
-    assert len(np.unique(result.plot())) > 2  # words on grey
+    assert len(np.unique(result.plot())) > 2  # words on gray
     assert result.summary() == []
     assert result.boxes.xywhn.shape == (0, 4)
     assert cv2.imread(result.save(tmp_path / "x.png")).ndim == 3
@@ -169,7 +169,7 @@ def test_real_numbers(shared):
     assert first["keypoints"]["visible"][:3] == pytest.approx([0.9912, 0.93527, 0.98701], abs=2e-5)
 
 
-# sizes that the reference cuts for these boxes of a 256 × 256 picture: (height, width), left, top
+# sizes that the reference cuts for these boxes of a 256 × 256 image: (height, width), left, top
 @pytest.mark.parametrize(
     ("box", "size", "corner"),
     [
@@ -255,7 +255,7 @@ def test_points_by_name(make, kind):
         make(schema=None).keypoints["e"]
 
 
-def test_a_picture_that_is_read_late(tmp_path):
+def test_a_image_that_is_read_late(tmp_path):
     reads = []
 
     def read():
@@ -277,8 +277,8 @@ def test_a_picture_that_is_read_late(tmp_path):
     assert not result.orig_img.any()
 
 
-def test_a_picture_at_half_the_size(make, tmp_path):
-    """Boxes are in pixels of the whole picture; a smaller one shows them at the same places."""
+def test_a_image_at_half_the_size(make, tmp_path):
+    """Boxes are in pixels of the whole image; a smaller one shows them at the same places."""
     image = np.zeros((50, 100, 3), np.uint8)
     image[10:45, 5:30] = 200  # where the first box is
     half = make(img=image, orig_shape=(100, 200))

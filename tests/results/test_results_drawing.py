@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is where it should be, at any size, and nothing crashes."""
+"""Images: what is drawn is where it should be, at any size, and nothing crashes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from results_samples import BOXES, NAMES, POINTS, SCHEMA
 
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.results import Results, display, text
-from yolopose.results.palette import CENTRE, LEFT, RIGHT, colour, keypoint_colours, readable_on
+from yolopose.results.palette import CENTER, LEFT, RIGHT, color, keypoint_colors, readable_on
 from yolopose.results.skeleton import drawn_points
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, KeypointSchema
 
 
 def big(points=None, boxes=((100, 100, 500, 900, 0.9, 0),), img=None, **more):
-    """A result of a 1000 × 1000 grey picture, where points have a radius of 5 pixels."""
+    """A result of a 1000 × 1000 gray image, where points have a radius of 5 pixels."""
     img = np.full((1000, 1000, 3), 100, np.uint8) if img is None else img
     boxes = None if boxes is None else np.array(boxes, np.float32)
     points = None if points is None else np.array(points, np.float32)
@@ -30,24 +30,24 @@ def without_pillow(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
 
 
-def pixel(picture, x, y):
-    return tuple(int(value) for value in picture[int(y), int(x)])
+def pixel(img, x, y):
+    return tuple(int(value) for value in img[int(y), int(x)])
 
 
 PERSON = [[[200, 300, 0.9], [300, 200, 0.9], [400, 700, 0.9]]]
 
 
 def test_points_limbs_and_box_are_where_they_should_be():
-    picture = big(PERSON, schema=SCHEMA).plot()
-    assert pixel(picture, 200, 300) == LEFT
-    assert pixel(picture, 300, 200) == CENTRE
-    assert pixel(picture, 400, 700) == RIGHT
-    assert pixel(picture, 250, 250) == LEFT  # halfway along the limb
-    assert pixel(picture, 350, 450) == RIGHT
+    img = big(PERSON, schema=SCHEMA).plot()
+    assert pixel(img, 200, 300) == LEFT
+    assert pixel(img, 300, 200) == CENTER
+    assert pixel(img, 400, 700) == RIGHT
+    assert pixel(img, 250, 250) == LEFT  # halfway along the limb
+    assert pixel(img, 350, 450) == RIGHT
     for place in ((100, 500), (499, 500), (300, 899)):
-        assert pixel(picture, *place) == colour(0)
-    assert pixel(picture, 450, 300) == (100, 100, 100)
-    assert pixel(picture, 700, 700) == (100, 100, 100)
+        assert pixel(img, *place) == color(0)
+    assert pixel(img, 450, 300) == (100, 100, 100)
+    assert pixel(img, 700, 700) == (100, 100, 100)
 
 
 def test_switches():
@@ -59,7 +59,7 @@ def test_switches():
     assert (result.plot()[label] != 100).any()
     assert not (result.plot(labels=False)[label] != 100).any()
     assert (result.plot()[label] != 100).sum() > (result.plot(conf=False)[label] != 100).sum()
-    assert pixel(result.plot(line_width=21), 109, 500) == colour(0)
+    assert pixel(result.plot(line_width=21), 109, 500) == color(0)
     assert pixel(result.plot(kpt_radius=20), 415, 700) == RIGHT
     assert pixel(result.plot(), 415, 700) == (100, 100, 100)
     assert not np.shares_memory(result.plot(), result.orig_img)
@@ -69,10 +69,10 @@ def test_switches():
 def test_unsure_points_and_their_limbs_are_left_out():
     unsure = [[[200, 300, 0.9], [300, 200, 0.24], [400, 700, 0.9]]]
     result = big(unsure, schema=SCHEMA)
-    picture = result.plot()
-    assert (picture == result.plot(kpt_line=False)).all()
-    assert pixel(picture, 300, 200) == pixel(picture, 250, 250) == (100, 100, 100)
-    assert pixel(picture, 200, 300) == LEFT
+    img = result.plot()
+    assert (img == result.plot(kpt_line=False)).all()
+    assert pixel(img, 300, 200) == pixel(img, 250, 250) == (100, 100, 100)
+    assert pixel(img, 200, 300) == LEFT
 
 
 @pytest.mark.parametrize(
@@ -100,38 +100,38 @@ def test_any_number_of_points(count, dims):
     points = rng.uniform(100, 900, (2, count, dims))
     points[..., 2:] = 0.9
     boxes = np.array([[100, 100, 900, 900, 0.9, 0]] * 2)
-    picture = big(points, boxes, schema=KeypointSchema(count=count, dims=dims)).plot(labels=False)
+    img = big(points, boxes, schema=KeypointSchema(count=count, dims=dims)).plot(labels=False)
     x, y = points[0, -1, :2]
-    assert pixel(picture, x, y) != (100, 100, 100)
+    assert pixel(img, x, y) != (100, 100, 100)
     assert (big(points, None).plot() != 100).any()
 
 
 def test_seventeen_unknown_points_are_a_person():
     points = np.full((1, 17, 3), [0, 0, 0.9])
     points[0, 5], points[0, 6] = [200, 300, 0.9], [400, 300, 0.9]
-    assert pixel(big(points).plot(boxes=False), 300, 300) == CENTRE  # from shoulder to shoulder
+    assert pixel(big(points).plot(boxes=False), 300, 300) == CENTER  # from shoulder to shoulder
 
 
-def test_instance_colours():
+def test_instance_colors():
     boxes = [[100, 100, 500, 900, 0.9, 0], [600, 100, 900, 900, 0.9, 0]]
     points = np.array([PERSON[0], PERSON[0]]) + np.array([[[0, 0, 0]], [[400, 0, 0]]])
     result = big(points, boxes, schema=SCHEMA)
     by_class, by_instance = result.plot(), result.plot(color_mode="instance")
-    assert pixel(by_class, 100, 500) == pixel(by_class, 600, 500) == colour(0)
-    assert (pixel(by_instance, 100, 500), pixel(by_instance, 600, 500)) == (colour(0), colour(1))
-    assert (pixel(by_instance, 250, 250), pixel(by_instance, 650, 250)) == (colour(0), colour(1))
+    assert pixel(by_class, 100, 500) == pixel(by_class, 600, 500) == color(0)
+    assert (pixel(by_instance, 100, 500), pixel(by_instance, 600, 500)) == (color(0), color(1))
+    assert (pixel(by_instance, 250, 250), pixel(by_instance, 650, 250)) == (color(0), color(1))
     tracks = big(points, np.insert(boxes, 4, [8, 5], axis=1), schema=SCHEMA).plot(color_mode="instance")
-    assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (colour(8), colour(5))
+    assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (color(8), color(5))
 
 
-def test_colours_of_sides_and_of_unknown_points():
-    person = keypoint_colours(COCO_PERSON_NAMES, ((5, 6), (5, 7), (0, 2)))
-    assert person.points[:3] == (CENTRE, LEFT, RIGHT)
-    assert person.edges == (CENTRE, LEFT, RIGHT)
-    assert keypoint_colours(("snout", "leftear", "ear_R", "eyeL"), ()).points == (CENTRE, LEFT, RIGHT, LEFT)
-    hues = keypoint_colours(tuple(f"keypoint {i}" for i in range(50)), ((0, 1),))
+def test_colors_of_sides_and_of_unknown_points():
+    person = keypoint_colors(COCO_PERSON_NAMES, ((5, 6), (5, 7), (0, 2)))
+    assert person.points[:3] == (CENTER, LEFT, RIGHT)
+    assert person.edges == (CENTER, LEFT, RIGHT)
+    assert keypoint_colors(("snout", "leftear", "ear_R", "eyeL"), ()).points == (CENTER, LEFT, RIGHT, LEFT)
+    hues = keypoint_colors(tuple(f"keypoint {i}" for i in range(50)), ((0, 1),))
     assert len(set(hues.points)) == 50
-    assert len({colour(index) for index in range(80)}) == 80
+    assert len({color(index) for index in range(80)}) == 80
     assert readable_on((255, 255, 255), (255, 255, 255)) != (255, 255, 255)
 
 
@@ -144,14 +144,14 @@ def test_labels_do_not_cover_one_another():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (12, 7), (3000, 4000), (60, 40000)])
-def test_any_size_of_picture(size):
+def test_any_size_of_image(size):
     h, w = size
     img = np.full((h, w, 3), 100, np.uint8)
     box = [[0.1 * w, 0.1 * h, 0.9 * w, 0.9 * h, 0.9, 0], [0, 0, w, h, 0.8, 1], [-9e9, -9e9, 9e9, 9e9, 0.5, 0]]
     points = np.array([[[0.5 * w, 0.5 * h, 0.9], [0.2 * w, 0.2 * h, 0.9], [w, h, 0.9]]] * 3)
-    picture = big(points, box, img, schema=SCHEMA).plot()
-    assert picture.shape == (h, w, 3)
-    assert (picture != 100).any()
+    img = big(points, box, img, schema=SCHEMA).plot()
+    assert img.shape == (h, w, 3)
+    assert (img != 100).any()
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_odd_boxes_do_no_harm(row):
         np.asfortranarray(np.full((100, 200, 3), 7, np.uint8)),
         np.full((200, 400, 6), 7, np.uint8)[::2, ::2, ::-2],
     ],
-    ids=["grey", "grey1", "bgra", "uint16", "float", "fortran", "strided"],
+    ids=["gray", "gray1", "bgra", "uint16", "float", "fortran", "strided"],
 )
-def test_kinds_of_pictures(make, img):
+def test_kinds_of_images(make, img):
     before = img.copy()
-    picture = make(img=img).plot()
-    assert (picture.shape, picture.dtype) == ((100, 200, 3), np.uint8)
-    assert pixel(picture, 195, 95) == (7, 7, 7)
-    assert (picture != 7).any()
+    drawn = make(image=img).plot()
+    assert (drawn.shape, drawn.dtype) == ((100, 200, 3), np.uint8)
+    assert pixel(drawn, 195, 95) == (7, 7, 7)
+    assert (drawn != 7).any()
     assert (img == before).all()
 
 
@@ -202,17 +202,17 @@ def test_only_people_have_the_limbs_of_people(schema, names, limbs):
     assert (pixel(result.plot(), 300, 500) != (100, 100, 100)) == limbs
 
 
-def test_another_picture_of_another_size(make):
-    """Drawing on a picture twice as large puts everything at twice the place."""
+def test_another_image_of_another_size(make):
+    """Drawing on an image twice as large puts everything at twice the place."""
     canvas = np.full((2000, 2000, 3), 100, np.uint8)
-    picture = big(PERSON, schema=SCHEMA).plot(img=canvas)
-    assert pixel(picture, 400, 600) == LEFT
-    assert pixel(picture, 200, 1000) == colour(0)
+    img = big(PERSON, schema=SCHEMA).plot(img=canvas)
+    assert pixel(img, 400, 600) == LEFT
+    assert pixel(img, 200, 1000) == color(0)
 
 
 @pytest.mark.parametrize("img", [np.zeros((2, 3, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((1, 2, 2, 3))])
-def test_no_picture(make, img):
-    with pytest.raises(UsageError, match="picture to draw on"):
+def test_no_image(make, img):
+    with pytest.raises(UsageError, match="image to draw on"):
         make().plot(img=img)
 
 
@@ -286,7 +286,7 @@ def test_show_opens_a_window(make, monkeypatch):
     monkeypatch.setattr(display, "no_window", lambda: "")
     for name in ("namedWindow", "destroyWindow"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
-    monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append((title, picture.shape)))
+    monkeypatch.setattr(cv2, "imshow", lambda title, img: shown.append((title, img.shape)))
     monkeypatch.setattr(cv2, "waitKey", lambda _: -1)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 0.0)  # the user has closed it
     assert make().show()

@@ -46,9 +46,9 @@ def test_supervision_draws_them_all_the_same(make, kind, dims):
 
 def drawn(result):
     people, boxes = sv.KeyPoints.from_ultralytics(result), sv.Detections.from_ultralytics(result)
-    picture = result.orig_img.copy()
+    image = result.orig_img.copy()
     for annotator in (sv.EdgeAnnotator(edges=[(1, 2), (2, 3)]), sv.VertexAnnotator()):
-        picture = annotator.annotate(picture, people)
+        image = annotator.annotate(image, people)
     for annotator in (sv.BoxAnnotator(), sv.LabelAnnotator()):
-        picture = annotator.annotate(picture, boxes)
-    return picture
+        image = annotator.annotate(image, boxes)
+    return image

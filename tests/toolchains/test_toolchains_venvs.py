@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes `tiny` the only toolchain, and a folder with its wheel the user's only index."""
+    """Make `tiny` the only toolchain, and a folder with its wheel the user's only index."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     about = "tiny_thing-1.0.dist-info"
@@ -52,7 +52,7 @@ def give(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 
 def pretend(folder: Path, python: Path) -> None:
-    """Leaves what an install leaves, with a Python that is there."""
+    """Leave what an install leaves, with a Python that is there."""
     programs = folder / "tiny" / ("Scripts" if sys.platform == "win32" else "bin")
     programs.mkdir(parents=True)
     (programs / venvs.python_in(folder).name).symlink_to(python)

@@ -9,7 +9,7 @@ from yolopose.tools import doctor
 
 
 def install(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the report believe that these packages, and no others, are installed."""
+    """Make the report believe that these packages, and no others, are installed."""
 
     def version(name: str) -> str:
         if name in names.split():
@@ -21,7 +21,7 @@ def install(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def script(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Puts a command `yolo`, as pip writes it, onto PATH."""
+    """Put a command `yolo`, as pip writes it, onto PATH."""
     path = folder / "yolo"
     path.write_text(f"#!/usr/bin/python\nimport re\nimport sys\nfrom {package}.cli import main\nsys.exit(main())\n")
     path.chmod(0o755)

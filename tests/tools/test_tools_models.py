@@ -3,7 +3,7 @@
 from yolopose.tools.models import report
 
 
-def test_report_names_sizes_licence_and_what_is_not_measured_here(tmp_path, monkeypatch):
+def test_report_names_sizes_license_and_what_is_not_measured_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("YOLOPOSE_WEIGHTS_DIR", str(tmp_path / "weights"))
     (tmp_path / "yolov8n-pose.pt").touch()

@@ -1,7 +1,7 @@
 """A run that is killed over and over, in processes of its own: `python lives.py ROOT HOW NUMBER`.
 
 HOW is a number of kills at random moments, with NUMBER as the seed; or `every`: one kill at each moment at which a file
-begins, is renamed and is there, each NUMBER-th of them; or `drawn`: likewise with the pictures of a run.
+begins, is renamed and is there, each NUMBER-th of them; or `drawn`: likewise with the images of a run.
 
 Torch is loaded once, and each life of a run is a fork that trains, or goes on where there is something to go on with.
 Prints as JSON the folders of the runs, the first of them unbroken, and the number of kills.
@@ -38,7 +38,7 @@ TAUGHT = {"name": "taught", "epochs": 12, "nbs": 4, "patience": 0, "save_period"
 
 
 def live(model: Path, options: dict[str, Any], before: Callable[[], object] | None = None) -> int:
-    """Starts a life; returns its process."""
+    """Start a life; returns its process."""
     pid = os.fork()
     if pid:
         return pid
@@ -77,7 +77,7 @@ def ends(pid: int, within: float = 120) -> bool:
 
 
 def count_moments(at: int | None, note: Path) -> None:
-    """Counts the moments at which files begin, are written and are renamed; the process dies at one of them."""
+    """Count the moments at which files begin, are written and are renamed; the process dies at one of them."""
     passed = 0
 
     def moment() -> None:

@@ -20,7 +20,7 @@ class Table:
         self.laid: list[Any] = [None] * size
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
-        """Returns what all have laid down, by rank."""
+        """Return what all have laid down, by rank."""
         self.laid[rank] = value
         self.barrier.wait()
         found = list(self.laid)
@@ -49,7 +49,7 @@ class ThreadTeam(Team):
 
 
 def together(work: Callable[[Team], Any], size: int = 2) -> list[Any]:
-    """Calls a function in a thread for each rank; returns what they gave, or raises what rank 0, or another, raised."""
+    """Call a function in a thread for each rank; returns what they gave, or raises what rank 0, or another, raised."""
     table = Table(size)
     given: list[Any] = [None] * size
     raised: list[BaseException | None] = [None] * size

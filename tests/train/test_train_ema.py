@@ -34,7 +34,7 @@ def first_weight(model: PoseModel) -> Tensor:
 
 @torch.no_grad()
 def move(model: PoseModel, step: int) -> None:
-    """Changes parameters and buffers, in place as an optimiser and a batch norm do."""
+    """Change parameters and buffers, in place as an optimizer and a batch norm do."""
     for tensor in model.state_dict().values():
         tensor.add_(step) if tensor.is_floating_point() else tensor.add_(1)
 
@@ -79,9 +79,9 @@ def test_average_is_apart_and_ready_to_validate() -> None:
     move(model, 3)
     assert all(torch.equal(value, before[name]) for name, value in ema.model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in ema.model.parameters())
-    picture = torch.zeros(1, 3, 32, 32)
-    assert isinstance(ema.model(picture), torch.Tensor)
-    assert isinstance(model(picture), HeadOutput)
+    image = torch.zeros(1, 3, 32, 32)
+    assert isinstance(ema.model(image), torch.Tensor)
+    assert isinstance(model(image), HeadOutput)
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "dfl" not in name)
 
 

@@ -20,7 +20,7 @@ BUSY = {"mosaic": 0.8, "fliplr": 0.5, "hsv_h": 0.1, "hsv_s": 0.5, "hsv_v": 0.4, 
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> LabelTable:
+def imgs(tmp_path: Path) -> LabelTable:
     return scene_files(tmp_path / "set", SIZES)
 
 
@@ -33,8 +33,8 @@ def same(first: TrainBatch, second: TrainBatch) -> bool:
     return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
-def test_the_form_of_a_batch(pictures: LabelTable) -> None:
-    batches = feed(pictures)
+def test_the_form_of_a_batch(imgs: LabelTable) -> None:
+    batches = feed(imgs)
     made = list(batches.epoch(0))
     assert [len(one) for one in made] == [3, 3, 1]
     assert len(batches) == 3
@@ -54,98 +54,98 @@ def test_the_form_of_a_batch(pictures: LabelTable) -> None:
         assert same(one.to("cpu"), one)
 
 
-def test_channels_are_red_green_blue(pictures: LabelTable) -> None:
-    batch = next(iter(feed(pictures, mosaic=0, hsv_h=0, hsv_s=0, hsv_v=0, scale=0, mixup=0, fliplr=0).epoch(0)))
+def test_channels_are_red_green_blue(imgs: LabelTable) -> None:
+    batch = next(iter(feed(imgs, mosaic=0, hsv_h=0, hsv_s=0, hsv_v=0, scale=0, mixup=0, fliplr=0).epoch(0)))
     x, y, _ = batch.keypoints[0, 0]  # drawn in BGR (255, 0, 0): blue
     image = batch.images[int(batch.batch_idx[0])]
     assert image[:, int(y * 64), int(x * 64)].tolist() == [0, 0, 255]
 
 
-def test_workers_threads_and_caches_change_nothing(pictures: LabelTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_threads_and_caches_change_nothing(imgs: LabelTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    expected = {epoch: list(feed(pictures).epoch(epoch)) for epoch in (0, 1)}
+    expected = {epoch: list(feed(imgs).epoch(epoch)) for epoch in (0, 1)}
     assert not same(expected[0][0], expected[1][0])
     for workers in (1, 2):
-        batches = feed(pictures, workers=workers)
+        batches = feed(imgs, workers=workers)
         next(batches.epoch(0))  # an epoch that is left early does not spoil the next
         for epoch in (1, 0):  # a resumed run starts at any epoch
             made = list(batches.epoch(epoch))
             assert all(same(a, b) for a, b in zip(made, expected[epoch], strict=True))
         batches.close()
-    other = list(feed(pictures, seed=1).epoch(0))
+    other = list(feed(imgs, seed=1).epoch(0))
     assert not same(other[0], expected[0][0])
 
 
-def test_the_global_random_state_is_left_alone(pictures: LabelTable) -> None:
+def test_the_global_random_state_is_left_alone(imgs: LabelTable) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # the state looked after
-    list(feed(pictures, workers=1).epoch(0))
+    list(feed(imgs, workers=1).epoch(0))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
 
 
-def test_mosaic_ends_with_close_mosaic(pictures: LabelTable) -> None:
-    batches = feed(pictures, mosaic=1, mixup=0, epochs=5, close_mosaic=2)
+def test_mosaic_ends_with_close_mosaic(imgs: LabelTable) -> None:
+    batches = feed(imgs, mosaic=1, mixup=0, epochs=5, close_mosaic=2)
     several = [max(torch.bincount(one.batch_idx).tolist()) for epoch in range(5) for one in batches.epoch(epoch)]
     assert max(several[:9]) > 1
     assert max(several[9:]) == 1
-    assert same(next(batches.epoch(0, mosaic=False)), next(feed(pictures, mosaic=0, mixup=0).epoch(0))) is False
+    assert same(next(batches.epoch(0, mosaic=False)), next(feed(imgs, mosaic=0, mixup=0).epoch(0))) is False
     assert max(torch.bincount(next(batches.epoch(0, mosaic=False)).batch_idx).tolist()) == 1
 
 
-def test_rect_batches_have_the_shape_of_their_pictures(pictures: LabelTable) -> None:
-    made = list(feed(pictures, rect=True, scale=0).epoch(0))
+def test_rect_batches_have_the_shape_of_their_images(imgs: LabelTable) -> None:
+    made = list(feed(imgs, rect=True, scale=0).epoch(0))
     assert sorted(torch.cat([one.index for one in made]).tolist()) == list(range(7))
     assert len({tuple(one.images.shape[2:]) for one in made}) > 1
     for one in made:
-        ratios = pictures.shapes[one.index.numpy(), 0] / pictures.shapes[one.index.numpy(), 1]
+        ratios = imgs.shapes[one.index.numpy(), 0] / imgs.shapes[one.index.numpy(), 1]
         height, width = one.images.shape[2:]
         assert height % 32 == width % 32 == 0
         assert max(height, width) == 64
         assert height >= min(ratios.max(), 1) * 64
         assert width >= min(1 / ratios.min(), 1) * 64
         assert (one.batch_idx.bincount() == 1).all()  # never a mosaic
-    orders = [[tuple(one.index.tolist()) for one in feed(pictures, rect=True).epoch(epoch)] for epoch in range(6)]
+    orders = [[tuple(one.index.tolist()) for one in feed(imgs, rect=True).epoch(epoch)] for epoch in range(6)]
     assert len(set(map(tuple, orders))) > 1
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", True])
-def test_cached_pictures_are_the_pictures(pictures: LabelTable, cache: str | bool) -> None:
-    cached = open_images(pictures, 200, cache)
-    files = FileImages(pictures)
+def test_cached_images_are_the_images(imgs: LabelTable, cache: str | bool) -> None:
+    cached = open_images(imgs, 200, cache)
+    files = FileImages(imgs)
     for one in (cached, pickle.loads(pickle.dumps(cached))):
         for index in range(7):
             np.testing.assert_array_equal(one[index], files[index])
-    small = open_images(pictures, 64, cache)
+    small = open_images(imgs, 64, cache)
     assert [max(small[index].shape) for index in range(7)] == [64] * 7
-    list(feed(pictures, cache=cache).epoch(0))
+    list(feed(imgs, cache=cache).epoch(0))
 
 
-def test_the_disk_cache_is_made_anew_when_a_picture_changes(pictures: LabelTable) -> None:
-    open_images(pictures, 200, "disk")
-    (path,) = (pictures.files[0].parents[1] / "labels").glob("*.npy")
+def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: LabelTable) -> None:
+    open_images(imgs, 200, "disk")
+    (path,) = (imgs.files[0].parents[1] / "labels").glob("*.npy")
     first = path.stat().st_mtime_ns
-    open_images(pictures, 200, "disk")
+    open_images(imgs, 200, "disk")
     assert path.stat().st_mtime_ns == first
-    os.utime(pictures.files[2], ns=(1, 1))
-    open_images(pictures, 200, "disk")
+    os.utime(imgs.files[2], ns=(1, 1))
+    open_images(imgs, 200, "disk")
     assert path.stat().st_mtime_ns != first
     path.write_bytes(path.read_bytes()[:500])
-    np.testing.assert_array_equal(open_images(pictures, 200, "disk")[6], FileImages(pictures)[6])
+    np.testing.assert_array_equal(open_images(imgs, 200, "disk")[6], FileImages(imgs)[6])
 
 
 def test_a_cache_without_room_is_only_a_warning(
-    pictures: LabelTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    imgs: LabelTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("yolopose.train.feed.images.free_memory", lambda: 1000)
-    assert isinstance(open_images(pictures, 64, "ram"), FileImages)
-    (pictures.files[0].parents[1] / "labels").rmdir()
-    (pictures.files[0].parents[1] / "labels").write_text("in the way")
-    assert isinstance(open_images(pictures, 64, "disk"), FileImages)
+    assert isinstance(open_images(imgs, 64, "ram"), FileImages)
+    (imgs.files[0].parents[1] / "labels").rmdir()
+    (imgs.files[0].parents[1] / "labels").write_text("in the way")
+    assert isinstance(open_images(imgs, 64, "disk"), FileImages)
     assert capsys.readouterr().err.count("read from their files") == 2
 
 
-def test_recent_pictures_are_kept_within_the_limit(pictures: LabelTable) -> None:
-    images = FileImages(pictures, limit=40_000)
+def test_recent_images_are_kept_within_the_limit(imgs: LabelTable) -> None:
+    images = FileImages(imgs, limit=40_000)
     kept = images[0]
     assert images[0] is kept
     for index in (1, 2):
@@ -155,21 +155,21 @@ def test_recent_pictures_are_kept_within_the_limit(pictures: LabelTable) -> None
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("fault", ["gone", "broken", "other size"])
-def test_a_picture_that_cannot_be_read_is_named(pictures: LabelTable, workers: int, fault: str) -> None:
-    path = pictures.files[4]
+def test_a_image_that_cannot_be_read_is_named(imgs: LabelTable, workers: int, fault: str) -> None:
+    path = imgs.files[4]
     if fault == "gone":
         path.unlink()
     else:
-        path.write_bytes(b"no picture" if fault == "broken" else pictures.files[0].read_bytes())
+        path.write_bytes(b"no image" if fault == "broken" else imgs.files[0].read_bytes())
     with pytest.raises(DataError, match=r"4\.png") as caught:
-        list(feed(pictures, workers=workers).epoch(0))
+        list(feed(imgs, workers=workers).epoch(0))
     assert "Traceback" not in str(caught.value)
 
 
 def test_a_worker_that_dies_is_an_error_and_the_next_epoch_works(
-    pictures: LabelTable, monkeypatch: pytest.MonkeyPatch
+    imgs: LabelTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = feed(pictures, workers=1)
+    batches = feed(imgs, workers=1)
     main = os.getpid()
     make = type(batches._sampler).make
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from feed_scenes import COLOURS, find_dot, options, request, scenes, spec
+from feed_scenes import COLORS, find_dot, options, request, scenes, spec
 
 from yolopose.data import ImageLabels
 from yolopose.train.feed.sample import Sampler
@@ -23,17 +23,17 @@ def sampler(sizes=SIZES, radius: float = 5, side: int = SIDE, **changes: float) 
 
 
 def check_dots(image: np.ndarray, labels: ImageLabels, named: bool = True) -> int:
-    """Every labelled point away from the border has its dot within half a pixel; returns how many there were."""
+    """Every labeled point away from the border has its dot within half a pixel; returns how many there were."""
     found = 0
     for keypoints in labels.keypoints:
         for number, (x, y, v) in enumerate(keypoints):
             if v == 0 or not (REACH < x < image.shape[1] - REACH and REACH < y < image.shape[0] - REACH):
                 continue
-            colours = COLOURS[[number]] if named else COLOURS
+            colors = COLORS[[number]] if named else COLORS
             spots = []
-            for colour in colours:
+            for color in colors:
                 try:
-                    spots.append(find_dot(image, x, y, colour, REACH))
+                    spots.append(find_dot(image, x, y, color, REACH))
                 except AssertionError:
                     if named:
                         raise
@@ -72,7 +72,7 @@ def test_dots_are_where_the_labels_say(changes: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("changes", [{"mosaic": 1}, {"mosaic": 1, "scale": 0.5, "translate": 0.1}, ALL], ids=str)
 def test_dots_of_mosaics_and_of_all_together(changes: dict[str, float]) -> None:
-    # dots cut by a tile's border or by a window have another centroid: their centres must lie well inside what shows
+    # dots cut by a tile's border or by a window have another centroid: their centers must lie well inside what shows
     maker = sampler(radius=4, **changes)
     total, right = 0, 0
     for epoch in range(25):
@@ -84,15 +84,15 @@ def test_dots_of_mosaics_and_of_all_together(changes: dict[str, float]) -> None:
                 if v == 0 or not inside:
                     continue
                 total += 1
-                colours = COLOURS if "fliplr" in changes else COLOURS[[number]]
-                right += any(near(image, x, y, colour) for colour in colours)
+                colors = COLORS if "fliplr" in changes else COLORS[[number]]
+                right += any(near(image, x, y, color) for color in colors)
     assert total > 60
     assert right / total > 0.97
 
 
-def near(image: np.ndarray, x: float, y: float, colour: np.ndarray) -> bool:
+def near(image: np.ndarray, x: float, y: float, color: np.ndarray) -> bool:
     try:
-        found = find_dot(image, x, y, colour, 8)
+        found = find_dot(image, x, y, color, 8)
     except AssertionError:
         return False
     return bool(np.hypot(found[0] - x, found[1] - y) < 0.5)
@@ -103,7 +103,7 @@ def test_dots_after_shrinking_by_three_keep_their_brightness(degrees: float) -> 
     maker = sampler(sizes=[(3 * 200, 3 * 256)], radius=15, degrees=degrees)
     image, labels = maker.make(request(0, 1, (SIDE, SIDE)), 0)
     assert check_dots(image, labels) == 3
-    # a fine checkerboard becomes even grey; a bilinear warp alone would give stripes
+    # a fine checkerboard becomes even gray; a bilinear warp alone would give stripes
     board = (np.indices((600, 768)).sum(0) % 2 * 255).astype(np.uint8)
     maker._images[0][:] = board[..., None]
     image, _ = maker.make(request(0, 1, (SIDE, SIDE)), 0)
@@ -112,7 +112,7 @@ def test_dots_after_shrinking_by_three_keep_their_brightness(degrees: float) -> 
     assert middle.std() < 20
 
 
-def test_a_picture_that_fits_is_not_touched() -> None:
+def test_a_image_that_fits_is_not_touched() -> None:
     maker = sampler(sizes=[(SIDE, SIDE)])
     image, labels = maker.make(request(0, 1, (SIDE, SIDE)), 0)
     np.testing.assert_array_equal(image, maker._images[0])
@@ -138,13 +138,13 @@ def test_loading_looks_as_resize_and_letterbox(size: tuple[int, int]) -> None:
 
 def test_tiles_of_a_turned_mosaic_leave_no_seam() -> None:
     maker = sampler(sizes=[(SIDE, SIDE)] * 4, degrees=30, mosaic=1, scale=0.0)
-    for picture in maker._images:
-        picture[:] = 200
+    for img in maker._images:
+        img[:] = 200
     for epoch in range(8):
         image, _ = maker.make(request(0, 4, (SIDE, SIDE), epoch=epoch), 0)
-        grey = (image[..., 0] == 114).astype(np.uint8)
+        gray = (image[..., 0] == 114).astype(np.uint8)
         # what is not covered lies outside the mosaic, never as a thread between tiles
-        assert (cv2.morphologyEx(grey, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) == grey).mean() > 0.998
+        assert (cv2.morphologyEx(gray, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) == gray).mean() > 0.998
         assert (image[SIDE // 2 - 30 : SIDE // 2 + 30, SIDE // 2 - 30 : SIDE // 2 + 30] == 200).all()
 
 

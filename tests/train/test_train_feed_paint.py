@@ -13,8 +13,8 @@ from feed_scenes import options, scenes, spec
 from yolopose.base.errors import TrainError
 from yolopose.train.feed import paint as painting
 from yolopose.train.feed.batches import make_batch, make_sketched, train_batches
-from yolopose.train.feed.colour import change_hsv, hsv_tables
-from yolopose.train.feed.paint import paint, recoloured
+from yolopose.train.feed.color import change_hsv, hsv_tables
+from yolopose.train.feed.paint import paint, recolored
 from yolopose.train.feed.sample import Request, Sampler
 from yolopose.train.feed.sketch import Sketch
 
@@ -26,7 +26,7 @@ HSV: dict[str, float] = {"hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4}
 
 
 def photographs(side: int = 128, **changes: float) -> tuple[Sampler, Request]:
-    """Smooth colours with some noise, as photographs have: what is a little off shows, and is no more off than that."""
+    """Smooth colors with some noise, as photographs have: what is a little off shows, and is no more off than that."""
     table, images = scenes(SIZES)
     rng = np.random.default_rng(0)
     for number, image in enumerate(images):
@@ -74,13 +74,13 @@ def test_a_place_that_is_half_a_pixel_off_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("gains", [(0.0, 0.0, 0.0), (0.3, 0.5, -0.4), (-0.015, 0.7, 0.4), (0.5, -0.9, 0.1)])
-def test_colours_change_as_in_opencv(gains: tuple[float, float, float]) -> None:
+def test_colors_change_as_in_opencv(gains: tuple[float, float, float]) -> None:
     grid = np.arange(0, 256, 5, dtype=np.uint8)
-    colours = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(1, -1, 3)
-    expected = colours.copy()
+    colors = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(1, -1, 3)
+    expected = colors.copy()
     change_hsv(expected, *gains)
     tables = torch.from_numpy(hsv_tables(*gains)[0].T.copy())[None]
-    found = recoloured(torch.from_numpy(colours)[None].float(), tables)[0].numpy()
+    found = recolored(torch.from_numpy(colors)[None].float(), tables)[0].numpy()
     off = np.abs(found - expected.astype(float))
     assert off.max() <= 1
     assert (off > 0).mean() < 0.4  # some versions of OpenCV cut off, others round
@@ -102,7 +102,7 @@ def test_painted_batches_come_from_threads_and_processes(workers: int, monkeypat
         assert (one.images.float() - two.images.float()).abs().mean() < 1
 
 
-def test_a_canvas_without_any_piece_is_grey() -> None:
+def test_a_canvas_without_any_piece_is_gray() -> None:
     sampler, request = photographs()
     sketch = make_sketched(sampler, request).sketch
     sketch.target[0] = 0
@@ -128,7 +128,7 @@ def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: py
     if full == 1:
         assert [len(batch) for batch in made] == [2, 2, 1]
     else:
-        with pytest.raises(TrainError, match="Out of memory on cpu while 2 pictures of 64 × 64 pixels are augmented"):
+        with pytest.raises(TrainError, match="Out of memory on cpu while 2 images of 64 × 64 pixels are augmented"):
             next(made)
 
 

@@ -13,7 +13,7 @@ from yolopose.data import ImageLabels
 from yolopose.geometry import Map
 from yolopose.train.feed import choose
 from yolopose.train.feed.augment import mosaic, random_change
-from yolopose.train.feed.colour import change_hsv
+from yolopose.train.feed.color import change_hsv
 from yolopose.train.feed.draw import draw
 from yolopose.train.feed.objects import carry, kept, put
 from yolopose.train.feed.sample import Sampler
@@ -31,10 +31,10 @@ def test_hsv_by_tables_against_the_formula(gains: tuple[float, float, float]) ->
         assert np.abs(np.array(wanted[::-1]) * 255 - after).max() < 16, (before, after)
 
 
-def test_hsv_keeps_grey_grey_and_zero_gains_change_nothing_much() -> None:
-    grey = np.full((2, 2, 3), 100, np.uint8)
-    change_hsv(grey, 0.3, 0.7, 0.2)
-    assert (grey == 120).all()
+def test_hsv_keeps_gray_gray_and_zero_gains_change_nothing_much() -> None:
+    gray = np.full((2, 2, 3), 100, np.uint8)
+    change_hsv(gray, 0.3, 0.7, 0.2)
+    assert (gray == 120).all()
     pixels = np.random.default_rng(2).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     same = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV), cv2.COLOR_HSV2BGR)
     change_hsv(pixels, 0, 0, 0)
@@ -95,15 +95,15 @@ def test_the_random_change_has_the_stated_ranges() -> None:
     ranges = options(scale=0.5, translate=0.1)
     made = [random_change(rng, ranges, (200, 400), (100, 120)) for _ in range(2000)]
     gains = np.array([gain for _, gain in made])
-    centre = np.array([one.points(np.array([200.0, 100.0])) for one, _ in made])
-    for values, low, high in ((gains, 0.5, 1.5), (centre[:, 0], 48, 72), (centre[:, 1], 40, 60)):
+    center = np.array([one.points(np.array([200.0, 100.0])) for one, _ in made])
+    for values, low, high in ((gains, 0.5, 1.5), (center[:, 0], 48, 72), (center[:, 1], 40, 60)):
         assert low <= values.min() < low + 0.02 * high
         assert high - 0.02 * high < values.max() <= high
         assert values.mean() == pytest.approx((low + high) / 2, rel=0.02)
     assert all(one.matrix[0, 0] == pytest.approx(gain) for one, gain in made)
 
 
-def test_mosaic_pictures_meet_at_one_point_of_the_middle() -> None:
+def test_mosaic_images_meet_at_one_point_of_the_middle() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         tiles = mosaic(rng, (0, 1, 2, 3), [(100, 200), (200, 100), (50, 50), (30, 40)], 64)
@@ -128,7 +128,7 @@ def test_drawing_outside_or_nothing_leaves_the_canvas() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_pictures_without_objects_tiny_ones_and_one_point(count: int) -> None:
+def test_images_without_objects_tiny_ones_and_one_point(count: int) -> None:
     boxes = [np.zeros((0, 4)), np.array([[0.5, 0.5, 0.8, 0.8]])]
     points = [np.zeros((0, count, 3)), np.full((1, count, 3), 0.5)]
     labels = table(boxes, points, [(10, 10), (10, 300)], [Path("a.png"), Path("b.png")])
@@ -156,9 +156,9 @@ def test_bgr_swaps_the_channels() -> None:
     ("fraction", "left"),
     [(1.0, 5), (1, 5), (0.5, 2), (0.01, 1), (3, 3), (99, 5), (["4.png", "1"], 2), ([2, 0], 2)],
 )
-def test_fraction_chooses_pictures_with_their_labels(fraction: object, left: int) -> None:
+def test_fraction_chooses_images_with_their_labels(fraction: object, left: int) -> None:
     labels, _ = scenes([(20, 20 + number) for number in range(5)], radius=2)
-    some = choose(labels, fraction)  # type: ignore[arg-type]  # parametrised
+    some = choose(labels, fraction)  # type: ignore[arg-type]  # parametrized
     assert len(some) == left
     for index, path in enumerate(some.files):
         before = labels.files.index(path)
@@ -170,4 +170,4 @@ def test_fraction_chooses_pictures_with_their_labels(fraction: object, left: int
 def test_fraction_that_leaves_nothing_is_an_error(fraction: object) -> None:
     labels, _ = scenes([(20, 20)] * 2, radius=2)
     with pytest.raises(UsageError, match="fraction"):
-        choose(labels, fraction)  # type: ignore[arg-type]  # parametrised
+        choose(labels, fraction)  # type: ignore[arg-type]  # parametrized

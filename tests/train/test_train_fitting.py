@@ -35,7 +35,7 @@ class Fake:
 
 
 def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
-    data, model_yaml = make_world(tmp_path / "blocks", pictures=40)
+    data, model_yaml = make_world(tmp_path / "blocks", images=40)
     chosen = resolve("train", {**FAST, "data": str(data), **options})
     assert isinstance(chosen, TrainOptions)
     return YOLO(model_yaml).model, load_data(chosen), settle(chosen, 8)
@@ -47,7 +47,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
         ({"batch": -1}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 25),  # (0.6 · 1000 - 100) / 20
         ({"batch": 0.9}, Fake(600 * MIB, 100 * MIB, 20 * MIB), 22),
         ({"batch": -1, "multi_scale": 0.5}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 11),  # 20 · 1.5²
-        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 20 * MIB), 40),  # all pictures that there are
+        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 20 * MIB), 40),  # all images that there are
         ({"batch": -1}, Fake(100 * MIB, 100 * MIB, 20 * MIB), 1),
         ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 0), 40),  # too small to be seen
         ({"batch": -1}, None, 16),
@@ -61,7 +61,7 @@ def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, t
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_probe_that_is_too_large_leaves_one_picture(tmp_path, monkeypatch) -> None:
+def test_a_probe_that_is_too_large_leaves_one_image(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
     assert fitting.fitting_batch(*made(tmp_path, batch=-1), torch.device("cpu")) == 1
     monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
@@ -93,5 +93,5 @@ def test_a_run_says_and_keeps_what_it_found(tmp_path, capsys) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model = YOLO(model_yaml)
     model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 1, "batch": -1, "verbose": True})
-    assert "MiB a picture, so the batch is 8 (no more than 8)" in capsys.readouterr().out
+    assert "MiB an image, so the batch is 8 (no more than 8)" in capsys.readouterr().out
     assert "batch: 8\n" in (model.trainer.save_dir / "args.yaml").read_text()

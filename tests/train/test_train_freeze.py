@@ -11,7 +11,7 @@ from yolopose.base.errors import UsageError
 from yolopose.config import TrainOptions
 from yolopose.nn import HeadOutput, PoseModel, build_network
 from yolopose.train.freeze import freeze_layers
-from yolopose.train.optimiser import make_optimiser
+from yolopose.train.optimizer import make_optimizer
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def test_the_named_layers_are_frozen(network: PoseModel, freeze: Any, layers: tu
 @pytest.mark.parametrize("freeze", [2, [0, 3]])
 def test_frozen_layers_do_not_move(network: PoseModel, freeze: Any) -> None:
     frozen = freeze_layers(network, freeze)
-    optimiser = make_optimiser(network, TrainOptions(optimizer="SGD", weight_decay=0.1), images=4, nc=1)
+    optim = make_optimizer(network, TrainOptions(optimizer="SGD", weight_decay=0.1), images=4, nc=1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
     frozen.hold()
     output = network(torch.rand(2, 3, 32, 32))
     assert isinstance(output, HeadOutput)  # a frozen head still speaks as in training
     (output.boxes.square().mean() + output.scores.square().mean() + output.kpts.square().mean()).backward()
-    optimiser.torch.step()
+    optim.torch.step()
     moved = {
         int(name.split(".")[1]) for name, value in network.state_dict().items() if not torch.equal(value, before[name])
     }

@@ -1,4 +1,4 @@
-"""Training on a CUDA GPU, from the first picture to the weights; skipped where there is none."""
+"""Training on a CUDA GPU, from the first image to the weights; skipped where there is none."""
 
 from __future__ import annotations
 

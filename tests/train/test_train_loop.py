@@ -246,8 +246,8 @@ def test_options_run(options, runs, tmp_path):
     metrics = model.train(data=data, **{**runs, "epochs": 1, **options})
     assert np.isfinite(list(metrics.results_dict.values())).all()
     assert model.spec.classes == (("item",) if "single_cls" in options else ("kind0", "kind1"))
-    pictures = {"0.5": 4, "3": 3, "[0.5]": 4}.get(str(options.get("fraction")), 8)
-    assert len(model.trainer.data.train) == pictures
+    images = {"0.5": 4, "3": 3, "[0.5]": 4}.get(str(options.get("fraction")), 8)
+    assert len(model.trainer.data.train) == images
 
 
 def test_frozen_layers_stay(world, runs, tmp_path):
@@ -340,5 +340,5 @@ def test_data_without_splits_or_labels(world, runs):
     data.write_text(text)
     for path in (data.parent / "labels/train").glob("*.txt"):
         path.unlink()
-    with pytest.raises(DataError, match="labelled object"):
+    with pytest.raises(DataError, match="labeled object"):
         YOLO(model_yaml).train(data=data, **runs)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainOptions
 from yolopose.nn import build_network
-from yolopose.train.musgd import MuSGD, orthogonalised
-from yolopose.train.optimiser import make_optimiser
+from yolopose.train.musgd import MuSGD, orthogonalized
+from yolopose.train.optimizer import make_optimizer
 from yolopose.train.schedule import make_schedule
 
 
@@ -22,14 +22,14 @@ def newton_schulz(matrix: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (40, 5), (1, 9), (6, 1)])
-def test_orthogonalised_by_singular_values(shape: tuple[int, int]) -> None:
+def test_orthogonalized_by_singular_values(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(3, *shape)
-    found = orthogonalised(matrices)
+    found = orthogonalized(matrices)
     torch.testing.assert_close(found, torch.stack([newton_schulz(one) for one in matrices]), rtol=1e-3, atol=1e-4)
     spread = torch.linalg.svdvals(found)
     assert 0.3 < spread.min() <= spread.max() < 1.3
-    assert torch.isfinite(orthogonalised(torch.zeros(1, 4, 4))).all()
+    assert torch.isfinite(orthogonalized(torch.zeros(1, 4, 4))).all()
 
 
 def test_steps_as_defined() -> None:
@@ -38,7 +38,7 @@ def test_steps_as_defined() -> None:
     lr, beta, decay = 0.1, 0.9, 0.01
     values = {name: value.detach().clone() for name, value in model.named_parameters()}
     slow, fast = ({name: torch.zeros_like(value) for name, value in values.items()} for _ in range(2))
-    optimiser = MuSGD([{"params": list(model.parameters()), "weight_decay": decay}], lr, beta)
+    optim = MuSGD([{"params": list(model.parameters()), "weight_decay": decay}], lr, beta)
     for i in range(3):
         for parameter in model.parameters():
             parameter.grad = torch.cos(parameter.detach() * 3 + i)
@@ -54,7 +54,7 @@ def test_steps_as_defined() -> None:
                 scale = max(1, rows / columns) ** 0.5
                 step = step + lr * 0.2 * scale * newton_schulz(ahead.flatten(1)).view_as(value)
             values[name] = value - step
-        optimiser.step()
+        optim.step()
     for name, value in model.named_parameters():
         torch.testing.assert_close(value.detach(), values[name], rtol=1e-3, atol=1e-4)
 
@@ -62,9 +62,9 @@ def test_steps_as_defined() -> None:
 def test_class_branches_learn_three_times_as_fast() -> None:
     network = build_network("yolo26n-pose.yaml", nc=1)
     options = TrainOptions(optimizer="MuSGD", lr0=0.02, warmup_epochs=0.0)
-    optimiser = make_optimiser(network, options, images=73, nc=1)
-    make_schedule(options, optimiser.choice, 5).apply(optimiser.torch, 0)
-    groups = optimiser.torch.param_groups
+    optim = make_optimizer(network, options, images=73, nc=1)
+    make_schedule(options, optim.choice, 5).apply(optim.torch, 0)
+    groups = optim.torch.param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.02] * 3 + [0.06] * 3)
     assert [group["role"] for group in groups] == ["weight", "norm", "bias"] * 2
     quick = {id(parameter) for group in groups[3:] for parameter in group["params"]}

@@ -1,4 +1,4 @@
-"""Whether the whole learns: few pictures, learned by heart."""
+"""Whether the whole learns: few images, learned by heart."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from yolopose import YOLO
 
 @pytest.mark.slow
 def test_eight_figures_are_learned_by_heart(tmp_path: Path) -> None:
-    """Eight drawn pictures, measured on themselves; the σ of COCO, nothing made easier."""
+    """Eight drawn images, measured on themselves; the σ of COCO, nothing made easier."""
     data = tmp_path / "eight.yaml"
     data.write_text(
         "path: eight-figures\ntrain: images/train\nval: images/train\n"

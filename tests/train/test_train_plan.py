@@ -97,10 +97,10 @@ def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample", "picture", "most", "expected"), [(0.01, 1, 8, 1), (0.1, 0.1, 8, 2), (1, 0.1, 8, 8), (1, 1, 0, 0)]
+    ("sample", "image", "most", "expected"), [(0.01, 1, 8, 1), (0.1, 0.1, 8, 2), (1, 0.1, 8, 8), (1, 1, 0, 0)]
 )
-def test_workers_keep_up_with_the_network(sample: float, picture: float, most: int, expected: int) -> None:
-    assert enough_workers(sample, picture, most) == expected
+def test_workers_keep_up_with_the_network(sample: float, image: float, most: int, expected: int) -> None:
+    assert enough_workers(sample, image, most) == expected
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ EXACT = {"optimizer": "SGD", "lr0": 0.01, "warmup_epochs": 0}
 
 @pytest.fixture
 def world(tmp_path: Path) -> tuple[Path, Path]:
-    return make_world(tmp_path / "blocks", pictures=9)
+    return make_world(tmp_path / "blocks", images=9)
 
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batch norms in evaluation mode: what a process makes of its pictures does not depend on how many it has."""
+    """Batches norms in evaluation mode: what a process makes of its images does not depend on how many it has."""
     usual = Learner.begin_epoch
 
     def begin(self: Learner, epoch: int, epochs: int) -> None:
@@ -95,7 +95,7 @@ def learned(world: tuple[Path, Path], team: Team, **options: Any) -> tuple[list[
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4)])
 def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size):
-    """9 pictures: with 4 a batch and several processes the last batch leaves some without a picture."""
+    """9 images: with 4 a batch and several processes the last batch leaves some without an image."""
     losses, gradients = learned(world, Team(), batch=batch)
     assert all(float(loss[0]) > 0 for loss in losses)
     for ours, theirs in together(lambda team: learned(world, team, batch=batch), size):
@@ -108,7 +108,7 @@ def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size
 
 
 def run(world: tuple[Path, Path], folder: Path, team: Team, state: Any = None, calls: Any = None, **options: Any):
-    """Trains, or goes on; returns the trainer."""
+    """Train, or goes on; returns the trainer."""
     network, data, chosen = parts(world, **{"nbs": 8, "val": False, **options})
     if state:
         network.load_state_dict(state["average"])
@@ -148,7 +148,7 @@ def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
 
 
 def test_all_processes_hold_the_same_numbers_and_one_writes(world, tmp_path):
-    """With norms that learn their statistics from the pictures of each process."""
+    """With norms that learn their statistics from the images of each process."""
     first, second = together(lambda team: run(world, tmp_path / "two", team, save=False))
     torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
     one, two = first.optimizer.state_dict(), second.optimizer.state_dict()
@@ -174,7 +174,7 @@ def test_a_time_limit_of_rank_0_holds_for_all(world, tmp_path):
 @pytest.mark.parametrize("size", [1, 2])
 def test_an_interrupted_run_goes_on_with_any_number_of_processes(world, still, tmp_path, size):
     """Gradients that wait for a step are kept: 3 batches an epoch, a step after each second one."""
-    world, kept = make_world(tmp_path / "ten", pictures=10), {}
+    world, kept = make_world(tmp_path / "ten", images=10), {}
 
     def keep(trainer: Trainer) -> None:
         if trainer.epoch == 0:

@@ -80,7 +80,7 @@ def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
     ],
 )
 def test_nothing_is_written_when_devices_or_batch_are_impossible(tmp_path, options, said):
-    data, model = make_world(tmp_path / "blocks", pictures=2)
+    data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(UsageError, match=said):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, **options})
     assert not (tmp_path / "runs").exists()
@@ -92,7 +92,7 @@ def test_names_of_devices_in_a_list_are_read():
 
 def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "_CODE", "import sys; sys.exit(3)")
-    data, model = make_world(tmp_path / "blocks", pictures=2)
+    data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, "device": "cpu,cpu"})
     assert not (tmp_path / "runs").exists()

@@ -68,7 +68,7 @@ def trains(folder: Path, epochs: int = 2) -> None:
 
 
 def below(pid: int) -> list[int]:
-    """Processes started by one, and by those."""
+    """Process started by one, and by those."""
     found: list[int] = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         found += [int(child), *below(int(child))]
@@ -117,7 +117,7 @@ def test_torchrun_trains_as_one_process_does_and_speaks_once(world, tmp_path):
     assert alone.returncode == 0
     two, one = rows(tmp_path / "runs/run"), rows(tmp_path / "runs/one")
     assert len(two) == len(one) == 2
-    # norms see half as many pictures at once, so numbers are near and not equal
+    # norms see half as many images at once, so numbers are near and not equal
     for key in ("train/box_loss", "train/pose_loss", "train/cls_loss"):
         assert two[0][key] == pytest.approx(one[0][key], rel=0.1)
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()].count("run2") == 0
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(world, tmp_path, how):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
 def test_an_error_of_one_process_is_said_once(world, tmp_path, how):
-    """The last of 8 pictures in a fixed order is the other process's; it vanishes."""
+    """The last of 8 images in a fixed order is the other process's; it vanishes."""
     starter, device = STARTS[how]
     with started([*starter, *words(world, tmp_path, device=device)]) as process:
         trains(tmp_path / "runs/run")

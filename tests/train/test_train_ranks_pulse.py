@@ -55,8 +55,8 @@ def test_processes_that_answer_are_left_alone(quick, server):
 
 def test_an_error_of_one_is_told_to_the_other(quick, server):
     first, second = Pulse(connect(server), 0, 2), Pulse(connect(server), 1, 2)
-    second.fail("The picture has gone.")
-    assert lost(first) == "The picture has gone."
+    second.fail("The image has gone.")
+    assert lost(first) == "The image has gone."
     first.close()
 
 

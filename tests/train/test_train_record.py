@@ -1,4 +1,4 @@
-"""What a run tells about itself: rows that survive, a line that is right, pictures that show."""
+"""What a run tells about itself: rows that survive, a line that is right, images that show."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from yolopose.train.record import (
     COLUMNS,
     EpochLine,
     History,
-    save_labels_picture,
-    save_results_picture,
+    save_labels_image,
+    save_results_image,
     save_train_batch,
 )
 from yolopose.train.record.curves import smooth
@@ -76,10 +76,10 @@ def test_line_shows_means_instances_size_and_rate(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_results_picture(count: int, tmp_path: Path) -> None:
+def test_results_image(count: int, tmp_path: Path) -> None:
     history = History(tmp_path / "results.csv")
     history.rows = [row(epoch, **{"val/box_loss": math.nan}) for epoch in range(1, count + 1)]
-    save_results_picture(history, tmp_path / "results.png")
+    save_results_image(history, tmp_path / "results.png")
     assert cv2.imread(str(tmp_path / "results.png")).std() > 5
 
 
@@ -90,7 +90,7 @@ def test_smooth_is_a_running_mean() -> None:
     assert found[0] == pytest.approx(values[:5].mean())
 
 
-def test_batch_picture_shows_points_where_the_labels_are(tmp_path: Path) -> None:
+def test_batch_image_shows_points_where_the_labels_are(tmp_path: Path) -> None:
     spec = PoseSpec(classes=("thing",), keypoints=KeypointSchema(count=1))
     batch = TrainBatch(
         images=torch.zeros(2, 3, 100, 200, dtype=torch.uint8),
@@ -110,8 +110,8 @@ def test_batch_picture_shows_points_where_the_labels_are(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_labels_picture(dims: int, tmp_path: Path) -> None:
+def test_labels_image(dims: int, tmp_path: Path) -> None:
     data, _ = make_world(tmp_path / "own", dims=dims, classes=2)
     dataset = load_dataset(data)
-    save_labels_picture(load_labels(dataset, "train"), dataset.spec, tmp_path / "labels.jpg")
+    save_labels_image(load_labels(dataset, "train"), dataset.spec, tmp_path / "labels.jpg")
     assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 5

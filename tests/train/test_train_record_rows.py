@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import OutputError
-from yolopose.train.record import COLUMNS, History, save_results_picture
+from yolopose.train.record import COLUMNS, History, save_results_image
 from yolopose.train.record.curves import _draw
 
 PUBLIC = (
@@ -94,6 +94,6 @@ def test_values_between_gaps_are_drawn(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_alone_and_no_other_file_behind(tmp_path: Path) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     before = pyplot.get_fignums(), pyplot.get_backend()
-    save_results_picture(History(tmp_path / "results.csv"), tmp_path / "results.png")
+    save_results_image(History(tmp_path / "results.csv"), tmp_path / "results.png")
     assert (pyplot.get_fignums(), pyplot.get_backend()) == before
     assert [file.name for file in tmp_path.iterdir()] == ["results.png"]

@@ -74,7 +74,7 @@ def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> Non
     lines = [line.split() for line in said.text.splitlines()]
     assert len([line for line in lines if "all" in line and "8" in line]) == HEAD_EVERY + 3  # the best again at the end
     assert len([line for line in lines if "Class" in line]) == 3
-    assert "4 of 8 pictures (fraction=0.5), 8 to measure on" in said.text
+    assert "4 of 8 images (fraction=0.5), 8 to measure on" in said.text
     assert f"{HEAD_EVERY + 2} epochs in " in said.text
     assert f"Measured with {net.trainer.best}" in said.text
     last = HEAD_EVERY + 1
@@ -100,6 +100,6 @@ def test_a_missing_flip_idx_is_one_line_where_it_matters(keys, options, words, s
     data, model = make_world(tmp_path)
     data.write_text(data.read_text().replace("flip_idx: [1, 0, 2]", keys))
     YOLO(model).train(data=data, **{**FAST, "epochs": 1, "val": False, "project": str(tmp_path / "runs"), **options})
-    lines = [record.message for record in said.records if "no picture is mirrored" in record.message]
+    lines = [record.message for record in said.records if "no image is mirrored" in record.message]
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)

@@ -1,4 +1,4 @@
-"""The progress line off and on a terminal, and the picture of labels."""
+"""The progress line off and on a terminal, and the image of labels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import rich.progress
 
 from yolopose.base.log import LOGGER
 from yolopose.data import load_dataset, load_labels
-from yolopose.train.record import EpochLine, line, save_labels_picture
-from yolopose.train.record.pictures import keypoint_shares
+from yolopose.train.record import EpochLine, line, save_labels_image
+from yolopose.train.record.images import keypoint_shares
 
 from train_worlds import make_world  # isort: skip
 
@@ -100,15 +100,15 @@ def test_keypoint_shares() -> None:
     found = keypoint_shares(seen, 3)
     assert found["visible"].tolist() == [0.75, 0.25, 0]
     assert found["hidden"].tolist() == [0.25, 0.25, 0]
-    assert found["unlabelled"].tolist() == [0, 0.5, 1]
+    assert found["unlabeled"].tolist() == [0, 0.5, 1]
     flat = keypoint_shares(seen, 2)
-    assert list(flat) == ["labelled", "unlabelled"]
-    assert flat["labelled"].tolist() == [1, 0.5, 0]
-    assert keypoint_shares(seen[:0], 3)["unlabelled"].tolist() == [0, 0, 0]
+    assert list(flat) == ["labeled", "unlabeled"]
+    assert flat["labeled"].tolist() == [1, 0.5, 0]
+    assert keypoint_shares(seen[:0], 3)["unlabeled"].tolist() == [0, 0, 0]
 
 
 def test_labels_without_an_object_are_drawn(tmp_path: Path) -> None:
-    data, _ = make_world(tmp_path / "own", pictures=2)
+    data, _ = make_world(tmp_path / "own", images=2)
     dataset = load_dataset(data)
     table = load_labels(dataset, "train")
     none = replace(
@@ -118,5 +118,5 @@ def test_labels_without_an_object_are_drawn(tmp_path: Path) -> None:
         boxes=table.boxes[:0],
         keypoints=table.keypoints[:0],
     )
-    save_labels_picture(none, dataset.spec, tmp_path / "labels.jpg")
+    save_labels_image(none, dataset.spec, tmp_path / "labels.jpg")
     assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 2

@@ -13,7 +13,7 @@ from torch import nn
 
 from yolopose.base.errors import UsageError
 from yolopose.config import TrainOptions
-from yolopose.train.optimiser import Choice, make_optimiser
+from yolopose.train.optimizer import Choice, make_optimizer
 from yolopose.train.schedule import Schedule, make_schedule, step_due
 
 SGD = Choice("SGD", 0.01, 0.937, 0.1)
@@ -30,17 +30,17 @@ def test_every_batch_of_the_recorded_trainings(shared: Path, run: str) -> None:
     images = settings.pop("images")
     options = TrainOptions(**settings)
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))  # one group of each role
-    optimiser = make_optimiser(model, options, images=images, nc=1)
+    optim = make_optimizer(model, options, images=images, nc=1)
     batches = math.ceil(images / settings["batch"])
-    course = make_schedule(options, optimiser.choice, batches)
+    course = make_schedule(options, optim.choice, batches)
     assert (batches, course.accumulation) == (golden["batches"], golden["accumulate"])
     assert len(golden["steps"]) == batches * options.epochs
     last, updates = -1, 0
     for i, expected in enumerate(golden["steps"]):
-        accumulation = course.apply(optimiser.torch, i)
+        accumulation = course.apply(optim.torch, i)
         if step_due(i, last, accumulation):
             last, updates = i, updates + 1
-        groups = optimiser.torch.param_groups
+        groups = optim.torch.param_groups
         assert [group["lr"] for group in groups] == pytest.approx(expected["lr"], rel=1e-12, abs=0), i
         momentum = [group["momentum"] if "momentum" in group else group["betas"][0] for group in groups]
         assert momentum == pytest.approx(expected["momentum"], rel=1e-12, abs=0), i
@@ -94,9 +94,9 @@ def test_another_length_changes_course_and_warm_up() -> None:
 
 def test_betas_of_adam_kinds_are_left_alone() -> None:
     model = nn.Linear(1, 1)
-    optimiser = make_optimiser(model, TrainOptions(optimizer="NAdam", momentum=0.9), images=8, nc=1)
-    schedule(choice=optimiser.choice).apply(optimiser.torch, 0)
-    for group in optimiser.torch.param_groups:
+    optim = make_optimizer(model, TrainOptions(optimizer="NAdam", momentum=0.9), images=8, nc=1)
+    schedule(choice=optim.choice).apply(optim.torch, 0)
+    for group in optim.torch.param_groups:
         assert group["betas"] == (0.9, 0.999)
         assert "momentum" not in group
         assert group["lr"] == (0.1 if group["role"] == "bias" else 0)
@@ -107,15 +107,15 @@ def test_summed_gradients_step_together() -> None:
     weight = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.zeros_(weight.weight)
     options = TrainOptions(optimizer="SGD", lr0=1, lrf=1, momentum=0, weight_decay=0, batch=32, warmup_epochs=0)
-    optimiser = make_optimiser(weight, options, images=64, nc=1)
-    course = make_schedule(options, optimiser.choice, batches=4)
+    optim = make_optimizer(weight, options, images=64, nc=1)
+    course = make_schedule(options, optim.choice, batches=4)
     last, seen = -1, list[float]()
     for i in range(4):
-        accumulation = course.apply(optimiser.torch, i)
+        accumulation = course.apply(optim.torch, i)
         weight(torch.full((1, 1, 1, 1), i + 1.0)).sum().backward()
         if step_due(i, last, accumulation):
-            optimiser.torch.step()
-            optimiser.torch.zero_grad()
+            optim.torch.step()
+            optim.torch.zero_grad()
             last = i
         seen.append(weight.weight.item())
     assert seen == [0, -3, -3, -10]

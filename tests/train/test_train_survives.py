@@ -50,7 +50,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
 
 @pytest.fixture
 def limit() -> Iterator[None]:
-    """Ends a test that hangs."""
+    """End a test that hangs."""
 
     def late(*_: object) -> None:
         raise TimeoutError
@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(full, on_disk, world, run
     assert "written again" in said.text
 
 
-def test_a_picture_that_cannot_be_written_is_left_out(world, runs, monkeypatch, said) -> None:
+def test_a_image_that_cannot_be_written_is_left_out(world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
     options = resolve("train", {**runs, "data": str(data), "plots": True})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
@@ -157,7 +157,7 @@ def test_a_picture_that_cannot_be_written_is_left_out(world, runs, monkeypatch, 
         disk.full = True
         trainer._folder.draw(batch, 0, number)
     assert names(trainer.save_dir) == set()
-    assert said.text.count("goes on without this picture") == 1
+    assert said.text.count("goes on without this image") == 1
 
 
 def test_a_disk_that_stays_full_is_an_error_and_the_run_goes_on_from_the_last_epoch(world, runs, monkeypatch) -> None:
@@ -177,7 +177,7 @@ def test_a_disk_that_stays_full_is_an_error_and_the_run_goes_on_from_the_last_ep
 
 
 class Poison:
-    """Makes the loss of chosen batches no number, by the pictures themselves or by the gradient."""
+    """Makes the loss of chosen batches no number, by the images themselves or by the gradient."""
 
     def __init__(self, bad: Callable[[int], bool], kind: str = "loss") -> None:
         self.bad, self.kind, self.count = bad, kind, 0
@@ -307,7 +307,7 @@ def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, 
     found = model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [8, 4, 2] * 2
     assert found.results_dict == pytest.approx(expected.results_dict)
-    assert "measuring 8 pictures" in said.text
+    assert "measuring 8 images" in said.text
 
 
 def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
@@ -352,10 +352,10 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monk
 @pytest.mark.usefixtures("limit")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_picture_that_vanishes_is_named(split, workers, world, runs, monkeypatch) -> None:
+def test_a_image_that_vanishes_is_named(split, workers, world, runs, monkeypatch) -> None:
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no picture is kept
+    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no image is kept
     gone = data.parent / "images" / split / "5.png"
     model = YOLO(model_yaml)
     model.add_callback("on_train_epoch_start", lambda trainer: trainer.epoch == 1 and gone.unlink(missing_ok=True))

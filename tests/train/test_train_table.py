@@ -12,8 +12,8 @@ from yolopose import YOLO
 from yolopose.base.errors import DataError
 from yolopose.config import TrainOptions
 
-LOOP, SWITCHES, SCHEDULE, OPTIMISER = (
-    f"train/test_train_{part}" for part in ("loop", "switches", "schedule", "optimiser")
+LOOP, SWITCHES, SCHEDULE, OPTIMIZER = (
+    f"train/test_train_{part}" for part in ("loop", "switches", "schedule", "optimizer")
 )
 GEOMETRY, PARTS, BATCHES = (f"train/test_train_feed_{part}" for part in ("geometry", "parts", "batches"))
 DOTS = f"{GEOMETRY}::test_dots_are_where_the_labels_say"
@@ -46,23 +46,23 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train/test_train_fitting::test_a_run_says_and_keeps_what_it_found": ("batch",),
     "train/test_train_loggers::test_the_numbers_of_each_epoch_arrive": ("loggers",),
     "train/test_train_ranks_devices::test_several_gpus_are_a_process_each": ("device",),
-    f"{OPTIMISER}::test_groups_are_those_of_the_reference": ("optimizer", "weight_decay"),
-    f"{OPTIMISER}::test_named_choices_take_their_numbers_and_train": ("lr0", "momentum", "warmup_bias_lr"),
-    f"{OPTIMISER}::test_decay_is_scaled_to_the_accumulated_batch": ("nbs",),
+    f"{OPTIMIZER}::test_groups_are_those_of_the_reference": ("optimizer", "weight_decay"),
+    f"{OPTIMIZER}::test_named_choices_take_their_numbers_and_train": ("lr0", "momentum", "warmup_bias_lr"),
+    f"{OPTIMIZER}::test_decay_is_scaled_to_the_accumulated_batch": ("nbs",),
     f"{SCHEDULE}::test_the_course_goes_from_one_to_lrf": ("lrf", "cos_lr"),
     f"{SCHEDULE}::test_every_batch_of_the_recorded_trainings": ("warmup_epochs", "warmup_momentum"),
     f"{BATCHES}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
     f"{BATCHES}::test_workers_threads_and_caches_change_nothing": ("workers",),
-    f"{BATCHES}::test_cached_pictures_are_the_pictures": ("cache",),
-    f"{BATCHES}::test_rect_batches_have_the_shape_of_their_pictures": ("rect",),
+    f"{BATCHES}::test_cached_images_are_the_images": ("cache",),
+    f"{BATCHES}::test_rect_batches_have_the_shape_of_their_images": ("rect",),
     DOTS: ("degrees", "translate", "scale", "shear", "perspective"),
     f"{GEOMETRY}::test_flips_mirror_pixels_and_permute_points": ("flipud", "fliplr"),
     f"{GEOMETRY}::test_mixup_blends_and_joins": ("mixup",),
     f"{GEOMETRY}::test_cutmix_pastes_a_window_beside_the_objects": ("cutmix",),
     f"{PARTS}::test_bgr_swaps_the_channels": ("bgr",),
-    f"{PARTS}::test_fraction_chooses_pictures_with_their_labels": ("fraction",),
+    f"{PARTS}::test_fraction_chooses_images_with_their_labels": ("fraction",),
     f"{PARTS}::test_hsv_by_tables_against_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
-    "train/test_train_table::test_strict_allows_no_refused_picture": ("strict",),
+    "train/test_train_table::test_strict_allows_no_refused_image": ("strict",),
     "data/test_data_fetch::test_large_sets_are_fetched_on_demand_alone": ("download",),
     "train/test_train_table::test_a_quiet_run_says_nothing_of_its_epochs": ("verbose",),
     "config/test_config::test_an_unread_key_is_named_once_and_only_at_another_value": ("profile",),
@@ -109,7 +109,7 @@ def test_rare_classes_weigh_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_strict_allows_no_refused_picture(strict: bool, tmp_path: Path) -> None:
+def test_strict_allows_no_refused_image(strict: bool, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     (data.parent / "labels/train/3.txt").write_text("0 0.5 0.5 0.2\n")
     options = {**FAST, "data": data, "project": tmp_path / "runs", "epochs": 1, "val": False, "strict": strict}

@@ -1,4 +1,4 @@
-"""A small world to train in: drawn pictures as files, and a network of a few thousand parameters."""
+"""A small world to train in: drawn images as files, and a network of a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ backbone:
 head:
   - [[2, 3], 1, Pose, [nc, kpt_shape]]
 """
-# nothing random beside seeds; enough steps for so few pictures
+# nothing random beside seeds; enough steps for so few images
 FAST = {
     "imgsz": 64, "batch": 4, "nbs": 4, "epochs": 2, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 0,
     "optimizer": "AdamW", "lr0": 0.01, "device": "cpu",
 }  # fmt: skip
 
 
-def make_world(root: Path, *, pictures: int = 8, dims: int = 3, classes: int = 1) -> tuple[Path, Path]:
-    """Writes pictures of a bright block with three labelled points; returns the data YAML and the model YAML."""
+def make_world(root: Path, *, images: int = 8, dims: int = 3, classes: int = 1) -> tuple[Path, Path]:
+    """Write images of a bright block with three labeled points; returns the data YAML and the model YAML."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True, exist_ok=True)
-        for index in range(pictures):
+        for index in range(images):
             image = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
             w, h = rng.uniform(0.3, 0.6, 2)
             cx, cy = rng.uniform(w / 2, 1 - w / 2), rng.uniform(h / 2, 1 - h / 2)

@@ -28,7 +28,7 @@ def zipped(*members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -
 
 
 def patched(content: bytes, member: str, local: dict[int, bytes], central: dict[int, bytes]) -> bytes:
-    """Changes header fields of a member, by offset in its local and its central header."""
+    """Change header fields of a member, by offset in its local and its central header."""
     data = bytearray(content)
     name = f"archive/{member}".encode()
     for first, size, changes in ((data.find(name), 30, local), (data.rfind(name), 46, central)):
@@ -65,7 +65,7 @@ DAMAGED = {
     "flipped byte in a storage": (good().replace(struct.pack("<f", 11), struct.pack("<f", 12)), "check sum of data/0"),
     "flipped byte in the pickle": (good().replace(b"Sequential", b"Sequentiel", 1), "check sum of data.pkl"),
     "no pickle": (zipped(("archive/data/0", b"")), "without a data.pkl"),
-    "pictures": (zipped(("images/1.jpg", b""), ("labels/1.txt", b"")), "without a data.pkl"),
+    "images": (zipped(("images/1.jpg", b""), ("labels/1.txt", b"")), "without a data.pkl"),
     "big-endian": (archive(PICKLED, STORAGES, {"byteorder": b"big"}), "big-endian"),
     "unknown byte order": (archive(PICKLED, STORAGES, {"byteorder": b"pdp"}), "byte order is"),
     "no storage": (
@@ -137,7 +137,7 @@ def test_tensor_outside_its_storage(row: str) -> None:
     assert said in fault(archive(program(encode(checkpoint(model=bad))), STORAGES))
 
 
-def test_views_honour_offset_and_stride_and_share_memory() -> None:
+def test_views_honor_offset_and_stride_and_share_memory() -> None:
     Path("file.pt").write_bytes(good())
     state = read_checkpoint("file.pt").state
     weight, bias, count = (state[f"model.0.{name}"] for name in ("weight", "bias", "count"))
@@ -145,7 +145,7 @@ def test_views_honour_offset_and_stride_and_share_memory() -> None:
     assert bias.tolist() == [6, 8]
     assert count.shape == ()
     assert count.item() == 3
-    weight[0, 0] = 7  # the same storage: writing one changes the other's neighbour, not its value
+    weight[0, 0] = 7  # the same storage: writing one changes the other's neighbor, not its value
     assert weight.untyped_storage().data_ptr() == bias.untyped_storage().data_ptr()
     assert bias.tolist() == [6, 8]
 
@@ -158,7 +158,7 @@ OTHER = {
     "json": (b'{"message": "Not Found"}', "it is text"),
     "git-lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
     "gzip": (b"\x1f\x8b\x08\0" + b"\0" * 20, "gzip"),
-    "picture": (b"\xff\xd8\xff\xe0" + bytes(range(256)), "first bytes (ff d8 ff e0)"),
+    "image": (b"\xff\xd8\xff\xe0" + bytes(range(256)), "first bytes (ff d8 ff e0)"),
     "old torch": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "before 1.6"),
     "one byte": (b"P", "it is text"),
 }

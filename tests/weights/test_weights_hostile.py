@@ -164,7 +164,7 @@ TABLE = {**LIVE, **INERT}
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs in an empty folder, and fails when anything made the canary there."""
+    """Run in an empty folder, and fails when anything made the canary there."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not Path(CANARY).exists()
@@ -172,7 +172,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def _extension() -> Iterator[None]:
-    """Makes number 241 of the extension registry a call."""
+    """Make number 241 of the extension registry a call."""
     copyreg.add_extension("os", "mkdir", 241)
     yield
     copyreg.remove_extension("os", "mkdir", 241)

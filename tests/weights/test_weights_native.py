@@ -161,7 +161,7 @@ def test_full_disk_is_an_error_of_ours(tmp_path: Path, suffix: str) -> None:
 
 
 def changed(path: Path, **changes: Any) -> Path:
-    """Writes a golden checkpoint with other values in its record."""
+    """Write a golden checkpoint with other values in its record."""
     content = torch.load(GOLDEN / "format_1.bin", weights_only=True) | changes
     torch.save({key: value for key, value in content.items() if value is not ...}, path)
     return path

@@ -27,7 +27,7 @@ def wave(name: str, count: int) -> np.ndarray:
     return np.sin(0.7 * np.arange(count) + zlib.crc32(name.encode()) % 1000)
 
 
-def picture() -> torch.Tensor:
+def image() -> torch.Tensor:
     y, x = np.mgrid[:96, :160]
     return torch.tensor(np.stack([0.5 + 0.5 * np.sin(0.05 * x * (c + 1) + 0.03 * y) for c in range(3)])[None]).float()
 
@@ -66,7 +66,7 @@ def test_tensors_follow_the_formula(shared: Path, file: str) -> None:
 def test_network_gives_the_reference_outputs(shared: Path, file: str) -> None:
     model, _ = load_network(shared / "checkpoints" / f"{file}.pt")
     with torch.no_grad():
-        found = model(picture())[0].numpy()
+        found = model(image())[0].numpy()
     wanted = np.load(shared / "fixtures" / "network_outputs.npz")[f"{FORMULA[file][1]}_nc1_k17x3"]
     limit = 2e-3 if "26" in file else 1e-3  # FP16 in the file; boxes of one pixel's height there
     assert np.all(abs(found - wanted) <= limit * abs(wanted).max(1, keepdims=True))

@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def physical_cores() -> int:
-    """Returns the cores that this process may compute on, at least 1.
+    """Return the cores that this process may compute on, at least 1.
 
     Two threads of one core share its arithmetic units, so they count once; a container's share of processor time
     counts as so many cores, rounded up. `OMP_NUM_THREADS`, by which people tell all libraries at once, lowers it.
@@ -22,7 +22,7 @@ def physical_cores() -> int:
 
 
 def processors() -> int:
-    """Returns how many processors (threads of cores) this process may run on: those of the machine, or of its share."""
+    """Return how many processors (threads of cores) this process may run on: those of the machine, or of its share."""
     return len(_allowed())
 
 
@@ -46,7 +46,7 @@ def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
 
 @cache
 def processor(file: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns what tells this processor from others: its name with family and model where Linux says them."""
+    """Return what tells this processor from others: its name with family and model where Linux says them."""
     try:
         lines = [line.partition(":") for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:

@@ -44,7 +44,7 @@ class Wanted:
         url: http or https address.
         title: what it is, in words for the user (`the weights yolo11n-pose.pt`).
         limit: most bytes accepted.
-        license: licence that it stands under, as the publisher says; may be empty.
+        license: license that it stands under, as the publisher says; may be empty.
         by_hand: words on what to do with a copy that was fetched in another way.
     """
 
@@ -56,7 +56,7 @@ class Wanted:
 
 
 def download(wanted: Wanted, target: Path, check: Callable[[Path], None] | None = None) -> Path:
-    """Fetches a file.
+    """Fetch a file.
 
     Args:
         wanted: what, and from where.
@@ -104,12 +104,12 @@ def is_offline() -> bool:
 
 
 def sha_file(path: Path) -> Path:
-    """Returns where the SHA-256 of a fetched file is recorded."""
+    """Return where the SHA-256 of a fetched file is recorded."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         found = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -118,7 +118,7 @@ def sha256(path: Path) -> str:
 
 
 def git_blob(path: Path) -> str:
-    """Returns the id that git gives to the content of a file: SHA-1 over a head with its size, and the content."""
+    """Return the id that git gives to the content of a file: SHA-1 over a head with its size, and the content."""
     found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -127,7 +127,7 @@ def git_blob(path: Path) -> str:
 
 
 def compare_with_record(path: Path) -> None:
-    """Compares a file with the SHA-256 of its first good download, where that was recorded.
+    """Compare a file with the SHA-256 of its first good download, where that was recorded.
 
     Raises:
         DownloadError: the file has changed since.
@@ -148,7 +148,7 @@ def compare_with_record(path: Path) -> None:
 
 
 def _fetch(wanted: Wanted, part: Path) -> None:
-    """Fills `part`, going on where an attempt was cut off."""
+    """Fill `part`, going on where an attempt was cut off."""
     for attempt in range(_ATTEMPTS):
         before = part.stat().st_size
         try:
@@ -215,7 +215,7 @@ def _save(wanted: Wanted, answer: Any, part: Path, have: int) -> None:
 
 
 def _copy(wanted: Wanted, answer: Any, file: Any, start: int, bar: Bar) -> int:
-    """Copies what comes; returns how many bytes. A connection that breaks ends it."""
+    """Copy what comes; returns how many bytes. A connection that breaks ends it."""
     done = 0
     while True:
         try:
@@ -233,7 +233,7 @@ def _copy(wanted: Wanted, answer: Any, file: Any, start: int, bar: Bar) -> int:
 
 
 def _refused(wanted: Wanted, error: urllib.error.HTTPError, part: Path) -> None:
-    """Deals with an answer that is no file."""
+    """Deal with an answer that is no file."""
     if error.code == 416:  # the part is as long as the file, or longer: it was whole, or of another file
         size = str(error.headers.get("Content-Range", "")).rpartition("/")[2]
         if size == str(part.stat().st_size):
@@ -268,7 +268,7 @@ _OPENER = urllib.request.build_opener(_SafeRedirects)
 
 
 def _claimed(target: Path) -> Path:
-    """Takes over what an earlier attempt left; a name of our own keeps two processes out of each other's file."""
+    """Take over what an earlier attempt left; a name of our own keeps two processes out of each other's file."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     left = target.with_name(f"{target.name}.part")
     try:
@@ -283,7 +283,7 @@ def _claimed(target: Path) -> Path:
 
 
 def _unclaim(part: Path, target: Path) -> None:
-    """Leaves an unfinished file to the next attempt."""
+    """Leave an unfinished file to the next attempt."""
     left = target.with_name(f"{target.name}.part")
     with suppress(OSError):
         if part.exists() and part.stat().st_size and _tag_of(part):

@@ -72,12 +72,12 @@ class DependencyError(YoloposeError, ImportError):
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Returns up to `count` of the known words closest to `word`, best first."""
+    """Return up to `count` of the known words closest to `word`, best first."""
     return difflib.get_close_matches(word, list(known), n=count, cutoff=0.6)
 
 
 def did_you_mean(word: str, known: Iterable[str], ending: str = "") -> str:
-    """Returns `" Did you mean 'conf'?"` for a near miss, or an empty string.
+    """Return `" Did you mean 'conf'?"` for a near miss, or an empty string.
 
     Args:
         word: what was written.

@@ -26,7 +26,7 @@ class Callbacks(dict[str, list[Listener]]):
         super().__init__({event: [] for event in EVENTS})
 
     def add(self, event: str, function: Listener) -> None:
-        """Adds a function, behind those that are there.
+        """Add a function, behind those that are there.
 
         Raises:
             UsageError: there is no such event, or what is given cannot be called.
@@ -36,7 +36,7 @@ class Callbacks(dict[str, list[Listener]]):
         self._of(event).append(function)
 
     def clear_event(self, event: str) -> None:
-        """Removes the functions of an event.
+        """Remove the functions of an event.
 
         Raises:
             UsageError: there is no such event.
@@ -44,12 +44,12 @@ class Callbacks(dict[str, list[Listener]]):
         self._of(event).clear()
 
     def reset(self) -> None:
-        """Removes all functions."""
+        """Remove all functions."""
         for functions in self.values():
             functions.clear()
 
     def emit(self, event: str, subject: Any) -> None:
-        """Calls the functions of an event; an error in one of them ends the run as any other."""
+        """Call the functions of an event; an error in one of them ends the run as any other."""
         for function in tuple(self[event]):
             function(subject)
 

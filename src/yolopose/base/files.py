@@ -30,13 +30,13 @@ _TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:
-    """Turns an `OSError` met while writing `path` into one paragraph that says how to mend it."""
+    """Turn an `OSError` met while writing `path` into one paragraph that says how to mend it."""
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}")
     return OutputError(f"Cannot write {path}: {reason}. Files that were already there are unchanged.")
 
 
 def make_folder(path: str | Path) -> Path:
-    """Makes a folder and its parents.
+    """Make a folder and its parents.
 
     Raises:
         OutputError: it cannot be made.
@@ -51,7 +51,7 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
-    """Gives a temporary path beside `target`; when the block ends well, it is synced and renamed onto it.
+    """Return a temporary path beside `target`; when the block ends well, it is synced and renamed onto it.
 
     On any error the temporary file is removed and an older `target` stands as it was. The temporary
     name keeps the suffix, since image and video writers choose their format by it.
@@ -90,7 +90,7 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
 
 @contextmanager
 def atomic_folder(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
-    """Gives an empty folder of the name of `target` in a hidden one beside it; moved there when the block ends well.
+    """Return an empty folder of the name of `target` in a hidden one beside it; moved there when the block ends well.
 
     Its files are synced before. A folder that stood there is replaced whole, and only when the new one is complete;
     on any error the new one is removed and the older one stands as it was.
@@ -125,7 +125,7 @@ def atomic_folder(target: str | Path, *, sync: bool = True) -> Generator[Path, N
 
 
 def _replace_folder(new: Path, target: Path, aside: Path) -> None:
-    """Renames `new` to `target`; a folder cannot be renamed onto another, so the older one steps aside first."""
+    """Rename `new` to `target`; a folder cannot be renamed onto another, so the older one steps aside first."""
     if not target.is_dir():
         os.rename(new, target)
         return
@@ -138,7 +138,7 @@ def _replace_folder(new: Path, target: Path, aside: Path) -> None:
 
 
 def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:
-    """Writes `data` to `target`, whole or not at all; for `sync` see `atomic_path`.
+    """Write `data` to `target`, whole or not at all; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -148,7 +148,7 @@ def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def write_text(target: str | Path, text: str, *, sync: bool = True) -> None:
-    """Writes UTF-8 `text` to `target`, whole or not at all; for `sync` see `atomic_path`.
+    """Write UTF-8 `text` to `target`, whole or not at all; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -157,7 +157,7 @@ def write_text(target: str | Path, text: str, *, sync: bool = True) -> None:
 
 
 def remove(path: str | Path) -> None:
-    """Removes a file that is there.
+    """Remove a file that is there.
 
     Raises:
         OutputError: rights are missing.
@@ -169,7 +169,7 @@ def remove(path: str | Path) -> None:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Removes what a killed process left of files that it was writing; nobody else may be writing there.
+    """Remove what a killed process left of files that it was writing; nobody else may be writing there.
 
     Raises:
         OutputError: rights are missing.
@@ -180,7 +180,7 @@ def remove_unfinished(folder: str | Path) -> None:
 
 
 def new_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:
-    """Makes `parent/name`, or `name2`, `name3`, … when that is taken; two processes never get the same.
+    """Make `parent/name`, or `name2`, `name3`, … when that is taken; two processes never get the same.
 
     Raises:
         OutputError: the folder cannot be made.

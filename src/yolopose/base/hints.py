@@ -18,7 +18,7 @@ def of_windows(text: str) -> bool:
 
 
 def path_hint(path: str | Path, key: str = "") -> str:
-    """Returns a sentence that helps to mend a path to which nothing belongs, with a blank before it; or nothing.
+    """Return a sentence that helps to mend a path to which nothing belongs, with a blank before it; or nothing.
 
     Args:
         path: the path.
@@ -35,7 +35,7 @@ def path_hint(path: str | Path, key: str = "") -> str:
 
 
 def yaml_inside(folder: Path) -> str:
-    """Returns words about the YAML files in a folder, for an option that takes one of them."""
+    """Return words about the YAML files in a folder, for an option that takes one of them."""
     found = sorted(path.name for path in folder.glob("*.y*ml"))[:3]
     return f"{'or '.join(f'{folder / name} ' for name in found)}is inside it" if found else "there is none inside it"
 

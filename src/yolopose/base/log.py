@@ -18,21 +18,21 @@ class _Plain(logging.Formatter):
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
-    """Looks standard output up at each line, so that redirection in tests and notebooks is honoured."""
+    """Looks standard output up at each line, so that redirection in tests and notebooks is honored."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Lets a closed pipe (`| head`) end the program as it ends any other, instead of a traceback a line."""
+        """Let a closed pipe (`| head`) end the program as it ends any other, instead of a traceback a line."""
         if isinstance(sys.exc_info()[1], BrokenPipeError):
             raise  # logging calls this from its own except block
         super().handleError(record)
 
 
 def setup() -> logging.Logger:
-    """Adds the plain handler once; a program that set up logging for itself keeps its own."""
+    """Add the plain handler once; a program that set up logging for itself keeps its own."""
     if not LOGGER.handlers:
         handler = _Stdout(sys.stdout)
         handler.setFormatter(_Plain())
@@ -44,7 +44,7 @@ def setup() -> logging.Logger:
 
 @contextmanager
 def quiet(when: bool = True) -> Generator[None, None, None]:
-    """Holds back everything below a warning inside the block (`verbose=False`)."""
+    """Hold back everything below a warning inside the block (`verbose=False`)."""
     before = LOGGER.level
     if when:
         LOGGER.setLevel(logging.WARNING)
@@ -56,7 +56,7 @@ def quiet(when: bool = True) -> Generator[None, None, None]:
 
 @contextmanager
 def silent(when: bool = True) -> Generator[None, None, None]:
-    """Holds back everything inside the block: another process says it."""
+    """Hold back everything inside the block: another process says it."""
     before = LOGGER.level
     if when:
         LOGGER.setLevel(logging.CRITICAL + 1)
@@ -68,7 +68,7 @@ def silent(when: bool = True) -> Generator[None, None, None]:
 
 @contextmanager
 def quiet_libraries() -> Generator[None, None, None]:
-    """Leads away what libraries write past Python, to the process's own standard output and error, inside the block."""
+    """Lead away what libraries write past Python, to the process's own standard output and error, inside the block."""
     _flush()  # what was written before goes where it was meant to
     kept = [(number, os.dup(number)) for number in (1, 2)]
     with open(os.devnull, "wb") as nowhere:
@@ -93,7 +93,7 @@ _said: set[str] = set()
 
 
 def warn_once(text: str) -> None:
-    """Logs a warning the first time it is met in this process."""
+    """Log a warning the first time it is met in this process."""
     if text not in _said:
         _said.add(text)
         LOGGER.warning(text)

@@ -10,7 +10,7 @@ _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "m
 
 
 def free_memory() -> int | None:
-    """Returns bytes that can be had without swapping, a container's limit counted; None where the system is silent."""
+    """Return bytes that can be had without swapping, a container's limit counted; None where the system is silent."""
     try:
         lines = _MEMINFO.read_text().splitlines()
     except OSError:

@@ -13,7 +13,7 @@ Bar = Callable[[int], None]
 
 
 def progress(items: Iterable[T], title: str, total: int | None = None, enabled: bool = True) -> Iterator[T]:
-    """Yields the items while a bar shows how far it is.
+    """Yield the items while a bar shows how far it is.
 
     Args:
         items: what to go through.
@@ -32,7 +32,7 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
 
 
 def in_words(seconds: float) -> str:
-    """Returns a length of time as people say it: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
+    """Return a length of time as people say it: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
     for unit, size, limit in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 172_800), ("day", 86_400, 1e99)):
         if seconds < limit:
             count = seconds / size
@@ -43,7 +43,7 @@ def in_words(seconds: float) -> str:
 
 @contextmanager
 def byte_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
-    """Shows how many bytes of a file have come, and how fast; gives the function that is told of each lot.
+    """Show how many bytes of a file have come, and how fast; gives the function that is told of each lot.
 
     Args:
         title: words in front of the bar.

@@ -32,7 +32,7 @@ class Launch:
 
 
 def launch() -> Launch | None:
-    """Reads the place of this process from the environment; None where it is the only one."""
+    """Read the place of this process from the environment; None where it is the only one."""
     try:
         rank, size, local_rank, local_size, port = (int(os.environ[key]) for key in _KEYS)
         address = os.environ["MASTER_ADDR"]

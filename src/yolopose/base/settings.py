@@ -23,13 +23,13 @@ def _user_folder(variable: str, fallback: str) -> Path:
 
 
 def config_dir() -> Path:
-    """Returns the folder of the settings file (`YOLOPOSE_CONFIG_DIR`, else the platform's own place)."""
+    """Return the folder of the settings file (`YOLOPOSE_CONFIG_DIR`, else the platform's own place)."""
     chosen = os.environ.get("YOLOPOSE_CONFIG_DIR")
     return Path(chosen) if chosen else _user_folder("XDG_CONFIG_HOME", ".config")
 
 
 def cache_dir() -> Path:
-    """Returns the folder of what can be made again: `cache` in `YOLOPOSE_CONFIG_DIR`, else the platform's own place."""
+    """Return the folder of what can be made again: `cache` in `YOLOPOSE_CONFIG_DIR`, else the platform's own place."""
     chosen = os.environ.get("YOLOPOSE_CONFIG_DIR")
     return Path(chosen) / "cache" if chosen else _user_folder("XDG_CACHE_HOME", ".cache")
 
@@ -74,7 +74,7 @@ def _defaults() -> dict[str, str]:
 
 
 def settings_file() -> Path:
-    """Returns the path of the settings file, which need not exist."""
+    """Return the path of the settings file, which need not exist."""
     return config_dir() / "settings.yaml"
 
 
@@ -96,7 +96,7 @@ def _stored() -> dict[str, str]:
 
 
 def load_settings() -> Settings:
-    """Reads the settings: built-in defaults, then the file, then the environment.
+    """Read the settings: built-in defaults, then the file, then the environment.
 
     Raises:
         UsageError: the file is damaged.
@@ -109,7 +109,7 @@ def load_settings() -> Settings:
 
 
 def write_settings(changes: dict[str, str]) -> Settings:
-    """Stores changes to the settings file and returns the settings in force.
+    """Store changes to the settings file and returns the settings in force.
 
     Raises:
         UsageError: a key is not a setting.
@@ -126,5 +126,5 @@ def write_settings(changes: dict[str, str]) -> Settings:
 
 
 def settings_table() -> dict[str, str]:
-    """Returns the settings in force as a plain dict."""
+    """Return the settings in force as a plain dict."""
     return asdict(load_settings())

@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import make_folder, output_error
 
-_RATIO = 200  # times that a large member may grow; pictures and labels stay far below
+_RATIO = 200  # times that a large member may grow; images and labels stay far below
 _LARGE = 50 << 20
 _FILES = 2_000_000
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 def unzip(archive: str | Path, folder: str | Path, limit: int) -> Path:
-    """Unpacks a zip archive into a new folder, whole or not at all.
+    """Unpack a zip archive into a new folder, whole or not at all.
 
     An archive whose only top entry is a folder gives the content of that folder.
 
@@ -98,7 +98,7 @@ def _parts(member: zipfile.ZipInfo) -> tuple[str, ...]:
 
 
 def _copy(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Writes one file; returns its size. What an archive says of itself is not believed."""
+    """Write one file; returns its size. What an archive says of itself is not believed."""
     done = 0
     with opened.open(member) as source, target.open("xb") as file:
         while block := source.read(1 << 20):

@@ -12,7 +12,7 @@ from yolopose.base.hints import path_hint, yaml_inside
 
 
 def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageError) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping.
+    """Read a YAML file that holds a mapping.
 
     Args:
         path: the file.
@@ -49,5 +49,5 @@ def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageErr
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Returns plain values as YAML text, in their order."""
+    """Return plain values as YAML text, in their order."""
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -38,7 +38,7 @@ class Command:
 
 
 def parse(words: Sequence[str]) -> Command:
-    """Reads the words of a command line.
+    """Read the words of a command line.
 
     Raises:
         UsageError: the words make no command; the text says what would.
@@ -85,7 +85,7 @@ def parse(words: Sequence[str]) -> Command:
 
 
 def _toolchain(words: list[str]) -> Command:
-    """Reads what stands behind `yolo toolchain`; what stands behind `--` is a command of its own.
+    """Read what stands behind `yolo toolchain`; what stands behind `--` is a command of its own.
 
     Raises:
         UsageError: the words make no command.
@@ -106,7 +106,7 @@ def _toolchain(words: list[str]) -> Command:
 
 
 def value_of(key: str, text: str) -> Any:
-    """Reads a value as a Python-like literal: True, None, 3, 1e-3, [0, 1], 0,1; anything else is text.
+    """Read a value as a Python-like literal: True, None, 3, 1e-3, [0, 1], 0,1; anything else is text.
 
     A key that takes text alone keeps what was written, so that `name=007` or `project=1e5` stay as they are.
     """
@@ -132,7 +132,7 @@ def _is_switch(word: str) -> bool:
 
 
 def _joined(words: list[str], notes: list[str]) -> list[str]:
-    """Joins what blanks have torn apart to one word each: `key = value`, `--key value`, `key=[1, 2]`."""
+    """Join what blanks have torn apart to one word each: `key = value`, `--key value`, `key=[1, 2]`."""
     joined: list[str] = []
     while words:
         count = _reach(words)

@@ -7,7 +7,7 @@ from yolopose.config import MODES, Key, all_keys, keys_of
 
 BUILT = {
     "train": "train a network on a data set",
-    "predict": "estimate poses in pictures",
+    "predict": "estimate poses in images",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
     "benchmark": "size, accuracy and time of a network in every format",
@@ -43,7 +43,7 @@ Modes
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
   yolo pose train resume=True model=runs/pose/train/weights/last.pt
-  yolo pose predict model=yolo11n-pose.pt source=pictures/
+  yolo pose predict model=yolo11n-pose.pt source=images/
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
   yolo benchmark model=yolo11n-pose.pt data=coco8-pose.yaml
@@ -51,7 +51,7 @@ Examples
 Also
   yolo help MODE               the options of a mode, with defaults
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
-  yolo models                  networks that ship, their sizes, public weights and licence
+  yolo models                  networks that ship, their sizes, public weights and license
   yolo formats                 file formats: what they heed and need
   yolo toolchain list          converters in rooms of their own: install name=tf, remove, run name=tf -- yolo …
   yolo checks                  what is installed here, and clashes

@@ -22,7 +22,7 @@ from yolopose.cli.verbs import VERBS
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs one command line.
+    """Run one command line.
 
     Args:
         words: the words after `yolo`; those of this process when left out.
@@ -70,7 +70,7 @@ def _run(command: Command) -> int:
 
 
 def _report(error: Exception) -> None:
-    """Prints one paragraph on standard error; the traceback only when YOLO_DEBUG=1 asks for it."""
+    """Print one paragraph on standard error; the traceback only when YOLO_DEBUG=1 asks for it."""
     if os.environ.get("YOLO_DEBUG") == "1":
         traceback.print_exc()
         return
@@ -112,7 +112,7 @@ def _formats(command: Command) -> None:
 
 
 def _toolchain(verb: str, name: str, words: Sequence[str]) -> int:
-    """Does what stands behind `yolo toolchain`; the exit status is that of a command that it runs."""
+    """Do what stands behind `yolo toolchain`; the exit status is that of a command that it runs."""
     from yolopose import toolchains
 
     if verb == "run":

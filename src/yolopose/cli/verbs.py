@@ -33,15 +33,15 @@ def _predict(given: Options) -> None:
     options = {"save": True, **collect("predict", given), "stream": True}
     source = options.pop("source", None)
     if source is None:
-        raise UsageError("Prediction needs pictures: give source=picture.jpg, a folder, a glob or a list.")
+        raise UsageError("Prediction needs images: give source=image.jpg, a folder, a glob or a list.")
     total = failed = 0
     for result in _open(options).predict(source, **options):
         total += 1
         failed += bool(result.error)
     if failed and failed == total:
-        raise SourceError(f"None of the {total} pictures could be read; the reasons stand above.")
+        raise SourceError(f"None of the {total} images could be read; the reasons stand above.")
     if failed:
-        LOGGER.warning(f"{failed} of {total} pictures could not be read; they are named above.")
+        LOGGER.warning(f"{failed} of {total} images could not be read; they are named above.")
 
 
 def _val(given: Options) -> None:
@@ -111,7 +111,7 @@ def _report(given: Options) -> None:
     assert isinstance(options, ReportOptions)  # noqa: S101  # the table of modes and this file must agree
     if options.run is None:
         raise UsageError("Give the folder of a run of val or train: yolo report run=runs/pose/val.")
-    print(f"Wrote {make_report(options.run, options.pictures)}")
+    print(f"Wrote {make_report(options.run, options.images)}")
 
 
 VERBS: dict[str, Callable[[Options], None]] = {

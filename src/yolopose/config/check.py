@@ -16,7 +16,7 @@ _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def resolve(mode: str, given: Mapping[str, Any]) -> Options:
-    """Checks the given keys of a mode and fills in defaults.
+    """Check the given keys of a mode and fills in defaults.
 
     Args:
         mode: `predict`, `val`, …
@@ -36,7 +36,7 @@ def resolve(mode: str, given: Mapping[str, Any]) -> Options:
 
 
 def collect(mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks the given keys of a mode and returns those that it has, without filling in defaults.
+    """Check the given keys of a mode and returns those that it has, without filling in defaults.
 
     A `cfg` key names a YAML file whose keys count as given too; keys given directly win over it. The file may
     hold the keys of every mode at once, and a key without a value (`conf:`) counts as not given.
@@ -86,7 +86,7 @@ def _meant(mode: str, name: str) -> str:
 
 
 def _note(mode: str, name: str, value: Any, file: str) -> None:
-    """Says that a key is left aside, unless nothing is lost by it."""
+    """Log that a key is left aside, unless nothing is lost by it."""
     modes = all_keys().get(name, ())
     if name in BOOKKEEPING or value is None or (name in WITHOUT_MEANING and value == WITHOUT_MEANING[name]):
         return
@@ -97,7 +97,7 @@ def _note(mode: str, name: str, value: Any, file: str) -> None:
 
 
 def check_value(key: Key, value: Any, where: str = "") -> Any:
-    """Checks one value against its key and gives it the declared type.
+    """Check one value against its key and gives it the declared type.
 
     Args:
         key: the key of the table.
@@ -132,7 +132,7 @@ def check_value(key: Key, value: Any, where: str = "") -> Any:
 
 
 def _plain(key: Key, value: Any) -> Any:
-    """Turns what callers hold in place of plain values into these."""
+    """Turn what callers hold in place of plain values into these."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy and torch numbers and arrays
@@ -153,7 +153,7 @@ def _check_range(key: Key, number: float, where: str) -> None:
 
 
 def _typed(key: Key, value: Any, where: str) -> Any:
-    """Takes the first of the declared types that the value fits."""
+    """Take the first of the declared types that the value fits."""
     kinds = [kind.strip() for kind in _spelled_out(key.type).split("|")]
     if value is None:
         if "None" in kinds:

@@ -24,7 +24,7 @@ def option(
     choices: tuple[Any, ...] | None = None,
     unread: bool = False,
 ) -> Any:
-    """Declares a field.
+    """Declare a field.
 
     Args:
         default: value when the key is not given.
@@ -64,7 +64,7 @@ class Thresholds:
 
     conf: float | None = option(None, "smallest confidence; 0.25 in predict, 0.001 in val", low=0, high=1)
     iou: float = option(0.7, "boxes of a class that overlap more than this are one object", low=0, high=1)
-    max_det: int = option(300, "most detections in a picture", low=1, high=30_000)
+    max_det: int = option(300, "most detections in an image", low=1, high=30_000)
     classes: int | Sequence[int] | None = option(None, "keep these class indices alone", low=0)
     agnostic_nms: bool = option(False, "suppress overlapping boxes of different classes too")
     half: bool = option(False, "compute in 16 bits where the device gains from it")
@@ -96,26 +96,26 @@ class Show:
     show_labels: bool = option(True, "draw class names")
     show_conf: bool = option(True, "draw confidences")
     show_boxes: bool = option(True, "draw boxes")
-    line_width: int | None = option(None, "width of lines in pixels; by the picture's size when left out", low=1)
+    line_width: int | None = option(None, "width of lines in pixels; by the image's size when left out", low=1)
 
 
 @dataclass(kw_only=True)
 class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
     """Options of `predict`."""
 
-    source: Any = option(None, "picture, folder, glob, list of pictures")
-    batch: int = option(1, "pictures that go through the network together", low=1)
+    source: Any = option(None, "image, folder, glob, list of images")
+    batch: int = option(1, "images that go through the network together", low=1)
     stream: bool = option(False, "give results one by one (Python alone)")
-    save: bool = option(False, "write annotated pictures and videos (the command line does so by default)")
-    save_crop: bool = option(False, "write each detection's part of the picture")
-    save_frames: bool = option(False, "write the frames of a video as pictures, nothing drawn in")
+    save: bool = option(False, "write annotated images and videos (the command line does so by default)")
+    save_crop: bool = option(False, "write each detection's part of the image")
+    save_frames: bool = option(False, "write the frames of a video as images, nothing drawn in")
     save_json: bool = option(False, "write detections as COCO results, predictions.json")
-    save_jsonl: bool = option(False, "write predictions.jsonl: a line a picture or frame, readable while it runs")
+    save_jsonl: bool = option(False, "write predictions.jsonl: a line per image or frame, readable while it runs")
     save_csv: bool = option(False, "write predictions.csv: a row a detection")
     vid_stride: int = option(1, "use every n-th frame of a video", low=1)
     stream_buffer: bool = option(False, "keep all frames of a live stream instead of the newest")
     fast_decode: bool = option(False, "decode large JPEGs at a smaller scale: quicker, and a little other numbers")
-    compile: bool | str = option(False, "compile the network: half a minute first, quicker pictures after it")
+    compile: bool | str = option(False, "compile the network: half a minute first, quicker images after it")
     uncertainty: bool = option(False, "tell σ of each point too, keypoints.sigma (YOLO26)")
 
 
@@ -125,12 +125,12 @@ class DataChoice:
 
     data: str | None = option(None, "data YAML")
     single_cls: bool = option(False, "treat all classes as one")
-    workers: int = option(8, "threads or processes that load pictures; no more than there are processors", low=0)
-    strict: bool = option(False, "stop at a refused label file or picture instead of leaving it out")
+    workers: int = option(8, "threads or processes that load images; no more than there are processors", low=0)
+    strict: bool = option(False, "stop at a refused label file or image instead of leaving it out")
     download: bool | None = option(
         None, "fetch a data set that is not here: up to 1 GB when left out; True any size; False none"
     )
-    fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training pictures to use", low=0)
+    fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training images to use", low=0)
 
 
 @dataclass(kw_only=True)
@@ -138,7 +138,7 @@ class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
     """Options of `val`."""
 
     split: str = option("val", "split to measure on", choices=("train", "val", "test"))
-    batch: int = option(16, "pictures that go through the network together", low=1)
+    batch: int = option(16, "images that go through the network together", low=1)
     rect: bool = option(True, "batches of similar shapes with as little padding as goes")
     save_json: bool = option(False, "write detections as COCO results")
     protocol: str = option(
@@ -154,9 +154,9 @@ class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
 
 @dataclass(kw_only=True)
 class Schedule:
-    """Optimiser, learning rate and its course."""
+    """Optimizer, learning rate and its course."""
 
-    epochs: int = option(100, "passes over the training pictures", low=1)
+    epochs: int = option(100, "passes over the training images", low=1)
     time: float | None = option(None, "hours to train for; overrides epochs", low=0)
     patience: int = option(100, "stop after so many epochs without gain", low=0)
     optimizer: str = option(
@@ -196,7 +196,7 @@ class Losses:
 
 @dataclass(kw_only=True)
 class Augment:
-    """Augmentation of training pictures."""
+    """Augmentation of training images."""
 
     hsv_h: float = option(0.015, "hue gain", low=0, high=1)
     hsv_s: float = option(0.7, "saturation gain", low=0, high=1)
@@ -209,7 +209,7 @@ class Augment:
     flipud: float = option(0.0, "probability of a vertical flip", low=0, high=1)
     fliplr: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
     bgr: float = option(0.0, "probability of swapped channels", low=0, high=1)
-    mosaic: float = option(1.0, "probability of a mosaic of four pictures", low=0, high=1)
+    mosaic: float = option(1.0, "probability of a mosaic of four images", low=0, high=1)
     mixup: float = option(0.0, "probability of blending with another sample", low=0, high=1)
     cutmix: float = option(0.0, "probability of pasting a part of another sample", low=0, high=1)
 
@@ -218,11 +218,11 @@ class Augment:
 class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     """Options of `train`."""
 
-    batch: int | float = option(16, "pictures a step; -1: as many as fit; 0…1: share of the memory", low=-1)
+    batch: int | float = option(16, "images a step; -1: as many as fit; 0…1: share of the memory", low=-1)
     save: bool = option(True, "write checkpoints")
     save_period: int = option(-1, "write a checkpoint every n epochs", low=-1)
     cache: bool | str = option(
-        False, "keep pictures in memory (True, ram) or decoded on disk", choices=(False, True, "ram", "disk")
+        False, "keep images in memory (True, ram) or decoded on disk", choices=(False, True, "ram", "disk")
     )
     pretrained: bool | str = option(True, "start from these weights")
     cls_remap: bool = option(True, "move class weights by class name")
@@ -246,7 +246,7 @@ class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
     split: str = option("val", "split to validate on", choices=("train", "val", "test"))
     conf: float | None = option(None, "smallest confidence in validation", low=0, high=1)
     iou: float = option(0.7, "suppression threshold in validation", low=0, high=1)
-    max_det: int = option(300, "most detections in a picture in validation", low=1, high=30_000)
+    max_det: int = option(300, "most detections in an image in validation", low=1, high=30_000)
     save_json: bool = option(False, "write validation detections as COCO results")
     half: bool = option(False, "validate in 16 bits")
 
@@ -256,12 +256,12 @@ class ExportOptions(Common):
     """Options of `export`."""
 
     format: str = option("torchscript", "file format")
-    data: str | None = option(None, "data YAML; int8 is fitted to its pictures, and the file is tried on one")
-    split: str = option("val", "split of these pictures", choices=("train", "val", "test"))
-    fraction: float = option(1.0, "share of these pictures", low=0, high=1)
+    data: str | None = option(None, "data YAML; int8 is fitted to its images, and the file is tried on one")
+    split: str = option("val", "split of these images", choices=("train", "val", "test"))
+    fraction: float = option(1.0, "share of these images", low=0, high=1)
     batch: int = option(1, "batch of the exported network", low=1)
     half: bool = option(False, "16-bit floats")
-    int8: bool = option(False, "8-bit integers, fitted to pictures of data=")
+    int8: bool = option(False, "8-bit integers, fitted to images of data=")
     quantize: int | str | None = option(
         None,
         "bits of the numbers: 8 is int8=True, 16 is half=True, 32 is neither",
@@ -274,7 +274,7 @@ class ExportOptions(Common):
     nms: bool | None = option(None, "put suppression of duplicates into the graph; False: the same as end2end=True")
     end2end: bool | None = option(None, "write the detections that a YOLO26 network gives without suppression")
     uncertainty: bool = option(False, "write σ of each point too: 2·K more numbers a detection (YOLO26)")
-    optimize: bool = option(False, "optimise for mobile processors")
+    optimize: bool = option(False, "optimize for mobile processors")
     web_runtime: str | None = option(
         None, "format=web: fetch (once, from npm) what computes in the page, or the folder or .tgz of that package"
     )
@@ -282,7 +282,7 @@ class ExportOptions(Common):
     keras: bool = option(False, "write the Keras form", unread=True)
     conf: float | None = option(None, "smallest confidence of nms=True; 0.25 when left out", low=0, high=1)
     iou: float = option(0.7, "overlap above which nms=True takes two boxes for one object", low=0, high=1)
-    max_det: int = option(300, "rows that nms=True gives for each picture", low=1, high=30_000)
+    max_det: int = option(300, "rows that nms=True gives for each image", low=1, high=30_000)
     agnostic_nms: bool = option(False, "nms=True suppresses overlapping boxes of different classes too")
     classes: int | Sequence[int] | None = option(None, "nms=True keeps these class indices alone", low=0)
 
@@ -295,9 +295,9 @@ class BenchmarkOptions(RunFolder, Common):
     split: str = option("val", "split to measure on", choices=("train", "val", "test"))
     format: str = option("", "this format alone; all that can be written when left out")
     half: bool = option(False, "16-bit floats")
-    int8: bool = option(False, "8-bit integers, fitted to pictures of the train split")
+    int8: bool = option(False, "8-bit integers, fitted to images of the train split")
     nms: bool = option(False, "suppression of duplicates inside the files")
-    fraction: float = option(1.0, "share of the pictures that int8 is fitted to", low=0, high=1)
+    fraction: float = option(1.0, "share of the images that int8 is fitted to", low=0, high=1)
     plots: bool = option(True, "draw accuracy over time")
     verbose: bool | float = option(  # pyright: ignore[reportIncompatibleVariableOverride]  # the public interface has it
         True, "print what is done; a number: an error where pose mAP50-95 falls below it", low=0, high=1
@@ -317,7 +317,7 @@ class ConvertOptions:
     """Options of `convert`: COCO annotations to labels (`source`), or labels to COCO annotations (`data`)."""
 
     source: str | None = option(None, "COCO keypoint JSON file, or folder of such files, to make labels of")
-    images: str | None = option(None, "folder of its pictures; looked for beside the annotations when left out")
+    images: str | None = option(None, "folder of its images; looked for beside the annotations when left out")
     data: str | None = option(None, "data YAML to make a COCO JSON file of")
     split: str = option("val", "split of that data set", choices=("train", "val", "test"))
     output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")
@@ -325,7 +325,7 @@ class ConvertOptions:
 
 @dataclass(kw_only=True)
 class CompareOptions:
-    """Options of `compare`: two runs of `val` on the same pictures."""
+    """Options of `compare`: two runs of `val` on the same images."""
 
     a: str | None = option(None, "folder of the first run, such as runs/pose/val")
     b: str | None = option(None, "folder of the second run")
@@ -336,4 +336,4 @@ class ReportOptions:
     """Options of `report`: the page of a run, made again from what its folder keeps."""
 
     run: str | None = option(None, "folder of a run of val, or of a training, such as runs/pose/val3")
-    pictures: int = option(24, "how many pictures the page shows at most", low=0)
+    images: int = option(24, "how many images the page shows at most", low=0)

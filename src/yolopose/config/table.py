@@ -83,7 +83,7 @@ WITHOUT_MEANING: dict[str, Any] = {
 # What people write who come from other tools, and what it is called here: the first that the mode has is proposed.
 _MEANT = {
     "model": "weights weight checkpoint ckpt network net model_path pretrained_model",
-    "source": "input inputs image images img_path image_path picture pictures file files path folder video src data",
+    "source": "input inputs image images img_path image_path image images file files path folder video src data",
     "data": "dataset datasets data_yaml data_path yaml source",
     "conf": "confidence threshold thresh conf_thres conf_threshold confidence_threshold score score_thr min_conf",
     "iou": "iou_thres iou_threshold nms nms_thres nms_threshold overlap",
@@ -93,7 +93,7 @@ _MEANT = {
     "lr0": "lr learning_rate learningrate initial_lr",
     "lrf": "final_lr min_lr",
     "weight_decay": "wd decay",
-    "optimizer": "optimiser optim opt",
+    "optimizer": "optimizer optim opt",
     "patience": "early_stop early_stopping",
     "workers": "num_workers n_workers threads",
     "device": "gpu gpus cuda cpu device_id",
@@ -116,7 +116,7 @@ _MEANT = {
 
 
 def synonyms(word: str, mode: str) -> list[str]:
-    """Returns the keys of a mode that go by another name elsewhere: `confidence` → `conf`."""
+    """Return the keys of a mode that go by another name elsewhere: `confidence` → `conf`."""
     word = word.lower()
     return [key for key, names in _MEANT.items() if word in names.split() and key in keys_of(mode)]
 
@@ -153,13 +153,13 @@ class Key:
 
 @cache
 def keys_of(mode: str) -> dict[str, Key]:
-    """Returns the keys of a mode by name, in the order in which help shows them."""
+    """Return the keys of a mode by name, in the order in which help shows them."""
     return {item.name: _key(item) for item in fields(MODES[mode])}
 
 
 @cache
 def all_keys() -> dict[str, tuple[str, ...]]:
-    """Returns every supported key with the modes that have it."""
+    """Return every supported key with the modes that have it."""
     found: dict[str, tuple[str, ...]] = {}
     for mode in MODES:
         for name in keys_of(mode):
@@ -168,7 +168,7 @@ def all_keys() -> dict[str, tuple[str, ...]]:
 
 
 def defaults(mode: str) -> dict[str, Any]:
-    """Returns the default of each key of a mode."""
+    """Return the default of each key of a mode."""
     return {name: key.default for name, key in keys_of(mode).items()}
 
 

@@ -1,8 +1,8 @@
 """Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755): which cells answer for which objects.
 
-Nothing here is a loop over pictures or objects: the cells inside each box are listed once as (object, cell) pairs, and
+Nothing here is a loop over images or objects: the cells inside each box are listed once as (object, cell) pairs, and
 all that follows is arithmetic on the pairs. Their number is the covered area, not objects × cells, and they are
-measured in pieces, so hundreds of objects in a picture cost megabytes. No step waits for the device: sizes that depend
+measured in pieces, so hundreds of objects in an image cost megabytes. No step waits for the device: sizes that depend
 on data come from the pairs alone, which are made where the labels are.
 """
 
@@ -25,7 +25,7 @@ _PAIRS = 1 << 17  # pairs measured at once
 _GATE = (2.0, 12.0)  # sides of objects that a level is for, in its strides
 
 Levels = Sequence[tuple[Tensor, Tensor]]
-"""(w,) x and (h,) y of the centres of each level's cells, pixels, ascending."""
+"""(w,) x and (h,) y of the centers of each level's cells, pixels, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ class Assignment:
     Attributes:
         mask: (R,) bool.
         target: (R,) int64, index of the object.
-        picture: (R,) int64, picture of the batch.
+        image: (R,) int64, image of the batch.
         cell: (R,) int64.
         weight: (R,) float32, soft class target 0…1 of the cell; 0 where `mask` is False.
     """
 
     mask: Tensor
     target: Tensor
-    picture: Tensor
+    image: Tensor
     cell: Tensor
     weight: Tensor
 
@@ -74,7 +74,7 @@ def assign(
     strides: Tensor | None = None,
     likeness: Likeness | None = None,
 ) -> Assignment:
-    """Assigns cells to objects.
+    """Assign cells to objects.
 
     Args:
         scores: (B, nc, A) probabilities.
@@ -95,33 +95,33 @@ def assign(
         pairs = pairs[0][suits], pairs[1][suits]
     target, cell = (index.to(scores.device, non_blocking=True) for index in pairs)
     targets = targets.to(scores.device)
-    picture = targets.batch_idx[target]
-    align, overlap = _measure(scores, targets, picture, target, cell, likeness or by_box(boxes))
-    slot = picture * scores.shape[2] + cell
+    image = targets.batch_idx[target]
+    align, overlap = _measure(scores, targets, image, target, cell, likeness or by_box(boxes))
+    slot = image * scores.shape[2] + cell
     slots = scores.shape[0] * scores.shape[2]
     chosen = _top(align, target, cell, len(targets), rule.topk)
     pair, mask = _settle(chosen, overlap, slot, slots)
     if rule.single:
         mask = _best(align, target, cell, pair, mask, len(targets))
     weight = _weights(align, overlap, target, pair, mask, len(targets))
-    return Assignment(mask, target[pair], picture[pair], cell[pair], weight)
+    return Assignment(mask, target[pair], image[pair], cell[pair], weight)
 
 
 def inside(boxes: Tensor, levels: Levels, smallest: float) -> tuple[Tensor, Tensor]:
-    """Lists the pairs of a box and a cell whose centre lies strictly inside it.
+    """List the pairs of a box and a cell whose center lies strictly inside it.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2, pixels.
         levels: the cells.
-        smallest: shorter sides are widened to this about the centre, pixels.
+        smallest: shorter sides are widened to this about the center, pixels.
 
     Returns:
         (P,) boxes, ascending, and (P,) cells, ascending within a box.
     """
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     half = torch.where(half < smallest / 2, smallest / 2, half)
-    low, high = ((centre - half + _EPS).T.contiguous(), (centre + half - _EPS).T.contiguous())
+    low, high = ((center - half + _EPS).T.contiguous(), (center + half - _EPS).T.contiguous())
     # what a box covers of a level is a rectangle of cells: its first cell, sides, and cells in a row of the level
     blocks: list[tuple[Tensor, ...]] = []
     before = 0
@@ -144,7 +144,7 @@ def inside(boxes: Tensor, levels: Levels, smallest: float) -> tuple[Tensor, Tens
 
 
 def suiting(boxes: Tensor, target: Tensor, cell: Tensor, strides: Tensor) -> Tensor:
-    """Says which pairs join an object and a cell of a level for objects of its size.
+    """Log which pairs join an object and a cell of a level for objects of its size.
 
     A level is for √(w·h) from 2 to 12 of its strides; the finest one for smaller ones too, the coarsest for larger.
 
@@ -168,15 +168,15 @@ def suiting(boxes: Tensor, target: Tensor, cell: Tensor, strides: Tensor) -> Ten
 
 
 def _measure(
-    scores: Tensor, targets: Targets, picture: Tensor, target: Tensor, cell: Tensor, likeness: Likeness
+    scores: Tensor, targets: Targets, image: Tensor, target: Tensor, cell: Tensor, likeness: Likeness
 ) -> tuple[Tensor, Tensor]:
     """(P,) alignment t = s^α·u^β and (P,) likeness u of each pair."""
     overlap = torch.empty(len(target), device=scores.device)
     score = torch.empty_like(overlap)
     for start in range(0, len(target), _PAIRS):
         part = slice(start, start + _PAIRS)
-        overlap[part] = likeness(targets, picture[part], target[part], cell[part])
-        score[part] = scores[picture[part], targets.classes[target[part]], cell[part]]
+        overlap[part] = likeness(targets, image[part], target[part], cell[part])
+        score[part] = scores[image[part], targets.classes[target[part]], cell[part]]
     return score.pow(ALPHA) * overlap.pow(BETA), overlap
 
 
@@ -204,7 +204,7 @@ def _top(align: Tensor, target: Tensor, cell: Tensor, count: int, topk: int) -> 
 
 
 def _settle(chosen: Tensor, overlap: Tensor, slot: Tensor, slots: int) -> tuple[Tensor, Tensor]:
-    """Gives each cell to one object: of a contested cell the one with the largest u of all that contain it.
+    """Return each cell to one object: of a contested cell the one with the largest u of all that contain it.
 
     Returns:
         (R,) pairs, and (R,) which of them count.

@@ -14,13 +14,13 @@ from yolopose.criterion.likeness import Likeness, by_box, by_points
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import LossTerms
 from yolopose.nn import PoseModel
-from yolopose.nn.head import HeadOutput, Shapes, anchor_points, level_centres
+from yolopose.nn.head import HeadOutput, Shapes, anchor_points, level_centers
 
 _KNOWN = 32  # shapes whose cells are remembered
 
 
 class Criterion(ABC):
-    """Losses of a head's raw output against the labelled objects.
+    """Losses of a head's raw output against the labeled objects.
 
     Args:
         kpt_shape: (K, D); with D = 2 there is no visibility loss.
@@ -52,27 +52,27 @@ class Criterion(ABC):
         self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
         self._known: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
-        # a small object holds a cell of the second level even where it lies between all centres
+        # a small object holds a cell of the second level even where it lies between all centers
         self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
 
     @abstractmethod
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
     ) -> LossTerms:
-        """Computes the losses, in float32 whatever the network ran in.
+        """Compute the losses, in float32 whatever the network ran in.
 
         Args:
-            output: raw output for B pictures.
+            output: raw output for B images.
             targets: their objects; left on the CPU, a GPU need not be waited for.
-            together: where the pictures are a part of a batch: sums a tensor of `COUNTS` numbers over all parts, and
+            together: where the images are a part of a batch: sums a tensor of `COUNTS` numbers over all parts, and
                 the losses are then this part's share of those of the whole batch. None where they are not `shared`.
         """
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027  # most losses do not depend on it
-        """Prepares for an epoch, counted from 0, of so many."""
+        """Prepare for an epoch, counted from 0, of so many."""
 
     def of(self, network: PoseModel) -> Criterion:
-        """Returns the losses of another network of this kind: the same where nothing in them is learned."""
+        """Return the losses of another network of this kind: the same where nothing in them is learned."""
         del network
         return self
 
@@ -86,7 +86,7 @@ class Criterion(ABC):
         return self._known[shapes, device]
 
     def _levels(self, shapes: Shapes, device: torch.device) -> Levels:
-        return level_centres(shapes, self._strides, device)
+        return level_centers(shapes, self._strides, device)
 
     def _likeness(self, xy: Tensor, corners: Tensor) -> Likeness:
         """What cells are assigned by, from (B, K, 2, A) keypoints and (B, A, 4) corners, pixels."""

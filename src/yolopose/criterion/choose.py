@@ -19,7 +19,7 @@ def criterion_of(
     class_weights: Sequence[float] | None = None,
     assigner: str | None = None,
 ) -> Criterion:
-    """Makes the losses of a network.
+    """Make the losses of a network.
 
     Args:
         network: its head says which; one with a learned density of errors shares it with the losses.

@@ -70,12 +70,12 @@ class DualCriterion(Criterion):
         self.share = _SHARES[0]
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Sets the shares of the branches for an epoch, counted from 0, of so many."""
+        """Set the shares of the branches for an epoch, counted from 0, of so many."""
         done = epoch / (epochs - 1) if epochs > 1 else 0.0
         self.share = _SHARES[0] + (_SHARES[1] - _SHARES[0]) * min(done, 1.0)
 
     def of(self, network: PoseModel) -> DualCriterion:
-        """Returns the losses of another network of this kind, with a copy of its own density of errors.
+        """Return the losses of another network of this kind, with a copy of its own density of errors.
 
         Raises:
             ModelError: the network has none any more.
@@ -87,7 +87,7 @@ class DualCriterion(Criterion):
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
     ) -> LossTerms:
-        """Computes the losses; see `Criterion`.
+        """Compute the losses; see `Criterion`.
 
         Returns:
             The sum of both branches, and the terms of the one-to-one branch.
@@ -103,7 +103,7 @@ class DualCriterion(Criterion):
         return LossTerms(self.share * many.total + (1 - self.share) * single.total, single.items, TERMS26)
 
     def branch(self, output: HeadOutput, targets: Targets, rule: Rule) -> LossTerms:
-        """Computes the losses of one branch.
+        """Compute the losses of one branch.
 
         Args:
             output: raw output of the branch.
@@ -119,12 +119,12 @@ class DualCriterion(Criterion):
         found = self._assign(boxes.detach(), scores.detach(), kpts.detach(), output.shapes, targets, rule)
         targets = targets.to(device)
         soft = soft_targets(scores, found, targets)
-        normaliser = soft.sum().clamp(min=1)
+        normalizer = soft.sum().clamp(min=1)
         height, width = (side * self._strides[0] for side in output.shapes[0])
         box, l1 = _box_losses(boxes, points, strides, found, targets, (height, width))
         pose, kobj, rle = self._keypoint_losses(kpts, output.sigmas.float(), points, strides, found, targets)
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
-        gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, l1 / normaliser, rle)) * self._gains
+        gained = torch.stack((box / normalizer, pose, kobj, cls / normalizer, l1 / normalizer, rle)) * self._gains
         return LossTerms(gained.sum() * len(scores), gained.detach(), TERMS26)
 
     def _assign(
@@ -152,13 +152,13 @@ class DualCriterion(Criterion):
         positives = found.mask.sum()
         raw = rows_of(kpts, found).unflatten(1, self._kpt_shape)  # (R, K, D)
         predicted = raw[..., :2] + points.T[found.cell][:, None]
-        pose, error, labelled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
+        pose, error, labeled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
         logits = rows_of(sigmas, found).unflatten(1, (-1, 2))
-        counts, gather = labelled * found.mask[:, None], error.device.type == "cpu"
+        counts, gather = labeled * found.mask[:, None], error.device.type == "cpu"
         rle = rle_loss(error, logits, counts, self._weights, self._flow.log_density, gather=gather)
         if self._kpt_shape[1] == 2:
             return pose, torch.zeros_like(pose), rle
-        return pose, visibility_loss(raw[..., 2], labelled, found, positives), rle
+        return pose, visibility_loss(raw[..., 2], labeled, found, positives), rle
 
     def _move(self, device: torch.device) -> None:
         super()._move(device)
@@ -177,7 +177,7 @@ def _box_losses(
 
 
 def flow_of(network: PoseModel) -> RealNVP:
-    """Returns the learned density of errors of a network with a `Pose26` head.
+    """Return the learned density of errors of a network with a `Pose26` head.
 
     Raises:
         ModelError: it has none, or none any more.

@@ -30,7 +30,7 @@ TERMS = ("box", "pose", "kobj", "cls", "dfl")
 """The losses in the order in which they are reported."""
 
 COUNTS = 3
-"""Numbers that the parts of a batch sum up before their losses are known: target scores, positives, pictures."""
+"""Numbers that the parts of a batch sum up before their losses are known: target scores, positives, images."""
 
 
 class PoseCriterion(Criterion):
@@ -58,7 +58,7 @@ class PoseCriterion(Criterion):
     def __call__(
         self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
     ) -> LossTerms:
-        """Computes the losses; see `Criterion`."""
+        """Compute the losses; see `Criterion`."""
         device = output.scores.device
         self._move(device)
         boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
@@ -74,16 +74,16 @@ class PoseCriterion(Criterion):
         )
         targets = targets.to(device)
         soft = soft_targets(scores, found, targets)
-        normaliser, positives, pictures = soft.sum(), found.mask.sum(), len(scores)
+        normalizer, positives, images = soft.sum(), found.mask.sum(), len(scores)
         if together is not None:
-            counts = torch.stack((normaliser, positives.float(), normaliser.new_full((), pictures)))
-            normaliser, positives, pictures = together(counts)
-        normaliser = normaliser.clamp(min=1)
+            counts = torch.stack((normalizer, positives.float(), normalizer.new_full((), images)))
+            normalizer, positives, images = together(counts)
+        normalizer = normalizer.clamp(min=1)
         box, dfl = _box_losses(boxes, points, strides, found, targets)
         pose, kobj = self._keypoint_losses(kpts, points, strides, found, targets, positives)
         cls = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
-        gained = torch.stack((box / normaliser, pose, kobj, cls / normaliser, dfl / normaliser)) * self._gains
-        return LossTerms(gained.sum() * pictures, gained.detach(), TERMS)
+        gained = torch.stack((box / normalizer, pose, kobj, cls / normalizer, dfl / normalizer)) * self._gains
+        return LossTerms(gained.sum() * images, gained.detach(), TERMS)
 
     def _keypoint_losses(
         self, kpts: Tensor, points: Tensor, strides: Tensor, found: Assignment, targets: Targets, positives: Tensor
@@ -91,10 +91,10 @@ class PoseCriterion(Criterion):
         """Position and visibility losses, means over positives and points; positions in grid units."""
         raw = rows_of(kpts, found).unflatten(1, self._kpt_shape)  # (R, K, D)
         predicted = 2 * raw[..., :2] + (points.T[found.cell][:, None] - 0.5)
-        pose, _, labelled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
+        pose, _, labeled = position_loss(predicted, strides[found.cell], self._falloff, found, targets, positives)
         if self._kpt_shape[1] == 2:
             return pose, torch.zeros_like(pose)
-        return pose, visibility_loss(raw[..., 2], labelled, found, positives)
+        return pose, visibility_loss(raw[..., 2], labeled, found, positives)
 
 
 def _box_losses(

@@ -13,7 +13,7 @@ _EPS = 1e-7
 def ciou(first: Tensor, second: Tensor) -> Tensor:
     """CIoU of boxes row by row: IoU − ρ²/c² − α·v.
 
-    ρ is the distance of the centres, c the diagonal of the smallest box that holds both, v measures how far the
+    ρ is the distance of the centers, c the diagonal of the smallest box that holds both, v measures how far the
     aspect ratios differ, and α, through which no gradient flows, weighs v the more the boxes overlap.
 
     Args:

@@ -16,14 +16,14 @@ _PERSON_WEIGHTS = (1.0,) * 7 + (1.2,) * 2 + (1.5,) * 2 + (1.0,) * 2 + (1.2,) * 2
 
 
 def point_weights(count: int) -> Tensor:
-    """Returns (K,) weights of the points: those of a person's where there are 17, else 1."""
+    """Return (K,) weights of the points: those of a person's where there are 17, else 1."""
     return torch.tensor(_PERSON_WEIGHTS) if count == len(_PERSON_WEIGHTS) else torch.ones(count)
 
 
 def rle_loss(
     error: Tensor,
     logits: Tensor,
-    labelled: Tensor,
+    labeled: Tensor,
     weights: Tensor,
     log_density: Callable[[Tensor], Tensor],
     *,
@@ -37,7 +37,7 @@ def rle_loss(
     Args:
         error: (R, K, 2) predicted minus true position, grid units.
         logits: (R, K, 2) whose sigmoid is σ, grid units.
-        labelled: (R, K) 1 where a point counts, else 0.
+        labeled: (R, K) 1 where a point counts, else 0.
         weights: (K,) weights of the points.
         log_density: (N, 2) errors in σ → (N,) logarithms of their learned density.
         gather: compute points that count alone, which is most of the work saved; on a GPU their number would have to be
@@ -47,8 +47,8 @@ def rle_loss(
         Sum over points and axes, by weight, for each point that counts.
     """
     known = torch.isfinite(error).all(2) & torch.isfinite(logits).all(2)
-    counts = (labelled * known).flatten()
-    factor = (weights * labelled * known).flatten()
+    counts = (labeled * known).flatten()
+    factor = (weights * labeled * known).flatten()
     error, logits, known = error.flatten(0, 1), logits.flatten(0, 1), known.flatten()[:, None]
     if gather:
         kept = counts.nonzero()[:, 0]

@@ -34,7 +34,7 @@ class LossTerms:
 
     Attributes:
         total: what is differentiated: the sum of the gained terms × the batch size.
-        items: (T,) the gained terms per picture, in the order of `names`, without gradient.
+        items: (T,) the gained terms per image, in the order of `names`, without gradient.
         names: names of the terms.
     """
 
@@ -43,20 +43,20 @@ class LossTerms:
     names: tuple[str, ...]
 
     def named(self) -> Mapping[str, float]:
-        """Returns the terms by name as plain numbers; on a GPU this waits for the device."""
+        """Return the terms by name as plain numbers; on a GPU this waits for the device."""
         return dict(zip(self.names, self.items.tolist(), strict=True))
 
 
 def rows_of(values: Tensor, found: Assignment) -> Tensor:
     """(B, C, A) values of all cells → (R, C) those of the rows."""
-    return values.permute(0, 2, 1)[found.picture, found.cell]
+    return values.permute(0, 2, 1)[found.image, found.cell]
 
 
 def soft_targets(scores: Tensor, found: Assignment, targets: Targets) -> Tensor:
     """(B, nc, A) class targets."""
     soft = torch.zeros_like(scores)
     # added, not set: rows that do not count hold 0 and may name any cell
-    soft.index_put_((found.picture, targets.classes[found.target], found.cell), found.weight, accumulate=True)
+    soft.index_put_((found.image, targets.classes[found.target], found.cell), found.weight, accumulate=True)
     return soft
 
 
@@ -76,7 +76,7 @@ def box_loss(sides: Tensor, point: Tensor, truth: Tensor, found: Assignment) -> 
 def position_loss(
     points: Tensor, strides: Tensor, falloff: Tensor, found: Assignment, targets: Targets, positives: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean over positives and labelled points of 1 − exp(−e), where e is the distance in σ of an object of this size.
+    """Mean over positives and labeled points of 1 − exp(−e), where e is the distance in σ of an object of this size.
 
     Args:
         points: (R, K, 2) predicted x, y in grid units.
@@ -87,21 +87,21 @@ def position_loss(
         positives: how many rows count, those of other parts of the batch with them.
 
     Returns:
-        The loss; (R, K, 2) by how much the points are off, grid units; (R, K) 1 where a point is labelled, else 0.
+        The loss; (R, K, 2) by how much the points are off, grid units; (R, K) 1 where a point is labeled, else 0.
     """
     truth, area = targets.keypoints[found.target], areas(targets.boxes)[found.target]
-    labelled = (truth[..., 2] != 0).float()
+    labeled = (truth[..., 2] != 0).float()
     error = points - truth[..., :2] / strides[:, None, None]
     spread = falloff * (area / strides.square() + _EPS)[:, None] * 2
     near = 1 - torch.exp(-error.square().sum(-1) / spread)
-    factor = labelled.shape[1] / (labelled.sum(1, keepdim=True) + _EPS)
-    return mean_of(factor * near * labelled, found.mask, positives), error, labelled
+    factor = labeled.shape[1] / (labeled.sum(1, keepdim=True) + _EPS)
+    return mean_of(factor * near * labeled, found.mask, positives), error, labeled
 
 
-def visibility_loss(logits: Tensor, labelled: Tensor, found: Assignment, positives: Tensor) -> Tensor:
-    """Mean over positives and points of the cross entropy of (R, K) logits, target: whether it is labelled."""
+def visibility_loss(logits: Tensor, labeled: Tensor, found: Assignment, positives: Tensor) -> Tensor:
+    """Mean over positives and points of the cross entropy of (R, K) logits, target: whether it is labeled."""
     return mean_of(
-        functional.binary_cross_entropy_with_logits(logits, labelled, reduction="none"), found.mask, positives
+        functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none"), found.mask, positives
     )
 
 

@@ -1,6 +1,6 @@
-"""Validation batches: pictures of alike shape together, padded no more than needed, with their truth.
+"""Validation batches: images of alike shape together, padded no more than needed, with their truth.
 
-Pictures are decoded and resized by threads, some batches ahead of the network.
+Images are decoded and resized by threads, some batches ahead of the network.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _AHEAD = 2  # batches being made while one is in use
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValBatch:
-    """A batch of B pictures with their objects, everything in network-input pixels.
+    """A batch of B images with their objects, everything in network-input pixels.
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB, contiguous.
-        letterboxes: where each picture lies; the source is the original picture, so results map back to it.
-        index: index of each picture in the table.
-        batch_idx: (N,) int64, for each object its picture in the batch, ascending.
+        letterboxes: where each image lies; the source is the original image, so results map back to it.
+        index: index of each image in the table.
+        batch_idx: (N,) int64, for each object its image in the batch, ascending.
         classes: (N,) int32.
         boxes: (N, 4) float32 x1, y1, x2, y2.
         keypoints: (N, K, 3) float32 x, y, v.
@@ -56,7 +56,7 @@ class ValBatches:
     """The batches of a table, in a fixed order; may be gone through again and again.
 
     Attributes:
-        groups: for each batch the indices of its pictures in the table.
+        groups: for each batch the indices of its images in the table.
         shapes: (height, width) of each batch.
     """
 
@@ -77,7 +77,7 @@ class ValBatches:
         ratios = table.shapes[:, 0] / table.shapes[:, 1]
         rect = rect and isinstance(imgsz, int)
         if rect:
-            # stable: pictures of one shape keep the order of their paths, on every machine
+            # stable: images of one shape keep the order of their paths, on every machine
             order = np.argsort(ratios, kind="stable")
         self.groups = [order[start : start + batch] for start in range(0, len(order), batch)]
         fixed = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
@@ -100,7 +100,7 @@ class ValBatches:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, group: npt.NDArray[Any], shape: Size) -> tuple[ValBatch, list[Future]]:
-        """Makes a batch with its truth; threads fill in the pictures."""
+        """Make a batch with its truth; threads fill in the images."""
         index = [int(one) for one in group]
         sources = [(int(height), int(width)) for height, width in self._table.shapes[group]]
         letterboxes = [place(source, self._side, shape) for source in sources]
@@ -131,35 +131,35 @@ def val_batches(
     rect: bool = True,
     workers: int = 0,
 ) -> ValBatches:
-    """Makes the batches of a validation run.
+    """Make the batches of a validation run.
 
     Args:
         table: the labels.
-        imgsz: longer side of a loaded picture, pixels; or a fixed (height, width) of the input.
-        batch: pictures in a batch, at least 1.
+        imgsz: longer side of a loaded image, pixels; or a fixed (height, width) of the input.
+        batch: images in a batch, at least 1.
         stride: largest stride of the network.
         rect: sort by aspect ratio and give each batch the smallest shape that fits; False gives squares of `imgsz`
             in path order.
         workers: threads that decode and resize; 0 chooses.
 
     Returns:
-        An iterable with a length. Iterating raises DataError when a picture cannot be read any more; it names it.
+        An iterable with a length. Iterating raises DataError when an image cannot be read any more; it names it.
     """
     return ValBatches(table, imgsz=imgsz, batch=batch, stride=stride, rect=rect, workers=workers)
 
 
 def loaded_size(source: Size, imgsz: int) -> Size:
-    """Returns (height, width) after loading: the longer side `imgsz`, the other rounded up."""
+    """Return (height, width) after loading: the longer side `imgsz`, the other rounded up."""
     ratio = imgsz / max(source)
     return min(math.ceil(source[0] * ratio), imgsz), min(math.ceil(source[1] * ratio), imgsz)
 
 
 def batch_shape(ratios: npt.NDArray[np.floating[Any]], imgsz: int, stride: int = 32) -> Size:
-    """Returns the (height, width) of a batch.
+    """Return the (height, width) of a batch.
 
     Args:
-        ratios: (B,) height / width of its pictures.
-        imgsz: longer side of a loaded picture, pixels.
+        ratios: (B,) height / width of its images.
+        imgsz: longer side of a loaded image, pixels.
         stride: the sides are multiples of it, with half a stride or more to spare.
     """
     low, high = float(ratios.min()), float(ratios.max())
@@ -173,11 +173,11 @@ def batch_shape(ratios: npt.NDArray[np.floating[Any]], imgsz: int, stride: int =
 
 
 def place(source: Size, imgsz: int, shape: Size) -> Letterbox:
-    """Returns where a picture lies in an input: loaded to `imgsz`, not enlarged further, centred.
+    """Return where an image lies in an input: loaded to `imgsz`, not enlarged further, centerd.
 
     Args:
-        source: (height, width) of the original picture.
-        imgsz: longer side of the loaded picture, pixels.
+        source: (height, width) of the original image.
+        imgsz: longer side of the loaded image, pixels.
         shape: (height, width) of the input.
     """
     fitted = Letterbox.fit(loaded_size(source, imgsz), shape, scaleup=False)
@@ -191,7 +191,7 @@ def _finish(made: ValBatch, work: list[Future[None]]) -> ValBatch:
 
 
 def _fill(target: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> None:
-    """Decodes a picture and lays it into its (3, H, W) place, BGR to RGB."""
+    """Decode an image and lays it into its (3, H, W) place, BGR to RGB."""
     try:
         image: npt.NDArray[Any] = read_image(path)
     except (NotFoundError, SourceError) as error:

@@ -27,14 +27,14 @@ _ARRAYS = ("status", "shapes", "offsets", "classes", "boxes", "keypoints")
 
 
 def cache_path(image: Path, split: str) -> Path:
-    """Returns where the cache of a split lies: in the `labels` folder that belongs to its first picture."""
+    """Return where the cache of a split lies: in the `labels` folder that belongs to its first image."""
     folders = image.parts[:-1][::-1]
     depth = folders.index("images") if "images" in folders else 0
     return label_path(image).parents[depth] / f"{split}.yolopose.npz"
 
 
 def fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path) -> str:
-    """Returns a hash of the list of pictures and label files with sizes and times, and of the spec.
+    """Return a hash of the list of images and label files with sizes and times, and of the spec.
 
     Paths count relative to the root, so that a data set may be moved with its cache.
     """
@@ -55,7 +55,7 @@ def _stamp(path: Path) -> str:
 
 
 def read_cache(path: Path, key: str, images: Sequence[Path]) -> Scan | None:
-    """Returns the cached scan, or None when there is none that fits."""
+    """Return the cached scan, or None when there is none that fits."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) != key:
@@ -76,7 +76,7 @@ def read_cache(path: Path, key: str, images: Sequence[Path]) -> Scan | None:
 
 
 def write_cache(path: Path, key: str, images: Sequence[Path], scan: Scan) -> None:
-    """Writes a scan; where that is not possible, a note says so."""
+    """Write a scan; where that is not possible, a note says so."""
     if not path.parent.is_dir():
         return  # no labels at all: an error follows
     indices = np.flatnonzero(scan.status == REFUSED).tolist()
@@ -102,7 +102,7 @@ def _refusal(
 
 
 def _sound(scan: Scan, count: int) -> bool:
-    """Whether the arrays fit each other, so that a tampered file cannot give labels of other pictures."""
+    """Whether the arrays fit each other, so that a tampered file cannot give labels of other images."""
     total = len(scan.classes)
     return (
         scan.status.shape == (count,)

@@ -20,7 +20,7 @@ KNOWN_KEYS = (
 
 
 def note_keys(path: Path, raw: Iterable[str]) -> None:
-    """Names keys that look like a misspelt known one; other unknown keys are fine."""
+    """Name keys that look like a misspelt known one; other unknown keys are fine."""
     present = set(raw)
     for key in sorted(present - set(KNOWN_KEYS)):
         close = [known for known in nearest(key, KNOWN_KEYS) if known not in present]
@@ -29,7 +29,7 @@ def note_keys(path: Path, raw: Iterable[str]) -> None:
 
 
 def zip_urls(path: Path, download: object) -> tuple[str, ...]:
-    """Returns the `download` value as addresses of zip files; anything else is refused with a message, never run."""
+    """Return the `download` value as addresses of zip files; anything else is refused with a message, never run."""
     if download in (None, "", False):
         return ()
     items = cast("list[object]", download) if isinstance(download, list) else [download]
@@ -49,7 +49,7 @@ def _is_zip_url(text: str) -> bool:
 
 
 def complete_keypoints(path: Path, keypoints: KeypointSchema, nc: int) -> KeypointSchema:
-    """Adds names and skeleton of a COCO person where `flip_idx` shows that the points are those.
+    """Add names and skeleton of a COCO person where `flip_idx` shows that the points are those.
 
     Names or edges that the YAML gives stand. A [17, 3] set of other points is told that human σ are in use.
     """
@@ -75,7 +75,7 @@ def complete_keypoints(path: Path, keypoints: KeypointSchema, nc: int) -> Keypoi
 
 
 def note_mirror(path: Path, keypoints: KeypointSchema) -> None:
-    """Warns, once for each file, where `flip_idx` contradicts itself or the point names.
+    """Warn, once for each file, where `flip_idx` contradicts itself or the point names.
 
     That there is none is a matter of training, which says so.
     """

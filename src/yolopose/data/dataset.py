@@ -1,4 +1,4 @@
-"""The data set YAML: read, checked, and its pictures found."""
+"""The data set YAML: read, checked, and its images found."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Dataset:
         return self.yaml_path.parent == _shipped_folder()
 
     def image_files(self, split: str) -> list[Path]:
-        """Lists the pictures of a split by sorted path; a picture that is listed twice stands twice.
+        """List the images of a split by sorted path; an image that is listed twice stands twice.
 
         Args:
             split: `train`, `val` or `test`. Folders are searched with all their subfolders; lines of a .txt list
@@ -56,7 +56,7 @@ class Dataset:
 
         Raises:
             UsageError: there is no such split.
-            DataError: the YAML has no such entry, it is not there, or it holds no picture.
+            DataError: the YAML has no such entry, it is not there, or it holds no image.
         """
         if split not in SPLITS:
             raise UsageError(
@@ -93,14 +93,14 @@ class Dataset:
 
 
 def shipped_datasets() -> list[str]:
-    """Returns the file names of the data set YAMLs that come with the package."""
+    """Return the file names of the data set YAMLs that come with the package."""
     return sorted(path.name for path in _shipped_folder().glob("*.yaml"))
 
 
 def load_dataset(
     source: str | Path, *, download: bool | None = False, splits: Sequence[Split] | None = None
 ) -> Dataset:
-    """Reads and checks a data set YAML and finds where its data are.
+    """Read and checks a data set YAML and finds where its data are.
 
     Data of a YAML with a `figures:` key are drawn when they are not there, under the `datasets_dir` of the settings.
 
@@ -109,7 +109,7 @@ def load_dataset(
             whose file name is shipped gives the shipped one.
         download: fetch archives that `download:` names and that are not here: None those of up to 1 GB, True any,
             False none.
-        splits: splits that are going to be read; archives of pictures of others are not fetched. None: all.
+        splits: splits that are going to be read; archives of images of others are not fetched. None: all.
 
     Raises:
         NotFoundError: there is no such YAML.
@@ -140,7 +140,7 @@ def load_dataset(
     if root is None:
         raise DataError(_nothing_found(path, places, urls))
     dataset = Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
-    if allowed and not all(_has_pictures(dataset, split) for split in splits or entries if split in entries):
+    if allowed and not all(_has_images(dataset, split) for split in splits or entries if split in entries):
         fetch_data(root, urls, large=download, splits=splits)
     return dataset
 
@@ -186,7 +186,7 @@ def _entry(path: Path, split: str, value: object) -> tuple[str, ...]:
 def _locate(root: Path, entry: str) -> Path | None:
     """The place of an entry under a root.
 
-    Exports of some labelling tools write `../train/images` and mean `train/images`; that is tried second.
+    Exports of some labeling tools write `../train/images` and mean `train/images`; that is tried second.
     """
     spellings = [entry, entry[3:]] if entry.startswith("../") else [entry]
     places = (Path(os.path.abspath(root / Path(spelling).expanduser())) for spelling in spellings)
@@ -222,7 +222,7 @@ def _datasets() -> Path:
 
 
 def _drawn(places: _Places, plan: FiguresPlan) -> Path:
-    """Draws figures where there is nothing, or completes what was drawn."""
+    """Draw figures where there is nothing, or completes what was drawn."""
     found = places.found
     if found is None or is_made(found):
         found = found or Path(os.path.abspath(_datasets() / places.folder))
@@ -233,7 +233,7 @@ def _drawn(places: _Places, plan: FiguresPlan) -> Path:
 def _fetched(
     places: _Places, urls: Sequence[str], download: bool | None, splits: Sequence[Split] | None
 ) -> Path | None:
-    """Fetches the archives; returns the folder when the entries are there then."""
+    """Fetch the archives; returns the folder when the entries are there then."""
     root = places.roots[-1]
     if root.exists():  # somebody's own data, of another layout
         return None
@@ -241,8 +241,8 @@ def _fetched(
     return root if any(_locate(root, entry) is not None for entry in places.wanted) else None
 
 
-def _has_pictures(dataset: Dataset, split: Split) -> bool:
-    """Whether the pictures of a split are there too: lists come in an archive of their own."""
+def _has_images(dataset: Dataset, split: Split) -> bool:
+    """Whether the images of a split are there too: lists come in an archive of their own."""
     try:
         return dataset.image_files(split)[0].exists()
     except DataError:
@@ -264,7 +264,7 @@ def _nothing_found(path: Path, places: _Places, urls: Sequence[str]) -> str:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """All pictures under a folder; links to folders are followed, but none twice."""
+    """All images under a folder; links to folders are followed, but none twice."""
     files: list[Path] = []
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):

@@ -1,6 +1,6 @@
-"""DNG files: raw data of a sensor, developed by `rawpy` where it is installed, else the picture that lies beside it.
+"""DNG files: raw data of a sensor, developed by `rawpy` where it is installed, else the image that lies beside it.
 
-To OpenCV a DNG is a TIFF, of which it reads the first picture: mostly a thumbnail of some hundred pixels.
+To OpenCV a DNG is a TIFF, of which it reads the first image: mostly a thumbnail of some hundred pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolopose.base.log import warn_once
 Image = npt.NDArray[np.uint8]
 Directory = dict[int, tuple[int, ...]]
 
-_SUBFILE, _WIDTH, _HEIGHT, _PACKING, _COLOURS, _OFFSETS, _TURNED, _LENGTHS = 254, 256, 257, 259, 262, 273, 274, 279
+_SUBFILE, _WIDTH, _HEIGHT, _PACKING, _COLORS, _OFFSETS, _TURNED, _LENGTHS = 254, 256, 257, 259, 262, 273, 274, 279
 _INNER, _DNG_VERSION = 330, 50706
 _SIZES = {1: "B", 3: "H", 4: "I", 13: "I"}  # whole numbers; other kinds of values are not needed here
 _MOST = 64  # directories that are looked at
@@ -30,17 +30,17 @@ _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False)
 
 
 def is_dng(data: bytes) -> bool:
-    """Whether the bytes of a TIFF file hold raw data; a DNG whose first picture is the whole one is read as TIFF."""
+    """Whether the bytes of a TIFF file hold raw data; a DNG whose first image is the whole one is read as TIFF."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return False
     first = next(_directories(data), {})
     return _DNG_VERSION in first and not (
-        first.get(_SUBFILE, (0,))[0] == 0 and first.get(_COLOURS, (0,))[0] in (1, 2, 6)
+        first.get(_SUBFILE, (0,))[0] == 0 and first.get(_COLORS, (0,))[0] in (1, 2, 6)
     )
 
 
 def decode_dng(data: bytes, name: str) -> Image:
-    """Gives the picture of a DNG file as (H, W, 3) uint8 BGR, or (H, W, 1) from a sensor without colours.
+    """Return the image of a DNG file as (H, W, 3) uint8 BGR, or (H, W, 1) from a sensor without colors.
 
     Raises:
         SourceError: `rawpy` is not installed and no preview of at least half the size is there, or it is damaged.
@@ -62,7 +62,7 @@ def _preview(data: bytes, name: str) -> Image:
     best: Image | None = None
     for one in directories:
         start, length = one.get(_OFFSETS, (0,)), one.get(_LENGTHS, (0,))
-        if one.get(_COLOURS, (0,))[0] != 6 or one.get(_PACKING, (0,))[0] not in (6, 7) or len(start) != 1:
+        if one.get(_COLORS, (0,))[0] != 6 or one.get(_PACKING, (0,))[0] not in (6, 7) or len(start) != 1:
             continue
         buffer = np.frombuffer(data[start[0] : start[0] + length[0]], np.uint8)
         image: Any = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
@@ -70,7 +70,7 @@ def _preview(data: bytes, name: str) -> Image:
             best = image
     if best is None or 2 * max(best.shape) < raw:
         raise SourceError(
-            f"The image {name} is a DNG: raw data of a sensor, without a picture beside them that is large enough. "
+            f"The image {name} is a DNG: raw data of a sensor, without an image beside them that is large enough. "
             "Install the developer with `pip install rawpy`, or save it as JPEG."
         )
     warn_once("DNG: the preview in the file is used. Install `rawpy` to have the raw data developed.")

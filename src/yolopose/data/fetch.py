@@ -17,15 +17,15 @@ FREE = 1_000_000_000
 """Bytes of an archive that are fetched without being asked twice."""
 
 _LIMIT = 200_000_000_000
-_UNPACKED = 4  # times that an archive of pictures and labels may grow
+_UNPACKED = 4  # times that an archive of images and labels may grow
 _SIZES = {"train2017.zip": 19_300_000_000, "val2017.zip": 815_000_000, "test2017.zip": 6_650_000_000}
 _NAMES = ("train", "val", "test")
 
 
 def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: Sequence[str] | None) -> None:
-    """Fetches what is missing of a data set.
+    """Fetch what is missing of a data set.
 
-    The first archive is the data set itself and becomes `root`; each further one holds pictures and becomes
+    The first archive is the data set itself and becomes `root`; each further one holds images and becomes
     `root/images/NAME` (COCO's own layout).
 
     Args:

@@ -1,7 +1,7 @@
-"""Pictures: files and arrays of any usual kind become (H, W, 3) uint8 BGR.
+"""Images: files and arrays of any usual kind become (H, W, 3) uint8 BGR.
 
-Files are decoded from their bytes, so that names in any script work on every platform, and a picture
-whose file ends early is an error, never a half grey image.
+Files are decoded from their bytes, so that names in any script work on every platform, and an image
+whose file ends early is an error, never a half gray image.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-# TIFF and JPEG 2000 have packings and colours that Pillow knows and OpenCV does not
+# TIFF and JPEG 2000 have packings and colors that Pillow knows and OpenCV does not
 _WIDE = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c", b"\xff\x4f\xff\x51")
-_PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 _ODD = -1
 
 
 def is_image(path: Path) -> bool:
-    """Tells by its name whether a file is a picture; hidden files (`._x.jpg` of macOS) are none."""
+    """Return by its name whether a file is an image; hidden files (`._x.jpg` of macOS) are none."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path: str | Path) -> Image:
-    """Reads a picture, turned as its EXIF orientation says.
+    """Read an image, turned as its EXIF orientation says.
 
     Args:
         path: the file.
 
     Returns:
-        (H, W, 3) uint8 BGR; 16-bit and grey pictures are converted, an alpha channel is dropped.
+        (H, W, 3) uint8 BGR; 16-bit and gray images are converted, an alpha channel is dropped.
 
     Raises:
         NotFoundError: there is no such file.
-        SourceError: it is empty, cut short, damaged, or no picture; the text names the file.
+        SourceError: it is empty, cut short, damaged, or no image; the text names the file.
     """
     return decode_image(_content(Path(path)), str(path))
 
 
 def read_reduced(path: str | Path, at_least: int) -> tuple[Image, tuple[int, int] | None]:
-    """Reads a picture; a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which takes a fraction of the time.
+    """Read an image; a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which takes a fraction of the time.
 
     Args:
         path: the file.
         at_least: pixels that the longer side keeps.
 
     Returns:
-        The picture as from `read_image`, and the (height, width) that the file has where it was reduced, else None.
+        The image as from `read_image`, and the (height, width) that the file has where it was reduced, else None.
 
     Raises:
         NotFoundError, SourceError: as `read_image`.
@@ -89,14 +89,14 @@ def _content(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, name: str) -> Image:
-    """Decodes the bytes of a picture file; see `read_image`.
+    """Decode the bytes of an image file; see `read_image`.
 
     Args:
         data: content of the file.
         name: what to call it in an error.
 
     Raises:
-        SourceError: the bytes are no whole picture.
+        SourceError: the bytes are no whole image.
     """
     if not data:
         raise SourceError(f"The image {name} is empty (0 bytes). Copy it again or remove it.")
@@ -111,14 +111,14 @@ def decode_image(data: bytes, name: str) -> Image:
         image = _pillow_decode(data)
     if image is None:
         raise SourceError(
-            f"The image {name} cannot be decoded: it is damaged, cut short, or no picture ({len(data)} bytes). "
+            f"The image {name} cannot be decoded: it is damaged, cut short, or no image ({len(data)} bytes). "
             "Save it again as JPEG or PNG, or remove it."
         )
     return image
 
 
 def to_bgr(array: npt.NDArray[Any]) -> Image:
-    """Converts a picture held as an array to BGR bytes.
+    """Convert an image held as an array to BGR bytes.
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; uint8, uint16 (0…65535), bool, float
@@ -132,7 +132,7 @@ def to_bgr(array: npt.NDArray[Any]) -> Image:
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or not array.size:
         raise SourceError(
-            f"An array of shape {array.shape} is no picture: give (height, width), or (height, width, channels) "
+            f"An array of shape {array.shape} is no image: give (height, width), or (height, width, channels) "
             "with 1, 3 (BGR) or 4 (BGRA) channels."
         )
     pixels = _to_bytes(array)
@@ -151,12 +151,12 @@ def _to_bytes(array: npt.NDArray[Any]) -> Image:
         return array.astype(np.uint8) * 255
     if kind == "f":
         if not np.isfinite(array).all():
-            raise SourceError("The picture array holds NaN or infinite values; replace them before prediction.")
+            raise SourceError("The image array holds NaN or infinite values; replace them before prediction.")
         array = array * 255 if array.max() <= 1 else array
         return np.clip(np.rint(array), 0, 255).astype(np.uint8)
     if kind in "iu":
         return np.clip(array, 0, 255).astype(np.uint8)
-    raise SourceError(f"A picture array of type {array.dtype} is not understood; give uint8 (0…255) or float (0…1).")
+    raise SourceError(f"An image array of type {array.dtype} is not understood; give uint8 (0…255) or float (0…1).")
 
 
 def _cv2_decode(data: bytes) -> Image | None:
@@ -173,13 +173,13 @@ def _cv2_decode(data: bytes) -> Image | None:
 
 
 def _deep(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """16-bit pictures that are held as 32-bit whole numbers."""
+    """16-bit images that are held as 32-bit whole numbers."""
     wide = array.dtype.kind in "iu" and array.itemsize > 2 and array.max() > 255
     return np.clip(array, 0, 65535).astype(np.uint16) if wide else array
 
 
 def _as_marked(image: Image, data: bytes) -> Image:
-    """Turns an AVIF as its marks say, which OpenCV does not; they stand before the pixels."""
+    """Turn an AVIF as its marks say, which OpenCV does not; they stand before the pixels."""
     head = data[: max(data.find(b"mdat"), 0)]
     turn, mirror = head.find(b"\0\0\0\x09irot"), head.find(b"\0\0\0\x09imir")
     if turn >= 0:
@@ -191,13 +191,13 @@ def _as_marked(image: Image, data: bytes) -> Image:
 
 def _modern(data: bytes, name: str) -> Image:
     """HEIC and AVIF, where OpenCV was built without them."""
-    if data[8:12] not in _PICTURE_BRANDS:
+    if data[8:12] not in _IMAGE_BRANDS:
         raise SourceError(f"The image {name} holds a video. Give it as a file whose name ends so, for example in .mp4.")
     image = _pillow_decode(data)
     if image is None:
         raise SourceError(
             f"The image {name} is HEIC or AVIF and cannot be decoded: damaged, or without a reader for it. Install the "
-            "reader with `pip install pillow pillow-heif`, or save the picture as JPEG or PNG."
+            "reader with `pip install pillow pillow-heif`, or save the image as JPEG or PNG."
         )
     return image
 
@@ -212,8 +212,8 @@ def _pillow_decode(data: bytes) -> Image | None:
     with suppress(ImportError):  # Pillow itself reads AVIF since 11.3
         importlib.import_module("pillow_heif").register_heif_opener()
     try:
-        with pillow.open(io.BytesIO(data)) as picture:
-            return np.ascontiguousarray(np.asarray(operations.exif_transpose(picture).convert("RGB"))[:, :, ::-1])
+        with pillow.open(io.BytesIO(data)) as img:
+            return np.ascontiguousarray(np.asarray(operations.exif_transpose(img).convert("RGB"))[:, :, ::-1])
     except Exception:  # plug-ins raise what they like
         return None
 
@@ -227,7 +227,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_is_whole(data: bytes) -> bool:
-    """False for a JPEG without its end marker: some decoders would give a picture that is half grey.
+    """False for a JPEG without its end marker: some decoders would give an image that is half gray.
 
     The header is walked to the start of the scan first, since a thumbnail inside it has an end marker too.
     """

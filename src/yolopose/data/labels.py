@@ -16,7 +16,7 @@ from yolopose.base.log import LOGGER
 from yolopose.data.cache import cache_path, fingerprint, read_cache, write_cache
 from yolopose.data.dataset import Dataset
 from yolopose.data.rows import FloatArray, Refusal
-from yolopose.data.scan import EMPTY, LABELLED, MISSING, REFUSED, Scan, label_path, scan_files
+from yolopose.data.scan import EMPTY, LABELED, MISSING, REFUSED, Scan, label_path, scan_files
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
 _SHOWN = 5  # refusals in an error text
@@ -24,13 +24,13 @@ _SHOWN = 5  # refusals in an error text
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many pictures had what.
+    """How many images had what.
 
     Attributes:
         found: label files with at least one object.
-        missing: pictures without a label file.
+        missing: images without a label file.
         empty: label files without a row.
-        refused: pictures left out.
+        refused: images left out.
     """
 
     found: int
@@ -40,13 +40,13 @@ class Counts:
 
     @property
     def background(self) -> int:
-        """Pictures without an object."""
+        """Images without an object."""
         return self.missing + self.empty
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLabels:
-    """Objects of one picture, or of several; those of the table are views into it.
+    """Objects of one image, or of several; those of the table are views into it.
 
     Attributes:
         classes: (n,) int32.
@@ -64,14 +64,14 @@ class LabelTable:
     """Labels of a split; flat arrays, so that worker processes share them without copying.
 
     Attributes:
-        files: the n pictures that are left, by sorted path.
+        files: the n images that are left, by sorted path.
         shapes: (n, 2) int32 height, width in pixels, after EXIF orientation.
-        offsets: (n + 1,) int64; objects of picture i are rows offsets[i]…offsets[i+1] of the next three.
+        offsets: (n + 1,) int64; objects of image i are rows offsets[i]…offsets[i+1] of the next three.
         classes: (N,) int32.
-        boxes: (N, 4) float32 cx, cy, w, h, normalised 0…1.
-        keypoints: (N, K, 3) float32 x, y normalised 0…1, v (0: not labelled).
-        refused: the pictures left out and why.
-        counts: how many pictures had what.
+        boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
+        keypoints: (N, K, 3) float32 x, y normalized 0…1, v (0: not labeled).
+        refused: the images left out and why.
+        counts: how many images had what.
     """
 
     files: list[Path]
@@ -87,16 +87,16 @@ class LabelTable:
         return len(self.files)
 
     def of(self, index: int) -> ImageLabels:
-        """Returns the objects of a picture, normalised."""
+        """Return the objects of an image, normalized."""
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return ImageLabels(self.classes[rows], self.boxes[rows], self.keypoints[rows])
 
     def truth_in(self, letterbox: Letterbox, index: int) -> ImageLabels:
-        """Returns the objects of a picture in pixels of a network input.
+        """Return the objects of an image in pixels of a network input.
 
         Args:
-            letterbox: where the picture lies in the input.
-            index: which picture.
+            letterbox: where the image lies in the input.
+            index: which image.
 
         Returns:
             Boxes as x1, y1, x2, y2; keypoints as x, y, v. Nothing is clipped.
@@ -119,7 +119,7 @@ def load_labels(
     single_cls: bool = False,
     workers: int = 0,
 ) -> LabelTable:
-    """Reads the labels of a split, from the cache where that fits, and reports what was refused.
+    """Read the labels of a split, from the cache where that fits, and reports what was refused.
 
     Args:
         dataset: the data set.
@@ -130,18 +130,18 @@ def load_labels(
         workers: threads that decode and parse; 0 chooses.
 
     Raises:
-        DataError: the split has no pictures, nothing usable is left of them, or a file is refused while `strict`.
+        DataError: the split has no images, nothing usable is left of them, or a file is refused while `strict`.
     """
     images = dataset.image_files(split)
     scan = _scan(dataset, split, images, cache, workers)
-    counts = Counts(*(int((scan.status == status).sum()) for status in (LABELLED, MISSING, EMPTY, REFUSED)))
+    counts = Counts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
     _check_left(dataset, split, images, scan, counts, strict)
     _report(dataset, split, images, scan, counts)
     kept = scan.status != REFUSED
     return LabelTable(
         files=[image for image, keep in zip(images, kept, strict=True) if keep],
         shapes=scan.shapes[kept],
-        # a refused picture has no rows, so the rows themselves need no choosing
+        # a refused image has no rows, so the rows themselves need no choosing
         offsets=np.concatenate(([0], scan.offsets[1:][kept])),
         classes=np.zeros_like(scan.classes) if single_cls else scan.classes,
         boxes=scan.boxes,
@@ -173,7 +173,7 @@ def _check_left(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan
         example = f"the labels of {images[0]} would be {label_path(images[0])}"
         reasons = f" {_first(scan)}" if scan.refused else ""
         raise DataError(
-            f"{where}: no labelled object was found in {len(images)} images: {counts.missing} have no label file, "
+            f"{where}: no labeled object was found in {len(images)} images: {counts.missing} have no label file, "
             f"{counts.empty} an empty one ({example}).{reasons}"
         )
 

@@ -1,4 +1,4 @@
-"""Pictures into network input: scaled, padded, RGB planes, written straight into the batch."""
+"""Images into network input: scaled, padded, RGB planes, written straight into the batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UInt8 = npt.NDArray[np.uint8]
 
 
 def letterbox_batch(images: Sequence[UInt8], fits: Sequence[Letterbox]) -> UInt8:
-    """Letterboxes pictures that share an input size.
+    """Letterbox images that share an input size.
 
     Args:
         images: (H, W, 3) uint8 BGR each.
@@ -31,7 +31,7 @@ def letterbox_batch(images: Sequence[UInt8], fits: Sequence[Letterbox]) -> UInt8
 
 
 def letterbox_into(planes: UInt8, image: UInt8, fit: Letterbox) -> None:
-    """Writes one picture into its place in a batch.
+    """Write one image into its place in a batch.
 
     Args:
         planes: (3, height, width) uint8 to fill, of size `fit.out`.

@@ -1,6 +1,6 @@
 """One label file: its rows read and checked.
 
-A row is `class cx cy w h` and for each keypoint `x y` or `x y v`, normalised 0…1, separated by blanks.
+A row is `class cx cy w h` and for each keypoint `x y` or `x y v`, normalized 0…1, separated by blanks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BOX = ("cx", "cy", "w", "h")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a picture was left out.
+    """Why an image was left out.
 
     Attributes:
         file: the label file or image at fault.
@@ -57,8 +57,8 @@ class Rows:
 
     Attributes:
         classes: (n,) int32.
-        boxes: (n, 4) float32 cx, cy, w, h, normalised.
-        keypoints: (n, K, 3) float32 x, y, v, normalised.
+        boxes: (n, 4) float32 cx, cy, w, h, normalized.
+        keypoints: (n, K, 3) float32 x, y, v, normalized.
         notes: oddities that were accepted, each in a few words.
     """
 
@@ -69,7 +69,7 @@ class Rows:
 
 
 def read_rows(path: Path, spec: PoseSpec) -> Rows | None:
-    """Reads a label file; None when there is none.
+    """Read a label file; None when there is none.
 
     Args:
         path: the file.
@@ -88,7 +88,7 @@ def read_rows(path: Path, spec: PoseSpec) -> Rows | None:
 
 
 def parse_rows(data: bytes, spec: PoseSpec) -> Rows:
-    """Parses the bytes of a label file; see `read_rows`."""
+    """Parse the bytes of a label file; see `read_rows`."""
     lines, tokens = _tokens(data)
     keypoints = spec.keypoints
     width = 5 + keypoints.count * keypoints.dims
@@ -169,7 +169,7 @@ def _is_number(token: str) -> bool:
 
 
 def _check(table: FloatArray, lines: list[int], spec: PoseSpec) -> None:
-    """Refuses the first value that breaks a rule, rule by rule."""
+    """Refuse the first value that breaks a rule, rule by rule."""
     dims = spec.keypoints.dims
     classes, sizes = table[:, 0], table[:, 3:5]
     low = table < -TOLERANCE
@@ -179,7 +179,7 @@ def _check(table: FloatArray, lines: list[int], spec: PoseSpec) -> None:
     if dims == 3:
         high[:, 7::3] = False  # visibility is no coordinate
     else:
-        low[:, 5:] = False  # a negative coordinate says that the point is not labelled
+        low[:, 5:] = False  # a negative coordinate says that the point is not labeled
     class_only = np.zeros_like(low)
     class_only[:, 0] = (classes != np.floor(classes)) | (classes < 0) | (classes >= spec.nc)
     rules = (
@@ -212,8 +212,8 @@ def _points(table: FloatArray, spec: PoseSpec) -> FloatArray:
     points = table[:, 5:].reshape(-1, count, dims)
     if dims == 3:
         return points
-    labelled = (points >= 0).all(axis=2, keepdims=True).astype(np.float32)
-    return np.concatenate((points, labelled), axis=2)
+    labeled = (points >= 0).all(axis=2, keepdims=True).astype(np.float32)
+    return np.concatenate((points, labeled), axis=2)
 
 
 def _notes(table: FloatArray, dims: int) -> list[str]:
@@ -222,5 +222,5 @@ def _notes(table: FloatArray, dims: int) -> list[str]:
         notes.append("boxes of no width or height (they count as objects)")
     visibility = table[:, 7::3] if dims == 3 else table[:, :0]
     if ((visibility != 0) & (visibility != 1) & (visibility != 2)).any():
-        notes.append("visibility other than 0, 1, 2 (all but 0 counts as labelled)")
+        notes.append("visibility other than 0, 1, 2 (all but 0 counts as labeled)")
     return notes

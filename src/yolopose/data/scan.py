@@ -1,4 +1,4 @@
-"""All pictures and label files of a split, read once: what the cache keeps."""
+"""All images and label files of a split, read once: what the cache keeps."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from yolopose.data.images import decode_image
 from yolopose.data.rows import FloatArray, Refusal, RowError, Rows, read_rows
 from yolopose.schema import PoseSpec
 
-LABELLED, MISSING, EMPTY, REFUSED = range(4)
+LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scan:
-    """What was found for each of n listed pictures, as flat arrays.
+    """What was found for each of n listed images, as flat arrays.
 
     Attributes:
-        status: (n,) uint8 LABELLED, MISSING (no label file), EMPTY (a file without rows) or REFUSED.
+        status: (n,) uint8 LABELED, MISSING (no label file), EMPTY (a file without rows) or REFUSED.
         shapes: (n, 2) int32 height, width in pixels after EXIF orientation; 0 for refused ones.
-        offsets: (n + 1,) int64; objects of picture i are rows offsets[i]…offsets[i+1] of the next three.
+        offsets: (n + 1,) int64; objects of image i are rows offsets[i]…offsets[i+1] of the next three.
         classes: (N,) int32.
-        boxes: (N, 4) float32 cx, cy, w, h, normalised.
-        keypoints: (N, K, 3) float32 x, y, v, normalised.
-        refused: why pictures were left out, one entry each.
-        notes: accepted oddities: a few words → the number of pictures and the index of the first.
+        boxes: (N, 4) float32 cx, cy, w, h, normalized.
+        keypoints: (N, K, 3) float32 x, y, v, normalized.
+        refused: why images were left out, one entry each.
+        notes: accepted oddities: a few words → the number of images and the index of the first.
     """
 
     status: npt.NDArray[np.uint8]
@@ -56,12 +56,12 @@ class _Found:
 
 
 def worker_count(workers: int) -> int:
-    """Returns the number of threads to use: the given one, or for 0 one for each core, at most 8."""
+    """Return the number of threads to use: the given one, or for 0 one for each core, at most 8."""
     return workers if workers > 0 else min(8, processors())
 
 
 def label_path(image: Path) -> Path:
-    """Returns the label file of a picture: the last folder `images` becomes `labels`, the suffix .txt."""
+    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
     parts = image.parts[:-1]
     if "images" not in parts:
         return image.with_suffix(".txt")
@@ -70,10 +70,10 @@ def label_path(image: Path) -> Path:
 
 
 def scan_files(images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int = 0) -> Scan:
-    """Decodes every picture and parses every label file.
+    """Decode every image and parses every label file.
 
     Args:
-        images: the pictures.
+        images: the images.
         spec: number of classes and shape of the keypoints.
         title: words in front of the progress bar.
         workers: threads; 0 chooses.
@@ -85,7 +85,7 @@ def scan_files(images: Sequence[Path], spec: PoseSpec, *, title: str, workers: i
 
 
 def _scan_one(image: Path, spec: PoseSpec) -> _Found:
-    """Reads one picture and its label file; every fault becomes a refusal."""
+    """Read one image and its label file; every fault becomes a refusal."""
     label = label_path(image)
     try:
         shape = _image_shape(image)
@@ -138,4 +138,4 @@ def _status(found: _Found) -> int:
         return REFUSED
     if found.rows is None:
         return MISSING
-    return LABELLED if len(found.rows.classes) else EMPTY
+    return LABELED if len(found.rows.classes) else EMPTY

@@ -13,14 +13,14 @@ from yolopose.data.labels import LabelTable
 from yolopose.runtime import Runtime
 from yolopose.schema import PoseSpec
 
-_NAMED = 5  # of the pictures that are refused
+_NAMED = 5  # of the images that are refused
 _OPTIONS = ("imgsz", "batch", "conf", "iou", "max_det", "rect", "half", "augment", "single_cls", "classes")
 
 
 def about_run(
     runtime: Runtime, dataset: Dataset, labels: LabelTable, options: ValOptions, names: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Returns plain values, as JSON can hold them.
+    """Return plain values, as JSON can hold them.
 
     Args:
         runtime: the network.
@@ -47,7 +47,7 @@ def about_run(
 
 
 def spec_of(about: Mapping[str, Any]) -> PoseSpec:
-    """Returns the classes and keypoints that `about_run` noted."""
+    """Return the classes and keypoints that `about_run` noted."""
     return PoseSpec.from_dict(about["spec"])
 
 

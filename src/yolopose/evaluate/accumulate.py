@@ -1,4 +1,4 @@
-"""One picture's detections against its truth."""
+"""One image's detections against its truth."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ AREA_SHARE = 0.53
 
 
 @dataclass(frozen=True, slots=True)
-class PictureStats:
-    """How the detections of a picture stand to its truth.
+class ImageStats:
+    """How the detections of an image stand to its truth.
 
     Attributes:
         box_hit: (M, 10) number of the truth that each takes by box IoU at each threshold, or -1.
@@ -45,8 +45,8 @@ class PictureStats:
         return self.pose_hit >= 0
 
 
-def score_picture(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.float64]) -> PictureStats:
-    """Judges the detections of one picture.
+def score_image(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.float64]) -> ImageStats:
+    """Judge the detections of one image.
 
     Args:
         found: detections by falling score; boxes and points in network-input pixels.
@@ -57,7 +57,7 @@ def score_picture(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.
     area = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1) * np.float32(AREA_SHARE)
     # float32 throughout: half the time of float64, and far finer than any annotation
     similarity = oks(truth.keypoints, found.points, area, sigmas.astype(np.float32))
-    return PictureStats(
+    return ImageStats(
         box_hit=assign(of_one_class(iou, truth.classes, found.classes)),
         pose_hit=assign(of_one_class(similarity, truth.classes, found.classes)),
         iou=iou,

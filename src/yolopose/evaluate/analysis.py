@@ -30,7 +30,7 @@ class Analysis:
     spec: PoseSpec | None = None
 
     def keep(self, record: Record, spec: PoseSpec) -> None:
-        """Takes the record of a run."""
+        """Take the record of a run."""
         self.record, self.spec = record, spec
         for name in ("keypoints", "errors", "slices", "intervals"):
             self.__dict__.pop(name, None)
@@ -48,17 +48,17 @@ class Analysis:
 
     @cached_property
     def slices(self) -> Slices:
-        """AP by size, crowding and number of labelled points."""
+        """AP by size, crowding and number of labeled points."""
         record, spec = self.kept()
         return Slices(record, spec.keypoints.count)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Bootstrap interval (95 %, over pictures) of `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)` and `mAP50-95(P)`."""
+        """Bootstrap interval (95 %, over images) of `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)` and `mAP50-95(P)`."""
         return intervals(self.kept()[0])
 
     def reliability(self, kind: str = "pose", bins: int = BINS) -> Reliability:
-        """Returns how far confidences can be believed, and the one with the best F1.
+        """Return how far confidences can be believed, and the one with the best F1.
 
         Args:
             kind: `box` (hits by IoU .50) or `pose` (by OKS .50).
@@ -72,7 +72,7 @@ class Analysis:
         return reliability(self.kept()[0], kind, bins)
 
     def compare(self, other: Analysis | str | Path) -> Comparison:
-        """Compares this run (A) with another on the same pictures (B).
+        """Compare this run (A) with another on the same images (B).
 
         Args:
             other: its metrics, or its folder.
@@ -84,7 +84,7 @@ class Analysis:
         return compare(self.kept()[0], theirs)
 
     def kept(self) -> tuple[Record, PoseSpec]:
-        """Returns the record of the run, and the classes and keypoints of its data set.
+        """Return the record of the run, and the classes and keypoints of its data set.
 
         Raises:
             UsageError: these metrics are of no run.

@@ -53,7 +53,7 @@ def score_classes(
     detection_classes: npt.NDArray[Any],
     truth_classes: npt.NDArray[Any],
 ) -> ClassScores:
-    """Scores all detections of a data set, class by class.
+    """Score all detections of a data set, class by class.
 
     Args:
         hits: (M, 10) which detections are hits at each threshold.
@@ -92,7 +92,7 @@ def score_classes(
 
 
 def envelope(recall: FloatArray, precision: FloatArray) -> tuple[Float64Array, Float64Array]:
-    """Adds the end points to a precision-recall curve and makes precision fall: its running maximum from the right.
+    """Add the end points to a precision-recall curve and makes precision fall: its running maximum from the right.
 
     Args:
         recall: (M,) rising, M at least 1.
@@ -113,6 +113,6 @@ def area_under(recall: Float64Array, precision: Float64Array) -> float:
 
 
 def smooth(curve: Float64Array, width: int = SMOOTHING) -> Float64Array:
-    """Box filter of an odd width over a (P,) curve whose end values go on; returns (P,)."""
+    """Boxes filter of an odd width over a (P,) curve whose end values go on; returns (P,)."""
     padded = np.pad(curve, width // 2, mode="edge")
     return np.convolve(padded, np.full(width, 1 / width), mode="valid")

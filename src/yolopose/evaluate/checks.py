@@ -18,7 +18,7 @@ from yolopose.schema import ModelMetadata, PoseSpec
 
 
 def check_fit(runtime: Runtime, dataset: Dataset, single_cls: bool = False) -> None:
-    """Raises an error when network and data set differ in keypoints or number of classes.
+    """Raise an error when network and data set differ in keypoints or number of classes.
 
     Args:
         runtime: the network.
@@ -52,14 +52,14 @@ def check_fit(runtime: Runtime, dataset: Dataset, single_cls: bool = False) -> N
 
 
 def check_numbers(candidates: Candidates, files: Sequence[Path]) -> None:
-    """Raises an error when the network gives something that is no number.
+    """Raise an error when the network gives something that is no number.
 
     Args:
         candidates: of a batch.
-        files: the pictures of the batch.
+        files: the images of the batch.
 
     Raises:
-        WeightsError: a box, score or point is NaN or infinite; names the picture.
+        WeightsError: a box, score or point is NaN or infinite; names the image.
     """
     for values in (candidates.boxes, candidates.scores, candidates.points):
         finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
@@ -72,7 +72,7 @@ def check_numbers(candidates: Candidates, files: Sequence[Path]) -> None:
 
 
 def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
-    """Raises an error when a network that found nothing gives scores that are no numbers, which exceed no threshold.
+    """Raise an error when a network that found nothing gives scores that are no numbers, which exceed no threshold.
 
     Args:
         runtime: the network.
@@ -89,7 +89,7 @@ def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
 
 
 def note_doubts(labels: LabelTable, detections: int) -> None:
-    """Warns of what makes numbers other than they look: pictures left out, a network that finds nothing at all.
+    """Warn of what makes numbers other than they look: images left out, a network that finds nothing at all.
 
     Args:
         labels: labels of the split.
@@ -99,18 +99,18 @@ def note_doubts(labels: LabelTable, detections: int) -> None:
         names = sorted({one.file.name for one in labels.refused})
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         LOGGER.warning(
-            f"{len(labels.refused)} of {len(labels) + len(labels.refused)} pictures were refused and are not in these "
+            f"{len(labels.refused)} of {len(labels) + len(labels.refused)} images were refused and are not in these "
             f"numbers: {', '.join(names[:5])}{more}. The reasons stand above; strict=True stops at the first."
         )
     if not detections:
         LOGGER.warning(
-            "The network found nothing in any picture, so every number is 0: it has not learned yet, or conf= is too "
+            "The network found nothing in any image, so every number is 0: it has not learned yet, or conf= is too "
             "high."
         )
 
 
 def data_path(data: str | None) -> str:
-    """Returns the data set that the options name.
+    """Return the data set that the options name.
 
     Raises:
         UsageError: they name none.
@@ -121,7 +121,7 @@ def data_path(data: str | None) -> str:
 
 
 def class_filter(classes: int | Sequence[int] | None, dataset: Dataset) -> list[int] | None:
-    """Returns the class indices that count, None for all.
+    """Return the class indices that count, None for all.
 
     Raises:
         UsageError: the data set has no class of such an index.
@@ -137,7 +137,7 @@ def class_filter(classes: int | Sequence[int] | None, dataset: Dataset) -> list[
 
 
 def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tuple[int, int]:
-    """Returns the side of loaded pictures, or the (height, width) that every input shall have, pixels.
+    """Return the side of loaded images, or the (height, width) that every input shall have, pixels.
 
     A network of fixed size decides for itself; other sizes are rounded up to its stride.
 
@@ -159,7 +159,7 @@ def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tup
 
 
 def threads(workers: int) -> int:
-    """Returns the threads for decoding: no more than there are processors; 0 leaves the choice open."""
+    """Return the threads for decoding: no more than there are processors; 0 leaves the choice open."""
     return min(workers, processors())
 
 

@@ -19,7 +19,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Generator[None, None, None]:
-        """Adds the time of the block to a phase."""
+        """Add the time of the block to a phase."""
         start = time.perf_counter()
         try:
             yield
@@ -27,7 +27,7 @@ class Clock:
             self.seconds[name] += time.perf_counter() - start
 
     def waiting(self, items: Iterable[T], name: str) -> Iterator[T]:
-        """Yields the items; the time until each is there belongs to a phase."""
+        """Yield the items; the time until each is there belongs to a phase."""
         source = iter(items)
         while True:
             try:
@@ -37,6 +37,6 @@ class Clock:
                 return
             yield item
 
-    def per_picture(self, pictures: int) -> dict[str, float]:
-        """Returns milliseconds a picture of each phase."""
-        return {name: 1000 * seconds / max(pictures, 1) for name, seconds in self.seconds.items()}
+    def per_image(self, images: int) -> dict[str, float]:
+        """Return milliseconds per image of each phase."""
+        return {name: 1000 * seconds / max(images, 1) for name, seconds in self.seconds.items()}

@@ -16,14 +16,14 @@ from yolopose.base.errors import DataError, DependencyError
 from yolopose.evaluate.coco_truth import Id, Json
 
 POINTS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-"""The numbers of keypoints, in the order of the COCO evaluation; at most 20 detections of a picture count."""
+"""The numbers of keypoints, in the order of the COCO evaluation; at most 20 detections of an image count."""
 BOXES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
-"""The numbers of boxes; at most 100 detections of a picture count."""
+"""The numbers of boxes; at most 100 detections of an image count."""
 _KINDS = (("bbox", BOXES, "B"), ("keypoints", POINTS, "P"))
 
 
 def require_evaluator() -> Any:
-    """Returns the library that counts.
+    """Return the library that counts.
 
     Raises:
         DependencyError: it is not installed.
@@ -38,7 +38,7 @@ def require_evaluator() -> Any:
 
 
 def score_coco(truth: Json, predictions: Path, sigmas: Sequence[float]) -> dict[str, float]:
-    """Counts predictions against annotations as the COCO evaluation does.
+    """Count predictions against annotations as the COCO evaluation does.
 
     Args:
         truth: content of a COCO annotation file; ids may be numbers or text.
@@ -68,7 +68,7 @@ def score_coco(truth: Json, predictions: Path, sigmas: Sequence[float]) -> dict[
 
 
 def coco_lines(scores: Mapping[str, float], source: str) -> list[str]:
-    """Returns the table that validation prints: a head line, then boxes and points.
+    """Return the table that validation prints: a head line, then boxes and points.
 
     Args:
         scores: from `score_coco`.

@@ -25,12 +25,12 @@ _MEND = "Name the right file (annotations=…), or move this one away to count a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoTruth:
-    """COCO annotations, lined up with the pictures and classes of a run.
+    """COCO annotations, lined up with the images and classes of a run.
 
     Attributes:
         source: where they are from, in words.
-        content: `images`, `annotations` and `categories`, of the measured pictures and classes alone.
-        ids: id of each measured picture that they know.
+        content: `images`, `annotations` and `categories`, of the measured images and classes alone.
+        ids: id of each measured image that they know.
         categories: id of the category of each class.
         made: whether they were made of the labels, so that no file holds them yet.
     """
@@ -45,11 +45,11 @@ class CocoTruth:
 def find_truth(
     dataset: Dataset, labels: LabelTable, split: str, given: str | None = None, classes: Sequence[int] | None = None
 ) -> CocoTruth:
-    """Finds or makes the annotations of a split.
+    """Find or makes the annotations of a split.
 
     Looked at are, in this order: the given file, the record of a conversion beside the labels, and
     `annotations/person_keypoints_NAME.json` (`keypoints_NAME.json`, `NAME.json`) in the folder of the data set, where
-    NAME is the folder of the pictures or the split. Where there is none, the labels are taken, with
+    NAME is the folder of the images or the split. Where there is none, the labels are taken, with
     the area of the box.
 
     Args:
@@ -75,8 +75,8 @@ def find_truth(
     else:
         source, content = str(path), _read(path)
         _check_points(path, content, spec.keypoints.count)
-        ids = _picture_ids(content, files)
-        _compare_pictures(path, content, ids, files)
+        ids = _image_ids(content, files)
+        _compare_images(path, content, ids, files)
     categories = _category_ids(content, spec.classes, source)
     kept = [categories[index] for index in classes] if classes is not None else categories
     return CocoTruth(source, _cut(content, ids, kept), ids, categories, made=path is None)
@@ -139,8 +139,8 @@ def _check_points(path: Path, content: Json, count: int) -> None:
             annotation["area"] = float(annotation["bbox"][2]) * float(annotation["bbox"][3])
 
 
-def _picture_ids(content: Json, files: Sequence[Path]) -> dict[Path, Id]:
-    """Ids of the pictures that the annotations know: by folders and name where they have such, else by name alone."""
+def _image_ids(content: Json, files: Sequence[Path]) -> dict[Path, Id]:
+    """Ids of the images that the annotations know: by folders and name where they have such, else by name alone."""
     places = {PurePosixPath(image["file_name"]).as_posix(): image["id"] for image in content["images"]}
     counts = Counter(PurePosixPath(place).name for place in places)
     names = {name: image for place, image in places.items() if counts[name := PurePosixPath(place).name] == 1}
@@ -171,40 +171,40 @@ def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[I
     return tuple(one["id"] for one in sorted(posed, key=lambda one: one["id"]))
 
 
-def _compare_pictures(path: Path, content: Json, ids: Mapping[Path, Id], files: Sequence[Path]) -> None:
-    """Names the pictures that only one side has; few in common are another data set.
+def _compare_images(path: Path, content: Json, ids: Mapping[Path, Id], files: Sequence[Path]) -> None:
+    """Name the images that only one side has; few in common are another data set.
 
     Raises:
-        DataError: the file knows less than half of the measured pictures.
+        DataError: the file knows less than half of the measured images.
     """
     unknown = [file.name for file in files if file not in ids]
     if len(unknown) * 2 > len(files):
         raise DataError(
-            f"{path} is of another data set or split: it knows {len(ids)} of the {len(files)} measured pictures (not "
+            f"{path} is of another data set or split: it knows {len(ids)} of the {len(files)} measured images (not "
             f"{_some(unknown)}). {_MEND}"
         )
     if unknown:
         LOGGER.warning(
-            f"{len(unknown)} of {len(files)} measured pictures are not in {path} and do not count in the COCO "
+            f"{len(unknown)} of {len(files)} measured images are not in {path} and do not count in the COCO "
             f"numbers: {_some(unknown)}."
         )
     measured = set(ids.values())
     absent = [str(image["file_name"]) for image in content["images"] if image["id"] not in measured]
     if absent:
         LOGGER.warning(
-            f"{len(absent)} of {len(content['images'])} pictures of {path} were not measured (not in the split, or "
+            f"{len(absent)} of {len(content['images'])} images of {path} were not measured (not in the split, or "
             f"refused) and do not count in the COCO numbers: {_some(absent)}."
         )
 
 
 def _cut(content: Json, ids: Mapping[Path, Id], categories: Sequence[Id]) -> Json:
-    """The content of measured pictures and categories alone."""
-    pictures, chosen = set(ids.values()), set(categories)
+    """The content of measured images and categories alone."""
+    images, chosen = set(ids.values()), set(categories)
     return {
         **content,
-        "images": [one for one in content["images"] if one["id"] in pictures],
+        "images": [one for one in content["images"] if one["id"] in images],
         "annotations": [
-            one for one in content["annotations"] if one["image_id"] in pictures and one["category_id"] in chosen
+            one for one in content["annotations"] if one["image_id"] in images and one["category_id"] in chosen
         ],
         "categories": [one for one in content["categories"] if one["id"] in chosen],
     }

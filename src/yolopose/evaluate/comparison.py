@@ -1,4 +1,4 @@
-"""Two runs on the same pictures: what one is better by, and whether that is more than chance."""
+"""Two runs on the same images: what one is better by, and whether that is more than chance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Difference:
     Attributes:
         a: of the first run.
         b: of the second.
-        interval: of b - a, over draws of the same pictures for both.
+        interval: of b - a, over draws of the same images for both.
     """
 
     a: float
@@ -39,15 +39,15 @@ class Comparison(RowTable):
 
     Attributes:
         differences: name → `Difference`: `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)`, `mAP50-95(P)`.
-        pictures: how many pictures both measured.
+        images: how many images both measured.
     """
 
-    def __init__(self, differences: dict[str, Difference], pictures: int) -> None:
+    def __init__(self, differences: dict[str, Difference], imgs: int) -> None:
         self.differences = differences
-        self.pictures = pictures
+        self.images = imgs
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict a number: `Metric`, `A`, `B`, `Difference`, `Low`, `High`, `Sure`.
+        """Return one dict a number: `Metric`, `A`, `B`, `Difference`, `Low`, `High`, `Sure`.
 
         Args:
             normalize: without effect here.
@@ -69,8 +69,8 @@ class Comparison(RowTable):
     def __str__(self) -> str:
         first = next(iter(self.differences.values())).interval
         lines = [
-            f"{self.pictures} pictures; B - A with its {first.level:.0%} interval from {first.draws} paired draws of "
-            "the pictures:",
+            f"{self.images} images; B - A with its {first.level:.0%} interval from {first.draws} paired draws of "
+            "the images:",
             f"{'Metric':>12}{'A':>9}{'B':>9}{'B - A':>10}   interval",
         ]
         for name, one in self.differences.items():
@@ -84,11 +84,11 @@ class Comparison(RowTable):
 
 
 def compare_runs(a: str | Path, b: str | Path) -> Comparison:
-    """Compares two runs by what their folders keep.
+    """Compare two runs by what their folders keep.
 
     Args:
         a: folder of a run of `val`.
-        b: folder of another on the same pictures.
+        b: folder of another on the same images.
 
     Raises:
         NotFoundError: a folder holds no record.
@@ -98,7 +98,7 @@ def compare_runs(a: str | Path, b: str | Path) -> Comparison:
 
 
 def compare(a: Record, b: Record, draws: int | None = None, seed: int = 0, level: float = 0.95) -> Comparison:
-    """Compares two runs, the same pictures drawn for both.
+    """Compare two runs, the same images drawn for both.
 
     Args:
         a: the first run.
@@ -124,22 +124,22 @@ def compare(a: Record, b: Record, draws: int | None = None, seed: int = 0, level
 
 
 def _same_set(a: Record, b: Record) -> Int32:
-    """The place in `a` of each picture of `b`.
+    """The place in `a` of each image of `b`.
 
     Raises:
-        DataError: pictures or truths differ.
+        DataError: images or truths differ.
     """
     places = {name: number for number, name in enumerate(a.names)}
     common = sum(name in places for name in b.names)
     if len(places) != len(a.names) or common != len(b.names) or len(a.names) != len(b.names):
         raise DataError(
-            f"The runs measured different sets: {len(a.names)} and {len(b.names)} pictures, {common} of them in both. "
-            "Differences mean something on the same pictures alone: run val with the same data= and split= for both."
+            f"The runs measured different sets: {len(a.names)} and {len(b.names)} images, {common} of them in both. "
+            "Differences mean something on the same images alone: run val with the same data= and split= for both."
         )
     order = np.array([places[name] for name in b.names], dtype=np.int32)
     if _truths(a, np.arange(len(a.names), dtype=np.int32)) != _truths(b, order):
         raise DataError(
-            "The runs measured the same pictures with different labels (or classes=…). Run val again for both."
+            "The runs measured the same images with different labels (or classes=…). Run val again for both."
         )
     return order
 

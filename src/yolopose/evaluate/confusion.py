@@ -15,7 +15,7 @@ from yolopose.evaluate.matching import FloatArray, IntArray, assign
 from yolopose.evaluate.mosaic import mosaic
 from yolopose.evaluate.plots import plot_confusion
 from yolopose.geometry import box_iou
-from yolopose.results.writing import save_picture
+from yolopose.results.writing import save_image
 from yolopose.schema import KeypointSchema
 
 CONFIDENCE = 0.25
@@ -30,13 +30,13 @@ class ConfusionMatrix(RowTable):
 
     Args:
         names: class names by index.
-        save_matches: keep the boxes of the picture that `process_batch` saw last, for `plot_matches`.
+        save_matches: keep the boxes of the image that `process_batch` saw last, for `plot_matches`.
 
     Attributes:
         names: class names by index.
         nc: number of classes.
         matrix: (nc+1, nc+1) float64 counts.
-        matches: boxes of that picture, (N, 6) x1, y1, x2, y2, score, class, under `GT` (all truths), `TP` and `FP`
+        matches: boxes of that image, (N, 6) x1, y1, x2, y2, score, class, under `GT` (all truths), `TP` and `FP`
             (detections) and `FN` (truths that were missed); None before.
     """
 
@@ -56,7 +56,7 @@ class ConfusionMatrix(RowTable):
         conf: float = CONFIDENCE,
         iou_thres: float = IOU,
     ) -> npt.NDArray[np.int64]:
-        """Counts one picture.
+        """Count one image.
 
         Args:
             similarity: (N, M) IoU of N truths with M detections.
@@ -88,7 +88,7 @@ class ConfusionMatrix(RowTable):
         conf: float = CONFIDENCE,
         iou_thres: float = IOU,
     ) -> None:
-        """Counts one picture given as arrays or tensors.
+        """Count one image given as arrays or tensors.
 
         Args:
             detections: `bboxes` (M, 4) x1, y1, x2, y2, `conf` (M,) and `cls` (M,), in any order.
@@ -113,16 +113,16 @@ class ConfusionMatrix(RowTable):
             self.matches = {"GT": there, "TP": found[right], "FP": found[wrong], "FN": missed}
 
     def tp_fp(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Returns true and false positives of each class, both (nc,)."""
+        """Return true and false positives of each class, both (nc,)."""
         true = self.matrix.diagonal()[:-1].copy()
         return true, self.matrix.sum(axis=1)[:-1] - true
 
     def normalized(self) -> npt.NDArray[np.float64]:
-        """Returns the matrix with each column (truth) divided by its sum; an empty column stays 0."""
+        """Return the matrix with each column (truth) divided by its sum; an empty column stays 0."""
         return self.matrix / np.maximum(self.matrix.sum(axis=0), 1)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict per row: `Predicted` and the value of each true class and of `background`.
+        """Return one dict per row: `Predicted` and the value of each true class and of `background`.
 
         Args:
             normalize: shares of each true class instead of counts.
@@ -136,15 +136,15 @@ class ConfusionMatrix(RowTable):
         ]
 
     def print(self) -> None:
-        """Writes the matrix to the log, a row a line."""
+        """Write the matrix to the log, a row a line."""
         for row in self.matrix:
             LOGGER.info(" ".join(f"{value:g}" for value in row))
 
     def plot_matches(self, img: Any, im_file: str | Path, save_dir: str | Path) -> Path | None:
-        """Draws the boxes that `matches` holds, one tile for each of its kinds.
+        """Draw the boxes that `matches` holds, one tile for each of its kinds.
 
         Args:
-            img: (3, H, W) RGB, uint8 or float 0…1: the picture that `process_batch` saw last.
+            img: (3, H, W) RGB, uint8 or float 0…1: the image that `process_batch` saw last.
             im_file: its file; the drawing gets the name.
             save_dir: the drawing goes to its subfolder `visualizations`.
 
@@ -156,13 +156,13 @@ class ConfusionMatrix(RowTable):
         """
         if self.matches is None:
             return None
-        picture = _host(img)
-        if picture.dtype.kind == "f":
-            picture = np.clip(picture * 255 + 0.5, 0, 255)
-        images = np.broadcast_to(picture.astype(np.uint8), (len(self.matches), *picture.shape))
+        image = _host(img)
+        if image.dtype.kind == "f":
+            image = np.clip(image * 255 + 0.5, 0, 255)
+        images = np.broadcast_to(image.astype(np.uint8), (len(self.matches), *image.shape))
         drawn = [(boxes, np.zeros((len(boxes), 1, 2), dtype=np.float32)) for boxes in self.matches.values()]
         path = Path(save_dir) / "visualizations" / f"{Path(im_file).stem}.jpg"
-        save_picture(mosaic(images, list(self.matches), drawn, self.names, KeypointSchema(count=1), conf=True), path)
+        save_image(mosaic(images, list(self.matches), drawn, self.names, KeypointSchema(count=1), conf=True), path)
         return path
 
     def plot(
@@ -171,12 +171,12 @@ class ConfusionMatrix(RowTable):
         save_dir: str | Path = "",
         on_plot: Callable[[Path], None] | None = None,
     ) -> None:
-        """Draws `confusion_matrix_normalized.png` or `confusion_matrix.png` into a folder.
+        """Draw `confusion_matrix_normalized.png` or `confusion_matrix.png` into a folder.
 
         Args:
             normalize: shares of each true class instead of counts.
             save_dir: folder.
-            on_plot: called with the path of the picture.
+            on_plot: called with the path of the image.
         """
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         matrix = self.normalized() if normalize else self.matrix
@@ -190,7 +190,7 @@ def _host(array: Any) -> npt.NDArray[Any]:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names as dict keys: one that came before (or is the first column's) gets its index added."""
+    """Name as dict keys: one that came before (or is the first column's) gets its index added."""
     seen = {"Predicted"}
     result: list[str] = []
     for index, name in enumerate(names):

@@ -24,7 +24,7 @@ NEAR, GOOD = 0.5, 0.85
 class Kind(IntEnum):
     """What became of a keypoint."""
 
-    UNLABELLED = 0
+    UNLABELED = 0
     GOOD = 1
     JITTER = 2
     INVERSION = 3
@@ -42,7 +42,7 @@ class Judged:
 
     Attributes:
         kinds: (P, K) int8 `Kind`.
-        own: (P, K) similarity of each point with its own truth, 0…1; 0 where it is not labelled.
+        own: (P, K) similarity of each point with its own truth, 0…1; 0 where it is not labeled.
         mended: (P, K) the similarity that it would have without its error: .85 instead of jitter, .50 instead of a
             miss, and for an inversion or a swap the similarity with the point that it sits on.
     """
@@ -55,7 +55,7 @@ class Judged:
 def judge(
     points: Float, rows: npt.NDArray[np.int64], truth: Float, area: Float, sigmas: Float, flip: npt.NDArray[np.int64]
 ) -> Judged:
-    """Says of each detected point whether it is good, and if not, which error it is.
+    """Log of each detected point whether it is good, and if not, which error it is.
 
     A point whose similarity with its own truth is .85 or more is good, and .50 or more jitter. Else it is an
     inversion when it is near (.50 or more) its mirror point of the same object, a swap when it is nearer to that point
@@ -64,13 +64,13 @@ def judge(
     Args:
         points: (P, K, 2) points of the detection of each pair, pixels.
         rows: (P,) number of the truth of each pair.
-        truth: (N, K, 3) x, y, v of all truths of the picture.
+        truth: (N, K, 3) x, y, v of all truths of the image.
         area: (N,) area of each, as in OKS.
         sigmas: (K,) σ.
         flip: (K,) the mirror point of each; itself where there is none.
     """
     pairs, count = len(rows), truth.shape[1]
-    labelled = truth[..., 2] != 0
+    labeled = truth[..., 2] != 0
     plain = _similarity(points, truth, area, sigmas, np.arange(count))
     mirrored = _similarity(points, truth, area, sigmas, flip)
     mirrored[..., flip == np.arange(count)] = -1
@@ -83,8 +83,8 @@ def judge(
     kinds = np.where(near >= NEAR, wrong, Kind.MISS)
     kinds = np.where(own >= NEAR, Kind.JITTER, kinds)
     kinds = np.where(own >= GOOD, Kind.GOOD, kinds)
-    kinds = np.where(labelled[rows], kinds, Kind.UNLABELLED).astype(np.int8)
-    own = np.where(labelled[rows], own, 0.0)
+    kinds = np.where(labeled[rows], kinds, Kind.UNLABELED).astype(np.int8)
+    own = np.where(labeled[rows], own, 0.0)
     mended = np.select(
         [kinds == Kind.JITTER, kinds == Kind.MISS, (kinds == Kind.INVERSION) | (kinds == Kind.SWAP)],
         [np.full_like(own, GOOD), np.full_like(own, NEAR), near],
@@ -94,7 +94,7 @@ def judge(
 
 
 def _similarity(points: Float, truth: Float, area: Float, sigmas: Float, places: npt.NDArray[np.int64]) -> Float:
-    """(P, N, K) similarity of point k with the point `places[k]` of each truth; -1 where that is not labelled."""
+    """(P, N, K) similarity of point k with the point `places[k]` of each truth; -1 where that is not labeled."""
     squared = ((points[:, None] - truth[None, :, places, :2]) ** 2).sum(axis=-1)
     scale = 2 * (2 * sigmas) ** 2 * (area[:, None] + 1e-7)
     return np.where(truth[None, :, places, 2] != 0, np.exp(-squared / scale[None]), -1.0)
@@ -104,14 +104,14 @@ class PoseErrors(RowTable):
     """How many points have which error, and the mean AP that would be gained if all errors of a kind were mended.
 
     Attributes:
-        points: kind → number of labelled points of paired truths; `good` among them.
+        points: kind → number of labeled points of paired truths; `good` among them.
         cost: kind → mAP50-95 of poses gained by mending it alone.
         cost50: the same for mAP50.
     """
 
     def __init__(self, record: Record) -> None:
         kinds = np.bincount((record.pair_kind & 7).reshape(-1), minlength=len(Kind))
-        self.points = {kind.name.lower(): int(kinds[kind]) for kind in Kind if kind != Kind.UNLABELLED}
+        self.points = {kind.name.lower(): int(kinds[kind]) for kind in Kind if kind != Kind.UNLABELED}
         bits = 1 << np.arange(record.pose_hit.shape[1], dtype=np.int16)
         usual = mean_ap(record, record.hits("pose"))
         self.cost: dict[str, float] = {}
@@ -122,7 +122,7 @@ class PoseErrors(RowTable):
             self.cost50[kind.name.lower()] = float(gained[0])
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict a kind: `Error`, `Points`, `Share` of all labelled points, `mAP50-95` and `mAP50` gained.
+        """Return one dict a kind: `Error`, `Points`, `Share` of all labeled points, `mAP50-95` and `mAP50` gained.
 
         Args:
             normalize: without effect here.

@@ -13,19 +13,19 @@ class RowTable(ABC):
 
     @abstractmethod
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict per row; the class itself says what is in it."""
+        """Return one dict per row; the class itself says what is in it."""
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Returns the summary as CSV text with a head line."""
+        """Return the summary as CSV text with a head line."""
         rows = self.summary(normalize, decimals)
         return tables.to_csv(rows, list(rows[0]) if rows else [])
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Returns the summary as a JSON list of objects."""
+        """Return the summary as a JSON list of objects."""
         return tables.to_json(self.summary(normalize, decimals))
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Returns the summary as a polars (or else pandas) data frame.
+        """Return the summary as a polars (or else pandas) data frame.
 
         Raises:
             DependencyError: neither is installed.

@@ -1,4 +1,4 @@
-"""How sure a mean AP is: bootstrap over pictures."""
+"""How sure a mean AP is: bootstrap over images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCK = 2_000_000  # counts held at once
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A number with the interval in which it lies when pictures are drawn anew.
+    """A number with the interval in which it lies when images are drawn anew.
 
     Attributes:
         value: the number itself.
@@ -40,16 +40,16 @@ class Interval:
 
 
 def draws_for(record: Record, draws: int | None = None) -> int:
-    """Returns how many draws a record gets: 1000, and fewer (200 at least) for very many detections."""
+    """Return how many draws a record gets: 1000, and fewer (200 at least) for very many detections."""
     return draws or int(np.clip(_WORK // max(len(record.image), 1), LEAST, DRAWS))
 
 
-def draw_weights(pictures: int, draws: int, seed: int) -> npt.NDArray[np.int32]:
-    """Returns (draws, pictures) how often each picture is drawn, with replacement, in as many as there are."""
+def draw_weights(images: int, draws: int, seed: int) -> npt.NDArray[np.int32]:
+    """Return (draws, images) how often each image is drawn, with replacement, in as many as there are."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, max(pictures, 1), (draws, pictures), dtype=np.int32)
-    flat = drawn + np.arange(draws)[:, None] * pictures
-    return np.bincount(flat.reshape(-1), minlength=draws * pictures).reshape(draws, pictures).astype(np.int32)
+    drawn = rng.integers(0, max(images, 1), (draws, images), dtype=np.int32)
+    flat = drawn + np.arange(draws)[:, None] * images
+    return np.bincount(flat.reshape(-1), minlength=draws * images).reshape(draws, images).astype(np.int32)
 
 
 def intervals(record: Record, draws: int | None = None, seed: int = 0, level: float = 0.95) -> dict[str, Interval]:
@@ -69,9 +69,9 @@ def intervals(record: Record, draws: int | None = None, seed: int = 0, level: fl
 
 
 def interval(value: float, drawn: Float64, level: float, least: float = -1.0) -> Interval:
-    """Returns the interval between the outer percentiles of (D,) drawn values, their median moved to the number itself.
+    """Return the interval between the outer percentiles of (D,) drawn values, their median moved to the number itself.
 
-    A picture that is drawn twice agrees with itself, so that drawn APs lie a little too high; that is taken off.
+    An image that is drawn twice agrees with itself, so that drawn APs lie a little too high; that is taken off.
 
     Args:
         value: the number.
@@ -90,7 +90,7 @@ def drawn_maps(record: Record, weights: npt.NDArray[np.int32]) -> dict[str, Floa
 
     Args:
         record: the run.
-        weights: (D, I) how often each picture counts.
+        weights: (D, I) how often each image counts.
 
     Returns:
         name → (D,) mean over the classes that occur in the draw's truth.

@@ -16,7 +16,7 @@ THRESHOLDS: npt.NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 
 
 def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = THRESHOLDS) -> npt.NDArray[np.int64]:
-    """Gives each detection, at each threshold, the most similar truth that none before it has taken.
+    """Return each detection, at each threshold, the most similar truth that none before it has taken.
 
     Args:
         similarity: (N, M) similarity of N truths with M detections; columns stand by falling confidence.
@@ -42,7 +42,7 @@ def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = THRESHO
 
 
 def of_one_class(similarity: FloatArray, truth_classes: IntArray, detection_classes: IntArray) -> FloatArray:
-    """Returns the (N, M) similarities with -1 between a truth and a detection of different classes."""
+    """Return the (N, M) similarities with -1 between a truth and a detection of different classes."""
     return np.where(truth_classes[:, None] == detection_classes[None], similarity, -1.0)
 
 
@@ -52,7 +52,7 @@ def match_detections(
     detection_classes: IntArray,
     thresholds: npt.NDArray[np.float64] = THRESHOLDS,
 ) -> BoolArray:
-    """Judges each detection at each threshold: it is a hit when it takes a truth of its own class.
+    """Judge each detection at each threshold: it is a hit when it takes a truth of its own class.
 
     Args:
         similarity: (N, M) IoU or OKS of N truths with M detections, 0…1.

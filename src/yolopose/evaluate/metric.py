@@ -23,7 +23,7 @@ class Metric:
     Attributes:
         scores: the curves and scores of each class.
         nc: number of classes of the data set.
-        image_metrics: picture name → `precision`, `recall`, `f1`, `tp`, `fp`, `fn` of all its detections at
+        image_metrics: image name → `precision`, `recall`, `f1`, `tp`, `fp`, `fn` of all its detections at
             similarity .50.
     """
 
@@ -141,27 +141,27 @@ class Metric:
         ]
 
     def mean_results(self) -> list[float]:
-        """Returns mean precision, mean recall, mAP50, mAP50-95."""
+        """Return mean precision, mean recall, mAP50, mAP50-95."""
         return [self.mp, self.mr, self.map50, self.map]
 
     def class_result(self, i: int) -> tuple[float, float, float, float]:
-        """Returns precision, recall, AP50 and AP50-95 of the i-th class of `ap_class_index`."""
+        """Return precision, recall, AP50 and AP50-95 of the i-th class of `ap_class_index`."""
         return float(self.p[i]), float(self.r[i]), float(self.ap50[i]), float(self.ap[i])
 
     def fitness(self) -> float:
-        """Returns what picks the best epoch: mAP50-95."""
+        """Return what picks the best epoch: mAP50-95."""
         return self.map
 
     def update_image(self, name: str, hits: BoolArray, truths: int) -> None:
-        """Notes how one picture went.
+        """Note how one image went.
 
         Args:
-            name: file name of the picture.
+            name: file name of the image.
             hits: (M,) which detections are hits at similarity .50.
             truths: number of truths.
         """
         tp, total = int(hits.sum()), len(hits)
-        # nothing there and nothing found is a picture without a mistake
+        # nothing there and nothing found is an image without a mistake
         perfect = 1.0 if truths == total == 0 else 0.0
         precision = tp / total if total else perfect
         recall = tp / truths if truths else perfect
@@ -170,7 +170,7 @@ class Metric:
         self.image_metrics[name] = values
 
     def clear_image_metrics(self) -> None:
-        """Forgets the pictures."""
+        """Forget the images."""
         self.image_metrics = {}
 
 

@@ -30,11 +30,11 @@ class PoseMetrics(Analysis, RowTable):
         names: class names by index.
         box: scores by box IoU.
         pose: scores by object keypoint similarity.
-        speed: milliseconds a picture: `preprocess`, `inference`, `loss`, `postprocess`.
-        stats: per-picture arrays gathered so far: `tp` and `tp_p` (M, 10), `conf`, `pred_cls` (M,), `target_cls` (N,),
-            `target_img` (classes that occur in the picture).
+        speed: milliseconds per image: `preprocess`, `inference`, `loss`, `postprocess`.
+        stats: per-image arrays gathered so far: `tp` and `tp_p` (M, 10), `conf`, `pred_cls` (M,), `target_cls` (N,),
+            `target_img` (classes that occur in the image).
         nt_per_class: (nc,) truths of each class.
-        nt_per_image: (nc,) pictures that hold each class.
+        nt_per_image: (nc,) images that hold each class.
         confusion_matrix: counts of confusions between classes.
         save_dir: folder of the run's files, None when it wrote none.
         coco: numbers of the COCO protocol, `AP(B)` … `AR(P)` …, where it was asked for; else empty.
@@ -54,7 +54,7 @@ class PoseMetrics(Analysis, RowTable):
         self.clear_stats()
 
     def update_stats(self, stat: Mapping[str, Any]) -> None:
-        """Adds one picture.
+        """Add one image.
 
         Args:
             stat: `tp` and `tp_p` (M, 10) bool, `conf` (M,), `pred_cls` (M,), `target_cls` (N,), optionally
@@ -72,12 +72,12 @@ class PoseMetrics(Analysis, RowTable):
     def process(
         self, save_dir: str | Path = ".", plot: bool = False, on_plot: Callable[[Path], None] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        """Scores everything gathered so far.
+        """Score everything gathered so far.
 
         Args:
             save_dir: folder for the curves.
             plot: draw the eight curves (`BoxF1_curve.png`, …).
-            on_plot: called with the path of each picture.
+            on_plot: called with the path of each image.
 
         Returns:
             The gathered arrays, concatenated.
@@ -96,7 +96,7 @@ class PoseMetrics(Analysis, RowTable):
         return stats
 
     def score_record(self) -> None:
-        """Scores the record that was taken with `keep`: what `process` gave when the run was made."""
+        """Score the record that was taken with `keep`: what `process` gave when the run was made."""
         record, _ = self.kept()
         nc = len(self.names)
         for metric, kind in ((self.box, "box"), (self.pose, "pose")):
@@ -107,11 +107,11 @@ class PoseMetrics(Analysis, RowTable):
         self.nt_per_image = np.bincount(pairs[1], minlength=nc)
 
     def clear_stats(self) -> None:
-        """Forgets the gathered arrays; the scores stay."""
+        """Forget the gathered arrays; the scores stay."""
         self.stats = {key: [] for key in ("tp", "conf", "pred_cls", "target_cls", "target_img", "tp_p")}
 
     def clear_image_metrics(self) -> None:
-        """Forgets the scores of single pictures."""
+        """Forget the scores of single images."""
         self.box.clear_image_metrics()
         self.pose.clear_image_metrics()
 
@@ -121,11 +121,11 @@ class PoseMetrics(Analysis, RowTable):
         return [f"metrics/{name}({letter})" for _, letter in _KINDS for name in _NAMES]
 
     def mean_results(self) -> list[float]:
-        """Returns P, R, mAP50, mAP50-95 of boxes, then of poses."""
+        """Return P, R, mAP50, mAP50-95 of boxes, then of poses."""
         return self.box.mean_results() + self.pose.mean_results()
 
     def class_result(self, i: int) -> tuple[float, ...]:
-        """Returns P, R, AP50, AP50-95 of boxes, then of poses, of the i-th class of `ap_class_index`."""
+        """Return P, R, AP50, AP50-95 of boxes, then of poses, of the i-th class of `ap_class_index`."""
         return self.box.class_result(i) + self.pose.class_result(i)
 
     @property
@@ -135,7 +135,7 @@ class PoseMetrics(Analysis, RowTable):
 
     @property
     def fitness(self) -> float:
-        """Box plus pose mAP50-95."""
+        """Boxes plus pose mAP50-95."""
         return self.box.fitness() + self.pose.fitness()
 
     @property
@@ -159,7 +159,7 @@ class PoseMetrics(Analysis, RowTable):
         return self.box.curves_results + self.pose.curves_results
 
     def summary(self, normalize: bool = True, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict per class that occurs in the truth; its mAPs are those of boxes.
+        """Return one dict per class that occurs in the truth; its mAPs are those of boxes.
 
         Args:
             normalize: without effect here, all values are shares already.

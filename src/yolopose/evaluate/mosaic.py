@@ -1,4 +1,4 @@
-"""Pictures of a batch in one JPEG, once with the truth and once with what was found."""
+"""Images of a batch in one JPEG, once with the truth and once with what was found."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from yolopose.data.batches import ValBatch
 from yolopose.predict.nms import Detections
 from yolopose.results.drawing import Style, annotate
 from yolopose.results.text import pen_for
-from yolopose.results.writing import save_picture
+from yolopose.results.writing import save_image
 from yolopose.schema import KeypointSchema
 
-PICTURES = 16
+IMAGES = 16
 SIDE = 1920
 """Longer side of a mosaic, pixels."""
 _ENLARGED = 4.0  # small inputs are shown so many times their size at most
-_POINTS = 9.0  # `Style.kpt_radius`: larger than in a picture of its own, for whoever looks whether points lie right
+_POINTS = 9.0  # `Style.kpt_radius`: larger than in an image of its own, for whoever looks whether points lie right
 _SHOWN_CONF = 0.25
 _GAP = 4
 _CAPTION = 18
@@ -36,12 +36,12 @@ def save_mosaics(
     names: Mapping[int, str],
     schema: KeypointSchema,
 ) -> list[Path]:
-    """Writes `val_batchN_labels.jpg` and `val_batchN_pred.jpg`.
+    """Write `val_batchN_labels.jpg` and `val_batchN_pred.jpg`.
 
     Args:
         folder: where to.
         number: N.
-        batch: the pictures with their truth.
+        batch: the images with their truth.
         files: their names.
         found: the detections of each; those with a score above 0.25 are drawn.
         names: class names.
@@ -53,7 +53,7 @@ def save_mosaics(
     Raises:
         OutputError: they cannot be written.
     """
-    count = min(len(batch.images), PICTURES)
+    count = min(len(batch.images), IMAGES)
     truths: list[Drawn] = []
     for index in range(count):
         mine = batch.batch_idx == index
@@ -66,12 +66,12 @@ def save_mosaics(
     captions = [file.name for file in files[:count]]
     paths = [folder / f"val_batch{number}_labels.jpg", folder / f"val_batch{number}_pred.jpg"]
     for path, drawn, conf in zip(paths, (truths, results), (False, True), strict=True):
-        save_picture(mosaic(batch.images[:count], captions, drawn, names, schema, conf), path)
+        save_image(mosaic(batch.images[:count], captions, drawn, names, schema, conf), path)
     return paths
 
 
 Drawn = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""(N, 6) boxes and (N, K, D) points of a picture, in its pixels."""
+"""(N, 6) boxes and (N, K, D) points of an image, in its pixels."""
 
 
 def mosaic(
@@ -82,7 +82,7 @@ def mosaic(
     schema: KeypointSchema,
     conf: bool,
 ) -> npt.NDArray[np.uint8]:
-    """Lays pictures into a grid, with what is drawn on each.
+    """Lay images into a grid, with what is drawn on each.
 
     Args:
         images: (B, 3, H, W) uint8 RGB.
@@ -104,8 +104,8 @@ def mosaic(
     canvas = np.full((rows * (tile[0] + _GAP) + _GAP, columns * (tile[1] + _GAP) + _GAP, 3), 255, dtype=np.uint8)
     factor = np.array([tile[1] / width, tile[0] / height], dtype=np.float32)
     for index, (image, caption, (boxes, points)) in enumerate(zip(images, captions, drawn, strict=True)):
-        picture = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
-        small = np.asarray(cv2.resize(picture, tile[::-1], interpolation=resampling), dtype=np.uint8)
+        img = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
+        small = np.asarray(cv2.resize(img, tile[::-1], interpolation=resampling), dtype=np.uint8)
         boxes, points = boxes.copy(), points.copy()
         boxes[:, :4] *= np.tile(factor, 2)
         points[..., :2] *= factor
@@ -126,11 +126,11 @@ def _drawn(
     return columns.astype(np.float32), points.astype(np.float32)
 
 
-def _caption(picture: npt.NDArray[np.uint8], text: str) -> None:
+def _caption(img: npt.NDArray[np.uint8], text: str) -> None:
     """The file name in the lower left corner, on a dark band."""
-    pen = pen_for([text], min(_CAPTION, max(picture.shape[0] // 12, 8)))
+    pen = pen_for([text], min(_CAPTION, max(img.shape[0] // 12, 8)))
     width, height = pen.measure(text)
-    top = max(picture.shape[0] - height - 4, 0)
-    band = picture[top:, : width + 8]
+    top = max(img.shape[0] - height - 4, 0)
+    band = img[top:, : width + 8]
     band[:] = band // 4
-    pen.write(picture, text, 4, top + 2, (255, 255, 255))
+    pen.write(img, text, 4, top + 2, (255, 255, 255))

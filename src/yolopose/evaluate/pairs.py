@@ -1,4 +1,4 @@
-"""One picture's rows of the record: which truth each detection takes, and how far the points of the pairs are off."""
+"""One image's rows of the record: which truth each detection takes, and how far the points of the pairs are off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data.labels import ImageLabels
-from yolopose.evaluate.accumulate import PictureStats
+from yolopose.evaluate.accumulate import ImageStats
 from yolopose.evaluate.errors import KINDS, Judged, judge
 from yolopose.evaluate.matching import assign, of_one_class
 from yolopose.evaluate.places import detection_places, truth_places
@@ -23,7 +23,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 class Pairing:
-    """Makes the rows of pictures.
+    """Makes the rows of images.
 
     Args:
         spec: classes and keypoints of the data set.
@@ -35,14 +35,14 @@ class Pairing:
         self._flip = np.array(keypoints.flip_idx if keypoints.flip_idx is not None else range(keypoints.count))
         self._torsos = [_torso(keypoints.names_of(index)) for index in range(spec.nc)]
 
-    def columns(self, found: Detections, truth: ImageLabels, stats: PictureStats, letterbox: Letterbox) -> Columns:
-        """Returns the columns of `Record` for one picture, without those that number pictures.
+    def columns(self, found: Detections, truth: ImageLabels, stats: ImageStats, letterbox: Letterbox) -> Columns:
+        """Return the columns of `Record` for one image, without those that number images.
 
         Args:
             found: detections by falling score, network-input pixels.
             truth: objects in the same pixels.
-            stats: from `score_picture`.
-            letterbox: where the picture lies in the input.
+            stats: from `score_image`.
+            letterbox: where the image lies in the input.
         """
         height, width = letterbox.source
         scale = np.array([width / letterbox.inner[1], height / letterbox.inner[0]], dtype=np.float32)
@@ -51,7 +51,7 @@ class Pairing:
         rows = stats.box_hit[detections, 0].astype(np.int64)
         points, places = found.points[detections], truth.keypoints[rows]
         judged = judge(points[..., :2], rows, truth.keypoints, stats.area, self._sigmas, self._flip)
-        labelled = places[..., 2] != 0
+        labeled = places[..., 2] != 0
         error = np.linalg.norm((points[..., :2] - places[..., :2]) * scale, axis=-1)
         crowd = box_iou(truth.boxes, truth.boxes)
         np.fill_diagonal(crowd, 0)
@@ -72,7 +72,7 @@ class Pairing:
             "pair_detection": detections,
             "pair_diagonal": np.linalg.norm(sizes[rows], axis=1),
             "pair_torso": self._torso_lengths(truth, rows, scale),
-            "pair_error": np.where(labelled, error, np.nan),
+            "pair_error": np.where(labeled, error, np.nan),
             "pair_kind": judged.kinds + _seen(points),
         }
 
@@ -100,7 +100,7 @@ def _seen(points: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 
 def _mended(
-    stats: PictureStats,
+    stats: ImageStats,
     truth: ImageLabels,
     found: Detections,
     judged: Judged,

@@ -1,4 +1,4 @@
-"""Where truths and detections lie in their pictures, in few bytes: what pictures with poses are drawn from later."""
+"""Where truths and detections lie in their images, in few bytes: what images with poses are drawn from later."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from yolopose.predict.nms import Detections
 SHOWN = 0.1
 """Score from which on the places of a detection are kept; as many as there are truths are kept whatever their score."""
 _MORE = 10  # kept at most beyond twice as many as there are truths, so that a run stays small whatever is found
-_STEPS = 65535  # a share of a side in 16 bits: a sixteenth of a pixel in a picture of 4000
+_STEPS = 65535  # a share of a side in 16 bits: a sixteenth of a pixel in an image of 4000
 
 
 def packed(places: npt.NDArray[Any], letterbox: Letterbox) -> npt.NDArray[np.uint16]:
-    """Returns points as shares of the sides of their picture; what lies outside is moved to the edge.
+    """Return points as shares of the sides of their image; what lies outside is moved to the edge.
 
     Args:
         places: (..., 2) network-input pixels.
-        letterbox: where the picture lies in the input.
+        letterbox: where the image lies in the input.
     """
     shift = np.array([letterbox.left, letterbox.top], dtype=np.float32)
     steps = np.array([_STEPS / letterbox.inner[1], _STEPS / letterbox.inner[0]], dtype=np.float32)
@@ -31,29 +31,29 @@ def packed(places: npt.NDArray[Any], letterbox: Letterbox) -> npt.NDArray[np.uin
 
 
 def unpacked(shares: npt.NDArray[np.uint16], size: tuple[int, int] | npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    """Returns the pixels that `packed` was given."""
+    """Return the pixels that `packed` was given."""
     sides = np.tile(np.array([size[1], size[0]], dtype=np.float32), shares.shape[-1] // 2)
     return (shares.astype(np.float32) * (sides / _STEPS)).astype(np.float32)
 
 
 def truth_places(truth: ImageLabels, letterbox: Letterbox) -> dict[str, npt.NDArray[Any]]:
-    """The columns of `Record` that say where the truths of a picture lie.
+    """The columns of `Record` that say where the truths of an image lie.
 
     Args:
         truth: objects in network-input pixels.
-        letterbox: where the picture lies in the input.
+        letterbox: where the image lies in the input.
     """
     box, place = _of_objects(truth.boxes, truth.keypoints, letterbox)
     return {"truth_box": box, "truth_place": place, "truth_seen": truth.keypoints[..., 2]}
 
 
 def detection_places(found: Detections, truths: int, letterbox: Letterbox) -> dict[str, npt.NDArray[Any]]:
-    """The columns of `Record` that say where the better detections of a picture lie.
+    """The columns of `Record` that say where the better detections of an image lie.
 
     Args:
         found: detections by falling score, network-input pixels.
-        truths: number of truths in the picture.
-        letterbox: where the picture lies in the input.
+        truths: number of truths in the image.
+        letterbox: where the image lies in the input.
     """
     count = min(max(int((found.scores >= SHOWN).sum()), truths), 2 * truths + _MORE, len(found.scores))
     points = found.points[:count]
@@ -67,6 +67,6 @@ def detection_places(found: Detections, truths: int, letterbox: Letterbox) -> di
 def _of_objects(
     boxes: npt.NDArray[Any], points: npt.NDArray[Any], letterbox: Letterbox
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """(N, 4) boxes and (N, K, D) points, packed together: pictures are many, and each call costs."""
+    """(N, 4) boxes and (N, K, D) points, packed together: images are many, and each call costs."""
     both = packed(np.concatenate((boxes.reshape(-1, 2, 2), points[..., :2]), axis=1), letterbox)
     return both[:, :2].reshape(-1, 4), both[:, 2:]

@@ -1,4 +1,4 @@
-"""Curves and the confusion matrix as PNG pictures; matplotlib is optional and its state is left alone."""
+"""Curves and the confusion matrix as PNG images; matplotlib is optional and its state is left alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from yolopose.base.log import warn_once
 from yolopose.evaluate.metric import Metric
 
 _DPI = 200
-_LEGEND_CLASSES = 20  # more classes than this are drawn in grey, without names
+_LEGEND_CLASSES = 20  # more classes than this are drawn in gray, without names
 _CELL_NUMBERS = 30  # more classes than this get no numbers in the cells of the matrix
 _MEAN_COLOR = "#0b2a6f"
 
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """One curve picture: file suffix, labels, values per class, text of the legend's mean line."""
+    """One curve image: file suffix, labels, values per class, text of the legend's mean line."""
 
     file: str
     x_label: str
@@ -40,17 +40,17 @@ def plot_curves(
     prefix: str,
     on_plot: Callable[[Path], None] | None = None,
 ) -> list[Path]:
-    """Draws the PR, F1, P and R curves of one kind into a folder.
+    """Draw the PR, F1, P and R curves of one kind into a folder.
 
     Args:
         metric: the scores.
         names: class names by index.
         folder: where `<prefix>PR_curve.png`, `…F1…`, `…P…` and `…R…` go.
         prefix: `Box` or `Pose`.
-        on_plot: called with the path of each picture.
+        on_plot: called with the path of each image.
 
     Returns:
-        The pictures written; none where matplotlib is missing.
+        The images written; none where matplotlib is missing.
     """
     written: list[Path] = []
     classes = [names.get(int(index), str(index)) for index in metric.ap_class_index]
@@ -104,7 +104,7 @@ def _draw_curves(figure: Any, x: npt.NDArray[np.float64], plot: _Plot, classes: 
 
 
 def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: Path, normalized: bool) -> bool:
-    """Draws a confusion matrix.
+    """Draw a confusion matrix.
 
     Args:
         matrix: (n, n) rows predicted, columns true, `background` last.
@@ -145,7 +145,7 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Makes a figure of that many inches with a canvas of its own; the caller's backend and figures stay as they are.
+    """Make a figure of that many inches with a canvas of its own; the caller's backend and figures stay as they are.
 
     Returns:
         The figure; None, with a note, where matplotlib is missing.
@@ -160,6 +160,6 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a figure, whole or not at all; the suffix of the path chooses the kind."""
+    """Write a figure, whole or not at all; the suffix of the path chooses the kind."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)

@@ -39,13 +39,13 @@ class KeypointScores(RowTable):
         ]
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict a keypoint.
+        """Return one dict a keypoint.
 
-        Its keys: `Keypoint`; `Labelled`, how often; `OKS`, mean similarity of the single point; `PCK@0.05` … the share
+        Its keys: `Keypoint`; `Labeled`, how often; `OKS`, mean similarity of the single point; `PCK@0.05` … the share
         within that share of the box diagonal, and `PCK-torso@0.05` … of the torso (left shoulder to right hip)
-        where it is known; `Mean` and `Median` of the distance from the truth, pixels of the original picture, and
+        where it is known; `Mean` and `Median` of the distance from the truth, pixels of the original image, and
         `Mean-share`, `Median-share` as a share of the box diagonal; `Visibility`, how often a confidence of .5 or
-        more tells labelled points from others; `Inverted`, the share that sits on its mirror point.
+        more tells labeled points from others; `Inverted`, the share that sits on its mirror point.
         NaN stands where there is nothing to tell.
 
         Args:
@@ -58,17 +58,17 @@ class KeypointScores(RowTable):
         ]
 
     def lines(self) -> list[str]:
-        """Returns the short table that validation prints."""
+        """Return the short table that validation prints."""
         width = max([8, *(len(row["Keypoint"]) for row in self.rows)])
         share = self.paired / max(self.truths, 1)
-        head = f"{'Keypoint':>{width}}{'Labelled':>10}" + "".join(f"{name:>12}" for name in _COLUMNS)
+        head = f"{'Keypoint':>{width}}{'Labeled':>10}" + "".join(f"{name:>12}" for name in _COLUMNS)
         lines = [
             f"Keypoints of the {self.paired} objects ({share:.0%}) whose box was found; distances in pixels:",
             head,
         ]
         for row in self.rows:
             values = "".join(f"{row[name]:>12.3g}" if row[name] == row[name] else f"{'-':>12}" for name in _COLUMNS)
-            lines.append(f"{row['Keypoint']:>{width}}{row['Labelled']:>10}{values}")
+            lines.append(f"{row['Keypoint']:>{width}}{row['Labeled']:>10}{values}")
         return lines
 
 
@@ -89,18 +89,18 @@ def _row(
 ) -> dict[str, Any]:
     error = record.pair_error[rows, index].astype(np.float64)
     flags = record.pair_kind[rows, index]
-    labelled = ~np.isnan(error)
-    error, kinds = error[labelled], flags[labelled] & 7
-    share = error / np.maximum(record.pair_diagonal[rows][labelled], 1e-9)
-    torso = error / record.pair_torso[rows][labelled]
+    labeled = ~np.isnan(error)
+    error, kinds = error[labeled], flags[labeled] & 7
+    share = error / np.maximum(record.pair_diagonal[rows][labeled], 1e-9)
+    torso = error / record.pair_torso[rows][labeled]
     torso = torso[np.isfinite(torso)]
-    area = record.truth_area[record.pair_truth[rows]][labelled] * area_share
+    area = record.truth_area[record.pair_truth[rows]][labeled] * area_share
     sigma = spec.keypoints.oks_sigmas[index]
     similarity = np.exp(-(error**2) / (2 * (2 * sigma) ** 2 * (area + 1e-7)))
     told = (flags & 24) != 0  # the others are of a network that says nothing of visibility
     flip = spec.keypoints.flip_idx
     mirrored = flip is not None and flip[index] != index
-    result: dict[str, Any] = {"Keypoint": name, "Labelled": int(labelled.sum()), "OKS": _mean(similarity)}
+    result: dict[str, Any] = {"Keypoint": name, "Labeled": int(labeled.sum()), "OKS": _mean(similarity)}
     result |= {f"PCK@{limit:g}": _mean(share <= limit) for limit in PCK}
     if np.isfinite(record.pair_torso).any():
         result |= {f"PCK-torso@{limit:g}": _mean(torso <= limit) for limit in PCK}
@@ -110,7 +110,7 @@ def _row(
         "Median": _median(error),
         "Mean-share": _mean(share),
         "Median-share": _median(share),
-        "Visibility": _mean(((flags & 8) != 0)[told] == labelled[told]),
+        "Visibility": _mean(((flags & 8) != 0)[told] == labeled[told]),
         "Inverted": _mean(kinds == Kind.INVERSION) if mirrored else float("nan"),
     }
 

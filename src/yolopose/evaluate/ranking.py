@@ -1,4 +1,4 @@
-"""Average precision of a record, again and again: of parts of the truths, of mended detections, of drawn pictures.
+"""Average precision of a record, again and again: of parts of the truths, of mended detections, of drawn images.
 
 The numbers are those of the reference protocol (`average_precision.py`), read off the hits alone: between two hits
 recall stands still and precision falls, so that the envelope is a staircase with its steps at the hits.
@@ -49,7 +49,7 @@ def mean_ap(
         hits: (M, T) which detections are hits.
         chosen: (N,) the truths that count. The others are as if they were not there: what hits them does not
             count, and false detections, which belong to no truth, count in proportion to the chosen share.
-        taken: (M, T) number within its picture of the truth that each detection takes; needed with `chosen`.
+        taken: (M, T) number within its image of the truth that each detection takes; needed with `chosen`.
 
     Returns:
         (T,) mean over classes; 0 where no truth counts.

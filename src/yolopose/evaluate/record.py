@@ -1,4 +1,4 @@
-"""What a run keeps of each detection and truth: small columns, no picture, from which all numbers are made again."""
+"""What a run keeps of each detection and truth: small columns, no image, from which all numbers are made again."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ class Record:
     """All detections, truths and pairs of a run; T = 10 thresholds, K keypoints.
 
     A pair is a truth and the detection that takes it by box IoU .50. A detection costs 58 bytes, a pair 16 + 5·K, and
-    a detection or truth whose places are kept 12 + 5·K more. Places are shares of the picture (`places.packed`).
+    a detection or truth whose places are kept 12 + 5·K more. Places are shares of the image (`places.packed`).
 
     Attributes:
-        names: the I pictures, as paths below the folder of the data set.
+        names: the I images, as paths below the folder of the data set.
         about: plain values that say what was measured (`about.about_run`); empty where nobody said.
-        size: (I, 2) height and width of each picture, pixels.
-        image: (M,) picture of each detection.
+        size: (I, 2) height and width of each image, pixels.
+        image: (M,) image of each detection.
         score: (M,) 0…1.
         cls: (M,) class of each detection.
-        box_hit: (M, T) number, within its picture, of the truth that the detection takes by box IoU, or -1.
+        box_hit: (M, T) number, within its image, of the truth that the detection takes by box IoU, or -1.
         pose_hit: (M, T) the same by OKS.
         mended: (M, 4) bit t is set where the detection takes a truth at threshold t by OKS once all errors of one kind
             (`errors.KINDS`) are mended.
-        truth_image: (N,) picture of each truth, rising.
+        truth_image: (N,) image of each truth, rising.
         truth_cls: (N,) class.
-        truth_area: (N,) area of the box, pixels² of the original picture.
-        truth_points: (N,) number of labelled keypoints.
-        truth_crowd: (N,) largest IoU of its box with another truth's of the picture, 0…1.
+        truth_area: (N,) area of the box, pixels² of the original image.
+        truth_points: (N,) number of labeled keypoints.
+        truth_crowd: (N,) largest IoU of its box with another truth's of the image, 0…1.
         truth_box: (N, 4) corners of its box.
         truth_place: (N, K, 2) its keypoints.
-        truth_seen: (N, K) visibility as labelled, 0 for points that are not.
-        drawn: (S,) rows of the detections whose places are kept: those that can be of interest in a picture.
+        truth_seen: (N, K) visibility as labeled, 0 for points that are not.
+        drawn: (S,) rows of the detections whose places are kept: those that can be of interest in an image.
         drawn_box: (S, 4) corners of their boxes.
         drawn_place: (S, K, 2) their keypoints.
         drawn_seen: (S, K) confidence of each keypoint in 1/255.
         pair_truth: (P,) row of the truth.
         pair_detection: (P,) row of the detection.
-        pair_diagonal: (P,) diagonal of the truth's box, pixels of the original picture.
-        pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original picture; NaN: unknown.
-        pair_error: (P, K) distance of each keypoint from its truth, pixels of the original picture; NaN: not labelled.
+        pair_diagonal: (P,) diagonal of the truth's box, pixels of the original image.
+        pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original image; NaN: unknown.
+        pair_error: (P, K) distance of each keypoint from its truth, pixels of the original image; NaN: not labeled.
         pair_kind: (P, K) what became of the keypoint (`errors.Kind`); +8 where the network calls it visible, +16 where
             it does not.
     """
@@ -106,7 +106,7 @@ class Record:
         return found
 
     def save(self, path: Path) -> None:
-        """Writes it as an .npz of plain arrays.
+        """Write it as an .npz of plain arrays.
 
         Raises:
             OutputError: it cannot be written.
@@ -124,7 +124,7 @@ class Record:
 
 
 def load_record(place: str | Path) -> Record:
-    """Reads the record of a run.
+    """Read the record of a run.
 
     Args:
         place: the run's folder, or the file in it.
@@ -162,9 +162,9 @@ def load_record(place: str | Path) -> Record:
 
 
 class Gathering:
-    """The columns of a record while a run fills them picture by picture.
+    """The columns of a record while a run fills them image by image.
 
-    Each grows in one block of memory, so that a run costs its rows and nothing for its pictures.
+    Each grows in one block of memory, so that a run costs its rows and nothing for its images.
 
     Args:
         keypoints: K.
@@ -206,12 +206,12 @@ class Gathering:
         self.truths = 0
 
     def add(self, name: str, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Adds a picture.
+        """Add an image.
 
         Args:
-            name: the picture.
+            name: the image.
             columns: every column but `image` and `truth_image`; `pair_truth`, `pair_detection` and `drawn` are
-                numbers within the picture.
+                numbers within the image.
         """
         number = len(self._names)
         self._names.append(name)
@@ -230,7 +230,7 @@ class Gathering:
         self.truths += truths
 
     def finish(self, about: Mapping[str, Any] | None = None) -> Record:
-        """Returns the record, with what is to say about the run.
+        """Return the record, with what is to say about the run.
 
         The blocks of memory become its columns, and nothing can be added any more.
         """

@@ -37,7 +37,7 @@ class Reliability:
 
 
 def reliability(record: Record, kind: str = "pose", bins: int = BINS) -> Reliability:
-    """Compares the confidences of a run with its hits.
+    """Compare the confidences of a run with its hits.
 
     Args:
         record: the run.

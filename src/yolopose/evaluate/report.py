@@ -9,18 +9,18 @@ _HEADS = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "P
 
 
 def table_head() -> str:
-    """Returns the head line: `Class Images Instances Box(P R mAP50 mAP50-95) Pose(P R mAP50 mAP50-95)`."""
+    """Return the head line: `Class Images Instances Box(P R mAP50 mAP50-95) Pose(P R mAP50 mAP50-95)`."""
     return f"{_HEADS[0]:>22}" + "".join(f"{head:>11}" for head in _HEADS[1:])
 
 
-def table_rows(metrics: PoseMetrics, pictures: int) -> list[str]:
-    """Returns the lines below the head.
+def table_rows(metrics: PoseMetrics, imgs: int) -> list[str]:
+    """Return the lines below the head.
 
     Args:
         metrics: the scored run.
-        pictures: how many pictures it saw.
+        imgs: how many images it saw.
     """
-    rows = [_row("all", pictures, int(metrics.nt_per_class.sum()), metrics.mean_results())]
+    rows = [_row("all", imgs, int(metrics.nt_per_class.sum()), metrics.mean_results())]
     if len(metrics.names) > 1:
         for i, index in enumerate(metrics.ap_class_index):
             images, instances = int(metrics.nt_per_image[index]), int(metrics.nt_per_class[index])
@@ -29,11 +29,11 @@ def table_rows(metrics: PoseMetrics, pictures: int) -> list[str]:
 
 
 def detail_lines(metrics: PoseMetrics) -> list[str]:
-    """Returns what stands below the table: intervals, errors, each keypoint (up to 40 of them), the best confidence."""
+    """Return what stands below the table: intervals, errors, each keypoint (up to 40 of them), the best confidence."""
     found = metrics.intervals
     shown = ", ".join(f"{name} {found[name]}" for name in ("mAP50-95(B)", "mAP50-95(P)"))
     first = next(iter(found.values()))
-    lines = [f"Intervals ({first.level:.0%}, {first.draws} draws of the pictures): {shown}"]
+    lines = [f"Intervals ({first.level:.0%}, {first.draws} draws of the images): {shown}"]
     if len(metrics.keypoints.rows) <= _KEYPOINTS:
         lines += metrics.keypoints.lines()
     errors = metrics.errors
@@ -48,7 +48,7 @@ def detail_lines(metrics: PoseMetrics) -> list[str]:
 
 
 def speed_line(metrics: PoseMetrics) -> str:
-    """Returns the line of milliseconds a picture."""
+    """Return the line of milliseconds per image."""
     parts = (f"{value:.1f}ms {name}" for name, value in metrics.speed.items())
     return f"Speed: {', '.join(parts)} per image"
 

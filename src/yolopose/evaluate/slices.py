@@ -1,4 +1,4 @@
-"""AP of parts of the truths: by size, by crowding, by the number of labelled points."""
+"""AP of parts of the truths: by size, by crowding, by the number of labeled points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolopose.evaluate.ranking import mean_ap
 from yolopose.evaluate.record import Record
 
 SMALL, LARGE = 32**2, 96**2
-"""Areas between which an object is of medium size, pixels² of the original picture, as COCO has them."""
+"""Areas between which an object is of medium size, pixels² of the original image, as COCO has them."""
 CROWDS = (0.1, 0.5)
 """IoU with the nearest other box between which an object stands in some crowd."""
 
@@ -41,7 +41,7 @@ class Slices(RowTable):
             self.rows.append(row)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dict a part: `By`, `Part`, `Truths`, `Box-mAP50-95`, `Pose-mAP50-95` (NaN without truths).
+        """Return one dict a part: `By`, `Part`, `Truths`, `Box-mAP50-95`, `Pose-mAP50-95` (NaN without truths).
 
         Args:
             normalize: without effect here.
@@ -61,8 +61,8 @@ def _parts(record: Record, keypoints: int) -> Iterator[tuple[str, str, BoolArray
     yield "crowding", f"alone (IoU under {CROWDS[0]})", crowd < CROWDS[0]
     yield "crowding", "some", (crowd >= CROWDS[0]) & (crowd < CROWDS[1])
     yield "crowding", f"much (IoU {CROWDS[1]} and up)", crowd >= CROWDS[1]
-    yield "labelled points", "none", points == 0
+    yield "labeled points", "none", points == 0
     edges = np.unique(np.linspace(0, keypoints, 4).round().astype(int))
     for low, high in zip(edges[:-1] + 1, edges[1:], strict=True):
         name = f"{low} to {high}" if low < high else str(low)
-        yield "labelled points", name, (points >= low) & (points <= high)
+        yield "labeled points", name, (points >= low) & (points <= high)

@@ -1,4 +1,4 @@
-"""Validation: a network over a labelled split, from batches to the metrics object."""
+"""Validation: a network over a labeled split, from batches to the metrics object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
 from yolopose.evaluate.about import about_run
-from yolopose.evaluate.accumulate import score_picture
+from yolopose.evaluate.accumulate import score_image
 from yolopose.evaluate.checks import (
     check_fit,
     check_numbers,
@@ -68,7 +68,7 @@ def validate(
     loss: Callable[[ValBatch], None] | None = None,
     save_dir: str | Path | None = None,
 ) -> PoseMetrics:
-    """Measures a network on a split of a data set by the reference protocol.
+    """Measure a network on a split of a data set by the reference protocol.
 
     Args:
         runtime: the network.
@@ -108,8 +108,8 @@ class Validation:
         save_dir: folder of the run's files, None when nothing is saved.
         batch_i: number of the batch in work.
         batch: the batch in work.
-        detections: what was found in each picture of it, network-input pixels; at `on_val_batch_end`.
-        seen: pictures measured so far.
+        detections: what was found in each image of it, network-input pixels; at `on_val_batch_end`.
+        seen: images measured so far.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Validation:
         self._pairing = Pairing(self.dataset.spec)
 
     def run(self) -> PoseMetrics:
-        """Goes through the batches, scores, prints the table, writes what the options ask for."""
+        """Go through the batches, scores, prints the table, writes what the options ask for."""
         options = self.args
         self._emit("on_val_start")
         with ExitStack() as stack:
@@ -232,7 +232,7 @@ class Validation:
         return [one_class(item) for item in found] if options.single_cls else found
 
     def _score(self, file: Path, found: Detections, truth: ImageLabels, letterbox: Letterbox) -> None:
-        stats = score_picture(found, truth, self._sigmas)
+        stats = score_image(found, truth, self._sigmas)
         name = file.relative_to(self.dataset.root) if file.is_relative_to(self.dataset.root) else file
         self._gathering.add(name.as_posix(), self._pairing.columns(found, truth, stats, letterbox))
         self.metrics.update_stats(
@@ -256,7 +256,7 @@ class Validation:
         metrics.clear_stats()
         about = about_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
         metrics.keep(self._gathering.finish(about), self.dataset.spec)
-        metrics.speed = self._clock.per_picture(self.seen)
+        metrics.speed = self._clock.per_image(self.seen)
         for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
             LOGGER.info(line)
         if self.args.verbose:
@@ -293,7 +293,7 @@ class Validation:
 
     @property
     def _batch(self) -> int:
-        """Pictures of a batch: as many as asked for, in whole batches of a network that takes a fixed number."""
+        """Images of a batch: as many as asked for, in whole batches of a network that takes a fixed number."""
         fixed, wanted = self.runtime.metadata.batch or 1, self.args.batch
         return max(wanted // fixed, 1) * fixed
 
@@ -327,7 +327,7 @@ def _later(function: Callable[..., Candidates], *args: Any, **options: Any) -> _
 
 
 def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None) -> ImageLabels:
-    """Returns the objects of a picture of a batch, network-input pixels; of some classes alone where they are given."""
+    """Return the objects of an image of a batch, network-input pixels; of some classes alone where they are given."""
     keep = batch.batch_idx == number
     if classes is not None:
         keep &= np.isin(batch.classes, list(classes))
@@ -335,5 +335,5 @@ def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None)
 
 
 def one_class(found: Detections) -> Detections:
-    """Returns the detections with class 0 each."""
+    """Return the detections with class 0 each."""
     return Detections(found.boxes, found.scores, np.zeros_like(found.classes), found.points)

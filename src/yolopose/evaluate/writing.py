@@ -1,4 +1,4 @@
-"""Detections of a validation run as files: COCO predictions and label rows, in pixels of the original pictures."""
+"""Detections of a validation run as files: COCO predictions and label rows, in pixels of the original images."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from yolopose.results.writing import append_lines, label_lines
 
 
 def to_source(found: Detections, letterbox: Letterbox) -> Detections:
-    """Maps detections from network-input pixels to pixels of the original picture, clipped to it."""
+    """Map detections from network-input pixels to pixels of the original image, clipped to it."""
     boxes = letterbox.boxes_to_source(found.boxes).astype(np.float32, copy=False)
     points = letterbox.points_to_source(found.points).astype(np.float32, copy=False)
     return Detections(boxes, found.scores, found.classes, points)
 
 
 class PredictionsFile:
-    """The COCO results of a validation run, written picture by picture.
+    """The COCO results of a validation run, written image by image.
 
     Args:
         file: where the text goes.
-        truth: annotations whose ids of pictures and categories are used; pictures that they do not know are left out.
+        truth: annotations whose ids of images and categories are used; images that they do not know are left out.
     """
 
     def __init__(self, file: TextIO, truth: CocoTruth | None = None) -> None:
@@ -40,11 +40,11 @@ class PredictionsFile:
         self._truth = truth
 
     def add(self, file: Path, found: Detections) -> None:
-        """Adds a picture.
+        """Add an image.
 
         Args:
-            file: the picture; without annotations, a name of digits alone is its COCO image id.
-            found: detections in pixels of the original picture.
+            file: the image; without annotations, a name of digits alone is its COCO image id.
+            found: detections in pixels of the original image.
         """
         truth = self._truth
         if truth and file not in truth.ids:
@@ -56,13 +56,13 @@ class PredictionsFile:
         self._rows.add(rows)
 
     def close(self) -> None:
-        """Ends the list."""
+        """End the list."""
         self._rows.close()
 
 
 @contextmanager
 def predictions_file(path: Path, truth: CocoTruth | None = None) -> Generator[PredictionsFile, None, None]:
-    """Opens `predictions.json`; it stands there only when the block ends well.
+    """Open `predictions.json`; it stands there only when the block ends well.
 
     Args:
         path: the file.
@@ -78,9 +78,9 @@ def predictions_file(path: Path, truth: CocoTruth | None = None) -> Generator[Pr
 
 
 class LabelFolder:
-    """Detections as label rows, `NAME.txt` for each picture that has any.
+    """Detections as label rows, `NAME.txt` for each image that has any.
 
-    When two pictures in different folders share a name, the second one's file is `NAME_2.txt`.
+    When two images in different folders share a name, the second one's file is `NAME_2.txt`.
 
     Args:
         folder: where to; it is made with the first file.
@@ -93,11 +93,11 @@ class LabelFolder:
         self._taken: Counter[str] = Counter()
 
     def add(self, file: Path, found: Detections, size: tuple[int, int]) -> None:
-        """Writes the rows of a picture.
+        """Write the rows of an image.
 
         Args:
-            file: the picture.
-            found: detections in pixels of the original picture.
+            file: the image.
+            found: detections in pixels of the original image.
             size: its (height, width).
 
         Raises:
@@ -113,11 +113,11 @@ class LabelFolder:
 
 
 def as_boxes(found: Detections, size: tuple[int, int]) -> Boxes:
-    """Returns the boxes of detections in the form that results have.
+    """Return the boxes of detections in the form that results have.
 
     Args:
         found: the detections.
-        size: (height, width) of the picture that their pixels belong to.
+        size: (height, width) of the image that their pixels belong to.
     """
     columns = (found.boxes, found.scores[:, None], found.classes[:, None].astype(np.float32))
     return Boxes(np.concatenate(columns, axis=1), size)

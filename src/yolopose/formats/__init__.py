@@ -13,7 +13,7 @@ __all__ = ["Format", "format_named", "format_of", "formats", "need_engine", "nee
 
 
 def open_runtime(path: str | Path, *, device: object = None, half: bool = False) -> Runtime:
-    """Opens a file with the engine that runs it.
+    """Open a file with the engine that runs it.
 
     Args:
         path: the file; its suffix tells the format.

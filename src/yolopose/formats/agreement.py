@@ -11,7 +11,7 @@ from yolopose.schema import ModelMetadata
 
 Float32 = npt.NDArray[np.float32]
 
-_SHOWN = 20  # cells compared in a picture: those that score highest, of which detections are made
+_SHOWN = 20  # cells compared in an image: those that score highest, of which detections are made
 _TIED = 0.001  # scores so near to one another change places by rounding
 
 
@@ -37,7 +37,7 @@ class Agreement:
         return f"boxes within {self.box:.2g} px, scores within {self.score:.1g}, keypoints within {self.point:.2g} px"
 
     def worse(self, other: Agreement) -> Agreement:
-        """Returns the larger difference of each kind."""
+        """Return the larger difference of each kind."""
         if self.empty or other.empty:
             return other if self.empty else self
         pairs = ((self.box, other.box), (self.score, other.score), (self.point, other.point))
@@ -68,13 +68,13 @@ NOTHING = Agreement(0.0, 0.0, 0.0, empty=True)
 
 
 def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata, least: float = 0.0) -> Agreement:
-    """Compares (B, 4+nc+K·D[+2·K], A) outputs: the largest differences in the cells that score highest.
+    """Compare (B, 4+nc+K·D[+2·K], A) outputs: the largest differences in the cells that score highest.
 
     Args:
         found: of the file.
         expected: of the network.
         metadata: of the file.
-        least: share of a picture's best score below which scores alone are compared: there is nothing in such a cell,
+        least: share of an image's best score below which scores alone are compared: there is nothing in such a cell,
             and its box and points go anywhere with less exact numbers.
     """
     nc, (count, dims) = metadata.spec.nc, metadata.spec.keypoints.shape
@@ -88,7 +88,7 @@ def of_cells(found: Float32, expected: Float32, metadata: ModelMetadata, least: 
 
 
 def of_best(found: Float32, expected: Float32, metadata: ModelMetadata, least: float = 0.0) -> Agreement:
-    """Compares the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places.
+    """Compare the best of (B, N, 6+K·D[+2·K]) outputs, each with the nearest: near-tied ones change places.
 
     One that scores hardly more than the last of all may have lost its place in the other output, as all of a network do
     that has learned nothing; of those, scores alone are compared. For the arguments see `of_cells`.
@@ -115,7 +115,7 @@ def _count(scores: Float32, least: float) -> npt.NDArray[np.bool_]:
 def of_detections(
     found: Float32, expected: Float32, metadata: ModelMetadata, conf: float, share: float, least: float = 0.0
 ) -> Agreement:
-    """Compares (B, N, 6+K·D) outputs: the largest differences between each detection and the other's nearest.
+    """Compare (B, N, 6+K·D) outputs: the largest differences between each detection and the other's nearest.
 
     Args:
         found: of the file.

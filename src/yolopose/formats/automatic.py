@@ -30,7 +30,7 @@ ORDER = ("openvino", "onnx")
 
 
 def engine_of(network: PoseModel, metadata: ModelMetadata, name: str, device: object, half: bool) -> Runtime:
-    """Returns the engine that `runtime=` names, with a network.
+    """Return the engine that `runtime=` names, with a network.
 
     Args:
         network: the network.

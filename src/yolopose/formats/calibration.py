@@ -1,4 +1,4 @@
-"""Pictures that 8-bit numbers are fitted to: what a quantiser is fed, whatever library it is of."""
+"""Images that 8-bit numbers are fitted to: what a quantizer is fed, whatever library it is of."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from yolopose.geometry import Letterbox
 from yolopose.schema import KeypointSchema, ModelMetadata
 
 MOST = 300
-"""Pictures that are used of a larger data set: ranges no longer change with more."""
+"""Images that are used of a larger data set: ranges no longer change with more."""
 _FEW = 32
 _USUAL = "coco8-pose.yaml"  # what the public interface takes when none is named
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Pictures as a network sees them.
+    """Images as a network sees them.
 
     Attributes:
-        files: the pictures.
+        files: the images.
         imgsz: (height, width) of the input.
-        batch: pictures in one input; the last input is filled up with the first pictures.
+        batch: images in one input; the last input is filled up with the first images.
         words: where they are from, for the log.
     """
 
@@ -42,14 +42,14 @@ class Calibration:
     words: str
 
     def __len__(self) -> int:
-        """Number of inputs."""
+        """Numbers of inputs."""
         return -(-len(self.files) // self.batch)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Gives inputs, (batch, 3, H, W) float32 RGB 0…1, made when they are asked for.
+        """Return inputs, (batch, 3, H, W) float32 RGB 0…1, made when they are asked for.
 
         Raises:
-            SourceError: a picture cannot be read.
+            SourceError: an image cannot be read.
         """
         for start in range(0, len(self.files), self.batch):
             places = [(start + place) % len(self.files) for place in range(self.batch)]
@@ -59,7 +59,7 @@ class Calibration:
 
 
 def calibration_for(options: ExportOptions, metadata: ModelMetadata, remembered: str | None) -> Calibration:
-    """Chooses the pictures that `data=`, `split=` and `fraction=` name, spread over the whole split.
+    """Choose the images that `data=`, `split=` and `fraction=` name, spread over the whole split.
 
     Args:
         options: of the export.
@@ -69,22 +69,22 @@ def calibration_for(options: ExportOptions, metadata: ModelMetadata, remembered:
     Raises:
         UsageError: no data set is named, and there is none to fall back on.
         NotFoundError: the data YAML is not there.
-        DataError: the split has no pictures.
+        DataError: the split has no images.
     """
     name, files = _files(options, metadata, remembered)
     count = min(MOST, max(1, round(options.fraction * len(files))))
     chosen = tuple(files[number * len(files) // count] for number in range(count))
     if count < _FEW:
         LOGGER.warning(
-            f"8-bit numbers are fitted to {count} pictures alone ({options.split} of {name}): a hundred or more of the "
+            f"8-bit numbers are fitted to {count} images alone ({options.split} of {name}): a hundred or more of the "
             "kind that the network will see give better ones (data=, split=, fraction=)."
         )
-    words = f"{count} pictures, {options.split} of {Path(name).name}"
+    words = f"{count} images, {options.split} of {Path(name).name}"
     return Calibration(chosen, metadata.imgsz, max(1, metadata.batch), words)
 
 
 def _files(options: ExportOptions, metadata: ModelMetadata, remembered: str | None) -> tuple[str, list[Path]]:
-    """Name and pictures of the data set that is named, of the one that is remembered, or of the usual one."""
+    """Name and images of the data set that is named, of the one that is remembered, or of the usual one."""
     split = cast(Split, options.split)
     if options.data:
         return options.data, load_dataset(options.data, download=None, splits=[split]).image_files(split)
@@ -95,15 +95,15 @@ def _files(options: ExportOptions, metadata: ModelMetadata, remembered: str | No
             pass
     if metadata.spec.keypoints.shape != KeypointSchema.coco_person().shape:
         raise UsageError(
-            "int8=True fits numbers to pictures of the kind that the network will see: name a data set that has them, "
+            "int8=True fits numbers to images of the kind that the network will see: name a data set that has them, "
             "data=my.yaml."
         )
-    LOGGER.info(f"No data= given: 8-bit numbers are fitted to the pictures of {_USUAL}.")
+    LOGGER.info(f"No data= given: 8-bit numbers are fitted to the images of {_USUAL}.")
     return _USUAL, load_dataset(_USUAL, download=None, splits=[split]).image_files(split)
 
 
 def outer_steps(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:
-    """Returns the nodes of a graph that stay in 32 bits: the first convolution, the last ones, and what is around them.
+    """Return the nodes of a graph that stay in 32 bits: the first convolution, the last ones, and what is around them.
 
     They are small, and what they read and give is wanted finely: 255 steps for what the last ones give would be several
     pixels each, and behind them, one scale for pixels up to 640 and scores up to 1 would leave two scores, 0 and 1.

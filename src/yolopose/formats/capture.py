@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def example(job: ExportJob) -> Tensor:
-    """Returns an input such as the file shall take: (B, 3, H, W) float32."""
+    """Return an input such as the file shall take: (B, 3, H, W) float32."""
     import torch
 
-    # of one picture torch would make the batch a constant of the graph
+    # of one image torch would make the batch a constant of the graph
     return torch.zeros(2 if job.metadata.dynamic else job.metadata.batch, 3, *job.metadata.imgsz)
 
 
 def traced(job: ExportJob) -> Any:
-    """Returns the network as a traced module; what a trace takes for constant is met when the file is compared."""
+    """Return the network as a traced module; what a trace takes for constant is met when the file is compared."""
     import torch
 
     with warnings.catch_warnings(), torch.no_grad():
@@ -29,7 +29,7 @@ def traced(job: ExportJob) -> Any:
 
 
 def program(job: ExportJob) -> Any:
-    """Returns the network of one input size as an exported program."""
+    """Return the network of one input size as an exported program."""
     import torch
 
     with warnings.catch_warnings(), torch.no_grad():

@@ -32,7 +32,7 @@ _INPUT, _OUTPUT = "image", "output0"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> CoremlRuntime:
-    """Opens a CoreML package.
+    """Open a CoreML package.
 
     Args:
         path: the package, a folder.
@@ -54,7 +54,7 @@ def load(path: Path, device: object = None, half: bool = False) -> CoremlRuntime
 
 
 class CoremlRuntime(GraphRuntime):
-    """Inference with CoreML, picture by picture; implements `yolopose.runtime.Runtime`. Never run by its authors.
+    """Inference with CoreML, image by image; implements `yolopose.runtime.Runtime`. Never run by its authors.
 
     Args:
         path: the package.
@@ -78,7 +78,7 @@ class CoremlRuntime(GraphRuntime):
 
 
 def inspect(job: ExportJob, path: Path) -> str:
-    """Checks what a written package says of itself, on systems that cannot run it.
+    """Check what a written package says of itself, on systems that cannot run it.
 
     Returns:
         A sentence on what was checked, and what was not.
@@ -116,13 +116,13 @@ def _read(path: Path, *, run: bool) -> tuple[Any, ModelMetadata]:
     if names != (_INPUT, _OUTPUT) or not sides[2] or len(shape) != 3:
         raise WeightsError(
             f"{path} is no pose network as yolopose writes it: its input is {names[0]} {sides}, its output {names[1]} "
-            f"{shape}. Expected: a picture {_INPUT}, and {_OUTPUT} of shape (1, 4+nc+K·D, A)."
+            f"{shape}. Expected: an image {_INPUT}, and {_OUTPUT} of shape (1, 4+nc+K·D, A)."
         )
     return model, read_record(path, dict(about.metadata.userDefined), sides, shape)
 
 
 def _coremltools() -> Any:
-    """Imports coremltools, which warns of every library that is newer than itself."""
+    """Import coremltools, which warns of every library that is newer than itself."""
     logger = logging.getLogger("coremltools")
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings(), quiet_libraries():
@@ -134,7 +134,7 @@ def _coremltools() -> Any:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as a CoreML package that takes a picture.
+    """Write a network as a CoreML package that takes an image.
 
     Args:
         job: the network and what is asked for; half computes in 16 bits.
@@ -161,12 +161,12 @@ def export(job: ExportJob, path: Path) -> str:
 
 def _convert(job: ExportJob) -> Any:
     tools, (height, width) = _coremltools(), job.metadata.imgsz
-    picture = tools.ImageType(name=_INPUT, shape=(1, 3, height, width), scale=1 / 255, color_layout="RGB")
+    img = tools.ImageType(name=_INPUT, shape=(1, 3, height, width), scale=1 / 255, color_layout="RGB")
     with warnings.catch_warnings(), quiet_libraries():
         warnings.simplefilter("ignore")
         return tools.convert(
             _plain(program(replace(job, half=False))),
-            inputs=[picture],
+            inputs=[img],
             outputs=[tools.TensorType(name=_OUTPUT)],
             convert_to="mlprogram",
             minimum_deployment_target=tools.target.iOS16,

@@ -9,7 +9,7 @@ from yolopose.base.log import warn_once
 
 
 def single_device(device: object) -> str:
-    """Returns any accepted spelling of one device as lower-case text: `""` (the best there is), `cpu`, `cuda:0`, `mps`.
+    """Return any accepted spelling of one device as lower-case text: `""` (the best there is), `cpu`, `cuda:0`, `mps`.
 
     Args:
         device: `None`, `""`, `"cpu"`, `0`, `"0"`, `"cuda"`, `"cuda:0"`, `[0]`, `"mps"`, or what prints as one of these.
@@ -27,7 +27,7 @@ def single_device(device: object) -> str:
 
 
 def device_names(device: object) -> list[str]:
-    """Returns the devices that are named, as lower-case texts; none for `None` and `""`.
+    """Return the devices that are named, as lower-case texts; none for `None` and `""`.
 
     Args:
         device: one device or several, as `single_device` takes one: `"0,1"`, `[0, 1]`, `"cpu,cpu"`.
@@ -41,7 +41,7 @@ def device_names(device: object) -> list[str]:
 
 
 def cpu_only(device: object, title: str) -> None:
-    """Refuses another device than the CPU for files that run there alone.
+    """Refuse another device than the CPU for files that run there alone.
 
     Raises:
         UsageError: another one is named.
@@ -51,6 +51,6 @@ def cpu_only(device: object, title: str) -> None:
 
 
 def say_half_is_settled(half: bool, path: Path) -> None:
-    """Tells once that a file of this kind computes in the numbers that it was exported with."""
+    """Return once that a file of this kind computes in the numbers that it was exported with."""
     if half:
         warn_once(f"half=True has no effect on {path.name}: export it with half=True for 16-bit numbers.")

@@ -26,7 +26,7 @@ _COMPILER = "edgetpu_compiler"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Opens a compiled file on an Edge TPU.
+    """Open a compiled file on an Edge TPU.
 
     Args:
         path: the file.
@@ -41,10 +41,10 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> Rehearsed:
-    """Writes a network for an Edge TPU.
+    """Write a network for an Edge TPU.
 
     Args:
-        job: the network, and pictures to fit ranges to.
+        job: the network, and images to fit ranges to.
         path: the file to write.
 
     Raises:
@@ -74,6 +74,6 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
     return Rehearsed(
         f"{words}; unverified by its authors",
         agreement,
-        f"Before it was compiled, compared with torch on a picture, on the processor: {agreement}. What the compiler "
+        f"Before it was compiled, compared with torch on an image, on the processor: {agreement}. What the compiler "
         "made of it was not run.",
     )

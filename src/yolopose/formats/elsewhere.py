@@ -52,12 +52,12 @@ class WorkerRuntime(GraphRuntime):
         if given is not None and (len(given) != 4 or given[1] != 3 or (output is not None and len(output) != 3)):
             raise WeightsError(
                 f"{path} is no pose network that can be run: its input is {given}, its output {output}. Expected: "
-                "pictures (B, H, W, 3), as its library lays them out, and (B, 4+nc+K·D, A), as yolopose writes them."
+                "images (B, H, W, 3), as its library lays them out, and (B, 4+nc+K·D, A), as yolopose writes them."
             )
         self.metadata = read_record(path, found, given, output)
 
     def try_out(self, path: Path) -> None:
-        """Runs the network on nothing, where the worker cannot tell its shapes; see `GraphRuntime._try_out`."""
+        """Run the network on nothing, where the worker cannot tell its shapes; see `GraphRuntime._try_out`."""
         self._try_out(path)
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
@@ -67,7 +67,7 @@ class WorkerRuntime(GraphRuntime):
 
 
 def started(toolchain: str, module: str, path: Path, action: str = "serve", **values: Any) -> Worker:
-    """Starts the process that runs a file; see `Worker.of_python`.
+    """Start the process that runs a file; see `Worker.of_python`.
 
     Raises:
         DependencyError: the toolchain is not installed.
@@ -80,7 +80,7 @@ def started(toolchain: str, module: str, path: Path, action: str = "serve", **va
 
 @contextmanager
 def handed_over(job: ExportJob, title: str, opset: int, *, slim: bool = False) -> Generator[dict[str, Any], None, None]:
-    """Writes a network as ONNX, and the pictures that 8-bit numbers are fitted to, for another Python to read.
+    """Write a network as ONNX, and the images that 8-bit numbers are fitted to, for another Python to read.
 
     Args:
         job: the network and what is asked for.
@@ -107,12 +107,12 @@ def handed_over(job: ExportJob, title: str, opset: int, *, slim: bool = False) -
             raise ExportError(f"The network cannot be written for {title}: {first_line(error)}") from error
         found = {"source": str(source)}
         if job.calibration:
-            found["calibration"] = str(_kept(job.calibration, Path(workshop) / "pictures.npy"))
+            found["calibration"] = str(_kept(job.calibration, Path(workshop) / "images.npy"))
         yield found
 
 
 def _kept(calibration: Calibration, path: Path) -> Path:
-    """Writes the pictures as (N, B, 3, H, W) uint8, one after the other: all of them may not fit the memory."""
+    """Write the images as (N, B, 3, H, W) uint8, one after the other: all of them may not fit the memory."""
     shape = (len(calibration), calibration.batch, 3, *calibration.imgsz)
     values = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     for place, batch in enumerate(calibration):
@@ -124,7 +124,7 @@ def _kept(calibration: Calibration, path: Path) -> Path:
 def convert(
     job: ExportJob, target: Path, title: str, place: tuple[str, str], opset: int, *, slim: bool = False, **more: Any
 ) -> None:
-    """Lets a toolchain write a file or folder.
+    """Let a toolchain write a file or folder.
 
     Args:
         job: the network and what is asked for.
@@ -147,7 +147,7 @@ def convert(
 
 
 def by_level(job: ExportJob, **args: Any) -> ExportJob:
-    """Returns the job with outputs level by level, whose strides its record keeps.
+    """Return the job with outputs level by level, whose strides its record keeps.
 
     Args:
         job: the network and what is asked for.
@@ -166,7 +166,7 @@ def by_level(job: ExportJob, **args: Any) -> ExportJob:
 
 
 def strides_of(path: Path, metadata: ModelMetadata) -> list[int]:
-    """Returns the strides of the levels, as the record of a file of whole numbers keeps them.
+    """Return the strides of the levels, as the record of a file of whole numbers keeps them.
 
     Raises:
         WeightsError: it keeps none.

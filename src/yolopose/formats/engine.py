@@ -29,14 +29,14 @@ from yolopose.runtime import Batch
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
 
-_LARGEST = 16  # pictures at once that an engine of any batch is built for
+_LARGEST = 16  # images at once that an engine of any batch is built for
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, device: object = None, half: bool = False) -> EngineRuntime:
-    """Opens an engine: the length of the record as four bytes, the record, and what TensorRT built.
+    """Open an engine: the length of the record as four bytes, the record, and what TensorRT built.
 
     Args:
         path: the file.
@@ -110,7 +110,7 @@ def _gpu(device: object) -> torch.device:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Builds an engine for the GPU of this machine.
+    """Build an engine for the GPU of this machine.
 
     Args:
         job: the network and what is asked for.

@@ -34,7 +34,7 @@ _PROGRAM = "model.pte"  # as the reference package names it
 
 
 def load(path: Path, device: object = None, half: bool = False) -> ExecutorchRuntime:
-    """Opens an ExecuTorch folder, or the .pte in it.
+    """Open an ExecuTorch folder, or the .pte in it.
 
     Args:
         path: the folder or the .pte.
@@ -93,7 +93,7 @@ def _unusable(path: Path, error: RuntimeError) -> WeightsError:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as an ExecuTorch folder, for XNNPACK: processors of phones and computers.
+    """Write a network as an ExecuTorch folder, for XNNPACK: processors of phones and computers.
 
     Args:
         job: the network and what is asked for.

@@ -42,11 +42,11 @@ _FITTING = ("data", "split", "fraction")  # that int8=True heeds
 # fewer bits round by themselves
 _LIMITS = {32: (0.1, 0.001), 16: (6.0, 0.05), 8: (64.0, 0.3)}
 _WHOLE_NUMBERS = (64.0, 0.5)  # 8 bits from end to end, the first layers and the last ones too
-# share of the best score in a picture that a cell must have for its box and points to be compared, by the bits
+# share of the best score in an image that a cell must have for its box and points to be compared, by the bits
 _LEAST = {32: 0.0, 16: 0.25, 8: 0.25}
 _BITS = {"8": 8, "int8": 8, "w8a8": 8, "16": 16, "fp16": 16, "w16a16": 16, "32": 32, "fp32": 32}
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class ExportJob:
         options: what was asked for.
         half: whether to compute in float16.
         suppression: what `nms=True` keeps, None without it.
-        calibration: pictures to fit 8-bit numbers to, None where they are not asked for.
-        picture: (H, W, 3) uint8 BGR, on which a file must compute what the network does.
+        calibration: images to fit 8-bit numbers to, None where they are not asked for.
+        image: (H, W, 3) uint8 BGR, on which a file must compute what the network does.
     """
 
     network: PoseModel
@@ -69,7 +69,7 @@ class ExportJob:
     half: bool
     suppression: Suppression | None = None
     calibration: Calibration | None = None
-    picture: Picture
+    image: Image
 
     @property
     def bits(self) -> int:
@@ -90,15 +90,15 @@ class ExportJob:
         return level_names(self.network.stride, dims) if self.metadata.outputs == LEVELS else ["output0"]
 
     def compare(self, written: GraphRuntime) -> Agreement:
-        """Compares an engine with the network on the picture.
+        """Compare an engine with the network on the image.
 
         Raises:
             ExportError: they differ by more than rounding.
         """
-        return _compare(self, written, self.picture)
+        return _compare(self, written, self.image)
 
     def module(self) -> nn.Module:
-        """Returns what is to be converted: (B, 3, H, W) float32 0…1 → float32 as `metadata` says of its output."""
+        """Return what is to be converted: (B, 3, H, W) float32 0…1 → float32 as `metadata` says of its output."""
         if self.metadata.outputs == LEVELS:
             return by_levels(self.network)
         size = None if self.metadata.dynamic else self.metadata.imgsz
@@ -159,14 +159,14 @@ class Written:
 
 
 def export_network(
-    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, picture: Picture, data: str | None
+    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, image: Image, data: str | None
 ) -> Path:
-    """Writes a network in another format, and says what was written and how to use it; see `write_network`.
+    """Write a network in another format, and says what was written and how to use it; see `write_network`.
 
     Returns:
         The path of the file or folder.
     """
-    written = write_network(network, metadata, options, stem, picture, data)
+    written = write_network(network, metadata, options, stem, image, data)
     path, settled = written.path, written.metadata
     batch = "any number" if settled.dynamic else settled.batch
     sides = "any size" if settled.dynamic else f"{settled.imgsz[0]} × {settled.imgsz[1]}"
@@ -178,17 +178,17 @@ def export_network(
 
 
 def write_network(
-    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, picture: Picture, data: str | None
+    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, image: Image, data: str | None
 ) -> Written:
-    """Writes a network in another format and compares it with the network.
+    """Write a network in another format and compares it with the network.
 
     Args:
         network: left as it is.
         metadata: what is known of it.
         options: format, input size, batch, ….
         stem: the file to write, without its suffix.
-        picture: (H, W, 3) uint8 BGR, on which the file must compute what the network does.
-        data: data YAML of the network's training; 8-bit numbers are fitted to its pictures where no other is named.
+        image: (H, W, 3) uint8 BGR, on which the file must compute what the network does.
+        data: data YAML of the network's training; 8-bit numbers are fitted to its images where no other is named.
 
     Raises:
         UsageError: an option does not go with the format.
@@ -208,7 +208,7 @@ def write_network(
     for toolchain in dict.fromkeys((row.toolchain, row.int8_toolchain if eight else "", row.runs_in)):
         if toolchain:
             need_toolchain(toolchain, what)
-    job = _job(network, metadata, options, data, picture)
+    job = _job(network, metadata, options, data, image)
     module = import_module(f"yolopose.formats.{row.module}")
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
@@ -237,7 +237,7 @@ def _told(
     if not row.runs_here:
         return words, None, module.inspect(job, path)
     agreement = job.compare(_opened(module, path))
-    return words, agreement, f"Compared with torch on a picture: {agreement}."
+    return words, agreement, f"Compared with torch on an image: {agreement}."
 
 
 def _opened(module: ModuleType, path: Path) -> GraphRuntime:
@@ -258,7 +258,7 @@ def _size_of(path: Path) -> float:
 
 
 def _job(
-    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None, picture: Picture
+    network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None, image: Image
 ) -> ExportJob:
     """What a format is given, from what was asked for."""
     end2end = options.nms is False and network.can_end2end if options.end2end is None else options.end2end
@@ -282,22 +282,22 @@ def _job(
     calibration = calibration_for(options, settled, data) if bits == 8 else None
     return ExportJob(
         network=plain, metadata=settled, options=options, half=bits == 16, suppression=inside, calibration=calibration,
-        picture=picture,
+        image=image,
     )  # fmt: skip
 
 
 def _usage(path: Path, imgsz: Sequence[int], data: str | None) -> str:
-    """Returns the commands that a user may want next."""
+    """Return the commands that a user may want next."""
     size = imgsz[0] if imgsz[0] == imgsz[-1] else f"{imgsz[0]},{imgsz[-1]}"
     name = f'"{path}"' if " " in str(path) else path
     return (
-        f"Predict:   yolo pose predict model={name} source=PICTURES imgsz={size}\n"
+        f"Predict:   yolo pose predict model={name} source=IMAGES imgsz={size}\n"
         f"Validate:  yolo pose val model={name} data={data or 'DATA.yaml'} imgsz={size}"
     )
 
 
 def bits_of(options: ExportOptions) -> int:
-    """Returns how many bits the file's numbers have, in whichever spelling that is asked for: 8, 16 or 32.
+    """Return how many bits the file's numbers have, in whichever spelling that is asked for: 8, 16 or 32.
 
     Raises:
         UsageError: weights and sums of different kinds are asked for, which no format here has.
@@ -314,7 +314,7 @@ def bits_of(options: ExportOptions) -> int:
 
 
 def _check_options(row: Format, options: ExportOptions) -> None:
-    """Raises an error for what this format has not, and names what is given in vain.
+    """Raise an error for what this format has not, and names what is given in vain.
 
     Raises:
         UsageError: an option is not one of this format; the text says which formats have it.
@@ -353,8 +353,8 @@ def _size(options: ExportOptions, stride: int) -> tuple[int, int]:
     return height, width
 
 
-def _compare(job: ExportJob, written: GraphRuntime, picture: Picture) -> Agreement:
-    """Runs file and network on a picture, in every kind of input that the file says to take.
+def _compare(job: ExportJob, written: GraphRuntime, image: Image) -> Agreement:
+    """Run file and network on an image, in every kind of input that the file says to take.
 
     Raises:
         ExportError: they differ by more than rounding.
@@ -364,7 +364,7 @@ def _compare(job: ExportJob, written: GraphRuntime, picture: Picture) -> Agreeme
     least = _LEAST[job.bits]
     worst, rules = NOTHING, job.suppression
     network = suppressed(job.network, job.network, job.metadata, rules) if rules else job.network
-    for batch in _batches(job, picture):
+    for batch in _batches(job, image):
         with torch.inference_mode():
             expected = network(torch.from_numpy(batch).float().div_(255)).numpy()
         found = written.raw(batch)
@@ -385,14 +385,14 @@ def _compare(job: ExportJob, written: GraphRuntime, picture: Picture) -> Agreeme
     return worst
 
 
-def _batches(job: ExportJob, picture: Picture) -> list[Batch]:
-    """The picture as the file's inputs: its one size, or the whole size and a small rectangle in twos."""
-    metadata, source = job.metadata, (picture.shape[0], picture.shape[1])
+def _batches(job: ExportJob, image: Image) -> list[Batch]:
+    """The image as the file's inputs: its one size, or the whole size and a small rectangle in twos."""
+    metadata, source = job.metadata, (image.shape[0], image.shape[1])
     whole = Letterbox.fit(source, metadata.imgsz)
-    batches = [letterbox_batch([picture] * (metadata.batch or 1), [whole] * (metadata.batch or 1))]
+    batches = [letterbox_batch([image] * (metadata.batch or 1), [whole] * (metadata.batch or 1))]
     if metadata.dynamic:
         height, width = (-(-side // (2 * metadata.stride)) * metadata.stride for side in metadata.imgsz)
         half = height, width
         part = Letterbox.fit(source, half, auto=True, stride=metadata.stride)
-        batches.append(letterbox_batch([picture] * 2, [part] * 2))
+        batches.append(letterbox_batch([image] * 2, [part] * 2))
     return batches

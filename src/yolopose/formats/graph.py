@@ -33,7 +33,7 @@ class GraphRuntime(ABC):
         self._lanes: dict[int, Sequence[Runtime]] = {}
 
     def lanes(self, count: int) -> Sequence[Runtime]:
-        """Returns engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
+        """Return engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
         if count not in self._lanes:
             self._lanes[count] = self._make_lanes(count)
         return self._lanes[count]
@@ -47,7 +47,7 @@ class GraphRuntime(ABC):
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
         raw, shape, uncertainty = self._outputs(batch), self.metadata.spec.keypoints.shape, self.metadata.uncertainty
         if self.metadata.end2end:
             return from_final(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
@@ -62,7 +62,7 @@ class GraphRuntime(ABC):
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Runs the network and returns its whole output, float32.
+        """Run the network and returns its whole output, float32.
 
         Args:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
@@ -70,7 +70,7 @@ class GraphRuntime(ABC):
         return self._outputs(batch)
 
     def wrap(self, array: npt.NDArray[Any]) -> HostArray:
-        """Returns a host array with a tensor's everyday methods."""
+        """Return a host array with a tensor's everyday methods."""
         return HostArray(array)
 
     def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
@@ -87,14 +87,14 @@ class GraphRuntime(ABC):
 
     @abstractmethod
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output for at most `size` pictures; a graph of a fixed batch computes `size`, some of them black.
+        """The output for at most `size` images; a graph of a fixed batch computes `size`, some of them black.
 
         It may lie in the engine's own memory and is good until the thread's next call; an engine for which that is so
         overrides `raw` as well.
         """
 
     def _try_out(self, path: Path) -> None:
-        """Runs the network on nothing, so that what is wrong with a file is said when it is opened.
+        """Run the network on nothing, so that what is wrong with a file is said when it is opened.
 
         Raises:
             WeightsError: the output is not that of the classes and keypoints that the record names.
@@ -122,11 +122,11 @@ class InputMemory:
         self._kept = threading.local()
 
     def filled(self, batch: Batch, size: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
-        """Returns a batch as the graph takes it; good until the thread's next call.
+        """Return a batch as the graph takes it; good until the thread's next call.
 
         Args:
             batch: (B, 3, H, W), uint8 0…255 or float32 0…1.
-            size: pictures that the graph takes, at least B; those that are not there are black.
+            size: images that the graph takes, at least B; those that are not there are black.
             dtype: of the graph's input.
         """
         if batch.dtype == dtype and len(batch) == size:

@@ -1,6 +1,6 @@
 """Sony's IMX500: a folder with the archive for the sensor, and the 8-bit graph that it was made from.
 
-The archive runs on the sensor alone; what is opened here is the graph, computed slowly (seconds for a picture).
+The archive runs on the sensor alone; what is opened here is the graph, computed slowly (seconds for an image).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OPSET = 17
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Opens the 8-bit graph of a folder for the IMX500.
+    """Open the 8-bit graph of a folder for the IMX500.
 
     Args:
         path: the folder.
@@ -40,10 +40,10 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network for the IMX500.
+    """Write a network for the IMX500.
 
     Args:
-        job: the network, and pictures to fit ranges to.
+        job: the network, and images to fit ranges to.
         path: the folder, empty.
 
     Returns:

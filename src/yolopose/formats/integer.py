@@ -27,7 +27,7 @@ _CHIP = {"linux": "libedgetpu.so.1", "darwin": "libedgetpu.1.dylib", "win32": "e
 
 
 def load(path: Path, found: dict[str, Any], *, chip: bool = False) -> WorkerRuntime:
-    """Opens a TFLite file of whole numbers.
+    """Open a TFLite file of whole numbers.
 
     Args:
         path: the file.
@@ -52,10 +52,10 @@ def load(path: Path, found: dict[str, Any], *, chip: bool = False) -> WorkerRunt
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as TFLite of whole numbers.
+    """Write a network as TFLite of whole numbers.
 
     Args:
-        job: the network, and pictures to fit ranges to.
+        job: the network, and images to fit ranges to.
         path: the file to write.
 
     Returns:

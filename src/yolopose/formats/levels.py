@@ -28,7 +28,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def level_names(strides: Sequence[int], dims: int) -> list[str]:
-    """Returns the names of the outputs in their order: `distances_8`, `scores_8`, `points_8`, …; level by level.
+    """Return the names of the outputs in their order: `distances_8`, `scores_8`, `points_8`, …; level by level.
 
     Args:
         strides: of the levels.
@@ -39,7 +39,7 @@ def level_names(strides: Sequence[int], dims: int) -> list[str]:
 
 
 def joined(parts: Sequence[Float32], metadata: ModelMetadata, strides: Sequence[int]) -> Float32:
-    """Makes pixels of the outputs.
+    """Make pixels of the outputs.
 
     Args:
         parts: in the order of `level_names`: (B, 4, A), (B, nc, A), (B, 2·K, A) and, for D = 3, (B, K, A) of a level.
@@ -53,24 +53,24 @@ def joined(parts: Sequence[Float32], metadata: ModelMetadata, strides: Sequence[
     each, found = dims + 1, list[Float32]()
     for level, stride in enumerate(strides):
         distances, scores, points, *visible = parts[level * each : (level + 1) * each]
-        centres = _centres(height // stride, width // stride)
+        centers = _centers(height // stride, width // stride)
         near, far = distances[:, :2], distances[:, 2:]
-        boxes = np.concatenate((centres + (far - near) / 2, near + far), 1) * stride
-        xy = (points.reshape(len(points), count, 2, -1) + centres) * stride
+        boxes = np.concatenate((centers + (far - near) / 2, near + far), 1) * stride
+        xy = (points.reshape(len(points), count, 2, -1) + centers) * stride
         if visible:
             xy = np.concatenate((xy, visible[0][:, :, None]), 2)
         found.append(np.concatenate((boxes, scores, xy.reshape(len(points), count * dims, -1)), 1))
     return np.concatenate(found, 2).astype(np.float32, copy=False)
 
 
-def _centres(rows: int, columns: int) -> Float32:
-    """(2, A) x and y of the cell centres of a level, in cells."""
+def _centers(rows: int, columns: int) -> Float32:
+    """(2, A) x and y of the cell centers of a level, in cells."""
     y, x = np.mgrid[:rows, :columns].astype(np.float32) + np.float32(0.5)
     return np.stack((x.ravel(), y.ravel()))
 
 
 def by_levels(network: PoseModel) -> Any:
-    """Returns a network as a module from (B, 3, H, W) float32 0…1 to the outputs that `joined` takes.
+    """Return a network as a module from (B, 3, H, W) float32 0…1 to the outputs that `joined` takes.
 
     Args:
         network: fused, in evaluation mode.

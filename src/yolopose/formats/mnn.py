@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, device: object = None, half: bool = False) -> MnnRuntime:
-    """Opens an MNN file: one of ours, or one that the reference package wrote.
+    """Open an MNN file: one of ours, or one that the reference package wrote.
 
     Args:
         path: the file.
@@ -71,7 +71,7 @@ class MnnRuntime(GraphRuntime):
         self._try_out(path)
 
     def _use(self, threads: int) -> None:
-        """Opens the file for so many threads; a module computes for one caller at a time."""
+        """Open the file for so many threads; a module computes for one caller at a time."""
         # without the wish for high precision an Arm processor might compute in 16 bits, whatever the file holds
         settings = {"backend": 0, "precision": "high", "numThread": threads}
         try:
@@ -104,7 +104,7 @@ class MnnRuntime(GraphRuntime):
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as MNN.
+    """Write a network as MNN.
 
     Args:
         job: the network and what is asked for; half stores the weights in 16 bits.

@@ -32,7 +32,7 @@ _GRAPH, _WEIGHTS = "model.ncnn.param", "model.ncnn.bin"  # as the reference pack
 
 
 def load(path: Path, device: object = None, half: bool = False) -> NcnnRuntime:
-    """Opens an ncnn folder, or the .param in it: one of ours, or one that the reference package wrote.
+    """Open an ncnn folder, or the .param in it: one of ours, or one that the reference package wrote.
 
     Args:
         path: the folder or the .param.
@@ -50,7 +50,7 @@ def load(path: Path, device: object = None, half: bool = False) -> NcnnRuntime:
 
 
 class NcnnRuntime(GraphRuntime):
-    """Inference with ncnn, picture by picture; implements `yolopose.runtime.Laned`.
+    """Inference with ncnn, image by image; implements `yolopose.runtime.Laned`.
 
     Args:
         path: the .param.
@@ -113,7 +113,7 @@ def _unusable(path: Path) -> WeightsError:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as an ncnn folder.
+    """Write a network as an ncnn folder.
 
     Args:
         job: the network and what is asked for; half stores the weights in 16 bits.
@@ -138,7 +138,7 @@ def export(job: ExportJob, path: Path) -> str:
 
 
 def _convert(source: Path, folder: Path, job: ExportJob) -> None:
-    """Lets pnnx, a program, make ncnn's two files of a trace."""
+    """Let pnnx, a program, make ncnn's two files of a trace."""
     height, width = job.metadata.imgsz
     pnnx: Any = import_module("pnnx")
     command = [

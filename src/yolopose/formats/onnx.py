@@ -37,7 +37,7 @@ _NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(
 
 
 def load(path: Path, device: object = None, half: bool = False) -> OnnxRuntime:
-    """Opens an ONNX file: one of ours, or one that the reference package wrote.
+    """Open an ONNX file: one of ours, or one that the reference package wrote.
 
     Args:
         path: the file.
@@ -79,7 +79,7 @@ class OnnxRuntime(GraphRuntime):
         if self._dtype is None or len(given.shape) != 4 or len(output.shape) != 3:
             raise WeightsError(
                 f"{path} is no pose network: its input {given.name} is {given.type} of shape {given.shape}, its output "
-                f"{output.name} of shape {output.shape}. Expected: pictures (B, 3, H, W) and (B, 4+nc+K·D, A)."
+                f"{output.name} of shape {output.shape}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
             )
         self.metadata = read_record(path, found, given.shape, output.shape)
 
@@ -88,7 +88,7 @@ class OnnxRuntime(GraphRuntime):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # what it warns of concerns its own optimisations
+        options.log_severity_level = 3  # what it warns of concerns its own optimizations
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
         try:
@@ -136,7 +136,7 @@ def _provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as ONNX.
+    """Write a network as ONNX.
 
     Args:
         job: the network and what is asked for.
@@ -168,7 +168,7 @@ def export(job: ExportJob, path: Path) -> str:
 
 
 def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
-    """Lets torch write the graph alone. Its newer converter begins at opset 18, below that the older one serves."""
+    """Let torch write the graph alone. Its newer converter begins at opset 18, below that the older one serves."""
     import torch
 
     network, sample = job.module(), example(job)
@@ -194,7 +194,7 @@ def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:
 
 
 def _finish(path: Path, job: ExportJob) -> int:
-    """Simplifies the graph where that is asked for, puts the record into the file, and returns its operator set."""
+    """Simplify the graph where that is asked for, puts the record into the file, and returns its operator set."""
     onnx: Any = import_module("onnx")  # its types and those of onnxslim do not fit each other
     model = onnx.load(str(path))
     if job.options.simplify and find_spec("onnxslim") is None:
@@ -202,7 +202,7 @@ def _finish(path: Path, job: ExportJob) -> int:
     elif job.options.simplify:
         model = import_module("onnxslim").slim(model)
     if job.calibration:
-        model = import_module("yolopose.formats.quantising").quantised_onnx(model, job.calibration)
+        model = import_module("yolopose.formats.quantizing").quantized_onnx(model, job.calibration)
     record = {RECORD: own_record(job.metadata), **public_record(job)}
     del model.metadata_props[:]
     for key, value in record.items():

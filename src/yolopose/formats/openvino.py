@@ -49,7 +49,7 @@ _NUMBERS = ("f32", "f16")
 
 @cache
 def library() -> Any:
-    """Imports OpenVINO so that it reports to nobody, neither now nor when it converts.
+    """Import OpenVINO so that it reports to nobody, neither now nor when it converts.
 
     A program that has imported OpenVINO before has made that choice itself.
     """
@@ -66,7 +66,7 @@ def _core() -> Any:
 
 
 def _use_once(core: Any) -> None:
-    """Runs a graph of one addition.
+    """Run a graph of one addition.
 
     OpenVINO's Python binding sets up its conversions at their first use, and two threads that meet there wait for
     each other for ever: one holds Python's lock, the other that of the binding. So the first use is made here.
@@ -83,7 +83,7 @@ def _use_once(core: Any) -> None:
 
 
 def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRuntime:
-    """Opens an OpenVINO folder, or the .xml in it: one of ours, or one that the reference package wrote.
+    """Open an OpenVINO folder, or the .xml in it: one of ours, or one that the reference package wrote.
 
     Args:
         path: the folder or the .xml.
@@ -125,7 +125,7 @@ class OpenvinoRuntime(GraphRuntime):
         if numbers not in _NUMBERS or [len(shape) for shape in shapes] != [4, 3]:
             raise WeightsError(
                 f"{path} is no pose network: its input is {numbers} of shape {given.get_partial_shape()}, its output "
-                f"of shape {output.get_partial_shape()}. Expected: pictures (B, 3, H, W) and (B, 4+nc+K·D, A)."
+                f"of shape {output.get_partial_shape()}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
             )
         self.metadata = read_record(path, _record(path, model), *shapes)
         # without the first, a processor with bfloat16 would compute in it, whatever the file holds
@@ -148,7 +148,7 @@ class OpenvinoRuntime(GraphRuntime):
         return found
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Runs the network and returns its whole output, float32.
+        """Run the network and returns its whole output, float32.
 
         Args:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
@@ -184,7 +184,7 @@ class _Network:
         self._compile("u8")  # what is wrong with a file is said when it is opened
 
     def request(self, numbers: str) -> Any:
-        """Returns this thread's request for inputs of one kind, `u8` 0…255 or `f32` 0…1."""
+        """Return this thread's request for inputs of one kind, `u8` 0…255 or `f32` 0…1."""
         name = f"request_{numbers}"
         if not hasattr(self._requests, name):
             setattr(self._requests, name, self._compile(numbers).create_infer_request())
@@ -252,7 +252,7 @@ def _record(path: Path, model: Any) -> Mapping[str, Any]:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as an OpenVINO folder.
+    """Write a network as an OpenVINO folder.
 
     Args:
         job: the network and what is asked for; half stores the weights in 16 bits.
@@ -267,7 +267,7 @@ def export(job: ExportJob, path: Path) -> str:
     try:
         model = _convert(job)
         if job.calibration:
-            model = import_module("yolopose.formats.quantising").quantised_openvino(model, job.calibration)
+            model = import_module("yolopose.formats.quantizing").quantized_openvino(model, job.calibration)
     except YoloposeError:
         raise
     except Exception as error:  # whatever the converter meets

@@ -17,7 +17,7 @@ _OPSET = 13  # its converter knows operator sets up to 15
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Opens an inference program of PaddlePaddle.
+    """Open an inference program of PaddlePaddle.
 
     Args:
         path: the folder.
@@ -37,7 +37,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as an inference program.
+    """Write a network as an inference program.
 
     Args:
         job: the network and what is asked for.

@@ -27,7 +27,7 @@ from yolopose.weights import load_network
 
 
 def pick_device(device: object = None) -> torch.device:
-    """Reads a device as users write it.
+    """Read a device as users write it.
 
     Args:
         device: `None` or `""` (the first CUDA GPU, else the CPU), `"cpu"`, `0`, `"0"`, `"cuda"`, `"cuda:0"`, `[0]`,
@@ -66,7 +66,7 @@ def _seen() -> str:
 
 
 def load(path: Path, device: object = None, half: bool = False) -> TorchRuntime:
-    """Opens a weights file; see `yolopose.formats.open_runtime`."""
+    """Open a weights file; see `yolopose.formats.open_runtime`."""
     network, checkpoint = load_network(path)
     return TorchRuntime(network, device, half, checkpoint.metadata)
 
@@ -81,7 +81,7 @@ class TorchRuntime:
             decoded in float32 all the same, and results are float32.
         metadata: the record that came with the weights; made from the network when None. Its `end2end` and
             `uncertainty` choose what the network gives.
-        compile: let torch compile the network (half a minute at the first picture of a size): True, or a mode of
+        compile: let torch compile the network (half a minute at the first image of a size): True, or a mode of
             `torch.compile`.
 
     Attributes:
@@ -128,7 +128,7 @@ class TorchRuntime:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`.
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`.
 
         Raises:
             UsageError: the batch does not fit the memory of the GPU.
@@ -151,7 +151,7 @@ class TorchRuntime:
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Runs the network and returns its whole output.
+        """Run the network and returns its whole output.
 
         Args:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
@@ -167,11 +167,11 @@ class TorchRuntime:
             return self._run(batch).cpu().numpy()
 
     def wrap(self, array: npt.NDArray[Any]) -> Tensor:
-        """Returns a host array as a tensor on the engine's device."""
+        """Return a host array as a tensor on the engine's device."""
         return torch.from_numpy(array).to(self._device)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Runs the network on (B, 3, H, W) values 0…1; returns its decoded output.
+        """Run the network on (B, 3, H, W) values 0…1; returns its decoded output.
 
         Raises:
             UsageError: torch cannot compile the network here.
@@ -189,7 +189,7 @@ class TorchRuntime:
             ) from error
 
     def lanes(self, count: int) -> Sequence[TorchRuntime]:
-        """Returns engines for `count` threads; see `yolopose.runtime.Laned.lanes`.
+        """Return engines for `count` threads; see `yolopose.runtime.Laned.lanes`.
 
         A GPU computes one batch after the other anyway, and a compiled network is not shared between threads.
         """
@@ -215,7 +215,7 @@ class TorchRuntime:
     def _select(
         self, raw: Tensor, conf: float, max_nms: int, classes: Sequence[int] | None, multi_label: bool
     ) -> tuple[Tensor, Tensor]:
-        """Rows (N, 6+K·D) cx, cy, w, h, score, class, keypoints, and (N,) picture; same rules as `runtime.from_raw`."""
+        """Rows (N, 6+K·D) cx, cy, w, h, score, class, keypoints, and (N,) image; same rules as `runtime.from_raw`."""
         nc = self.metadata.spec.nc
         scores = raw[:, 4 : 4 + nc]
         if multi_label and nc > 1:
@@ -257,7 +257,7 @@ _one_at_a_time = threading.Lock()
 
 
 def compute_on(threads: int, usual: int) -> None:
-    """Lets torch compute on so many threads in the layers that the calling thread runs, and in no others.
+    """Let torch compute on so many threads in the layers that the calling thread runs, and in no others.
 
     Args:
         threads: how many.

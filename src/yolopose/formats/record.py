@@ -23,12 +23,12 @@ _PERSON_CHANNELS = 4 + 1 + 17 * 3
 
 
 def own_record(metadata: ModelMetadata) -> str:
-    """Returns our own record as one line of JSON."""
+    """Return our own record as one line of JSON."""
     return json.dumps({**metadata.to_dict(), "names": list(metadata.spec.classes)}, ensure_ascii=False)
 
 
 def public_record(job: ExportJob) -> dict[str, Any]:
-    """Returns the keys that tools for files of the reference package look for."""
+    """Return the keys that tools for files of the reference package look for."""
     metadata, batch = job.metadata, job.metadata.batch or 1
     spec = metadata.spec
     return {
@@ -45,18 +45,18 @@ def public_record(job: ExportJob) -> dict[str, Any]:
 
 
 def record_text(job: ExportJob) -> str:
-    """Returns both records as one JSON text, for formats with room for a text."""
+    """Return both records as one JSON text, for formats with room for a text."""
     return json.dumps({RECORD: own_record(job.metadata), **public_record(job)}, ensure_ascii=False)
 
 
 def write_record(job: ExportJob, folder: Path) -> None:
-    """Writes both records into a folder, as the YAML file that the reference package writes there."""
+    """Write both records into a folder, as the YAML file that the reference package writes there."""
     values = {**public_record(job), RECORD: own_record(job.metadata)}
     (folder / RECORD_FILE).write_text(to_yaml(values), encoding="utf-8")
 
 
 def record_in_text(text: str | bytes) -> dict[str, Any]:
-    """Returns the keys of what `record_text` or the reference package wrote; none where it is no JSON mapping."""
+    """Return the keys of what `record_text` or the reference package wrote; none where it is no JSON mapping."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -65,13 +65,13 @@ def record_in_text(text: str | bytes) -> dict[str, Any]:
 
 
 def outputs_of(found: Mapping[str, Any]) -> str:
-    """Returns the layout of the outputs that our own record names; `raw` where there is none."""
+    """Return the layout of the outputs that our own record names; `raw` where there is none."""
     own = record_in_text(found.get(RECORD, ""))
     return str(own.get("outputs", "raw"))
 
 
 def record_in_folder(folder: Path) -> dict[str, Any]:
-    """Returns the keys of the YAML file in a folder; none where there is no such file.
+    """Return the keys of the YAML file in a folder; none where there is no such file.
 
     Raises:
         WeightsError: it is no YAML mapping.
@@ -81,7 +81,7 @@ def record_in_folder(folder: Path) -> dict[str, Any]:
 
 
 def sole_file(path: Path, suffix: str, what: str) -> Path:
-    """Returns the one file with a suffix that a folder holds; a file is returned as it is.
+    """Return the one file with a suffix that a folder holds; a file is returned as it is.
 
     Args:
         path: the folder or file.
@@ -106,7 +106,7 @@ def read_record(
     given: Sequence[int | str] | None = None,
     output: Sequence[int | str] | None = None,
 ) -> ModelMetadata:
-    """Returns the record of a file; what its shapes say wins over what was written down.
+    """Return the record of a file; what its shapes say wins over what was written down.
 
     Args:
         path: the file, for error texts.
@@ -150,7 +150,7 @@ def read_record(
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's text, as a sentence."""
+    """Return the first line of an error's text, as a sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
@@ -208,7 +208,7 @@ def _literal(value: Any) -> Any:
 
 
 def check_output(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
-    """Makes sure that an output's shape is that of the classes and keypoints that a record names.
+    """Make sure that an output's shape is that of the classes and keypoints that a record names.
 
     Raises:
         WeightsError: it is not.

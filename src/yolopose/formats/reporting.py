@@ -11,7 +11,7 @@ _REPORTING = "openvino_telemetry"
 
 @contextmanager
 def unreported() -> Generator[None, None, None]:
-    """Hides the package through which OpenVINO and NNCF report, for what is imported within.
+    """Hide the package through which OpenVINO and NNCF report, for what is imported within.
 
     They fall back on an empty stand-in of their own where it is absent, and that is what they find.
     """

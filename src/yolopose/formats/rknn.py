@@ -22,7 +22,7 @@ _USUAL = CHIPS[0]
 
 
 def load(path: Path, device: object = None, half: bool = False) -> NoReturn:
-    """Says why such a file is not run here.
+    """Log why such a file is not run here.
 
     Raises:
         UsageError: always: the maker's simulator runs no file, only what it has just written.
@@ -36,10 +36,10 @@ def load(path: Path, device: object = None, half: bool = False) -> NoReturn:
 
 
 def export(job: ExportJob, path: Path) -> Rehearsed:
-    """Writes a network for a chip of Rockchip's.
+    """Write a network for a chip of Rockchip's.
 
     Args:
-        job: the network and what is asked for; 16 bits, or 8 that are fitted to pictures.
+        job: the network and what is asked for; 16 bits, or 8 that are fitted to images.
         path: the folder, empty.
 
     Raises:
@@ -58,5 +58,5 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
     return Rehearsed(
         f"for {chip}, {len(job.outputs)} outputs, {job.numbers}",
         agreement,
-        f"Compared with torch on a picture, in Rockchip's simulator: {agreement}. It was not run on the chip.",
+        f"Compared with torch on an image, in Rockchip's simulator: {agreement}. It was not run on the chip.",
     )

@@ -3,7 +3,7 @@
 Greedy suppression goes box by box, which no static graph does. Here all boxes decide at once: a box stays when no
 better one that stays overlaps it. Said again and again, beginning with "all stay", this settles from the best box
 downwards: after n rounds every box is right whose fate hangs on a chain of at most n others, and what no longer
-changes is what the greedy way gives. Chains in pictures are short, since a box that goes takes its claims along.
+changes is what the greedy way gives. Chains in images are short, since a box that goes takes its claims along.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from yolopose.config import ExportOptions
 from yolopose.schema import ModelMetadata
 
 CANDIDATES = 1024
-"""Boxes of a picture that are compared with one another, the best."""
+"""Boxes of an image that are compared with one another, the best."""
 ROUNDS = 32
 _CONF = 0.25  # as in prediction
 
@@ -35,7 +35,7 @@ class Suppression:
     Attributes:
         conf: scores must exceed it.
         iou: overlap above which two boxes are one object.
-        max_det: rows of the output for each picture.
+        max_det: rows of the output for each image.
         agnostic: compare boxes of different classes too.
         classes: keep these class indices alone; None for all.
     """
@@ -48,7 +48,7 @@ class Suppression:
 
     @classmethod
     def of(cls, options: ExportOptions, names: dict[int, str]) -> Suppression:
-        """Reads the options of an export.
+        """Read the options of an export.
 
         Raises:
             UsageError: a class index is none of the network's.
@@ -63,7 +63,7 @@ class Suppression:
         return cls(conf, options.iou, options.max_det, options.agnostic_nms, classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, as the record of the file keeps them."""
+        """Return plain values, as the record of the file keeps them."""
         found = asdict(self)
         return {**found, "classes": None if self.classes is None else list(self.classes)}
 
@@ -99,8 +99,8 @@ class Suppressed(nn.Module):
         top, places = scores.topk(self.count, dim=1)
         rows = _columns(raw, places)
         cls = cls.gather(1, places).to(raw.dtype)
-        centre, half = rows[:, :2], rows[:, 2:4] / 2
-        boxes = torch.cat((centre - half, centre + half), 1)
+        center, half = rows[:, :2], rows[:, 2:4] / 2
+        boxes = torch.cat((center - half, center + half), 1)
         kept = top * self._survive(boxes, cls, top)
         scores, places = kept.topk(self.rules.max_det, dim=1)
         found = torch.cat((boxes, top[:, None], cls[:, None], rows[:, 4 + self.nc :]), 1)
@@ -162,7 +162,7 @@ def duplicates(boxes: Tensor, iou: float) -> Tensor:
 
 
 def cells_of(metadata: ModelMetadata, strides: Sequence[int]) -> int | None:
-    """Returns the cells that a network has for its one input size; None where it takes any."""
+    """Return the cells that a network has for its one input size; None where it takes any."""
     if metadata.dynamic:
         return None
     height, width = metadata.imgsz
@@ -170,7 +170,7 @@ def cells_of(metadata: ModelMetadata, strides: Sequence[int]) -> int | None:
 
 
 def suppressed(decoded: nn.Module, network: PoseModel, metadata: ModelMetadata, rules: Suppression) -> Suppressed:
-    """Puts suppression behind a network that is to be exported."""
+    """Put suppression behind a network that is to be exported."""
     return Suppressed(decoded, metadata.spec.nc, rules, cells_of(metadata, network.stride)).eval()
 
 

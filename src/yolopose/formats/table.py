@@ -75,7 +75,7 @@ class Format:
 
 @cache
 def formats() -> tuple[Format, ...]:
-    """Returns the rows of the table."""
+    """Return the rows of the table."""
     return tuple(
         Format(
             name=name,
@@ -101,12 +101,12 @@ def formats() -> tuple[Format, ...]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Returns the suffixes of all files and folders that can be opened."""
+    """Return the suffixes of all files and folders that can be opened."""
     return tuple(suffix for row in formats() for suffix in row.suffixes)
 
 
 def format_of(path: str | Path) -> Format:
-    """Returns the format of a file or folder, by the end of its name.
+    """Return the format of a file or folder, by the end of its name.
 
     Raises:
         UsageError: it is of none that is known here.
@@ -124,7 +124,7 @@ _NOWHERE = {
 
 
 def format_named(name: str) -> Format:
-    """Returns the format that `format=` names.
+    """Return the format that `format=` names.
 
     Raises:
         UsageError: there is none of this name that export writes.
@@ -148,17 +148,17 @@ def format_named(name: str) -> Format:
 
 
 def having(option: str) -> list[str]:
-    """Returns the names of the formats whose export heeds an option."""
+    """Return the names of the formats whose export heeds an option."""
     return [row.name for row in formats() if row.exportable and option in row.options]
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:
-    """Returns those of some packages that are not installed, in their order."""
+    """Return those of some packages that are not installed, in their order."""
     return [name for name in names if find_spec(name) is None]
 
 
 def need_packages(names: tuple[str, ...], what: str) -> None:
-    """Makes sure that packages are there before something that takes them is begun.
+    """Make sure that packages are there before something that takes them is begun.
 
     Args:
         names: packages, as they are installed.
@@ -179,20 +179,20 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
 
 
 def need_engine(row: Format, path: str | Path) -> None:
-    """Makes sure that what runs a file is there, as far as its name tells; see `need_packages`."""
+    """Make sure that what runs a file is there, as far as its name tells; see `need_packages`."""
     if not row.int8_toolchain:  # else it depends on what is in the file, and its module asks
         need_packages(row.needs, str(path))
 
 
 def packages_to_write(row: Format, eight: bool) -> tuple[str, ...]:
-    """Returns the packages that writing a format takes, with 8-bit numbers or without."""
+    """Return the packages that writing a format takes, with 8-bit numbers or without."""
     if not eight:
         return row.makes
     return row.for_int8 if row.int8_toolchain else (*row.makes, *row.for_int8)
 
 
 def report() -> str:
-    """Returns the table as text: what `yolo formats` prints."""
+    """Return the table as text: what `yolo formats` prints."""
     rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
     for row in formats():
         heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"

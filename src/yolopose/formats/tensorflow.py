@@ -19,7 +19,7 @@ TITLE = "TensorFlow"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Opens a SavedModel folder or a frozen graph.
+    """Open a SavedModel folder or a frozen graph.
 
     Args:
         path: the folder or file.
@@ -39,7 +39,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as a SavedModel (a folder) or a frozen graph (a file); its input is (B, H, W, 3).
+    """Write a network as a SavedModel (a folder) or a frozen graph (a file); its input is (B, H, W, 3).
 
     Args:
         job: the network and what is asked for.
@@ -58,7 +58,7 @@ def export(job: ExportJob, path: Path) -> str:
 
 
 def write(job: ExportJob, path: Path, kind: str) -> None:
-    """Lets TensorFlow write one of its formats; see `inside/on_tensorflow.py`.
+    """Let TensorFlow write one of its formats; see `inside/on_tensorflow.py`.
 
     Raises:
         ExportError: the network cannot be converted.

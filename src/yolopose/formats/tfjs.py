@@ -18,7 +18,7 @@ _TOOLCHAIN = "tfjs"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Opens a graph of TensorFlow.js, for WebAssembly under Node.js.
+    """Open a graph of TensorFlow.js, for WebAssembly under Node.js.
 
     Args:
         path: the folder.
@@ -37,7 +37,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as a graph of TensorFlow.js; its input is (B, H, W, 3).
+    """Write a network as a graph of TensorFlow.js; its input is (B, H, W, 3).
 
     Args:
         job: the network and what is asked for; half stores the weights in 16 bits.

@@ -35,7 +35,7 @@ _RECORD = "metadata.json"  # in a zip archive that stands behind the graph, wher
 
 
 def load(path: Path, device: object = None, half: bool = False) -> GraphRuntime:
-    """Opens a TFLite file.
+    """Open a TFLite file.
 
     Args:
         path: the file.
@@ -76,14 +76,14 @@ class TfliteRuntime(GraphRuntime):
         if [len(shape) for shape in shapes] != [4, 3] or shapes[0][1] != 3 or numbers != {np.float32}:
             raise WeightsError(
                 f"{path} is no pose network that can be run: its input is {given['dtype'].__name__} {shapes[0]}, its "
-                f"output {output['dtype'].__name__} {shapes[1]}. Expected: float32, pictures (B, 3, H, W) and "
+                f"output {output['dtype'].__name__} {shapes[1]}. Expected: float32, images (B, 3, H, W) and "
                 "(B, 4+nc+K·D, A), as yolopose writes them."
             )
         self._input, self._output = given["index"], output["index"]
         self.metadata = read_record(path, record_behind(path), *shapes)
 
     def _use(self, threads: int) -> None:
-        """Opens the file for so many threads; an interpreter computes for one caller at a time."""
+        """Open the file for so many threads; an interpreter computes for one caller at a time."""
         try:
             with quiet_libraries():  # it tells that it computes on the CPU
                 interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
@@ -110,7 +110,7 @@ class TfliteRuntime(GraphRuntime):
 
 
 def record_behind(path: Path) -> dict[str, Any]:
-    """Returns the keys of the record that stands behind the graph; none where there is no record."""
+    """Return the keys of the record that stands behind the graph; none where there is no record."""
     try:
         with zipfile.ZipFile(path) as archive:
             return record_in_text(archive.read(_RECORD))
@@ -122,7 +122,7 @@ def record_behind(path: Path) -> dict[str, Any]:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as TFLite.
+    """Write a network as TFLite.
 
     Args:
         job: the network and what is asked for; half stores the weights in 16 bits.
@@ -155,7 +155,7 @@ def _convert(job: ExportJob, path: Path) -> None:
 
 
 def _halve(path: Path) -> None:
-    """Stores the weights in 16 bits; the graph widens them when it is opened."""
+    """Store the weights in 16 bits; the graph widens them when it is opened."""
     weights = {"num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT"}
     how = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
     recipe = [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": how}]

@@ -30,7 +30,7 @@ _RECORD = "config.txt"  # where the reference package keeps its own
 
 
 def load(path: Path, device: object = None, half: bool = False) -> TorchscriptRuntime:
-    """Opens a TorchScript file: one of ours, or one that the reference package wrote.
+    """Open a TorchScript file: one of ours, or one that the reference package wrote.
 
     Args:
         path: the file.
@@ -113,7 +113,7 @@ def _unusable(path: Path, error: RuntimeError) -> WeightsError:
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes a network as TorchScript.
+    """Write a network as TorchScript.
 
     Args:
         job: the network and what is asked for; optimize rewrites it for mobile processors.
@@ -135,7 +135,7 @@ def export(job: ExportJob, path: Path) -> str:
     except Exception as error:  # whatever tracing meets
         raise ExportError(f"The network cannot be written as TorchScript: {first_line(error)}") from error
     module.save(str(path), _extra_files={_RECORD: record_text(job)})
-    return f"{job.numbers}{', optimised for mobile processors' * job.options.optimize}"
+    return f"{job.numbers}{', optimized for mobile processors' * job.options.optimize}"
 
 
 def _for_mobile(module: Any) -> Any:

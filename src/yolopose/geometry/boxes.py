@@ -11,25 +11,25 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 def cxcywh_to_xyxy(boxes: FloatArray) -> FloatArray:
-    """Converts (..., 4) centre, width, height to corners."""
+    """Convert (..., 4) center, width, height to corners."""
     half = boxes[..., 2:4] / 2
     return np.concatenate((boxes[..., :2] - half, boxes[..., :2] + half), axis=-1)
 
 
 def xyxy_to_cxcywh(boxes: FloatArray) -> FloatArray:
-    """Converts (..., 4) corners to centre, width, height."""
+    """Convert (..., 4) corners to center, width, height."""
     low, high = boxes[..., :2], boxes[..., 2:4]
     return np.concatenate(((low + high) / 2, high - low), axis=-1)
 
 
 def clip_boxes(boxes: FloatArray, height: float, width: float) -> FloatArray:
-    """Returns (..., 4) corner boxes clipped to an image of the given size."""
+    """Return (..., 4) corner boxes clipped to an image of the given size."""
     limit = np.array([width, height, width, height], dtype=boxes.dtype)
     return np.clip(boxes, 0, limit)
 
 
 def clip_points(points: FloatArray, height: float, width: float) -> FloatArray:
-    """Returns (..., D) points with x and y clipped to an image of the given size; further columns unchanged."""
+    """Return (..., D) points with x and y clipped to an image of the given size; further columns unchanged."""
     result = points.copy()
     result[..., 0] = np.clip(points[..., 0], 0, width)
     result[..., 1] = np.clip(points[..., 1], 0, height)

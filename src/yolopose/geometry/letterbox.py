@@ -1,4 +1,4 @@
-"""Letterbox: an image scaled to fit a network input, centred, padded; and the way back."""
+"""Letterbox: an image scaled to fit a network input, centerd, padded; and the way back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Letterbox:
         scaleup: bool = True,
         stride: int = 32,
     ) -> Letterbox:
-        """Fits an image into an input size.
+        """Fit an image into an input size.
 
         Args:
             source: (height, width) of the image.
@@ -66,17 +66,17 @@ class Letterbox:
         return self.inner[1] / self.source[1], self.inner[0] / self.source[0]
 
     def boxes_to_source(self, boxes: FloatArray) -> FloatArray:
-        """Maps (N, 4) corner boxes from input pixels to image pixels, clipped to the image."""
+        """Map (N, 4) corner boxes from input pixels to image pixels, clipped to the image."""
         shift = np.array([self.left, self.top] * 2, dtype=boxes.dtype)
         scale = np.array(self.gain * 2, dtype=boxes.dtype)
         return clip_boxes((boxes - shift) / scale, *self.source)
 
     def lengths_to_source(self, lengths: FloatArray) -> FloatArray:
-        """Maps (..., 2) lengths along x and y from input pixels to image pixels."""
+        """Map (..., 2) lengths along x and y from input pixels to image pixels."""
         return lengths / np.array(self.gain, dtype=lengths.dtype)
 
     def points_to_source(self, points: FloatArray) -> FloatArray:
-        """Maps (..., D) points (x, y first) from input pixels to image pixels, clipped to the image."""
+        """Map (..., D) points (x, y first) from input pixels to image pixels, clipped to the image."""
         result = points.copy()
         result[..., :2] -= np.array([self.left, self.top], dtype=points.dtype)
         result[..., :2] /= np.array(self.gain, dtype=points.dtype)

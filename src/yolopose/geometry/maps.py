@@ -1,7 +1,7 @@
 """One 3×3 map of the plane: letterbox, mosaic placement, affine, perspective and flip are all values of it.
 
-Labels live in continuous coordinates: pixel i covers [i, i + 1), so its centre is at i + 0.5, and an image of width w
-spans 0…w. A scaling by r is x' = r·x there. Image warps address pixels by their centres (centre of pixel i is i);
+Labels live in continuous coordinates: pixel i covers [i, i + 1), so its center is at i + 0.5, and an image of width w
+spans 0…w. A scaling by r is x' = r·x there. Image warps address pixels by their centers (center of pixel i is i);
 `Map.pixel_matrix` converts.
 """
 
@@ -32,53 +32,53 @@ class Map:
 
     @classmethod
     def identity(cls) -> Map:
-        """Returns the map that leaves all as it is."""
+        """Return the map that leaves all as it is."""
         return cls(np.eye(3))
 
     @classmethod
     def translate(cls, x: float, y: float) -> Map:
-        """Shifts by x, y pixels."""
+        """Shift by x, y pixels."""
         return cls(np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]]))
 
     @classmethod
     def scale(cls, x: float, y: float | None = None) -> Map:
-        """Scales by the factors x and y (y = x when left out) about the origin."""
+        """Scale by the factors x and y (y = x when left out) about the origin."""
         return cls(np.array([[x, 0, 0], [0, x if y is None else y, 0], [0, 0, 1.0]]))
 
     @classmethod
     def rotate(cls, degrees: float) -> Map:
-        """Turns about the origin, counter-clockwise as seen on the screen (y points down)."""
+        """Turn about the origin, counter-clockwise as seen on the screen (y points down)."""
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return cls(np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]))
 
     @classmethod
     def shear(cls, x_degrees: float, y_degrees: float) -> Map:
-        """Shears: x' = x + tan(x_degrees)·y, y' = y + tan(y_degrees)·x."""
+        """Shear: x' = x + tan(x_degrees)·y, y' = y + tan(y_degrees)·x."""
         x, y = math.tan(math.radians(x_degrees)), math.tan(math.radians(y_degrees))
         return cls(np.array([[1.0, x, 0], [y, 1, 0], [0, 0, 1]]))
 
     @classmethod
     def perspective(cls, x: float, y: float) -> Map:
-        """Tilts: points are divided by 1 + x·X + y·Y; x and y per pixel."""
+        """Tilt: points are divided by 1 + x·X + y·Y; x and y per pixel."""
         return cls(np.array([[1.0, 0, 0], [0, 1, 0], [x, y, 1]]))
 
     @classmethod
     def flip(cls, height: float, width: float, *, horizontal: bool = False, vertical: bool = False) -> Map:
-        """Mirrors an image of the given size onto itself: left with right, top with bottom, both or neither."""
+        """Mirror an image of the given size onto itself: left with right, top with bottom, both or neither."""
         x, y = (-1.0 if horizontal else 1.0), (-1.0 if vertical else 1.0)
         return cls(np.array([[x, 0, width * horizontal], [0, y, height * vertical], [0, 0, 1.0]]))
 
     @classmethod
     def letterbox(cls, letterbox: Letterbox) -> Map:
-        """Maps an image to its place in a padded input."""
+        """Map an image to its place in a padded input."""
         return cls.translate(letterbox.left, letterbox.top) @ cls.scale(*letterbox.gain)
 
     def __matmul__(self, first: Map) -> Map:
-        """Composes: `(second @ first)` applies `first`, then `second`."""
+        """Compose: `(second @ first)` applies `first`, then `second`."""
         return Map(self.matrix @ first.matrix)
 
     def inverse(self) -> Map:
-        """Returns the way back.
+        """Return the way back.
 
         Raises:
             numpy.linalg.LinAlgError: the map is singular.
@@ -95,7 +95,7 @@ class Map:
         return self._affine and not (self.matrix[0, 1] or self.matrix[1, 0])
 
     def points(self, points: npt.NDArray[np.floating[Any]]) -> Matrix:
-        """Maps (..., 2) points x, y; one that a perspective sends behind the viewer becomes NaN."""
+        """Map (..., 2) points x, y; one that a perspective sends behind the viewer becomes NaN."""
         if self._affine and self.matrix[2, 2] == 1:
             return (points @ self.matrix[:2, :2].T + self.matrix[:2, 2]).astype(np.float64, copy=False)
         mapped = points @ self.matrix[:, :2].T + self.matrix[:, 2]
@@ -103,7 +103,7 @@ class Map:
         return (mapped[..., :2] / np.where(depth > 1e-9, depth, np.nan)).astype(np.float64, copy=False)
 
     def boxes(self, boxes: FloatArray) -> Matrix:
-        """Maps (..., 4) boxes x1, y1, x2, y2 to the hull of their four mapped corners; NaN as `points`."""
+        """Map (..., 4) boxes x1, y1, x2, y2 to the hull of their four mapped corners; NaN as `points`."""
         if self.axis_aligned:  # two corners tell all, in half the time
             ends = self.points(boxes.reshape(*boxes.shape[:-1], 2, 2))
             first, second = ends[..., 0, :], ends[..., 1, :]
@@ -112,7 +112,7 @@ class Map:
         return np.concatenate((corners.min(axis=-2), corners.max(axis=-2)), axis=-1)
 
     def gain_at(self, x: float, y: float) -> float:
-        """Returns the largest stretch of lengths near a point: 0.5 where every direction shrinks to half or less."""
+        """Return the largest stretch of lengths near a point: 0.5 where every direction shrinks to half or less."""
         if self.axis_aligned:
             return float(np.abs(self.matrix[[0, 1], [0, 1]] / self.matrix[2, 2]).max())
         u, v, depth = self.matrix @ (x, y, 1.0)
@@ -120,7 +120,7 @@ class Map:
         return float(np.linalg.norm((self.matrix[:2, :2] - ahead) / depth, 2))
 
     def pixel_matrix(self) -> Matrix:
-        """Returns the (3, 3) matrix of the same map for image warps, which count from pixel centres."""
+        """Return the (3, 3) matrix of the same map for image warps, which count from pixel centers."""
         matrix = self.matrix.copy()
         matrix[:, 2] += (matrix[:, 0] + matrix[:, 1]) / 2
         matrix[:2] -= matrix[2] / 2

@@ -8,7 +8,7 @@ from yolopose.geometry.boxes import FloatArray
 
 
 def oks(truth: FloatArray, pred: FloatArray, area: FloatArray, sigmas: FloatArray) -> FloatArray:
-    """OKS of every pair of truth and prediction: the mean over labelled points of exp(-d² / ((2σ)²·2·area)).
+    """OKS of every pair of truth and prediction: the mean over labeled points of exp(-d² / ((2σ)²·2·area)).
 
     Args:
         truth: (N, K, 3) x, y, v; a point counts when v ≠ 0.
@@ -17,10 +17,10 @@ def oks(truth: FloatArray, pred: FloatArray, area: FloatArray, sigmas: FloatArra
         sigmas: (K,) σ of each keypoint.
 
     Returns:
-        (N, M) values 0…1; 0 for a truth without a labelled point.
+        (N, M) values 0…1; 0 for a truth without a labeled point.
     """
-    labelled = truth[:, :, 2] != 0
+    labeled = truth[:, :, 2] != 0
     squared = ((truth[:, None, :, :2] - pred[None, :, :, :2]) ** 2).sum(axis=-1)
     scale = (2 * sigmas) ** 2 * (area[:, None, None] + 1e-7) * 2
-    similarity = np.exp(-squared / scale) * labelled[:, None, :]
-    return similarity.sum(axis=-1) / np.maximum(labelled.sum(axis=1), 1)[:, None]
+    similarity = np.exp(-squared / scale) * labeled[:, None, :]
+    return similarity.sum(axis=-1) / np.maximum(labeled.sum(axis=1), 1)[:, None]

@@ -32,7 +32,7 @@ _SHOWN_CONF = 0.25  # of timing, as in prediction
 
 
 def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: BenchmarkOptions, stem: str) -> Benchmark:
-    """Exports, opens, times and measures a network in each format; see `YOLO.benchmark`.
+    """Export, opens, times and measures a network in each format; see `YOLO.benchmark`.
 
     Args:
         network: the network.
@@ -53,13 +53,13 @@ def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: Bench
     split: Split = options.split  # type: ignore[assignment]  # one of its choices
     if options.data is None:
         raise UsageError(
-            "A benchmark needs labelled pictures: give data=coco8-pose.yaml or your own data YAML (these weights do "
+            "A benchmark needs labeled images: give data=coco8-pose.yaml or your own data YAML (these weights do "
             "not remember one)."
         )
-    picture = load_dataset(options.data, download=None, splits=[split]).image_files(split)[0]
+    img = load_dataset(options.data, download=None, splits=[split]).image_files(split)[0]
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     folder = new_run_folder(parent, options.name or "benchmark", options.exist_ok)
-    task = _Task(network, known, options, folder / stem, options.data, picture)
+    task = _Task(network, known, options, folder / stem, options.data, img)
     table = Benchmark(folder)
     LOGGER.info(title())
     table.rows.append(task.measured(Row("PyTorch", "pytorch"), TorchRuntime(network, options.device, False, known)))
@@ -82,7 +82,7 @@ class _Task:
     options: BenchmarkOptions
     stem: Path
     data: str
-    picture: Path
+    image: Path
 
     def of_format(self, row: Format) -> Row:
         """The row of one format; whatever its converter or engine meets stands in it, and the next one begins."""
@@ -92,7 +92,7 @@ class _Task:
         try:
             with quiet():
                 written = write_network(
-                    self.network, self.metadata, self._export(row), self.stem, read_image(self.picture), self.data
+                    self.network, self.metadata, self._export(row), self.stem, read_image(self.image), self.data
                 )
             found = replace(found, megabytes=written.megabytes, seconds=written.seconds, agreement=written.agreement)
             return self.measured(found, open_runtime(written.path, device=self.options.device))
@@ -111,12 +111,12 @@ class _Task:
         chosen = ExportOptions(format=row.name, imgsz=options.imgsz, half=options.half, int8=options.int8)
         if options.nms:
             chosen = replace(chosen, nms=True, conf=_CONF)
-        if options.int8:  # pictures that are not measured on
+        if options.int8:  # images that are not measured on
             chosen = replace(chosen, data=self.data, split="train", fraction=options.fraction)
         return chosen
 
     def _protocol(self) -> ValOptions:
-        """Squares for all, since most formats take one size alone."""
+        """Square for all, since most formats take one size alone."""
         options = self.options
         return ValOptions(
             data=self.data, split=options.split, imgsz=options.imgsz, conf=_CONF, rect=False, plots=False,
@@ -124,8 +124,8 @@ class _Task:
         )  # fmt: skip
 
     def _seconds(self, runtime: Runtime) -> float:
-        """Median time of the network for one picture, threshold included."""
-        image, about = read_image(self.picture), runtime.metadata
+        """Median time of the network for one image, threshold included."""
+        image, about = read_image(self.image), runtime.metadata
         sides = (self.options.imgsz,) if isinstance(self.options.imgsz, int) else tuple(self.options.imgsz)
         wanted = -(-sides[0] // about.stride) * about.stride, -(-sides[-1] // about.stride) * about.stride
         fit = Letterbox.fit((image.shape[0], image.shape[1]), wanted if about.dynamic else about.imgsz)
@@ -147,7 +147,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _require(table: Benchmark, least: bool | float) -> None:
-    """Raises an error where the pose mAP50-95 of a format is below a number that `verbose` gives."""
+    """Raise an error where the pose mAP50-95 of a format is below a number that `verbose` gives."""
     if least in (False, True):
         return
     low = [f"{row.title} {row.pose:.3f}" for row in table.rows if row.pose is not None and row.pose < least]

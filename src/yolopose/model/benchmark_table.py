@@ -1,4 +1,4 @@
-"""What a benchmark gives: a row for each format, as text, CSV, data frame and picture."""
+"""What a benchmark gives: a row for each format, as text, CSV, data frame and image."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Row:
         seconds: that the export took.
         box: mAP50-95 of boxes.
         pose: mAP50-95 of poses.
-        milliseconds: of the network for one picture.
-        agreement: largest differences to torch on a picture.
+        milliseconds: of the network for one image.
+        agreement: largest differences to torch on an image.
         note: why something could not be done.
     """
 
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def fps(self) -> float | None:
-        """Pictures a second through the network, one at a time."""
+        """Images a second through the network, one at a time."""
         return None if not self.milliseconds else 1000 / self.milliseconds
 
 
@@ -71,7 +71,7 @@ class Benchmark:
         return "\n".join([title(), *map(line, self.rows)])
 
     def summary(self) -> list[dict[str, Any]]:
-        """Returns a dictionary for each format, under the names that the public interface gives its columns."""
+        """Return a dictionary for each format, under the names that the public interface gives its columns."""
         return [
             {
                 "Format": row.title,
@@ -91,12 +91,12 @@ class Benchmark:
         ]
 
     def to_csv(self) -> str:
-        """Returns the table as CSV."""
+        """Return the table as CSV."""
         rows = self.summary()
         return to_csv(rows, list(rows[0]))
 
     def to_df(self) -> Any:
-        """Returns the table as a polars or pandas data frame.
+        """Return the table as a polars or pandas data frame.
 
         Raises:
             DependencyError: neither is installed.
@@ -105,7 +105,7 @@ class Benchmark:
         return to_frame(rows, list(rows[0]))
 
     def write(self, plots: bool) -> None:
-        """Writes `benchmark.csv`, and `benchmark.png` for `plots`, into the folder.
+        """Write `benchmark.csv`, and `benchmark.png` for `plots`, into the folder.
 
         Raises:
             OutputError: a file cannot be written.
@@ -118,12 +118,12 @@ class Benchmark:
 
 
 def title() -> str:
-    """Returns the headings of the printed table."""
+    """Return the headings of the printed table."""
     return "  ".join(form.format(name) for name, form in _COLUMNS).rstrip()
 
 
 def line(row: Row) -> str:
-    """Returns a row as printed."""
+    """Return a row as printed."""
     apart = row.agreement
     between = "-" if apart is None else "nothing found" if apart.empty else f"{apart.box:.2g}, {apart.score:.1g}, "
     cells = (
@@ -149,7 +149,7 @@ def _draw(figure: Any, rows: list[Row]) -> None:
     for row in rows:
         axes.scatter(row.milliseconds, row.pose, s=40)
         axes.annotate(row.title, (row.milliseconds, row.pose), xytext=(6, 4), textcoords="offset points", fontsize=9)
-    axes.set_xlabel("ms a picture (network alone)")
+    axes.set_xlabel("ms per image (network alone)")
     axes.set_ylabel("pose mAP50-95")
     axes.set_xlim(left=0)
     axes.margins(x=0.2, y=0.2)

@@ -39,7 +39,7 @@ class EngineChoice:
 
 
 def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -> EngineChoice:
-    """Returns what options say of the engine.
+    """Return what options say of the engine.
 
     Args:
         options: those of a call.
@@ -55,7 +55,7 @@ def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -
 
 
 def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
-    """Opens the engine of an exported file.
+    """Open the engine of an exported file.
 
     Raises:
         UsageError: another engine is asked for, or the device is not here.
@@ -78,7 +78,7 @@ def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
 
 
 def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice: EngineChoice, fresh: str) -> Runtime:
-    """Makes the engine of a network that torch holds.
+    """Make the engine of a network that torch holds.
 
     Args:
         network: the network.

@@ -1,4 +1,4 @@
-"""What `YOLO.export` does around the writing: where the file goes, and the picture that it is tried on."""
+"""What `YOLO.export` does around the writing: where the file goes, and the image that it is tried on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolopose.schema import ModelMetadata
 def export(
     network: PoseModel, metadata: ModelMetadata | None, options: ExportOptions, model_name: str, data: str | None
 ) -> Path:
-    """Writes the file beside the weights it comes from and says how to use it; see `export_network`.
+    """Write the file beside the weights it comes from and says how to use it; see `export_network`.
 
     Args:
         network: the network.
@@ -27,16 +27,16 @@ def export(
         options: format, input size, ….
         model_name: the file that the network was opened as. A name that was looked up elsewhere, and a model YAML,
             put the export into the current folder.
-        data: data YAML that the network knows, for a picture to try the file on and for the words about its use.
+        data: data YAML that the network knows, for an image to try the file on and for the words about its use.
     """
     path = Path(model_name)
     stem = path.with_suffix("") if path.exists() else Path(path.stem)
     known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
-    return export_network(network, known, options, stem, _picture(options.data or data), data)
+    return export_network(network, known, options, stem, _image(options.data or data), data)
 
 
-def _picture(data: str | None) -> npt.NDArray[np.uint8]:
-    """A picture of the network's own data where that is at hand, else one that is drawn."""
+def _image(data: str | None) -> npt.NDArray[np.uint8]:
+    """An image of the network's own data where that is at hand, else one that is drawn."""
     if data:
         try:
             return read_image(load_dataset(data).image_files("val")[0])

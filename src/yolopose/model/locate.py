@@ -18,7 +18,7 @@ _LIMIT = 2_000_000_000  # bytes; the largest public pose weights have 150 millio
 
 
 def find_weights(path: str | Path) -> Path:
-    """Finds a file as named, else by its name in the weights folder of the settings, else where it is published.
+    """Find a file as named, else by its name in the weights folder of the settings, else where it is published.
 
     Args:
         path: a path, the name of public weights (`yolo11n-pose.pt`), or an http(s) address.
@@ -62,7 +62,7 @@ def _hint(path: Path) -> str:
 
 
 def what_is_meant(path: Path) -> str:
-    """Returns what a model without a known ending probably means, as a sentence with a blank before it, or nothing."""
+    """Return what a model without a known ending probably means, as a sentence with a blank before it, or nothing."""
     inside = next((file for file in (path / "weights/best.pt", path / "best.pt") if file.is_file()), None)
     if inside:
         return f" It is a folder of training: did you mean model={inside}?"
@@ -90,7 +90,7 @@ def is_address(path: object) -> bool:
 
 
 def _fetch(url: str, name: str, license: str) -> Path:
-    """Fetches weights into the weights folder, once."""
+    """Fetch weights into the weights folder, once."""
     target = Path(load_settings().weights_dir) / name
     if target.exists():
         compare_with_record(target)
@@ -106,7 +106,7 @@ def _fetch(url: str, name: str, license: str) -> Path:
 
 
 def _check(path: Path) -> None:
-    """Refuses what the restricted reader does not read; says where a file differs from the one that was seen."""
+    """Refuse what the restricted reader does not read; says where a file differs from the one that was seen."""
     name = path.name.removeprefix(".").rsplit(".", 2)[0]  # .NAME.PID.part
     if name.endswith((".pt", ".pth", ".safetensors")):
         from yolopose.weights import read_checkpoint

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trainer_of(model: YOLO, chosen: TrainOptions, given: Mapping[str, Any], crew: Crew, *, fresh: bool) -> Trainer:
-    """Makes the trainer that a call asks for.
+    """Make the trainer that a call asks for.
 
     Args:
         model: what holds the network.

@@ -126,7 +126,7 @@ class YOLO:
 
     @property
     def names(self) -> dict[int, str]:
-        """Class names by index."""
+        """Classes names by index."""
         return self.spec.names
 
     @property
@@ -142,7 +142,7 @@ class YOLO:
         return str(next(self._network.parameters()).device)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
-        """Counts layers, parameters and GFLOPs, and prints them.
+        """Count layers, parameters and GFLOPs, and prints them.
 
         Args:
             detailed: print a line per row of the model YAML.
@@ -152,7 +152,7 @@ class YOLO:
         return self.model.info(detailed=detailed, verbose=verbose, imgsz=imgsz)
 
     def fuse(self) -> YOLO:
-        """Folds each batch norm into its convolution, for inference; the outputs stay equal to rounding."""
+        """Fold each batch norm into its convolution, for inference; the outputs stay equal to rounding."""
         self.model.eval().fuse()
         self._runtimes.clear()
         return self
@@ -160,7 +160,7 @@ class YOLO:
     # -- weights --------------------------------------------------------------------------------
 
     def load(self, weights: str | Path) -> YOLO:
-        """Moves weights that agree by name and shape from a file, and says how many of how many.
+        """Move weights that agree by name and shape from a file, and says how many of how many.
 
         Raises:
             NotFoundError: there is no such file.
@@ -176,7 +176,7 @@ class YOLO:
         return self
 
     def save(self, filename: str | Path = "model.pt") -> Path:
-        """Writes the network to `filename`: `.pt` (readable with `weights_only=True`) or `.safetensors`.
+        """Write the network to `filename`: `.pt` (readable with `weights_only=True`) or `.safetensors`.
 
         Raises:
             OutputError: the file cannot be written.
@@ -199,7 +199,7 @@ class YOLO:
     @overload
     def predict(self, source: Any = None, *, stream: bool, **options: Any) -> list[Results] | Iterator[Results]: ...
     def predict(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
-        """Estimates poses in pictures.
+        """Estimate poses in images.
 
         Args:
             source: a path, folder, glob, PIL image, numpy array (H, W, 3) BGR uint8, torch tensor
@@ -208,11 +208,11 @@ class YOLO:
             **options: `conf`, `iou`, `imgsz`, `device`, `save`, …: `yolo help predict` lists them.
 
         Returns:
-            One `Results` per picture, in the order of the sources.
+            One `Results` per image, in the order of the sources.
 
         Raises:
             UsageError: an unknown or impossible option.
-            SourceError: the only picture cannot be read.
+            SourceError: the only image cannot be read.
             NotFoundError: a path leads nowhere.
         """
         from yolopose.predict import predict
@@ -224,7 +224,7 @@ class YOLO:
     __call__ = predict
 
     def val(self, data: str | Path | None = None, **options: Any) -> PoseMetrics:
-        """Measures precision, recall and mAP of boxes and poses on a data set.
+        """Measure precision, recall and mAP of boxes and poses on a data set.
 
         Args:
             data: data YAML; the one that the weights were trained on when left out.
@@ -248,7 +248,7 @@ class YOLO:
         return self.metrics
 
     def train(self, data: str | Path | None = None, **options: Any) -> PoseMetrics | None:
-        """Trains on a data set; the object then holds the best network of the run.
+        """Train on a data set; the object then holds the best network of the run.
 
         A model YAML starts fresh, or from the weights of `pretrained=…`; a weights file goes on from its own. Weights
         move wherever name and shape agree, so the data set may have other classes or keypoints.
@@ -282,7 +282,7 @@ class YOLO:
         return self.metrics
 
     def export(self, **options: Any) -> str:
-        """Writes the network in another format, beside its weights, and compares the file's numbers with torch's.
+        """Write the network in another format, beside its weights, and compares the file's numbers with torch's.
 
         Args:
             **options: `format`, `imgsz`, `half`, `dynamic`, …: `yolo help export` lists them.
@@ -304,7 +304,7 @@ class YOLO:
             return str(export(self.model, metadata, chosen, self.model_name, self.overrides.get("data")))
 
     def benchmark(self, data: str | Path | None = None, **options: Any) -> Benchmark:
-        """Writes the network in every format that goes here, and measures size, accuracy and time of each.
+        """Write the network in every format that goes here, and measures size, accuracy and time of each.
 
         Args:
             data: data YAML to measure on; the one that the weights were trained on when left out.
@@ -328,7 +328,7 @@ class YOLO:
             return benchmark(self.model, self.ckpt.metadata if self.ckpt else None, chosen, Path(self.model_name).stem)
 
     def _take_over(self, trainer: Trainer) -> None:
-        """Holds what a run has made: best.pt, or the last average where nothing was kept."""
+        """Hold what a run has made: best.pt, or the last average where nothing was kept."""
         self._runtimes.clear()
         self._fresh = False
         if trainer.best.exists() and trainer.args.save:
@@ -341,7 +341,7 @@ class YOLO:
     # -- callbacks ------------------------------------------------------------------------------
 
     def add_callback(self, event: str, func: Callable[[Any], object]) -> None:
-        """Calls a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
+        """Call a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
 
         Raises:
             UsageError: there is no such event; the text lists them.
@@ -349,7 +349,7 @@ class YOLO:
         self.callbacks.add(event, func)
 
     def clear_callback(self, event: str) -> None:
-        """Removes the functions of an event.
+        """Remove the functions of an event.
 
         Raises:
             UsageError: there is no such event.
@@ -357,7 +357,7 @@ class YOLO:
         self.callbacks.clear_event(event)
 
     def reset_callbacks(self) -> None:
-        """Removes the functions of all events."""
+        """Remove the functions of all events."""
         self.callbacks.reset()
 
     # -- within ---------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ class YOLO:
             return self._runtime(choice_of(options, self._network))
 
     def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
-        """The engine that is asked for, made once: folding and moving the weights takes longer than a picture."""
+        """The engine that is asked for, made once: folding and moving the weights takes longer than an image."""
         key = str(choice)
         if key not in self._runtimes:
             if self._exported is not None:

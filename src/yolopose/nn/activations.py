@@ -17,7 +17,7 @@ _FORM = re.compile(r"(?:torch\.)?(?:nn\.)?(?P<name>\w+)(?:\((?P<args>[^()]*)\))?
 
 
 def activation_by_name(text: object) -> nn.Module:
-    """Makes the activation that `SiLU`, `nn.ReLU()`, `nn.LeakyReLU(0.1)` or the like names.
+    """Make the activation that `SiLU`, `nn.ReLU()`, `nn.LeakyReLU(0.1)` or the like names.
 
     `inplace=True` is accepted and left out: it changes no number.
 

@@ -51,7 +51,7 @@ class AAttn(nn.Module):
         return self.proj(mixed + self.pe(v.transpose(2, 3).reshape(shape)))
 
     def macs(self, positions: int) -> int:
-        """Returns the multiply-adds of the two products for one picture of so many positions."""
+        """Return the multiply-adds of the two products for one image of so many positions."""
         return self.heads * positions * (positions // self.area) * 2 * self.head_dim
 
 
@@ -71,7 +71,7 @@ class ABlock(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Sets the start values of its convolutions."""
+        """Set the start values of its convolutions."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=_SPREAD)
@@ -141,6 +141,6 @@ class A2C2f(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Sets the start value of the learned share."""
+        """Set the start value of the learned share."""
         if self.gamma is not None:
             self.gamma.fill_(_GAMMA)

@@ -45,7 +45,7 @@ class Attention(nn.Module):
         return self.proj(mixed + self.pe(v.reshape(shape)))
 
     def macs(self, positions: int) -> int:
-        """Returns the multiply-adds of the two products for one picture of so many positions."""
+        """Return the multiply-adds of the two products for one image of so many positions."""
         return self.heads * positions**2 * (self.key_dim + self.head_dim)
 
 
@@ -86,5 +86,5 @@ class C2PSA(nn.Module):
 
 
 def attention_heads(channels: int) -> int:
-    """Returns the number of heads used for so many channels: one for each 64."""
+    """Return the number of heads used for so many channels: one for each 64."""
     return max(channels // 64, 1)

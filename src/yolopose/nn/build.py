@@ -26,7 +26,7 @@ from yolopose.schema import KeypointSchema, PoseSpec, class_names
 MAX_PARAMETERS = 500_000_000
 MAX_CLASSES = 10_000
 MAX_KEYPOINT_NUMBERS = 10_000
-_MEASURE = 1024  # side of the picture that strides are measured with, pixels
+_MEASURE = 1024  # side of the image that strides are measured with, pixels
 
 
 def build_network(
@@ -37,7 +37,7 @@ def build_network(
     spec: PoseSpec | None = None,
     scale: str | None = None,
 ) -> PoseModel:
-    """Builds a pose network with fresh weights, on PyTorch's default device, in training mode.
+    """Build a pose network with fresh weights, on PyTorch's default device, in training mode.
 
     Under `with torch.device("meta"):` it costs no memory and holds no numbers, which is enough to count
     parameters or to load weights with `load_state_dict(…, assign=True)`.
@@ -116,7 +116,7 @@ def _input_channels(definition: Definition) -> int:
     values = definition.values
     channels = values.get("channels", values.get("ch", 3))
     if not is_whole(channels, 1, 64):
-        raise ModelError(f"{definition.label}: channels of the picture must be a whole number 1…64, got {channels!r}.")
+        raise ModelError(f"{definition.label}: channels of the image must be a whole number 1…64, got {channels!r}.")
     return channels
 
 
@@ -198,7 +198,7 @@ def _check_head26(definition: Definition) -> None:
 
 
 def _set_activation(blocks: nn.Module, definition: Definition) -> None:
-    """Gives all convolutions that have an activation one and the same."""
+    """Return all convolutions that have an activation one and the same."""
     try:
         activation = activation_by_name(definition.values.get("activation") or "SiLU")
     except ModelError as error:
@@ -209,7 +209,7 @@ def _set_activation(blocks: nn.Module, definition: Definition) -> None:
 
 
 def _measure_strides(model: PoseModel, channels: int, label: str) -> None:
-    """Sets the head's strides from a forward pass that computes shapes alone.
+    """Set the head's strides from a forward pass that computes shapes alone.
 
     Raises:
         ModelError: maps do not fit together in some row, or a stride is no whole number.
@@ -241,7 +241,7 @@ def _measure_strides(model: PoseModel, channels: int, label: str) -> None:
 
 
 def _with_start_values(model: PoseModel) -> PoseModel:
-    """Moves the network from "meta" to the default device and fills it: PyTorch's defaults and the head's own."""
+    """Move the network from "meta" to the default device and fills it: PyTorch's defaults and the head's own."""
     device = torch.get_default_device()
     if device.type == "meta":
         return model

@@ -50,7 +50,7 @@ class Conv(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Folds the batch norm's running statistics into the convolution; does nothing the second time."""
+        """Fold the batch norm's running statistics into the convolution; does nothing the second time."""
         bn, weight = self.bn, self.conv.weight
         if bn is None or bn.running_mean is None or bn.running_var is None:
             return
@@ -88,7 +88,7 @@ class DFL(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Sets the fixed weights 0…bins-1; nothing where they hold no numbers yet ("meta")."""
+        """Set the fixed weights 0…bins-1; nothing where they hold no numbers yet ("meta")."""
         weight = self.conv.weight
         if not weight.is_meta:
             weight.copy_(torch.arange(self.bins, dtype=weight.dtype).view_as(weight))

@@ -44,16 +44,16 @@ class Definition:
     max_channels: float
 
     def repeats(self, count: int) -> int:
-        """Returns a row's repeats at this scale."""
+        """Return a row's repeats at this scale."""
         return max(round(count * self.depth), 1) if count > 1 else count
 
     def channels(self, count: int) -> int:
-        """Returns a row's output channels at this scale, a multiple of 8."""
+        """Return a row's output channels at this scale, a multiple of 8."""
         return math.ceil(min(count, self.max_channels) * self.width / 8) * 8
 
 
 def load_definition(source: str | Path | Mapping[str, Any], scale: str | None = None) -> Definition:
-    """Reads a model YAML and settles its scale.
+    """Read a model YAML and settles its scale.
 
     Args:
         source: a path, the name of a YAML that ships (`yolo11n-pose.yaml`), or a YAML's content.

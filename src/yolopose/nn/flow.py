@@ -45,7 +45,7 @@ class RealNVP(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Sets the start values; nothing where they hold no numbers yet ("meta")."""
+        """Set the start values; nothing where they hold no numbers yet ("meta")."""
         if self.mask.is_meta:
             return
         self.loc.zero_()

@@ -48,7 +48,7 @@ class LevelBranches:
         scores: gives (B, nc, h, w) logits.
         trunk: what stands before `points`.
         points: gives (B, K·D, h, w) raw keypoints.
-        scale: of raw x and y to grid units: a point is at scale · raw + shift from the cell's centre.
+        scale: of raw x and y to grid units: a point is at scale · raw + shift from the cell's center.
         shift: see `scale`.
     """
 
@@ -63,7 +63,7 @@ class LevelBranches:
 def anchor_points(
     shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the cell centres in grid units, (2, A) x and y, and each cell's stride in pixels, (A,); float32."""
+    """Return the cell centers in grid units, (2, A) x and y, and each cell's stride in pixels, (A,); float32."""
     points: list[Tensor] = []
     sizes: list[Tensor] = []
     for (height, width), stride in zip(shapes, strides, strict=True):
@@ -75,10 +75,10 @@ def anchor_points(
     return torch.cat(points, 1), torch.cat(sizes)
 
 
-def level_centres(
+def level_centers(
     shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
 ) -> list[tuple[Tensor, Tensor]]:
-    """Returns where the cells of each level have their centres: (w,) x and (h,) y in pixels, ascending, float32."""
+    """Return where the cells of each level have their centers: (w,) x and (h,) y in pixels, ascending, float32."""
 
     def along(side: int, stride: float) -> Tensor:
         return (torch.arange(side, dtype=torch.float32, device=device) + 0.5) * stride
@@ -140,16 +140,16 @@ class PoseHead(nn.Module):
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Sets the start values that are the head's own."""
+        """Set the start values that are the head's own."""
         raise NotImplementedError
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
-        """Returns `HeadOutput` in training mode, the decoded tensor in evaluation mode."""
+        """Return `HeadOutput` in training mode, the decoded tensor in evaluation mode."""
         output = self.outputs(maps)
         return output if self.training else self.decode(output)
 
     def anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Returns `anchor_points` of these level shapes, remembered from call to call outside the state."""
+        """Return `anchor_points` of these level shapes, remembered from call to call outside the state."""
         if self.fixed_points is not None and self.fixed_strides is not None:
             return self.fixed_points, self.fixed_strides
         if tracing():  # it must compute them from the input's own size, so that other sizes go as well
@@ -164,7 +164,7 @@ class PoseHead(nn.Module):
         return found
 
     def fix_anchors(self, shapes: Shapes) -> None:
-        """Settles the level shapes, for a graph of one input size: its anchors are constants then."""
+        """Settle the level shapes, for a graph of one input size: its anchors are constants then."""
         self.fixed_points, self.fixed_strides = anchor_points(shapes, self.stride)
 
 
@@ -211,14 +211,14 @@ class Pose(PoseHead):
         return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2)), 1)
 
     def reset(self) -> None:
-        """Sets the start values that are the head's own: bins, box and class biases (5 objects a 640² picture)."""
+        """Set the start values that are the head's own: bins, box and class biases (5 objects a 640² image)."""
         self.dfl.reset()
         set_biases(self.cv2, self.cv3, self.stride)
 
 
 @torch.no_grad()
 def set_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[int]) -> None:
-    """Sets the biases that box and class branches begin with: scores as of 5 objects in a picture of 640 x 640."""
+    """Set the biases that box and class branches begin with: scores as of 5 objects in an image of 640 x 640."""
     for stride, box, cls in zip(strides, boxes, classes, strict=True):
         _bias(box).fill_(2.0)
         bias = _bias(cls)
@@ -226,12 +226,12 @@ def set_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[i
 
 
 def joined(branches: Iterable[nn.Module], maps: Sequence[Tensor]) -> Tensor:
-    """Runs a branch on the map of each level: [(B, cᵢ, hᵢ, wᵢ), …] → (B, c, A)."""
+    """Run a branch on the map of each level: [(B, cᵢ, hᵢ, wᵢ), …] → (B, c, A)."""
     return torch.cat([branch(x).flatten(2) for branch, x in zip(branches, maps, strict=True)], 2)
 
 
 def level_shapes(maps: Sequence[Tensor]) -> Shapes:
-    """Returns (height, width) of each map, in cells."""
+    """Return (height, width) of each map, in cells."""
     return tuple((x.shape[2], x.shape[3]) for x in maps)
 
 
@@ -242,12 +242,12 @@ def tracing() -> bool:
 
 
 def branch(c1: int, hidden: int, c2: int) -> nn.Module:
-    """Returns the plain branch of a level: two 3×3 units and a 1×1 convolution to c2 channels."""
+    """Return the plain branch of a level: two 3×3 units and a 1×1 convolution to c2 channels."""
     return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
 
 
 def light_branch(c1: int, hidden: int, c2: int) -> nn.Module:
-    """Returns the branch of depth-wise and 1×1 units."""
+    """Return the branch of depth-wise and 1×1 units."""
     return nn.Sequential(
         nn.Sequential(DWConv(c1, c1, 3), Conv(c1, hidden)),
         nn.Sequential(DWConv(hidden, hidden, 3), Conv(hidden, hidden)),

@@ -30,7 +30,7 @@ from yolopose.nn.head import (
 )
 
 MAX_DET = 300
-"""Detections that the one-to-one branch gives for each picture."""
+"""Detections that the one-to-one branch gives for each image."""
 
 _BRANCHES = ("cv2", "cv3", "cv4", "cv4_kpts", "cv4_sigma")
 _NEVER = -1e4  # logit of a cell that is no cell
@@ -104,7 +104,7 @@ class Pose26(PoseHead):
         return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in rows]
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
-        """Returns the output of both branches in training mode, that of one, decoded, in evaluation mode."""
+        """Return the output of both branches in training mode, that of one, decoded, in evaluation mode."""
         if self.training or not self.whole:
             return super().forward(maps)
         return self.decode(self._branch("one2one_" if self.end2end else "", maps))
@@ -161,7 +161,7 @@ class Pose26(PoseHead):
         return [raw.float().sigmoid() * strides] if self.uncertainty and raw is not None else []
 
     def use(self, end2end: bool, uncertainty: bool = False) -> None:
-        """Chooses what evaluation mode gives.
+        """Choose what evaluation mode gives.
 
         Raises:
             ModelError: that branch, or σ, has been left away.
@@ -175,7 +175,7 @@ class Pose26(PoseHead):
         self.end2end, self.uncertainty = end2end, uncertainty
 
     def reduce(self) -> None:
-        """Leaves away what evaluation mode does not use: the other branch, the flow, and σ unless it is given."""
+        """Leave away what evaluation mode does not use: the other branch, the flow, and σ unless it is given."""
         unused = "" if self.end2end else "one2one_"
         used = "one2one_" if self.end2end else ""
         gone = [unused + name for name in _BRANCHES] + ([] if self.uncertainty else [f"{used}cv4_sigma"])
@@ -184,11 +184,11 @@ class Pose26(PoseHead):
         self.whole = False
 
     def learning_parts(self) -> list[nn.Module]:
-        """Returns the convolutions that only learning needs: those of σ."""
+        """Return the convolutions that only learning needs: those of σ."""
         return [part for parts in (self.cv4_sigma, self.one2one_cv4_sigma) if parts is not None for part in parts]
 
     def reset(self) -> None:
-        """Sets the start values that are the head's own: the flow, and box and class biases of both branches."""
+        """Set the start values that are the head's own: the flow, and box and class biases of both branches."""
         if self.flow_model is not None:
             self.flow_model.reset()
         set_biases(self.cv2, self.cv3, self.stride)

@@ -29,7 +29,7 @@ class ModelInfo:
         layers: modules without submodules, a shared one counted once.
         parameters: numbers that it holds, those of the fixed bins included.
         gradients: parameters that training changes.
-        gflops: 10⁹ operations for one picture: two for each multiply-add of convolutions and attention,
+        gflops: 10⁹ operations for one image: two for each multiply-add of convolutions and attention,
             eight for each element of a batch norm. What a head has for learning alone is not counted.
     """
 
@@ -40,7 +40,7 @@ class ModelInfo:
     gflops: float
 
     def __iter__(self) -> Iterator[float]:
-        """Gives layers, parameters, gradients, GFLOPs: what the public interface has as a tuple."""
+        """Return layers, parameters, gradients, GFLOPs: what the public interface has as a tuple."""
         return iter((self.layers, self.parameters, self.gradients, self.gflops))
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class ModelInfo:
 
 
 def describe(model: PoseModel, detailed: bool, verbose: bool, imgsz: int | tuple[int, int]) -> ModelInfo:
-    """Counts and, where asked for, logs the numbers of a network (see `PoseModel.info`)."""
+    """Count and, where asked for, logs the numbers of a network (see `PoseModel.info`)."""
     info = ModelInfo(
         name=model.name + (" (fused)" if model.is_fused else ""),
         layers=sum(1 for module in model.modules() if next(module.children(), None) is None),
@@ -67,7 +67,7 @@ def describe(model: PoseModel, detailed: bool, verbose: bool, imgsz: int | tuple
 
 
 def row_table(model: PoseModel) -> str:
-    """Returns the rows of a network as a plain table: number, from, repeats, parameters, module, arguments."""
+    """Return the rows of a network as a plain table: number, from, repeats, parameters, module, arguments."""
     lines = [("row", "from", "n", "params", "module", "arguments")]
     for row, block in zip(model.rows, model.model, strict=True):
         count = sum(parameter.numel() for parameter in block.parameters())
@@ -83,7 +83,7 @@ def row_table(model: PoseModel) -> str:
 
 
 def count_operations(model: PoseModel, imgsz: int | tuple[int, int] = 640) -> int:
-    """Returns the operations for one picture, counted on shapes alone."""
+    """Return the operations for one image, counted on shapes alone."""
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     with _counting(model) as counts:
         shape_pass(model, int(model.yaml["ch"]), height, width)

@@ -77,7 +77,7 @@ def lean_maps() -> Generator[None, None, None]:
 
 
 def norm_silu(norm: nn.BatchNorm2d, act: nn.Module, x: Tensor) -> Tensor | None:
-    """Applies norm and activation; None where they are to be called in the ordinary way.
+    """Apply norm and activation; None where they are to be called in the ordinary way.
 
     Args:
         norm: the norm.

@@ -49,11 +49,11 @@ class PoseModel(nn.Module):
 
     @property
     def names(self) -> dict[int, str]:
-        """Class names as `{index: name}`."""
+        """Classes names as `{index: name}`."""
         return self.spec.names
 
     def forward(self, x: Tensor) -> HeadOutput | Tensor:
-        """Runs the network.
+        """Run the network.
 
         Args:
             x: (B, 3, H, W) RGB 0…1; H and W multiples of the largest stride.
@@ -65,11 +65,11 @@ class PoseModel(nn.Module):
         return self.head(self.features(x))
 
     def outputs(self, x: Tensor) -> HeadOutput:
-        """Runs the network and returns the raw outputs in either mode; `head.decode` makes pixels of them."""
+        """Run the network and returns the raw outputs in either mode; `head.decode` makes pixels of them."""
         return self.head.outputs(self.features(x))
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Returns the maps that the head reads, finest first; each map in between is freed after its last use."""
+        """Return the maps that the head reads, finest first; each map in between is freed after its last use."""
         maps = {-1: x}
         for row, done, block in zip(self.rows[:-1], self._release, self.model, strict=False):
             inputs = [maps[index] for index in row.inputs]
@@ -94,7 +94,7 @@ class PoseModel(nn.Module):
         return isinstance(self.head, Pose26)
 
     def use(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
-        """Chooses what evaluation mode gives; see `Pose26.decode`.
+        """Choose what evaluation mode gives; see `Pose26.decode`.
 
         Args:
             end2end: finished detections from the branch that answers once for each object.
@@ -112,7 +112,7 @@ class PoseModel(nn.Module):
         return self
 
     def fuse(self, whole: bool = False) -> PoseModel:
-        """Folds every batch norm into its convolution, for faster inference; outputs stay within rounding.
+        """Fold every batch norm into its convolution, for faster inference; outputs stay within rounding.
 
         Of a head with two branches the one that evaluation mode does not use is left away.
 
@@ -132,7 +132,7 @@ class PoseModel(nn.Module):
         return self
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | tuple[int, int] = 640) -> ModelInfo:
-        """Counts layers, parameters and computation.
+        """Count layers, parameters and computation.
 
         Args:
             detailed: logs a table of all rows as well.

@@ -2,7 +2,7 @@
 
 Inside a layer the threads of torch wait by spinning: the GNU OpenMP library turns a loop 300 000 times before it
 sleeps. That is quick while nothing else wants the cores. As soon as another process, a decoding thread or a second
-network does, the spinning takes the time away from the very thread that is waited for, and a picture of 60 ms takes
+network does, the spinning takes the time away from the very thread that is waited for, and an image of 60 ms takes
 a second. A shorter spin costs a few per cent on an idle machine and keeps a busy one alive (measured in
 benchmarks/RECORDS.md).
 
@@ -20,7 +20,7 @@ _WISHES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 
 def load_torch() -> None:
-    """Loads torch with a short spin."""
+    """Load torch with a short spin."""
     if "torch" in sys.modules or any(name in os.environ for name in _WISHES):
         return
     os.environ["GOMP_SPINCOUNT"] = _SPINS

@@ -22,7 +22,7 @@ class Row:
 
     Attributes:
         index: its number, through backbone and head.
-        inputs: numbers of the rows it reads; -1 is the picture.
+        inputs: numbers of the rows it reads; -1 is the image.
         repeats: scaled repeats.
         module: the module's name.
         args: its arguments, with `nc`, `kpt_shape` and `None` resolved.
@@ -38,7 +38,7 @@ class Row:
 
 
 def raw_rows(definition: Definition) -> list[Any]:
-    """Returns the rows of backbone and head as they stand.
+    """Return the rows of backbone and head as they stand.
 
     Raises:
         ModelError: a part is missing or no list, there are too many rows, or the last one is not the head.
@@ -64,7 +64,7 @@ def raw_rows(definition: Definition) -> list[Any]:
 
 
 def parse_rows(definition: Definition, nc: int, kpt_shape: tuple[int, int]) -> list[Row]:
-    """Checks every row and returns them with scaled repeats and resolved arguments.
+    """Check every row and returns them with scaled repeats and resolved arguments.
 
     Raises:
         ModelError: a row is wrong; the text names it.
@@ -110,13 +110,13 @@ def _checked_name(name: object, where: str) -> str:
 
 
 def _inputs(source: object, index: int, where: str) -> tuple[int, ...]:
-    """Row numbers that `from` means."""
+    """Rows numbers that `from` means."""
     sources = cast(list[int], source if isinstance(source, list) else [source])
     if not sources or not all(is_whole(item, -MAX_ROWS, MAX_ROWS) for item in sources):
         raise ModelError(f"{where}: `from` must be -1, a row number, or a list of them; got {source!r}.")
     if index == 0:
         if sources != [-1]:
-            raise ModelError(f"{where}: the first row reads the picture, so its `from` must be -1; got {source!r}.")
+            raise ModelError(f"{where}: the first row reads the image, so its `from` must be -1; got {source!r}.")
         return (-1,)
     found = tuple(index + item if item < 0 else item for item in sources)
     for item, target in zip(sources, found, strict=True):
@@ -128,7 +128,7 @@ def _inputs(source: object, index: int, where: str) -> tuple[int, ...]:
 
 
 def _check_args(row: Row) -> None:
-    """Checks the number and kind of a row's inputs and arguments."""
+    """Check the number and kind of a row's inputs and arguments."""
     if row.module not in (CONCAT, *HEADS) and len(row.inputs) != 1:
         raise ModelError(f"{row.where}: {row.module} reads one map, but `from` names {len(row.inputs)}.")
     if row.module in BLOCKS:

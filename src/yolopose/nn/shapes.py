@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def shape_pass(model: PoseModel, channels: int, height: int, width: int) -> Shapes:
-    """Runs the network up to its raw outputs on no pictures of this size; hooks see all shapes.
+    """Run the network up to its raw outputs on no images of this size; hooks see all shapes.
 
     An empty batch on the CPU is used instead of "meta" tensors, whose first batch norm makes PyTorch
     import its compiler (more than a second). Weights may be anywhere; they are not touched.

@@ -1,4 +1,4 @@
-"""`augment=True`: a network looks at each picture several times, mirrored and in other sizes; what it saw is averaged.
+"""`augment=True`: a network looks at each image several times, mirrored and in other sizes; what it saw is averaged.
 
 Each look is suppressed by itself. Detections of the looks that overlap are one object: its box and points are the
 mean of what the looks say, weighted by their confidence, so that the errors of single looks cancel out. The
@@ -27,7 +27,7 @@ _DETECTIONS = 300  # of one look
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One way to look at a picture.
+    """One way to look at an image.
 
     Attributes:
         scale: size of the input as a share of the ordinary one.
@@ -38,13 +38,13 @@ class Look:
     mirrored: bool
 
 
-# On 133 pictures of COCO the pose mAP50-95 of yolo11n goes from .473 to .508 at 3.6 times the work; without the third
+# On 133 images of COCO the pose mAP50-95 of yolo11n goes from .473 to .508 at 3.6 times the work; without the third
 # look it is .494 at 2 times.
 LOOKS = (Look(1.0, False), Look(1.0, True), Look(1.25, False))
 
 
 class Augmented:
-    """An engine that looks at each picture several times; implements `yolopose.runtime.Runtime`.
+    """An engine that looks at each image several times; implements `yolopose.runtime.Runtime`.
 
     Args:
         runtime: the engine that it asks.
@@ -64,7 +64,7 @@ class Augmented:
         self._runtime, self._iou, self._agnostic = runtime, iou, agnostic
         flips = self.metadata.spec.keypoints.flip_idx is not None
         if not flips:
-            warn_once("augment=True mirrors no picture: this network does not know the mirror pairs of its keypoints.")
+            warn_once("augment=True mirrors no image: this network does not know the mirror pairs of its keypoints.")
         fits = (look for look in LOOKS if look.scale <= 1 or self.metadata.dynamic)
         self.looks = tuple(dict.fromkeys(replace(look, mirrored=look.mirrored and flips) for look in fits))
 
@@ -77,7 +77,7 @@ class Augmented:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Averages what all looks find; see `yolopose.runtime.Runtime.candidates`. The result is final."""
+        """Average what all looks find; see `yolopose.runtime.Runtime.candidates`. The result is final."""
         seen = [self._look(look, batch, conf, max_nms, classes, multi_label) for look in self.looks]
         fused = [fuse(found, self._iou, self._agnostic) for found in zip(*seen, strict=True)]
         kept = [_above(found, conf) for found in fused]
@@ -95,7 +95,7 @@ class Augmented:
         return self._runtime.wrap(array)
 
     def lanes(self, count: int) -> Sequence[Augmented]:
-        """Returns the same around the engine's own lanes; see `yolopose.runtime.Laned.lanes`."""
+        """Return the same around the engine's own lanes; see `yolopose.runtime.Laned.lanes`."""
         return [Augmented(lane, self._iou, self._agnostic) for lane in lanes_of(self._runtime, count)]
 
     def _look(
@@ -111,7 +111,7 @@ class Augmented:
 
 
 def _view(batch: Batch, look: Look, metadata: ModelMetadata) -> tuple[Batch, tuple[int, int]]:
-    """The batch as a look sees it, and the (height, width) of the pictures in it; they lie at its left and top."""
+    """The batch as a look sees it, and the (height, width) of the images in it; they lie at its left and top."""
     height, width = batch.shape[2:]
     inner = max(1, round(height * look.scale)), max(1, round(width * look.scale))
     stride = metadata.stride
@@ -140,7 +140,7 @@ def _back(found: Detections, look: Look, width: int, scale: npt.NDArray[np.float
 
 
 def fuse(looks: Sequence[Detections], iou: float, agnostic: bool = False) -> Detections:
-    """Joins what several looks at one picture found.
+    """Join what several looks at one image found.
 
     Args:
         looks: one for each look.

@@ -1,7 +1,7 @@
-"""The flow of a run: pictures are read, predicted and given in order, as many at once as the machine has room for.
+"""The flow of a run: images are read, predicted and given in order, as many at once as the machine has room for.
 
-A job is a few pictures that follow each other. Where there are several jobs, threads read and predict them side by
-side, each with an engine of its own share of the cores: two pictures at one core each take less time than one after
+A job is a few images that follow each other. Where there are several jobs, threads read and predict them side by
+side, each with an engine of its own share of the cores: two images at one core each take less time than one after
 the other at two, since no core waits for another inside a layer, and decoding and drawing fill what is left. The
 caller's thread takes the results in order. What is in flight is bounded, so a long source never fills the memory.
 """
@@ -26,25 +26,25 @@ from yolopose.runtime import Runtime, lanes_of
 Done = TypeVar("Done")
 Work = Callable[[Runtime, list[Item]], Done]
 
-_WORTH_LANES = 8  # pictures: some engines take a second to set up lanes
+_WORTH_LANES = 8  # images: some engines take a second to set up lanes
 _READERS = 4  # threads that decode ahead of an engine that has no use for more than one itself
 
 
 def run_jobs(source: Source, runtime: Runtime, work: Work[Done], size: int) -> Generator[Done, None, None]:
-    """Does the work on all pictures of a source.
+    """Do the work on all images of a source.
 
     Args:
         source: what to read.
         runtime: the engine.
-        work: what is done with the pictures of a job, on an engine that no other thread uses meanwhile.
-        size: pictures of a job.
+        work: what is done with the images of a job, on an engine that no other thread uses meanwhile.
+        size: images of a job.
 
     Yields:
         What `work` returned, in the order of the source.
 
     Raises:
-        SourceError, NotFoundError, DownloadError: the only picture of the source cannot be read. Among others such a
-            picture becomes an `Item` with an error, so that results line up with sources.
+        SourceError, NotFoundError, DownloadError: the only image of the source cannot be read. Among others such a
+            image becomes an `Item` with an error, so that results line up with sources.
     """
     try:
         if source.count == 1:
@@ -102,7 +102,7 @@ class _Engines:
 
     @contextmanager
     def free(self) -> Generator[Runtime, None, None]:
-        """Gives an engine that no other thread uses, as soon as there is one."""
+        """Return an engine that no other thread uses, as soon as there is one."""
         engine = self._idle.get()
         try:
             yield engine

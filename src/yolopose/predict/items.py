@@ -1,4 +1,4 @@
-"""What flows from a source into prediction: pictures to come, and pictures read."""
+"""What flows from a source into prediction: images to come, and images read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolopose.results import Frame
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture.
+    """One image.
 
     Attributes:
         path: file that it came from, or a made-up name (`image0.jpg`).
@@ -21,7 +21,7 @@ class Item:
         planes: (3, H, W) float32 RGB 0…1 when it was given as network input, which is not letterboxed; else None.
         error: why it could not be read, or None.
         frame: where it stands in a video or stream, or None.
-        full: (height, width) of the file's picture when `image` was decoded at a reduced scale, else None.
+        full: (height, width) of the file's image when `image` was decoded at a reduced scale, else None.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A picture that a source promises.
+    """An image that a source promises.
 
     Attributes:
         path: as in `Item`.
@@ -54,13 +54,13 @@ class Source:
     """Everything that is to be predicted, in order.
 
     Attributes:
-        entries: the pictures, gone through once, by one thread; may be made while it is read (frames of a video are
+        entries: the images, gone through once, by one thread; may be made while it is read (frames of a video are
             decoded by the `next` that asks for them).
         count: how many there are; None when that shows only at the end.
-        live: whether pictures appear by themselves (cameras, streams): then none is asked for before the engine is
+        live: whether images appear by themselves (cameras, streams): then none is asked for before the engine is
             free for it, so that it sees the newest.
-        together: pictures that belong into one call (as many as there are streams).
-        close: ends what reads in the background; called once, when no more pictures are wanted.
+        together: images that belong into one call (as many as there are streams).
+        close: ends what reads in the background; called once, when no more images are wanted.
     """
 
     entries: Iterable[Entry]

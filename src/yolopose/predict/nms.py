@@ -1,4 +1,4 @@
-"""Suppression of duplicate detections: greedy, exact, one picture at a time, in numpy."""
+"""Suppression of duplicate detections: greedy, exact, one image at a time, in numpy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What is left of one picture's candidates, by falling score, in network-input pixels.
+    """What is left of one image's candidates, by falling score, in network-input pixels.
 
     Attributes:
         boxes: (n, 4) float32 x1, y1, x2, y2.
@@ -47,24 +47,24 @@ class Detections:
 def suppress(
     candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False
 ) -> list[Detections]:
-    """Removes duplicates: by falling score, a box is dropped when its IoU with a kept one exceeds `iou`.
+    """Remove duplicates: by falling score, a box is dropped when its IoU with a kept one exceeds `iou`.
 
     Args:
         candidates: of a batch; when they are `final`, they are only cut to `max_det`.
-        count: pictures in the batch.
+        count: images in the batch.
         iou: limit 0…1; pairs above it are duplicates.
-        max_det: at most so many are kept of each picture, the highest.
+        max_det: at most so many are kept of each image, the highest.
         agnostic: compare boxes of all classes with each other instead of those of one class.
 
     Returns:
-        One `Detections` for each picture; among equal scores the earlier candidate comes first.
+        One `Detections` for each image; among equal scores the earlier candidate comes first.
     """
     bounds = np.searchsorted(candidates.image, np.arange(count + 1)).tolist()
     return [_of_one(candidates, start, stop, iou, max_det, agnostic) for start, stop in pairwise(bounds)]
 
 
 def _of_one(candidates: Candidates, start: int, stop: int, iou: float, max_det: int, agnostic: bool) -> Detections:
-    """The detections of one picture, whose candidates are the rows from start to stop."""
+    """The detections of one image, whose candidates are the rows from start to stop."""
     kept = start + np.argsort(-candidates.scores[start:stop], kind="stable")
     if not candidates.final:
         classes = None if agnostic else candidates.classes[kept]
@@ -131,7 +131,7 @@ def _duplicates(
 
 
 def note_what_is_inside(metadata: ModelMetadata, conf: float, options: PredictOptions | ValOptions) -> None:
-    """Warns where a file suppresses by itself (`nms=True`) and by other rules than the options ask for.
+    """Warn where a file suppresses by itself (`nms=True`) and by other rules than the options ask for.
 
     Args:
         metadata: of the file.

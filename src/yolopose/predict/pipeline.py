@@ -1,4 +1,4 @@
-"""Prediction from source to results: options settled, pictures through the flow, files written, results given."""
+"""Prediction from source to results: options settled, images through the flow, files written, results given."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Prediction:
     Attributes:
         args: the options.
         runtime: the network.
-        batch: paths of the pictures in work.
+        batch: paths of the images in work.
         results: their results, from `on_predict_postprocess_end` on; a callback may change them before they are
             written and given.
-        seen: pictures done.
+        seen: images done.
         save_dir: folder of the run's files; None while nothing was saved.
     """
 
@@ -46,7 +46,7 @@ class Prediction:
     save_dir: Path | None = None
 
     def emit(self, event: str) -> None:
-        """Calls the functions of an event."""
+        """Call the functions of an event."""
         for function in self.callbacks.get(event, ()):
             function(self)
 
@@ -57,10 +57,10 @@ def predict(
     options: PredictOptions,
     callbacks: Mapping[str, Sequence[Listener]] | None = None,
 ) -> Iterator[Results]:
-    """Predicts every picture of a source.
+    """Predict every image of a source.
 
-    Options and source are checked at once; pictures are read and predicted as the results are asked for, so a long
-    source never fills the memory. A picture that cannot be read among others gives an empty result with its `error`.
+    Options and source are checked at once; images are read and predicted as the results are asked for, so a long
+    source never fills the memory. An image that cannot be read among others gives an empty result with its `error`.
 
     Args:
         runtime: the engine.
@@ -69,13 +69,13 @@ def predict(
         callbacks: functions for the `on_predict_…` events; each is called with the `Prediction`.
 
     Returns:
-        One result for each picture, in the order of the source, whatever the batch. Its numbers do not depend on
-        the pictures beside it: a batch holds pictures of one input size only.
+        One result for each image, in the order of the source, whatever the batch. Its numbers do not depend on
+        the images beside it: a batch holds images of one input size only.
 
     Raises:
         UsageError: an option does not go with this network, or the source is of no known kind.
         NotFoundError: nothing is at the path.
-        SourceError: the source, or the only picture in it, cannot be read.
+        SourceError: the source, or the only image in it, cannot be read.
         OutputError: while the results are asked for: a file cannot be written.
     """
     plan = Plan.make(runtime.metadata, options)
@@ -113,7 +113,7 @@ def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, 
 
 
 def _give(run: Prediction, pairs: list[Pair], files: RunFiles, report: Report) -> Generator[Results, None, None]:
-    """Tells callbacks of a batch, writes its results and gives them."""
+    """Return callbacks of a batch, writes its results and gives them."""
     run.batch, run.results = [result.path for result, _ in pairs], []
     run.emit("on_predict_batch_start")
     run.results = [result for result, _ in pairs]

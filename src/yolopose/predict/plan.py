@@ -23,11 +23,11 @@ class Plan:
 
     Attributes:
         conf: scores must exceed it.
-        imgsz: (height, width) to fit pictures into.
-        auto: whether the input is the smallest rectangle around the picture instead of the whole `imgsz`.
+        imgsz: (height, width) to fit images into.
+        auto: whether the input is the smallest rectangle around the image instead of the whole `imgsz`.
         stride: sides of an input are multiples of it.
-        batch: most pictures in one call.
-        job: pictures that are taken from the source at once; more than `batch`, so that those of one input size find
+        batch: most images in one call.
+        job: images that are taken from the source at once; more than `batch`, so that those of one input size find
             each other among them.
         classes: class indices to keep, or None for all.
     """
@@ -42,7 +42,7 @@ class Plan:
 
     @classmethod
     def make(cls, metadata: ModelMetadata, options: PredictOptions) -> Plan:
-        """Fits options to a network.
+        """Fit options to a network.
 
         Raises:
             UsageError: they do not go together.
@@ -61,7 +61,7 @@ class Plan:
         )
 
     def fit(self, item: Item) -> Letterbox:
-        """Returns where a picture lies in its input; a tensor is the input itself.
+        """Return where an image lies in its input; a tensor is the input itself.
 
         Raises:
             UsageError: a tensor of a size that this network does not take.

@@ -13,9 +13,9 @@ class Report:
     """Log lines of a run, and its times.
 
     Attributes:
-        total: pictures to come, or None where that is not known.
-        verbose: False leaves out all but the pictures that could not be read.
-        shown: pictures so far.
+        total: images to come, or None where that is not known.
+        verbose: False leaves out all but the images that could not be read.
+        shown: images so far.
         read: those of them that could be read.
         spent: milliseconds of each part so far.
     """
@@ -27,7 +27,7 @@ class Report:
     spent: dict[str, float] = field(default_factory=dict[str, float])
 
     def add(self, result: Results, size: tuple[int, int]) -> None:
-        """Logs one result; `size` is its (height, width) as network input."""
+        """Log one result; `size` is its (height, width) as network input."""
         self.shown += 1
         place = self._place(result)
         if result.error is not None:
@@ -49,7 +49,7 @@ class Report:
         return f"video {frame.video + 1} (frame {frame.number}/{frame.total or '?'}) {result.path}"
 
     def close(self) -> None:
-        """Logs the mean times."""
+        """Log the mean times."""
         if self.verbose and self.read:
             parts = ", ".join(f"{value / self.read:.1f}ms {part}" for part, value in self.spent.items())
             LOGGER.info(f"Speed: {parts} per image")

@@ -1,4 +1,4 @@
-"""The pictures of a batch side by side: each core computes some of them, and none waits for another inside a layer."""
+"""The images of a batch side by side: each core computes some of them, and none waits for another inside a layer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
 
 
 class Spread:
-    """An engine that gives the pictures of a batch to several lanes of another, and joins what they find.
+    """An engine that gives the images of a batch to several lanes of another, and joins what they find.
 
     Args:
         lanes: engines of which each is used by one thread at a time.
         pool: as many threads.
-        step: pictures that a lane takes at once.
+        step: images that a lane takes at once.
     """
 
     def __init__(self, lanes: Sequence[Runtime], pool: ThreadPoolExecutor, step: int) -> None:
@@ -36,13 +36,13 @@ class Spread:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Runs the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
         return self.begin(batch, conf=conf, classes=classes, multi_label=multi_label)()
 
     def begin(
         self, batch: Batch, *, conf: float, classes: Sequence[int] | None = None, multi_label: bool = False
     ) -> Callable[[], Candidates]:
-        """Lets the lanes begin with a batch, after those that they have; the function returned waits for the result."""
+        """Let the lanes begin with a batch, after those that they have; the function returned waits for the result."""
 
         def do(start: int) -> Candidates:
             lane = self._idle.get()
@@ -59,11 +59,11 @@ class Spread:
 
 @contextmanager
 def spread(runtime: Runtime, batch: int) -> Generator[Runtime | Spread, None, None]:
-    """Gives an engine for batches that computes on all cores as well as the network allows.
+    """Return an engine for batches that computes on all cores as well as the network allows.
 
     Args:
-        runtime: the network; one that takes so many pictures alone, or has no lanes, is used as it is.
-        batch: pictures of a batch.
+        runtime: the network; one that takes so many images alone, or has no lanes, is used as it is.
+        batch: images of a batch.
     """
     step = runtime.metadata.batch or 1
     count = min(physical_cores(), batch // step)

@@ -1,4 +1,4 @@
-"""From pictures read to their results: input, network, suppression, the way back to picture pixels."""
+"""From images read to their results: input, network, suppression, the way back to image pixels."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from yolopose.runtime import Batch, Runtime
 from yolopose.schema import PoseSpec
 
 Pair = tuple[Results, tuple[int, int]]
-"""A result, and the (height, width) of its input; (0, 0) for a picture that could not be read."""
+"""A result, and the (height, width) of its input; (0, 0) for an image that could not be read."""
 
 
 def predict_items(runtime: Runtime, items: Sequence[Item], plan: Plan, options: PredictOptions) -> list[Pair]:
-    """Predicts some pictures: those of one input size go through the network together, at most `plan.batch` of them.
+    """Predict some images: those of one input size go through the network together, at most `plan.batch` of them.
 
     Returns:
         One pair for each item, in their order.
@@ -53,7 +53,7 @@ def _unreadable(item: Item, spec: PoseSpec) -> Pair:
 def _predict_group(
     runtime: Runtime, items: list[Item], fits: list[Letterbox], plan: Plan, options: PredictOptions
 ) -> list[Results]:
-    """The results of pictures that share an input size."""
+    """The results of images that share an input size."""
     start = perf_counter()
     batch = _input(items, fits)
     ready = perf_counter()
@@ -77,7 +77,7 @@ def _result(runtime: Runtime, item: Item, fit: Letterbox, found: Detections) -> 
     spec = runtime.metadata.spec
     boxes = fit.boxes_to_source(found.boxes)
     rows = np.column_stack((boxes, found.scores, found.classes)).astype(np.float32)
-    # a picture decoded at a smaller scale is read whole when somebody wants its pixels
+    # an image decoded at a smaller scale is read whole when somebody wants its pixels
     image = item.image if item.full is None else partial(read_image, item.path)
     return Results(
         image,

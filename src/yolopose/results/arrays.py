@@ -39,27 +39,27 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return hash(self.item())
 
     def numel(self) -> int:
-        """Returns the number of elements."""
+        """Return the number of elements."""
         return self.size
 
     def cpu(self) -> HostArray:
-        """Returns itself: the values are in host memory."""
+        """Return itself: the values are in host memory."""
         return self
 
     def numpy(self) -> npt.NDArray[Any]:
-        """Returns the same memory as a plain numpy.ndarray."""
+        """Return the same memory as a plain numpy.ndarray."""
         return self.view(np.ndarray)
 
     def detach(self) -> HostArray:
-        """Returns itself: there is no gradient."""
+        """Return itself: there is no gradient."""
         return self
 
     def clone(self) -> HostArray:
-        """Returns a copy."""
+        """Return a copy."""
         return self.copy()
 
     def to(self, *targets: Any, **named: Any) -> HostArray:
-        """Moves to `"cpu"` (itself) or to another type of number; takes what `torch.Tensor.to` takes.
+        """Move to `"cpu"` (itself) or to another type of number; takes what `torch.Tensor.to` takes.
 
         Raises:
             UsageError: another device than the CPU is named.
@@ -71,7 +71,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return result
 
     def cuda(self, *_: Any, **__: Any) -> HostArray:
-        """Explains why there is no GPU copy.
+        """Explain why there is no GPU copy.
 
         Raises:
             UsageError: always.
@@ -79,15 +79,15 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         raise _no_device("cuda")
 
     def astype(self, *args: Any, **kwargs: Any) -> npt.NDArray[Any]:
-        """Returns a plain numpy.ndarray: who calls this takes the array for one, and passes its elements to OpenCV."""
+        """Return a plain numpy.ndarray: who calls this takes the array for one, and passes its elements to OpenCV."""
         return self.view(np.ndarray).astype(*args, **kwargs)
 
     def int(self) -> HostArray:
-        """Returns int32 values, rounded towards zero."""
+        """Return int32 values, rounded towards zero."""
         return HostArray(self.astype(np.int32))
 
     def float(self) -> HostArray:
-        """Returns float32 values."""
+        """Return float32 values."""
         return HostArray(self.astype(np.float32))
 
 
@@ -111,7 +111,7 @@ def _no_device(device: str) -> UsageError:
 
 
 def host(array: Array) -> npt.NDArray[Any]:
-    """Returns any array as a plain numpy.ndarray in host memory, copied only when it must be."""
+    """Return any array as a plain numpy.ndarray in host memory, copied only when it must be."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
     return np.asarray(array)
@@ -125,12 +125,12 @@ def moved(array: Array, *args: Any, **kwargs: Any) -> Array:
 
 
 def copied(array: Array) -> Array:
-    """Returns a copy of the same kind."""
+    """Return a copy of the same kind."""
     return array.clone() if hasattr(array, "clone") else array.copy()
 
 
 def as_float(values: Any) -> Array:
-    """Returns `values` as a floating-point array of its own kind; lists become float32 numpy arrays."""
+    """Return `values` as a floating-point array of its own kind; lists become float32 numpy arrays."""
     if not hasattr(values, "shape"):
         return np.asarray(values, dtype=np.float32)
     if hasattr(values, "is_floating_point"):

@@ -1,4 +1,4 @@
-"""Boxes of one picture."""
+"""Boxes of one image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Boxes(Rows):
 
     Attributes:
         data: (N, 6) x1, y1, x2, y2, confidence, class; or (N, 7) with the track id before the confidence.
-            Corners are pixels of the picture, confidence is 0…1. One row of shape (6,) or (7,) goes as well.
-        orig_shape: (height, width) of the picture, pixels.
+            Corners are pixels of the image, confidence is 0…1. One row of shape (6,) or (7,) goes as well.
+        orig_shape: (height, width) of the image, pixels.
 
     Raises:
         UsageError: `data` has another shape.
@@ -59,7 +59,7 @@ class Boxes(Rows):
 
     @property
     def xywh(self) -> Array:
-        """(N, 4) centre x, centre y, width, height, pixels."""
+        """(N, 4) center x, center y, width, height, pixels."""
         corners = self.xyxy
         result = copied(corners)
         result[:, :2] = (corners[:, :2] + corners[:, 2:]) / 2
@@ -68,12 +68,12 @@ class Boxes(Rows):
 
     @property
     def xyxyn(self) -> Array:
-        """(N, 4) corners as shares of the picture's width and height, 0…1."""
+        """(N, 4) corners as shares of the image's width and height, 0…1."""
         return self._share(copied(self.xyxy))
 
     @property
     def xywhn(self) -> Array:
-        """(N, 4) centre and size as shares of the picture's width and height, 0…1."""
+        """(N, 4) center and size as shares of the image's width and height, 0…1."""
         return self._share(self.xywh)
 
     def _share(self, values: Array) -> Array:

@@ -16,12 +16,12 @@ class Text(Protocol):
     """What text can be written to."""
 
     def write(self, text: str, /) -> object:
-        """Adds some text."""
+        """Add some text."""
         ...
 
 
 class CocoFile:
-    """A COCO results file that is filled picture by picture, so that nothing piles up in memory.
+    """A COCO results file that is filled image by image, so that nothing piles up in memory.
 
     Args:
         file: where the text goes; it is not closed here.
@@ -32,13 +32,13 @@ class CocoFile:
         self.count = 0
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Adds the detections of a picture, from `coco_rows`."""
+        """Add the detections of an image, from `coco_rows`."""
         for row in rows:
             self._file.write(("," if self.count else "[") + "\n" + json.dumps(row, ensure_ascii=False))
             self.count += 1
 
     def close(self) -> None:
-        """Ends the list."""
+        """End the list."""
         self._file.write("\n]\n" if self.count else "[]\n")
 
 
@@ -50,11 +50,11 @@ def coco_rows(
     classes: npt.NDArray[Any],
     points: npt.NDArray[np.floating],
 ) -> list[Row]:
-    """Returns the detections of a picture as COCO results.
+    """Return the detections of an image as COCO results.
 
     Args:
-        image_name: name that tells the picture from the others; digits alone are its COCO image id.
-        file_name: the picture's file.
+        image_name: name that tells the image from the others; digits alone are its COCO image id.
+        file_name: the image's file.
         boxes: (N, 4) x1, y1, x2, y2, pixels.
         scores: (N,) 0…1.
         classes: (N,) class indices.

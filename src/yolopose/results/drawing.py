@@ -1,4 +1,4 @@
-"""Detections drawn on a picture: skeletons, boxes, labels. Sizes follow the size of the picture."""
+"""Detections drawn on an image: skeletons, boxes, labels. Sizes follow the size of the image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.results.palette import WHITE, Colour, colour, drawing_schema, readable_on
+from yolopose.results.palette import WHITE, Color, color, drawing_schema, readable_on
 from yolopose.results.skeleton import SkeletonStyle, draw_skeleton
 from yolopose.results.tables import class_name
 from yolopose.results.text import Pen, pen_for
 from yolopose.schema import KeypointSchema
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 Rectangle = tuple[int, int, int, int]
 
 
@@ -27,10 +27,10 @@ class Style:
 
     Attributes:
         conf: whether labels hold the confidence.
-        line_width: thickness of boxes, pixels; None follows the picture.
-        font_size: height of a line of text, pixels; None follows the picture.
+        line_width: thickness of boxes, pixels; None follows the image.
+        font_size: height of a line of text, pixels; None follows the image.
         font: path or name of a TrueType font; None for the built-in one.
-        kpt_radius: radius of points in a picture of about 1000 pixels; it grows and shrinks with the picture.
+        kpt_radius: radius of points in an image of about 1000 pixels; it grows and shrinks with the image.
         kpt_line: whether limbs are drawn.
         labels: whether labels are drawn.
         boxes: whether boxes and labels are drawn.
@@ -50,7 +50,7 @@ class Style:
     labels: bool = True
     boxes: bool = True
     color_mode: str = "class"
-    txt_color: Colour = WHITE
+    txt_color: Color = WHITE
 
     def __post_init__(self) -> None:
         if self.color_mode not in ("class", "instance"):
@@ -63,57 +63,57 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A text and the box it belongs to, both in one colour."""
+    """A text and the box it belongs to, both in one color."""
 
     text: str
     box: Rectangle
-    background: Colour
+    background: Color
 
 
 def annotate(
-    picture: Picture,
+    image: Image,
     boxes: npt.NDArray[np.floating] | None,
     points: npt.NDArray[np.floating] | None,
     names: Mapping[int, str],
     schema: KeypointSchema | None,
     style: Style,
 ) -> None:
-    """Draws detections in place.
+    """Draw detections in place.
 
     Args:
-        picture: (H, W, 3) uint8 BGR, contiguous.
-        boxes: (N, 6 or 7) as in `Boxes.data`, in pixels of `picture`, or None.
+        image: (H, W, 3) uint8 BGR, contiguous.
+        boxes: (N, 6 or 7) as in `Boxes.data`, in pixels of `image`, or None.
         points: (N, K, 2 or 3) as in `Keypoints.data`, or None.
         names: class names.
         schema: names and skeleton of the keypoints.
         style: what is drawn and how.
     """
     # the geometric mean of the sides: a panorama does not get lines as thick as itself
-    size = float(np.sqrt(picture.shape[0] * picture.shape[1]))
+    size = float(np.sqrt(image.shape[0] * image.shape[1]))
     width = max(round(style.line_width or size * 0.003), 1)
-    colours = _instance_colours(boxes, points, style)
+    colors = _instance_colors(boxes, points, style)
     if boxes is not None and style.boxes:
-        _draw_boxes(picture, boxes, colours, width)
+        _draw_boxes(image, boxes, colors, width)
     if points is not None:
         shown = drawing_schema(schema, points.shape[1], names)
         radius, share = style.kpt_radius * size / 1000, style.kpt_radius / 200
         look = SkeletonStyle(radius, share, max(round(size * 0.003), 1), style.kpt_line)
         for index in range(len(points) - 1, -1, -1):
             extent = _extent(None if boxes is None else boxes[index], points[index])
-            limb = colours[index] if style.color_mode == "instance" else None
-            draw_skeleton(picture, points[index].astype(np.float64), extent, shown, look, limb)
+            limb = colors[index] if style.color_mode == "instance" else None
+            draw_skeleton(image, points[index].astype(np.float64), extent, shown, look, limb)
     if boxes is not None and style.boxes and style.labels:
-        labels = _labels(boxes, names, colours, style.conf, picture.shape[:2])
+        labels = _labels(boxes, names, colors, style.conf, image.shape[:2])
         height = round(style.font_size or np.clip(size * 0.024, 12, 200))
-        _draw_labels(picture, labels, pen_for([label.text for label in labels], height, style.font), width, style)
+        _draw_labels(image, labels, pen_for([label.text for label in labels], height, style.font), width, style)
 
 
-def _instance_colours(boxes: npt.NDArray | None, points: npt.NDArray | None, style: Style) -> list[Colour]:
+def _instance_colors(boxes: npt.NDArray | None, points: npt.NDArray | None, style: Style) -> list[Color]:
     if boxes is None:
-        return [colour(index) for index in range(0 if points is None else len(points))]
+        return [color(index) for index in range(0 if points is None else len(points))]
     if style.color_mode == "class":
-        return [colour(int(row[-1])) for row in boxes]
-    return [colour(int(row[4]) if boxes.shape[1] == 7 else index) for index, row in enumerate(boxes)]
+        return [color(int(row[-1])) for row in boxes]
+    return [color(int(row[4]) if boxes.shape[1] == 7 else index) for index, row in enumerate(boxes)]
 
 
 def _extent(box: npt.NDArray | None, points: npt.NDArray) -> float:
@@ -125,7 +125,7 @@ def _extent(box: npt.NDArray | None, points: npt.NDArray) -> float:
 
 
 def _rectangle(row: npt.NDArray, limits: Sequence[int]) -> Rectangle | None:
-    """Corner pixels of a box inside the picture; None when there is nothing to draw."""
+    """Corner pixels of a box inside the image; None when there is nothing to draw."""
     if not np.isfinite(row[:4]).all():
         return None
     height, width = limits
@@ -135,19 +135,19 @@ def _rectangle(row: npt.NDArray, limits: Sequence[int]) -> Rectangle | None:
     return None if outside else (left, top, right, bottom)
 
 
-def _draw_boxes(picture: Picture, boxes: npt.NDArray, colours: Sequence[Colour], width: int) -> None:
+def _draw_boxes(image: Image, boxes: npt.NDArray, colors: Sequence[Color], width: int) -> None:
     # the most certain one is drawn last and lies on top
-    for row, paint in zip(boxes[::-1], colours[::-1], strict=True):
-        corners = _rectangle(row, picture.shape[:2])
+    for row, paint in zip(boxes[::-1], colors[::-1], strict=True):
+        corners = _rectangle(row, image.shape[:2])
         if corners is not None:
-            cv2.rectangle(picture, corners[:2], corners[2:], paint, width, cv2.LINE_AA)
+            cv2.rectangle(image, corners[:2], corners[2:], paint, width, cv2.LINE_AA)
 
 
 def _labels(
-    boxes: npt.NDArray, names: Mapping[int, str], colours: Sequence[Colour], conf: bool, limits: Sequence[int]
+    boxes: npt.NDArray, names: Mapping[int, str], colors: Sequence[Color], conf: bool, limits: Sequence[int]
 ) -> list[Label]:
     found: list[Label] = []
-    for row, paint in zip(boxes, colours, strict=True):
+    for row, paint in zip(boxes, colors, strict=True):
         corners = _rectangle(row, limits)
         if corners is not None:
             track = f"id:{int(row[4])} " if len(row) == 7 else ""
@@ -156,18 +156,18 @@ def _labels(
     return found
 
 
-def _draw_labels(picture: Picture, labels: Sequence[Label], pen: Pen, width: int, style: Style) -> None:
-    """Writes labels where they do not cover one another, as far as that can be had."""
+def _draw_labels(image: Image, labels: Sequence[Label], pen: Pen, width: int, style: Style) -> None:
+    """Write labels where they do not cover one another, as far as that can be had."""
     taken: list[Rectangle] = []
     for label in labels:
-        place = _place(label, pen, width, picture.shape[:2], taken)
+        place = _place(label, pen, width, image.shape[:2], taken)
         if place is None:
             continue
         taken.append(place)
-        cv2.rectangle(picture, place[:2], (place[2] - 1, place[3] - 1), label.background, -1)
+        cv2.rectangle(image, place[:2], (place[2] - 1, place[3] - 1), label.background, -1)
         pad = _padding(place[3] - place[1])
-        text_colour = readable_on(label.background, style.txt_color)
-        pen.write(picture, label.text, place[0] + pad, place[1] + pad // 2, text_colour)
+        text_color = readable_on(label.background, style.txt_color)
+        pen.write(image, label.text, place[0] + pad, place[1] + pad // 2, text_color)
 
 
 def _padding(height: int) -> int:
@@ -175,10 +175,10 @@ def _padding(height: int) -> int:
 
 
 def _place(label: Label, pen: Pen, width: int, limits: Sequence[int], taken: Sequence[Rectangle]) -> Rectangle | None:
-    """Chooses where a label goes: above its box, inside its top, inside its bottom, below; the first that is free.
+    """Choose where a label goes: above its box, inside its top, inside its bottom, below; the first that is free.
 
     Returns:
-        (left, top, right, bottom), or None when the picture is too small to hold the text.
+        (left, top, right, bottom), or None when the image is too small to hold the text.
     """
     text_width, text_height = pen.measure(label.text)
     pad = _padding(round(text_height * 1.2))

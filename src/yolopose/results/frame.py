@@ -1,4 +1,4 @@
-"""Where a picture stands in a video or live stream."""
+"""Where an image stands in a video or live stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Frame:
 
     @property
     def seconds(self) -> float | None:
-        """Time since the first frame: of a live one by the clock; None where the rate of a video is not known."""
+        """Times since the first frame: of a live one by the clock; None where the rate of a video is not known."""
         if self.live:
             return self.at
         return (self.number - 1) / self.fps if self.fps > 0 else None

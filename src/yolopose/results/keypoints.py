@@ -1,4 +1,4 @@
-"""Keypoints of one picture."""
+"""Keypoints of one image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Keypoints(Rows):
     """K keypoints of N instances. `keypoints[0]` is an instance, `keypoints["left_wrist"]` a point of all.
 
     Attributes:
-        data: (N, K, D) x, y in pixels of the picture and, with D = 3, confidence 0…1.
+        data: (N, K, D) x, y in pixels of the image and, with D = 3, confidence 0…1.
             One instance of shape (K, D) goes as well.
-        orig_shape: (height, width) of the picture, pixels.
+        orig_shape: (height, width) of the image, pixels.
         names: K names of the points, or None when they are not known.
-        sigma: (N, K, 2) how far off a point may be in x and y, pixels of the picture: σ as the network tells it; None
+        sigma: (N, K, 2) how far off a point may be in x and y, pixels of the image: σ as the network tells it; None
             unless `predict(…, uncertainty=True)` asked for it.
 
     Raises:
@@ -66,7 +66,7 @@ class Keypoints(Rows):
         if self.names is None:
             raise UsageError(
                 f"The names of the keypoints are not known here, so {name!r} cannot be found: the network brings none "
-                "(they come from `kpt_names` of the data set), or they differ between the classes in the picture. Take "
+                "(they come from `kpt_names` of the data set), or they differ between the classes in the image. Take "
                 "one instance, `result[0].keypoints[…]`, or the point's number, `keypoints.data[:, 9]`."
             )
         if name not in self.names:
@@ -82,7 +82,7 @@ class Keypoints(Rows):
 
     @property
     def xyn(self) -> Array:
-        """(N, K, 2) x, y as shares of the picture's width and height, 0…1."""
+        """(N, K, 2) x, y as shares of the image's width and height, 0…1."""
         height, width = self.orig_shape
         result = copied(self.xy)
         result[..., 0] /= width

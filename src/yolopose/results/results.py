@@ -1,4 +1,4 @@
-"""`Results`: what was found in one picture, and what can be done with it."""
+"""`Results`: what was found in one image, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _PARTS = ("preprocess", "inference", "postprocess")
 
 
 class Results(Plotted):
-    """Boxes and keypoints of one picture.
+    """Boxes and keypoints of one image.
 
     `len`, indexing and iteration go by instance: `result[0]` is a result that holds the first one alone.
 
     Args:
         orig_img: (H, W, 3) BGR uint8, or (H, W); or a function that reads it, called once, when it is first needed.
-        path: file that the picture came from, or a made-up name.
+        path: file that the image came from, or a made-up name.
         names: class names by index.
         boxes: (N, 6 or 7) array as in `Boxes.data`, or None.
         keypoints: (N, K, D) array as in `Keypoints.data`, or None.
         speed: milliseconds for `preprocess`, `inference`, `postprocess`.
         schema: names and skeleton of the keypoints; without it 17 points are drawn as a COCO person.
-        error: why the picture could not be read; None when it could.
+        error: why the image could not be read; None when it could.
         save_dir: folder of the run that made it, or None when nothing is saved.
-        frame: where it stands in a video or stream; None for a picture of its own.
-        orig_shape: (height, width), pixels, that boxes and keypoints are given in; the picture's own when left out.
+        frame: where it stands in a video or stream; None for an image of its own.
+        orig_shape: (height, width), pixels, that boxes and keypoints are given in; the image's own when left out.
         sigmas: (N, K, 2) array as in `Keypoints.sigma`, or None.
 
     Attributes:
-        orig_img: the picture.
+        orig_img: the image.
         boxes: `Boxes` or None.
         keypoints: `Keypoints` or None.
         masks: always None, as are `probs`, `obb`, `semantic_mask` and `depth`: other tasks have them.
@@ -100,7 +100,7 @@ class Results(Plotted):
         save_dir: str | Path | None = None,
         frame: Frame | None = None,
     ) -> Results:
-        """Makes the empty result of a picture that could not be read, so that results line up with sources."""
+        """Make the empty result of an image that could not be read, so that results line up with sources."""
         points = (0, *schema.shape) if schema else (0, 17, 3)
         return cls(
             np.zeros((0, 0, 3), np.uint8),
@@ -123,7 +123,7 @@ class Results(Plotted):
         return Keypoints(data, self.orig_shape, keypoints.names if known else self._point_names(), sigmas)
 
     def _point_names(self) -> tuple[str, ...] | None:
-        """Names of the keypoints, unless the classes in the picture name them differently."""
+        """Name of the keypoints, unless the classes in the image name them differently."""
         if self.schema is None or not self.schema.names:
             return None
         if set(self.schema.names) == {0}:  # the usual case needs no look at the classes, which may lie on a GPU
@@ -133,7 +133,7 @@ class Results(Plotted):
         return found.pop() if len(found) == 1 else None
 
     def _with(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:
-        """The same picture with other rows."""
+        """The same image with other rows."""
         return Results(
             self._image,
             self.path,
@@ -149,7 +149,7 @@ class Results(Plotted):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled and copied: the picture itself, not the way to read it."""
+        """What is pickled and copied: the image itself, not the way to read it."""
         return {**self.__dict__, "_image": self.orig_img}
 
     def _each(self, change: Callable[[Any], Any]) -> Results:
@@ -171,15 +171,15 @@ class Results(Plotted):
         return f"Results({self.path!r}, {width}×{height} pixels: {self.verbose().removesuffix(', ')}{points})"
 
     def cpu(self) -> Results:
-        """Returns it with arrays in host memory."""
+        """Return it with arrays in host memory."""
         return self._each(lambda part: part.cpu())
 
     def numpy(self) -> Results:
-        """Returns it with plain numpy arrays."""
+        """Return it with plain numpy arrays."""
         return self._each(lambda part: part.numpy())
 
     def cuda(self) -> Results:
-        """Returns it with arrays on the GPU.
+        """Return it with arrays on the GPU.
 
         Raises:
             UsageError: the arrays are no torch.Tensor.
@@ -187,7 +187,7 @@ class Results(Plotted):
         return self._each(lambda part: part.cuda())
 
     def to(self, *args: Any, **kwargs: Any) -> Results:
-        """Returns it with arrays of another type of number or on another device, as `torch.Tensor.to`.
+        """Return it with arrays of another type of number or on another device, as `torch.Tensor.to`.
 
         Raises:
             UsageError: the arrays are no torch.Tensor, and a device other than the CPU is named.
@@ -195,11 +195,11 @@ class Results(Plotted):
         return self._each(lambda part: part.to(*args, **kwargs))
 
     def new(self) -> Results:
-        """Returns a result of the same picture that holds nothing yet."""
+        """Return a result of the same image that holds nothing yet."""
         return self._with(None, None)
 
     def update(self, boxes: Any = None, keypoints: Any = None) -> None:
-        """Replaces boxes (clipped to the picture) or keypoints by other arrays.
+        """Replace boxes (clipped to the image) or keypoints by other arrays.
 
         Args:
             boxes: (N, 6 or 7), pixels; None keeps them.
@@ -227,7 +227,7 @@ class Results(Plotted):
         return boxes
 
     def verbose(self) -> str:
-        """Returns the text of the log line: `"4 persons, 1 dog, "`, `"(no detections), "`, or why it was not read."""
+        """Return the text of the log line: `"4 persons, 1 dog, "`, `"(no detections), "`, or why it was not read."""
         if self.error is not None:
             return f"(not read: {self.error.rstrip('. ')}), "
         if not len(self):
@@ -235,7 +235,7 @@ class Results(Plotted):
         return tables.counts(self.boxes, self.names) or f"{len(self)} poses, "
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False, append: bool = True) -> str:
-        """Writes one line per instance: class, box cx cy w h, then x y (v) of every point, as shares of the picture.
+        """Write one line per instance: class, box cx cy w h, then x y (v) of every point, as shares of the image.
 
         Args:
             txt_file: the file; its folder is made. Without instances no file is made.
@@ -253,7 +253,7 @@ class Results(Plotted):
         return str(txt_file)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> list[Path]:
-        """Writes the picture inside each box as `save_dir/CLASS/NAME.jpg`, then `NAME-2.jpg` and so on.
+        """Write the image inside each box as `save_dir/CLASS/NAME.jpg`, then `NAME-2.jpg` and so on.
 
         Args:
             save_dir: folder; it is made.
@@ -271,10 +271,10 @@ class Results(Plotted):
         return writing.save_crops(self.orig_img, self.boxes, self.names, save_dir, stem)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Returns one dictionary per instance.
+        """Return one dictionary per instance.
 
         Args:
-            normalize: whether coordinates are shares of the picture's width and height instead of pixels.
+            normalize: whether coordinates are shares of the image's width and height instead of pixels.
             decimals: digits after the point.
 
         Returns:
@@ -285,17 +285,17 @@ class Results(Plotted):
         return tables.summary_rows(self.boxes, self.keypoints, self.names, normalize, decimals)
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Returns the summary as JSON text."""
+        """Return the summary as JSON text."""
         return tables.to_json(self.summary(normalize, decimals))
 
     tojson = to_json
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Returns the summary as CSV text with a header line."""
+        """Return the summary as CSV text with a header line."""
         return tables.to_csv(self.summary(normalize, decimals), tables.columns(self.boxes, self.keypoints))
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Returns the summary as a polars DataFrame, or a pandas one where polars is not installed.
+        """Return the summary as a polars DataFrame, or a pandas one where polars is not installed.
 
         Raises:
             DependencyError: neither is installed.

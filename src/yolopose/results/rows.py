@@ -1,4 +1,4 @@
-"""What boxes and keypoints share: an array with one row per instance, and the size of the picture."""
+"""What boxes and keypoints share: an array with one row per instance, and the size of the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Rows:
 
     Attributes:
         data: the array, rows first.
-        orig_shape: (height, width) of the picture, pixels.
+        orig_shape: (height, width) of the image, pixels.
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
@@ -29,7 +29,7 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of `data`."""
+        """Shapes of `data`."""
         return tuple(self.data.shape)
 
     def __len__(self) -> int:
@@ -46,15 +46,15 @@ class Rows:
         return f"{type(self).__name__}(shape={self.shape}, orig_shape={self.orig_shape}, {kind})\n{self.data}"
 
     def cpu(self) -> Self:
-        """Returns it with the array in host memory."""
+        """Return it with the array in host memory."""
         return self._with(lambda array: array.cpu() if hasattr(array, "cpu") else array)
 
     def numpy(self) -> Self:
-        """Returns it with a plain numpy.ndarray."""
+        """Return it with a plain numpy.ndarray."""
         return self._with(host)
 
     def cuda(self) -> Self:
-        """Returns it with the array on the GPU.
+        """Return it with the array on the GPU.
 
         Raises:
             UsageError: the array is no torch.Tensor.
@@ -62,7 +62,7 @@ class Rows:
         return self._with(lambda array: moved(array, "cuda"))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Returns it with `data.to(…)`: another device or type of number.
+        """Return it with `data.to(…)`: another device or type of number.
 
         Raises:
             UsageError: the array is no torch.Tensor, and a device other than the CPU is named.

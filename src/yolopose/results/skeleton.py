@@ -1,4 +1,4 @@
-"""Keypoints and limbs on a picture."""
+"""Keypoints and limbs on an image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.results.palette import DARK, WHITE, Colour, keypoint_colours
+from yolopose.results.palette import DARK, WHITE, Color, keypoint_colors
 from yolopose.schema import KeypointSchema
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 Place = tuple[int, int]
 
@@ -41,12 +41,12 @@ class SkeletonStyle:
 
 
 def drawn_points(points: Points, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Tells which points are drawn: inside the picture, not at (0, 0) and, with a confidence, at least `VISIBLE`.
+    """Return which points are drawn: inside the image, not at (0, 0) and, with a confidence, at least `VISIBLE`.
 
     Args:
         points: (..., K, 2 or 3), pixels.
-        height: of the picture, pixels.
-        width: of the picture, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
 
     Returns:
         (..., K) bool.
@@ -58,53 +58,53 @@ def drawn_points(points: Points, height: int, width: int) -> npt.NDArray[np.bool
 
 
 def draw_skeleton(
-    picture: Picture,
+    image: Image,
     points: Points,
     extent: float,
     schema: KeypointSchema,
     style: SkeletonStyle,
-    limb_colour: Colour | None = None,
+    limb_color: Color | None = None,
 ) -> None:
-    """Draws one instance in place.
+    """Draw one instance in place.
 
     Args:
-        picture: (H, W, 3) uint8 BGR.
+        image: (H, W, 3) uint8 BGR.
         points: (K, 2 or 3) x, y in pixels and confidence.
         extent: size of the instance, pixels; it bounds the size of points and limbs.
         schema: names and skeleton of K points.
         style: sizes.
-        limb_colour: colour of all limbs; None for one per side of the body.
+        limb_color: color of all limbs; None for one per side of the body.
     """
-    colours = keypoint_colours(schema.names_of(0), schema.skeleton)
-    shown = drawn_points(points, *picture.shape[:2])
+    colors = keypoint_colors(schema.names_of(0), schema.skeleton)
+    shown = drawn_points(points, *image.shape[:2])
     places = _fixed(np.where(shown[:, None], points[:, :2], 0))
     if style.limbs:
-        pairs = zip(schema.skeleton, colours.edges, strict=True)
+        pairs = zip(schema.skeleton, colors.edges, strict=True)
         edges = [(places[a], places[b], paint) for (a, b), paint in pairs if shown[a] and shown[b]]
         thickness = max(min(round(extent / 60), style.limb), 1)
-        _draw_limbs(picture, edges, thickness, limb_colour)
+        _draw_limbs(image, edges, thickness, limb_color)
     radius = max(min(extent * style.share, style.radius), 1.0)
     for index in np.flatnonzero(shown):
         if radius >= 2:
-            _dot(picture, places[index], WHITE, radius + max(1.0, radius * 0.3))
-        _dot(picture, places[index], colours.points[index], radius)
+            _dot(image, places[index], WHITE, radius + max(1.0, radius * 0.3))
+        _dot(image, places[index], colors.points[index], radius)
 
 
 def _draw_limbs(
-    picture: Picture, edges: Sequence[tuple[Place, Place, Colour]], thickness: int, one_colour: Colour | None
+    image: Image, edges: Sequence[tuple[Place, Place, Color]], thickness: int, one_color: Color | None
 ) -> None:
     rim = thickness + max(2, thickness // 2 * 2)
     if thickness > 1:  # a dark rim under all limbs first, so that they stand out from any background
         for start, end, _ in edges:
-            cv2.line(picture, start, end, DARK, rim, cv2.LINE_AA, _SHIFT)
+            cv2.line(image, start, end, DARK, rim, cv2.LINE_AA, _SHIFT)
     for start, end, paint in edges:
-        cv2.line(picture, start, end, one_colour or paint, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.line(image, start, end, one_color or paint, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _dot(picture: Picture, centre: Place, paint: Colour, radius: float) -> None:
-    cv2.circle(picture, centre, max(round(radius * 2**_SHIFT), 1), paint, -1, cv2.LINE_AA, _SHIFT)
+def _dot(image: Image, center: Place, paint: Color, radius: float) -> None:
+    cv2.circle(image, center, max(round(radius * 2**_SHIFT), 1), paint, -1, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(points: Points) -> list[Place]:
-    """Places in OpenCV's numbers, where the middle of the first pixel is 0 (ours is 0.5)."""
+    """Place in OpenCV's numbers, where the middle of the first pixel is 0 (ours is 0.5)."""
     return [(x, y) for x, y in np.rint((points - 0.5) * 2**_SHIFT).astype(int).tolist()]

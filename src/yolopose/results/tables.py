@@ -21,12 +21,12 @@ Row = dict[str, Any]
 
 
 def class_name(names: Mapping[int, str], index: int) -> str:
-    """Returns the name of a class, `class7` where it has none."""
+    """Return the name of a class, `class7` where it has none."""
     return names.get(index, f"class{index}")
 
 
 def counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
-    """Returns how many of each class there are, `"4 persons, 1 dog, "`, by class index; empty text for none."""
+    """Return how many of each class there are, `"4 persons, 1 dog, "`, by class index; empty text for none."""
     if boxes is None:
         return ""
     indices, numbers = np.unique(host(boxes.cls).astype(int), return_counts=True)
@@ -44,7 +44,7 @@ def summary_rows(
     normalize: bool,
     decimals: int,
 ) -> list[Row]:
-    """Returns one dictionary per instance (see `Results.summary`)."""
+    """Return one dictionary per instance (see `Results.summary`)."""
     rows = [] if boxes is None else _box_rows(boxes, names, normalize, decimals)
     if keypoints is None:
         return rows
@@ -89,7 +89,7 @@ def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals:
 
 
 def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
-    """Returns the keys that the rows of a summary have, also where there is no row."""
+    """Return the keys that the rows of a summary have, also where there is no row."""
     found = [] if boxes is None else ["name", "class", "confidence", "box"]
     if boxes is not None and boxes.is_track:
         found.append("track_id")
@@ -97,7 +97,7 @@ def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
 
 
 def to_json(values: Any) -> str:
-    """Returns rows, or any plain values, as compact JSON; what JSON does not know (NaN, infinity) becomes null."""
+    """Return rows, or any plain values, as compact JSON; what JSON does not know (NaN, infinity) becomes null."""
     return json.dumps(_finite(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
@@ -110,7 +110,7 @@ def _finite(value: Any) -> Any:
 
 
 def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
-    """Returns CSV text with a header line; `box` and `keypoints` are written as Python dictionaries."""
+    """Return CSV text with a header line; `box` and `keypoints` are written as Python dictionaries."""
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
@@ -119,7 +119,7 @@ def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
 
 
 def to_frame(rows: Sequence[Row], header: Sequence[str]) -> Any:
-    """Returns a polars DataFrame, or a pandas one where polars is not installed.
+    """Return a polars DataFrame, or a pandas one where polars is not installed.
 
     Raises:
         DependencyError: neither is installed.

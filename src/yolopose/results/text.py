@@ -1,4 +1,4 @@
-"""Text on pictures: OpenCV's own font, or a TrueType one through Pillow.
+"""Text on images: OpenCV's own font, or a TrueType one through Pillow.
 
 OpenCV 5 writes every script; OpenCV 4 only ASCII, so other names go through Pillow when it is
 installed, else their letters become `?`.
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DependencyError, UsageError
-from yolopose.results.palette import Colour
+from yolopose.results.palette import Color
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 # tried in this order where the caller names no font; these hold more than Latin letters
 _FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf")
@@ -28,11 +28,11 @@ class Pen(Protocol):
     """Measures and writes lines of text of one size."""
 
     def measure(self, text: str) -> tuple[int, int]:
-        """Returns (width, height) of a line, pixels."""
+        """Return (width, height) of a line, pixels."""
         ...
 
-    def write(self, picture: Picture, text: str, left: int, top: int, colour: Colour) -> None:
-        """Writes a line whose upper left corner is (left, top)."""
+    def write(self, img: Image, text: str, left: int, top: int, color: Color) -> None:
+        """Write a line whose upper left corner is (left, top)."""
         ...
 
 
@@ -59,15 +59,15 @@ class CvPen:
         return width, height, below
 
     def measure(self, text: str) -> tuple[int, int]:
-        """Returns (width, height) of a line, pixels."""
+        """Return (width, height) of a line, pixels."""
         width, height, below = self._size(text)
         return width, height + below
 
-    def write(self, picture: Picture, text: str, left: int, top: int, colour: Colour) -> None:
-        """Writes a line whose upper left corner is (left, top)."""
+    def write(self, img: Image, text: str, left: int, top: int, color: Color) -> None:
+        """Write a line whose upper left corner is (left, top)."""
         origin = (left, top + self._size(text)[1])
         face, smooth = cv2.FONT_HERSHEY_SIMPLEX, cv2.LINE_AA
-        cv2.putText(picture, self._spelled(text), origin, face, self._scale, colour, self._thickness, smooth)
+        cv2.putText(img, self._spelled(text), origin, face, self._scale, color, self._thickness, smooth)
 
 
 class PilPen:
@@ -77,26 +77,26 @@ class PilPen:
         self._draw, self._image, self._font = draw, image, font
 
     def measure(self, text: str) -> tuple[int, int]:
-        """Returns (width, height) of a line, pixels."""
+        """Return (width, height) of a line, pixels."""
         ascent, descent = self._font.getmetrics()
         return int(self._font.getlength(text)) + 1, int(ascent + descent)
 
-    def write(self, picture: Picture, text: str, left: int, top: int, colour: Colour) -> None:
-        """Writes a line whose upper left corner is (left, top)."""
+    def write(self, img: Image, text: str, left: int, top: int, color: Color) -> None:
+        """Write a line whose upper left corner is (left, top)."""
         width, height = self.measure(text)
         rows = slice(max(top, 0), top + height)
         columns = slice(max(left, 0), left + width)
-        part = picture[rows, columns]
+        part = img[rows, columns]
         if part.size:
             # only the piece under the text goes to Pillow and back; the channels' order does not matter to it
             patch = self._image.fromarray(np.ascontiguousarray(part))
             corner = (left - columns.start, top - rows.start)
-            self._draw.Draw(patch).text(corner, text, font=self._font, fill=colour)
+            self._draw.Draw(patch).text(corner, text, font=self._font, fill=color)
             part[:] = np.asarray(patch)
 
 
 def pen_for(texts: Sequence[str], size: int, font: str | Path | None = None) -> Pen:
-    """Chooses how to write some texts.
+    """Choose how to write some texts.
 
     Args:
         texts: what will be written.

@@ -57,12 +57,12 @@ class Toolchain:
 
 
 def toolchains() -> tuple[Toolchain, ...]:
-    """Returns all that there are, by name."""
+    """Return all that there are, by name."""
     return tuple(_row(name, values) for name, values in zoo.toolchain_tables().items())
 
 
 def toolchain_named(name: str) -> Toolchain:
-    """Returns one.
+    """Return one.
 
     Raises:
         UsageError: there is none of this name.

@@ -18,7 +18,7 @@ from yolopose.base.files import make_folder, output_error
 
 @contextmanager
 def turn(root: Path) -> Generator[tuple[int, ...], None, None]:
-    """Holds the folder of toolchains, and removes what installs that were killed have left in it.
+    """Hold the folder of toolchains, and removes what installs that were killed have left in it.
 
     A signal to end (SIGTERM) ends the block as Ctrl-C does. Programs that are given the numbers keep the folder held
     for as long as they run, should this process be killed before them.
@@ -50,7 +50,7 @@ def turn(root: Path) -> Generator[tuple[int, ...], None, None]:
 
 
 def _take(file: IO[str]) -> bool:
-    """Locks a file until it is closed everywhere; whether nobody else has."""
+    """Lock a file until it is closed everywhere; whether nobody else has."""
     if os.name == "nt":
         return True  # nothing is inherited there; a folder in use cannot be removed anyway
     import fcntl

@@ -66,17 +66,17 @@ class Installed:
 
 
 def root() -> Path:
-    """Returns the folder that all of them are below: the setting `toolchains_dir`."""
+    """Return the folder that all of them are below: the setting `toolchains_dir`."""
     return Path(load_settings().toolchains_dir)
 
 
 def log_file(name: str) -> Path:
-    """Returns where the log of some work is kept; the next work of this name writes over it."""
+    """Return where the log of some work is kept; the next work of this name writes over it."""
     return root() / "logs" / f"{name}.log"
 
 
 def installed(row: Toolchain) -> Installed | None:
-    """Returns what is known of a toolchain that is there, or None."""
+    """Return what is known of a toolchain that is there, or None."""
     try:
         found = Installed(**json.loads((root() / row.name / _NOTE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # not there, or not as `install` leaves it
@@ -92,7 +92,7 @@ def _whole(row: Toolchain) -> bool:
 
 
 def python_in(folder: Path) -> Path:
-    """Returns the Python of an environment."""
+    """Return the Python of an environment."""
     return folder / _PROGRAMS / ("python.exe" if sys.platform == "win32" else "python")
 
 
@@ -108,7 +108,7 @@ def fits_here(row: Toolchain) -> bool:
 
 
 def python_for(row: Toolchain) -> Path | None:
-    """Returns the Python that has the libraries: the current one, else that of the toolchain; None for neither."""
+    """Return the Python that has the libraries: the current one, else that of the toolchain; None for neither."""
     if fits_here(row):
         return Path(sys.executable)
     found = installed(row)
@@ -116,7 +116,7 @@ def python_for(row: Toolchain) -> Path | None:
 
 
 def need_toolchain(name: str, what: str) -> Path:
-    """Returns the Python that has the libraries of a toolchain; for Node.js, the folder of its packages.
+    """Return the Python that has the libraries of a toolchain; for Node.js, the folder of its packages.
 
     Args:
         name: of the toolchain.
@@ -138,7 +138,7 @@ def need_toolchain(name: str, what: str) -> Path:
 
 
 def install(name: str) -> Installed:
-    """Makes the environment of a toolchain: says how large it is, fetches every package pinned, and checks it.
+    """Make the environment of a toolchain: says how large it is, fetches every package pinned, and checks it.
 
     pip takes packages from where the user's own pip does. What cannot be finished leaves nothing. One that is there,
     whole and of these versions, is left as it is.
@@ -188,7 +188,7 @@ def _install(row: Toolchain, python: Path, held: tuple[int, ...]) -> Installed:
 
 
 def remove(name: str) -> None:
-    """Removes the environment of a toolchain.
+    """Remove the environment of a toolchain.
 
     Raises:
         UsageError: there is no such toolchain, it is not installed, or another is being installed.
@@ -208,7 +208,7 @@ def remove(name: str) -> None:
 
 
 def run(name: str, words: Sequence[str]) -> int:
-    """Runs a command with the programs of a toolchain first, and with this yolopose: `yolo`, `python`, `pip`, ….
+    """Run a command with the programs of a toolchain first, and with this yolopose: `yolo`, `python`, `pip`, ….
 
     Returns:
         Its exit status.
@@ -234,7 +234,7 @@ def run(name: str, words: Sequence[str]) -> int:
 
 
 def report() -> str:
-    """Returns the toolchains as text: what `yolo toolchain list` prints."""
+    """Return the toolchains as text: what `yolo toolchain list` prints."""
     rows = [("toolchain", "for", "size", "state")]
     for row in toolchains():
         found = installed(row)
@@ -284,7 +284,7 @@ def _need_room(row: Toolchain) -> None:
 
 
 def _take_index(folder: Path) -> None:
-    """Copies the pip configuration of our own environment: those of the user and the system count for all anyway."""
+    """Copy the pip configuration of our own environment: those of the user and the system count for all anyway."""
     name = "pip.ini" if sys.platform == "win32" else "pip.conf"
     if (Path(sys.prefix) / name).is_file():
         shutil.copyfile(Path(sys.prefix) / name, folder / name)
@@ -303,7 +303,7 @@ def _fetch(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -> No
 
 
 def _fetch_npm(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -> None:
-    """Lets npm fetch packages, none of whose own programs are run; and checks their versions."""
+    """Let npm fetch packages, none of whose own programs are run; and checks their versions."""
     npm = [str(shutil.which("npm")), "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     offline = ["--offline"] if is_offline() else []
     _call(
@@ -319,7 +319,7 @@ def _fetch_npm(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -
 
 
 def _call(command: Sequence[str], log: Path, what: str, held: tuple[int, ...] = ()) -> None:
-    """Runs a command, its words added to a log; for `held` see `turn`.
+    """Run a command, its words added to a log; for `held` see `turn`.
 
     Raises:
         DependencyError: it fails.
@@ -341,7 +341,7 @@ def _call(command: Sequence[str], log: Path, what: str, held: tuple[int, ...] = 
 
 
 def _resettle(folder: Path, target: Path) -> None:
-    """Writes the final place of an environment into its programs, which name their Python by its whole path."""
+    """Write the final place of an environment into its programs, which name their Python by its whole path."""
     old, new = os.fsencode(folder), os.fsencode(target)
     for path in (folder / _PROGRAMS).iterdir():
         if path.is_file() and not path.is_symlink():

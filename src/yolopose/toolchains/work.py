@@ -26,7 +26,7 @@ _HIDDEN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")  # what i
 
 
 def errand(python: Path, module: str, action: str, values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Lets a function of `inside/` run in another Python.
+    """Let a function of `inside/` run in another Python.
 
     Args:
         python: of the toolchain.
@@ -101,12 +101,12 @@ class Worker:
         action: str = "serve",
         error: type[YoloposeError] = WeightsError,
     ) -> Worker:
-        """Starts a function of `inside/` that gives what to say at the start, and what computes; see `errand`."""
+        """Start a function of `inside/` that gives what to say at the start, and what computes; see `errand`."""
         return cls(_command(python, module, action), values, f"{module}-{action}", path, error)
 
     @classmethod
     def of_node(cls, packages: Path, path: Path) -> Worker:
-        """Starts Node.js with a graph of TensorFlow.js.
+        """Start Node.js with a graph of TensorFlow.js.
 
         Args:
             packages: its folder `node_modules`.
@@ -122,7 +122,7 @@ class Worker:
         return cls([node, str(_INSIDE / "on_node.cjs")], values, "on_node-serve", path)
 
     def run(self, batch: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-        """Returns the outputs for a batch, in the order that the process names them in.
+        """Return the outputs for a batch, in the order that the process names them in.
 
         Raises:
             WeightsError: the process has ended.
@@ -136,7 +136,7 @@ class Worker:
             return self._answer()[1]
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # what could not be written any more
@@ -172,13 +172,13 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """Returns the environment of a process of another Python: ours, without what points to packages of ours."""
+    """Return the environment of a process of another Python: ours, without what points to packages of ours."""
     kept = {key: value for key, value in os.environ.items() if key not in _HIDDEN}
     return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def last_line(log: Path, status: int | None) -> str:
-    """Returns what a process that failed said last, as a sentence."""
+    """Return what a process that failed said last, as a sentence."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if not lines or (status is not None and status < 0):  # a signal: the system has ended it
         return f"its process ended with status {status} (out of memory, perhaps)."

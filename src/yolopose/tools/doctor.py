@@ -24,7 +24,7 @@ _CLASHES = (
 
 
 def report() -> str:
-    """Returns the report as text: machine, packages, clashes, folders."""
+    """Return the report as text: machine, packages, clashes, folders."""
     lines = [
         f"yolopose     {_version('yolopose')}",
         f"Python       {platform.python_version()} ({sys.executable})",
@@ -41,7 +41,7 @@ def report() -> str:
 
 
 def yolo_on_path() -> tuple[str, str]:
-    """Returns the command `yolo` that a shell would run, and the package that it calls; "" for what cannot be told."""
+    """Return the command `yolo` that a shell would run, and the package that it calls; "" for what cannot be told."""
     place = shutil.which("yolo") or ""
     try:
         text = Path(place).read_text(encoding="utf-8") if place else ""
@@ -73,7 +73,7 @@ def _folders() -> list[str]:
 
 
 def clashes() -> list[str]:
-    """Returns a line for each group of installed packages that overwrite each other's files."""
+    """Return a line for each group of installed packages that overwrite each other's files."""
     found: list[str] = []
     for group in _CLASHES:
         there = _variants(group[0])

@@ -12,7 +12,7 @@ _HEAD = ("network", "parameters", "GFLOPs", "fused: par.", "GFLOPs", "mAP50-95",
 
 
 def report() -> str:
-    """Returns the table as text."""
+    """Return the table as text."""
     sizes = network_sizes()
     rows = [_HEAD, *(_row(size) for size in sizes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -28,8 +28,8 @@ Sizes are for 1 class and 17 points at 640 x 640, counted; "fused" has the batch
 mAP and milliseconds are what the publisher of the weights states (COCO val2017, 640; CPU with ONNX, T4 GPU with
 TensorRT). They are not measured here: that takes the 1 GB of COCO val2017 and those machines.
     yolo pose val model=yolo11n-pose.pt data=coco-pose.yaml download=True     measures the mAP again
-The public weights are under AGPL-3.0, whatever the licence of this package is: read it before you pass on what you
-make from them. Networks trained from a .yaml carry no licence but yours.
+The public weights are under AGPL-3.0, whatever the license of this package is: read it before you pass on what you
+make from them. Networks trained from a .yaml carry no license but yours.
 Weights are kept in {load_settings().weights_dir}
 """
 
@@ -44,7 +44,7 @@ def _row(size: NetworkSize) -> tuple[str, ...]:
 
 
 def _state(name: str) -> str:
-    """Whether public weights of this name are on this disk, and under which licence they stand."""
+    """Whether public weights of this name are on this disk, and under which license they stand."""
     there = Path(name).exists() or (Path(load_settings().weights_dir) / name).exists()
     published = zoo.public_weights_address(name) is not None
     return ("here" if there else "downloaded when named") + ", AGPL-3.0" if published or there else "none"

@@ -43,16 +43,16 @@ class EMA:
         return DECAY * (1 - math.exp(-self.updates / TAU))
 
     def update(self) -> None:
-        """Moves the average towards the network; call it after each step of the optimiser."""
+        """Move the average towards the network; call it after each step of the optimizer."""
         self.updates += 1
         get_ema_multi_avg_fn(self.decay)(self._mine, self._live, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns `updates` and the average's `model` state; the tensors are the live ones, not copies."""
+        """Return `updates` and the average's `model` state; the tensors are the live ones, not copies."""
         return {"updates": self.updates, "model": self.model.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Goes on from `state_dict()` of an interrupted run.
+        """Go on from `state_dict()` of an interrupted run.
 
         Raises:
             WeightsError: the state is of another network.

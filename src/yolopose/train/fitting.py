@@ -26,7 +26,7 @@ from yolopose.train.settle import DEFAULT_BATCH, TrainData
 SHARE = 0.6
 """Share of the free memory that `batch=-1` fills; loaders, validation and other programs need some as well."""
 
-_PROBES = (2, 4)  # pictures of the two steps
+_PROBES = (2, 4)  # images of the two steps
 _MOST = 1024
 _STATM = Path("/proc/self/statm")
 _GIB = 2**30
@@ -36,16 +36,16 @@ class Meter(Protocol):
     """Tells of the memory of a device."""
 
     def free(self) -> int:
-        """Returns bytes that can be had."""
+        """Return bytes that can be had."""
         ...
 
     def peak(self, work: Callable[[], object]) -> int:
-        """Returns the most bytes held while work is done, beyond those held when the meter was made."""
+        """Return the most bytes held while work is done, beyond those held when the meter was made."""
         ...
 
 
 def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> int:
-    """Measures how many pictures a step of a training may have, and says so.
+    """Measure how many images a step of a training may have, and says so.
 
     Args:
         network: it is copied.
@@ -54,7 +54,7 @@ def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, de
         device: where to compute.
 
     Returns:
-        A number of pictures from 1, no more than there are to train on.
+        A number of images from 1, no more than there are to train on.
     """
     wish, share = options.batch, options.batch if 0 < options.batch < 1 else SHARE
     meter = _meter(device)
@@ -71,7 +71,7 @@ def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, de
         peaks = None
     let_go(device)
     if peaks is None:
-        LOGGER.warning(f"batch={wish:g}: {_PROBES[-1]} pictures at once are too many for {device}, so 1 is used.")
+        LOGGER.warning(f"batch={wish:g}: {_PROBES[-1]} images at once are too many for {device}, so 1 is used.")
         return 1
     base, each = line(_PROBES, peaks)
     spread = 0.5 if options.multi_scale is True else float(options.multi_scale)
@@ -80,13 +80,13 @@ def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, de
     limit = f" (no more than {most})" if found == most else ""
     LOGGER.info(
         f"batch={wish:g}: of {free / _GIB:.1f} GiB free memory {share:.0%} shall be used; a step takes "
-        f"{base / _GIB:.2f} GiB and {each / 2**20:.0f} MiB a picture, so the batch is {found}{limit}."
+        f"{base / _GIB:.2f} GiB and {each / 2**20:.0f} MiB an image, so the batch is {found}{limit}."
     )
     return found
 
 
 def line(counts: tuple[int, int], peaks: tuple[int, int]) -> tuple[float, float]:
-    """Returns the line through two measurements: bytes without any picture, at least 0, and bytes a picture."""
+    """Return the line through two measurements: bytes without any image, at least 0, and bytes an image."""
     each = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
     return max(peaks[0] - each * counts[0], 0.0), each
 
@@ -94,7 +94,7 @@ def line(counts: tuple[int, int], peaks: tuple[int, int]) -> tuple[float, float]
 def _peaks(
     network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device, meter: Meter
 ) -> tuple[int, int]:
-    """Bytes that a step with each of `_PROBES` pictures takes, optimiser and average counted."""
+    """Bytes that a step with each of `_PROBES` images takes, optimizer and average counted."""
     options = replace(options, batch=_PROBES[-1], compile=False, multi_scale=0.0)
     learner = Learner(copy.deepcopy(network), data, options, device, 1)
     learner.begin_epoch(0, 1)
@@ -104,13 +104,13 @@ def _peaks(
         learner.precision.backward(learner.losses(_made_up(data, side, count), 0, 0).total)
         learner.step(0)
 
-    step(_PROBES[0])  # kernels are chosen, and the optimiser's averages made, in a first step
+    step(_PROBES[0])  # kernels are chosen, and the optimizer's averages made, in a first step
     small, large = (meter.peak(lambda count=count: step(count)) for count in _PROBES)
     return small, large
 
 
 def _made_up(data: TrainData, side: int, count: int) -> TrainBatch:
-    """Noise, with as many objects as a mosaic of four of the data set's pictures has."""
+    """Noise, with as many objects as a mosaic of four of the data set's images has."""
     rng = np.random.default_rng(0)
     objects = count * max(round(4 * len(data.train.classes) / len(data.train)), 1)
     points = rng.uniform(0, 1, (objects, data.spec.keypoints.count, 3)).astype(np.float32)

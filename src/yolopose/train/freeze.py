@@ -25,7 +25,7 @@ class Frozen:
     norms: tuple[nn.Module, ...]
 
     def hold(self) -> None:
-        """Keeps the statistics of frozen batch norms still; call it after every `model.train()`.
+        """Keep the statistics of frozen batch norms still; call it after every `model.train()`.
 
         A frozen layer must give what it gave in the weights it came from, and moving statistics would change that.
         Only the norms leave training mode: a head gives other outputs there.
@@ -35,7 +35,7 @@ class Frozen:
 
 
 def freeze_layers(model: PoseModel, freeze: int | Sequence[int] | None) -> Frozen:
-    """Says for every parameter whether it is trained: all but those of frozen layers and the fixed bins of boxes.
+    """Log for every parameter whether it is trained: all but those of frozen layers and the fixed bins of boxes.
 
     Earlier choices are forgotten, so a network can be frozen otherwise in its next training.
 

@@ -40,7 +40,7 @@ class Guard:
         self._sum = torch.zeros(())
 
     def keep(self, losses: Tensor) -> None:
-        """Keeps the state of this moment in the host's memory, to go back to.
+        """Keep the state of this moment in the host's memory, to go back to.
 
         Args:
             losses: sums of the epoch so far.
@@ -50,7 +50,7 @@ class Guard:
         self._sum = losses.clone()
 
     def note(self, what: str, fine: bool | Tensor, where: str) -> None:
-        """Notes whether a batch gave numbers; of a GPU that is known some batches later.
+        """Note whether a batch gave numbers; of a GPU that is known some batches later.
 
         Args:
             what: `loss` or `gradient`.
@@ -76,7 +76,7 @@ class Guard:
         LOGGER.warning(f"The {what} of {where} is no number; {left_out}.")
 
     def check(self, where: str) -> None:
-        """Looks through the weights at the end of an epoch, before they are measured and saved.
+        """Look through the weights at the end of an epoch, before they are measured and saved.
 
         Raises:
             RanAway: one is no number, or several losses or gradients in a row were none.
@@ -86,7 +86,7 @@ class Guard:
             raise RanAway(f"Weights are no numbers any more ({where})")
 
     def go_back(self, why: RanAway) -> Tensor:
-        """Goes back to the state that was kept, at half the learning rate.
+        """Go back to the state that was kept, at half the learning rate.
 
         Returns:
             Sums of the losses at that moment.
@@ -99,8 +99,8 @@ class Guard:
         if rate < 0.5**RETURNS:
             raise TrainError(
                 f"{why}, after {RETURNS} returns to the last good state at half the rate each: the weights run away "
-                f"whatever the rate. Train with a lower lr0 (now {learner.optimiser.choice.lr:g}) or amp=False, and "
-                "look at the labels and pictures."
+                f"whatever the rate. Train with a lower lr0 (now {learner.optimizer.choice.lr:g}) or amp=False, and "
+                "look at the labels and images."
             )
         learner.model.load_state_dict(self._average)
         learner.load_state_dict(_copied(self._state))

@@ -27,7 +27,7 @@ class Interruption:
 
     @contextmanager
     def watched(self) -> Generator[None, None, None]:
-        """Notes a first Ctrl-C inside the block and lets a second one through at once.
+        """Note a first Ctrl-C inside the block and lets a second one through at once.
 
         Only the main thread is told of signals; elsewhere nothing changes.
         """

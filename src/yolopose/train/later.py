@@ -46,7 +46,7 @@ class Later:
         self._sent: deque[_Journey] = deque()
 
     def put(self, numbers: Tensor, use: Use) -> None:
-        """Notes numbers; `use` is called with them now or in a later call. It may raise."""
+        """Note numbers; `use` is called with them now or in a later call. It may raise."""
         if not self._ahead:
             use(numbers.flatten().tolist())
             return
@@ -57,13 +57,13 @@ class Later:
             self._send()
 
     def flush(self) -> None:
-        """Waits for all numbers, and uses them."""
+        """Wait for all numbers, and uses them."""
         if self._waiting:
             self._send()
         self._arrive()
 
     def clear(self) -> None:
-        """Forgets all numbers that have not been used."""
+        """Forget all numbers that have not been used."""
         self._waiting.clear()
         self._sent.clear()
 

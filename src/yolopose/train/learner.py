@@ -1,4 +1,4 @@
-"""All that learning changes: the network, its average, the optimiser, and where they stand in the schedule."""
+"""All that learning changes: the network, its average, the optimizer, and where they stand in the schedule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yolopose.train.feed import TrainBatch
 from yolopose.train.freeze import freeze_layers
 from yolopose.train.later import runs_ahead
 from yolopose.train.memory import let_go, out_of_memory
-from yolopose.train.optimiser import make_optimiser
+from yolopose.train.optimizer import make_optimizer
 from yolopose.train.precision import Precision
 from yolopose.train.ranks import Team
 from yolopose.train.schedule import make_schedule, step_due
@@ -46,7 +46,7 @@ class Learner:
     Attributes:
         model: the network.
         ema: its average.
-        optimiser: the optimiser with the numbers it was made from.
+        optimizer: the optimizer with the numbers it was made from.
         schedule: the rates of every batch.
         rate: share of the learning rates that the options say; 1 unless the weights ran away.
         parts: pieces in which a batch goes through the network; 1 unless the memory was full.
@@ -73,8 +73,8 @@ class Learner:
         self._frozen = freeze_layers(self.model, options.freeze)
         self._run: Any = _compiled(self.model.outputs, options.compile) if options.compile else self.model.outputs
         self.ema = EMA(self.model)
-        self.optimiser = make_optimiser(self.model, options, images=len(data.train), nc=data.spec.nc)
-        self.schedule = make_schedule(options, self.optimiser.choice, batches)
+        self.optimizer = make_optimizer(self.model, options, images=len(data.train), nc=data.spec.nc)
+        self.schedule = make_schedule(options, self.optimizer.choice, batches)
         self.precision = Precision(options.amp, device)
         self.criterion = criterion_of(
             self.model,
@@ -88,7 +88,7 @@ class Learner:
         self._begun = False  # whether gradients of the batch in work are added to those before it
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Puts the network into training mode, frozen statistics aside.
+        """Put the network into training mode, frozen statistics aside.
 
         Args:
             epoch: counted from 0.
@@ -99,10 +99,10 @@ class Learner:
         self._frozen.hold()
 
     def learn(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
-        """Adds the gradients of a batch; those of a loss that is no number are left out.
+        """Add the gradients of a batch; those of a loss that is no number are left out.
 
         Where the memory is full the batch, and every later one, goes through the network in twice as many parts,
-        whose gradients are summed: the step is made of as many pictures as before.
+        whose gradients are summed: the step is made of as many images as before.
 
         Args:
             batch: the samples.
@@ -110,7 +110,7 @@ class Learner:
             number: the batch in the epoch.
 
         Raises:
-            TrainError: the memory is full with a single picture.
+            TrainError: the memory is full with a single image.
         """
         while True:
             try:
@@ -155,28 +155,28 @@ class Learner:
         size = self._part_size(batch)
         if self._team.size > 1:
             raise TrainError(
-                f"Out of memory on {self.device} with {size} pictures of {tuple(batch.images.shape[2:])} pixels, the "
+                f"Out of memory on {self.device} with {size} images of {tuple(batch.images.shape[2:])} pixels, the "
                 f"share of one of {self._team.size} processes: choose a smaller batch or imgsz."
             )
         if size == 1:
             raise TrainError(
-                f"Out of memory on {self.device} with a single picture of {tuple(batch.images.shape[2:])} pixels at "
+                f"Out of memory on {self.device} with a single image of {tuple(batch.images.shape[2:])} pixels at "
                 "once: choose a smaller imgsz or a smaller network, or close what else uses the memory."
             )
         self.parts *= 2
         lost = ""
         if self._begun:  # they are mixed with those of the attempt
-            self.optimiser.torch.zero_grad()
+            self.optimizer.torch.zero_grad()
             lost = " The gradients since the last step are given up."
         let_go(self.device)
         LOGGER.warning(
-            f"Out of memory with {size} pictures at once: from here on {self._part_size(batch)} go through the network "
-            f"at once and their gradients are summed, so a step is made of as many pictures as before.{lost}"
+            f"Out of memory with {size} images at once: from here on {self._part_size(batch)} go through the network "
+            f"at once and their gradients are summed, so a step is made of as many images as before.{lost}"
         )
 
     @torch.no_grad()
     def _mend_statistics(self) -> None:
-        """Takes statistics of norms that a bad batch turned into no numbers back from the average."""
+        """Take statistics of norms that a bad batch turned into no numbers back from the average."""
         pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
         live, average = zip(*((one, other) for one, other in pairs if one.is_floating_point()), strict=True)
         flat, kept = (torch.cat([one.flatten() for one in buffers]) for buffers in (live, average))
@@ -185,12 +185,12 @@ class Learner:
         copy(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
 
     def slow_down(self, rate: float) -> None:
-        """Sets all learning rates to a share of what the options say."""
+        """Set all learning rates to a share of what the options say."""
         self.schedule = self.schedule.slowed(rate / self.rate)
         self.rate = rate
 
     def losses(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
-        """Runs the network on a batch.
+        """Run the network on a batch.
 
         Args:
             batch: the samples.
@@ -203,17 +203,17 @@ class Learner:
             return LossTerms(nothing[0], nothing[1:], self.criterion.terms)
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
-        targets = Targets.from_normalised(*labels, (images.shape[2], images.shape[3]))
+        targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
         with self.precision.forward(), self._maps():
             output = self._run(images)
         return self.criterion(output, targets, self._team.sum if self._team.size > 1 else None)
 
     def step_due(self, i: int, accumulation: int) -> bool:
-        """Whether the optimiser steps after batch i of the run."""
+        """Whether the optimizer steps after batch i of the run."""
         return step_due(i, self._last_step, accumulation)
 
     def step(self, i: int) -> bool | Tensor:
-        """Lets optimiser and average step after batch i of the run.
+        """Let optimizer and average step after batch i of the run.
 
         Returns:
             False where the gradients were no numbers and nothing was changed; on a GPU a tensor that says so.
@@ -221,8 +221,8 @@ class Learner:
         self._last_step = i
         if not self._team.gather(self.model):  # each loss of it was left out
             return True
-        fine = self.precision.step(self.optimiser.torch, self.model.parameters(), CLIP, ahead=self._ahead)
-        self.optimiser.torch.zero_grad()
+        fine = self.precision.step(self.optimizer.torch, self.model.parameters(), CLIP, ahead=self._ahead)
+        self.optimizer.torch.zero_grad()
         if self._ahead:
             self._mend_statistics()  # what is not known yet cannot be asked for; the average must not see it
         if isinstance(fine, Tensor) or fine:
@@ -230,9 +230,9 @@ class Learner:
         return fine
 
     def gather(self) -> None:
-        """Brings gradients that wait for a step together in rank 0, whose state is kept; before each `state_dict`."""
+        """Bring gradients that wait for a step together in rank 0, whose state is kept; before each `state_dict`."""
         if self._team.size > 1 and self._team.gather(self.model) and not self._team.leads:
-            self.optimiser.torch.zero_grad()
+            self.optimizer.torch.zero_grad()
 
     def at_rest(self, i: int) -> bool:
         """Whether the state after batch i may be kept: where processes share the gradients, after a step alone."""
@@ -252,7 +252,7 @@ class Learner:
         return torch.nn.functional.interpolate(values, size, mode="bilinear", antialias=gain < 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs, but for the average's weights, which a checkpoint holds as its own."""
+        """Return what a resumed run needs, but for the average's weights, which a checkpoint holds as its own."""
         gradients = [parameter.grad for parameter in self.model.parameters()]
         return {
             "last_step": self._last_step,
@@ -260,23 +260,23 @@ class Learner:
             "parts": self.parts,
             "model": self.model.state_dict(),
             "updates": self.ema.updates,
-            "optimizer": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.state_dict(),
             # summed since the last step: an epoch need not end on a step
             "gradients": gradients if any(gradient is not None for gradient in gradients) else None,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Goes on from `state_dict()`; the network must hold the average's weights at this moment.
+        """Go on from `state_dict()`; the network must hold the average's weights at this moment.
 
         Raises:
-            WeightsError: the state is of another network or optimiser.
+            WeightsError: the state is of another network or optimizer.
             TrainError: it is damaged.
         """
         try:
             self.ema.load_state_dict({"updates": saved["updates"], "model": self.model.state_dict()})
             self.model.load_state_dict(saved["model"])
-            self.optimiser.load_state_dict(saved["optimizer"])
+            self.optimizer.load_state_dict(saved["optimizer"])
             self.precision.load_state_dict(saved["scaler"])
             gradients = saved["gradients"] or [None] * len(list(self.model.parameters()))
             for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):

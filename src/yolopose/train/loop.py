@@ -32,7 +32,7 @@ from yolopose.train.guard import Guard, RanAway
 from yolopose.train.interrupt import Interruption
 from yolopose.train.learner import Learner
 from yolopose.train.measure import measure
-from yolopose.train.optimiser import settled_batch
+from yolopose.train.optimizer import settled_batch
 from yolopose.train.plan import Plan, fixed_plan
 from yolopose.train.ranks import RankLost, Team
 from yolopose.train.ranks.folder import NoFolder
@@ -54,7 +54,7 @@ class Trainer:
         save_dir: the run folder, made already.
         callbacks: functions by event.
         logs: more of them, that write logs.
-        license_: licence that the starting weights bring along.
+        license_: license that the starting weights bring along.
         state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
         team: the processes that train together, each with such an object; one alone when left out. Rank 0 measures,
             writes, speaks and calls the functions; what it decides holds for all.
@@ -67,7 +67,7 @@ class Trainer:
         device: where it computes.
         model: the network in training.
         ema: its average, which is validated and saved; `ema.model` is a network.
-        optimizer: torch's optimiser.
+        optimizer: torch's optimizer.
         epoch: the epoch in work, from 0; after training the last one that was done.
         epochs: how many there will be.
         batch_i: the batch in work, from 0 in each epoch.
@@ -118,7 +118,7 @@ class Trainer:
         self._tally = Tally(self._learner.criterion.terms, device)
         self.loss_names = self._tally.names
         self._guard = Guard(self._learner)
-        self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimiser.torch
+        self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimizer.torch
         self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_, self._columns)
         self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
         self.last, self.best = self._folder.last, self._folder.best
@@ -144,14 +144,14 @@ class Trainer:
     # -- the loop -------------------------------------------------------------------------------
 
     def train(self) -> PoseMetrics | None:
-        """Trains, and validates the best network.
+        """Train, and validates the best network.
 
         Returns:
             The metrics of `best.pt`; None when the data has nothing to measure on, and in processes that do not lead.
 
         Raises:
             TrainError: the losses are no numbers any more, or another process of the training is lost.
-            DataError: a picture cannot be read any more, or a worker process died.
+            DataError: an image cannot be read any more, or a worker process died.
             OutputError: a file cannot be written.
             KeyboardInterrupt: the run was interrupted; `last.pt` holds all that `resume` needs.
         """
@@ -196,7 +196,7 @@ class Trainer:
         return self.validator
 
     def _train_epoch(self) -> None:
-        """Goes through the batches of an epoch.
+        """Go through the batches of an epoch.
 
         Raises:
             RanAway: the weights are no good any more.
@@ -228,7 +228,7 @@ class Trainer:
         self._first = 0
 
     def _close_epoch(self) -> None:
-        """Writes the epoch's row and weights, and decides whether to go on. Unmeasured, the newest is the best."""
+        """Write the epoch's row and weights, and decides whether to go on. Unmeasured, the newest is the best."""
         done = self.epoch + 1
         better = done == 1 or not self.args.val or self.fitness > self.best_fitness
         if better:
@@ -246,7 +246,7 @@ class Trainer:
             self._emit("on_model_save")
 
     def _agree(self) -> bool:
-        """Takes over what rank 0 has decided by what it measured, by time and callbacks; returns whether to leave."""
+        """Take over what rank 0 has decided by what it measured, by time and callbacks; returns whether to leave."""
         epochs, stop, asked = self._team.told(self.epochs, self.stop, self._interruption.asked)
         self.stop = bool(stop)
         if epochs != self.epochs:
@@ -270,7 +270,7 @@ class Trainer:
             f"Training on {self.device}{beside} in {self._learner.precision}: "
             f"{self.data.amount(self.args.fraction)}{val}, {len(self._batches)} batches of up to {self.batch_size}, "
             f"imgsz {self.args.imgsz}, epochs "
-            f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimiser}. Run folder: {self.save_dir}"
+            f"{self.start_epoch + 1}…{self.epochs}. {self._learner.optimizer}. Run folder: {self.save_dir}"
         )
         self._emit("on_pretrain_routine_end")
         LOGGER.info(f"Plan: {self.plan}.")
@@ -279,7 +279,7 @@ class Trainer:
         self._agree()
 
     def _finish(self) -> None:
-        """Measures what is kept, draws the curves and leaves weights alone in the files."""
+        """Measure what is kept, draws the curves and leaves weights alone in the files."""
         if not self._team.leads:
             self.ema.model.load_state_dict(self._team.hear())
             return
@@ -337,11 +337,11 @@ class Trainer:
         return EpochLine(self.epoch + 1, self.epochs, left, names=self.loss_names, **shown)
 
     def _say(self) -> None:
-        """Says what the epoch came to, and how long the rest will take."""
+        """Log what the epoch came to, and how long the rest will take."""
         done = self.epoch + 1
         left = 0.0 if self.stop else self._elapsed() / done * (self.epochs - done)
-        measured, pictures = (self.validator, len(self.data.val or ())) if self.metrics else (None, 0)
-        if words := epoch_lines(measured, pictures, left, head=self._heads):
+        measured, imgs = (self.validator, len(self.data.val or ())) if self.metrics else (None, 0)
+        if words := epoch_lines(measured, imgs, left, head=self._heads):
             LOGGER.info(words)
 
     @property
@@ -352,7 +352,7 @@ class Trainer:
     # -- going on after an interruption ---------------------------------------------------------
 
     def state_dict(self, epoch: int, batch: int) -> dict[str, Any]:
-        """Returns all that a run needs to go on, but for the average's weights.
+        """Return all that a run needs to go on, but for the average's weights.
 
         Args:
             epoch: the epoch to go on with, from 0.
@@ -391,7 +391,7 @@ class Trainer:
         self._folder.go_on(self.epoch)
 
     def _leave(self, batch: int) -> None:
-        """Ends an interrupted run before a batch of the epoch in work.
+        """End an interrupted run before a batch of the epoch in work.
 
         Raises:
             KeyboardInterrupt: always.

@@ -1,4 +1,4 @@
-"""Validation during training: the average network on the validation pictures, with its losses."""
+"""Validation during training: the average network on the validation images, with its losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yolopose.formats.pytorch import TorchRuntime
 from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput
 from yolopose.train.memory import let_go, out_of_memory
-from yolopose.train.optimiser import settled_batch
+from yolopose.train.optimizer import settled_batch
 from yolopose.train.settle import TrainData
 
 
@@ -42,7 +42,7 @@ class Measured:
         return self.metrics.fitness
 
     def numbers(self) -> dict[str, float]:
-        """Returns `metrics/…` and `val/…_loss` by their column names."""
+        """Return `metrics/…` and `val/…_loss` by their column names."""
         found = {key: value for key, value in self.metrics.results_dict.items() if key != "fitness"}
         return {**found, **{f"val/{term}_loss": value for term, value in self.losses.items()}}
 
@@ -70,7 +70,7 @@ def measure(
     save_dir: Path | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> Measured:
-    """Validates a network on the validation pictures, with fewer at once where the memory is full.
+    """Validate a network on the validation images, with fewer at once where the memory is full.
 
     Args:
         network: the average network; it is copied.
@@ -83,7 +83,7 @@ def measure(
         check: called after each batch; what it raises ends the validation.
 
     Raises:
-        DataError: a picture cannot be read any more.
+        DataError: an image cannot be read any more.
     """
     batch = 2 * settled_batch(options)
     while True:
@@ -93,7 +93,7 @@ def measure(
             if batch == 1 or not out_of_memory(error):
                 raise
         let_go(device)  # out here, where the error no longer holds the tensors of the attempt
-        LOGGER.warning(f"Out of memory while measuring {batch} pictures at once: {batch // 2} are tried.")
+        LOGGER.warning(f"Out of memory while measuring {batch} images at once: {batch // 2} are tried.")
         batch //= 2
 
 

@@ -20,6 +20,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def let_go(device: torch.device) -> None:
-    """Gives back to the device what torch keeps for later."""
+    """Return back to the device what torch keeps for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

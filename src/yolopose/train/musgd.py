@@ -1,4 +1,4 @@
-"""MuSGD: SGD, and for filters and matrices a step along the orthogonalised momentum as well.
+"""MuSGD: SGD, and for filters and matrices a step along the orthogonalized momentum as well.
 
 Muon (K. Jordan, 2024) replaces the momentum of a matrix by the nearest orthogonal one, so that all its directions move
 alike. Five Newton-Schulz steps come close enough; those of all matrices of one shape are computed together.
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 SHARE = 0.2
-"""Learning rate of the orthogonalised step as a share of that of SGD."""
+"""Learning rate of the orthogonalized step as a share of that of SGD."""
 
 _STEPS = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -24,7 +24,7 @@ _BUFFER = "orthogonal_buffer"
 
 
 class MuSGD(SGD):
-    """SGD with Nesterov momentum for all parameters; matrices and filters move along orthogonalised momentum as well.
+    """SGD with Nesterov momentum for all parameters; matrices and filters move along orthogonalized momentum as well.
 
     Args:
         groups: parameter groups as of `torch.optim.SGD`; the rates of a group hold for both steps.
@@ -40,7 +40,7 @@ class MuSGD(SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Makes a step."""
+        """Make a step."""
         loss = super().step(closure)
         for group in self.param_groups:
             shapes: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
@@ -52,7 +52,7 @@ class MuSGD(SGD):
         return loss
 
     def _move(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
-        """Moves parameters of one flattened shape."""
+        """Move parameters of one flattened shape."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         buffers: list[Tensor] = []
         for parameter in parameters:
@@ -63,14 +63,14 @@ class MuSGD(SGD):
         share = 1 - momentum
         torch._foreach_lerp_(buffers, gradients, share)  # pyright: ignore[reportPrivateImportUsage]
         ahead = torch._foreach_lerp(buffers, gradients, share)  # pyright: ignore[reportPrivateImportUsage]
-        moves = orthogonalised(torch.stack([one.flatten(1) for one in ahead]))
+        moves = orthogonalized(torch.stack([one.flatten(1) for one in ahead]))
         for parameter, move in zip(parameters, moves, strict=True):
             rows, columns = parameter.shape[-2:]
             parameter.add_(move.view_as(parameter), alpha=-lr * SHARE * max(1.0, rows / columns) ** 0.5)
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """Returns matrices with the singular vectors of the given ones and singular values near 1.
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Return matrices with the singular vectors of the given ones and singular values near 1.
 
     Args:
         matrices: (N, rows, columns).

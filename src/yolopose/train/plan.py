@@ -50,11 +50,11 @@ class Plan:
         return f"{threads}, {FORMATS[self.amp]}, {order}, samples by {makers} ({self.origin})"
 
     def applied(self, options: TrainOptions) -> TrainOptions:
-        """Returns the options with what was open in them settled."""
+        """Return the options with what was open in them settled."""
         return replace(options, amp=self.amp, channels_last=self.channels_last, workers=self.workers)
 
     def among(self, workers: int) -> Plan:
-        """Returns it for one of several processes, each of which has been given its share of torch's threads.
+        """Return it for one of several processes, each of which has been given its share of torch's threads.
 
         Args:
             workers: processes that may make samples for this one.
@@ -62,12 +62,12 @@ class Plan:
         return replace(self, threads=torch.get_num_threads(), workers=min(self.workers, workers))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns it as plain values, for a checkpoint or a file."""
+        """Return it as plain values, for a checkpoint or a file."""
         return {name: value for name, value in asdict(self).items() if name != "origin"}
 
     @classmethod
     def from_state(cls, saved: object, origin: str) -> Plan | None:
-        """Reads `state_dict()` back; None where it is not one."""
+        """Read `state_dict()` back; None where it is not one."""
         kinds = {one.name: one.type for one in fields(cls) if one.default is MISSING}
         if not isinstance(saved, Mapping) or set(saved) != set(kinds):
             return None
@@ -78,7 +78,7 @@ class Plan:
 
     @contextmanager
     def in_force(self) -> Generator[None, None, None]:
-        """Lets torch compute on the plan's threads inside the block, and on the caller's behind it."""
+        """Let torch compute on the plan's threads inside the block, and on the caller's behind it."""
         before = torch.get_num_threads()
         if before == self.threads:  # setting it anew would still make torch build its threads again
             yield
@@ -91,7 +91,7 @@ class Plan:
 
 
 def fixed_plan(options: TrainOptions, device: torch.device) -> Plan:
-    """Returns the plan that follows from options and processor, without any measurement."""
+    """Return the plan that follows from options and processor, without any measurement."""
     return Plan(
         device=device.type,
         threads=torch.get_num_threads(),
@@ -103,7 +103,7 @@ def fixed_plan(options: TrainOptions, device: torch.device) -> Plan:
 
 
 def resumed_plan(saved: object, options: TrainOptions, device: torch.device) -> Plan:
-    """Returns the plan of a run that goes on: the one that it began with, but for who makes the samples.
+    """Return the plan of a run that goes on: the one that it began with, but for who makes the samples.
 
     Args:
         saved: what its checkpoint holds; None in those of earlier versions.
@@ -123,7 +123,7 @@ def workers_given(options: TrainOptions) -> bool:
 
 
 def most_workers(options: TrainOptions) -> int:
-    """Returns `workers`, but no more than there are processors."""
+    """Return `workers`, but no more than there are processors."""
     return min(options.workers, processors())
 
 

@@ -35,8 +35,8 @@ from yolopose.train.settle import TrainData
 _FORMAT = 1  # of the files in the cache
 _BUDGET = 20.0  # seconds after which no further way is tried
 _LEAD = 1.05  # a way must be that much faster to be taken
-_PIXELS = 4 * 320 * 320  # of the pictures of a step that is timed
-_LONG = 1.0  # seconds; where a step takes longer, smaller pictures are timed
+_PIXELS = 4 * 320 * 320  # of the images of a step that is timed
+_LONG = 1.0  # seconds; where a step takes longer, smaller images are timed
 _SAMPLES = 6  # that are timed
 _THREAD_WISHES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -59,12 +59,12 @@ class Open:
 
     @classmethod
     def by(cls, options: TrainOptions) -> Open:
-        """Tells from the options and the state of torch."""
+        """Return from the options and the state of torch."""
         return cls(not _threads_given(), options.amp is True, options.channels_last is None, not workers_given(options))
 
 
 def make_plan(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> Plan:
-    """Makes the plan of a new run; measured where the options allow it, and only once.
+    """Make the plan of a new run; measured where the options allow it, and only once.
 
     Measured is on the CPU, with `deterministic=False` and without `compile`: on a GPU cuDNN tries its kernels itself.
 
@@ -94,12 +94,12 @@ def make_plan(network: PoseModel, data: TrainData, options: TrainOptions, device
 
 
 def fastest(fixed: Plan, free: Open, rate: Callable[[Plan], float]) -> tuple[Plan, float]:
-    """Chooses the fastest plan: one thing after the other is changed, and kept where that leads.
+    """Choose the fastest plan: one thing after the other is changed, and kept where that leads.
 
     Args:
         fixed: where it starts from.
         free: what may be changed.
-        rate: pictures a second of a plan; 0 where there is no time to find out.
+        rate: images a second of a plan; 0 where there is no time to find out.
 
     Returns:
         The plan, and its rate.
@@ -123,19 +123,19 @@ def fastest(fixed: Plan, free: Open, rate: Callable[[Plan], float]) -> tuple[Pla
     return best, speed
 
 
-def enough_workers(sample: float, picture: float, most: int) -> int:
-    """Returns the processes that keep up with the network.
+def enough_workers(sample: float, image: float, most: int) -> int:
+    """Return the processes that keep up with the network.
 
     Args:
         sample: seconds that one process takes for a sample.
-        picture: seconds that the network takes for a picture.
+        image: seconds that the network takes for an image.
         most: no more than these.
     """
-    return min(most, max(1, int(np.ceil(1.25 * sample / max(picture, 1e-9)))))
+    return min(most, max(1, int(np.ceil(1.25 * sample / max(image, 1e-9)))))
 
 
 def recall(place: Path, about: str) -> Plan | None:
-    """Reads a plan from the cache; None where there is none, or it cannot be what was written."""
+    """Read a plan from the cache; None where there is none, or it cannot be what was written."""
     try:
         held = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or damaged: it is measured anew
@@ -147,7 +147,7 @@ def recall(place: Path, about: str) -> Plan | None:
 
 
 def keep(place: Path, about: str, plan: Plan) -> None:
-    """Writes a plan into the cache; where that cannot be done, it is measured again another time."""
+    """Write a plan into the cache; where that cannot be done, it is measured again another time."""
     try:
         write_text(place, json.dumps({"format": _FORMAT, "about": about, "plan": plan.state_dict()}, indent=1))
     except OutputError as error:
@@ -155,7 +155,7 @@ def keep(place: Path, about: str, plan: Plan) -> None:
 
 
 class StepTimer:
-    """Times steps of a copy of a network on made-up pictures, until its time is over.
+    """Times steps of a copy of a network on made-up images, until its time is over.
 
     Args:
         network: it is copied.
@@ -172,7 +172,7 @@ class StepTimer:
         self._best = 0.0  # seconds of the fastest step so far; 0 before the first
 
     def rate(self, plan: Plan) -> float:
-        """Returns pictures a second, 0 where the time is over or the plan is far behind."""
+        """Return images a second, 0 where the time is over or the plan is far behind."""
         if self._best and time.perf_counter() > self._end:
             return 0.0
         with plan.in_force():
@@ -186,7 +186,7 @@ class StepTimer:
         return self._count / found
 
     def _shrunk(self, plan: Plan) -> float:
-        """Seconds of a first step; with smaller pictures where it takes too long."""
+        """Seconds of a first step; with smaller images where it takes too long."""
         while True:
             seconds = self._seconds(plan)
             smaller = self._side // 2 // self._stride * self._stride
@@ -210,7 +210,7 @@ class StepTimer:
 
 
 def sample_seconds(data: TrainData, options: TrainOptions) -> float:
-    """Returns the seconds that one thread takes for a sample, its pictures read from their files."""
+    """Return the seconds that one thread takes for a sample, its images read from their files."""
     side = options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz)
     count = min(_SAMPLES, len(data.train))
     batches = train_batches(data.train, data.spec, replace(options, cache=False), imgsz=side, batch=count)

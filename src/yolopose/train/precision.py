@@ -36,23 +36,23 @@ class Precision:
         return str(self.dtype or torch.float32).removeprefix("torch.")
 
     def forward(self) -> AbstractContextManager[Any]:
-        """Returns the context of the forward pass."""
+        """Return the context of the forward pass."""
         return torch.autocast(self._device, self.dtype) if self.dtype else nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of a loss."""
+        """Add the gradients of a loss."""
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
     def step(
         self, optimizer: Optimizer, parameters: Iterable[Tensor], clip: float, *, ahead: bool = False
     ) -> bool | Tensor:
-        """Clips the norm of all gradients and lets the optimiser step, unless they overflowed.
+        """Clip the norm of all gradients and lets the optimizer step, unless they overflowed.
 
         Args:
             optimizer: steps.
             parameters: what has the gradients.
             clip: largest norm.
-            ahead: leave it to the device whether the step is made, where the optimiser's kernels can.
+            ahead: leave it to the device whether the step is made, where the optimizer's kernels can.
 
         Returns:
             False, as a bool or on the device, where they are no numbers. Scaled ones may overflow now and then: the
@@ -73,17 +73,17 @@ class Precision:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs."""
+        """Return what a resumed run needs."""
         return {} if self._scaler is None else self._scaler.state_dict()
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Goes on from `state_dict()`."""
+        """Go on from `state_dict()`."""
         if self._scaler is not None and saved:
             self._scaler.load_state_dict(saved)
 
 
 def _step_where(optimizer: Optimizer, fine: Tensor) -> Tensor:
-    """Steps with a fused kernel that looks on the device whether to; what torch's GradScaler does, without a scale."""
+    """Step with a fused kernel that looks on the device whether to; what torch's GradScaler does, without a scale."""
     switches = cast(Any, optimizer)
     switches.grad_scale, switches.found_inf = None, (~fine).float()
     try:

@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def reproducible(device: torch.device, wanted: bool) -> Generator[None, None, None]:
-    """Sets torch's switches inside the block, and puts them back behind it.
+    """Set torch's switches inside the block, and puts them back behind it.
 
     On the CPU all kernels in use give the same numbers each time, so nothing is set.
 

@@ -38,7 +38,7 @@ def new_trainer(
     callbacks: Callbacks | None = None,
     crew: Crew | None = None,
 ) -> Trainer:
-    """Makes the trainer of a new run; nothing is written before all that it needs has been checked.
+    """Make the trainer of a new run; nothing is written before all that it needs has been checked.
 
     Args:
         options: as they were given.
@@ -81,7 +81,7 @@ def new_trainer(
 def resumed_trainer(
     path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None, crew: Crew | None = None
 ) -> Trainer:
-    """Makes the trainer that goes on with an interrupted run, in its own folder.
+    """Make the trainer that goes on with an interrupted run, in its own folder.
 
     Args:
         path: its `last.pt`.
@@ -120,7 +120,7 @@ def resumed_trainer(
 
 
 def _check_places(planned: Places, network: PoseModel, data: TrainData, options: TrainOptions) -> None:
-    """Checks that several processes, where they are asked for, can train this network with this batch.
+    """Check that several processes, where they are asked for, can train this network with this batch.
 
     Raises:
         UsageError: they cannot.
@@ -134,7 +134,7 @@ def _check_places(planned: Places, network: PoseModel, data: TrainData, options:
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
-    """Finds the `last.pt` that `resume` means.
+    """Find the `last.pt` that `resume` means.
 
     Args:
         resume: a path, or True: the model itself.
@@ -152,7 +152,7 @@ def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
 
 
 def nothing_to_resume(got: str, runs: Path) -> TrainError:
-    """Returns the error of `resume=True` without a run's weights.
+    """Return the error of `resume=True` without a run's weights.
 
     Args:
         got: what stands in their place.

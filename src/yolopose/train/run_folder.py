@@ -1,4 +1,4 @@
-"""The folder of a run: its arguments, rows, weights and pictures."""
+"""The folder of a run: its arguments, rows, weights and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolopose.base.yamlfile import to_yaml
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch
-from yolopose.train.record import COLUMNS, History, save_labels_picture, save_results_picture, save_train_batch
+from yolopose.train.record import COLUMNS, History, save_labels_image, save_results_image, save_train_batch
 from yolopose.train.saves import save_running, save_weights, strip
 from yolopose.train.settle import TrainData
 from yolopose.weights import load_network
@@ -43,13 +43,13 @@ class RunFolder:
         path: the folder, made already.
         options: settled options of the run.
         data: its data.
-        license_: licence that the starting weights bring along, and the trained ones carry on.
+        license_: license that the starting weights bring along, and the trained ones carry on.
         columns: of results.csv.
 
     Attributes:
         path: the folder.
         wdir, last, best, csv: places within.
-        license: the licence.
+        license: the license.
         history: the rows of results.csv.
     """
 
@@ -62,7 +62,7 @@ class RunFolder:
         self.history = History(self.csv, columns=columns)
         self._waiting: dict[Path, _Weights] = {}
         self._failed = False  # whether the last attempt to write an epoch did
-        self._drawn = True  # likewise for pictures
+        self._drawn = True  # likewise for images
 
     @property
     def args(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class RunFolder:
         return {"task": "pose", "mode": "train", **options, "save_dir": str(self.path)}
 
     def open(self, network: PoseModel, state: Mapping[str, Any], *, resumed: bool) -> None:
-        """Writes what is known before the first batch.
+        """Write what is known before the first batch.
 
         Args:
             network: the average network.
@@ -84,13 +84,13 @@ class RunFolder:
             return
         write_text(self.path / "args.yaml", to_yaml(self.args))
         if self._options.plots:
-            save_labels_picture(self._data.train, self._data.spec, self.path / "labels.jpg")
+            save_labels_image(self._data.train, self._data.spec, self.path / "labels.jpg")
         if self._options.save:
             make_folder(self.wdir)
             self.save_running(network, 0, state)
 
     def go_on(self, done: int) -> None:
-        """Takes up the rows of the epochs done before an interruption."""
+        """Take up the rows of the epochs done before an interruption."""
         self.history = History.read(self.csv, done, self.history.columns)
 
     def add_epoch(
@@ -103,7 +103,7 @@ class RunFolder:
         *,
         better: bool,
     ) -> bool:
-        """Adds an epoch to results.csv and writes its weights.
+        """Add an epoch to results.csv and writes its weights.
 
         Args:
             row: its numbers; what was not measured stays empty.
@@ -141,7 +141,7 @@ class RunFolder:
         return True
 
     def catch_up(self, network: PoseModel, done: int, state: Mapping[str, Any], *, ended: bool) -> None:
-        """Tries for a last time, after the last epoch, what could not be written.
+        """Try for a last time, after the last epoch, what could not be written.
 
         Args:
             network: the average network.
@@ -168,7 +168,7 @@ class RunFolder:
         return f"yolo pose train resume=True model={self.last}"
 
     def save_running(self, network: PoseModel, done: int, state: Mapping[str, Any]) -> None:
-        """Writes last.pt with the state of the run, after all that it tells of.
+        """Write last.pt with the state of the run, after all that it tells of.
 
         Raises:
             OutputError: a file cannot be written; last.pt stands as it was.
@@ -183,16 +183,16 @@ class RunFolder:
         save_running(self.last, network, args=self.args, epoch=done, license_=self.license, state=state)
 
     def close_best(self) -> PoseModel:
-        """Leaves weights alone in best.pt; returns them."""
+        """Leave weights alone in best.pt; returns them."""
         strip(self.best)
         return load_network(self.best)[0]
 
     def close_last(self) -> None:
-        """Leaves weights alone in last.pt: the last act of a run, since nothing can be resumed after it."""
+        """Leave weights alone in last.pt: the last act of a run, since nothing can be resumed after it."""
         strip(self.last)
 
     def draw(self, batch: TrainBatch, epoch: int, number: int) -> None:
-        """Draws the first batches of the first epoch; a picture that cannot be written is said once, and left out."""
+        """Draw the first batches of the first epoch; an image that cannot be written is said once, and left out."""
         if not (self._options.plots and epoch == 0 and number < _DRAWN_BATCHES):
             return
         files = [self._data.train.files[index].name for index in batch.index.tolist()]
@@ -200,10 +200,10 @@ class RunFolder:
             save_train_batch(batch, self.path / f"train_batch{number}.jpg", files, self._data.spec)
         except OutputError as error:
             if self._drawn:
-                LOGGER.warning(f"{error} The training goes on without this picture.")
+                LOGGER.warning(f"{error} The training goes on without this image.")
             self._drawn = False
 
     def draw_results(self) -> None:
-        """Draws results.png."""
+        """Draw results.png."""
         if self._options.plots:
-            save_results_picture(self.history, self.path / "results.png")
+            save_results_image(self.history, self.path / "results.png")

@@ -46,14 +46,14 @@ class Interrupted:
 def save_running(
     path: Path, network: PoseModel, *, args: Mapping[str, Any], epoch: int, license_: str, state: Mapping[str, Any]
 ) -> None:
-    """Writes `last.pt` of a running training: everything that it needs to go on.
+    """Write `last.pt` of a running training: everything that it needs to go on.
 
     Args:
         path: the file.
         network: the average network.
         args: arguments of the run.
         epoch: epochs done.
-        license_: licence of the weights.
+        license_: license of the weights.
         state: what `Trainer.state_dict` gave.
 
     Raises:
@@ -66,7 +66,7 @@ def save_running(
 def save_weights(
     path: Path, network: PoseModel, *, args: Mapping[str, Any], epoch: int, metrics: Mapping[str, float], license_: str
 ) -> None:
-    """Writes weights alone: `best.pt`, `epochN.pt`.
+    """Write weights alone: `best.pt`, `epochN.pt`.
 
     In 32 bits: rounding them to 16 moves the metrics of a small validation set by a hundredth, and what is kept
     should measure as it did when it was chosen.
@@ -77,7 +77,7 @@ def save_weights(
         args: arguments of the run.
         epoch: epochs done.
         metrics: what was measured after it.
-        license_: licence of the weights.
+        license_: license of the weights.
 
     Raises:
         OutputError: the file cannot be written; what was there stands.
@@ -87,7 +87,7 @@ def save_weights(
 
 
 def strip(path: Path) -> None:
-    """Marks the weights of a finished run as such: no epoch, no state.
+    """Mark the weights of a finished run as such: no epoch, no state.
 
     Raises:
         OutputError: the file cannot be written; what was there stands.
@@ -97,7 +97,7 @@ def strip(path: Path) -> None:
 
 
 def read_interrupted(path: Path, given: Mapping[str, Any]) -> Interrupted:
-    """Reads the `last.pt` of an interrupted run.
+    """Read the `last.pt` of an interrupted run.
 
     Args:
         path: the file.
@@ -127,7 +127,7 @@ def read_interrupted(path: Path, given: Mapping[str, Any]) -> Interrupted:
 
 
 def newest_interrupted(runs: Path) -> Path | None:
-    """Returns the newest `last.pt` below the runs folder that a run can go on from."""
+    """Return the newest `last.pt` below the runs folder that a run can go on from."""
     for path in sorted(runs.glob("**/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             if _RUNNING in read_checkpoint(path).extra:

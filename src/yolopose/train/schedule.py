@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch.optim import Optimizer
 
 from yolopose.config import TrainOptions
-from yolopose.train.optimiser import BIAS, Choice, nominal_accumulation, settled_batch
+from yolopose.train.optimizer import BIAS, Choice, nominal_accumulation, settled_batch
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Rates:
     Attributes:
         lr: learning rate of weights and norm weights.
         bias_lr: learning rate of biases.
-        momentum: momentum of the optimisers that have one; β₁ of the Adam kinds is never touched.
+        momentum: momentum of the optimizers that have one; β₁ of the Adam kinds is never touched.
         accumulation: batches whose gradients are summed before a step.
     """
 
@@ -33,7 +33,7 @@ class Schedule:
     """Rates of every batch of a run, from numbers alone: batch i asked twice gives the same answer.
 
     Attributes:
-        choice: the optimiser; its numbers are those after warm-up.
+        choice: the optimizer; its numbers are those after warm-up.
         epochs: length of the run.
         batches: batches of an epoch.
         nominal: batches that make up the nominal batch.
@@ -63,13 +63,13 @@ class Schedule:
         return min(self.nominal, self.batches * self.epochs)
 
     def factor(self, epoch: int) -> float:
-        """Returns the share of the base learning rate in an epoch (from 0): from 1 towards `lrf`."""
+        """Return the share of the base learning rate in an epoch (from 0): from 1 towards `lrf`."""
         done = min(epoch / self.epochs, 1.0)
         left = (1 + math.cos(math.pi * done)) / 2 if self.cosine else 1 - done
         return self.lrf + (1 - self.lrf) * left
 
     def at(self, i: int) -> Rates:
-        """Returns the rates of batch i, counted from 0 over the whole run."""
+        """Return the rates of batch i, counted from 0 over the whole run."""
         lr = self.choice.lr * self.factor(i // self.batches)
         if i >= self.warmup:  # the last batch of warm-up has the full rates already
             return Rates(lr, lr, self.choice.momentum, self.accumulation)
@@ -83,7 +83,7 @@ class Schedule:
         )
 
     def apply(self, optimizer: Optimizer, i: int) -> int:
-        """Sets learning rate and momentum of each group for batch i; returns the accumulation."""
+        """Set learning rate and momentum of each group for batch i; returns the accumulation."""
         rates = self.at(i)
         for group in optimizer.param_groups:
             group["lr"] = (rates.bias_lr if group["role"] == BIAS else rates.lr) * group.get("gain", 1.0)
@@ -92,22 +92,22 @@ class Schedule:
         return rates.accumulation
 
     def slowed(self, share: float) -> Schedule:
-        """Returns the schedule with all learning rates times `share`."""
+        """Return the schedule with all learning rates times `share`."""
         choice = self.choice
         slower = replace(choice, lr=choice.lr * share, warmup_bias_lr=choice.warmup_bias_lr * share)
         return replace(self, choice=slower)
 
     def with_epochs(self, epochs: int) -> Schedule:
-        """Returns the schedule of a run of another length, as a time limit finds out on the way."""
+        """Return the schedule of a run of another length, as a time limit finds out on the way."""
         return replace(self, epochs=max(epochs, 1))
 
 
 def make_schedule(options: TrainOptions, choice: Choice, batches: int) -> Schedule:
-    """Makes the schedule of a run.
+    """Make the schedule of a run.
 
     Args:
         options: `batch` must be settled to a whole number.
-        choice: the optimiser.
+        choice: the optimizer.
         batches: batches of an epoch, 1 or more.
 
     Raises:
@@ -126,7 +126,7 @@ def make_schedule(options: TrainOptions, choice: Choice, batches: int) -> Schedu
 
 
 def step_due(i: int, last: int, accumulation: int) -> bool:
-    """Whether the optimiser steps after batch i.
+    """Whether the optimizer steps after batch i.
 
     Args:
         i: batch, counted from 0 over the whole run.

@@ -1,4 +1,4 @@
-"""What the options come to for this network and machine, and which pictures are trained on."""
+"""What the options come to for this network and machine, and which images are trained on."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class TrainData:
     Attributes:
         dataset: the data set.
         spec: its classes (one, with `single_cls`) and keypoints.
-        train: labels of the training pictures.
-        val: labels of the pictures that are measured on; None when the data set has none.
-        available: training pictures that there are, of which `fraction` took a part.
+        train: labels of the training images.
+        val: labels of the images that are measured on; None when the data set has none.
+        available: training images that there are, of which `fraction` took a part.
     """
 
     dataset: Dataset
@@ -40,13 +40,13 @@ class TrainData:
     available: int
 
     def amount(self, fraction: object) -> str:
-        """Returns in words how many pictures are learned from: `19 of 93 pictures (fraction=0.2)`."""
+        """Return in words how many images are learned from: `19 of 93 images (fraction=0.2)`."""
         used = len(self.train)
-        return f"{used} pictures" if used == self.available else f"{used} of {self.available} pictures ({fraction=})"
+        return f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
 
 
 def settle(options: TrainOptions, stride: int) -> TrainOptions:
-    """Returns the options with the input size as one side, and the batch checked.
+    """Return the options with the input size as one side, and the batch checked.
 
     Args:
         options: as they were given.
@@ -59,7 +59,7 @@ def settle(options: TrainOptions, stride: int) -> TrainOptions:
 
 
 def load_data(options: TrainOptions) -> TrainData:
-    """Loads the data set that the options name.
+    """Load the data set that the options name.
 
     Raises:
         UsageError: they name none, or `fraction` does not fit.
@@ -83,9 +83,9 @@ def load_data(options: TrainOptions) -> TrainData:
     train = take(whole, options.fraction, dataset)
     if not len(train.classes):
         raise DataError(
-            f"None of the {len(train)} training pictures of {dataset.yaml_path} has a labelled object, so there is "
-            "nothing to learn. Label files are looked for beside the images: the last `images` folder of a picture's "
-            f"path becomes `labels`, the suffix .txt (first picture: {train.files[0]})."
+            f"None of the {len(train)} training images of {dataset.yaml_path} has a labeled object, so there is "
+            "nothing to learn. Label files are looked for beside the images: the last `images` folder of an image's "
+            f"path becomes `labels`, the suffix .txt (first image: {train.files[0]})."
         )
     val = _labels(dataset, options.split, options) if options.split in dataset.entries else None
     _note_mirror(dataset, spec, options)
@@ -93,7 +93,7 @@ def load_data(options: TrainOptions) -> TrainData:
 
 
 def _note_mirror(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> None:
-    """Warns that nothing is mirrored where the data do not say how points change their names in a mirror."""
+    """Warn that nothing is mirrored where the data do not say how points change their names in a mirror."""
     wanted = [key for key in ("fliplr", "flipud") if getattr(options, key) > 0]
     keypoints = spec.keypoints
     if keypoints.flip_idx is not None or not wanted:
@@ -108,29 +108,29 @@ def _note_mirror(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> Non
             f"0…{keypoints.count - 1} in order that none becomes another"
         )
     LOGGER.warning(
-        f"{dataset.yaml_path} has no `flip_idx`, so no picture is mirrored ({' and '.join(wanted)} without effect): "
+        f"{dataset.yaml_path} has no `flip_idx`, so no image is mirrored ({' and '.join(wanted)} without effect): "
         f"left and right points would be mixed up. {mend}. {' '.join(f'{key}=0' for key in wanted)} says that it is "
         "meant so."
     )
 
 
 def remembered_name(dataset: Dataset) -> str:
-    """Returns what weights remember of a data set: its YAML wherever the process runs, or the name of a shipped one."""
+    """Return what weights remember of a data set: its YAML wherever the process runs, or the name of a shipped one."""
     path = dataset.yaml_path
     return path.name if dataset.shipped else str(path.resolve())
 
 
 def take(table: LabelTable, fraction: float | int | Sequence[float], dataset: Dataset) -> LabelTable:
-    """Returns a part of a table: pictures spread evenly over it, so that a video's every scene stays.
+    """Return a part of a table: images spread evenly over it, so that a video's every scene stays.
 
     Args:
-        table: labels of the training pictures.
-        fraction: a share up to 1 (1 is all), a number of pictures above 1, or a list with one of these for each
+        table: labels of the training images.
+        fraction: a share up to 1 (1 is all), a number of images above 1, or a list with one of these for each
             entry of `train:` in the data YAML.
         dataset: what the table was made of.
 
     Raises:
-        UsageError: the fraction is nothing of these, or leaves no picture.
+        UsageError: the fraction is nothing of these, or leaves no image.
     """
     if not isinstance(fraction, (int, float)):
         return _take_of_each(table, list(fraction), dataset)
@@ -157,7 +157,7 @@ def _spread(count: int, fraction: float) -> list[int]:
     wanted = round(count * fraction) if fraction <= 1 else int(fraction)
     wanted = min(max(wanted, 1 if fraction > 0 else 0), count)
     if not wanted:
-        raise UsageError(f"fraction={fraction} leaves no training picture: give a share above 0 or a number.")
+        raise UsageError(f"fraction={fraction} leaves no training image: give a share above 0 or a number.")
     return [index * count // wanted for index in range(wanted)]
 
 
@@ -187,7 +187,7 @@ def _batch(batch: float) -> int | float:
     if batch == -1 or 0 < batch < 1:
         return batch
     raise UsageError(
-        f"batch={batch:g} is not a number of pictures: give a whole number from 1, -1 for as many as fit the memory, "
+        f"batch={batch:g} is not a number of images: give a whole number from 1, -1 for as many as fit the memory, "
         "or the share of the free memory to fill, between 0 and 1."
     )
 
@@ -203,7 +203,7 @@ def _side(imgsz: int | Sequence[int], stride: int) -> int:
 
 
 def class_weights(table: LabelTable, nc: int, power: float) -> list[float] | None:
-    """Returns weights (1/frequency)^power of mean 1 for the class loss; None when `power` is 0."""
+    """Return weights (1/frequency)^power of mean 1 for the class loss; None when `power` is 0."""
     if not power:
         return None
     counts = np.maximum(np.bincount(table.classes, minlength=nc), 1)

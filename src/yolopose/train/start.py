@@ -22,7 +22,7 @@ class Weights:
         state: parameters and buffers by name.
         classes: the names of its classes, to move class weights by name; empty when they are not known.
         source: where they come from, for the log.
-        license: their licence, where it is known; it goes on to what is trained from them.
+        license: their license, where it is known; it goes on to what is trained from them.
     """
 
     state: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class Weights:
 def start_network(
     yaml: Mapping[str, object], spec: PoseSpec, seed: int, weights: Weights | None, *, remap: bool = True
 ) -> PoseModel:
-    """Builds a network for a data set and moves in the weights that agree by name and shape.
+    """Build a network for a data set and moves in the weights that agree by name and shape.
 
     Args:
         yaml: content of the model YAML, as `PoseModel.yaml`.
@@ -57,7 +57,7 @@ def start_network(
 
 @torch.no_grad()
 def _remap(network: PoseModel, weights: Weights) -> str:
-    """Copies the rows of known classes into the last convolutions of the class branches; says which."""
+    """Copy the rows of known classes into the last convolutions of the class branches; says which."""
     ours, theirs = network.spec.classes, weights.classes
     shared = [name for name in ours if name in theirs]
     if not shared or ours == theirs:

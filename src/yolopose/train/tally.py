@@ -31,7 +31,7 @@ class Tally:
         self._later = Later(device)
 
     def add(self, terms: LossTerms, batches: int, *, last: bool) -> None:
-        """Adds a batch; what is no number counts as 0.
+        """Add a batch; what is no number counts as 0.
 
         Args:
             terms: its losses.
@@ -45,7 +45,7 @@ class Tally:
             self._later.flush()
 
     def named(self) -> dict[str, float]:
-        """Returns the means by name; on a GPU this waits for the device."""
+        """Return the means by name; on a GPU this waits for the device."""
         return dict(zip(self.names, self.mean.tolist(), strict=True))
 
     def _show(self, means: list[float]) -> None:

@@ -58,11 +58,11 @@ class Archive:
         self._file.close()
 
     def sizes(self) -> dict[str, int]:
-        """Returns the bytes of each tensor storage, by its key."""
+        """Return the bytes of each tensor storage, by its key."""
         return {name[5:]: member.size for name, member in self._members.items() if re.fullmatch(r"data/[0-9]+", name)}
 
     def read(self, name: str) -> bytearray:
-        """Returns the bytes of a member, named without the root folder.
+        """Return the bytes of a member, named without the root folder.
 
         Raises:
             WeightsError: it is not there, or its check sum is wrong.

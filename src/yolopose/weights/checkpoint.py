@@ -24,7 +24,7 @@ class Checkpoint:
         epoch: last finished epoch from 0; -1 for a finished training or where it is not known.
         date: when it was written, ISO 8601; may be empty.
         version: version of the writing package; may be empty.
-        license: licence of the weights, as the file says; may be empty.
+        license: license of the weights, as the file says; may be empty.
         origin: who wrote the file: `yolopose`, `reference` (a public checkpoint or state_dict), or `safetensors`
             (without our record).
         dtype: floating-point type that the file stores, `float32` or `float16`.

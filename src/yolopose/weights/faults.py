@@ -6,18 +6,18 @@ from yolopose.base.errors import UnsafeFileError, WeightsError
 
 
 def shown(text: object) -> str:
-    """Returns text from a file made fit to print: ASCII, no control characters, at most 80 characters."""
+    """Return text from a file made fit to print: ASCII, no control characters, at most 80 characters."""
     plain = ascii(str(text))[1:-1]
     return plain if len(plain) <= 80 else plain[:77] + "..."
 
 
 def damaged(path: str, what: str) -> WeightsError:
-    """Returns the error for a file whose content contradicts itself."""
+    """Return the error for a file whose content contradicts itself."""
     return WeightsError(f"The weights file {path} is damaged: {what}. Download or copy it again.")
 
 
 def refused(path: str, what: str) -> UnsafeFileError:
-    """Returns the error for a file that asks for something reading weights never needs.
+    """Return the error for a file that asks for something reading weights never needs.
 
     Args:
         path: the file.
@@ -30,7 +30,7 @@ def refused(path: str, what: str) -> UnsafeFileError:
 
 
 def refused_dill(path: str, name: str) -> UnsafeFileError:
-    """Returns the error for a file that dill wrote, which stores functions as code."""
+    """Return the error for a file that dill wrote, which stores functions as code."""
     return UnsafeFileError(
         f"The weights file {path} was written with dill (it asks for {name}), which stores program code beside the "
         "weights. It was refused, and nothing in it was run. If you trust it, save its numbers alone with the package "

@@ -17,7 +17,7 @@ from yolopose.weights.values import Stand
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads a weights file of ours, a public checkpoint, a bare state_dict, or a .safetensors file.
+    """Read a weights file of ours, a public checkpoint, a bare state_dict, or a .safetensors file.
 
     Nothing in the file is ever run: pickles go through an interpreter that knows only what weights need.
 
@@ -38,7 +38,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> Path:
-    """Writes a weights file, whole or not at all.
+    """Write a weights file, whole or not at all.
 
     Args:
         path: its suffix chooses the kind: `.pt` (everything) or `.safetensors` (without `extra`).

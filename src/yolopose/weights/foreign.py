@@ -19,7 +19,7 @@ _MAX_NAME = 300
 
 
 def from_reference(top: Mapping[Any, Any], storages: Storages, path: str) -> Checkpoint:
-    """Makes a checkpoint of a public one: `ema` where it is given, else `model`.
+    """Make a checkpoint of a public one: `ema` where it is given, else `model`.
 
     Args:
         top: the dict that the file holds.
@@ -53,7 +53,7 @@ def from_reference(top: Mapping[Any, Any], storages: Storages, path: str) -> Che
 
 
 def from_state(values: Mapping[Any, Any], storages: Storages, path: str) -> Checkpoint:
-    """Makes a checkpoint of a bare state_dict: weights to transfer, without an architecture.
+    """Make a checkpoint of a bare state_dict: weights to transfer, without an architecture.
 
     Raises:
         WeightsError: it is no dict of tensors by name.
@@ -140,7 +140,7 @@ def _first(key: str, *places: Mapping[Any, Any]) -> Any:
 
 
 def _classes(names: object, nc: int, path: str) -> tuple[str, ...]:
-    """Class names; missing ones are the class index."""
+    """Classes names; missing ones are the class index."""
     known = dict(enumerate(names)) if isinstance(names, list) else names if isinstance(names, dict) else {}
     beyond = [index for index in known if type(index) is not int or not 0 <= index < nc]
     if beyond:

@@ -17,14 +17,14 @@ from yolopose.weights.faults import damaged, refused, shown
 from yolopose.weights.names import allowed, call, check_keys, is_class_name
 from yolopose.weights.values import STORAGES, Name, Stand, Storage, described
 
-# the largest public networks take about 150 000 instructions, with optimiser state twice that
+# the largest public networks take about 150 000 instructions, with optimizer state twice that
 MAX_INSTRUCTIONS = 1_000_000
 MAX_BYTES = 64 * 2**20
 _HIGHEST_PROTOCOL = 5
 
 
 def read_pickle(data: bytes, sizes: Mapping[str, int], path: str) -> object:
-    """Returns what a restricted pickle holds.
+    """Return what a restricted pickle holds.
 
     Args:
         data: the pickle.

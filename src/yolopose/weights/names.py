@@ -39,7 +39,7 @@ def is_class_name(name: object) -> bool:
 
 
 def allowed(module: str, qualname: str, path: str) -> Name:
-    """Returns the inert name.
+    """Return the inert name.
 
     Raises:
         UnsafeFileError: the name is not on the list.
@@ -55,7 +55,7 @@ def allowed(module: str, qualname: str, path: str) -> Name:
 
 
 def call(function: object, args: object, path: str, spend: Callable[[int], None]) -> object:
-    """Returns the value that stands for `function(*args)`; nothing is called.
+    """Return the value that stands for `function(*args)`; nothing is called.
 
     Args:
         function: an allowed name.
@@ -92,7 +92,7 @@ def call(function: object, args: object, path: str, spend: Callable[[int], None]
 
 
 def check_keys(keys: list[object], path: str) -> None:
-    """Allows plain short keys only: hashing a deep tuple or a chosen huge number can hang or crash Python.
+    """Allow plain short keys only: hashing a deep tuple or a chosen huge number can hang or crash Python.
 
     Raises:
         UnsafeFileError: a key or set member is something else.

@@ -41,7 +41,7 @@ _FIELDS: Mapping[str, type] = {
 
 
 def write_pt(path: Path, checkpoint: Checkpoint, half: bool) -> None:
-    """Writes a .pt to `path` in place (the caller gives a temporary path).
+    """Write a .pt to `path` in place (the caller gives a temporary path).
 
     Raises:
         UsageError: the checkpoint holds something that is not plain.
@@ -57,7 +57,7 @@ def write_pt(path: Path, checkpoint: Checkpoint, half: bool) -> None:
 
 
 def write_safetensors(path: Path, checkpoint: Checkpoint, half: bool) -> None:
-    """Writes a .safetensors to `path` in place; `extra` is left out.
+    """Write a .safetensors to `path` in place; `extra` is left out.
 
     Raises:
         UsageError: the checkpoint holds something that is not plain.
@@ -76,7 +76,7 @@ def is_ours(top: object) -> bool:
 
 
 def from_native(top: Mapping[Any, Any], storages: Storages, path: str) -> Checkpoint:
-    """Makes a checkpoint of the dict in our .pt.
+    """Make a checkpoint of the dict in our .pt.
 
     Raises:
         WeightsError: it is of a newer format, or damaged.
@@ -94,7 +94,7 @@ def from_native(top: Mapping[Any, Any], storages: Storages, path: str) -> Checkp
 
 
 def read_safetensors(path: Path) -> Checkpoint:
-    """Reads a .safetensors file, ours or any other.
+    """Read a .safetensors file, ours or any other.
 
     Raises:
         WeightsError: it is damaged or of a newer format.

@@ -40,7 +40,7 @@ class Transfer:
     mismatched: tuple[str, ...]
 
     def words(self, source: object, rest: str) -> str:
-        """Returns a sentence, without its stop; a head for other classes or keypoints is why entries stay behind.
+        """Return a sentence, without its stop; a head for other classes or keypoints is why entries stay behind.
 
         Args:
             source: where the state is from.
@@ -52,7 +52,7 @@ class Transfer:
 
 
 def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
-    """Reads a weights file and builds its network with its weights, on the CPU, in float32 and evaluation mode.
+    """Read a weights file and builds its network with its weights, on the CPU, in float32 and evaluation mode.
 
     Args:
         path: our .pt or .safetensors, or a public checkpoint.
@@ -95,7 +95,7 @@ def network_checkpoint(
     license: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Makes a checkpoint of a network; its tensors are copies on the CPU.
+    """Make a checkpoint of a network; its tensors are copies on the CPU.
 
     Args:
         model: the network.
@@ -103,7 +103,7 @@ def network_checkpoint(
         metrics: validation metrics.
         epoch: last finished epoch from 0, -1 for a finished training.
         date: ISO 8601; None takes the time now.
-        license: licence of the weights.
+        license: license of the weights.
         extra: training state to go on from: plain values and tensors.
 
     Raises:
@@ -142,7 +142,7 @@ def network_checkpoint(
 
 @torch.no_grad()
 def transfer(model: PoseModel, state: Mapping[str, Tensor]) -> Transfer:
-    """Copies into a network what a state has under the same name and shape; the rest stays as it is.
+    """Copy into a network what a state has under the same name and shape; the rest stays as it is.
 
     Args:
         model: the network, on any device.
@@ -160,7 +160,7 @@ def transfer(model: PoseModel, state: Mapping[str, Tensor]) -> Transfer:
 
 
 def _fill(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:
-    """Gives a network without memory the tensors of a state, all of them.
+    """Return a network without memory the tensors of a state, all of them.
 
     Raises:
         WeightsError: some are missing, too many, or of other shapes.
@@ -190,7 +190,7 @@ def _fill(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:
 
 
 def _unfused(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Puts a batch norm that changes nothing but adds the bias where a file has it folded into its convolution."""
+    """Put a batch norm that changes nothing but adds the bias where a file has it folded into its convolution."""
     found = dict(state)
     for name in state:
         block = name.removesuffix(".conv.bias")

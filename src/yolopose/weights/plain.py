@@ -19,7 +19,7 @@ _DROPPED = object()
 
 
 def to_plain(value: object, path: str, tensor: Callable[[TensorRef], Tensor] | None = None) -> Any:
-    """Returns new dicts, lists and scalars with the content of a value out of a pickle.
+    """Return new dicts, lists and scalars with the content of a value out of a pickle.
 
     Args:
         value: what `read_pickle` returned, or a part of it.
@@ -35,7 +35,7 @@ def to_plain(value: object, path: str, tensor: Callable[[TensorRef], Tensor] | N
 
 
 def as_dict(value: object, path: str) -> dict[str, Any]:
-    """Returns the plain content of a dict, or of the attributes of a stand-in; anything else gives an empty dict."""
+    """Return the plain content of a dict, or of the attributes of a stand-in; anything else gives an empty dict."""
     found = to_plain(value, path)
     return {str(key): item for key, item in found.items()} if isinstance(found, dict) else {}
 
@@ -62,7 +62,7 @@ def _plain(
 
 
 def storable(value: object, where: str) -> Any:
-    """Returns a value as plain dicts, lists, scalars and contiguous CPU tensors, fit for a weights file.
+    """Return a value as plain dicts, lists, scalars and contiguous CPU tensors, fit for a weights file.
 
     Args:
         value: anything of these, with mappings, tuples, paths and numpy scalars in it.
@@ -92,7 +92,7 @@ def storable(value: object, where: str) -> Any:
 
 
 def narrowed(value: Tensor) -> Tensor:
-    """Returns float32 numbers as float16, unless they overflow there (a running variance may): then as they are."""
+    """Return float32 numbers as float16, unless they overflow there (a running variance may): then as they are."""
     if value.dtype != torch.float32:
         return value
     half = value.half()

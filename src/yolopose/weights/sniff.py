@@ -14,7 +14,7 @@ _HEAD = 512
 
 
 def sniff(path: Path) -> str:
-    """Returns `"zip"` or `"safetensors"`.
+    """Return `"zip"` or `"safetensors"`.
 
     Raises:
         NotFoundError: there is no such file.

@@ -22,7 +22,7 @@ class Storages:
         self._flat: dict[tuple[str, bool], Tensor] = {}
 
     def tensor(self, ref: TensorRef, widen: bool) -> Tensor:
-        """Returns a tensor as a view of its storage; tensors of one storage share its memory.
+        """Return a tensor as a view of its storage; tensors of one storage share its memory.
 
         Args:
             ref: which one; its bounds were checked when it was made.

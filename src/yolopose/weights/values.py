@@ -83,7 +83,7 @@ class TensorRef:
 
 
 def described(value: object) -> str:
-    """Returns words for a value in an error text, such as `the name os.system` or `a list`."""
+    """Return words for a value in an error text, such as `the name os.system` or `a list`."""
     if isinstance(value, Name):
         return f"the name {value.text}"
     if isinstance(value, Stand):

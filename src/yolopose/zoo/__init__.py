@@ -14,17 +14,17 @@ _MODELS = _ROOT / "models"
 
 
 def model_yaml_names() -> list[str]:
-    """Returns the file names of the model YAMLs that ship, sorted; none carries a scale letter."""
+    """Return the file names of the model YAMLs that ship, sorted; none carries a scale letter."""
     return sorted(path.name for path in _MODELS.glob("*.yaml"))
 
 
 def model_yaml_path(name: str) -> Path | None:
-    """Returns the path of the shipped model YAML of exactly this file name (`yolo11-pose.yaml`), or None."""
+    """Return the path of the shipped model YAML of exactly this file name (`yolo11-pose.yaml`), or None."""
     return _MODELS / name if name in model_yaml_names() else None
 
 
 def public_weights_address(name: str) -> str | None:
-    """Returns the address at which public weights of this file name are published, or None for other names."""
+    """Return the address at which public weights of this file name are published, or None for other names."""
     table = _weights_table()
     for release, names in table["releases"].items():
         if name in names:
@@ -33,7 +33,7 @@ def public_weights_address(name: str) -> str | None:
 
 
 def public_weights_license() -> str:
-    """Returns the licence of the public weights, as their publisher names it."""
+    """Return the license of the public weights, as their publisher names it."""
     return str(_weights_table()["license"])
 
 
@@ -48,7 +48,7 @@ def is_model(stem: str) -> bool:
 
 
 def likely_model(stem: str) -> str | None:
-    """Returns what a misspelt model name probably means: `yolov11n` → `yolo11n-pose`, `yolo8n-pose` → `yolov8n-pose`.
+    """Return what a misspelt model name probably means: `yolov11n` → `yolo11n-pose`, `yolo8n-pose` → `yolov8n-pose`.
 
     Args:
         stem: a file name without its suffix.
@@ -67,12 +67,12 @@ def likely_model(stem: str) -> str | None:
 
 
 def observed_id(name: str) -> str | None:
-    """Returns the git blob id that public weights of this name were seen with, or None."""
+    """Return the git blob id that public weights of this name were seen with, or None."""
     return _weights_table()["observed"].get(name)
 
 
 def mirrored(url: str) -> str:
-    """Returns the address with the publisher's place for weights and data sets replaced by that of the settings."""
+    """Return the address with the publisher's place for weights and data sets replaced by that of the settings."""
     address = str(_weights_table()["address"])
     return load_settings().assets_url.rstrip("/") + url.removeprefix(address) if url.startswith(address) else url
 
@@ -82,16 +82,16 @@ def _weights_table() -> dict[str, Any]:
 
 
 def format_table() -> dict[str, dict[str, Any]]:
-    """Returns `formats.yaml`: rows by the name of the format."""
+    """Return `formats.yaml`: rows by the name of the format."""
     return read_yaml(_ROOT / "formats.yaml", "table of formats")
 
 
 def web_runtime_table() -> dict[str, Any]:
-    """Returns `web.yaml`: the package that computes in the page of `format=web`, and its files."""
+    """Return `web.yaml`: the package that computes in the page of `format=web`, and its files."""
     return read_yaml(_ROOT / "web.yaml", "table of the web runtime")
 
 
 def toolchain_tables() -> dict[str, dict[str, Any]]:
-    """Returns the files of `toolchains/`, which pin the libraries of one toolchain each, by their names."""
+    """Return the files of `toolchains/`, which pin the libraries of one toolchain each, by their names."""
     files = sorted((_ROOT / "toolchains").glob("*.yaml"))
     return {path.stem: read_yaml(path, "table of a toolchain") for path in files}

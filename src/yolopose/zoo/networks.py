@@ -15,8 +15,8 @@ class Published:
     Attributes:
         map: mAP50-95 of the poses, per cent.
         map50: mAP50 of the poses, per cent.
-        cpu_onnx_ms: milliseconds a picture with ONNX on a CPU.
-        t4_tensorrt_ms: milliseconds a picture with TensorRT on a T4 GPU.
+        cpu_onnx_ms: milliseconds per image with ONNX on a CPU.
+        t4_tensorrt_ms: milliseconds per image with TensorRT on a T4 GPU.
     """
 
     map: float
@@ -27,7 +27,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSize:
-    """A network with 1 class and 17 points, for a picture of 640 x 640.
+    """A network with 1 class and 17 points, for an image of 640 x 640.
 
     Attributes:
         name: `yolo11n-pose`.
@@ -51,7 +51,7 @@ class NetworkSize:
 
 
 def network_sizes() -> list[NetworkSize]:
-    """Returns the table, families together and small before large."""
+    """Return the table, families together and small before large."""
     table = read_yaml(Path(__file__).with_name("networks.yaml"), "table of networks")
     published = {name: Published(**numbers) for name, numbers in table["published"].items()}
     return [

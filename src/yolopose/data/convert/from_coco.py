@@ -36,14 +36,14 @@ class Converted:
 
     Attributes:
         data: the data YAML.
-        pictures: pictures of each split.
+        images: images of each split.
         objects: label rows of each split.
         crowds: crowds of each split, which are no rows.
         dropped: annotations left out for a fault, of each split.
     """
 
     data: Path
-    pictures: Mapping[str, int]
+    images: Mapping[str, int]
     objects: Mapping[str, int]
     crowds: Mapping[str, int]
     dropped: Mapping[str, int]
@@ -59,10 +59,10 @@ def convert_coco(
     *,
     images_dir: str | Path | None = None,
 ) -> Converted:
-    """Writes label files and a data YAML from COCO keypoint JSON files.
+    """Write label files and a data YAML from COCO keypoint JSON files.
 
     Each file `person_keypoints_NAME.json` becomes the split `labels/NAME`. Coordinates are written with 8 decimals.
-    Pictures are linked (copied where links are not possible) to `images/NAME` when they are found.
+    Images are linked (copied where links are not possible) to `images/NAME` when they are found.
 
     Args:
         labels_dir: folder of the JSON files, or one of them.
@@ -71,7 +71,7 @@ def convert_coco(
         use_keypoints: must be True: labels of boxes alone train no pose network.
         cls91to80: without effect: classes are the categories that have keypoints, in the order of their ids.
         lvis: must be False.
-        images_dir: folder of the pictures, or of their folders; looked for beside `labels_dir` when None.
+        images_dir: folder of the images, or of their folders; looked for beside `labels_dir` when None.
 
     Returns:
         What was written.
@@ -103,7 +103,7 @@ def convert_coco(
     counts = {name: _write_split(target, name, found, spec, ids) for name, found in posed.items()}
     places = (images_dir and [Path(images_dir)]) or [source.parent, source.parent / "images", source.parent.parent]
     for name, found in posed.items():
-        _bring_pictures(found, name, [Path(place) for place in places], target / "images" / name)
+        _bring_images(found, name, [Path(place) for place in places], target / "images" / name)
     data = _write_yaml(target, list(posed), spec)
     done = Converted(data, *({name: each[part] for name, each in counts.items()} for part in range(4)))
     LOGGER.info(_words(done))
@@ -121,7 +121,7 @@ def _read(file: Path) -> Json:
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is no COCO annotation file: it is no text (a picture, an archive?).") from error
+        raise DataError(f"{file} is no COCO annotation file: it is no text (an image, an archive?).") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file} is no COCO annotation file: line {error.lineno}, column {error.colno} is no JSON "
@@ -178,7 +178,7 @@ def _spec(posed: Mapping[str, Json]) -> tuple[PoseSpec, dict[int, int]]:
 
 
 def _write_split(target: Path, name: str, found: Json, spec: PoseSpec, ids: Mapping[int, int]) -> tuple[int, ...]:
-    """Writes the label files of a split; returns pictures, rows, crowds and faulty annotations."""
+    """Write the label files of a split; returns images, rows, crowds and faulty annotations."""
     folder = make_folder(target / "labels" / name)
     by_image: dict[int, list[Json]] = defaultdict(list)
     for annotation in found["annotations"]:
@@ -217,11 +217,11 @@ def _write_split(target: Path, name: str, found: Json, spec: PoseSpec, ids: Mapp
 
 
 def row_text(annotation: Json, image: Json, spec: PoseSpec, ids: Mapping[int, int]) -> str | None:
-    """Returns the label row of an annotation, 8 decimals; None when its box has no area or numbers are missing.
+    """Return the label row of an annotation, 8 decimals; None when its box has no area or numbers are missing.
 
     Args:
         annotation: as in the JSON file.
-        image: its picture there.
+        image: its image there.
         spec: classes and keypoints.
         ids: class index of each category id.
     """
@@ -245,8 +245,8 @@ def _number(value: float) -> str:
     return f"{value:.8f}"
 
 
-def _bring_pictures(found: Json, name: str, places: Sequence[Path], target: Path) -> None:
-    """Links the pictures of a split into place; those that are nowhere are counted in a warning."""
+def _bring_images(found: Json, name: str, places: Sequence[Path], target: Path) -> None:
+    """Link the images of a split into place; those that are nowhere are counted in a warning."""
     make_folder(target)
     folders = [folder for place in places for folder in (place / name, place / "images" / name, place)]
     missing = 0
@@ -268,7 +268,7 @@ def _bring_pictures(found: Json, name: str, places: Sequence[Path], target: Path
             raise output_error(goal, error) from error
     if missing:
         LOGGER.warning(
-            f"{missing} of {len(found['images'])} pictures of {name} were not found (looked in "
+            f"{missing} of {len(found['images'])} images of {name} were not found (looked in "
             f"{', '.join(dict.fromkeys(map(str, folders)))}): put them into {target}, or name "
             "their folder (images=…; images_dir in Python)."
         )
@@ -298,8 +298,8 @@ def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
 
 def _words(done: Converted) -> str:
     lines = [
-        f"{name}: {done.pictures[name]} pictures, {done.objects[name]} objects, {done.crowds[name]} crowds kept aside, "
+        f"{name}: {done.images[name]} images, {done.objects[name]} objects, {done.crowds[name]} crowds kept aside, "
         f"{done.dropped[name]} faulty annotations left out"
-        for name in done.pictures
+        for name in done.images
     ]
     return "\n".join([*lines, f"Data YAML: {done.data}"])

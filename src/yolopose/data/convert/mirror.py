@@ -11,7 +11,7 @@ _SIDES = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])
 
 
 def mirror_of(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Returns `flip_idx` for keypoint names that tell left from right.
+    """Return `flip_idx` for keypoint names that tell left from right.
 
     Args:
         names: K names.

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
-    """Writes the labels of a split as a COCO keypoint JSON file.
+    """Write the labels of a split as a COCO keypoint JSON file.
 
     Ids, areas and crowds come from `labels/SPLIT.coco.json` where a conversion left it; else areas are those of the
     boxes, and ids are counted.
@@ -46,20 +46,20 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
     dataset = load_dataset(data)
     content = coco_content(dataset, dataset.image_files(split))
     write_text(target, json.dumps(content))
-    LOGGER.info(f"Wrote {target}: {len(content['images'])} pictures, {len(content['annotations'])} annotations.")
+    LOGGER.info(f"Wrote {target}: {len(content['images'])} images, {len(content['annotations'])} annotations.")
     return Path(target)
 
 
 def coco_content(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
-    """Makes COCO keypoint annotations of label files, and of the record that a conversion left beside them.
+    """Make COCO keypoint annotations of label files, and of the record that a conversion left beside them.
 
     Args:
         dataset: the data set.
-        files: pictures of one of its splits.
-        new_images: entries of `images` for pictures that the record does not know; read from the pictures when None.
+        files: images of one of its splits.
+        new_images: entries of `images` for images that the record does not know; read from the images when None.
 
     Returns:
-        The content of a COCO JSON file, its pictures in the order of `files`.
+        The content of a COCO JSON file, its images in the order of `files`.
 
     Raises:
         DataError: a label file cannot be used.
@@ -103,7 +103,7 @@ def _new_image(file: Path, number: int) -> Json:
 
 
 def _annotations(file: Path, image: Json, about: Sequence[Json], dataset: Dataset) -> list[Json]:
-    """The annotations of a picture: one for each row, with what the record knows of it, and the crowds."""
+    """The annotations of an image: one for each row, with what the record knows of it, and the crowds."""
     spec = dataset.spec
     label = label_path(file)
     try:

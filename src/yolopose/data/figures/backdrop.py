@@ -1,4 +1,4 @@
-"""What stands behind and before the figures, and what a camera does to a picture."""
+"""What stands behind and before the figures, and what a camera does to an image."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.data.figures.paint import Colour, Image
+from yolopose.data.figures.paint import Color, Image
 
 Share = npt.NDArray[np.float32]
 
 
 def background(rng: np.random.Generator, shape: tuple[int, int]) -> Image:
-    """Draws what is behind: a gradient, noise of several grains, stripes or blocks, and clutter.
+    """Draw what is behind: a gradient, noise of several grains, stripes or blocks, and clutter.
 
     Args:
         rng: of everything in it.
@@ -55,12 +55,12 @@ def thing(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[np.bo
 
 
 def speckled(rng: np.random.Generator, count: int) -> Image:
-    """(count, 3) pixels of one rough colour, BGR."""
+    """(count, 3) pixels of one rough color, BGR."""
     return np.clip(np.array(_tone(rng)) + rng.normal(0, 8, (count, 1)), 0, 255).astype(np.uint8)
 
 
 def photographed(rng: np.random.Generator, canvas: Image) -> Image:
-    """Adds what a camera does: a little blur, light and grain.
+    """Add what a camera does: a little blur, light and grain.
 
     Args:
         rng: of how much.
@@ -106,26 +106,26 @@ def _ramp(rng: np.random.Generator, shape: tuple[int, int]) -> Share:
     return (y * down)[:, None] + (x * along)[None]
 
 
-def _tone(rng: np.random.Generator) -> Colour:
-    """A colour, as often dull as vivid."""
-    grey, vivid = rng.uniform(0, 255), rng.random()
-    blue, green, red = (float(value) for value in grey + vivid * (rng.uniform(0, 255, 3) - grey))
+def _tone(rng: np.random.Generator) -> Color:
+    """A color, as often dull as vivid."""
+    gray, vivid = rng.uniform(0, 255), rng.random()
+    blue, green, red = (float(value) for value in gray + vivid * (rng.uniform(0, 255, 3) - gray))
     return blue, green, red
 
 
 def _clutter(rng: np.random.Generator, canvas: Image) -> None:
     """A shape as bodies have them too: a bar, a disc or a patch."""
     height, width = canvas.shape[:2]
-    colour = _tone(rng)
+    color = _tone(rng)
     ends = [[int(value) for value in rng.uniform((0, 0), (width, height))] for _ in range(2)]
     kind = rng.integers(4)
     if kind == 0:
-        cv2.line(canvas, ends[0], ends[1], colour, int(rng.integers(1, max(width // 25, 3))), cv2.LINE_AA)
+        cv2.line(canvas, ends[0], ends[1], color, int(rng.integers(1, max(width // 25, 3))), cv2.LINE_AA)
     elif kind == 1:
-        cv2.circle(canvas, ends[0], int(rng.uniform(0.01, 0.08) * width), colour, -1, cv2.LINE_AA)
+        cv2.circle(canvas, ends[0], int(rng.uniform(0.01, 0.08) * width), color, -1, cv2.LINE_AA)
     elif kind == 2:
         axes = [int(value) for value in rng.uniform(0.01, 0.15, 2) * width]
-        cv2.ellipse(canvas, ends[0], axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+        cv2.ellipse(canvas, ends[0], axes, float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
     else:
         corners = np.array(ends[0]) + rng.uniform(-0.12, 0.12, (4, 2)) * width
-        cv2.fillPoly(canvas, [np.asarray(cv2.convexHull(corners.astype(np.int32)))], colour, cv2.LINE_AA)
+        cv2.fillPoly(canvas, [np.asarray(cv2.convexHull(corners.astype(np.int32)))], color, cv2.LINE_AA)

@@ -1,7 +1,7 @@
 """An articulated body: a skeleton in three dimensions, posed at random within what people do.
 
-Units are body heights. x points to the right of the picture, y down, z towards the viewer; a body that is not turned
-faces the viewer, so its left side is on the right of the picture.
+Units are body heights. x points to the right of the image, y down, z towards the viewer; a body that is not turned
+faces the viewer, so its left side is on the right of the image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Body:
 
 
 def random_body(rng: np.random.Generator) -> Body:
-    """Draws proportions, posture and view of a body; its pelvis is at the origin."""
+    """Draw proportions, posture and view of a body; its pelvis is at the origin."""
     stout, broad = rng.uniform(0.8, 1.3), rng.uniform(0.85, 1.15)
     arms, legs = rng.uniform(0.9, 1.12, 2)
     lying, sitting = (bool(chance) for chance in rng.random(2) < (0.06, 0.22))
@@ -72,12 +72,12 @@ def _turn(rng: np.random.Generator) -> float:
 
 
 def _add_head(at: dict[str, Array], nod: Array, head: float) -> None:
-    centre = at["neck"] + nod @ np.array([0, -0.035 - head, 0.01])
-    at["head"], at["crown"] = centre, centre + nod @ np.array([0, -head, 0])
-    at["nose"] = centre + head * (nod @ np.array([0, 0.15, 1.0]))
+    center = at["neck"] + nod @ np.array([0, -0.035 - head, 0.01])
+    at["head"], at["crown"] = center, center + nod @ np.array([0, -head, 0])
+    at["nose"] = center + head * (nod @ np.array([0, 0.15, 1.0]))
     for side, name in _SIDES:
-        at[f"{name}_eye"] = centre + head * (nod @ np.array([side * 0.38, -0.15, 0.88]))
-        at[f"{name}_ear"] = centre + head * (nod @ np.array([side * 0.97, 0.0, 0.0]))
+        at[f"{name}_eye"] = center + head * (nod @ np.array([side * 0.38, -0.15, 0.88]))
+        at[f"{name}_ear"] = center + head * (nod @ np.array([side * 0.97, 0.0, 0.0]))
 
 
 def _add_arm(at: dict[str, Array], name: str, side: int, frame: Array, size: float, rng: np.random.Generator) -> None:
@@ -127,7 +127,7 @@ def _bent(first: Array, aim: Array, angle: float) -> Array:
 
 
 def _about_x(angle: float) -> Array:
-    """Turns the upper part towards the viewer for positive angles."""
+    """Turn the upper part towards the viewer for positive angles."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
 

@@ -24,7 +24,7 @@ from yolopose.base.log import LOGGER
 from yolopose.data.figures.scene import draw_scene
 
 VERSION = 1
-"""Of the drawing; another one draws other pictures, so the data set is made anew."""
+"""Of the drawing; another one draws other images, so the data set is made anew."""
 
 STAMP = "figures.json"
 """File that says what a folder was made from."""
@@ -39,8 +39,8 @@ class FiguresPlan:
     """The numbers of a data set of figures.
 
     Attributes:
-        train: pictures to learn from.
-        val: pictures to measure on.
+        train: images to learn from.
+        val: images to measure on.
         size: their longer side, pixels.
         seed: start of all random numbers.
     """
@@ -52,7 +52,7 @@ class FiguresPlan:
 
 
 def figures_plan(path: Path, raw: Mapping[str, Any]) -> FiguresPlan | None:
-    """Reads the `figures:` key of a data YAML.
+    """Read the `figures:` key of a data YAML.
 
     Args:
         path: the YAML, for errors.
@@ -85,20 +85,20 @@ def figures_plan(path: Path, raw: Mapping[str, Any]) -> FiguresPlan | None:
             )
     folder = raw.get("path")
     if not isinstance(folder, str) or not folder or ".." in PurePath(folder).parts or PurePath(folder) == PurePath("."):
-        raise DataError(f"{path}: `figures:` needs `path:`, a folder of its own for the pictures; got {folder!r}.")
+        raise DataError(f"{path}: `figures:` needs `path:`, a folder of its own for the images; got {folder!r}.")
     return FiguresPlan(**value)
 
 
 def make_figures(folder: Path, *, train: int, val: int, size: int, seed: int) -> None:
-    """Draws the data set into a folder, unless this very one is there.
+    """Draw the data set into a folder, unless this very one is there.
 
     It is drawn beside the folder and renamed when it is whole, so an interruption leaves what was there. A folder that
     we made from other numbers, or with an older drawing, is replaced; one that is not ours is left alone.
 
     Args:
         folder: where `images/train`, `labels/train`, … shall be.
-        train: pictures to learn from.
-        val: pictures to measure on.
+        train: images to learn from.
+        val: images to measure on.
         size: their longer side, pixels.
         seed: start of all random numbers.
 
@@ -129,7 +129,7 @@ def make_figures(folder: Path, *, train: int, val: int, size: int, seed: int) ->
             f"The figures cannot be drawn into {folder}: {error.strerror or error}. Choose another folder with the "
             "setting `datasets_dir` (`yolo settings datasets_dir=…`, or YOLOPOSE_DATASETS_DIR in the environment)."
         ) from error
-    LOGGER.info(f"Drew {train + val} pictures of figures into {folder} in {time.perf_counter() - start:.1f} s.")
+    LOGGER.info(f"Drew {train + val} images of figures into {folder} in {time.perf_counter() - start:.1f} s.")
 
 
 def is_made(folder: Path) -> bool:
@@ -157,7 +157,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def _put_in_place(work: Path, folder: Path, plan: FiguresPlan) -> None:
-    """Renames the finished folder; an older one of ours makes room first."""
+    """Rename the finished folder; an older one of ours makes room first."""
     if _stamp_of(folder) == _stamp(plan):  # another process was quicker
         return
     aside = work.with_name(f"{work.name}-old")
@@ -186,7 +186,7 @@ def _draw_all(folder: Path, plan: FiguresPlan) -> None:
 
 
 def _draw(folder: Path, split: str, plan: FiguresPlan, index: int) -> None:
-    """Writes a picture and its labels."""
+    """Write an image and its labels."""
     image, boxes, points = draw_scene(plan.seed, split, index, plan.size)
     done, data = cv2.imencode(".jpg", image, _JPEG)
     if not done:  # pragma: no cover - an OpenCV without JPEG
@@ -194,8 +194,8 @@ def _draw(folder: Path, split: str, plan: FiguresPlan, index: int) -> None:
     name = f"{index:06d}"
     (folder / "images" / split / f"{name}.jpg").write_bytes(data.tobytes())
     size = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
-    centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2 / size, (boxes[:, 2:] - boxes[:, :2]) / size
+    center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2 / size, (boxes[:, 2:] - boxes[:, :2]) / size
     places = points / np.append(size, 1)
-    rows = np.concatenate((centre, sides, places.reshape(len(boxes), -1)), axis=1)
+    rows = np.concatenate((center, sides, places.reshape(len(boxes), -1)), axis=1)
     lines = [" ".join(["0", *(f"{value:.6f}".rstrip("0").rstrip(".") for value in row)]) for row in rows]
     (folder / "labels" / split / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

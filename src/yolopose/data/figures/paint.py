@@ -12,7 +12,7 @@ from yolopose.data.figures.body import Array, Body
 from yolopose.schema import COCO_PERSON_NAMES
 
 Image = npt.NDArray[np.uint8]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 SHIFT = 4
 """Fractional bits of the coordinates that OpenCV is given."""
 _SKINS = ((200, 215, 240), (165, 190, 225), (120, 150, 200), (80, 110, 160), (50, 75, 120), (35, 50, 85))  # BGR
@@ -32,20 +32,20 @@ class Part:
         name: `torso`, `head`, `left_thigh`, …
         outline: (n, 2) x, y in pixels.
         depth: nearness to the viewer; far parts are painted first.
-        colour: BGR.
+        color: BGR.
         large: whether it has light and outline of its own.
     """
 
     name: str
     outline: Array
     depth: float
-    colour: Colour
+    color: Color
     large: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A body in a picture.
+    """A body in an image.
 
     Attributes:
         body: the body.
@@ -74,13 +74,13 @@ class Figure:
 
 
 def dressed(body: Body, scale: float, place: Array, rng: np.random.Generator) -> Figure:
-    """Gives a body clothes and size, and lays out its parts.
+    """Return a body clothes and size, and lays out its parts.
 
     Args:
         body: the body.
         scale: pixels of its height.
         place: (2,) pixels of the pelvis.
-        rng: of the colours.
+        rng: of the colors.
     """
     skin, hair = _SKINS[rng.integers(len(_SKINS))], _HAIRS[rng.integers(len(_HAIRS))]
     shirt, trousers, shoes = (_cloth(rng) for _ in range(3))
@@ -103,24 +103,24 @@ def dressed(body: Body, scale: float, place: Array, rng: np.random.Generator) ->
 
 
 def paint(canvas: Image, owners: npt.NDArray[np.int32], figure: Figure, number: int) -> None:
-    """Paints a figure onto a picture.
+    """Paint a figure onto an image.
 
     Args:
         canvas: (H, W, 3) BGR.
         owners: (H, W); each pixel that a part covers becomes `owner(number, index of the part)`.
         figure: the figure.
-        number: its number in the picture.
+        number: its number in the image.
     """
     where, gain = figure.lit
     for index, part in enumerate(figure.parts):
         outline = fixed(part.outline)
-        cv2.fillConvexPoly(canvas, outline, part.colour, cv2.LINE_AA, SHIFT)
+        cv2.fillConvexPoly(canvas, outline, part.color, cv2.LINE_AA, SHIFT)
         if gain and part.large:
             middle, size = part.outline.mean(axis=0), np.ptp(part.outline, axis=0)
             inner = fixed(middle + 0.6 * (part.outline - middle) + where * size.min())
-            cv2.fillConvexPoly(canvas, inner, _mixed(part.colour, 255, gain), cv2.LINE_AA, SHIFT)
+            cv2.fillConvexPoly(canvas, inner, _mixed(part.color, 255, gain), cv2.LINE_AA, SHIFT)
         if figure.outlined and part.large:
-            cv2.polylines(canvas, [outline], True, _mixed(part.colour, 0, figure.outlined), 1, cv2.LINE_AA, SHIFT)
+            cv2.polylines(canvas, [outline], True, _mixed(part.color, 0, figure.outlined), 1, cv2.LINE_AA, SHIFT)
         cv2.fillConvexPoly(owners, outline, owner(number, index), cv2.LINE_8, SHIFT)
 
 
@@ -129,8 +129,8 @@ def fixed(outline: Array) -> npt.NDArray[np.int32]:
     return np.rint((outline - 0.5) * 2**SHIFT).astype(np.int32)
 
 
-def _mixed(colour: Colour, other: float, share: float) -> Colour:
-    blue, green, red = (value * (1 - share) + other * share for value in colour)
+def _mixed(color: Color, other: float, share: float) -> Color:
+    blue, green, red = (value * (1 - share) + other * share for value in color)
     return blue, green, red
 
 
@@ -151,39 +151,39 @@ class _Maker:
         self._body, self._scale, self._place, self._rng = body, scale, place, rng
 
     def limb(
-        self, name: str, start: str, end: str, radius: float, radius2: float, colour: Colour, nearer: float = 0.0
+        self, name: str, start: str, end: str, radius: float, radius2: float, color: Color, nearer: float = 0.0
     ) -> Part:
         """A tapered capsule between two joints."""
         at, stout = self._body.at, self._body.stout
         outline = _hull([(self._flat(start), radius * stout), (self._flat(end), radius2 * stout)])
         depth = float((at[start][2] + at[end][2]) / 2) + nearer
-        return Part(name, self._pixels(outline), depth, self._shade(colour, depth))
+        return Part(name, self._pixels(outline), depth, self._shade(color, depth))
 
-    def torso(self, colour: Colour) -> Part:
+    def torso(self, color: Color) -> Part:
         stout = self._body.stout
         circles = [(self._flat(f"{side}_shoulder"), 0.028 * stout) for side in ("left", "right")]
         circles += [(self._flat(f"{side}_hip"), 0.045 * stout) for side in ("left", "right")]
         circles += [(self._flat("neck"), 0.03 * stout)]
-        return Part(TORSO, self._pixels(_hull(circles)), 0.0, self._shade(colour, 0.0))
+        return Part(TORSO, self._pixels(_hull(circles)), 0.0, self._shade(color, 0.0))
 
-    def head(self, skin: Colour, hair: Colour) -> list[Part]:
+    def head(self, skin: Color, hair: Color) -> list[Part]:
         """Neck, hair and face; the face turns away with the head."""
         radius, depth = self._body.head, float(self._body.at["head"][2])
-        centre, up = self._flat("head"), self._flat("crown") - self._flat("head")
-        neck = _hull([(self._flat("neck"), 0.026), (centre, 0.024)])
-        skull = _hull([(centre - 0.1 * up, radius), (centre + 0.12 * up, radius)])
+        center, up = self._flat("head"), self._flat("crown") - self._flat("head")
+        neck = _hull([(self._flat("neck"), 0.026), (center, 0.024)])
+        skull = _hull([(center - 0.1 * up, radius), (center + 0.12 * up, radius)])
         parts = [
             Part("neck", self._pixels(neck), min(depth - 0.001, 0.001), skin),
             Part(HEAD, self._pixels(skull), depth, hair),
         ]
         look = self._body.face
         if look[2] > -0.35:  # else it is seen from behind: hair alone
-            middle, size = centre + 0.42 * radius * look[:2] - 0.16 * up, radius * (0.62 + 0.22 * max(look[2], 0.0))
+            middle, size = center + 0.42 * radius * look[:2] - 0.16 * up, radius * (0.62 + 0.22 * max(look[2], 0.0))
             face = _hull([(middle, size), (middle - 0.3 * up, 0.85 * size)])
             parts += [Part(FACE, self._pixels(face), depth + 0.001, skin), *self._features(skin, depth + 0.0015)]
         return parts
 
-    def _features(self, skin: Colour, depth: float) -> list[Part]:
+    def _features(self, skin: Color, depth: float) -> list[Part]:
         """Those of ears, eyes and nose that are on the near side of the head."""
         dark, red = _mixed(skin, 0, 0.85), _mixed(skin, 0, 0.3)
         rows = [(f"{side}_ear", HEAD, 0.2, skin, -0.25) for side in ("left", "right")]
@@ -191,8 +191,8 @@ class _Maker:
         rows += [("nose", FACE, 0.1, red, 0.05)]
         radius, at = self._body.head, self._body.at
         return [
-            Part(part, self._pixels(_hull([(self._flat(name), share * radius)])), depth, colour, large=False)
-            for name, part, share, colour, least in rows
+            Part(part, self._pixels(_hull([(self._flat(name), share * radius)])), depth, color, large=False)
+            for name, part, share, color, least in rows
             if float((at[name] - at["head"])[2]) > least * radius
         ]
 
@@ -202,23 +202,23 @@ class _Maker:
     def _pixels(self, outline: Array) -> Array:
         return self._place + self._scale * outline
 
-    def _shade(self, colour: Colour, depth: float) -> Colour:
+    def _shade(self, color: Color, depth: float) -> Color:
         """Nearer parts are a little lighter, and no two quite alike."""
         gain = 0.92 + 0.8 * depth + self._rng.normal(0, 0.04)
-        return (min(colour[0] * gain, 255), min(colour[1] * gain, 255), min(colour[2] * gain, 255))
+        return (min(color[0] * gain, 255), min(color[1] * gain, 255), min(color[2] * gain, 255))
 
 
 _CIRCLE = np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 16, endpoint=False)])
 
 
 def _hull(circles: list[tuple[Array, float]]) -> Array:
-    """(n, 2) convex outline around circles of (centre, radius)."""
-    dots = np.concatenate([centre + radius * _CIRCLE for centre, radius in circles]).astype(np.float32)
+    """(n, 2) convex outline around circles of (center, radius)."""
+    dots = np.concatenate([center + radius * _CIRCLE for center, radius in circles]).astype(np.float32)
     return np.asarray(cv2.convexHull(dots))[:, 0].astype(np.float64)
 
 
-def _cloth(rng: np.random.Generator) -> Colour:
-    """A colour of clothes: grey in part, else of any hue."""
+def _cloth(rng: np.random.Generator) -> Color:
+    """A color of clothes: gray in part, else of any hue."""
     value = rng.uniform(30, 240)
     vivid = rng.uniform(0, 40) if rng.random() < 0.3 else rng.uniform(60, 230)
     pixel = np.array([[[rng.uniform(0, 180), vivid, value]]])

@@ -1,4 +1,4 @@
-"""A picture of several figures: background, figures from far to near, things in front of them, and the truth."""
+"""An image of several figures: background, figures from far to near, things in front of them, and the truth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from yolopose.data.figures.paint import THING, Figure, Image, dressed, paint
 from yolopose.data.figures.truth import Owners, box_of, seen_share, visibility
 
 MOST = 6
-"""Figures in a picture, at most."""
+"""Figures in an image, at most."""
 LEAST_SIDE = 8
-"""Pixels of the shorter side of a box; smaller figures are not labelled."""
+"""Pixels of the shorter side of a box; smaller figures are not labeled."""
 LEAST_SEEN = 0.15
-"""Share of a figure's area that must be seen for it to be labelled."""
+"""Share of a figure's area that must be seen for it to be labeled."""
 _ASPECTS = (1.0, 0.75, 0.75, 0.6)
 _COUNTS = (0.27, 0.25, 0.2, 0.13, 0.09, 0.06)  # chance of 1, 2, … figures
-_LARGEST = (0.98, 0.9, 0.8, 0.7, 0.65, 0.6)  # body height of 1, 2, … figures, in picture heights
+_LARGEST = (0.98, 0.9, 0.8, 0.7, 0.65, 0.6)  # body height of 1, 2, … figures, in image heights
 _SMALLEST = 0.17
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A painted picture and who is in it.
+    """A painted image and who is in it.
 
     Attributes:
         image: (H, W, 3) BGR.
@@ -41,7 +41,7 @@ class Scene:
     figures: tuple[Figure, ...]
     owners: Owners
 
-    def labelled(self) -> list[int]:
+    def labeled(self) -> list[int]:
         """Numbers of the figures of which enough is seen."""
         height, width = self.owners.shape
         numbers: list[int] = []
@@ -54,22 +54,22 @@ class Scene:
 
 
 def draw_scene(seed: int, split: str, index: int, size: int) -> tuple[Image, Floats, Floats]:
-    """Draws one picture; it depends on nothing but the arguments.
+    """Draw one image; it depends on nothing but the arguments.
 
     Args:
         seed: of the data set, 0 or more.
         split: its part, `train` or `val`.
-        index: number of the picture in it, 0 or more.
+        index: number of the image in it, 0 or more.
         size: longer side, pixels.
 
     Returns:
-        (H, W, 3) BGR; (N, 4) boxes x1, y1, x2, y2, tight around all of a figure that is inside the picture, hidden
-        parts too; (N, 17, 3) keypoints x, y in pixels and v: 2 seen, 1 hidden, 0 outside the picture (x = y = 0).
+        (H, W, 3) BGR; (N, 4) boxes x1, y1, x2, y2, tight around all of a figure that is inside the image, hidden
+        parts too; (N, 17, 3) keypoints x, y in pixels and v: 2 seen, 1 hidden, 0 outside the image (x = y = 0).
         Figures that are hardly seen have no row.
     """
     scene = compose(seed, split, index, size)
     height, width = scene.owners.shape
-    numbers = scene.labelled()
+    numbers = scene.labeled()
     boxes = np.zeros((len(numbers), 4))
     points = np.zeros((len(numbers), 17, 3))
     for row, number in enumerate(numbers):
@@ -81,14 +81,14 @@ def draw_scene(seed: int, split: str, index: int, size: int) -> tuple[Image, Flo
 
 
 def compose(seed: int, split: str, index: int, size: int) -> Scene:
-    """Paints one picture; arguments as of `draw_scene`."""
+    """Paint one image; arguments as of `draw_scene`."""
     rng = np.random.default_rng((seed, zlib.crc32(split.encode()), index))
     short = int(size * rng.choice(_ASPECTS))
     shape = (size, short) if rng.random() < 0.4 else (short, size)
     canvas = background(rng, shape)
     owners = np.zeros(shape, dtype=np.int32)
     figures = _figures(rng, shape)
-    # things stand behind some figures and before others; half of the pictures have none
+    # things stand behind some figures and before others; half of the images have none
     before = set(rng.integers(1, len(figures) + 1, rng.choice((0, 0, 1, 2))).tolist())
     for number, figure in enumerate(figures):
         paint(canvas, owners, figure, number)

@@ -18,14 +18,14 @@ _CARRIERS = {
 
 
 def box_of(figure: Figure, width: int, height: int) -> Array:
-    """(4,) x1, y1, x2, y2 tight around all of a figure that is inside the picture, what is hidden there too.
+    """(4,) x1, y1, x2, y2 tight around all of a figure that is inside the image, what is hidden there too.
 
     A figure wholly outside gives zeros.
     """
     every = np.concatenate([part.outline for part in figure.parts])
-    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+    image = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     if every.min() < 0 or (every > (width, height)).any():
-        cut = [cv2.intersectConvexConvex(part.outline.astype(np.float32), picture) for part in figure.parts]
+        cut = [cv2.intersectConvexConvex(part.outline.astype(np.float32), image) for part in figure.parts]
         inside = [np.asarray(outline).reshape(-1, 2) for area, outline in cut if area > 0]
         every = np.concatenate([np.empty((0, 2)), *inside])
         if not len(every):
@@ -34,11 +34,11 @@ def box_of(figure: Figure, width: int, height: int) -> Array:
 
 
 def seen_share(figure: Figure, number: int, owners: Owners) -> float:
-    """How much of a figure's area is seen in the picture, 0…1; what is beyond the edge counts as not seen.
+    """How much of a figure's area is seen in the image, 0…1; what is beyond the edge counts as not seen.
 
     Args:
         figure: the figure.
-        number: its number in the picture.
+        number: its number in the image.
         owners: (H, W) map of who owns each pixel.
     """
     every = np.concatenate([part.outline for part in figure.parts])
@@ -52,13 +52,13 @@ def seen_share(figure: Figure, number: int, owners: Owners) -> float:
 
 
 def visibility(figure: Figure, number: int, owners: Owners) -> npt.NDArray[np.int64]:
-    """(17,) 2 where a point is seen, 1 where it is hidden, 0 outside the picture.
+    """(17,) 2 where a point is seen, 1 where it is hidden, 0 outside the image.
 
     A point is seen where a part that it lies on owns its pixel, if it is not on the far side of head or trunk.
 
     Args:
         figure: the figure.
-        number: its number in the picture.
+        number: its number in the image.
         owners: (H, W) map of who owns each pixel.
     """
     height, width = owners.shape

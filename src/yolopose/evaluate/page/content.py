@@ -18,7 +18,7 @@ _SLICES = ("By", "Part", "Truths", "Box-mAP50-95", "Pose-mAP50-95")
 
 
 def content(metrics: PoseMetrics, record: Record) -> Json:
-    """Returns everything that the page shows but the pictures.
+    """Return everything that the page shows but the images.
 
     Args:
         metrics: the scored run.
@@ -43,7 +43,7 @@ def content(metrics: PoseMetrics, record: Record) -> Json:
 
 
 def plain(value: Any) -> Any:
-    """Returns the value as JSON can hold it: numbers that are none become None, others five digits."""
+    """Return the value as JSON can hold it: numbers that are none become None, others five digits."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -61,15 +61,15 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     found = [
         ("Network", f"{about['model'] or 'without a name'} on {about['device']}"),
         ("Data", f"{about['data']}, split {about['split']}"),
-        ("Pictures", f"{len(record.names):,}"),
+        ("Images", f"{len(record.names):,}"),
         ("Objects", f"{len(record.truth_cls):,}"),
         ("Detections", f"{len(record.score):,} from confidence {conf:g} on"),
         ("Input", f"{size if isinstance(size, int) else ' × '.join(map(str, size))} px, batch {options['batch']}"),
-        ("Suppression", f"IoU {options['iou']:g}, {options['max_det']} a picture at most"),
+        ("Suppression", f"IoU {options['iou']:g}, {options['max_det']} an image at most"),
     ]
     flags = [name for name in ("half", "augment", "single_cls") if options[name]]
     found += [("With", ", ".join(flags))] if flags else []
-    found += [("Speed", f"{speed} a picture")] if speed else []
+    found += [("Speed", f"{speed} an image")] if speed else []
     return [*found, ("Written", f"{about['made'].replace('T', ' ')} by yolopose {about['version']}")]
 
 
@@ -79,9 +79,9 @@ def _notes(record: Record) -> list[str]:
     if refused:
         some = record.about.get("refused_names", [])  # records of earlier versions have none
         named = f": {', '.join(some)}{' …' if len(some) < refused else ''}" if some else ""
-        notes.append(f"{refused} of {len(record.names) + refused} pictures could not be read and do not count{named}.")
+        notes.append(f"{refused} of {len(record.names) + refused} images could not be read and do not count{named}.")
     if not len(record.score):
-        notes.append("The network found nothing in any picture, so every number is 0.")
+        notes.append("The network found nothing in any image, so every number is 0.")
     return notes
 
 
@@ -99,7 +99,7 @@ def _numbers(metrics: PoseMetrics) -> Json:
 
 
 def metrics_by_class(metrics: PoseMetrics) -> list[Json]:
-    """Returns a row for each class that occurs in the truth: pictures, objects, P, R, mAP50, mAP50-95 of both kinds."""
+    """Return a row for each class that occurs in the truth: images, objects, P, R, mAP50, mAP50-95 of both kinds."""
     return [
         {
             "name": metrics.names[int(index)],

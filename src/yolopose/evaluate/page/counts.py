@@ -48,7 +48,7 @@ class Counts:
 
 
 def counts_at(record: Record, conf: float, kind: str = "pose", level: int = 0, cls: int | None = None) -> Counts:
-    """Counts the detections of a run whose confidence is `conf` or more.
+    """Count the detections of a run whose confidence is `conf` or more.
 
     Args:
         record: the run.
@@ -67,7 +67,7 @@ def counts_at(record: Record, conf: float, kind: str = "pose", level: int = 0, c
 
 
 def count_table(record: Record, names: Mapping[int, str]) -> dict[str, Any]:
-    """Returns the detections of a run, summed up by class and step of confidence; plain values.
+    """Return the detections of a run, summed up by class and step of confidence; plain values.
 
     What a threshold k/STEPS keeps are the sums from step k on, so that the page counts all detections exactly, and its
     size does not grow with them.

@@ -1,4 +1,4 @@
-"""The pictures of the page: which are the worst and the best, small copies of them, and where everything lies."""
+"""The images of the page: which are the worst and the best, small copies of them, and where everything lies."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from yolopose.evaluate.record import Record
 SIDE = 640
 """Longer side of the copies, pixels."""
 _QUALITY = 72
-_BEST = 3  # every so many-th picture is one of the best, the others are of the worst
+_BEST = 3  # every so many-th image is one of the best, the others are of the worst
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """How each of I pictures went, for poses, from a confidence on.
+    """How each of I images went, for poses, from a confidence on.
 
     Attributes:
         conf: the confidence.
@@ -34,7 +34,7 @@ class Ranking:
         found: (I,) detections.
         hits: (I,) hits at OKS .50.
         f1: (I,) F1, the mean over OKS .50:.05:.95; 1 where there is nothing and nothing is found.
-        order: (I,) pictures, the worst first.
+        order: (I,) images, the worst first.
     """
 
     conf: float
@@ -46,7 +46,7 @@ class Ranking:
 
 
 def rank(record: Record, conf: float) -> Ranking:
-    """Ranks the pictures of a run by their poses.
+    """Rank the images of a run by their poses.
 
     Args:
         record: the run.
@@ -67,7 +67,7 @@ def rank(record: Record, conf: float) -> Ranking:
 
 
 def chosen(ranking: Ranking, count: int) -> list[tuple[int, str]]:
-    """Returns pictures to show and what they are, `worst` or `best`, in the order in which they are to be kept."""
+    """Return images to show and what they are, `worst` or `best`, in the order in which they are to be kept."""
     telling = [int(i) for i in ranking.order if ranking.truths[i] + ranking.found[i]]
     best = [i for i in reversed(telling) if ranking.f1[i] > 0][: min(count, len(telling)) // _BEST]
     worst = [i for i in telling if i not in set(best)][: count - len(best)]
@@ -79,7 +79,7 @@ def chosen(ranking: Ranking, count: int) -> list[tuple[int, str]]:
 
 
 def table(record: Record, ranking: Ranking, limit: int) -> list[list[Any]]:
-    """Returns name, objects, detections, hits and F1 of pictures, the worst first, in `limit` characters or so."""
+    """Return name, objects, detections, hits and F1 of images, the worst first, in `limit` characters or so."""
     rows: list[list[Any]] = []
     for index in ranking.order.tolist():
         numbers = (int(column[index]) for column in (ranking.truths, ranking.found, ranking.hits))
@@ -91,11 +91,11 @@ def table(record: Record, ranking: Ranking, limit: int) -> list[list[Any]]:
 
 
 def jpeg(root: Path, name: str, size: tuple[int, int]) -> str | None:
-    """Returns a small copy of a picture as the text of a JPEG, or None where it is gone, broken, or another one.
+    """Return a small copy of an image as the text of a JPEG, or None where it is gone, broken, or another one.
 
     Args:
         root: folder of the data set.
-        name: the picture, as a path below it.
+        name: the image, as a path below it.
         size: the (height, width) that it had.
     """
     try:
@@ -113,7 +113,7 @@ def jpeg(root: Path, name: str, size: tuple[int, int]) -> str | None:
 
 
 def poses(record: Record, index: int) -> dict[str, Any]:
-    """Returns what is drawn on a picture: its size, truths and detections, in pixels.
+    """Return what is drawn on an image: its size, truths and detections, in pixels.
 
     A truth has its class `c`, box `b`, points `p` and their visibility `v`; a detection score `s`, the same, which
     truth it hits by IoU (`h`) and by OKS (`k`) of .50, and what became of its points (`e`) where it is paired.
@@ -150,7 +150,7 @@ def _detections(record: Record, index: int) -> Iterator[dict[str, Any]]:
             "v": (record.drawn_seen[place] / 255).round(2).tolist(),
             "h": int(record.box_hit[row, 0]),
             "k": int(record.pose_hit[row, 0]),
-            "e": None if kinds is None else [0 if kind == Kind.UNLABELLED else kind for kind in kinds],
+            "e": None if kinds is None else [0 if kind == Kind.UNLABELED else kind for kind in kinds],
         }
 
 

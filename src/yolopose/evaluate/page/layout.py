@@ -24,7 +24,7 @@ _PERSON = {
 
 
 def figure_of(schema: KeypointSchema, class_names: dict[int, str], cls: int) -> tuple[KeypointSchema, bool]:
-    """Returns names and edges to draw an object of a class with, and whether it is a person with COCO's 17 points."""
+    """Return names and edges to draw an object of a class with, and whether it is a person with COCO's 17 points."""
     found = drawing_schema(schema, schema.count, class_names)
     person = found.names_of(cls) == COCO_PERSON_NAMES
     if person and not found.skeleton:
@@ -33,17 +33,17 @@ def figure_of(schema: KeypointSchema, class_names: dict[int, str], cls: int) -> 
 
 
 def edges_of(schema: KeypointSchema) -> list[list[int]]:
-    """Returns the edges of a skeleton as plain lists."""
+    """Return the edges of a skeleton as plain lists."""
     return [list(edge) for edge in schema.skeleton]
 
 
 def person_places() -> Places:
-    """Returns x and y of the 17 points of a person."""
+    """Return x and y of the 17 points of a person."""
     return [list(map(float, _PERSON[name])) for name in COCO_PERSON_NAMES]
 
 
 def example_places(record: Record, chosen: npt.NDArray[np.bool_]) -> Places:
-    """Returns x and y of each point of an object of the data: one with many labelled points, far from each other.
+    """Return x and y of each point of an object of the data: one with many labeled points, far from each other.
 
     Points that it lacks lie where they lie in others on the average; None where no object has them.
 
@@ -52,24 +52,24 @@ def example_places(record: Record, chosen: npt.NDArray[np.bool_]) -> Places:
         chosen: (N,) the truths that may be taken.
     """
     rows = np.flatnonzero(chosen)
-    labelled = record.truth_seen[rows] != 0
-    rows = rows[np.argsort(-labelled.sum(axis=1), kind="stable")][:_EXAMPLES]
+    labeled = record.truth_seen[rows] != 0
+    rows = rows[np.argsort(-labeled.sum(axis=1), kind="stable")][:_EXAMPLES]
     if not len(rows):
         return [None] * record.truth_seen.shape[1]
-    labelled = record.truth_seen[rows] != 0
+    labeled = record.truth_seen[rows] != 0
     places = np.stack([unpacked(record.truth_place[row], record.size[record.truth_image[row]]) for row in rows])
     boxes = np.stack([unpacked(record.truth_box[row], record.size[record.truth_image[row]]) for row in rows])
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-    complete = labelled.sum(axis=1) == labelled.sum(axis=1).max()
+    complete = labeled.sum(axis=1) == labeled.sum(axis=1).max()
     clear = [_spread(place[keep], side) if whole else -1.0 for place, keep, side, whole in zip(
-        places, labelled, sides, complete, strict=True
+        places, labeled, sides, complete, strict=True
     )]  # fmt: skip
     best = int(np.argmax(clear))
-    shares = np.where(labelled[..., None], (places - boxes[:, None, :2]) / sides[:, None], np.nan)
-    known = labelled.any(axis=0)
+    shares = np.where(labeled[..., None], (places - boxes[:, None, :2]) / sides[:, None], np.nan)
+    known = labeled.any(axis=0)
     usual = np.zeros(shares.shape[1:])
     usual[known] = np.nanmean(shares[:, known], axis=0)
-    here = np.where(labelled[best][:, None], shares[best], usual) * sides[best] / sides[best].max() * 200
+    here = np.where(labeled[best][:, None], shares[best], usual) * sides[best] / sides[best].max() * 200
     return [place if fine else None for place, fine in zip(here.round(1).tolist(), known.tolist(), strict=True)]
 
 

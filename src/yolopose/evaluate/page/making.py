@@ -22,18 +22,18 @@ from yolopose.evaluate.places import SHOWN
 from yolopose.evaluate.record import Record, load_record
 
 FILE = "report.html"
-PICTURES = 24
+IMAGES = 24
 _LIMIT = 4_900_000  # bytes of the page
-_NAMES = 1_200_000  # of these for the list of all pictures
-_SCRIPTS = ("tools", "numbers", "threshold", "keypoints", "pictures", "start")
+_NAMES = 1_200_000  # of these for the list of all images
+_SCRIPTS = ("tools", "numbers", "threshold", "keypoints", "images", "start")
 
 
-def make_report(run: str | Path, pictures: int = PICTURES) -> Path:
-    """Makes the report of a run again from what its folder keeps.
+def make_report(run: str | Path, images: int = IMAGES) -> Path:
+    """Make the report of a run again from what its folder keeps.
 
     Args:
         run: folder of a run of `val`, or of a training.
-        pictures: how many pictures it shows at most.
+        images: how many images it shows at most.
 
     Returns:
         The file.
@@ -49,16 +49,16 @@ def make_report(run: str | Path, pictures: int = PICTURES) -> Path:
     metrics = PoseMetrics(dict(enumerate(record.about["names"])))
     metrics.keep(record, spec_of(record.about))
     metrics.score_record()
-    return write_report(metrics, Path(run) if Path(run).is_dir() else Path(run).parent, pictures)
+    return write_report(metrics, Path(run) if Path(run).is_dir() else Path(run).parent, images)
 
 
-def write_report(metrics: PoseMetrics, folder: Path, pictures: int = PICTURES) -> Path:
-    """Writes `report.html`.
+def write_report(metrics: PoseMetrics, folder: Path, images: int = IMAGES) -> Path:
+    """Write `report.html`.
 
     Args:
         metrics: a scored run with its record.
         folder: where to.
-        pictures: how many pictures it shows at most; fewer when they would make it larger than 5 MB.
+        images: how many images it shows at most; fewer when they would make it larger than 5 MB.
 
     Returns:
         The file.
@@ -69,7 +69,7 @@ def write_report(metrics: PoseMetrics, folder: Path, pictures: int = PICTURES) -
     record, spec = metrics.kept()
     shown = content(metrics, record)
     ranking = rank(record, metrics.reliability("pose").best_conf)
-    shown["pictures"] = {
+    shown["images"] = {
         "conf": ranking.conf,
         "kept_from": SHOWN,
         "all": table(record, ranking, _NAMES),
@@ -81,14 +81,14 @@ def write_report(metrics: PoseMetrics, folder: Path, pictures: int = PICTURES) -
         "gone": 0,
         "without_room": 0,
     }
-    _add_cards(shown["pictures"], record, ranking, pictures, _LIMIT - len(_page(shown)))
+    _add_cards(shown["images"], record, ranking, images, _LIMIT - len(_page(shown)))
     path = folder / FILE
     write_bytes(path, _page(shown), sync=False)
     return path
 
 
 def _add_cards(gallery: Json, record: Record, ranking: Ranking, count: int, room: int) -> None:
-    """Adds the worst and the best pictures, as many as there is room for."""
+    """Add the worst and the best images, as many as there is room for."""
     root, cards = Path(record.about["root"]), gallery["cards"]
     place_of = {index: number for number, index in enumerate(ranking.order.tolist())}
     wanted = chosen(ranking, count)
@@ -103,7 +103,7 @@ def _add_cards(gallery: Json, record: Record, ranking: Ranking, count: int, room
         cards.append(card)
     if gallery["gone"]:
         LOGGER.warning(
-            f"{gallery['gone']} of the {len(cards)} pictures of the report are not as they were under {root}: they "
+            f"{gallery['gone']} of the {len(cards)} images of the report are not as they were under {root}: they "
             "are gone, cannot be read, or have changed. It shows their poses without them."
         )
 
@@ -125,7 +125,7 @@ def _encoded(value: Any) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """What a browser lets the page do: its own style and script, pictures that lie in it, nothing else."""
+    """What a browser lets the page do: its own style and script, images that lie in it, nothing else."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -23,11 +23,11 @@ __all__ = ["export", "fetch_runtime", "load", "usage"]
 
 _NETWORK = "model.onnx"
 _SUFFIX = "_web_page"
-_LICENCE = "onnxruntime-web-LICENSE.txt"
+_LICENSE = "onnxruntime-web-LICENSE.txt"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> onnx.OnnxRuntime:
-    """Opens the ONNX file of a folder that `export` wrote.
+    """Open the ONNX file of a folder that `export` wrote.
 
     Args:
         path: the folder.
@@ -42,7 +42,7 @@ def load(path: Path, device: object = None, half: bool = False) -> onnx.OnnxRunt
 
 
 def export(job: ExportJob, path: Path) -> str:
-    """Writes the folder of a page.
+    """Write the folder of a page.
 
     Args:
         job: the network and what is asked for.
@@ -65,7 +65,7 @@ def export(job: ExportJob, path: Path) -> str:
         # servers that do not know .mjs would send a script that browsers refuse
         (path / "runtime" / name.replace(".mjs", ".js")).write_bytes(content)
     for part in (files("yolopose.formats.web") / "parts").iterdir():
-        where = path / "runtime" / "LICENSE.txt" if part.name == _LICENCE else path / part.name
+        where = path / "runtime" / "LICENSE.txt" if part.name == _LICENSE else path / part.name
         where.write_bytes(part.read_bytes())
     about = about_page(job.metadata, job.bits, path.name.removesuffix(_SUFFIX))
     (path / "model.json").write_text(json.dumps({"file": _NETWORK, **about}, ensure_ascii=False), encoding="utf-8")
@@ -73,6 +73,6 @@ def export(job: ExportJob, path: Path) -> str:
 
 
 def usage(path: Path) -> str:
-    """Returns the lines that say how the page is looked at."""
+    """Return the lines that say how the page is looked at."""
     name = f'"{path}"' if " " in str(path) else path
     return f"\nLook:      python -m http.server --directory {name} 8000   and open http://localhost:8000"

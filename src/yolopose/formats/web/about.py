@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolopose.config import PredictOptions
-from yolopose.results.palette import WHITE, Colour, colour, drawing_schema, keypoint_colours, readable_on
+from yolopose.results.palette import WHITE, Color, color, drawing_schema, keypoint_colors, readable_on
 from yolopose.schema import ModelMetadata
 
 _CONF = 0.25  # as in prediction
@@ -14,7 +14,7 @@ _LOWEST = 0.01  # of the page's slider
 
 
 def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
-    """Returns names, colours, sizes and thresholds as plain values.
+    """Return names, colors, sizes and thresholds as plain values.
 
     Args:
         metadata: the record of the file.
@@ -24,7 +24,7 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
     spec, inside = metadata.spec, metadata.args.get("nms")
     rules = inside if isinstance(inside, Mapping) else {}
     schema = drawing_schema(spec.keypoints, spec.keypoints.count, spec.names)
-    paints = keypoint_colours(schema.names_of(0), schema.skeleton)
+    paints = keypoint_colors(schema.names_of(0), schema.skeleton)
     floor = max(_LOWEST, float(rules.get("conf", 0)))
     return {
         "name": metadata.name or stem,
@@ -38,8 +38,8 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
         "classes": [
             {
                 "name": name,
-                "colour": _hex(colour(index)),
-                "ink": _hex(readable_on(colour(index), WHITE)),
+                "color": _hex(color(index)),
+                "ink": _hex(readable_on(color(index), WHITE)),
                 "points": list(schema.names_of(index)),
             }
             for index, name in spec.names.items()
@@ -53,6 +53,6 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
     }
 
 
-def _hex(paint: Colour) -> str:
+def _hex(paint: Color) -> str:
     blue, green, red = paint
     return f"#{red:02x}{green:02x}{blue:02x}"

@@ -22,13 +22,13 @@ _LARGEST = 64 << 20  # bytes of a file, about twice the largest
 
 
 def runtime_name() -> str:
-    """Returns name and version of the package."""
+    """Return name and version of the package."""
     table = zoo.web_runtime_table()
     return f"{table['package']} {table['version']}"
 
 
 def runtime_files(wanted: str | None) -> dict[str, bytes]:
-    """Returns the files that the page needs, by their names in the package.
+    """Return the files that the page needs, by their names in the package.
 
     Args:
         wanted: `fetch`: from the user's cache, filled from npm's registry where it has none; else the folder or .tgz of
@@ -55,7 +55,7 @@ def runtime_files(wanted: str | None) -> dict[str, bytes]:
 
 
 def fetch_runtime() -> Path:
-    """Fetches the package from npm's registry and keeps the files that the page needs in the user's cache.
+    """Fetch the package from npm's registry and keeps the files that the page needs in the user's cache.
 
     Returns:
         The folder of these files.

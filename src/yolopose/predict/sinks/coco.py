@@ -18,7 +18,7 @@ NAME = "predictions.json"
 class CocoResults(Sink):
     """Writes `predictions.json`, detection by detection; it stands there when the run ends.
 
-    The picture's name is its `image_id`, as a number when it is one; a frame's is `NAME_12`, and `frame` its number.
+    The image's name is its `image_id`, as a number when it is one; a frame's is `NAME_12`, and `frame` its number.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class CocoResults(Sink):
         self._rows: CocoFile | None = None
 
     def write(self, place: Place) -> None:
-        """Adds the detections of one picture."""
+        """Add the detections of one image."""
         if self._rows is None:
             self._file = GrowingFile(place.folder / NAME)
             self._rows = CocoFile(self._file)
         self._rows.add(_rows(place.result, place.name))
 
     def close(self) -> None:
-        """Ends the list and puts the file in its place."""
+        """End the list and puts the file in its place."""
         if self._file and self._rows and not self._file.closed:
             self._rows.close()
             self._file.close()

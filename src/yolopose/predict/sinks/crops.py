@@ -1,4 +1,4 @@
-"""`save_crop`: the part of the picture inside each box."""
+"""`save_crop`: the part of the image inside each box."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Crops(Sink):
         self._count = 0
 
     def write(self, place: Place) -> None:
-        """Writes the crops of one picture."""
+        """Write the crops of one image."""
         self._count += len(place.result.save_crop(place.folder / "crops", f"{place.name}.jpg"))
 
     @property

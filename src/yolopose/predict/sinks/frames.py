@@ -1,11 +1,11 @@
-"""`save_frames`: the frames of videos and streams as they are, as pictures."""
+"""`save_frames`: the frames of videos and streams as they are, as images."""
 
 from __future__ import annotations
 
 from yolopose.predict.sinks.sink import Place, Sink, counted
 from yolopose.results import Results
 from yolopose.results.canvas import as_bgr
-from yolopose.results.writing import save_picture
+from yolopose.results.writing import save_image
 
 
 class Frames(Sink):
@@ -19,10 +19,10 @@ class Frames(Sink):
         return result.error is None and result.frame is not None
 
     def write(self, place: Place) -> None:
-        """Writes one frame."""
+        """Write one frame."""
         assert place.result.frame is not None  # noqa: S101  # `takes` has asked
-        picture = as_bgr(place.result.orig_img)
-        save_picture(picture, place.folder / f"{place.stem}_frames" / f"{place.result.frame.number}.jpg")
+        image = as_bgr(place.result.orig_img)
+        save_image(image, place.folder / f"{place.stem}_frames" / f"{place.result.frame.number}.jpg")
         self._count += 1
 
     @property

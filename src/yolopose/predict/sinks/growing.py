@@ -34,7 +34,7 @@ class GrowingFile:
         return self._file.closed
 
     def write(self, text: str) -> None:
-        """Adds a piece."""
+        """Add a piece."""
         try:
             self._file.write(text)
         except OSError:
@@ -43,7 +43,7 @@ class GrowingFile:
                 raise
 
     def close(self) -> None:
-        """Puts the file in its place."""
+        """Put the file in its place."""
         try:
             self._stack.close()
         except OSError:

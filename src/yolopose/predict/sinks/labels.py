@@ -18,7 +18,7 @@ class LabelFiles(Sink):
         self._count = 0
 
     def write(self, place: Place) -> None:
-        """Writes the lines of one picture."""
+        """Write the lines of one image."""
         boxes, points = place.result.boxes, place.result.keypoints
         lines = [] if boxes is None else label_lines(boxes, points, self._save_conf)
         append_lines(place.folder / "labels" / f"{place.name}.txt", lines, append=False)
@@ -26,5 +26,5 @@ class LabelFiles(Sink):
 
     @property
     def words(self) -> str:
-        """Of how many pictures."""
+        """Of how many images."""
         return f"labels of {self._count}" if self._count else "no labels (nothing was found)"

@@ -1,4 +1,4 @@
-"""`save_jsonl`: one line of JSON for each picture or frame, there as soon as it is predicted."""
+"""`save_jsonl`: one line of JSON for each image or frame, there as soon as it is predicted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "predictions.jsonl"
 
 
 class JsonLines(Sink):
-    """Writes `predictions.jsonl`, which can be read while the run goes on; pictures that failed have their line too."""
+    """Writes `predictions.jsonl`, which can be read while the run goes on; images that failed have their line too."""
 
     def __init__(self) -> None:
         self._file: _Lines | None = None
@@ -26,13 +26,13 @@ class JsonLines(Sink):
         return True
 
     def write(self, place: Place) -> None:
-        """Adds a line."""
+        """Add a line."""
         self._file = self._file or _Lines(place.folder / NAME)
         self._file.add(to_json(record(place.result)))
         self._count += 1
 
     def close(self) -> None:
-        """Closes the file, which is whole already."""
+        """Close the file, which is whole already."""
         if self._file:
             self._file.close()
 
@@ -43,11 +43,11 @@ class JsonLines(Sink):
 
 
 def record(result: Results) -> dict[str, Any]:
-    """Returns a result as plain values.
+    """Return a result as plain values.
 
     Returns:
-        `{path, frame, seconds, width, height, detections}`, and `error` for a picture that could not be read. `frame`
-        and `seconds` are None for a picture of its own. Detections are as in `Results.summary`, but keypoints go by
+        `{path, frame, seconds, width, height, detections}`, and `error` for an image that could not be read. `frame`
+        and `seconds` are None for an image of its own. Detections are as in `Results.summary`, but keypoints go by
         name where names are known: `{"nose": {"x": …, "y": …, "visible": …}, …}`.
     """
     height, width = result.orig_shape

@@ -15,7 +15,7 @@ class SourceNames:
     """Gives each source of a run a stem of its own, also on file systems that ignore case.
 
     When two sources share a name, the second one is `NAME_2`. Frames of a video `NAME` get files `NAME_12`, so a
-    picture of that name becomes `NAME_12_2`.
+    image of that name becomes `NAME_12_2`.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class SourceNames:
         self._like_frames: set[str] = set()
 
     def of(self, result: Results) -> str:
-        """The stem for a result: a new one for each picture, the same for all frames of a video."""
+        """The stem for a result: a new one for each image, the same for all frames of a video."""
         if result.frame is None:
             return self.free(source_stem(result.path))
         source = result.frame.video, result.path
@@ -35,7 +35,7 @@ class SourceNames:
         return self._videos[source]
 
     def free(self, stem: str, video: bool = False) -> str:
-        """Takes a stem that nothing else of the run has: the one given, or `STEM_2`, `STEM_3`, …."""
+        """Take a stem that nothing else of the run has: the one given, or `STEM_2`, `STEM_3`, …."""
         free, number = stem, self._numbers.get(stem.casefold(), 1)
         while not self._is_free(free.casefold(), video):
             number += 1
@@ -58,7 +58,7 @@ class SourceNames:
 
 
 def source_stem(path: str) -> str:
-    """Returns the name of a source without folder and suffix; of an address, what a file can be called after it."""
+    """Return the name of a source without folder and suffix; of an address, what a file can be called after it."""
     if "://" not in path:
         return Path(path).stem or "image"
     parts = urlsplit(path)

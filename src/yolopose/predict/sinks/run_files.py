@@ -13,10 +13,10 @@ from yolopose.config import PredictOptions
 from yolopose.predict.sinks.coco import CocoResults
 from yolopose.predict.sinks.crops import Crops
 from yolopose.predict.sinks.frames import Frames
+from yolopose.predict.sinks.images import Images
 from yolopose.predict.sinks.labels import LabelFiles
 from yolopose.predict.sinks.lines import JsonLines
 from yolopose.predict.sinks.names import SourceNames
-from yolopose.predict.sinks.pictures import Pictures
 from yolopose.predict.sinks.show import Window
 from yolopose.predict.sinks.sink import Place, Sink
 from yolopose.predict.sinks.table import Table
@@ -51,7 +51,7 @@ class RunFiles:
         }
 
     def write(self, result: Results) -> None:
-        """Writes and shows one result; sets its `save_dir` when anything is saved.
+        """Write and shows one result; sets its `save_dir` when anything is saved.
 
         To be called for all results in their order, from one thread.
 
@@ -72,7 +72,7 @@ class RunFiles:
             self._window.write(place)
 
     def close(self) -> None:
-        """Finishes the files and says where they are; to be called at the end, also after an error.
+        """Finish the files and says where they are; to be called at the end, also after an error.
 
         Raises:
             OutputError: a file cannot be finished; the others are.
@@ -101,7 +101,7 @@ class RunFiles:
 def _sinks(options: PredictOptions, names: SourceNames) -> list[Sink]:
     """The kinds of output that the options ask for, in the order of the last words."""
     kinds: list[tuple[bool, Sink]] = [
-        (options.save, Pictures()),
+        (options.save, Images()),
         (options.save, Videos(names, options.vid_stride, options.verbose)),
         (options.save_frames, Frames()),
         (options.save_txt, LabelFiles(options.save_conf)),

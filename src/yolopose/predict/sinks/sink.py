@@ -19,7 +19,7 @@ class Place:
     Args:
         result: the result.
         folder: the run folder.
-        stem: name of its source (picture, video or stream), which no other source of the run has.
+        stem: name of its source (image, video or stream), which no other source of the run has.
         style: arguments of `Results.plot`.
     """
 
@@ -35,7 +35,7 @@ class Place:
 
     @cached_property
     def drawn(self) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) BGR: the picture with what was found in it, drawn once for all that want it."""
+        """(H, W, 3) BGR: the image with what was found in it, drawn once for all that want it."""
         return self.result.plot(**self._style)
 
 
@@ -43,19 +43,19 @@ class Sink(ABC):
     """A kind of output."""
 
     def takes(self, result: Results) -> bool:
-        """Whether a result is for it; one of a picture that could not be read is not."""
+        """Whether a result is for it; one of an image that could not be read is not."""
         return result.error is None
 
     @abstractmethod
     def write(self, place: Place) -> None:
-        """Writes one result.
+        """Write one result.
 
         Raises:
             OutputError: it cannot be written; nothing half-written stands under a final name.
         """
 
     def close(self) -> None:  # noqa: B027  # most files are whole when they are written
-        """Finishes what is open; may be called again.
+        """Finish what is open; may be called again.
 
         Raises:
             OutputError: it cannot be written.
@@ -64,9 +64,9 @@ class Sink(ABC):
     @property
     @abstractmethod
     def words(self) -> str:
-        """What was written, `"12 pictures"`; empty for nothing."""
+        """What was written, `"12 images"`; empty for nothing."""
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns `"1 picture"`, `"12 pictures"`; empty text for none."""
+    """Return `"1 image"`, `"12 images"`; empty text for none."""
     return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""

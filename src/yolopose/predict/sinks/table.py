@@ -19,14 +19,14 @@ _DIGITS = 5
 
 
 class Table(Sink):
-    """Writes `predictions.csv`; it stands there when the run ends. The first picture decides the columns."""
+    """Writes `predictions.csv`; it stands there when the run ends. The first image decides the columns."""
 
     def __init__(self) -> None:
         self._file: GrowingFile | None = None
         self._count = 0
 
     def write(self, place: Place) -> None:
-        """Adds the detections of one picture."""
+        """Add the detections of one image."""
         first = self._file is None
         self._file = self._file or GrowingFile(place.folder / NAME)
         writer = csv.writer(self._file, lineterminator="\n")
@@ -37,7 +37,7 @@ class Table(Sink):
             self._count += 1
 
     def close(self) -> None:
-        """Puts the file in its place."""
+        """Put the file in its place."""
         if self._file and not self._file.closed:
             self._file.close()
 
@@ -50,7 +50,7 @@ class Table(Sink):
 
 
 def header(result: Results) -> list[str]:
-    """Returns the columns: `NAME_x, NAME_y, NAME_conf` for each keypoint, `keypoint_0_x` where names are unknown.
+    """Return the columns: `NAME_x, NAME_y, NAME_conf` for each keypoint, `keypoint_0_x` where names are unknown.
 
     Where σ is told, `NAME_sigma_x, NAME_sigma_y` follow them.
 
@@ -66,7 +66,7 @@ def header(result: Results) -> list[str]:
 
 
 def rows(result: Results) -> list[list[Any]]:
-    """Returns a row for each detection; numbers have five digits after the point."""
+    """Return a row for each detection; numbers have five digits after the point."""
     if result.boxes is None:
         return []
     frame = "" if result.frame is None else result.frame.number

@@ -18,14 +18,14 @@ from yolopose.base.files import atomic_path, output_error
 from yolopose.base.log import LOGGER
 from yolopose.results import Frame
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 _FPS = 30.0
 _SLOWEST, _FASTEST = 0.1, 1000.0
 _LIVE = 5.0, 30.0  # frames a second of a live stream's video
 # frames of a live stream that are held back to see how often they come
 _HELD = 10
-_PAUSE = 10.0  # seconds that a picture is shown at most until the next one of a stream comes
+_PAUSE = 10.0  # seconds that an image is shown at most until the next one of a stream comes
 # bytes left free on the disk beside a frame's own, so that a video can still be finished
 _RESERVE = 1 << 20
 
@@ -52,30 +52,30 @@ class VideoFile:
 
     def __init__(self, folder: Path, stem: str, stride: int = 1, verbose: bool = False) -> None:
         self._folder, self._stem, self._stride, self._verbose = folder, stem, stride, verbose
-        self._held: list[tuple[Picture, Frame, float]] = []
+        self._held: list[tuple[Image, Frame, float]] = []
         self._stack = ExitStack()
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._resized = False
         self.count = 0
 
-    def write(self, picture: Picture, frame: Frame) -> None:
-        """Adds a frame. One of another size than the first is fitted into that, which is said once.
+    def write(self, image: Image, frame: Frame) -> None:
+        """Add a frame. One of another size than the first is fitted into that, which is said once.
 
         Raises:
             OutputError: the disk is full or read-only, or this OpenCV writes no video.
         """
         if self._writer is None:
-            self._held.append((picture, frame, monotonic() if frame.at is None else frame.at))
+            self._held.append((image, frame, monotonic() if frame.at is None else frame.at))
             if len(self._held) >= (_HELD if frame.live else 1):
                 self._begin()
         elif frame.live:
-            self._keep_time(self._writer, picture, monotonic() if frame.at is None else frame.at)
+            self._keep_time(self._writer, image, monotonic() if frame.at is None else frame.at)
         else:
-            self._add(self._writer, picture)
+            self._add(self._writer, image)
 
     def close(self) -> None:
-        """Finishes the video and puts it in its place.
+        """Finish the video and puts it in its place.
 
         Raises:
             OutputError: it cannot be written; nothing of it is left.
@@ -89,27 +89,27 @@ class VideoFile:
                 self._check()
 
     def _begin(self) -> None:
-        """Opens the file, now that the rate is known, and writes what was held back."""
+        """Open the file, now that the rate is known, and writes what was held back."""
         held, self._held = self._held, []
-        picture, frame, _ = held[0]
-        self._size = picture.shape[1], picture.shape[0]
+        image, frame, _ = held[0]
+        self._size = image.shape[1], image.shape[0]
         self._rate = rate(held, self._stride)
         self._start = held[0][2]
         writer = self._writer = self._open(frame.live, self._rate)
-        for picture, frame, at in held:
+        for image, frame, at in held:
             if frame.live:
-                self._keep_time(writer, picture, at)
+                self._keep_time(writer, image, at)
             else:
-                self._add(writer, picture)
+                self._add(writer, image)
 
-    def _keep_time(self, writer: cv2.VideoWriter, picture: Picture, at: float) -> None:
-        """Adds a live frame as often as keeps a second of the video a second: several times, once, or not at all."""
+    def _keep_time(self, writer: cv2.VideoWriter, image: Image, at: float) -> None:
+        """Add a live frame as often as keeps a second of the video a second: several times, once, or not at all."""
         behind = (at - self._start) * self._rate - self.count
         if behind > _PAUSE * self._rate:  # the stream was away: the video does not wait for it
             self._start += behind / self._rate - _PAUSE
             behind = _PAUSE * self._rate
         for _ in range(math.floor(behind + 0.5) + 1):
-            self._add(writer, picture)
+            self._add(writer, image)
 
     def _open(self, live: bool, fps: float) -> cv2.VideoWriter:
         for suffix, code in ((".mkv" if live else ".mp4", "mp4v"), (".avi", "MJPG")):
@@ -126,26 +126,26 @@ class VideoFile:
         raise OutputError(
             f"Cannot write a video of {self._size[0]}x{self._size[1]} pixels to {self._folder}: this OpenCV can encode "
             "neither MPEG-4 nor Motion JPEG. Install `opencv-python-headless` from PyPI, or write the frames as "
-            "pictures: save=False, save_frames=True."
+            "images: save=False, save_frames=True."
         )
 
-    def _add(self, writer: cv2.VideoWriter, picture: Picture) -> None:
+    def _add(self, writer: cv2.VideoWriter, image: Image) -> None:
         # the writer itself does not tell of a full disk
-        if shutil.disk_usage(self._folder).free < picture.nbytes + _RESERVE:
+        if shutil.disk_usage(self._folder).free < image.nbytes + _RESERVE:
             raise output_error(self._target, OSError(errno.ENOSPC, "No space left on device"))
-        if (picture.shape[1], picture.shape[0]) != self._size:
+        if (image.shape[1], image.shape[0]) != self._size:
             if not self._resized:
                 LOGGER.warning(
                     f"{self._target}: its first frame has {self._size[0]}x{self._size[1]} pixels, frame "
-                    f"{self.count + 1} has {picture.shape[1]}x{picture.shape[0]}; all are fitted into the first size."
+                    f"{self.count + 1} has {image.shape[1]}x{image.shape[0]}; all are fitted into the first size."
                 )
             self._resized = True
-            picture = fitted(picture, self._size)
-        writer.write(picture)
+            image = fitted(image, self._size)
+        writer.write(image)
         self.count += 1
 
     def _check(self) -> None:
-        """Opens what was written: a quota or a fault of the disk shows only here."""
+        """Open what was written: a quota or a fault of the disk shows only here."""
         video = cv2.VideoCapture(str(self._temporary))
         there = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
         video.release()
@@ -156,11 +156,11 @@ class VideoFile:
             )
 
 
-def rate(held: list[tuple[Picture, Frame, float]], stride: int) -> float:
-    """Returns the frames a second that a video should play at.
+def rate(held: list[tuple[Image, Frame, float]], stride: int) -> float:
+    """Return the frames a second that a video should play at.
 
     Args:
-        held: its first pictures, each with its frame and the time when it came, seconds.
+        held: its first images, each with its frame and the time when it came, seconds.
         stride: the run's `vid_stride`.
     """
     (_, first, began), (_, _, ended) = held[0], held[-1]
@@ -170,12 +170,12 @@ def rate(held: list[tuple[Picture, Frame, float]], stride: int) -> float:
     return min(max(first.fps / stride if first.fps > 0 else _FPS, _SLOWEST), _FASTEST)
 
 
-def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-    """Scales a picture to fit into (width, height), black around it."""
+def fitted(image: Image, size: tuple[int, int]) -> Image:
+    """Scale an image to fit into (width, height), black around it."""
     width, height = size
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    inner = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
     canvas = np.zeros((height, width, 3), np.uint8)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     return canvas

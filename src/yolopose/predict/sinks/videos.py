@@ -32,11 +32,11 @@ class Videos(Sink):
         self._done = self._frames = 0
 
     def takes(self, result: Results) -> bool:
-        """Frames; and pictures while videos are open, which they end."""
+        """Frames; and images while videos are open, which they end."""
         return result.error is None and (result.frame is not None or bool(self._open))
 
     def write(self, place: Place) -> None:
-        """Adds one frame to its video."""
+        """Add one frame to its video."""
         frame, stem = place.result.frame, place.stem
         self._finish([other for other, (_, live) in self._open.items() if other != stem and not live])
         if frame is None:
@@ -66,7 +66,7 @@ class Videos(Sink):
         self._frames += video.count
 
     def close(self) -> None:
-        """Finishes all videos."""
+        """Finish all videos."""
         self._finish(list(self._open))
 
     @property

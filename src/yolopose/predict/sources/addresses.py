@@ -19,7 +19,7 @@ from yolopose.predict.items import Entry, Item
 from yolopose.predict.sources.captures import Refused, open_stream
 from yolopose.predict.sources.parts import VIDEO_SUFFIXES, Feed, Part, Patience, Video
 
-_PICTURE_LIMIT = 500_000_000  # bytes
+_IMAGE_LIMIT = 500_000_000  # bytes
 _VIDEO_LIMIT = 8_000_000_000
 _ASKING = 10.0  # seconds that a server has to say what it gives
 
@@ -36,9 +36,9 @@ def is_address(text: str) -> bool:
 
 
 def open_address(text: str) -> Part:
-    """Tells what stands at an address.
+    """Return what stands at an address.
 
-    http(s) addresses of pictures and of finished videos are fetched when their turn comes, once, and kept. An address
+    http(s) addresses of images and of finished videos are fetched when their turn comes, once, and kept. An address
     that does not end like one of them is asked what it gives.
 
     Raises:
@@ -73,7 +73,7 @@ def open_address(text: str) -> Part:
         )
     if kind == "video":
         return Video(_file_name(url, "video"), partial(_fetch, url, "video"))
-    return Entry(_file_name(url, "picture"), partial(_read_picture, url))
+    return Entry(_file_name(url, "image"), partial(_read_image, url))
 
 
 def feed_of(url: str) -> Feed:
@@ -120,10 +120,10 @@ def _connect(url: str, patience: Patience) -> object:
 
 
 def _kind(url: str, address: SplitResult) -> str:
-    """`picture`, `video` (one that has an end) or `live`."""
+    """`image`, `video` (one that has an end) or `live`."""
     suffix = Path(address.path).suffix.lower()
     if suffix in IMAGE_SUFFIXES:
-        return "picture"
+        return "image"
     # a camera may allow one connection alone, so it is not asked where its address tells: by its suffix, or by a
     # password in it
     if suffix in _LIVE_SUFFIXES or "@" in address.netloc:
@@ -140,12 +140,12 @@ def _kind(url: str, address: SplitResult) -> str:
     if kind.startswith("text/html"):
         raise Refused(_web_page(url))
     if kind.startswith("image/"):
-        return "picture"
+        return "image"
     return "video" if length and (kind.startswith("video/") or suffix in VIDEO_SUFFIXES) else "live"
 
 
 def _asked(url: str, seconds: float) -> str:
-    """Returns the content type that a server announces, a blank, and the length if it says one.
+    """Return the content type that a server announces, a blank, and the length if it says one.
 
     Raises:
         Refused: the server answers that there is nothing, or that it is not allowed.
@@ -177,7 +177,7 @@ def _meaning(code: int) -> str:
 
 def _web_page(url: str) -> str:
     return (
-        f"{shown(url)} gives a web page, no picture or stream: perhaps a page to log in, or one that shows the stream. "
+        f"{shown(url)} gives a web page, no image or stream: perhaps a page to log in, or one that shows the stream. "
         "The manual of the camera names the address of the stream itself."
     )
 
@@ -191,18 +191,18 @@ def _file_name(url: str, otherwise: str) -> str:
     return name.lstrip(".") or otherwise
 
 
-def _read_picture(url: str) -> Item:
-    return Item(_file_name(url, "picture"), read_image(_fetch(url, "picture")))
+def _read_image(url: str) -> Item:
+    return Item(_file_name(url, "image"), read_image(_fetch(url, "image")))
 
 
 def _fetch(url: str, what: str) -> Path:
-    """Fetches a file into the folder of downloads, once; an address with a query may change and is asked again."""
+    """Fetch a file into the folder of downloads, once; an address with a query may change and is asked again."""
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
     name = _file_name(url, what)
     target = Path(load_settings().datasets_dir) / "downloads" / f"{what}s" / f"{key}-{name}"
     if target.exists() and not urlsplit(url).query:
         compare_with_record(target)
     else:
-        limit = _PICTURE_LIMIT if what == "picture" else _VIDEO_LIMIT
+        limit = _IMAGE_LIMIT if what == "image" else _VIDEO_LIMIT
         download(Wanted(url=url, title=f"the {what} {name}", limit=limit), target)
     return target

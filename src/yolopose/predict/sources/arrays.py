@@ -16,22 +16,22 @@ from yolopose.predict.items import Entry, Item
 
 UInt8 = npt.NDArray[np.uint8]
 
-# Bicubic resizing overshoots 0…1 a little; a picture in 0…255 whose brightest value is under 2 is black anyway.
+# Bicubic resizing overshoots 0…1 a little; an image in 0…255 whose brightest value is under 2 is black anyway.
 _BYTES_ABOVE = 2.0
 
 
 def is_tensor(source: Any) -> bool:
-    """Tells a torch tensor by what it can do."""
+    """Return a torch tensor by what it can do."""
     return hasattr(source, "detach") and hasattr(source, "cpu") and not isinstance(source, np.ndarray)
 
 
 def is_pillow(source: Any) -> bool:
-    """Tells a PIL image by what it can do."""
+    """Return a PIL image by what it can do."""
     return hasattr(source, "getexif") and hasattr(source, "convert")
 
 
 def is_file(source: Any) -> bool:
-    """Tells an open file, or what behaves like one."""
+    """Return an open file, or what behaves like one."""
     return callable(getattr(source, "read", None))
 
 
@@ -61,9 +61,9 @@ def array_entry(array: npt.NDArray[Any], name: str) -> Entry:
     return Entry(name, lambda: Item(name, to_bgr(array)))
 
 
-def pillow_entry(picture: Any, name: str) -> Entry:
+def pillow_entry(img: Any, name: str) -> Entry:
     """A PIL image of any mode."""
-    return Entry(name, lambda: Item(name, _pillow_to_bgr(picture)))
+    return Entry(name, lambda: Item(name, _pillow_to_bgr(img)))
 
 
 def bytes_entry(data: bytes, name: str) -> Entry:
@@ -72,11 +72,11 @@ def bytes_entry(data: bytes, name: str) -> Entry:
 
 
 def tensor_entries(tensor: Any, first: int, stride: int) -> list[Entry]:
-    """One entry for each picture of a tensor.
+    """One entry for each image of a tensor.
 
     Args:
         tensor: (B, 3, H, W) or (3, H, W) RGB, float 0…1 (or 0…255, which is divided with a warning).
-        first: number in the name of its first picture, `image<first>.jpg`.
+        first: number in the name of its first image, `image<first>.jpg`.
         stride: H and W must be multiples of it.
 
     Raises:
@@ -87,7 +87,7 @@ def tensor_entries(tensor: Any, first: int, stride: int) -> list[Entry]:
     if len(shape) not in (3, 4) or shape[-3] != 3 or 0 in shape:
         raise UsageError(
             f"A tensor of shape {shape} is no network input: give (B, 3, height, width) RGB, float 0…1. "
-            "Pictures with channels last (height, width, 3) go as numpy arrays in BGR."
+            "Images with channels last (height, width, 3) go as numpy arrays in BGR."
         )
     if shape[-2] % stride or shape[-1] % stride:
         raise UsageError(
@@ -116,13 +116,13 @@ def _planes_item(planes: npt.NDArray[np.float32], name: str) -> Item:
     return Item(name, np.ascontiguousarray(image), planes=planes)
 
 
-def _pillow_to_bgr(picture: Any) -> UInt8:
-    operations: Any = importlib.import_module("PIL.ImageOps")  # it is there, since the picture is made by it
+def _pillow_to_bgr(img: Any) -> UInt8:
+    operations: Any = importlib.import_module("PIL.ImageOps")  # it is there, since the image is made by it
     try:
-        picture = operations.exif_transpose(picture)
-        if picture.mode == "F" or picture.mode.startswith("I"):
-            return to_bgr(_deep(np.asarray(picture)))
-        return np.ascontiguousarray(np.asarray(picture.convert("RGB"), dtype=np.uint8)[:, :, ::-1])
+        img = operations.exif_transpose(img)
+        if img.mode == "F" or img.mode.startswith("I"):
+            return to_bgr(_deep(np.asarray(img)))
+        return np.ascontiguousarray(np.asarray(img.convert("RGB"), dtype=np.uint8)[:, :, ::-1])
     except (OSError, ValueError, SyntaxError) as error:  # Pillow decodes a file only now
         if isinstance(error, SourceError):
             raise
@@ -130,6 +130,6 @@ def _pillow_to_bgr(picture: Any) -> UInt8:
 
 
 def _deep(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Pillow holds 16-bit pictures as 16 or 32-bit whole numbers."""
+    """Pillow holds 16-bit images as 16 or 32-bit whole numbers."""
     wide = array.dtype.kind in "iu" and array.size and array.max() > 255
     return array.astype(np.uint16) if wide else array

@@ -28,7 +28,7 @@ class Refused(SourceError):
 
 
 def open_file(path: Path) -> Any:
-    """Opens a video file; it is turned as its rotation mark says.
+    """Open a video file; it is turned as its rotation mark says.
 
     Raises:
         NotFoundError: there is none.
@@ -53,7 +53,7 @@ def open_file(path: Path) -> Any:
 
 
 def open_stream(address: str, patience: Patience) -> Any:
-    """Connects to a stream.
+    """Connect to a stream.
 
     Returns:
         The capture, which may not be open.
@@ -69,7 +69,7 @@ def open_stream(address: str, patience: Patience) -> Any:
 
 
 def open_camera(number: int) -> Any:
-    """Opens a camera.
+    """Open a camera.
 
     Raises:
         Refused: there is none of this number, it may not be used, or another program uses it.
@@ -95,7 +95,7 @@ def _why_no_camera(number: int) -> str:
         )
     if not os.access(device, os.R_OK | os.W_OK):
         return f"{device} may not be read by this user. Add the user to its group (often `video`) and log in again."
-    return f"{device} is there but gives no picture: another program uses it, or it is no camera (try the next number)."
+    return f"{device} is there but gives no image: another program uses it, or it is no camera (try the next number)."
 
 
 def _ffmpeg(address: str, settings: list[int]) -> Any:
@@ -109,7 +109,7 @@ _quiet = {"depth": 0, "before": 0, "asked": 0}
 
 @contextmanager
 def quiet_opencv() -> Generator[None, None, None]:
-    """Holds back OpenCV's own lines inside the block, which would print addresses with their passwords.
+    """Hold back OpenCV's own lines inside the block, which would print addresses with their passwords.
 
     FFmpeg inside OpenCV prints thousands of lines over one damaged file. It is silent from the first opening on,
     unless the environment variable OPENCV_FFMPEG_LOGLEVEL is set, and OpenCV asks for that only once.

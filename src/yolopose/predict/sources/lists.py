@@ -18,7 +18,7 @@ _HEADINGS = ("path", "file", "filename", "file_name", "filepath", "file_path", "
 
 
 def open_list(path: Path, open_line: Callable[[str], list[Part]]) -> list[Part]:
-    """Reads a list; `./…` is beside the list, other relative paths are too where the current folder has none.
+    """Read a list; `./…` is beside the list, other relative paths are too where the current folder has none.
 
     Args:
         path: .txt and .streams (lines that begin with # are left out), or .csv (the column that is headed `path`,

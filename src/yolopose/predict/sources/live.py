@@ -27,9 +27,9 @@ _BROKEN = 5  # grabs that may fail at once before the connection counts as ended
 
 
 def live_source(feeds: Sequence[Feed], stride: int, buffer: bool) -> Source:
-    """The pictures of feeds, as they come.
+    """The images of feeds, as they come.
 
-    Each round gives one picture of every feed that has a new one; a slow or dead feed does not hold up the others. A
+    Each round gives one image of every feed that has a new one; a slow or dead feed does not hold up the others. A
     feed whose connection ends is connected again, after pauses that double, and the log says so.
 
     Args:
@@ -49,7 +49,7 @@ class _Hub:
         self.news, self.stop = threading.Condition(), threading.Event()
 
     def entries(self) -> Generator[Entry, None, None]:
-        """Starts the readers and yields their pictures.
+        """Start the readers and yields their images.
 
         Raises:
             SourceError: all feeds have ended, not all of them as they should.
@@ -73,7 +73,7 @@ class _Hub:
             raise SourceError("\n".join(errors))
 
     def _wait(self) -> bool:
-        """Waits for a picture; False when none will come."""
+        """Wait for an image; False when none will come."""
         with self.news:
             while not self.stop.is_set():
                 if any(reader.waiting for reader in self.readers):
@@ -84,14 +84,14 @@ class _Hub:
         return False
 
     def _say_who_ended(self) -> None:
-        """Says once that a feed is given up while others go on; the last one's error is raised."""
+        """Log once that a feed is given up while others go on; the last one's error is raised."""
         for reader in self.readers:
             if reader.ended and reader.error and not reader.told:
                 reader.told = True
                 LOGGER.warning(f"{reader.error} The other streams go on.")
 
     def close(self) -> None:
-        """Ends the readers; one that is held up in a read ends by itself when that read does."""
+        """End the readers; one that is held up in a read ends by itself when that read does."""
         self.stop.set()
         with self.news:
             self.news.notify_all()
@@ -103,7 +103,7 @@ class _Reader:
     """Reads one feed in a thread.
 
     Attributes:
-        waiting: pictures read and not yet asked for.
+        waiting: images read and not yet asked for.
         ended: whether no more will come.
         error: why it ended before its time, or None.
         told: whether the log has said so.
@@ -165,7 +165,7 @@ class _Reader:
                 self.error = self._why
                 return
             if not never and time.monotonic() - since >= self.patience.total:
-                self.error = f"{self._why} Given up after {self.patience.total:.3g} s without a picture."
+                self.error = f"{self._why} Given up after {self.patience.total:.3g} s without an image."
                 return
             self._lost_since = self._lost_since or time.monotonic()
             pause = min(self.patience.pause * 2 ** min(failures - 1, 30), self.patience.longest)
@@ -173,7 +173,7 @@ class _Reader:
             self._stop.wait(pause)
 
     def _read(self, capture: Any) -> bool:
-        """Reads until the connection ends; returns whether that is the end of the feed, as it had announced."""
+        """Read until the connection ends; returns whether that is the end of the feed, as it had announced."""
         fps, length = sane_rate(capture.get(cv2.CAP_PROP_FPS)), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         failed = here = 0
         while not self._stop.is_set():
@@ -181,10 +181,10 @@ class _Reader:
             if not capture.grab():
                 failed += 1
                 if time.monotonic() - start > 0.8 * self.patience.read:
-                    self._why = f"{self.feed.label} has given no picture for {self.patience.read:.3g} s."
+                    self._why = f"{self.feed.label} has given no image for {self.patience.read:.3g} s."
                     return False
                 if failed > _BROKEN:
-                    self._why = f"{self.feed.label} has ended or gives what is no picture."
+                    self._why = f"{self.feed.label} has ended or gives what is no image."
                     return 0 < length < 1e12 and here >= 0.9 * length
                 continue
             here += 1 + failed

@@ -1,4 +1,4 @@
-"""From what a user gives as `source` to a sequence of pictures."""
+"""From what a user gives as `source` to a sequence of images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KINDS = (
 def open_source(
     source: Any, stride: int = 32, *, vid_stride: int = 1, buffer: bool = False, reduce_to: int | None = None
 ) -> Source:
-    """Finds the pictures of a source; they are read later, one after the other.
+    """Find the images of a source; they are read later, one after the other.
 
     Args:
         source: image or video file, folder, glob, address, list file, number of a camera, `screen`, numpy array, PIL
@@ -51,7 +51,7 @@ def open_source(
             many pixels; `Item.full` tells the true size. None decodes them whole.
 
     Raises:
-        UsageError: none of these, nothing in it, a tensor of the wrong shape, or live pictures among others.
+        UsageError: none of these, nothing in it, a tensor of the wrong shape, or live images among others.
         NotFoundError: a file, folder or match is not there, or no image and no video is among it.
         SourceError: an address or list that is not read, or a tensor with NaN.
         DependencyError: screen capture without the package for it.
@@ -76,7 +76,7 @@ def _open_one(source: Any, place: int, stride: int, reduce_to: int | None) -> Se
     if is_tensor(source):
         return tensor_entries(source, place, stride)
     if is_pillow(source):
-        # a picture opened from a file knows its name, and its results are saved under it
+        # an image opened from a file knows its name, and its results are saved under it
         return [pillow_entry(source, str(getattr(source, "filename", "") or name))]
     if isinstance(source, (bytes, bytearray, memoryview)):
         return [bytes_entry(bytes(source), name)]
@@ -97,7 +97,7 @@ def _live(parts: Sequence[Part], vid_stride: int, buffer: bool) -> Source | None
     if len(feeds) < len(parts) and len(parts) > 1:
         raise UsageError(
             "Cameras and streams never end, so they go together with other cameras and streams alone, and a screen "
-            "with nothing: predict pictures and videos in another call."
+            "with nothing: predict images and videos in another call."
         )
     return live_source(feeds, vid_stride, buffer) if feeds else screen_source(screens[0])
 
@@ -113,7 +113,7 @@ def _ending(parts: Sequence[Part], vid_stride: int) -> Source:
 
 
 def _frames(parts: Sequence[Entry | Video], vid_stride: int, stopped: list[bool]) -> Generator[Entry, None, None]:
-    """Pictures, and frames of videos, in order; one video is open at a time."""
+    """Images, and frames of videos, in order; one video is open at a time."""
     index = 0
     for part in parts:
         if isinstance(part, Entry):

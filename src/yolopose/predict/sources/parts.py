@@ -1,4 +1,4 @@
-"""What a source is made of: pictures (`Entry`), videos, live feeds, the screen."""
+"""What a source is made of: images (`Entry`), videos, live feeds, the screen."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Patience:
 
     Attributes:
         open: seconds to connect.
-        read: seconds without a picture after which the connection counts as dead.
+        read: seconds without an image after which the connection counts as dead.
         pause: seconds before the first new attempt; each further one waits twice as long.
         longest: most seconds between two attempts.
-        total: seconds without a picture after which a feed that once gave pictures is given up.
+        total: seconds without an image after which a feed that once gave images is given up.
         tries: attempts for a feed that never gave one.
     """
 
@@ -55,7 +55,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A camera or stream, whose pictures appear by themselves.
+    """A camera or stream, whose images appear by themselves.
 
     Attributes:
         name: what its results carry as path; fit for a file name, without any secret.

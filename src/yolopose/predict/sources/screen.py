@@ -23,7 +23,7 @@ _WORDS = (
 
 
 def parse_screen(text: str) -> Screen | None:
-    """Reads `screen`, `screen 1`, `screen 1 left top width height`; None for another text.
+    """Read `screen`, `screen 1`, `screen 1 left top width height`; None for another text.
 
     Raises:
         UsageError: it begins so, but goes on in another way.
@@ -41,7 +41,7 @@ def parse_screen(text: str) -> Screen | None:
 
 
 def screen_source(screen: Screen) -> Source:
-    """Pictures of a screen, without end.
+    """Images of a screen, without end.
 
     Raises:
         DependencyError: `mss` is not installed.

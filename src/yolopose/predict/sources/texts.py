@@ -1,4 +1,4 @@
-"""Sources named by text: a picture, a video, a folder, a glob, a list file, a camera, an address, a screen."""
+"""Sources named by text: an image, a video, a folder, a glob, a list file, a camera, an address, a screen."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from yolopose.predict.sources.parts import VIDEO_SUFFIXES, Feed, Part, Video
 from yolopose.predict.sources.screen import parse_screen
 
 _KNOWN = (
-    f"pictures ({' '.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))}) and "
+    f"images ({' '.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))}) and "
     f"videos ({' '.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))})"
 )
 
 
 def open_text(text: str, reduce_to: int | None = None) -> list[Part]:
-    """Finds what a text names.
+    """Find what a text names.
 
     Args:
-        text: an image or video file, a folder (its pictures and videos by name, not those of folders inside), a glob
+        text: an image or video file, a folder (its images and videos by name, not those of folders inside), a glob
             (`**` goes into folders), an address, the number of a camera, `screen …`, or a .txt, .csv or .streams file
             with one of these on each line.
         reduce_to: see `yolopose.data.images.read_reduced`.
 
     Raises:
         UsageError: it is empty.
-        NotFoundError: nothing is there, or no picture and no video is among it.
+        NotFoundError: nothing is there, or no image and no video is among it.
         SourceError: a list file that cannot be read, or an address of no known kind.
     """
     path = _local(text)

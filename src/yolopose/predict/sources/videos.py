@@ -22,7 +22,7 @@ _ATTEMPTS = 250
 
 
 def video_entries(video: Video, index: int, stride: int, alone: bool) -> Generator[Entry, None, None]:
-    """Yields the frames of a video.
+    """Yield the frames of a video.
 
     A frame that cannot be decoded is left out, and the others keep their numbers; how many were lost is said at the
     end. What is asked for is decoded in the `next` that asks for it, so that memory stays flat.
@@ -79,7 +79,7 @@ class _Reader:
         self.lost = self.last = 0
 
     def numbers(self) -> Iterator[int]:
-        """Grabs frame by frame; yields the number of each, from 1."""
+        """Grab frame by frame; yields the number of each, from 1."""
         failed, before = 0, 0.0
         while failed < _ATTEMPTS:
             if not self.capture.grab():
@@ -94,7 +94,7 @@ class _Reader:
             yield self.last
 
     def verdict(self) -> SourceError | None:
-        """Says at the end what is missing; an error when not one frame could be decoded."""
+        """Log at the end what is missing; an error when not one frame could be decoded."""
         if not self.last:
             return SourceError(
                 f"The video {self.name} has no frame that can be decoded: it is damaged, or holds sound alone. {MEND}"

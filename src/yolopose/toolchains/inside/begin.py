@@ -17,7 +17,7 @@ from typing import IO, Any
 
 
 def main(module: str, function: str, job: str, answer: str = "") -> None:
-    """Does what the line asks for."""
+    """Do what the line asks for."""
     talk = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     found = getattr(import_module(module), function)(json.loads(Path(job).read_text(encoding="utf-8")))

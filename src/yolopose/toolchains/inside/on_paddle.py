@@ -11,7 +11,7 @@ from typing import Any
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """Writes an ONNX graph as an inference program.
+    """Write an ONNX graph as an inference program.
 
     Args:
         job: `source`, an ONNX file of operator set 15 or older; `target`, the folder.
@@ -29,7 +29,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_dilations(source: str, target: str) -> None:
-    """Takes an attribute away that pooling has by default, and the converter does not know."""
+    """Take an attribute away that pooling has by default, and the converter does not know."""
     onnx: Any = import_module("onnx")
     model = onnx.load(source)
     for node in model.graph.node:
@@ -41,7 +41,7 @@ def _without_dilations(source: str, target: str) -> None:
 
 
 def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Opens an inference program.
+    """Open an inference program.
 
     Args:
         job: `path` of its folder; `threads`.

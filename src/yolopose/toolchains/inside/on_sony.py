@@ -12,31 +12,31 @@ from typing import Any
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """Writes the 8-bit graph (`quantised.onnx`) and the archive (`packerOut.zip`).
+    """Write the 8-bit graph (`quantized.onnx`) and the archive (`packerOut.zip`).
 
     Args:
-        job: `source`, an ONNX file; `target`, a folder; `calibration`, a file of uint8 pictures (N, 1, 3, H, W).
+        job: `source`, an ONNX file; `target`, a folder; `calibration`, a file of uint8 images (N, 1, 3, H, W).
 
     Returns:
         `files`: names of what was written.
     """
     np, torch = import_module("numpy"), _torch()
     mct: Any = import_module("model_compression_toolkit")
-    pictures = np.load(job["calibration"], mmap_mode="r")
+    imgs = np.load(job["calibration"], mmap_mode="r")
 
     def shown() -> Any:
-        for batch in pictures:
+        for batch in imgs:
             yield [(batch / np.float32(255)).astype(np.float32)]
 
     network = _network(torch, job["source"])
     capabilities = mct.get_target_platform_capabilities("pytorch", "imx500")
-    quantised, _ = mct.ptq.pytorch_post_training_quantization(
+    quantized, _ = mct.ptq.pytorch_post_training_quantization(
         in_module=network, representative_data_gen=shown, target_platform_capabilities=capabilities
     )
-    graph = Path(job["target"]) / "quantised.onnx"
+    graph = Path(job["target"]) / "quantized.onnx"
     export = torch.onnx.export
     torch.onnx.export = lambda *args, **named: export(*args, **{**named, "dynamo": False})  # it names no exporter
-    mct.exporter.pytorch_export_model(quantised, save_model_path=str(graph), repr_dataset=shown)
+    mct.exporter.pytorch_export_model(quantized, save_model_path=str(graph), repr_dataset=shown)
     program = Path(sys.executable).parent / "imxconv-pt"
     command = [str(program), "-i", str(graph), "-o", "sensor", "--no-input-persistency", "--overwrite-output"]
     subprocess.run(command, check=True)  # noqa: S603  # of the toolchain
@@ -45,7 +45,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _torch() -> Any:
-    """Imports torch so that torchvision loads beside it, whose operators are of another build and are not used."""
+    """Import torch so that torchvision loads beside it, whose operators are of another build and are not used."""
     torch: Any = import_module("torch")
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -55,7 +55,7 @@ def _torch() -> Any:
 
 
 def _network(torch: Any, source: str) -> Any:
-    """An ONNX graph of the few operators that the networks have, as a module of torch that its quantiser can follow."""
+    """An ONNX graph of the few operators that the networks have, as a module of torch that its quantizer can follow."""
     onnx: Any = import_module("onnx")
     model = onnx.load(source)
     values = {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
@@ -116,7 +116,7 @@ class _Step:
         self.fixed: list[Any] = [values.get(name) for name in names]
 
     def made(self) -> Any:
-        """Puts it there; a list for an operator of several results."""
+        """Put it there; a list for an operator of several results."""
         if self.node.op_type == "Slice":
             return self._slice()
         torch, kind = self.torch, "SiLU" if self.silu else self.node.op_type
@@ -183,7 +183,7 @@ class _Step:
 
 
 def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Opens the 8-bit graph, whose scaling is computed in Python, value by value: some seconds for a picture.
+    """Open the 8-bit graph, whose scaling is computed in Python, value by value: some seconds for an image.
 
     Args:
         job: `path` of the folder.
@@ -195,7 +195,7 @@ def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     runtime.set_default_logger_severity(3)
     _torch()
     options = import_module("mct_quantizers").get_ort_session_options()
-    graph = str(Path(job["path"]) / "quantised.onnx")
+    graph = str(Path(job["path"]) / "quantized.onnx")
     session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0].name
     names = [output.name for output in session.get_outputs()]

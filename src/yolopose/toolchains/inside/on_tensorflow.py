@@ -15,12 +15,12 @@ _RECORD_NODE = "yolopose_record"
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """Writes one ONNX graph in one format.
+    """Write one ONNX graph in one format.
 
     Args:
         job: `source`, an ONNX file whose input is (B, 3, H, W); `target`, the file or folder; `format`: `saved_model`,
             `pb`, `tfjs`, `tflite`; `record`, a text that is kept inside where there is room; `calibration`, for
-            `tflite`, a file of uint8 pictures (N, B, 3, H, W); `half`, for `tfjs`.
+            `tflite`, a file of uint8 images (N, B, 3, H, W); `half`, for `tfjs`.
 
     Returns:
         `outputs`: names of the outputs in the order of the source.
@@ -49,7 +49,7 @@ def _network(tf: Any, source: str, *, plain: bool) -> tuple[Any, list[str]]:
         plain: whether grouped convolutions and batched products are taken apart, for what knows none.
     """
     np: Any = import_module("numpy")
-    np.save(_SAMPLE, np.zeros((20, 128, 128, 3), np.float32))  # else it fetches pictures from the network, for int8
+    np.save(_SAMPLE, np.zeros((20, 128, 128, 3), np.float32))  # else it fetches images from the network, for int8
     keras = import_module("onnx2tf").convert(
         input_onnx_file_path=source, output_folder_path="onnx2tf", not_use_onnxsim=True, non_verbose=True,
         disable_group_convolution=plain, enable_batchmatmul_unfold=plain, disable_model_save=True,
@@ -124,12 +124,12 @@ def _to_javascript(source: str, target: str, *, half: bool) -> None:
 
 
 def _to_integers(tf: Any, network: Any, target: str, calibration: str) -> None:
-    """Whole numbers at both ends and between; ranges are taken from the pictures."""
+    """Whole numbers at both ends and between; ranges are taken from the images."""
     np: Any = import_module("numpy")
-    pictures = np.load(calibration, mmap_mode="r")
+    imgs = np.load(calibration, mmap_mode="r")
 
     def shown() -> Any:
-        for batch in pictures[:1]:  # it would take the extremes of all; the ranges are made below
+        for batch in imgs[:1]:  # it would take the extremes of all; the ranges are made below
             yield {"images": (batch.transpose(0, 2, 3, 1) / np.float32(255)).astype(np.float32)}
 
     tf.saved_model.save(network, "plain", signatures=network.serve)
@@ -138,15 +138,15 @@ def _to_integers(tf: Any, network: Any, target: str, calibration: str) -> None:
     converter.representative_dataset = shown
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter._experimental_calibrate_only = True
-    ranged = _with_ranges(tf, converter.convert(), pictures)
-    quantise = import_module("tensorflow.lite.python.convert").mlir_quantize
-    Path(target).write_bytes(quantise(ranged, input_data_type=tf.int8, output_data_type=tf.int8))
+    ranged = _with_ranges(tf, converter.convert(), imgs)
+    quantize = import_module("tensorflow.lite.python.convert").mlir_quantize
+    Path(target).write_bytes(quantize(ranged, input_data_type=tf.int8, output_data_type=tf.int8))
 
 
-def _with_ranges(tf: Any, content: bytes, pictures: Any) -> bytes:
-    """Writes the range of each value into a float graph: what the quantiser goes by.
+def _with_ranges(tf: Any, content: bytes, imgs: Any) -> bytes:
+    """Write the range of each value into a float graph: what the quantizer goes by.
 
-    A range is the mean of those of the pictures, so that a single bright spot does not spoil it, but the widest behind
+    A range is the mean of those of the images, so that a single bright spot does not spoil it, but the widest behind
     the last convolutions, where it would cut results off. What SiLU makes next to nothing of needs no steps: x below
     -8 becomes 0 to -.003, yet the first layers go down to -100.
     """
@@ -165,8 +165,8 @@ def _with_ranges(tf: Any, content: bytes, pictures: Any) -> bytes:
         experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )  # fmt: skip
     reader.allocate_tensors()
-    seen = np.zeros((len(pictures), len(fitted), 2), np.float32)
-    for place, batch in enumerate(pictures):
+    seen = np.zeros((len(imgs), len(fitted), 2), np.float32)
+    for place, batch in enumerate(imgs):
         images = (batch.transpose(0, 2, 3, 1) / np.float32(255)).astype(np.float32)
         reader.set_tensor(reader.get_input_details()[0]["index"], images)
         reader.invoke()
@@ -209,7 +209,7 @@ def _behind_last(steps: list[tuple[int, list[int], list[int]]], outputs: list[in
 
 
 def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Opens a file.
+    """Open a file.
 
     Args:
         job: `path`, a SavedModel folder or a frozen graph; `threads`.
@@ -256,7 +256,7 @@ def _frozen(tf: Any, path: str) -> tuple[Any, Any, Any, str]:
 
 
 def serve_integers(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Opens a TFLite file of whole numbers.
+    """Open a TFLite file of whole numbers.
 
     Args:
         job: `path`, `threads`, `names` of the outputs in the order in which they are wanted; `delegate`, a library that

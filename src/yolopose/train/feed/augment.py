@@ -1,4 +1,4 @@
-"""The random choices: where pictures are placed, and how the whole is changed. No pixel is touched here."""
+"""The random choices: where images are placed, and how the whole is changed. No pixel is touched here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture and its place.
+    """An image and its place.
 
     Attributes:
-        index: which picture of the table.
-        place: 0…1 of the picture to pixels of the input.
+        index: which image of the table.
+        place: 0…1 of the image to pixels of the input.
     """
 
     index: int
@@ -28,10 +28,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """An augmented picture on paper: tiles in an input, and the change from the input to the final image.
+    """An augmented image on paper: tiles in an input, and the change from the input to the final image.
 
     Attributes:
-        tiles: pictures, each at its place in the input.
+        tiles: images, each at its place in the input.
         inner: (height, width) of the input, pixels; what lies beyond it is cut away.
         change: input to final image, flips included.
         gain: the scale that `change` applies.
@@ -44,11 +44,11 @@ class Layer:
 
 
 def mosaic(rng: np.random.Generator, indices: tuple[int, int, int, int], sizes: list[Size], side: int) -> list[Tile]:
-    """Places four pictures around a common centre on a canvas of twice the side.
+    """Place four images around a common center on a canvas of twice the side.
 
     Args:
-        rng: source of the centre, uniform in the middle half of the canvas.
-        indices: pictures: top left, top right, bottom left, bottom right.
+        rng: source of the center, uniform in the middle half of the canvas.
+        indices: images: top left, top right, bottom left, bottom right.
         sizes: their (height, width) on file.
         side: pixels that the longer side of each is scaled to.
     """
@@ -63,13 +63,13 @@ def mosaic(rng: np.random.Generator, indices: tuple[int, int, int, int], sizes: 
 
 
 def single(index: int, size: Size, side: int, shape: Size) -> Tile:
-    """Places one picture centred in an input of the given shape, its longer side scaled to `side`."""
+    """Place one image centerd in an input of the given shape, its longer side scaled to `side`."""
     letterbox = place(size, side, shape)
     return Tile(index, Map.letterbox(letterbox) @ Map.scale(size[1], size[0]))
 
 
 def random_change(rng: np.random.Generator, options: Augment, inner: Size, out: Size) -> tuple[Map, float]:
-    """Draws the affine or perspective change T·S·R·P·C from an input to the final image.
+    """Draw the affine or perspective change T·S·R·P·C from an input to the final image.
 
     Args:
         rng: source of randomness.
@@ -80,11 +80,11 @@ def random_change(rng: np.random.Generator, options: Augment, inner: Size, out: 
     Returns:
         The map, and its scale.
     """
-    centre = Map.translate(-inner[1] / 2, -inner[0] / 2)
+    center = Map.translate(-inner[1] / 2, -inner[0] / 2)
     tilt = Map.perspective(*rng.uniform(-options.perspective, options.perspective, 2))
     turn = Map.rotate(rng.uniform(-options.degrees, options.degrees))
     gain = max(rng.uniform(1 - options.scale, 1 + options.scale), 0.01)  # scale=1 may draw 0, which has no way back
     shear = Map.shear(*rng.uniform(-options.shear, options.shear, 2))
     shift = rng.uniform(0.5 - options.translate, 0.5 + options.translate, 2)
     place_back = Map.translate(shift[0] * out[1], shift[1] * out[0])
-    return place_back @ shear @ Map.scale(gain) @ turn @ tilt @ centre, gain
+    return place_back @ shear @ Map.scale(gain) @ turn @ tilt @ center, gain

@@ -14,15 +14,15 @@ from yolopose.train.memory import let_go, out_of_memory
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainBatch:
-    """A batch of B augmented pictures with their N objects, as CPU tensors; painted ones have their images elsewhere.
+    """A batch of B augmented images with their N objects, as CPU tensors; painted ones have their images elsewhere.
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB, pixels lying channels last.
-        batch_idx: (N,) int64, for each object its picture in the batch, ascending.
+        batch_idx: (N,) int64, for each object its image in the batch, ascending.
         classes: (N,) int64.
-        boxes: (N, 4) float32 cx, cy, w, h, normalised 0…1.
-        keypoints: (N, K, 3) float32 x, y normalised 0…1 and v; a point with v = 0 has x = y = 0.
-        index: (B,) int64, the picture of the table that each sample was made for.
+        boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
+        keypoints: (N, K, 3) float32 x, y normalized 0…1 and v; a point with v = 0 has x = y = 0.
+        index: (B,) int64, the image of the table that each sample was made for.
     """
 
     images: torch.Tensor
@@ -36,12 +36,12 @@ class TrainBatch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> TrainBatch:
-        """Returns the batch on a device; pinned memory is copied to a GPU without waiting."""
+        """Return the batch on a device; pinned memory is copied to a GPU without waiting."""
         ahead = torch.device(device).type != "cpu"  # the CPU would not wait for what it is to read
         return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=ahead) for one in fields(self)})
 
     def part(self, start: int, end: int) -> TrainBatch:
-        """Returns pictures `start`…`end - 1` of it with their objects."""
+        """Return images `start`…`end - 1` of it with their objects."""
         first, last = torch.searchsorted(self.batch_idx, torch.tensor([start, end])).tolist()
         rows = slice(first, last)
         return TrainBatch(
@@ -54,7 +54,7 @@ class TrainBatch:
         )
 
     def pin_memory(self) -> TrainBatch:
-        """Returns the batch in page-locked memory."""
+        """Return the batch in page-locked memory."""
         return TrainBatch(**{one.name: getattr(self, one.name).pin_memory() for one in fields(self)})
 
 
@@ -71,7 +71,7 @@ class SketchedBatch:
     labels: TrainBatch
 
     def painted(self, device: torch.device) -> TrainBatch:
-        """Returns the batch; its images are painted on the device, all else stays where it is.
+        """Return the batch; its images are painted on the device, all else stays where it is.
 
         Raises:
             TrainError: the device's memory is full.
@@ -84,11 +84,11 @@ class SketchedBatch:
                     raise
             let_go(device)  # what the step before has left lies in other pieces than are wanted
         raise TrainError(
-            f"Out of memory on {device} while {len(self.labels.index)} pictures of "
+            f"Out of memory on {device} while {len(self.labels.index)} images of "
             f"{' × '.join(map(str, self.sketch.size))} pixels are augmented there: choose a smaller batch or imgsz, or "
             "close what else uses the memory."
         )
 
     def pin_memory(self) -> SketchedBatch:
-        """Returns the batch in page-locked memory."""
+        """Return the batch in page-locked memory."""
         return SketchedBatch(self.sketch.pin_memory(), self.labels.pin_memory())

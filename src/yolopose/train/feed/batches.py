@@ -1,4 +1,4 @@
-"""Training batches: which pictures go together in an epoch, made by worker processes or threads."""
+"""Training batches: which images go together in an epoch, made by worker processes or threads."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from yolopose.train.feed.sketch import make_sketch
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
-_POOL_BATCHES = 8  # mosaics draw from the pictures of that many batches before theirs…
-_POOL_MOST = 1000  # …but from no more pictures than these
+_POOL_BATCHES = 8  # mosaics draw from the images of that many batches before theirs…
+_POOL_MOST = 1000  # …but from no more images than these
 
 
 class _Batches(Dataset[Any]):
@@ -88,7 +88,7 @@ class TrainBatches:
         return math.ceil(self._count / self._batch)
 
     def epoch(self, epoch: int, *, mosaic: bool | None = None, first: int = 0) -> Iterator[TrainBatch]:
-        """Goes through the batches of an epoch.
+        """Go through the batches of an epoch.
 
         Args:
             epoch: its number from 0; the order and every sample follow from the seed and it, so a resumed run sees what
@@ -97,7 +97,7 @@ class TrainBatches:
             first: the batch to begin with, from 0; those before it are not made.
 
         Raises:
-            DataError: a picture cannot be read any more (the text names it), or a worker process has died.
+            DataError: an image cannot be read any more (the text names it), or a worker process has died.
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
@@ -108,12 +108,12 @@ class TrainBatches:
         return batches if len(requests) == len(shares) else self._filled(batches, shares)
 
     def close(self) -> None:
-        """Ends the worker processes; the next epoch starts new ones."""
+        """End the worker processes; the next epoch starts new ones."""
         self._loader = None
 
     @contextmanager
     def watched(self) -> Generator[None, None, None]:
-        """Names the reason where a worker process dies; torch says it in the middle of whatever is done just then.
+        """Name the reason where a worker process dies; torch says it in the middle of whatever is done just then.
 
         Raises:
             DataError: a worker process has died.
@@ -149,7 +149,7 @@ class TrainBatches:
         return requests
 
     def _filled(self, made: Iterator[TrainBatch], shares: list[Request]) -> Iterator[TrainBatch]:
-        """Puts batches of no picture where this process has none to make."""
+        """Put batches of no image where this process has none to make."""
         points = self._sampler.table.keypoints.shape[1:]
         none = torch.zeros(0, dtype=torch.int64)
         for request in shares:
@@ -230,25 +230,25 @@ def train_batches(
     share: tuple[int, int] = (0, 1),
     paint_on: torch.device | None = None,
 ) -> TrainBatches:
-    """Makes the training batches of a run; go through those of epoch e with `.epoch(e)`.
+    """Make the training batches of a run; go through those of epoch e with `.epoch(e)`.
 
     Args:
         table: the labels.
         spec: classes and keypoints of the data set.
         options: augmentation ranges, `seed`, `cache`, `rect`, `workers`, `epochs`, `close_mosaic`.
         imgsz: side of the square input, pixels; with `rect` the longer side.
-        batch: pictures in a batch; the last batch of an epoch may be smaller.
+        batch: images in a batch; the last batch of an epoch may be smaller.
         stride: largest stride of the network; the sides of `rect` batches are multiples of it.
         workers: processes that make batches, no more than there are processors; 0 makes them by threads in this
             process. `options.workers` when left out. The batches are the same for any number.
         pin_memory: give batches in page-locked memory, for fast copies to a GPU.
-        share: (number, count) of the process, where several share each batch: it gets its part of the pictures, each
+        share: (number, count) of the process, where several share each batch: it gets its part of the images, each
             made as it would be for one process. Parts of a small last batch may differ by one, and be empty.
-        paint_on: the device that paints the pictures; workers only decode and cut out what is seen. Left out, workers
+        paint_on: the device that paints the images; workers only decode and cut out what is seen. Left out, workers
             do it all. Both give the same samples but for rounding.
 
     Raises:
-        DataError: a picture cannot be read while the cache is filled.
+        DataError: an image cannot be read while the cache is filled.
     """
     return TrainBatches(
         table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory,
@@ -262,10 +262,10 @@ def _shared(request: Request, number: int, count: int) -> Request:
 
 
 def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
-    """Makes the batch of a request in this thread.
+    """Make the batch of a request in this thread.
 
     Raises:
-        DataError: a picture cannot be read any more; the text names it.
+        DataError: an image cannot be read any more; the text names it.
     """
     height, width = request.shape
     # pixel by pixel, as OpenCV and convolutions want them
@@ -275,22 +275,22 @@ def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
         image, labels = sampler.make(request, int(index))
         cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB, dst=place)
         found.append(labels)
-    return _labelled(torch.from_numpy(images).permute(0, 3, 1, 2), found, request)
+    return _labeled(torch.from_numpy(images).permute(0, 3, 1, 2), found, request)
 
 
 def make_sketched(sampler: Sampler, request: Request) -> SketchedBatch:
-    """Makes the batch of a request in this thread, but for its pixels.
+    """Make the batch of a request in this thread, but for its pixels.
 
     Raises:
-        DataError: a picture cannot be read any more; the text names it.
+        DataError: an image cannot be read any more; the text names it.
     """
     recipes = [sampler.decide(request, int(index)) for index in request.index]
     none = torch.empty((len(recipes), 3, 0, 0), dtype=torch.uint8)
-    labels = _labelled(none, [recipe.labels for recipe in recipes], request)
+    labels = _labeled(none, [recipe.labels for recipe in recipes], request)
     return SketchedBatch(make_sketch(sampler, recipes), labels)
 
 
-def _labelled(images: torch.Tensor, found: list[ImageLabels], request: Request) -> TrainBatch:
+def _labeled(images: torch.Tensor, found: list[ImageLabels], request: Request) -> TrainBatch:
     """Images with the objects of each, in shares of the input."""
     every = join(found)
     size = np.array(request.shape[::-1], dtype=np.float32)
@@ -305,7 +305,7 @@ def _labelled(images: torch.Tensor, found: list[ImageLabels], request: Request) 
 
 
 def _rect_groups(table: LabelTable, imgsz: int, batch: int, stride: int) -> list[tuple[npt.NDArray[np.int64], Size]]:
-    """Pictures of alike shape together, and for each group the smallest input that holds them."""
+    """Images of alike shape together, and for each group the smallest input that holds them."""
     ratios = table.shapes[:, 0] / table.shapes[:, 1]
     order = np.argsort(ratios, kind="stable")
     groups = [order[start : start + batch] for start in range(0, len(order), batch)]

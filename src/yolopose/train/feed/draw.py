@@ -1,4 +1,4 @@
-"""Laying a picture onto a canvas through one map: each visible pixel is interpolated once."""
+"""Laying an image onto a canvas through one map: each visible pixel is interpolated once."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ _SEAM = 1 / 64  # a turned tile is drawn that much larger, so that rounding leav
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """A picture on its way to a canvas.
+    """An image on its way to a canvas.
 
     Attributes:
-        source: (h, w, 3) uint8, the pixels of the picture that are needed, averaged down where the map shrinks.
+        source: (h, w, 3) uint8, the pixels of the image that are needed, averaged down where the map shrinks.
         target: left, top, right, bottom of the canvas pixels it may cover; exactly those, where the map keeps
             rectangles upright.
         from_source: pixels of `source` to pixels of the canvas.
-        part: the part of the picture to draw, in its pixels.
-        from_picture: pixels of the picture to pixels of the canvas.
+        part: the part of the image to draw, in its pixels.
+        from_image: pixels of the image to pixels of the canvas.
     """
 
     source: Image
     target: tuple[int, int, int, int]
     from_source: Map
     part: Rectangle
-    from_picture: Map
+    from_image: Map
 
     @property
     def part_of_source(self) -> Rectangle:
-        """`part` in pixels of the source, the seam of turned pictures counted in."""
-        seam = 0.0 if self.from_picture.axis_aligned else _SEAM
+        """`part` in pixels of the source, the seam of turned images counted in."""
+        seam = 0.0 if self.from_image.axis_aligned else _SEAM
         part = self.part + np.array([-seam, -seam, seam, seam])
-        return (self.from_source.inverse() @ self.from_picture).boxes(part)
+        return (self.from_source.inverse() @ self.from_image).boxes(part)
 
 
 def draw(canvas: Image, image: Image, place: Map, clip: Rectangle | None = None) -> None:
-    """Draws a picture onto a canvas; canvas pixels whose centre it does not cover stay as they are.
+    """Draw an image onto a canvas; canvas pixels whose center it does not cover stay as they are.
 
     Args:
         canvas: (H, W, 3) uint8, changed in place; may be a view.
         image: (h, w, 3) uint8.
-        place: picture pixels to canvas pixels, continuous coordinates.
-        clip: part of the picture to draw, in its pixels; all of it when left out.
+        place: image pixels to canvas pixels, continuous coordinates.
+        clip: part of the image to draw, in its pixels; all of it when left out.
     """
     patch = cut_patch((canvas.shape[0], canvas.shape[1]), image, place, clip)
     if patch is not None:
@@ -60,7 +60,7 @@ def draw(canvas: Image, image: Image, place: Map, clip: Rectangle | None = None)
 
 
 def cut_patch(size: tuple[int, int], image: Image, place: Map, clip: Rectangle | None = None) -> Patch | None:
-    """Finds what a picture shows on a canvas; None where that is nothing.
+    """Find what an image shows on a canvas; None where that is nothing.
 
     Where the map shrinks by 2 or more, the seen part is first averaged down by a whole factor, since a bilinear warp
     alone would skip pixels.
@@ -68,8 +68,8 @@ def cut_patch(size: tuple[int, int], image: Image, place: Map, clip: Rectangle |
     Args:
         size: (height, width) of the canvas.
         image: (h, w, 3) uint8.
-        place: picture pixels to canvas pixels, continuous coordinates.
-        clip: part of the picture to draw, in its pixels; all of it when left out.
+        place: image pixels to canvas pixels, continuous coordinates.
+        clip: part of the image to draw, in its pixels; all of it when left out.
     """
     height, width = image.shape[:2]
     part = np.array([0, 0, width, height], dtype=np.float64)
@@ -86,22 +86,22 @@ def cut_patch(size: tuple[int, int], image: Image, place: Map, clip: Rectangle |
 
 
 def lay(canvas: Image, patch: Patch) -> None:
-    """Lays a patch onto its canvas, in place."""
+    """Lay a patch onto its canvas, in place."""
     left, top, right, bottom = patch.target
     size, shift = (right - left, bottom - top), Map.translate(-left, -top)
     # the same values with four channels as with three, in less than half the time
     four = np.asarray(cv2.cvtColor(patch.source, cv2.COLOR_BGR2BGRA), dtype=np.uint8)
     drawn = _warp(four, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     window = canvas[top:bottom, left:right]
-    if patch.from_picture.axis_aligned:
+    if patch.from_image.axis_aligned:
         cv2.cvtColor(drawn, cv2.COLOR_BGRA2BGR, dst=window)
         return
-    mask = _mask(patch.part, shift @ patch.from_picture, size)
+    mask = _mask(patch.part, shift @ patch.from_image, size)
     cv2.copyTo(np.asarray(cv2.cvtColor(drawn, cv2.COLOR_BGRA2BGR)), mask, window)
 
 
 def _covered(canvas: tuple[int, int], place: Map, part: Rectangle) -> tuple[int, int, int, int] | None:
-    """Canvas pixels (left, top, right, bottom) around those whose centres the part may cover; None when there are none.
+    """Canvas pixels (left, top, right, bottom) around those whose centers the part may cover; None when there are none.
 
     For axis-aligned maps it is exactly those pixels.
     """
@@ -119,13 +119,13 @@ def _covered(canvas: tuple[int, int], place: Map, part: Rectangle) -> tuple[int,
 
 
 def _needed(place: Map, part: Rectangle, target: tuple[int, int, int, int]) -> Rectangle:
-    """The part of the picture that the target shows."""
+    """The part of the image that the target shows."""
     seen = place.inverse().boxes(np.array(target, dtype=np.float64))
     return _common(part, seen) if np.isfinite(seen).all() else part
 
 
 def _prefiltered(image: Image, place: Map, part: Rectangle) -> tuple[Image, Map]:
-    """The needed pixels, averaged down where the map shrinks; and the map from them back to picture pixels."""
+    """The needed pixels, averaged down where the map shrinks; and the map from them back to image pixels."""
     x, y = (part[:2] + part[2:]) / 2
     factor = math.floor(1 / max(place.gain_at(x, y), 1e-6) + 1e-9)
     margin = _MARGIN * max(factor, 1)
@@ -152,12 +152,12 @@ def _warp(image: Image, local: Map, size: tuple[int, int], how: int, border: int
 
 
 def _mask(part: Rectangle, place: Map, size: tuple[int, int]) -> npt.NDArray[Any]:
-    """1 where a canvas pixel's centre comes from inside the part."""
+    """1 where a canvas pixel's center comes from inside the part."""
     left, top = part[:2] - _SEAM
     width, height = part[2:] - part[:2] + 2 * _SEAM
     ones = np.ones((math.ceil(height), math.ceil(width)), dtype=np.uint8)
     stretch = Map.scale(width / ones.shape[1], height / ones.shape[0])
-    # nearest: a pixel is filled when its centre falls into 0…width, 0…height of the picture of ones
+    # nearest: a pixel is filled when its center falls into 0…width, 0…height of the image of ones
     return _warp(ones, place @ Map.translate(left, top) @ stretch, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
 
 

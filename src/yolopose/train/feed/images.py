@@ -1,4 +1,4 @@
-"""Decoded pictures by index: from their files with a small memory of the last ones, from memory, or from disk."""
+"""Decoded images by index: from their files with a small memory of the last ones, from memory, or from disk."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from yolopose.data.cache import cache_path
 from yolopose.data.scan import worker_count
 
 Image = npt.NDArray[np.uint8]
-RECENT_BYTES = 192 * 2**20  # of decoded pictures that each process keeps
+RECENT_BYTES = 192 * 2**20  # of decoded images that each process keeps
 _VERSION = 1
 _DIGEST = 32  # bytes of a SHA-256
 _GIB = 2**30
 
 
 class Images(Protocol):
-    """Decoded pictures."""
+    """Decoded images."""
 
     def __getitem__(self, index: int) -> Image:
-        """Returns (h, w, 3) uint8 BGR, not to be written to; h : w as on file, the size may be smaller."""
+        """Return (h, w, 3) uint8 BGR, not to be written to; h : w as on file, the size may be smaller."""
         ...
 
 
 def decode(table: LabelTable, index: int) -> Image:
-    """Reads a picture of the table.
+    """Read an image of the table.
 
     Raises:
         DataError: it cannot be read any more, or has another size than its labels were read for.
@@ -56,11 +56,11 @@ def decode(table: LabelTable, index: int) -> Image:
 
 
 class FileImages:
-    """Pictures decoded when asked for; the last ones are kept, since mosaics use each several times.
+    """Images decoded when asked for; the last ones are kept, since mosaics use each several times.
 
     Args:
-        table: the pictures.
-        limit: bytes of decoded pictures to keep.
+        table: the images.
+        limit: bytes of decoded images to keep.
     """
 
     def __init__(self, table: LabelTable, limit: int = RECENT_BYTES) -> None:
@@ -97,7 +97,7 @@ class FileImages:
 
 
 class FlatImages:
-    """All pictures decoded, one behind the other in one flat array, their longer side at most `imgsz`.
+    """All images decoded, one behind the other in one flat array, their longer side at most `imgsz`.
 
     Args:
         sizes: (n, 2) height, width of each.
@@ -125,16 +125,16 @@ class FlatImages:
 
 
 def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
-    """Chooses where decoded pictures come from, and fills the cache.
+    """Choose where decoded images come from, and fills the cache.
 
     Args:
-        table: the pictures.
-        imgsz: longer side of cached pictures, pixels; smaller ones keep their size.
+        table: the images.
+        imgsz: longer side of cached images, pixels; smaller ones keep their size.
         cache: False; True or "ram" for memory; "disk" for one file in the labels folder. A cache for which there is no
             room, or no right to write, is left out with a warning.
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     if not cache:
         return FileImages(table)
@@ -145,13 +145,13 @@ def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
     free = free_memory()
     if free is not None and need > 0.8 * free:
         LOGGER.warning(
-            f"cache=ram needs {need / _GIB:.1f} GiB, but only {free / _GIB:.1f} GiB of memory are free: pictures are "
+            f"cache=ram needs {need / _GIB:.1f} GiB, but only {free / _GIB:.1f} GiB of memory are free: images are "
             "read from their files. cache=disk needs no memory."
         )
         return FileImages(table)
     pixels = np.empty(need, dtype=np.uint8)
     _fill(pixels, table, sizes)
-    LOGGER.info(f"cache: {len(table)} pictures, {need / _GIB:.2f} GiB in memory")
+    LOGGER.info(f"cache: {len(table)} images, {need / _GIB:.2f} GiB in memory")
     return FlatImages(sizes, pixels)
 
 
@@ -166,7 +166,7 @@ def _on_disk(table: LabelTable, sizes: npt.NDArray[np.int64], imgsz: int, need: 
             if need > 0.9 * free:
                 LOGGER.warning(
                     f"cache=disk needs {need / _GIB:.1f} GiB in {path.parent}, where {free / _GIB:.1f} GiB are free: "
-                    "pictures are read from their files."
+                    "images are read from their files."
                 )
                 return None
             with atomic_path(path) as temporary:
@@ -175,9 +175,9 @@ def _on_disk(table: LabelTable, sizes: npt.NDArray[np.int64], imgsz: int, need: 
                 _fill(stored[_DIGEST:], table, sizes)
                 stored.flush()
         except OSError as error:
-            LOGGER.warning(f"cache=disk is not used; pictures are read from their files. {error}")
+            LOGGER.warning(f"cache=disk is not used; images are read from their files. {error}")
             return None
-    LOGGER.info(f"cache: {len(table)} pictures, {need / _GIB:.2f} GiB in {path}")
+    LOGGER.info(f"cache: {len(table)} images, {need / _GIB:.2f} GiB in {path}")
     return FlatImages(sizes, path)
 
 
@@ -207,7 +207,7 @@ def _stamp(path: Path) -> str:
 
 
 def _fill(pixels: Image, table: LabelTable, sizes: npt.NDArray[np.int64]) -> None:
-    """Decodes all pictures into the flat array, with threads."""
+    """Decode all images into the flat array, with threads."""
     offsets = _offsets(sizes)
 
     def put(index: int) -> None:

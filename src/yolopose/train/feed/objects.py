@@ -1,4 +1,4 @@
-"""What becomes of the labelled objects when their picture is mapped."""
+"""What becomes of the labeled objects when their image is mapped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Boxes = npt.NDArray[np.floating[Any]]
 
 
 def kept(before: Boxes, after: Boxes) -> npt.NDArray[np.bool_]:
-    """Tells which boxes are still worth learning from.
+    """Return which boxes are still worth learning from.
 
     Args:
         before: (N, 4) x1, y1, x2, y2 at the final scale, not yet cut.
@@ -38,11 +38,11 @@ def kept(before: Boxes, after: Boxes) -> npt.NDArray[np.bool_]:
 
 
 def put(labels: ImageLabels, place: Map) -> ImageLabels:
-    """Returns the objects of one picture at its place.
+    """Return the objects of one image at its place.
 
     Args:
-        labels: normalised boxes cx, cy, w, h and keypoints.
-        place: 0…1 of the picture to pixels of the input that it is placed in.
+        labels: normalized boxes cx, cy, w, h and keypoints.
+        place: 0…1 of the image to pixels of the input that it is placed in.
 
     Returns:
         Boxes x1, y1, x2, y2 and keypoints in pixels of that input, float64, nothing cut yet.
@@ -53,7 +53,7 @@ def put(labels: ImageLabels, place: Map) -> ImageLabels:
 
 
 def carry(labels: ImageLabels, inner: Size, change: Map, gain: float, out: Size) -> ImageLabels:
-    """Maps the objects of an input into the final image and drops what is no longer worth learning from.
+    """Map the objects of an input into the final image and drops what is no longer worth learning from.
 
     Args:
         labels: boxes x1, y1, x2, y2 and keypoints in pixels of the input.
@@ -71,13 +71,13 @@ def carry(labels: ImageLabels, inner: Size, change: Map, gain: float, out: Size)
     points = labels.keypoints[keep]
     at_first = points[..., :2]
     at_last = change.points(at_first)
-    labelled = np.not_equal(points[..., 2], 0) & _inside(at_first, inner) & _inside(at_last, out)
-    keypoints = np.where(labelled[..., None], np.concatenate((at_last, points[..., 2:]), axis=-1), 0.0)
+    labeled = np.not_equal(points[..., 2], 0) & _inside(at_first, inner) & _inside(at_last, out)
+    keypoints = np.where(labeled[..., None], np.concatenate((at_last, points[..., 2:]), axis=-1), 0.0)
     return ImageLabels(labels.classes[keep], after[keep].astype(np.float32), keypoints.astype(np.float32))
 
 
 def cut_out(labels: ImageLabels, window: tuple[int, int, int, int]) -> ImageLabels:
-    """Returns the objects as seen through a window (left, top, right, bottom), by the same rules."""
+    """Return the objects as seen through a window (left, top, right, bottom), by the same rules."""
     low, high = np.array(window[:2], np.float32), np.array(window[2:], np.float32)
     after = np.clip(labels.boxes, np.tile(low, 2), np.tile(high, 2))
     keep = kept(labels.boxes, after)
@@ -87,7 +87,7 @@ def cut_out(labels: ImageLabels, window: tuple[int, int, int, int]) -> ImageLabe
 
 
 def join(parts: Sequence[ImageLabels]) -> ImageLabels:
-    """Puts the objects of several pictures (at least one) behind each other."""
+    """Put the objects of several images (at least one) behind each other."""
     return ImageLabels(
         np.concatenate([one.classes for one in parts]),
         np.concatenate([one.boxes for one in parts]),
@@ -96,7 +96,7 @@ def join(parts: Sequence[ImageLabels]) -> ImageLabels:
 
 
 def mirrored(labels: ImageLabels, flip_idx: Sequence[int]) -> ImageLabels:
-    """Renames the keypoints as a mirror does: point i is what was point flip_idx[i]."""
+    """Rename the keypoints as a mirror does: point i is what was point flip_idx[i]."""
     return ImageLabels(labels.classes, labels.boxes, labels.keypoints[:, list(flip_idx)])
 
 

@@ -1,4 +1,4 @@
-"""Painting a batch on the device that computes: one sampling for all its pictures, and its colours.
+"""Painting a batch on the device that computes: one sampling for all its images, and its colors.
 
 What comes out is what `Sampler.paint` gives with OpenCV, but for rounding: OpenCV counts places in 32nds of a pixel.
 No step waits for the device.
@@ -21,7 +21,7 @@ _PIXELS = 8_000_000
 
 @torch.no_grad()
 def paint(sketch: Sketch, device: torch.device) -> Tensor:
-    """Paints a batch.
+    """Paint a batch.
 
     Args:
         sketch: what it shows.
@@ -35,19 +35,19 @@ def paint(sketch: Sketch, device: torch.device) -> Tensor:
     canvases = torch.cat([_sampled(sketch, slice(row, row + some)) for row in range(0, len(sketch.maps), some)])
     images = _joined(sketch, canvases, len(sketch.tables))
     parts = [slice(row, row + some) for row in range(0, len(images), some)]
-    return torch.cat([_coloured(sketch, images[part], part) for part in parts]).permute(0, 3, 1, 2)
+    return torch.cat([_colored(sketch, images[part], part) for part in parts]).permute(0, 3, 1, 2)
 
 
-def _coloured(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
-    """(b, H, W, 3) uint8 RGB of some of the samples, their colours changed."""
-    changed = recoloured(images, sketch.tables[rows])
-    images = torch.where(sketch.coloured[rows, None, None, None], changed, images)
+def _colored(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
+    """(b, H, W, 3) uint8 RGB of some of the samples, their colors changed."""
+    changed = recolored(images, sketch.tables[rows])
+    images = torch.where(sketch.colored[rows, None, None, None], changed, images)
     images = torch.where(sketch.swapped[rows, None, None, None], images, images.flip(-1))  # BGR to RGB
     return images.to(torch.uint8)
 
 
 def _sampled(whole: Sketch, some: slice) -> Tensor:
-    """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the pieces, the bare ones grey."""
+    """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the pieces, the bare ones gray."""
     maps, target, part, piece = (one[some] for one in (whole.maps, whole.target, whole.part, whole.piece))
     sketch = replace(whole, maps=maps, target=target, part=part, piece=piece)
     (rows, columns), (height, width) = sketch.maps.shape[:2], sketch.size
@@ -115,8 +115,8 @@ def _joined(sketch: Sketch, canvases: Tensor, count: int) -> Tensor:
     return torch.where(within[..., None], canvases[sketch.paste[:, 0].long()], images)
 
 
-def recoloured(images: Tensor, tables: Tensor) -> Tensor:
-    """Changes hue, saturation and value by tables, as OpenCV's 8-bit HSV does.
+def recolored(images: Tensor, tables: Tensor) -> Tensor:
+    """Change hue, saturation and value by tables, as OpenCV's 8-bit HSV does.
 
     Args:
         images: (B, H, W, 3) BGR, whole numbers 0…255 of a floating-point type.

@@ -1,4 +1,4 @@
-"""One training sample: the random choices first, then each picture drawn once onto the final image."""
+"""One training sample: the random choices first, then each image drawn once onto the final image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolopose.geometry import Map
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.augment import Layer, Size, mosaic, random_change, single
-from yolopose.train.feed.colour import change_hsv
+from yolopose.train.feed.color import change_hsv
 from yolopose.train.feed.draw import Patch, cut_patch, lay
 from yolopose.train.feed.images import Images
 from yolopose.train.feed.objects import carry, cut_out, join, mirrored, put
@@ -30,9 +30,9 @@ class Request:
     """What to make a batch of; the same request gives the same batch in every process.
 
     Attributes:
-        epoch: number of the epoch; with the seed and the picture's index it seeds each sample.
-        index: (B,) pictures of the table.
-        pool: pictures that mosaic, mixup and cutmix draw their further pictures from.
+        epoch: number of the epoch; with the seed and the image's index it seeds each sample.
+        index: (B,) images of the table.
+        pool: images that mosaic, mixup and cutmix draw their further images from.
         shape: (height, width) of the batch.
         mosaic: whether mosaic, mixup and cutmix are on.
     """
@@ -50,12 +50,12 @@ class Recipe:
 
     Attributes:
         shape: (height, width) of the sample.
-        base: its pictures.
+        base: its images.
         mixed: those of another sample that is blended in, or None.
         weight: share of `base` in the blend.
         cut: those of another sample, of which a window is pasted, or None.
         window: that window.
-        gains: of hue, saturation and value; see `colour.hsv_tables`.
+        gains: of hue, saturation and value; see `color.hsv_tables`.
         swapped: whether the channels are in the order RGB, not BGR.
         labels: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels of the sample.
     """
@@ -78,8 +78,8 @@ class Sampler:
         table: the labels.
         spec: classes and keypoints of the data; without its `flip_idx` nothing is mirrored.
         options: the ranges and probabilities.
-        images: where decoded pictures come from.
-        imgsz: longer side that a picture is scaled to before the random change, pixels.
+        images: where decoded images come from.
+        imgsz: longer side that an image is scaled to before the random change, pixels.
         seed: start of all random numbers.
     """
 
@@ -94,24 +94,24 @@ class Sampler:
         self._seed = seed
 
     def make(self, request: Request, index: int) -> tuple[Image, ImageLabels]:
-        """Makes the sample of one picture.
+        """Make the sample of one image.
 
         Args:
             request: the batch it is for.
-            index: the picture.
+            index: the image.
 
         Returns:
             (H, W, 3) uint8 BGR (RGB where the `bgr` swap was drawn), and its objects: boxes x1, y1, x2, y2 and
             keypoints x, y, v in pixels of it.
 
         Raises:
-            DataError: a picture cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the text names it.
         """
         recipe = self.decide(request, index)
         return self.paint(recipe), recipe.labels
 
     def decide(self, request: Request, index: int) -> Recipe:
-        """Draws all that is left to chance, and finds the objects; see `make`."""
+        """Draw all that is left to chance, and finds the objects; see `make`."""
         rng = np.random.default_rng((self._seed, request.epoch, index))
         options, shape = self._options, request.shape
         sides = self._draw_flips(rng)
@@ -135,10 +135,10 @@ class Sampler:
         return Recipe(shape, base, mixed, weight, cut, window, (hue, saturation, value), swapped, labels)
 
     def paint(self, recipe: Recipe) -> Image:
-        """Paints what was decided.
+        """Paint what was decided.
 
         Raises:
-            DataError: a picture cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the text names it.
         """
         canvas = self._render(recipe.base, recipe.shape)
         if recipe.mixed is not None:
@@ -154,15 +154,15 @@ class Sampler:
         return canvas[:, :, ::-1] if recipe.swapped else canvas
 
     def patches(self, layer: Layer, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
-        """Returns what a layer shows on a canvas, each with the pixels that it needs; later ones cover earlier ones.
+        """Return what a layer shows on a canvas, each with the pixels that it needs; later ones cover earlier ones.
 
         Args:
-            layer: pictures on paper.
+            layer: images on paper.
             size: (height, width) of the canvas.
             corner: the pixel (x, y) of the sample that the canvas begins with.
 
         Raises:
-            DataError: a picture cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the text names it.
         """
         shift = Map.translate(-corner[0], -corner[1])
         limits = np.array([0, 0, layer.inner[1], layer.inner[0]], dtype=np.float64)
@@ -214,7 +214,7 @@ class Sampler:
 
 
 def free_window(rng: np.random.Generator, shape: Size, labels: ImageLabels) -> Window | None:
-    """Draws a window (left, top, right, bottom) of a uniform share of the image that touches no object.
+    """Draw a window (left, top, right, bottom) of a uniform share of the image that touches no object.
 
     Gives None when three draws all touch one or are empty.
     """

@@ -1,6 +1,6 @@
 """Batches whose pixels are still to be painted: what a worker hands over where the device paints.
 
-Workers decode, and cut from each picture what is seen of it (averaged down where it shrinks). All these pieces of a
+Workers decode, and cut from each image what is seen of it (averaged down where it shrinks). All these pieces of a
 batch lie one behind the other, without gaps, in memory that the processes share; beside them goes where each belongs.
 Painting the batch then takes one sampling of them (`paint.py`), on whatever device computes.
 """
@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from yolopose.geometry import Map
-from yolopose.train.feed.colour import hsv_tables
+from yolopose.train.feed.color import hsv_tables
 from yolopose.train.feed.draw import Patch
 from yolopose.train.feed.sample import Recipe, Sampler
 
@@ -42,7 +42,7 @@ class Sketch:
         blend: (B, 2) float32, the canvas that is blended in and its share; share 0 for none.
         paste: (B, 5) float32, the canvas that is pasted and the window left, top, right, bottom; empty for none.
         tables: (B, 3, 256) uint8, old to new hue, saturation and value.
-        coloured: (B,) bool, whether the tables change anything.
+        colored: (B,) bool, whether the tables change anything.
         swapped: (B,) bool, whether red and blue change places.
     """
 
@@ -56,15 +56,15 @@ class Sketch:
     blend: torch.Tensor
     paste: torch.Tensor
     tables: torch.Tensor
-    coloured: torch.Tensor
+    colored: torch.Tensor
     swapped: torch.Tensor
 
     def to(self, device: torch.device) -> Sketch:
-        """Returns it on a device; pinned memory is copied without waiting."""
+        """Return it on a device; pinned memory is copied without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Sketch:
-        """Returns it in page-locked memory."""
+        """Return it in page-locked memory."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Sketch:
@@ -73,14 +73,14 @@ class Sketch:
 
 
 def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
-    """Cuts out the pieces of a batch and writes down where they belong.
+    """Cut out the pieces of a batch and writes down where they belong.
 
     Args:
-        sampler: where the pictures come from.
+        sampler: where the images come from.
         recipes: the samples, all of one shape, at least one.
 
     Raises:
-        DataError: a picture cannot be read any more; the text names it.
+        DataError: an image cannot be read any more; the text names it.
     """
     shape, count = recipes[0].shape, len(recipes)
     canvases = [_Canvas(sampler.patches(recipe.base, shape), (0, 0)) for recipe in recipes]
@@ -104,7 +104,7 @@ def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
             numbers.write(row, column, patch, canvas.corner, next(at))
     return Sketch(
         size=shape,
-        upright=all(patch.from_picture.axis_aligned for patch in patches),
+        upright=all(patch.from_image.axis_aligned for patch in patches),
         pixels=pixels,
         maps=torch.from_numpy(numbers.maps),
         target=torch.from_numpy(numbers.target),
@@ -113,7 +113,7 @@ def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
         blend=torch.from_numpy(blend),
         paste=torch.from_numpy(paste),
         tables=torch.from_numpy(np.stack([hsv_tables(*recipe.gains)[0].T for recipe in recipes])),
-        coloured=torch.tensor([any(recipe.gains) for recipe in recipes]),
+        colored=torch.tensor([any(recipe.gains) for recipe in recipes]),
         swapped=torch.tensor([recipe.swapped for recipe in recipes]),
     )
 
@@ -145,7 +145,7 @@ class _Numbers:
         to_source = patch.from_source.inverse() @ Map.translate(-corner[0], -corner[1])
         self.maps[row, column] = to_source.matrix
         self.target[row, column] = np.array(patch.target) + np.tile(corner, 2)
-        self.part[row, column] = _EVERYWHERE if patch.from_picture.axis_aligned else patch.part_of_source
+        self.part[row, column] = _EVERYWHERE if patch.from_image.axis_aligned else patch.part_of_source
         self.piece[row, column] = first, *patch.source.shape[:2]
 
 

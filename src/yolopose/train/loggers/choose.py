@@ -21,16 +21,16 @@ class Log(Protocol):
     """An open log of one run."""
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Adds the numbers of an epoch, counted from 1, by their columns in results.csv."""
+        """Add the numbers of an epoch, counted from 1, by their columns in results.csv."""
         ...
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         ...
 
 
 def chosen_names(loggers: str | Sequence[Any] | None, settings: Settings) -> list[str]:
-    """Returns the names of the logs to write.
+    """Return the names of the logs to write.
 
     Args:
         loggers: the option; its names must be installed. Left out, the settings say which.
@@ -57,7 +57,7 @@ def chosen_names(loggers: str | Sequence[Any] | None, settings: Settings) -> lis
 
 
 def open_logs(names: Sequence[str]) -> Logs:
-    """Returns listeners that open, write and close the logs of a run."""
+    """Return listeners that open, write and close the logs of a run."""
     return Logs({name: import_module(f"yolopose.train.loggers.{name}").start for name in names})
 
 
@@ -106,19 +106,19 @@ class Logs(Callbacks):
 
 
 def numbers_of(trainer: Any) -> dict[str, float]:
-    """Returns losses, metrics and learning rates of the epoch in work, by their columns in results.csv."""
+    """Return losses, metrics and learning rates of the epoch in work, by their columns in results.csv."""
     losses = {f"train/{name}": float(value) for name, value in zip(trainer.loss_names, trainer.tloss, strict=True)}
     rates = {f"lr/pg{index}": float(group["lr"]) for index, group in enumerate(trainer.optimizer.param_groups)}
     return {**losses, **trainer.metrics, **rates}
 
 
 def arguments_of(trainer: Any) -> dict[str, Any]:
-    """Returns the options of the run."""
+    """Return the options of the run."""
     return asdict(trainer.args)
 
 
 def project_of(trainer: Any) -> str:
-    """Returns the name under which the runs of a project stand together: that of the folder around the run's."""
+    """Return the name under which the runs of a project stand together: that of the folder around the run's."""
     return str(trainer.save_dir.resolve().parent.name) or "yolopose"
 
 

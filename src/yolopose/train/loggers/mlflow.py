@@ -28,12 +28,12 @@ class MlflowLog:
         self._mlflow.log_params(arguments_of(trainer))
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Adds the numbers of an epoch; brackets are not allowed in MLflow's names."""
+        """Add the numbers of an epoch; brackets are not allowed in MLflow's names."""
         named = {re.sub(r"[()]", "", name): value for name, value in numbers.items()}
         self._mlflow.log_metrics(named, step=epoch)
 
     def close(self) -> None:
-        """Ends the run, with the table of its epochs beside it."""
+        """End the run, with the table of its epochs beside it."""
         self._mlflow.log_artifact(str(self._trainer.csv))
         self._mlflow.end_run()
 

@@ -19,13 +19,13 @@ class TensorBoardLog:
         LOGGER.info(f"TensorBoard: tensorboard --logdir {trainer.save_dir}")
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Adds the numbers of an epoch."""
+        """Add the numbers of an epoch."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """End the file."""
         self._writer.close()
 
 

@@ -17,11 +17,11 @@ class TrackioLog:
         self._trackio.init(project=project_of(trainer), name=trainer.save_dir.name, config=arguments_of(trainer))
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Adds the numbers of an epoch."""
+        """Add the numbers of an epoch."""
         self._trackio.log({"epoch": epoch, **numbers})
 
     def close(self) -> None:
-        """Ends the run."""
+        """End the run."""
         self._trackio.finish()
 
 

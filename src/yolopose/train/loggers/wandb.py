@@ -24,11 +24,11 @@ class WandbLog:
         )
 
     def write(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Adds the numbers of an epoch."""
+        """Add the numbers of an epoch."""
         self._run.log(dict(numbers), step=epoch)
 
     def close(self) -> None:
-        """Ends the run."""
+        """End the run."""
         self._run.finish()
 
 

@@ -91,7 +91,7 @@ class Crew:
         self.team, self._pulse, self._server = Team(), None, None
 
     def plan(self, device: object) -> Places:
-        """Settles which devices are used; nothing is started yet.
+        """Settle which devices are used; nothing is started yet.
 
         Args:
             device: as users write it.
@@ -103,7 +103,7 @@ class Crew:
         return self._places
 
     def gather(self) -> Team:
-        """Brings the processes together, after `plan`; rank 0 calls it, the others `join`.
+        """Bring the processes together, after `plan`; rank 0 calls it, the others `join`.
 
         Raises:
             TrainError: one of them could not be started.
@@ -122,7 +122,7 @@ class Crew:
         return self._come_together(outside, found.device)
 
     def join(self) -> torch.device:
-        """Joins the others, from a process that does not lead; waits until it is called.
+        """Join the others, from a process that does not lead; waits until it is called.
 
         Returns:
             The device of this process.
@@ -146,7 +146,7 @@ class Crew:
         return device
 
     def _come_together(self, outside: Launch, device: torch.device) -> Team:
-        """Waits until all are there."""
+        """Wait until all are there."""
         runs = {rank: lambda child=child: child.poll() is None for rank, child in self._children.items()}
         self._pulse = pulse = Pulse(self._meet(outside), outside.rank, outside.size, runs)
         store = self._meet(outside)
@@ -170,7 +170,7 @@ class Crew:
         return self.team
 
     def _wait_for_all(self, store: Store, outside: Launch) -> None:
-        """Waits until each has said who it is.
+        """Wait until each has said who it is.
 
         Raises:
             TrainError: a process that was started here has not come.
@@ -190,7 +190,7 @@ class Crew:
                 time.sleep(_LOOK)
 
     def _dismiss(self, patience: float) -> None:
-        """Waits for the processes that were started here, and ends those that do not end."""
+        """Wait for the processes that were started here, and ends those that do not end."""
         end = time.monotonic() + patience
         for child in self._children.values():
             try:
@@ -216,7 +216,7 @@ class Crew:
         return f"{text} (Said by rank {self.team.rank} of {self.team.size}, on {socket.gethostname()}.)"
 
     def _meet(self, outside: Launch) -> Store:
-        """Connects to the store where the processes meet; each call makes a connection of its own."""
+        """Connect to the store where the processes meet; each call makes a connection of its own."""
         key = (outside.address, outside.port)
         if outside.rank == 0 and not outside.served and key not in _servers:
             _servers[key] = TCPStore(*key, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
@@ -226,7 +226,7 @@ class Crew:
 
 
 def _start(outside: Launch, rank: int, device: str) -> subprocess.Popen[bytes]:
-    """Starts the process of a rank on this machine, which `join`s."""
+    """Start the process of a rank on this machine, which `join`s."""
     place = {"RANK": rank, "WORLD_SIZE": outside.size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": outside.local_size}
     met = {"MASTER_ADDR": outside.address, "MASTER_PORT": outside.port, "TORCHELASTIC_USE_AGENT_STORE": True}
     environment = {**os.environ, **{key: str(value) for key, value in {**place, **met, OWN: device}.items()}}
@@ -250,7 +250,7 @@ def _without_ctrl_c() -> Generator[None, None, None]:
 
 @contextmanager
 def _loopback(alone: bool) -> Generator[None, None, None]:
-    """Processes of one machine talk within it, whatever its name stands for, and nobody else can listen."""
+    """Process of one machine talk within it, whatever its name stands for, and nobody else can listen."""
     name, key = _LOOPBACK.get(sys.platform), "GLOO_SOCKET_IFNAME"
     if not alone or name is None or key in os.environ:
         yield
@@ -263,7 +263,7 @@ def _loopback(alone: bool) -> Generator[None, None, None]:
 
 
 def _share_cores(processes: int) -> None:
-    """Gives this process its share of the cores, unless the user chose."""
+    """Return this process its share of the cores, unless the user chose."""
     # torchrun says 1 where the user says nothing
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(processors() // processes, 1))

@@ -31,12 +31,12 @@ class Places:
     local: int = 1
 
     def whole_batch(self, fits: int) -> int:
-        """Returns the batch of all processes together where so many pictures fit one device."""
+        """Return the batch of all processes together where so many images fit one device."""
         shared = self.local if self.device.type == "cpu" else 1
         return max(fits // shared, 1) * self.size
 
     def check_batch(self, batch: float) -> None:
-        """Checks that each process can have equally many pictures.
+        """Check that each process can have equally many images.
 
         Raises:
             UsageError: the batch cannot be shared out evenly.
@@ -44,13 +44,13 @@ class Places:
         if batch >= 1 and batch % self.size:
             near = max(round(batch / self.size), 1) * self.size
             raise UsageError(
-                f"batch={batch:g} is the number of pictures that {self.size} processes have together, and cannot be "
+                f"batch={batch:g} is the number of images that {self.size} processes have together, and cannot be "
                 f"shared out evenly among them: give a multiple of {self.size}, such as batch={near}."
             )
 
 
 def places(device: Any) -> Places:
-    """Reads `device`, and what a launcher says of this process.
+    """Read `device`, and what a launcher says of this process.
 
     Args:
         device: as users write it: several devices mean a process for each.

@@ -11,13 +11,13 @@ class NoFolder(RunFolder):
     """Knows where the files are, and leaves them alone."""
 
     def open(self, *_: Any, **__: Any) -> None:
-        """Writes nothing."""
+        """Write nothing."""
 
     def go_on(self, done: int) -> None:
-        """Reads nothing."""
+        """Read nothing."""
 
     def save_running(self, *_: Any, **__: Any) -> None:
-        """Writes nothing."""
+        """Write nothing."""
 
     def draw(self, *_: Any, **__: Any) -> None:
-        """Draws nothing."""
+        """Draw nothing."""

@@ -24,7 +24,7 @@ from yolopose.train.settle import load_data
 
 
 def lead(team: Team, trainer: Trainer, state: Mapping[str, Any] | None) -> Trainer:
-    """Tells the others what to train; rank 0 calls it, the others `follow`.
+    """Return the others what to train; rank 0 calls it, the others `follow`.
 
     Args:
         team: the processes.
@@ -39,14 +39,14 @@ def lead(team: Team, trainer: Trainer, state: Mapping[str, Any] | None) -> Train
             "network": trainer.ema.model.state_dict(),
             "state": state,
             "save_dir": str(trainer.save_dir),
-            "pictures": digest(trainer.data.train),
+            "images": digest(trainer.data.train),
         }
     )
     return trainer
 
 
 def follow(crew: Crew) -> Trainer:
-    """Joins the others and makes the trainer that trains along; it measures, writes and says nothing.
+    """Join the others and makes the trainer that trains along; it measures, writes and says nothing.
 
     Raises:
         RankLost: another process has failed.
@@ -57,9 +57,9 @@ def follow(crew: Crew) -> Trainer:
     order = crew.team.hear()
     options = replace(TrainOptions(**order["options"]), verbose=False, plots=False)
     data = load_data(options)
-    if digest(data.train) != order["pictures"]:
+    if digest(data.train) != order["images"]:
         raise TrainError(
-            f"Training pictures or labels of {data.dataset.yaml_path} differ from those that rank 0 has: all processes "
+            f"Training images or labels of {data.dataset.yaml_path} differ from those that rank 0 has: all processes "
             "of a training must see the same data set."
         )
     network = build_network(order["yaml"], spec=data.spec)
@@ -73,13 +73,13 @@ def follow(crew: Crew) -> Trainer:
 
 
 def train_along() -> None:
-    """Waits for an order of rank 0 and trains along; what a process does that was started to follow."""
+    """Wait for an order of rank 0 and trains along; what a process does that was started to follow."""
     with silent(), Crew() as crew:
         follow(crew).train()
 
 
 def digest(table: LabelTable) -> str:
-    """Returns a name of labels and pictures: equal where they are."""
+    """Return a name of labels and images: equal where they are."""
     found = hashlib.sha256("\n".join(file.name for file in table.files).encode())
     for part in (table.shapes, table.offsets, table.classes, table.boxes, table.keypoints):
         found.update(part.tobytes())

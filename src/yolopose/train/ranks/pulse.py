@@ -52,7 +52,7 @@ class Pulse:
         self._thread.start()
 
     def check(self) -> None:
-        """Looks whether all are still there.
+        """Look whether all are still there.
 
         Raises:
             RankLost: another process has failed, has ended, or does not answer.
@@ -62,7 +62,7 @@ class Pulse:
 
     @contextmanager
     def waiting(self) -> Generator[None, None, None]:
-        """Marks that this process waits for the others inside the block.
+        """Mark that this process waits for the others inside the block.
 
         Raises:
             RankLost: one of them is lost already.
@@ -75,7 +75,7 @@ class Pulse:
             self._waits = False
 
     def lost(self, error: object, patience: float = STILL * EVERY + _GRACE) -> RankLost:
-        """Returns what became of the others when doing something together failed.
+        """Return what became of the others when doing something together failed.
 
         Args:
             error: what was seen of it.
@@ -85,19 +85,19 @@ class Pulse:
         return RankLost(self._reason or f"The connection among the processes of this training broke: {error}")
 
     def fail(self, text: str) -> None:
-        """Tells the others that this process ends with an error."""
+        """Return the others that this process ends with an error."""
         with suppress(RuntimeError):
             self._store.compare_set(FAULT, "", text)
         self.close()
 
     def end(self) -> None:
-        """Tells the others that this process ends because its work is done."""
+        """Return the others that this process ends because its work is done."""
         with suppress(RuntimeError):
             self._store.set(f"end/{self._rank}", "1")
         self.close()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._over.set()
         self._thread.join(_GRACE)
 
@@ -118,7 +118,7 @@ class Pulse:
                 return
 
     def _look(self, beats: int) -> str:
-        """Gives a sign of life and looks for those of others; returns what is wrong."""
+        """Return a sign of life and looks for those of others; returns what is wrong."""
         self._store.set(f"beat/{self._rank}", str(beats))
         if self._store.check([FAULT]):
             return self._store.get(FAULT).decode()
@@ -176,7 +176,7 @@ class Pulse:
         return f"Rank {peer} of the {self._size} processes of this training (process {pid} on {host})"
 
     def _see_to_the_end(self) -> None:
-        """Lets this process end by itself; where it cannot, as it waits for what never comes, ends it."""
+        """Let this process end by itself; where it cannot, as it waits for what never comes, ends it."""
         if self._rank:
             if self._rank == 1 and not self._leader_is_there():  # the next one has the last word then
                 print(f"error: {self._reason}", file=sys.stderr, flush=True)
@@ -195,7 +195,7 @@ class Pulse:
 
 
 def _wake() -> None:
-    """Ends what waits for others on a GPU; on the CPU the end of a process is noticed without it."""
+    """End what waits for others on a GPU; on the CPU the end of a process is noticed without it."""
     group = dist.group.WORLD
     if group is not None:
         with suppress(RuntimeError, AttributeError, NotImplementedError):

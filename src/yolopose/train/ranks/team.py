@@ -44,16 +44,16 @@ class Team:
         return max(processors() // self.local, 1)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sums a tensor in place over all processes, on its device; returns it."""
+        """Sum a tensor in place over all processes, on its device; returns it."""
         self._together(lambda: dist.all_reduce(values))
         return values
 
     def total(self, *numbers: float) -> list[float]:
-        """Returns numbers summed over all processes; no GPU is waited for."""
+        """Return numbers summed over all processes; no GPU is waited for."""
         return list(numbers) if self.size == 1 else self.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
     def told(self, *numbers: float) -> list[float]:
-        """Returns the numbers of rank 0."""
+        """Return the numbers of rank 0."""
         if self.size == 1:
             return list(numbers)
         values = torch.tensor(numbers, dtype=torch.float64)
@@ -61,7 +61,7 @@ class Team:
         return values.tolist()
 
     def tell(self, value: object) -> None:
-        """Sends tensors and plain values in lists and dicts to the others, who `hear` it."""
+        """Send tensors and plain values in lists and dicts to the others, who `hear` it."""
         if self.size == 1:
             return
         buffer = io.BytesIO()
@@ -71,13 +71,13 @@ class Team:
         self._together(lambda: dist.broadcast(content, 0))
 
     def hear(self) -> Any:
-        """Returns what rank 0 tells; its tensors are on the CPU."""
+        """Return what rank 0 tells; its tensors are on the CPU."""
         content = torch.empty(int(self.told(0)[0]), dtype=torch.uint8)
         self._together(lambda: dist.broadcast(content, 0))
         return torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
 
     def gather(self, model: nn.Module) -> bool:
-        """Sums the gradients of all processes, and averages the statistics of norms that are in training mode.
+        """Sum the gradients of all processes, and averages the statistics of norms that are in training mode.
 
         Returns:
             Whether any process has gradients; where none has, nothing is done.
@@ -95,7 +95,7 @@ class Team:
         return True
 
     def check(self) -> None:
-        """Looks whether all are still there; the one method that does not wait for the others.
+        """Look whether all are still there; the one method that does not wait for the others.
 
         Raises:
             RankLost: one is not.
@@ -104,7 +104,7 @@ class Team:
             self._pulse.check()
 
     def _flat(self, tensors: list[Tensor], divisor: int) -> None:
-        """Sums tensors over all processes in one go."""
+        """Sum tensors over all processes in one go."""
         if not tensors:
             return
         flat = self.sum(torch.cat([one.reshape(-1) for one in tensors])).div_(divisor)

@@ -13,8 +13,8 @@ from yolopose.train.record.history import History
 _SMOOTH = 9  # epochs that the smooth line averages over
 
 
-def save_results_picture(history: History, path: Path) -> None:
-    """Draws a small panel for each loss and metric against the epoch.
+def save_results_image(history: History, path: Path) -> None:
+    """Draw a small panel for each loss and metric against the epoch.
 
     Training losses stand above those of validation, box metrics above pose metrics.
 
@@ -56,6 +56,6 @@ def _draw(axes: Any, epochs: np.ndarray, values: np.ndarray, name: str) -> None:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Returns running means over `_SMOOTH` epochs; at the ends over as many as there are."""
+    """Return running means over `_SMOOTH` epochs; at the ends over as many as there are."""
     kernel = np.ones(_SMOOTH)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

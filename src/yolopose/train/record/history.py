@@ -16,7 +16,7 @@ _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
 def columns_of(terms: Iterable[str], groups: int = 3) -> tuple[str, ...]:
-    """Returns the columns of a run with these losses and so many groups of parameters."""
+    """Return the columns of a run with these losses and so many groups of parameters."""
     losses = [f"{term}_loss" for term in terms]
     return (
         "epoch",
@@ -46,7 +46,7 @@ class History:
         self.rows = [self._whole(row) for row in rows]
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Adds a row and writes the file.
+        """Add a row and writes the file.
 
         Args:
             row: a number for each of `columns`; NaN where nothing was measured. `epoch` counts from 1.
@@ -59,7 +59,7 @@ class History:
         self.write()
 
     def write(self) -> None:
-        """Writes all rows.
+        """Write all rows.
 
         Raises:
             OutputError: the file cannot be written; what was there stands.
@@ -68,19 +68,19 @@ class History:
         write_text(self.path, "\n".join(lines) + "\n")
 
     def _whole(self, row: Mapping[str, float]) -> dict[str, float]:
-        """Returns a row in the order of the file; anything but exactly its columns is a fault of the caller."""
+        """Return a row in the order of the file; anything but exactly its columns is a fault of the caller."""
         unknown = row.keys() - set(self.columns)
         if unknown:
             raise KeyError(f"no columns of results.csv: {sorted(unknown)}")
         return {name: row[name] for name in self.columns}
 
     def column(self, name: str) -> list[float]:
-        """Returns the numbers of a column."""
+        """Return the numbers of a column."""
         return [row[name] for row in self.rows]
 
     @classmethod
     def read(cls, path: Path, until: int | None = None, columns: Sequence[str] = COLUMNS) -> History:
-        """Reads the rows of the epochs done; later ones, and what is no row, are left aside.
+        """Read the rows of the epochs done; later ones, and what is no row, are left aside.
 
         Args:
             path: the file; where there is none the history is empty.
@@ -109,7 +109,7 @@ class History:
 
 
 def _row(cells: Mapping[str | None, str | None], columns: Sequence[str]) -> dict[str, float] | None:
-    """Returns the numbers of a line; None where cells are missing, too many or no numbers, or the epoch is none."""
+    """Return the numbers of a line; None where cells are missing, too many or no numbers, or the epoch is none."""
     if None in cells:  # where csv puts what is beyond the last column
         return None
     row: dict[str, float] = {}

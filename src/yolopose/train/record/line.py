@@ -23,7 +23,7 @@ _TIME_ROOM = 14  # those that percent and time left take where a bar has no plac
 
 
 def header(names: Iterable[str] = TERMS) -> str:
-    """Returns the head line that the lines of the epochs stand under.
+    """Return the head line that the lines of the epochs stand under.
 
     Args:
         names: of the losses, with or without `_loss`.
@@ -80,13 +80,13 @@ class EpochLine:
             LOGGER.info(self.text)
 
     def update(self, losses: Mapping[str, float], instances: int, size: Sequence[int], images: int) -> None:
-        """Notes a batch that is done.
+        """Note a batch that is done.
 
         Args:
             losses: mean of each term over the epoch so far.
             instances: objects in the batch.
             size: (height, width) of the input, pixels.
-            images: pictures in the batch.
+            images: images in the batch.
         """
         self._images += images
         rate = self._images / max(time.monotonic() - self._start, 1e-9)

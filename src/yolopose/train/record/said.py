@@ -11,32 +11,32 @@ HEAD_EVERY = 10
 _NOTHING = 0.005  # an mAP50 that small is chance
 
 
-def epoch_lines(metrics: PoseMetrics | None, pictures: int, left: float, *, head: bool) -> str:
-    """Returns what is said after an epoch: the row for all classes, and how long the rest will take.
+def epoch_lines(metrics: PoseMetrics | None, images: int, left: float, *, head: bool) -> str:
+    """Return what is said after an epoch: the row for all classes, and how long the rest will take.
 
     Args:
         metrics: of this epoch; None when it was not measured.
-        pictures: how many were measured on.
+        images: how many were measured on.
         left: seconds that the epochs to come will take, as far as one can tell; 0 after the last.
         head: whether the head line comes first.
     """
     words = f"about {in_words(left)} left" if left > 0 else ""
     if metrics is None:
         return words
-    row = f"{table_rows(metrics, pictures)[0]}{words and '   ' + words}"
+    row = f"{table_rows(metrics, images)[0]}{words and '   ' + words}"
     return f"{table_head()}\n{row}" if head else row
 
 
-def final_lines(metrics: PoseMetrics, pictures: int, steps: int, *, fresh: bool = True) -> str:
-    """Returns the table of the best network, and what it usually means when there is nothing in it.
+def final_lines(metrics: PoseMetrics, images: int, steps: int, *, fresh: bool = True) -> str:
+    """Return the table of the best network, and what it usually means when there is nothing in it.
 
     Args:
         metrics: of the best network.
-        pictures: how many were measured on.
-        steps: of the optimiser in the whole run.
+        images: how many were measured on.
+        steps: of the optimizer in the whole run.
         fresh: whether the run began from fresh weights.
     """
-    return "\n".join([table_head(), *table_rows(metrics, pictures), *_plain_words(metrics, steps, fresh)])
+    return "\n".join([table_head(), *table_rows(metrics, images), *_plain_words(metrics, steps, fresh)])
 
 
 def _plain_words(metrics: PoseMetrics, steps: int, fresh: bool) -> list[str]:
@@ -52,7 +52,7 @@ def _plain_words(metrics: PoseMetrics, steps: int, fresh: bool) -> list[str]:
         above_all = ", above all from fresh weights (a .yaml)"
         start = ", and start from trained weights (model=yolo11n-pose.pt)"
     return [
-        f"{what} That is usual after few steps of the optimiser (here {steps}; thousands are the rule){above_all}: "
+        f"{what} That is usual after few steps of the optimizer (here {steps}; thousands are the rule){above_all}: "
         f"train longer (epochs=100 and more){start}. If it stays so, look at train_batch0.jpg in the run folder: boxes "
         "and points must lie where they belong."
     ]

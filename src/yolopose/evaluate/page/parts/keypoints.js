@@ -1,4 +1,4 @@
-// What the points can be coloured by: key, words, the value from a row, the least end of the scale.
+// What the points can be colored by: key, words, the value from a row, the least end of the scale.
 const MEASURES = [
   ["oks", "similarity lost (1 − OKS)", (row) => (row.OKS === null ? null : 1 - row.OKS), 0.3, percent],
   ["median", "median distance, share of the box diagonal", (row) => row["Median-share"], 0.05, percent],
@@ -7,7 +7,7 @@ const MEASURES = [
 ];
 const RAMP = [[43, 131, 186], [120, 190, 180], [253, 190, 95], [230, 97, 50], [190, 15, 60]];
 
-function colourOf(share) {
+function colorOf(share) {
   const at = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1), low = Math.min(Math.floor(at), RAMP.length - 2);
   const mixed = RAMP[low].map((value, part) => Math.round(value + (RAMP[low + 1][part] - value) * (at - low)));
   return `rgb(${mixed.join(" ")})`;
@@ -18,18 +18,18 @@ function startKeypoints() {
   const rows = groups.flatMap((group) => group.rows);
   const told = MEASURES.filter(([, , value]) => rows.some((row) => value(row) !== null));
   byId("keypoints-words").append(`Over the ${whole(paired)} of ${plural(truths, "object", "objects")} whose box was found ` +
-    "(IoU .50). Distances are in pixels of the original pictures, PCK in shares of the box diagonal.");
+    "(IoU .50). Distances are in pixels of the original images, PCK in shares of the box diagonal.");
   byId("measure").append(...told.map(([key, words]) => element("option", { value: key }, words)));
-  byId("measure").addEventListener("change", () => colourPoints(told));
+  byId("measure").addEventListener("change", () => colorPoints(told));
   groups.forEach((group, number) => byId("figures").append(figure(group, number, groups.length > 1)));
-  colourPoints(told);
+  colorPoints(told);
 }
 
 function figure(group, number, several) {
-  const heads = ["Keypoint", "Labelled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visibility", "Inverted"];
+  const heads = ["Keypoint", "Labeled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visibility", "Inverted"];
   const made = table(`Keypoints${several ? ` of ${group.title}` : ""}`, heads, group.rows.map((row, index) => [
     element("span", {}, element("i", { class: "swatch", "data-point": `${number}-${index}` }), group.names[index]),
-    whole(row.Labelled), digits(row.OKS), ...["0.05", "0.1", "0.2"].map((limit) => digits(row[`PCK@${limit}`])),
+    whole(row.Labeled), digits(row.OKS), ...["0.05", "0.1", "0.2"].map((limit) => digits(row[`PCK@${limit}`])),
     digits(row.Median, 1), digits(row.Visibility), digits(row.Inverted)]));
   [...made.querySelectorAll("tbody tr")].forEach((row, index) => lightUp(row, number, index));
   return element("div", {}, several ? element("h3", {}, group.title) : null, element("div", { class: "figure" },
@@ -56,7 +56,7 @@ function drawn(group, number) {
   });
   const words = group.example ? "An object of the data" : "A person, facing us";
   return element("div", {}, shape("svg", { viewBox: box.map((value) => value.toFixed(2)).join(" "), role: "img",
-    "aria-label": `${words}, its keypoints coloured by error; the table beside it tells the numbers` }, limbs, points),
+    "aria-label": `${words}, its keypoints colored by error; the table beside it tells the numbers` }, limbs, points),
   element("p", { class: "small" }, `${words}. Larger and redder points are worse.`));
 }
 
@@ -72,23 +72,23 @@ function lightUp(node, number, index) {
   node.addEventListener("mouseleave", () => set(false));
 }
 
-function colourPoints(told) {
+function colorPoints(told) {
   const [, , value, least, words] = told.find(([key]) => key === byId("measure").value) || MEASURES[0];
   const rows = report.keypoints.groups.flatMap((group) => group.rows);
   const most = Math.max(least, ...rows.map((row) => value(row) || 0));
   report.keypoints.groups.forEach((group, number) => group.rows.forEach((row, index) => {
     const error = value(row);
     for (const point of document.querySelectorAll(`[data-point="${number}-${index}"]`)) {
-      const colour = error === null ? "" : colourOf(error / most);
+      const color = error === null ? "" : colorOf(error / most);
       point.classList.toggle("nothing", error === null);
       if (point.tagName === "circle") {
-        point.style.fill = colour;
+        point.style.fill = color;
         point.setAttribute("r", Number(point.dataset.radius) * (1 + 0.6 * (error || 0) / most));
         point.querySelector("title").textContent = `${group.names[index]}: ${words(error)}`;
-      } else point.style.background = colour;
+      } else point.style.background = color;
     }
   }));
   const bar = element("i");
-  bar.style.background = `linear-gradient(90deg, ${RAMP.map((_, step) => colourOf(step / (RAMP.length - 1))).join(", ")})`;
+  bar.style.background = `linear-gradient(90deg, ${RAMP.map((_, step) => colorOf(step / (RAMP.length - 1))).join(", ")})`;
   byId("ramp").replaceChildren("0", bar, words(most));
 }

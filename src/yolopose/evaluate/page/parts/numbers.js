@@ -5,8 +5,8 @@ function showNumbers() {
     byId("numbers-kinds").append(element("div", { "data-kind": kind }, element("h3", {}, kind), lines));
   }
   byId("numbers-words").append(
-    `Bands are ${Math.round(100 * level)} % intervals from ${whole(draws)} draws of the pictures: where the number ` +
-    "would lie for other pictures of the same kind. Precision and recall are read at the confidence of the best F1.");
+    `Bands are ${Math.round(100 * level)} % intervals from ${whole(draws)} draws of the images: where the number ` +
+    "would lie for other images of the same kind. Precision and recall are read at the confidence of the best F1.");
   if (report.classes.length > 1) showClasses();
   if (Object.keys(report.coco).length) showCoco();
 }
@@ -23,7 +23,7 @@ function measure(row) {
 }
 
 function showClasses() {
-  const heads = ["Class", "Pictures", "Objects", "Pose P", "R", "mAP50", "mAP50-95", "Box P", "R", "mAP50", "mAP50-95"];
+  const heads = ["Class", "Images", "Objects", "Pose P", "R", "mAP50", "mAP50-95", "Box P", "R", "mAP50", "mAP50-95"];
   const rows = report.classes.map((row) => [row.name, whole(row.images), whole(row.objects),
     ...[...row.values.slice(4), ...row.values.slice(0, 4)].map((value) => digits(value))]);
   byId("numbers-classes").append(element("h3", {}, "Classes"), table("Numbers of each class", heads, rows));
@@ -46,8 +46,8 @@ function showErrors() {
   const heads = ["Error", "Points", "Cost", ""].map((text) => element("span", { class: "head" }, text));
   byId("error-kinds").append(element("div", { class: "kinds" }, heads, cells),
     element("p", { class: "small" }, total
-      ? `The other ${share(good)} of ${whole(total)} labelled points of found objects are good.`
-      : "No labelled point belongs to an object that was found."));
+      ? `The other ${share(good)} of ${whole(total)} labeled points of found objects are good.`
+      : "No labeled point belongs to an object that was found."));
   const parts = report.slices.map((row) => [`${row.By}: ${row.Part}`, whole(row.Truths), digits(row["Pose-mAP50-95"]),
     digits(row["Box-mAP50-95"])]);
   byId("slices").append(table("mAP50-95 of parts of the truth", ["Part", "Objects", "Poses", "Boxes"], parts));

@@ -21,5 +21,5 @@ showNumbers();
 startThreshold();
 startKeypoints();
 showErrors();
-startPictures();
+startImages();
 setConf(Math.floor(gallery.conf * report.counts.steps + 1e-6) / report.counts.steps);

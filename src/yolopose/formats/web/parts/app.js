@@ -31,7 +31,7 @@ function describe() {
   const some = kinds.slice(0, 4).join(", ") + (kinds.length > 4 ? ` and ${kinds.length - 4} more` : "");
   const points = `${about.kpt_shape[0]} keypoint${about.kpt_shape[0] === 1 ? "" : "s"}`;
   byId("about").textContent = `Finds: ${some}, ${points} each. Computed in this browser; nothing is sent anywhere.`;
-  byId("licence").textContent = about.license ? `Weights: ${about.license}. ` : "";
+  byId("license").textContent = about.license ? `Weights: ${about.license}. ` : "";
   const slider = byId("conf");
   slider.min = about.floor;
   slider.value = about.conf;
@@ -46,7 +46,7 @@ function tell(found, times) {
   byId("found").textContent = kinds.join(", ") || "nothing found above this confidence";
   if (!times || !source) return;
   const sum = times.before + times.network + times.after;
-  say(`${source.kind === "picture" ? "" : `${rate()} frames a second · `}${Math.round(sum)} ms a frame, of which the network ${Math.round(times.network)}`);
+  say(`${source.kind === "image" ? "" : `${rate()} frames a second · `}${Math.round(sum)} ms a frame, of which the network ${Math.round(times.network)}`);
 }
 
 const moments = [];
@@ -66,7 +66,7 @@ async function open(opening) {
   const before = source;
   source = null;
   byId("message").hidden = true;
-  if (before && before.kind !== "picture") close(video);
+  if (before && before.kind !== "image") close(video);
   moments.length = 0;
   try {
     const opened = await opening();
@@ -79,18 +79,18 @@ async function open(opening) {
   arrange();
 }
 
-/** Shows a source until another is opened; a picture once. */
+/** Shows a source until another is opened; an image once. */
 async function follow(mine) {
   arrange();
   do {
     const answer = await engine.look(stage.take(mine), conf());
     if (source !== mine) return;
     show(answer);
-    if (mine.kind !== "picture") {
+    if (mine.kind !== "image") {
       await nextFrame(video);
       Object.assign(mine, { width: video.videoWidth, height: video.videoHeight }); // a phone may be turned
     }
-  } while (source === mine && mine.kind !== "picture");
+  } while (source === mine && mine.kind !== "image");
 }
 
 /** Shows what was found, and tells it to whoever listens: `poses` is an event of the document, for pages made of this one. */
@@ -108,7 +108,7 @@ function arrange() {
   byId("canvas").hidden = !stage?.size && !source;
   byId("playing").hidden = source?.kind !== "video";
   byId("camera").textContent = source?.kind === "camera" ? "Stop the camera" : "Use the camera";
-  byId("found").setAttribute("aria-live", source?.kind === "picture" ? "polite" : "off");
+  byId("found").setAttribute("aria-live", source?.kind === "image" ? "polite" : "off");
 }
 
 /** Starts the engine anew, the chosen one or the best there is. */
@@ -141,7 +141,7 @@ function listen(names) {
   wish();
   byId("conf").addEventListener("input", async () => {
     byId("conf-value").textContent = conf().toFixed(2);
-    if (!stage.size || (source?.kind !== "picture" && !video.paused)) return; // the next frame follows it anyway
+    if (!stage.size || (source?.kind !== "image" && !video.paused)) return; // the next frame follows it anyway
     show(await engine.again(conf()));
   });
   byId("file").addEventListener("change", ({ target }) => {
@@ -187,7 +187,7 @@ function listenToDrops() {
     document.body.classList.remove("over");
     const [file] = event.dataTransfer.files;
     if (file) open(() => openFile(file, video));
-    else complain("What was dropped is no file. Save the picture first, then drop the file here.");
+    else complain("What was dropped is no file. Save the image first, then drop the file here.");
   });
 }
 

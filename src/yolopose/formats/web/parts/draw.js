@@ -2,7 +2,7 @@
 
 const VISIBLE = 0.25; // points of lower confidence are not drawn
 
-/** Whether a point of an object is drawn in a picture of this size. */
+/** Whether a point of an object is drawn in an image of this size. */
 export function shown([x, y, confidence], { width, height }) {
   const inside = x >= 0 && x <= width && y >= 0 && y <= height && (x > 0 || y > 0);
   return inside && (confidence === undefined || confidence >= VISIBLE);
@@ -11,10 +11,10 @@ export function shown([x, y, confidence], { width, height }) {
 /**
  * Draws objects.
  *
- * @param context of a canvas that shows the whole picture
- * @param found list of objects, pixels of the picture
+ * @param context of a canvas that shows the whole image
+ * @param found list of objects, pixels of the image
  * @param about record of the network
- * @param view { width, height } of the picture, `scale` from it to the canvas, `unit` canvas pixels of one on the screen
+ * @param view { width, height } of the image, `scale` from it to the canvas, `unit` canvas pixels of one on the screen
  * @param wishes { boxes, points, names }: what is drawn
  */
 export function draw(context, found, about, view, wishes) {
@@ -37,8 +37,8 @@ function skeleton(context, { box, points }, about, view, size) {
   context.lineCap = "round";
   for (const [extra, paint] of [[Math.max(2 * view.unit, width * 0.8), "#181818"], [0, null]]) {
     context.lineWidth = width + extra;
-    for (const [from, to, colour] of limbs) {
-      context.strokeStyle = paint || colour;
+    for (const [from, to, color] of limbs) {
+      context.strokeStyle = paint || color;
       context.beginPath();
       context.moveTo(...place(points[from]));
       context.lineTo(...place(points[to]));
@@ -61,9 +61,9 @@ function dot(context, [x, y], radius) {
   context.fill();
 }
 
-function frame(context, { box }, { colour }, { scale, unit }) {
+function frame(context, { box }, { color }, { scale, unit }) {
   const [x1, y1, x2, y2] = box.map((value) => value * scale);
-  context.strokeStyle = colour;
+  context.strokeStyle = color;
   context.lineWidth = 2 * unit;
   context.strokeRect(x1, y1, x2 - x1, y2 - y1);
 }
@@ -81,7 +81,7 @@ function freePlace(places, wide, high, limits, taken) {
 const sizeOf = (context) => [context.canvas.width, context.canvas.height];
 
 /** Name and score: above the box, in its top, in its bottom or below, where they cover no others if that can be had. */
-function label(context, { box, score }, { name, colour, ink }, { scale, unit }, taken) {
+function label(context, { box, score }, { name, color, ink }, { scale, unit }, taken) {
   const limits = sizeOf(context);
   const text = `${name} ${score.toFixed(2)}`;
   const letter = (limits[0] < 560 * unit ? 11 : 13) * unit;
@@ -93,7 +93,7 @@ function label(context, { box, score }, { name, colour, ink }, { scale, unit }, 
   const within = tops.find(([, top]) => top >= 0) || [left, 0];
   const [x, y] = freePlace(tops, wide, high, limits, taken) || within;
   taken.push([x, y, x + wide, y + high]);
-  context.fillStyle = colour;
+  context.fillStyle = color;
   context.fillRect(x, y, wide, high);
   context.fillStyle = ink;
   context.fillText(text, x + 0.35 * letter, y + high / 2 + unit / 2);

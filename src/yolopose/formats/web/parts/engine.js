@@ -31,7 +31,7 @@ export class Engine {
     return this.ask({ frame, conf }, [frame.pixels]);
   }
 
-  /** Finds the objects of the latest picture above another threshold. */
+  /** Finds the objects of the latest image above another threshold. */
   again(conf) {
     return this.ask({ again: conf });
   }

@@ -1,6 +1,6 @@
-// Where a picture lies in the network's input, its pixels there, and the way back: the rules of yolopose's Python side.
+// Where an image lies in the network's input, its pixels there, and the way back: the rules of yolopose's Python side.
 
-const GREY = 114;
+const GRAY = 114;
 const BITS = 11; // of the weights with which OpenCV blends pixels
 
 /** Rounds a half to the even number, as Python does. */
@@ -12,12 +12,12 @@ export function roundEven(value) {
 }
 
 /**
- * Fits a picture into an input; all sizes are [height, width] in pixels.
+ * Fits an image into an input; all sizes are [height, width] in pixels.
  *
- * @param source size of the picture
+ * @param source size of the image
  * @param target size to fit into
  * @param stride pad to its next multiple alone (an input of any size); 0: pad to the whole target
- * @returns inner (the scaled picture), top, left (its place), out (the whole input)
+ * @returns inner (the scaled image), top, left (its place), out (the whole input)
  */
 export function fit(source, target, stride = 0) {
   const ratio = Math.min(target[0] / source[0], target[1] / source[1]);
@@ -29,21 +29,21 @@ export function fit(source, target, stride = 0) {
 }
 
 /**
- * Writes a picture into the network's input: planes of red, green and blue, 0…1, resized as OpenCV's INTER_LINEAR does.
+ * Writes an image into the network's input: planes of red, green and blue, 0…1, resized as OpenCV's INTER_LINEAR does.
  *
- * @param pixels Uint8 RGBA of the picture, as a canvas gives it
+ * @param pixels Uint8 RGBA of the image, as a canvas gives it
  * @param place what `fit` gave
  * @param planes Float32Array of 3 · height · width to fill
  */
 export function fill(pixels, place, planes) {
   const { source, inner, top, left, out } = place;
   const size = out[0] * out[1];
-  planes.fill(GREY / 255);
+  planes.fill(GRAY / 255);
   const across = blend(inner[1], source[1], 4);
   const down = blend(inner[0], source[0], source[1] * 4);
   const above = new Int32Array(inner[1] * 3);
   const below = new Int32Array(inner[1] * 3);
-  let held = [-1, -1]; // which rows of the picture the two hold
+  let held = [-1, -1]; // which rows of the image the two hold
   let rows = [above, below];
   for (let y = 0; y < inner[0]; y += 1) {
     const wanted = [down.first[y], down.second[y]];
@@ -85,7 +85,7 @@ function blend(length, source, step) {
   return found;
 }
 
-/** Blends along one row of the picture; the sums stay 2048 times as large. */
+/** Blends along one row of the image; the sums stay 2048 times as large. */
 function widen(pixels, row, { first, second, before, after }, sums) {
   for (let x = 0, at = 0; x < first.length; x += 1, at += 3) {
     const [one, two, high, low] = [row + first[x], row + second[x], before[x], after[x]];
@@ -100,7 +100,7 @@ function mix(one, two, high, low) {
   return ((((high * (one >> 4)) >> 16) + ((low * (two >> 4)) >> 16) + 2) >> 2) / 255;
 }
 
-/** Takes a coordinate of the input back to the picture, in single precision; axis 0 is y, 1 is x. */
+/** Takes a coordinate of the input back to the image, in single precision; axis 0 is y, 1 is x. */
 export function back(value, axis, place) {
   const shift = axis ? place.left : place.top;
   const gain = Math.fround(place.inner[axis] / place.source[axis]);

@@ -1,4 +1,4 @@
-// From the network's output to objects: threshold, suppression of duplicates, the way back to the picture. The numbers
+// From the network's output to objects: threshold, suppression of duplicates, the way back to the image. The numbers
 // are those of yolopose's Python side, in single precision as there.
 
 import { back } from "./letterbox.js";
@@ -11,9 +11,9 @@ const single = Math.fround;
  * @param output { data: Float32Array, dims: [1, rows, columns] }
  * @param about record of the network: classes, kpt_shape, end2end, iou, max_det
  * @param conf scores must exceed it
- * @param place where the picture lies in the input, as `fit` gives it
+ * @param place where the image lies in the input, as `fit` gives it
  * @returns list, by falling score, of { box: [x1, y1, x2, y2], score, cls, points: [[x, y] or [x, y, confidence]] },
- *   in pixels of the picture
+ *   in pixels of the image
  */
 export function objects(output, about, conf, place) {
   const found = about.end2end ? finished(output, about, single(conf)) : cells(output, about, single(conf));

@@ -1,4 +1,4 @@
-// Pictures, videos and the camera: each becomes { kind, name, element, width, height }, or an error with plain words.
+// Images, videos and the camera: each becomes { kind, name, element, width, height }, or an error with plain words.
 
 const CAMERA_ERRORS = {
   NotAllowedError: "The camera was refused. Allow it in the browser's settings for this page, then try again.",
@@ -6,19 +6,19 @@ const CAMERA_ERRORS = {
   NotReadableError: "The camera is in use by another program. Close that, then try again.",
 };
 
-/** Opens a file: a video where its type says so, else a picture. */
+/** Opens a file: a video where its type says so, else an image. */
 export async function openFile(file, video) {
-  return file.type.startsWith("video/") ? openVideo(file, video) : openPicture(file);
+  return file.type.startsWith("video/") ? openVideo(file, video) : openImage(file);
 }
 
-async function openPicture(file) {
+async function openImage(file) {
   try {
-    // as the Python side reads it: turned as its camera was held, colour profiles left aside
+    // as the Python side reads it: turned as its camera was held, color profiles left aside
     const options = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
     const element = await createImageBitmap(file, options);
-    return { kind: "picture", name: file.name, element, width: element.width, height: element.height };
+    return { kind: "image", name: file.name, element, width: element.width, height: element.height };
   } catch {
-    throw new Error(`${file.name} cannot be shown: it is no picture or video that this browser knows, or damaged. ` +
+    throw new Error(`${file.name} cannot be shown: it is no image or video that this browser knows, or damaged. ` +
       "JPEG, PNG, WebP, MP4 and WebM work everywhere.");
   }
 }
@@ -49,10 +49,10 @@ export async function openCamera(video) {
   return { kind: "camera", name: "camera", element: video, width: video.videoWidth, height: video.videoHeight };
 }
 
-/** Begins to play, and waits until there is a picture. */
+/** Begins to play, and waits until there is an image. */
 async function played(video) {
   await video.play();
-  if (!video.videoWidth) throw new Error("no picture in it");
+  if (!video.videoWidth) throw new Error("no image in it");
 }
 
 /** Lets go of what plays in an element. */

@@ -1,4 +1,4 @@
-// Where the picture is shown, with what was found in it; tells which point is under a pointer.
+// Where the image is shown, with what was found in it; tells which point is under a pointer.
 
 import { draw, shown } from "./draw.js";
 
@@ -7,7 +7,7 @@ const REACH = 14; // pixels of the screen
 
 export class Stage {
   /**
-   * @param canvas that shows the picture
+   * @param canvas that shows the image
    * @param tip element that names the point under the pointer
    * @param about record of the network
    */
@@ -29,7 +29,7 @@ export class Stage {
       this.pen.drawImage(element, 0, 0, width, height);
       pixels = this.pen.getImageData(0, 0, width, height).data.buffer;
     } catch {
-      throw new Error(`A picture of ${width} × ${height} is too large for this browser. Make it smaller first.`);
+      throw new Error(`An image of ${width} × ${height} is too large for this browser. Make it smaller first.`);
     }
     this.size = { width, height };
     return { width, height, pixels };

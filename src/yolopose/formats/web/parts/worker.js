@@ -13,7 +13,7 @@ const ENGINES = {
 let about; // record of the network
 let ort; // onnxruntime-web
 let session;
-let last; // output of the latest picture and where that lies in the input
+let last; // output of the latest image and where that lies in the input
 
 self.onmessage = async ({ data }) => {
   try {
@@ -66,7 +66,7 @@ async function both(...files) {
   }));
 }
 
-/** Finds the objects of a picture: { width, height, pixels } with RGBA pixels. */
+/** Finds the objects of an image: { width, height, pixels } with RGBA pixels. */
 async function look({ width, height, pixels }, conf) {
   const begin = performance.now();
   const place = fit([height, width], about.imgsz, about.dynamic ? about.stride : 0);

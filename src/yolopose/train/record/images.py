@@ -1,4 +1,4 @@
-"""Pictures of what is learned from: training batches as the network sees them, and the labels at a glance."""
+"""Images of what is learned from: training batches as the network sees them, and the labels at a glance."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data import LabelTable
-from yolopose.evaluate.mosaic import PICTURES, Drawn, mosaic
+from yolopose.evaluate.mosaic import IMAGES, Drawn, mosaic
 from yolopose.evaluate.plots import new_figure, save_figure
 from yolopose.geometry import cxcywh_to_xyxy
-from yolopose.results.writing import save_picture
+from yolopose.results.writing import save_image
 from yolopose.schema import PoseSpec
 from yolopose.train.feed import TrainBatch
 
-_COLOURS = {"hidden": "#8fb8e8", "unlabelled": "#d0d0d0"}
+_COLORS = {"hidden": "#8fb8e8", "unlabeled": "#d0d0d0"}
 _OUTLINES = 500
 _NAMED = 30  # more classes or keypoints than this are not named
 
 
 def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: PoseSpec) -> None:
-    """Draws up to 16 samples of a batch with their boxes and skeletons.
+    """Draw up to 16 samples of a batch with their boxes and skeletons.
 
     Args:
         batch: the samples.
@@ -34,7 +34,7 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
     Raises:
         OutputError: it cannot be written.
     """
-    images = batch.images[:PICTURES].cpu().numpy()
+    images = batch.images[:IMAGES].cpu().numpy()
     size = np.array(images.shape[:1:-1], dtype=np.float32)  # width, height
     boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * np.tile(size, 2)
     points = batch.keypoints.numpy() * np.append(size, np.float32(1))
@@ -44,11 +44,11 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
         mine = places == index
         labels = np.column_stack((boxes[mine], np.ones(mine.sum()), classes[mine]))
         drawn.append((labels.astype(np.float32), points[mine].astype(np.float32)))
-    save_picture(mosaic(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
+    save_image(mosaic(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
 
 
-def save_labels_picture(table: LabelTable, spec: PoseSpec, path: Path) -> None:
-    """Draws objects by class, where boxes lie and how large they are, and how many points are labelled.
+def save_labels_image(table: LabelTable, spec: PoseSpec, path: Path) -> None:
+    """Draw objects by class, where boxes lie and how large they are, and how many points are labeled.
 
     Args:
         table: the labels.
@@ -65,7 +65,7 @@ def save_labels_picture(table: LabelTable, spec: PoseSpec, path: Path) -> None:
     boxes = table.boxes
     _bars(panels[0], list(spec.classes), {"objects": np.bincount(table.classes, minlength=spec.nc)}, "objects by class")
     _outlines(panels[1], boxes)
-    _density(panels[2], boxes[:, 0], boxes[:, 1], "box centres", "x", "y", down=True)
+    _density(panels[2], boxes[:, 0], boxes[:, 1], "box centers", "x", "y", down=True)
     _density(panels[3], boxes[:, 2], boxes[:, 3], "box sizes", "width", "height")
     _bars(
         panels[4],
@@ -74,15 +74,15 @@ def save_labels_picture(table: LabelTable, spec: PoseSpec, path: Path) -> None:
         "keypoints, share of the objects",
     )
     panels[4].set_xlim(0, 1)
-    per_picture = np.diff(table.offsets)
-    panels[5].hist(per_picture, bins=np.arange(per_picture.max(initial=0) + 2) - 0.5, color="#1f5fbf", rwidth=0.9)
-    panels[5].set(title="objects a picture", xlabel="objects", ylabel="pictures")
+    per_image = np.diff(table.offsets)
+    panels[5].hist(per_image, bins=np.arange(per_image.max(initial=0) + 2) - 0.5, color="#1f5fbf", rwidth=0.9)
+    panels[5].set(title="objects per image", xlabel="objects", ylabel="images")
     panels[5].xaxis.get_major_locator().set_params(integer=True)
     save_figure(figure, path)
 
 
 def keypoint_shares(seen: npt.NDArray[np.floating], dims: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Returns for each keypoint the share of objects on which it is visible, hidden and unlabelled.
+    """Return for each keypoint the share of objects on which it is visible, hidden and unlabeled.
 
     Args:
         seen: (N, K) visibility 0, 1 or 2.
@@ -92,16 +92,16 @@ def keypoint_shares(seen: npt.NDArray[np.floating], dims: int) -> dict[str, npt.
         (K,) shares 0…1 by kind, which sum to 1; all are 0 without an object.
     """
     count = max(len(seen), 1)
-    labelled = {"labelled": seen > 0} if dims == 2 else {"visible": seen > 1, "hidden": seen == 1}
-    return {kind: mask.sum(axis=0) / count for kind, mask in {**labelled, "unlabelled": seen == 0}.items()}
+    labeled = {"labeled": seen > 0} if dims == 2 else {"visible": seen > 1, "hidden": seen == 1}
+    return {kind: mask.sum(axis=0) / count for kind, mask in {**labeled, "unlabeled": seen == 0}.items()}
 
 
 def _bars(axes: Any, names: list[str], kinds: dict[str, npt.NDArray[Any]], title: str) -> None:
     """Horizontal bars, one kind behind the other."""
     left = np.zeros(len(names))
     for kind, counts in kinds.items():
-        colour = _COLOURS.get(kind, "#1f5fbf")
-        axes.barh(np.arange(len(names)), counts, left=left, color=colour, label=kind)
+        bgr = _COLORS.get(kind, "#1f5fbf")
+        axes.barh(np.arange(len(names)), counts, left=left, color=bgr, label=kind)
         left = left + counts
     axes.invert_yaxis()
     axes.set_title(title)
@@ -113,7 +113,7 @@ def _bars(axes: Any, names: list[str], kinds: dict[str, npt.NDArray[Any]], title
 
 
 def _outlines(axes: Any, boxes: npt.NDArray[Any]) -> None:
-    """Boxes about a common centre: their shapes and sizes."""
+    """Boxes about a common center: their shapes and sizes."""
     for width, height in boxes[:: max(len(boxes) // _OUTLINES, 1), 2:4]:
         x, y = np.array([-1, 1, 1, -1, -1]) * width / 2, np.array([-1, -1, 1, 1, -1]) * height / 2
         axes.plot(x, y, color="#1f5fbf", alpha=0.15, linewidth=0.8)

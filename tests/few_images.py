@@ -20,8 +20,8 @@ head:
 """
 
 
-def write_pictures(folder: Path) -> Path:
-    """Five pictures of noise to train on and three to measure on, an object in each; returns the data YAML."""
+def write_images(folder: Path) -> Path:
+    """Five images of noise to train on and three to measure on, an object in each; returns the data YAML."""
     rng, row = np.random.default_rng(0), " ".join(["1 0.5 0.5 0.6 0.6", *["0.4 0.6"] * 5])
     for split, count in {"train": 5, "val": 3}.items():
         for kind in ("images", "labels"):

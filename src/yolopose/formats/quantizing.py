@@ -1,4 +1,4 @@
-"""8-bit numbers for ONNX and OpenVINO, each by the quantiser of its own maker; ranges are taken from pictures."""
+"""8-bit numbers for ONNX and OpenVINO, each by the quantizer of its own maker; ranges are taken from images."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import numpy.typing as npt
 from yolopose.formats.calibration import Calibration, outer_steps
 from yolopose.formats.reporting import unreported
 
-# a range is the mean of those of the pictures, each counting by this share beside all before it: a single bright spot
+# a range is the mean of those of the images, each counting by this share beside all before it: a single bright spot
 # does not spoil it
 _SHARE = 0.05
 
 
-def quantised_onnx(model: Any, calibration: Calibration) -> Any:
-    """Returns an ONNX graph of 32 bits as one of 8: each sum stands between operators that say by which scale (QDQ).
+def quantized_onnx(model: Any, calibration: Calibration) -> Any:
+    """Return an ONNX graph of 32 bits as one of 8: each sum stands between operators that say by which scale (QDQ).
 
     Args:
         model: `onnx.ModelProto`; its nodes get names where they have none.
-        calibration: pictures that the ranges are taken from.
+        calibration: images that the ranges are taken from.
     """
     library: Any = import_module("onnxruntime.quantization")
     graph = model.graph
@@ -51,7 +51,7 @@ def quantised_onnx(model: Any, calibration: Calibration) -> Any:
 
 
 def _reader(library: Any, calibration: Calibration, name: str) -> Any:
-    """The pictures as onnxruntime asks for them."""
+    """The images as onnxruntime asks for them."""
     inputs = iter(calibration)
 
     class Reader(library.CalibrationDataReader):
@@ -64,19 +64,19 @@ def _reader(library: Any, calibration: Calibration, name: str) -> Any:
 
 @cache
 def library() -> Any:
-    """Imports NNCF so that it reports to nobody; see `yolopose.formats.openvino.library`."""
+    """Import NNCF so that it reports to nobody; see `yolopose.formats.openvino.library`."""
     with unreported():
         found = import_module("nncf")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return found
 
 
-def quantised_openvino(model: Any, calibration: Calibration) -> Any:
-    """Returns an OpenVINO graph of 32 bits as one of 8.
+def quantized_openvino(model: Any, calibration: Calibration) -> Any:
+    """Return an OpenVINO graph of 32 bits as one of 8.
 
     Args:
         model: `openvino.Model`.
-        calibration: pictures that the ranges are taken from.
+        calibration: images that the ranges are taken from.
     """
 
     def name(node: Any) -> str:

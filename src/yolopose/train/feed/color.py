@@ -1,4 +1,4 @@
-"""Colour changes of a training picture."""
+"""Color changes of a training image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Image = npt.NDArray[np.uint8]
 
 
 def hsv_tables(hue: float, saturation: float, value: float) -> Image:
-    """Returns the (1, 256, 3) uint8 tables old → new for the channels H, S, V.
+    """Return the (1, 256, 3) uint8 tables old → new for the channels H, S, V.
 
     Args:
         hue: shift as a share of the full circle, −1…1.
-        saturation: relative gain; 0.2 makes 20 % more. A saturation of 0 stays 0, so grey stays grey.
+        saturation: relative gain; 0.2 makes 20 % more. A saturation of 0 stays 0, so gray stays gray.
         value: relative gain.
     """
     old = np.arange(256)
@@ -28,7 +28,7 @@ def hsv_tables(hue: float, saturation: float, value: float) -> Image:
 
 
 def change_hsv(image: Image, hue: float, saturation: float, value: float) -> None:
-    """Changes hue, saturation and value of a BGR picture in place; see `hsv_tables`."""
+    """Change hue, saturation and value of a BGR image in place; see `hsv_tables`."""
     hsv: Any = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
     tables = hsv_tables(hue, saturation, value)
     # one channel at a time: OpenCV takes twice as long to look up three together

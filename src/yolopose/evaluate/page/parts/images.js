@@ -1,18 +1,18 @@
 const LAYERS = ["truth", "found", "boxes"];
-const LISTED = 100;  // rows of the list of all pictures that are shown at once
+const LISTED = 100;  // rows of the list of all images that are shown at once
 const BAD_KINDS = { 2: "jitter", 3: "inversion", 4: "swap", 5: "miss" };
-const gallery = report.pictures;
+const gallery = report.images;
 let shownCards = [];
 let open = -1;
 
-// One picture with its poses as shapes above it, so that truth and prediction come and go by themselves.
+// One image with its poses as shapes above it, so that truth and prediction come and go by themselves.
 function framed(card) {
   const frame = element("div", { class: "frame" });
   const unit = Math.max(card.width, card.height) / 320;
-  const picture = card.jpeg === null ? null
+  const image = card.jpeg === null ? null
     : element("img", { src: `data:image/jpeg;base64,${card.jpeg}`, alt: "" });
   const layer = (kind, objects) => shape("g", { class: `${kind}-layer` }, objects.map((one) => posed(one, kind, unit)));
-  frame.append(...[picture].filter((part) => part), shape("svg", { class: "poses", "aria-hidden": "true",
+  frame.append(...[image].filter((part) => part), shape("svg", { class: "poses", "aria-hidden": "true",
     viewBox: `0 0 ${card.width} ${card.height}` }, layer("truth", card.truth), layer("found", card.found)));
   return frame;
 }
@@ -70,13 +70,13 @@ function arrange() {
   byId("cards").replaceChildren(...shownCards.map((index) => cards[index].node));
   const rows = sorted(names.map((_, index) => index).filter((index) => names[index].includes(words)),
     (index) => index, (index) => gallery.all[index][0]);
-  byId("search-count").textContent = `${plural(rows.length, "picture", "pictures")}, ${whole(shownCards.length)} shown`;
+  byId("search-count").textContent = `${plural(rows.length, "image", "images")}, ${whole(shownCards.length)} shown`;
   listAll(rows);
 }
 
 function listAll(rows) {
   const shown = new Map(gallery.cards.map((card, index) => [card.row, index]));
-  const heads = ["Picture", "Objects", "Detections", "Poses right", "F1", ""];
+  const heads = ["Image", "Objects", "Detections", "Poses right", "F1", ""];
   const lines = rows.slice(0, LISTED).map((index) => {
     const [name, truths, found, hits, f1] = gallery.all[index];
     let button = "";
@@ -87,9 +87,9 @@ function listAll(rows) {
     return [name, whole(truths), whole(found), whole(hits), digits(f1), button];
   });
   const rest = rows.length - lines.length, cut = gallery.count - gallery.all.length;
-  byId("all").replaceChildren(...[rows.length ? table("All pictures", heads, lines) : element("p", {}, "No picture has such a name."),
-    rest > 0 ? element("p", { class: "small" }, `${plural(rest, "more picture", "more pictures")}: search by name to see others.`) : null,
-    cut > 0 ? element("p", { class: "small" }, `The best ${whole(cut)} of ${whole(gallery.count)} pictures are not listed.`) : null,
+  byId("all").replaceChildren(...[rows.length ? table("All images", heads, lines) : element("p", {}, "No image has such a name."),
+    rest > 0 ? element("p", { class: "small" }, `${plural(rest, "more image", "more images")}: search by name to see others.`) : null,
+    cut > 0 ? element("p", { class: "small" }, `The best ${whole(cut)} of ${whole(gallery.count)} images are not listed.`) : null,
   ].filter((part) => part));
 }
 
@@ -100,7 +100,7 @@ function view(place) {
   frame.style.aspectRatio = `${card.width} / ${card.height}`;
   frame.style.width = `min(100%, ${(0.68 * card.width / card.height * 100).toFixed(1)}vh)`;
   byId("viewer-name").textContent = card.name;
-  byId("viewer-picture").replaceChildren(frame);
+  byId("viewer-image").replaceChildren(frame);
   const conf = Number(byId("conf-exactly").value);
   byId("viewer-words").replaceChildren(element("p", {}, `${judge(frame, card, conf)} from confidence ${conf} on.`),
     element("ul", { class: "small" }, card.found.filter((one) => one.s >= conf).map((one) => element("li", {}, inWords(one)))));
@@ -124,14 +124,14 @@ function setLayer(layer, on) {
   for (const box of [byId(`show-${layer}`), byId(`viewer-${layer}`)]) box.checked = on;
 }
 
-function startPictures() {
+function startImages() {
   const { cards, conf, kept_from: from, gone, without_room: left } = gallery;
-  const notes = [`The worst pictures and some of the best, by F1 of poses (the mean over OKS .50 to .95) from confidence ` +
+  const notes = [`The worst images and some of the best, by F1 of poses (the mean over OKS .50 to .95) from confidence ` +
     `${digits(conf)} on. Detections are drawn from ${from} on; dashed ones hit nothing, dashed truths are missed, hollow ` +
     "points are hidden ones, red rings are inversions, swaps and misses."];
-  if (gone) notes.push(`${plural(gone, "picture was", "pictures were")} not there any more: poses alone are shown.`);
-  if (left) notes.push(`${plural(left, "picture is", "pictures are")} left out to keep this page under 5 MB.`);
-  byId("pictures-words").append(notes.join(" "));
+  if (gone) notes.push(`${plural(gone, "image was", "images were")} not there any more: poses alone are shown.`);
+  if (left) notes.push(`${plural(left, "image is", "images are")} left out to keep this page under 5 MB.`);
+  byId("images-words").append(notes.join(" "));
   cards.forEach(cardOf);
   listeners.push((value) => cards.forEach((card) => card.judge(value)));
   for (const name of ["search", "order"]) byId(name).addEventListener("input", arrange);

@@ -1,4 +1,4 @@
-"""The optimiser: which one, its three parameter groups, and how much the weights decay."""
+"""The optimizer: which one, its three parameter groups, and how much the weights decay."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FUSED_DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Choice:
-    """An optimiser by its numbers.
+    """An optimizer by its numbers.
 
     Attributes:
         name: as the option `optimizer` spells it, never `auto`.
@@ -56,11 +56,11 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """A torch optimiser and the numbers it was made from.
+class OptimizerHandle:
+    """A torch optimizer and the numbers it was made from.
 
     Attributes:
-        torch: the optimiser; each of its groups has a key `role`: `weight`, `norm` or `bias`, and `gain` where it
+        torch: the optimizer; each of its groups has a key `role`: `weight`, `norm` or `bias`, and `gain` where it
             learns faster than the rates say.
         choice: which one it is.
         weight_decay: decay of the weights, scaled to the batch.
@@ -76,14 +76,14 @@ class Optimiser:
         return f"{choice.name}(lr={choice.lr:g}, momentum={choice.momentum:g}, decay={self.weight_decay:g}): {counts}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs: `name`, and torch's `state` and `param_groups`."""
+        """Return what a resumed run needs: `name`, and torch's `state` and `param_groups`."""
         return {"name": self.choice.name, **self.torch.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Takes over the running averages of an interrupted run; rates, decay and kernels stay this run's own.
+        """Take over the running averages of an interrupted run; rates, decay and kernels stay this run's own.
 
         Raises:
-            WeightsError: the state is of another optimiser or network.
+            WeightsError: the state is of another optimizer or network.
         """
         own = self.torch.state_dict()["param_groups"]
         if saved.get("name") != self.choice.name:
@@ -100,37 +100,37 @@ class Optimiser:
         self.torch.load_state_dict({"state": state, "param_groups": own})
 
 
-def make_optimiser(model: nn.Module, options: TrainOptions, *, images: int, nc: int) -> Optimiser:
-    """Makes the optimiser of a run; the network must be on its device already.
+def make_optimizer(model: nn.Module, options: TrainOptions, *, images: int, nc: int) -> OptimizerHandle:
+    """Make the optimizer of a run; the network must be on its device already.
 
     All parameters are in the groups, also those that `freeze` holds: what has no gradient is not changed.
 
     Args:
         model: the network.
         options: `batch` must be settled to a whole number.
-        images: training pictures of an epoch.
+        images: training images of an epoch.
         nc: number of classes.
 
     Raises:
-        UsageError: there is no such optimiser, or a number does not go with it.
+        UsageError: there is no such optimizer, or a number does not go with it.
     """
     choice = choose(options, images=images, nc=nc)
     batch = settled_batch(options)
     decay = options.weight_decay * batch * nominal_accumulation(batch, options.nbs) / options.nbs
     groups = parameter_groups(model, decay, class_parameters(model) if choice.name == "MuSGD" else ())
-    return Optimiser(_make(choice, groups), choice, decay)
+    return OptimizerHandle(_make(choice, groups), choice, decay)
 
 
 def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
-    """Settles `optimizer`; `auto` goes by the length of the run and sets lr, momentum and bias warm-up itself.
+    """Settle `optimizer`; `auto` goes by the length of the run and sets lr, momentum and bias warm-up itself.
 
     Args:
         options: `batch` must be settled to a whole number.
-        images: training pictures of an epoch.
+        images: training images of an epoch.
         nc: number of classes.
 
     Raises:
-        UsageError: there is no such optimiser, or `momentum` is 1 or more.
+        UsageError: there is no such optimizer, or `momentum` is 1 or more.
     """
     name = options.optimizer
     if name not in _NAMES:
@@ -152,7 +152,7 @@ def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
 def parameter_groups(
     model: nn.Module, weight_decay: float, faster: Iterable[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:
-    """Sorts all parameters into three groups: weights (which decay), norm weights and biases (which do not).
+    """Sort all parameters into three groups: weights (which decay), norm weights and biases (which do not).
 
     Weights that are never trained, as the fixed bins of the boxes, count with the weights.
 
@@ -176,31 +176,31 @@ def parameter_groups(
 
 
 def class_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Returns the parameters of a network's class branches."""
+    """Return the parameters of a network's class branches."""
     branches = [getattr(module, name, None) for module in model.modules() for name in ("cv3", "one2one_cv3")
                 if isinstance(module, PoseHead)]  # fmt: skip
     return [parameter for branch in branches if branch is not None for parameter in branch.parameters()]
 
 
 def nominal_accumulation(batch: int, nbs: int) -> int:
-    """Returns how many batches make up the nominal batch `nbs`, at least 1."""
+    """Return how many batches make up the nominal batch `nbs`, at least 1."""
     return max(round(nbs / batch), 1)
 
 
 def settled_batch(options: TrainOptions) -> int:
-    """Returns `batch` as a number of pictures.
+    """Return `batch` as a number of images.
 
     Raises:
         UsageError: it is still a wish (-1, a share of the memory).
     """
     batch = options.batch
     if batch < 1 or int(batch) != batch:
-        raise UsageError(f"batch={batch} is not a number of pictures: give a whole number, 1 or more.")
+        raise UsageError(f"batch={batch} is not a number of images: give a whole number, 1 or more.")
     return int(batch)
 
 
 def _make(choice: Choice, groups: list[dict[str, Any]]) -> Optimizer:
-    """Builds the torch optimiser; where no fused kernel is taken, torch itself picks the multi-tensor form."""
+    """Build the torch optimizer; where no fused kernel is taken, torch itself picks the multi-tensor form."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = choice.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES)
     extra: dict[str, Any] = {"fused": True} if fused else {}
@@ -218,7 +218,7 @@ def _make(choice: Choice, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 def _with_momentum(optimizer: SGD) -> SGD:
-    """Gives an optimiser its momentum, zero, before its first step, which changes no number.
+    """Return an optimizer its momentum, zero, before its first step, which changes no number.
 
     The fused kernel would take memory as it comes, and leave it so where the first step is left out for an overflow.
     """
@@ -246,6 +246,6 @@ def _laid_out_as(parameter: nn.Parameter, value: Any) -> Any:
 
 def _misfit(reason: str) -> WeightsError:
     return WeightsError(
-        f"The optimiser state in the checkpoint does not fit: it is {reason}. Resume with the checkpoint's own "
+        f"The optimizer state in the checkpoint does not fit: it is {reason}. Resume with the checkpoint's own "
         "arguments, or begin a new run from its weights (model=last.pt without resume)."
     )

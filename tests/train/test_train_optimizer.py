@@ -1,4 +1,4 @@
-"""Choice, groups and decay of the optimiser, and its state through a checkpoint."""
+"""Choice, groups and decay of the optimizer, and its state through a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel, build_network
-from yolopose.train.optimiser import Optimiser, choose, make_optimiser, parameter_groups, settled_batch
+from yolopose.train.optimizer import Optimizer, choose, make_optimizer, parameter_groups, settled_batch
 from yolopose.train.precision import _step_where
 from yolopose.weights import Checkpoint, read_checkpoint, write_checkpoint
 
@@ -37,16 +37,16 @@ def small(seed: int = 0) -> Small:
     return Small()
 
 
-def made(model: nn.Module, **options: Any) -> Optimiser:
-    return make_optimiser(model, TrainOptions(**options), images=73, nc=1)
+def made(model: nn.Module, **options: Any) -> Optimizer:
+    return make_optimizer(model, TrainOptions(**options), images=73, nc=1)
 
 
-def train(model: Small, optimiser: Optimiser, steps: int, start: int = 0) -> None:
-    """Steps with gradients that hang on the weights and the step number alone."""
+def train(model: Small, optim: Optimizer, steps: int, start: int = 0) -> None:
+    """Step with gradients that hang on the weights and the step number alone."""
     for i in range(start, start + steps):
         for parameter in model.parameters():
             parameter.grad = torch.cos(parameter.detach() * 3 + i) if parameter.requires_grad else None
-        optimiser.torch.step()
+        optim.torch.step()
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def network() -> PoseModel:
 def test_groups_are_those_of_the_reference(shared: Path, network: PoseModel, run: str) -> None:
     golden = json.loads((shared / "fixtures/schedule.json").read_text())[run]
     options = {key: value for key, value in golden["settings"].items() if key != "images"}
-    optimiser = make_optimiser(network, TrainOptions(**options), images=golden["settings"]["images"], nc=1)
-    assert optimiser.choice.name == golden["optimizer"]
-    assert type(optimiser.torch).__name__ == golden["optimizer"]
+    optim = make_optimizer(network, TrainOptions(**options), images=golden["settings"]["images"], nc=1)
+    assert optim.choice.name == golden["optimizer"]
+    assert type(optim.torch).__name__ == golden["optimizer"]
     ours = [
         (
             len(group["params"]),
@@ -70,7 +70,7 @@ def test_groups_are_those_of_the_reference(shared: Path, network: PoseModel, run
             group["lr"],
             group["role"],
         )
-        for group in optimiser.torch.param_groups
+        for group in optim.torch.param_groups
     ]
     expected = [
         (group["n"], group["values"], group["weight_decay"], group["initial_lr"], ROLES[group["role"]])
@@ -103,20 +103,20 @@ def test_auto_goes_by_the_length_of_the_run(images: int, batch: int, epochs: int
 def test_named_choices_take_their_numbers_and_train(name: str) -> None:
     model = small()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    optimiser = made(model, optimizer=name, lr0=0.02, momentum=0.8, warmup_bias_lr=0.3)
-    assert type(optimiser.torch).__name__.lower() == name.lower()
-    assert optimiser.choice.warmup_bias_lr == 0.3
-    for group in optimiser.torch.param_groups:
+    optim = made(model, optimizer=name, lr0=0.02, momentum=0.8, warmup_bias_lr=0.3)
+    assert type(optim.torch).__name__.lower() == name.lower()
+    assert optim.choice.warmup_bias_lr == 0.3
+    for group in optim.torch.param_groups:
         assert group["lr"] == 0.02
         assert group["momentum"] == 0.8 if "momentum" in group else group["betas"] == (0.8, 0.999)
-    train(model, optimiser, 2)
+    train(model, optim, 2)
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {"conv.weight", "conv.bias", "norm.weight", "norm.bias"}
 
 
 def test_sgd_is_nesterov_and_decays_weights_alone() -> None:
     model, lr, momentum, decay = small(), 0.1, 0.5, 0.01
-    optimiser = made(model, optimizer="SGD", lr0=lr, momentum=momentum, weight_decay=decay)
+    optim = made(model, optimizer="SGD", lr0=lr, momentum=momentum, weight_decay=decay)
     expected = {name: value.detach().clone() for name, value in model.named_parameters()}
     buffers: dict[str, Tensor] = {}
     for i in range(3):
@@ -126,7 +126,7 @@ def test_sgd_is_nesterov_and_decays_weights_alone() -> None:
             gradient = torch.cos(value * 3 + i) + (decay * value if name == "conv.weight" else 0)
             buffers[name] = momentum * buffers[name] + gradient if i else gradient.clone()
             expected[name] = value - lr * (gradient + momentum * buffers[name])
-    train(model, optimiser, 3)
+    train(model, optim, 3)
     for name, value in model.named_parameters():
         torch.testing.assert_close(value.detach(), expected[name])
 
@@ -147,11 +147,11 @@ def test_a_first_step_that_is_left_out_leaves_no_trace(name: str) -> None:
     states: list[dict[str, Tensor]] = []
     for left_out in (1, 0):
         model = small()
-        optimiser = made(model, optimizer=name, lr0=0.1)
+        optim = made(model, optimizer=name, lr0=0.1)
         for parameter in model.parameters():
             parameter.grad = torch.cos(parameter.detach())
         for fine in [False] * left_out + [True, True]:
-            _step_where(optimiser.torch, torch.tensor(fine))
+            _step_where(optim.torch, torch.tensor(fine))
         states.append(model.state_dict())
     for key, value in states[1].items():
         torch.testing.assert_close(states[0][key], value, msg=key, rtol=0, atol=0 if name == "SGD" else 1e-6)
@@ -159,9 +159,9 @@ def test_a_first_step_that_is_left_out_leaves_no_trace(name: str) -> None:
 
 @pytest.mark.parametrize(("batch", "nbs", "decay"), [(16, 64, 0.5), (24, 64, 0.5625), (100, 64, 0.78125), (1, 64, 0.5)])
 def test_decay_is_scaled_to_the_accumulated_batch(batch: int, nbs: int, decay: float) -> None:
-    optimiser = made(small(), optimizer="SGD", batch=batch, nbs=nbs, weight_decay=0.5)
-    assert optimiser.weight_decay == decay
-    assert [group["weight_decay"] for group in optimiser.torch.param_groups] == [decay, 0, 0]
+    optim = made(small(), optimizer="SGD", batch=batch, nbs=nbs, weight_decay=0.5)
+    assert optim.weight_decay == decay
+    assert [group["weight_decay"] for group in optim.torch.param_groups] == [decay, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ def test_settled_batch_takes_a_whole_float() -> None:
 def test_state_goes_on_through_a_checkpoint(tmp_path: Path, name: str) -> None:
     whole, model = small(), small()
     train(whole, made(whole, optimizer=name), 5)
-    optimiser = made(model, optimizer=name)
-    train(model, optimiser, 3)
+    optim = made(model, optimizer=name)
+    train(model, optim, 3)
     path = tmp_path / "last.pt"
-    write_checkpoint(path, Checkpoint(state=model.state_dict(), extra={"optimizer": optimiser.state_dict()}))
+    write_checkpoint(path, Checkpoint(state=model.state_dict(), extra={"optimizer": optim.state_dict()}))
 
     found, again = read_checkpoint(path), small(seed=1)
     again.load_state_dict(found.state)
@@ -201,11 +201,11 @@ def test_state_goes_on_through_a_checkpoint(tmp_path: Path, name: str) -> None:
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
 
 
-def test_state_of_another_optimiser_or_network_is_refused() -> None:
+def test_state_of_another_optimizer_or_network_is_refused() -> None:
     model = small()
-    optimiser = made(model, optimizer="SGD")
-    train(model, optimiser, 1)
-    state = optimiser.state_dict()
+    optim = made(model, optimizer="SGD")
+    train(model, optim, 1)
+    state = optim.state_dict()
     with pytest.raises(WeightsError, match="optimizer=SGD, and this run uses Adam"):
         made(small(), optimizer="Adam").load_state_dict(state)
     with pytest.raises(WeightsError, match="another number of parameters"):
