@@ -176,7 +176,7 @@ def test_odd_boxes_do_no_harm(row):
 )
 def test_kinds_of_images(make, img):
     before = img.copy()
-    drawn = make(image=img).plot()
+    drawn = make(img).plot()
     assert (drawn.shape, drawn.dtype) == ((100, 200, 3), np.uint8)
     assert pixel(drawn, 195, 95) == (7, 7, 7)
     assert (drawn != 7).any()
