@@ -1,4 +1,4 @@
-"""Ours and the reference package in turn (A B A B …) in one run; rows for RECORDS.md.
+"""Ours and the reference package in turn (A B A B …) in one run; rows for RESULTS.md.
 
     python benchmarks/side_by_side.py --reference PYTHON --shared FOLDER [--rows import,help,…] [--rounds 7]
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from comparison import PACKAGES, Comparison, Row, Warm
 
-RECORDS = Path(__file__).parent / "RECORDS.md"
+RESULTS = Path(__file__).parent / "RESULTS.md"
 WORDS = {
     ("pt", False): ".pt, float32",
     ("pt", True): ".pt, ours with half",
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="names of rows, with commas; all when left out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--long", action="store_true", help="no round that does not count, for rows of minutes")
-    parser.add_argument("--record", action="store_true", help="append to RECORDS.md")
+    parser.add_argument("--record", action="store_true", help="append to RESULTS.md")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         run = Comparison(given.reference, given.shared.resolve(), Path(work))
@@ -196,7 +196,7 @@ def main() -> None:
             line = line_of(name, row, measure(row, given.rounds, 0 if given.long else 1), about)
             print(line, flush=True)
             if given.record:
-                with RECORDS.open("a", encoding="utf-8") as file:
+                with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
 
 

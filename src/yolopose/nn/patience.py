@@ -4,7 +4,7 @@ Inside a layer the threads of torch wait by spinning: the GNU OpenMP library tur
 sleeps. That is quick while nothing else wants the cores. As soon as another process, a decoding thread or a second
 network does, the spinning takes the time away from the very thread that is waited for, and an image of 60 ms takes
 a second. A shorter spin costs a few per cent on an idle machine and keeps a busy one alive (measured in
-benchmarks/RECORDS.md).
+benchmarks/RESULTS.md).
 
 The library reads the number once, from the environment, when torch is loaded. It is set for that moment alone, and
 not at all where the user has set any of these variables or torch is loaded already.
