@@ -15,7 +15,7 @@ import yaml
 from yolopose.base.errors import WeightsError
 from yolopose.config import ValOptions
 from yolopose.evaluate import PoseMetrics, validate
-from yolopose.evaluate.errors import Kind, judge
+from yolopose.evaluate.errors import Kind, classify_errors
 from yolopose.runtime import Candidates
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
@@ -142,7 +142,9 @@ def test_mended_points_by_hand() -> None:
     near = SIGMA * 2 * np.sqrt(2 * AREA)  # a distance of d pixels is exp(-(d/near)²)
     points = put_in("jitter", put_in("miss", put_in("swap", PLACES)))[:1]
     truth = np.concatenate((PLACES, np.full((2, 4, 1), 2)), axis=2)
-    found = judge(points, np.array([0]), truth, np.array([AREA, AREA]), np.full(4, SIGMA), np.array([1, 0, 3, 2]))
+    found = classify_errors(
+        points, np.array([0]), truth, np.array([AREA, AREA]), np.full(4, SIGMA), np.array([1, 0, 3, 2])
+    )
     assert found.kinds.tolist() == [[Kind.JITTER, Kind.GOOD, Kind.SWAP, Kind.MISS]]
     assert found.own[0] == pytest.approx([np.exp(-18 / near**2), 1, 0, np.exp(-625 / near**2)], abs=1e-7)
     assert found.mended[0] == pytest.approx([0.85, 1, 1, 0.5], abs=1e-6)
@@ -150,7 +152,7 @@ def test_mended_points_by_hand() -> None:
 
 def test_a_point_near_its_own_place_is_no_swap() -> None:
     truth = np.concatenate((np.stack((PLACES[0], PLACES[0] + 2)), np.full((2, 4, 1), 2)), axis=2)
-    found = judge(
+    found = classify_errors(
         PLACES[:1] + 3, np.array([0]), truth, np.array([AREA, AREA]), np.full(4, SIGMA), np.array([1, 0, 3, 2])
     )
     assert found.kinds.tolist() == [[Kind.JITTER] * 4]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolopose.evaluate.matching import THRESHOLDS, assign, match_detections
+from yolopose.evaluate.matching import THRESHOLDS, greedy_match, match_detections
 
 
 def by_loops(similarity: np.ndarray, truth_classes: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_agrees_with_loops(seed: int) -> None:
 def test_second_choice_when_the_best_is_taken() -> None:
     similarity = np.array([[0.9, 0.8], [0.0, 0.6]])
     one = np.zeros(2, dtype=np.int64)
-    assert assign(similarity, np.array([0.5]))[:, 0].tolist() == [0, 1]
+    assert greedy_match(similarity, np.array([0.5]))[:, 0].tolist() == [0, 1]
     # at .65 and above, the second detection finds nothing free
     assert match_detections(similarity, one, one)[1].tolist() == [True] * 3 + [False] * 7
 

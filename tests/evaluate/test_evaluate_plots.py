@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from yolopose.evaluate import ConfusionMatrix, PoseMetrics
-from yolopose.evaluate.mosaic import SIDE, mosaic
-from yolopose.evaluate.plots import plot_curves
+from yolopose.evaluate.plots import GRID_SIDE, image_grid, plot_curves
 from yolopose.schema import KeypointSchema
 
 
@@ -57,10 +56,10 @@ def test_without_matplotlib_there_is_a_note(
 def test_mosaic_grid(count: int, grid: tuple[int, int]) -> None:
     images = np.full((count, 3, 480, 640), 80, dtype=np.uint8)
     nothing = np.zeros((0, 6), dtype=np.float32), np.zeros((0, 2, 3), dtype=np.float32)
-    made = mosaic(
+    made = image_grid(
         images, [f"{i}.jpg" for i in range(count)], [nothing] * count, {0: "a"}, KeypointSchema(count=2), True
     )
-    assert max(made.shape) <= SIDE + 8
+    assert max(made.shape) <= GRID_SIDE + 8
     assert made.shape[1] / made.shape[0] == pytest.approx(grid[1] * 640 / (grid[0] * 480), rel=0.02)
 
 
@@ -71,7 +70,7 @@ def test_mosaic_draws_where_the_object_is() -> None:
     points = np.array([[[700, 700, 0.9], [800, 800, 0.9]]], dtype=np.float32)
     empty = box[:0], points[:0]
     kept = box.copy()
-    made = mosaic(
+    made = image_grid(
         images, ["", "", "", ""], [empty, empty, empty, (box, points)], {0: "a"}, KeypointSchema(count=2), True
     )
     half = made.shape[0] // 2

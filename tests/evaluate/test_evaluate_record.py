@@ -14,12 +14,12 @@ from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.cli import main
 from yolopose.data.labels import ImageLabels
 from yolopose.evaluate import PoseMetrics, Record, load_record, score_classes, validate
-from yolopose.evaluate.accumulate import score_image
+from yolopose.evaluate.accumulate import match_image
 from yolopose.evaluate.comparison import compare
 from yolopose.evaluate.intervals import draw_weights, drawn_maps, intervals
 from yolopose.evaluate.pairs import Pairing
 from yolopose.evaluate.ranking import mean_ap
-from yolopose.evaluate.record import Gathering
+from yolopose.evaluate.record import RecordBuilder
 from yolopose.geometry import Letterbox
 from yolopose.predict.nms import Detections
 from yolopose.schema import KeypointSchema, PoseSpec
@@ -47,7 +47,7 @@ def img(rng: np.random.Generator, noise: float, truths: int = 4, extra: int = 6)
 
 def made(noise: float = 3, images: int = 30, seed: int = 0) -> tuple[PoseMetrics, Record]:
     """A run on made images; the truths depend on the number of the image alone."""
-    metrics, pairing, gathering = PoseMetrics(SPEC.names), Pairing(SPEC), Gathering(5, 10)
+    metrics, pairing, gathering = PoseMetrics(SPEC.names), Pairing(SPEC), RecordBuilder(5, 10)
     for number in range(images):
         _, truth = img(np.random.default_rng(number), 0, truths=number % 5)
         rng = np.random.default_rng((number, seed))
@@ -57,7 +57,7 @@ def made(noise: float = 3, images: int = 30, seed: int = 0) -> tuple[PoseMetrics
             count = min(len(moved), 4)
             found.boxes[:count], found.classes[:count] = moved[:count], truth.classes[:count]
             found.points[:count] = truth.keypoints[:count] + rng.normal(0, noise, (count, 5, 3)).astype(np.float32)
-        stats = score_image(found, truth, SPEC.keypoints.oks_sigmas)
+        stats = match_image(found, truth, SPEC.keypoints.oks_sigmas)
         gathering.add(f"{number:03}.jpg", pairing.columns(found, truth, stats, BOX))
         metrics.update_stats({
             "tp": stats.tp, "tp_p": stats.tp_p, "conf": found.scores, "pred_cls": found.classes,
@@ -136,11 +136,11 @@ def test_intervals() -> None:
 def test_networks_without_visibility_and_classes_with_names_of_their_own() -> None:
     names = {0: tuple("vwxyz"), 1: tuple("VWXYZ")}
     spec = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=5, dims=2, names=names))
-    metrics, pairing, gathering = PoseMetrics(spec.names), Pairing(spec), Gathering(5, 10)
+    metrics, pairing, gathering = PoseMetrics(spec.names), Pairing(spec), RecordBuilder(5, 10)
     for number in range(20):
         found, truth = img(np.random.default_rng(number), 1)
         found = replace(found, points=found.points[..., :2])
-        stats = score_image(found, truth, spec.keypoints.oks_sigmas)
+        stats = match_image(found, truth, spec.keypoints.oks_sigmas)
         gathering.add(f"{number}.jpg", pairing.columns(found, truth, stats, BOX))
     metrics.keep(gathering.finish(), spec)
     rows = metrics.keypoints.summary()
@@ -220,14 +220,14 @@ def test_comparison_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
 def test_memory_of_twenty_thousand_images() -> None:
     """At most 200 bytes, and 8 a threshold, for each detection; what is noted of each image stands beside it."""
     spec = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=17))
-    images, metrics, pairing, gathering = 20_000, PoseMetrics(spec.names), Pairing(spec), Gathering(17, 10)
+    images, metrics, pairing, gathering = 20_000, PoseMetrics(spec.names), Pairing(spec), RecordBuilder(17, 10)
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(8):
         found, truth = img(rng, 2, truths=5, extra=95)
         found = replace(found, points=np.tile(found.points[:, :1], (1, 17, 1)))
         truth = ImageLabels(truth.classes, truth.boxes, np.tile(truth.keypoints[:, :1], (1, 17, 1)))
-        stats = score_image(found, truth, spec.keypoints.oks_sigmas)
+        stats = match_image(found, truth, spec.keypoints.oks_sigmas)
         rows.append((found, truth, stats, pairing.columns(found, truth, stats, BOX)))
     tracemalloc.start()
     for number in range(images):

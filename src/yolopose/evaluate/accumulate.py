@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data.labels import ImageLabels
-from yolopose.evaluate.matching import BoolArray, IntArray, assign, of_one_class
+from yolopose.evaluate.matching import BoolArray, IntArray, greedy_match, of_one_class
 from yolopose.geometry import box_iou, oks
 from yolopose.predict.nms import Detections
 
@@ -17,7 +17,7 @@ AREA_SHARE = 0.53
 
 
 @dataclass(frozen=True, slots=True)
-class ImageStats:
+class ImageMatches:
     """How the detections of an image stand to its truth.
 
     Attributes:
@@ -45,7 +45,7 @@ class ImageStats:
         return self.pose_hit >= 0
 
 
-def score_image(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.float64]) -> ImageStats:
+def match_image(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.float64]) -> ImageMatches:
     """Judge the detections of one image.
 
     Args:
@@ -57,9 +57,9 @@ def score_image(found: Detections, truth: ImageLabels, sigmas: npt.NDArray[np.fl
     area = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1) * np.float32(AREA_SHARE)
     # float32 throughout: half the time of float64, and far finer than any annotation
     similarity = oks(truth.keypoints, found.points, area, sigmas.astype(np.float32))
-    return ImageStats(
-        box_hit=assign(of_one_class(iou, truth.classes, found.classes)),
-        pose_hit=assign(of_one_class(similarity, truth.classes, found.classes)),
+    return ImageMatches(
+        box_hit=greedy_match(of_one_class(iou, truth.classes, found.classes)),
+        pose_hit=greedy_match(of_one_class(similarity, truth.classes, found.classes)),
         iou=iou,
         similarity=similarity,
         area=area,

@@ -88,7 +88,7 @@ def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
         )
 
 
-def note_doubts(labels: LabelTable, detections: int) -> None:
+def warn_about_results(labels: LabelTable, detections: int) -> None:
     """Warn of what makes numbers other than they look: images left out, a network that finds nothing at all.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.base.errors import DataError
-from yolopose.evaluate.export import RowTable
+from yolopose.evaluate.export import TableMixin
 from yolopose.evaluate.intervals import NAMES, Interval, draw_weights, drawn_maps, draws_for, interval
 from yolopose.evaluate.record import Int32, Record, load_record
 
@@ -34,7 +34,7 @@ class Difference:
         return self.interval.low > 0 or self.interval.high < 0
 
 
-class Comparison(RowTable):
+class Comparison(TableMixin):
     """The four mean APs of two runs, and their paired differences.
 
     Attributes:

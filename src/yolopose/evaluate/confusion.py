@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.log import LOGGER
-from yolopose.evaluate.export import RowTable
-from yolopose.evaluate.matching import FloatArray, IntArray, assign
-from yolopose.evaluate.mosaic import mosaic
-from yolopose.evaluate.plots import plot_confusion
+from yolopose.evaluate.export import TableMixin
+from yolopose.evaluate.matching import FloatArray, IntArray, greedy_match
+from yolopose.evaluate.plots import image_grid, plot_confusion
 from yolopose.geometry import box_iou
 from yolopose.results.writing import save_image
 from yolopose.schema import KeypointSchema
@@ -23,7 +22,7 @@ IOU = 0.45
 BACKGROUND = "background"
 
 
-class ConfusionMatrix(RowTable):
+class ConfusionMatrix(TableMixin):
     """Counts of detections (rows) against truths (columns), matched by box IoU whatever their classes.
 
     The last row counts truths that nothing found, the last column detections that hit nothing.
@@ -71,7 +70,7 @@ class ConfusionMatrix(RowTable):
         """
         above = confidence > conf
         taken = np.full(len(confidence), -2, dtype=np.int64)
-        taken[above] = assign(similarity[:, above], np.array([iou_thres]))[:, 0]
+        taken[above] = greedy_match(similarity[:, above], np.array([iou_thres]))[:, 0]
         hit = taken >= 0
         missed = np.ones(len(truth_classes), dtype=np.bool_)
         missed[taken[hit]] = False
@@ -162,7 +161,7 @@ class ConfusionMatrix(RowTable):
         images = np.broadcast_to(image.astype(np.uint8), (len(self.matches), *image.shape))
         drawn = [(boxes, np.zeros((len(boxes), 1, 2), dtype=np.float32)) for boxes in self.matches.values()]
         path = Path(save_dir) / "visualizations" / f"{Path(im_file).stem}.jpg"
-        save_image(mosaic(images, list(self.matches), drawn, self.names, KeypointSchema(count=1), conf=True), path)
+        save_image(image_grid(images, list(self.matches), drawn, self.names, KeypointSchema(count=1), conf=True), path)
         return path
 
     def plot(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.evaluate.export import RowTable
+from yolopose.evaluate.export import TableMixin
 from yolopose.evaluate.ranking import mean_ap
 from yolopose.evaluate.record import Record
 
@@ -37,7 +37,7 @@ KINDS = (Kind.JITTER, Kind.INVERSION, Kind.SWAP, Kind.MISS)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ClassifiedKeypoints:
     """The points of P pairs, judged one by one.
 
     Attributes:
@@ -52,9 +52,9 @@ class Judged:
     mended: Float
 
 
-def judge(
+def classify_errors(
     points: Float, rows: npt.NDArray[np.int64], truth: Float, area: Float, sigmas: Float, flip: npt.NDArray[np.int64]
-) -> Judged:
+) -> ClassifiedKeypoints:
     """Log of each detected point whether it is good, and if not, which error it is.
 
     A point whose similarity with its own truth is .85 or more is good, and .50 or more jitter. Else it is an
@@ -90,7 +90,7 @@ def judge(
         [np.full_like(own, GOOD), np.full_like(own, NEAR), near],
         own,
     )
-    return Judged(kinds, own, mended)
+    return ClassifiedKeypoints(kinds, own, mended)
 
 
 def _similarity(points: Float, truth: Float, area: Float, sigmas: Float, places: npt.NDArray[np.int64]) -> Float:
@@ -100,7 +100,7 @@ def _similarity(points: Float, truth: Float, area: Float, sigmas: Float, places:
     return np.where(truth[None, :, places, 2] != 0, np.exp(-squared / scale[None]), -1.0)
 
 
-class PoseErrors(RowTable):
+class PoseErrors(TableMixin):
     """How many points have which error, and the mean AP that would be gained if all errors of a kind were mended.
 
     Attributes:

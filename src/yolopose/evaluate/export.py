@@ -8,7 +8,7 @@ from typing import Any
 from yolopose.results import tables
 
 
-class RowTable(ABC):
+class TableMixin(ABC):
     """Mixin for what has a `summary()` of rows with the same keys."""
 
     @abstractmethod

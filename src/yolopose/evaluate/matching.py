@@ -15,7 +15,7 @@ THRESHOLDS: npt.NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 """(10,) the similarities .50:.05:.95 at which a detection is judged."""
 
 
-def assign(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = THRESHOLDS) -> npt.NDArray[np.int64]:
+def greedy_match(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = THRESHOLDS) -> npt.NDArray[np.int64]:
     """Return each detection, at each threshold, the most similar truth that none before it has taken.
 
     Args:
@@ -63,4 +63,4 @@ def match_detections(
     Returns:
         (M, T) True where the detection is a hit.
     """
-    return assign(of_one_class(similarity, truth_classes, detection_classes), thresholds) >= 0
+    return greedy_match(of_one_class(similarity, truth_classes, detection_classes), thresholds) >= 0

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from yolopose.evaluate.analysis import Analysis
 from yolopose.evaluate.average_precision import score_classes
 from yolopose.evaluate.confusion import ConfusionMatrix
-from yolopose.evaluate.export import RowTable
+from yolopose.evaluate.export import TableMixin
 from yolopose.evaluate.metric import CURVES, Curve, Float64Array, Metric
 from yolopose.evaluate.plots import plot_curves
 
@@ -20,7 +20,7 @@ _KINDS = (("box", "B"), ("pose", "P"))
 _NAMES = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-class PoseMetrics(Analysis, RowTable):
+class PoseMetrics(Analysis, TableMixin):
     """Box and pose scores of a validation run.
 
     Args:

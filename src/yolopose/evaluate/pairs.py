@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data.labels import ImageLabels
-from yolopose.evaluate.accumulate import ImageStats
-from yolopose.evaluate.errors import KINDS, Judged, judge
-from yolopose.evaluate.matching import assign, of_one_class
+from yolopose.evaluate.accumulate import ImageMatches
+from yolopose.evaluate.errors import KINDS, ClassifiedKeypoints, classify_errors
+from yolopose.evaluate.matching import greedy_match, of_one_class
 from yolopose.evaluate.places import detection_places, truth_places
 from yolopose.evaluate.points import VISIBLE
 from yolopose.geometry import Letterbox, box_iou
@@ -35,13 +35,13 @@ class Pairing:
         self._flip = np.array(keypoints.flip_idx if keypoints.flip_idx is not None else range(keypoints.count))
         self._torsos = [_torso(keypoints.names_of(index)) for index in range(spec.nc)]
 
-    def columns(self, found: Detections, truth: ImageLabels, stats: ImageStats, letterbox: Letterbox) -> Columns:
+    def columns(self, found: Detections, truth: ImageLabels, stats: ImageMatches, letterbox: Letterbox) -> Columns:
         """Return the columns of `Record` for one image, without those that number images.
 
         Args:
             found: detections by falling score, network-input pixels.
             truth: objects in the same pixels.
-            stats: from `score_image`.
+            stats: from `match_image`.
             letterbox: where the image lies in the input.
         """
         height, width = letterbox.source
@@ -50,7 +50,7 @@ class Pairing:
         detections = np.flatnonzero(stats.box_hit[:, 0] >= 0)
         rows = stats.box_hit[detections, 0].astype(np.int64)
         points, places = found.points[detections], truth.keypoints[rows]
-        judged = judge(points[..., :2], rows, truth.keypoints, stats.area, self._sigmas, self._flip)
+        judged = classify_errors(points[..., :2], rows, truth.keypoints, stats.area, self._sigmas, self._flip)
         labeled = places[..., 2] != 0
         error = np.linalg.norm((points[..., :2] - places[..., :2]) * scale, axis=-1)
         crowd = box_iou(truth.boxes, truth.boxes)
@@ -100,10 +100,10 @@ def _seen(points: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 
 def _mended(
-    stats: ImageStats,
+    stats: ImageMatches,
     truth: ImageLabels,
     found: Detections,
-    judged: Judged,
+    judged: ClassifiedKeypoints,
     rows: npt.NDArray[np.int64],
     detections: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int16]:
@@ -117,6 +117,6 @@ def _mended(
             continue
         better = stats.similarity.copy()
         better[rows[some], detections[some]] = (np.where(wrong, judged.mended, judged.own).sum(axis=1) / points)[some]
-        hits = assign(of_one_class(better, truth.classes, found.classes)) >= 0
+        hits = greedy_match(of_one_class(better, truth.classes, found.classes)) >= 0
         bits[:, column] = hits @ _BITS[: hits.shape[1]]
     return bits.astype(np.int16)

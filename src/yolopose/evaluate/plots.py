@@ -1,31 +1,63 @@
-"""Curves and the confusion matrix as PNG images; matplotlib is optional and its state is left alone."""
+"""Plots of a run: curves and confusion matrix (matplotlib, optional), and grids of annotated images (OpenCV)."""
 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.files import atomic_path
 from yolopose.base.log import warn_once
-from yolopose.evaluate.metric import Metric
+from yolopose.data.batches import ValBatch
+from yolopose.predict.nms import Detections
+from yolopose.results.drawing import Style, annotate
+from yolopose.results.text import pen_for
+from yolopose.results.writing import save_image
+from yolopose.schema import KeypointSchema
 
-_DPI = 200
-_LEGEND_CLASSES = 20  # more classes than this are drawn in gray, without names
-_CELL_NUMBERS = 30  # more classes than this get no numbers in the cells of the matrix
-_MEAN_COLOR = "#0b2a6f"
+if TYPE_CHECKING:
+    from yolopose.evaluate.metric import Metric
+
+DPI = 200
+MAX_LEGEND_CLASSES = 20  # with more classes, curves are gray and unnamed
+MAX_ANNOTATED_CLASSES = 30  # with more classes, cells of the matrix show no values
+MEAN_COLOR = "#0b2a6f"
+
+GRID_IMAGES = 16
+"""Images of a grid at most."""
+GRID_SIDE = 1920
+"""Longer side of a grid, pixels."""
+MAX_ENLARGEMENT = 4.0  # of small network inputs
+KEYPOINT_RADIUS = 9.0  # `Style.kpt_radius`: larger than usual, since tiles are small
+MIN_DRAWN_CONF = 0.25
+GAP = 4
+CAPTION_HEIGHT = 18
+
+Overlay = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""What is drawn on an image: (N, 6) x1, y1, x2, y2, score, class, and (N, K, D) keypoints, in its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Plot:
-    """One curve image: file suffix, labels, values per class, text of the legend's mean line."""
+class CurvePlot:
+    """One curve figure.
 
-    file: str
+    Attributes:
+        file_part: the part of the file name between `Box` or `Pose` and `_curve.png`.
+        x_label: of the axis.
+        y_label: of the axis.
+        curves: (C, 1000) y of each class.
+        mean_label: legend text of the mean curve.
+        notes: legend text of each class beside its name.
+    """
+
+    file_part: str
     x_label: str
     y_label: str
     curves: npt.NDArray[np.float64]
@@ -40,22 +72,22 @@ def plot_curves(
     prefix: str,
     on_plot: Callable[[Path], None] | None = None,
 ) -> list[Path]:
-    """Draw the PR, F1, P and R curves of one kind into a folder.
+    """Draw the PR, F1, P and R curves of boxes or poses into a folder.
 
     Args:
         metric: the scores.
         names: class names by index.
-        folder: where `<prefix>PR_curve.png`, `…F1…`, `…P…` and `…R…` go.
+        folder: where `<prefix>PR_curve.png`, `…F1…`, `…P…` and `…R…` are written.
         prefix: `Box` or `Pose`.
         on_plot: called with the path of each image.
 
     Returns:
-        The images written; none where matplotlib is missing.
+        The images written; empty if matplotlib is missing.
     """
     written: list[Path] = []
     classes = [names.get(int(index), str(index)) for index in metric.ap_class_index]
-    for plot in _plots(metric):
-        path = Path(folder) / f"{prefix}{plot.file}_curve.png"
+    for plot in _curve_plots(metric):
+        path = Path(folder) / f"{prefix}{plot.file_part}_curve.png"
         figure = new_figure(10, 6)
         if figure is None:
             break
@@ -67,36 +99,34 @@ def plot_curves(
     return written
 
 
-def _plots(metric: Metric) -> list[_Plot]:
-    pr = _Plot(
-        "PR", "Recall", "Precision", metric.prec_values, f"all classes: {metric.map50:.3f} mAP50",
-        [f"{value:.3f}" for value in metric.ap50],
-    )  # fmt: skip
-    result = [pr]
-    for file, label, curves in (
+def _curve_plots(metric: Metric) -> list[CurvePlot]:
+    ap50 = [f"{value:.3f}" for value in metric.ap50]
+    mean_label = f"all classes: {metric.map50:.3f} mAP50"
+    plots = [CurvePlot("PR", "Recall", "Precision", metric.prec_values, mean_label, ap50)]
+    for file_part, label, curves in (
         ("F1", "F1", metric.f1_curve),
         ("P", "Precision", metric.p_curve),
         ("R", "Recall", metric.r_curve),
     ):
         mean = curves.mean(axis=0) if len(curves) else np.zeros(len(metric.px))
         best = int(mean.argmax())
-        text = f"all classes: best {mean[best]:.2f} at {metric.px[best]:.3f}"
-        result.append(_Plot(file, "Confidence", label, curves, text, [""] * len(curves)))
-    return result
+        mean_label = f"all classes: best {mean[best]:.2f} at {metric.px[best]:.3f}"
+        plots.append(CurvePlot(file_part, "Confidence", label, curves, mean_label, [""] * len(curves)))
+    return plots
 
 
-def _draw_curves(figure: Any, x: npt.NDArray[np.float64], plot: _Plot, classes: list[str], title: str) -> None:
+def _draw_curves(figure: Any, x: npt.NDArray[np.float64], plot: CurvePlot, classes: list[str], title: str) -> None:
     axes = figure.subplots()
-    many = len(classes) > _LEGEND_CLASSES
+    many = len(classes) > MAX_LEGEND_CLASSES
     if len(classes) > 1:
         for name, note, curve in zip(classes, plot.notes, plot.curves, strict=True):
             style = {"color": "0.7"} if many else {"label": f"{name} {note}".strip()}
             axes.plot(x, curve, linewidth=1, **style)
     if len(classes):
         label = plot.mean_label if len(classes) > 1 else plot.mean_label.replace("all classes", classes[0])
-        axes.plot(x, plot.curves.mean(axis=0), linewidth=2.5, color=_MEAN_COLOR, label=label)
+        axes.plot(x, plot.curves.mean(axis=0), linewidth=2.5, color=MEAN_COLOR, label=label)
         beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "frameon": False}
-        above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "frameon": False}  # where no curve can pass
+        above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "frameon": False}  # outside the axes: hides no curve
         axes.legend(**(beside if len(classes) > 1 else above))
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label, xlim=(0, 1), ylim=(0, 1.01), title=title)
     axes.grid(color="0.9")
@@ -107,13 +137,13 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
     """Draw a confusion matrix.
 
     Args:
-        matrix: (n, n) rows predicted, columns true, `background` last.
+        matrix: (n, n) rows predicted, columns ground truth, background last.
         names: n names.
         path: the PNG.
-        normalized: values are shares 0…1.
+        normalized: values are shares 0…1 instead of counts.
 
     Returns:
-        False where matplotlib is missing and nothing was written.
+        False if matplotlib is missing and nothing was written.
     """
     count = len(names)
     side = min(max(5.5, 0.55 * count), 24)
@@ -122,10 +152,10 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
         return False
     axes = figure.subplots()
     top = 1.0 if normalized else max(float(matrix.max()), 1.0)
-    # an empty cell stays white, so that what happens at all stands out
-    shown = axes.imshow(np.where(matrix > 0, matrix, np.nan), cmap="Blues", vmin=0, vmax=top)
-    figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.03)
-    if count <= _CELL_NUMBERS:
+    # NaN cells stay white, so that rare confusions are distinguishable from none
+    heatmap = axes.imshow(np.where(matrix > 0, matrix, np.nan), cmap="Blues", vmin=0, vmax=top)
+    figure.colorbar(heatmap, ax=axes, fraction=0.045, pad=0.03)
+    if count <= MAX_ANNOTATED_CLASSES:
         size = 12 if count < 8 else 8 if count < 18 else 6
         for row, column in np.argwhere(matrix >= (0.005 if normalized else 0.5)):
             value = float(matrix[row, column])
@@ -139,27 +169,138 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.6)
     axes.tick_params(which="both", length=0)
-    axes.set(xlabel="True", ylabel="Predicted", title=f"Confusion matrix{', share of each true class' * normalized}")
+    title = "Confusion matrix, normalized by ground-truth class" if normalized else "Confusion matrix"
+    axes.set(xlabel="Ground truth", ylabel="Predicted", title=title)
     save_figure(figure, path)
     return True
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Make a figure of that many inches with a canvas of its own; the caller's backend and figures stay as they are.
+    """Make a figure (size in inches) that does not touch the caller's matplotlib backend and figures.
 
     Returns:
-        The figure; None, with a note, where matplotlib is missing.
+        The figure; None, with a warning, if matplotlib is missing.
     """
     try:
         figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     except ImportError:
-        warn_once("The plots are left out: matplotlib is not installed (pip install matplotlib, or plots=False).")
+        warn_once("Plots are skipped: matplotlib is not installed (pip install matplotlib, or set plots=False).")
         return None
     return figure
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure, whole or not at all; the suffix of the path chooses the kind."""
+    """Write a figure atomically; the suffix of the path selects the file type."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI)
+        figure.savefig(temporary, dpi=DPI)
+
+
+def save_batch_grids(
+    folder: Path,
+    number: int,
+    batch: ValBatch,
+    files: Sequence[Path],
+    detections: Sequence[Detections],
+    names: Mapping[int, str],
+    schema: KeypointSchema,
+) -> list[Path]:
+    """Write `val_batchN_labels.jpg` and `val_batchN_pred.jpg`.
+
+    Args:
+        folder: the run folder.
+        number: N.
+        batch: the images with their ground truth.
+        files: the image files.
+        detections: of each image; only those with a score above 0.25 are drawn.
+        names: class names.
+        schema: keypoints.
+
+    Returns:
+        The two files.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    count = min(len(batch.images), GRID_IMAGES)
+    ground_truth: list[Overlay] = []
+    predictions: list[Overlay] = []
+    for index, item in enumerate(detections[:count]):
+        rows = batch.batch_idx == index
+        ground_truth.append(
+            _overlay(batch.boxes[rows], np.ones(rows.sum()), batch.classes[rows], batch.keypoints[rows])
+        )
+        keep = item.scores > MIN_DRAWN_CONF
+        predictions.append(_overlay(item.boxes[keep], item.scores[keep], item.classes[keep], item.points[keep]))
+    captions = [file.name for file in files[:count]]
+    labels_path = folder / f"val_batch{number}_labels.jpg"
+    pred_path = folder / f"val_batch{number}_pred.jpg"
+    images = batch.images[:count]
+    save_image(image_grid(images, captions, ground_truth, names, schema, conf=False), labels_path)
+    save_image(image_grid(images, captions, predictions, names, schema, conf=True), pred_path)
+    return [labels_path, pred_path]
+
+
+def image_grid(
+    images: npt.NDArray[np.uint8],
+    captions: Sequence[str],
+    overlays: Sequence[Overlay],
+    names: Mapping[int, str],
+    schema: KeypointSchema,
+    conf: bool,
+) -> npt.NDArray[np.uint8]:
+    """Arrange annotated images in a near-square grid.
+
+    Args:
+        images: (B, 3, H, W) uint8 RGB.
+        captions: one line of text per image.
+        overlays: boxes and keypoints of each image.
+        names: class names.
+        schema: keypoints.
+        conf: show scores in the labels.
+
+    Returns:
+        (height, width, 3) uint8 BGR, at most `GRID_SIDE` pixels (plus the gaps) on its longer side.
+    """
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    height, width = images.shape[2:]
+    scale = min(MAX_ENLARGEMENT, GRID_SIDE / max(rows * height, columns * width))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile_h = max(round(height * scale) - GAP, 1)
+    tile_w = max(round(width * scale) - GAP, 1)
+    grid = np.full((rows * (tile_h + GAP) + GAP, columns * (tile_w + GAP) + GAP, 3), 255, dtype=np.uint8)
+    factor = np.array([tile_w / width, tile_h / height], dtype=np.float32)
+    for index, (image, caption, (boxes, points)) in enumerate(zip(images, captions, overlays, strict=True)):
+        bgr = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
+        tile = np.asarray(cv2.resize(bgr, (tile_w, tile_h), interpolation=interpolation), dtype=np.uint8)
+        boxes, points = boxes.copy(), points.copy()
+        boxes[:, :4] *= np.tile(factor, 2)
+        points[..., :2] *= factor
+        annotate(tile, boxes, points, names, schema, Style(conf=conf, kpt_radius=KEYPOINT_RADIUS))
+        _write_caption(tile, caption)
+        row, column = divmod(index, columns)
+        top = GAP + row * (tile_h + GAP)
+        left = GAP + column * (tile_w + GAP)
+        grid[top : top + tile_h, left : left + tile_w] = tile
+    return grid
+
+
+def _overlay(
+    boxes: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
+    classes: npt.NDArray[np.integer],
+    points: npt.NDArray[np.floating],
+) -> Overlay:
+    columns = np.concatenate((boxes, scores[:, None], classes[:, None]), axis=1)
+    return columns.astype(np.float32), points.astype(np.float32)
+
+
+def _write_caption(image: npt.NDArray[np.uint8], text: str) -> None:
+    """Write the text into the lower left corner, on a darkened band."""
+    pen = pen_for([text], min(CAPTION_HEIGHT, max(image.shape[0] // 12, 8)))
+    width, height = pen.measure(text)
+    top = max(image.shape[0] - height - 4, 0)
+    band = image[top:, : width + 8]
+    band[:] = band // 4
+    pen.write(image, text, 4, top + 2, (255, 255, 255))

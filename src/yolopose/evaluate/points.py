@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.evaluate.errors import Kind
-from yolopose.evaluate.export import RowTable
+from yolopose.evaluate.export import TableMixin
 from yolopose.evaluate.record import Record
 from yolopose.schema import PoseSpec
 
@@ -20,7 +20,7 @@ VISIBLE = 0.5
 _COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK), "Median", "Visibility", "Inverted")
 
 
-class KeypointScores(RowTable):
+class KeypointScores(TableMixin):
     """Numbers of each keypoint, over the truths that a detection takes by box IoU .50.
 
     Args:

@@ -161,7 +161,7 @@ def load_record(place: str | Path) -> Record:
     return record
 
 
-class Gathering:
+class RecordBuilder:
     """The columns of a record while a run fills them image by image.
 
     Each grows in one block of memory, so that a run costs its rows and nothing for its images.

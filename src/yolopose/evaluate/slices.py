@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.evaluate.export import RowTable
+from yolopose.evaluate.export import TableMixin
 from yolopose.evaluate.matching import BoolArray
 from yolopose.evaluate.ranking import mean_ap
 from yolopose.evaluate.record import Record
@@ -18,7 +18,7 @@ CROWDS = (0.1, 0.5)
 """IoU with the nearest other box between which an object stands in some crowd."""
 
 
-class Slices(RowTable):
+class Slices(TableMixin):
     """Boxes' and poses' mAP50-95 of parts of the truths.
 
     Truths outside a part count as little as the detections that hit them; false detections count in proportion to the

@@ -23,7 +23,7 @@ from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import ImageLabels, LabelTable, load_labels
 from yolopose.evaluate.about import about_run
-from yolopose.evaluate.accumulate import score_image
+from yolopose.evaluate.accumulate import match_image
 from yolopose.evaluate.checks import (
     check_fit,
     check_numbers,
@@ -31,20 +31,20 @@ from yolopose.evaluate.checks import (
     class_filter,
     data_path,
     input_size,
-    note_doubts,
     threads,
+    warn_about_results,
 )
 from yolopose.evaluate.clock import Clock
 from yolopose.evaluate.coco import coco_lines, require_evaluator, score_coco
 from yolopose.evaluate.coco_truth import CocoTruth, find_truth
 from yolopose.evaluate.confusion import CONFIDENCE
+from yolopose.evaluate.console import detail_lines, speed_line, table_head, table_rows
 from yolopose.evaluate.matching import THRESHOLDS
 from yolopose.evaluate.metrics import PoseMetrics
-from yolopose.evaluate.mosaic import save_mosaics
 from yolopose.evaluate.page import write_report
 from yolopose.evaluate.pairs import Pairing
-from yolopose.evaluate.record import FILE, Gathering
-from yolopose.evaluate.report import detail_lines, speed_line, table_head, table_rows
+from yolopose.evaluate.plots import save_batch_grids
+from yolopose.evaluate.record import FILE, RecordBuilder
 from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
 from yolopose.geometry import Letterbox
 from yolopose.predict.augmented import Augmented
@@ -159,7 +159,7 @@ class Validation:
         self._engine: Runtime | Spread = self.runtime
         self._clock = Clock()
         self._sigmas = self.dataset.spec.keypoints.oks_sigmas
-        self._gathering = Gathering(self.dataset.spec.keypoints.count, len(THRESHOLDS))
+        self._gathering = RecordBuilder(self.dataset.spec.keypoints.count, len(THRESHOLDS))
         self._pairing = Pairing(self.dataset.spec)
 
     def run(self) -> PoseMetrics:
@@ -215,7 +215,7 @@ class Validation:
         if self.args.plots and self.save_dir and self.batch_i < _MOSAICS:
             files = [self.labels.files[index] for index in batch.index]
             keypoints = self.dataset.spec.keypoints
-            save_mosaics(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
+            save_batch_grids(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
 
     def _detect(self, batch: ValBatch, wait: _Found) -> list[Detections]:
         options, clock = self.args, self._clock
@@ -232,7 +232,7 @@ class Validation:
         return [one_class(item) for item in found] if options.single_cls else found
 
     def _score(self, file: Path, found: Detections, truth: ImageLabels, letterbox: Letterbox) -> None:
-        stats = score_image(found, truth, self._sigmas)
+        stats = match_image(found, truth, self._sigmas)
         name = file.relative_to(self.dataset.root) if file.is_relative_to(self.dataset.root) else file
         self._gathering.add(name.as_posix(), self._pairing.columns(found, truth, stats, letterbox))
         self.metrics.update_stats(
@@ -272,7 +272,7 @@ class Validation:
             metrics.confusion_matrix.plot(False, self.save_dir)
             metrics.confusion_matrix.plot(True, self.save_dir)
         if self._own_labels:
-            note_doubts(self.labels, self._gathering.detections)
+            warn_about_results(self.labels, self._gathering.detections)
         if self.save_dir and metrics.record:
             about |= {"speed": metrics.speed, "coco": metrics.coco}
             metrics.record.save(self.save_dir / FILE)

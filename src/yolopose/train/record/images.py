@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data import LabelTable
-from yolopose.evaluate.mosaic import IMAGES, Drawn, mosaic
-from yolopose.evaluate.plots import new_figure, save_figure
+from yolopose.evaluate.plots import GRID_IMAGES, Overlay, image_grid, new_figure, save_figure
 from yolopose.geometry import cxcywh_to_xyxy
 from yolopose.results.writing import save_image
 from yolopose.schema import PoseSpec
@@ -34,17 +33,17 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
     Raises:
         OutputError: it cannot be written.
     """
-    images = batch.images[:IMAGES].cpu().numpy()
+    images = batch.images[:GRID_IMAGES].cpu().numpy()
     size = np.array(images.shape[:1:-1], dtype=np.float32)  # width, height
     boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * np.tile(size, 2)
     points = batch.keypoints.numpy() * np.append(size, np.float32(1))
     classes, places = batch.classes.numpy(), batch.batch_idx.numpy()
-    drawn: list[Drawn] = []
+    drawn: list[Overlay] = []
     for index in range(len(images)):
         mine = places == index
         labels = np.column_stack((boxes[mine], np.ones(mine.sum()), classes[mine]))
         drawn.append((labels.astype(np.float32), points[mine].astype(np.float32)))
-    save_image(mosaic(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
+    save_image(image_grid(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
 
 
 def save_labels_image(table: LabelTable, spec: PoseSpec, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yolopose.base.progress import in_words
 from yolopose.evaluate import PoseMetrics
-from yolopose.evaluate.report import table_head, table_rows
+from yolopose.evaluate.console import table_head, table_rows
 
 HEAD_EVERY = 10
 """Epochs after which the head lines stand once more."""
