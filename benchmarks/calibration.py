@@ -61,7 +61,7 @@ def main() -> None:
     r, pixels, objects = distances(model, given)
     print(f"{len(r)} of {objects} objects found\n\n| point | labeled | within 1 σ | within 2 σ | median, px | factor |")
     print("|---|---|---|---|---|---|")
-    rows = [("all", slice(None)), *((name, index) for index, name in enumerate(model.spec.keypoints.names_of(0)))]
+    rows = [("all", slice(None)), *((name, index) for index, name in enumerate(model.spec.keypoints.keypoint_names(0)))]
     for name, which in rows:
         known = ~np.isnan(r[:, which])
         if known.any():

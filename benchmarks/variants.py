@@ -75,9 +75,9 @@ def main() -> int:
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     found = {(line["choice"], line["seed"]): line for line in lines}
     writing, free = Lock(), SimpleQueue()
-    processors = sorted(os.sched_getaffinity(0))
+    available_cpus = sorted(os.sched_getaffinity(0))
     for job in range(given.jobs):
-        free.put(processors[job :: given.jobs] or processors)
+        free.put(available_cpus[job :: given.jobs] or available_cpus)
 
     def make(choice: str, seed: int) -> None:
         cores = free.get()

@@ -13,7 +13,7 @@ PERSON = KeypointSchema.coco_person()
 
 def test_coco_person_is_consistent() -> None:
     assert PERSON.shape == (17, 3)
-    names = PERSON.names_of(0)
+    names = PERSON.keypoint_names(0)
     for index, mirrored in enumerate(PERSON.flip_idx or ()):
         swapped = names[index].replace("left", "L").replace("right", "left").replace("L", "right")
         assert names[mirrored] == swapped

@@ -95,7 +95,7 @@ class KeypointSchema:
             return np.array(COCO_PERSON_SIGMAS, dtype=np.float64)
         return np.full(self.count, 1.0 / self.count)
 
-    def names_of(self, class_index: int) -> tuple[str, ...]:
+    def keypoint_names(self, class_index: int) -> tuple[str, ...]:
         """Return the K keypoint names of a class; `keypoint 0`, … where none are known."""
         names = self.names.get(class_index) or self.names.get(0)
         return names or tuple(f"keypoint {index}" for index in range(self.count))

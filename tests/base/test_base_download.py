@@ -11,7 +11,7 @@ import pytest
 
 from servers import Answer, Server, cut, redirect, whole
 from yolopose.base import download as room
-from yolopose.base.download import Wanted, compare_with_record, download, git_blob
+from yolopose.base.download import DownloadSpec, download, git_blob_id, verify_checksum
 from yolopose.base.errors import DownloadError, WeightsError
 
 BODY = bytes(range(256)) * 5000
@@ -33,7 +33,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fetch(server: Server, folder: Path, answer: Answer, **options: object) -> Path:
     server.answers["/f"] = answer
     wanted = {"url": f"{server.address}/f", "title": "the file f", "limit": 10_000_000, "by_hand": "put it there."}
-    return download(Wanted(**{**wanted, **options}), folder / "f.bin")
+    return download(DownloadSpec(**{**wanted, **options}), folder / "f.bin")
 
 
 def rest(folder: Path) -> list[str]:
@@ -51,10 +51,10 @@ def test_a_file_comes_once_and_its_hash_is_recorded(
     shown = capsys.readouterr().out
     assert "(AGPL-3.0)" in shown
     assert digest in shown
-    compare_with_record(path)
+    verify_checksum(path)
     path.write_bytes(BODY[1:])
     with pytest.raises(DownloadError, match="not what was downloaded"):
-        compare_with_record(path)
+        verify_checksum(path)
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -144,7 +144,7 @@ def test_a_check_that_refuses_leaves_nothing_in_place(server: Server, tmp_path: 
         raise WeightsError("not these")
 
     with pytest.raises(WeightsError, match="not these"):
-        download(Wanted(url=f"{server.address}/f", title="f", limit=10**7), tmp_path / "f.bin", refuse)
+        download(DownloadSpec(url=f"{server.address}/f", title="f", limit=10**7), tmp_path / "f.bin", refuse)
     assert "f.bin" not in rest(tmp_path)
 
 
@@ -171,6 +171,6 @@ def test_git_blob_id() -> None:
     path = Path(__file__).with_name("blob.txt")
     try:
         path.write_bytes(b"hello\n")
-        assert git_blob(path) == "ce013625030ba8dba906f756967f9e9ca394464a"
+        assert git_blob_id(path) == "ce013625030ba8dba906f756967f9e9ca394464a"
     finally:
         path.unlink()

@@ -15,7 +15,7 @@ from yolopose.base.files import (
     atomic_folder,
     atomic_path,
     make_folder,
-    new_run_folder,
+    make_run_folder,
     remove_unfinished,
     write_bytes,
     write_text,
@@ -80,13 +80,13 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
 
 
 def test_run_folders_are_numbered_and_can_be_shared(tmp_path: Path) -> None:
-    names = [new_run_folder(tmp_path, "val").name for _ in range(3)]
+    names = [make_run_folder(tmp_path, "val").name for _ in range(3)]
     assert names == ["val", "val2", "val3"]
-    assert new_run_folder(tmp_path, "val", exist_ok=True).name == "val"
+    assert make_run_folder(tmp_path, "val", exist_ok=True).name == "val"
 
 
 def make_some(parent: Path) -> list[str]:
-    return [new_run_folder(parent, "train").name for _ in range(8)]
+    return [make_run_folder(parent, "train").name for _ in range(8)]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])

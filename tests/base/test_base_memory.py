@@ -28,9 +28,9 @@ def test_the_smaller_of_machine_and_container(
         (tmp_path / name).write_text(text + "\n")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert memory.free_memory() == expected
+    assert memory.available_memory() == expected
 
 
 def test_a_silent_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "nowhere")
-    assert memory.free_memory() is None
+    assert memory.available_memory() is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from yolopose.cli import help as texts
-from yolopose.config import MODES, keys_of
+from yolopose.config import MODES, option_specs
 
 PAGE = Path(__file__).parents[2] / "docs/options.md"
 
@@ -20,7 +20,7 @@ def test_the_page_of_options_is_made_from_the_table() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_help_of_a_mode_has_every_key(mode: str) -> None:
     shown = texts.of_mode(mode)
-    assert all(f"  {name}=" in shown for name in keys_of(mode))
+    assert all(f"  {name}=" in shown for name in option_specs(mode))
 
 
 def test_the_first_screen_is_one_screen() -> None:

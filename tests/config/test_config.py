@@ -8,7 +8,7 @@ import pytest
 
 import yolopose
 from yolopose.base.errors import NotFoundError, UsageError
-from yolopose.config import MODES, PredictOptions, ValOptions, all_keys, collect, defaults, keys_of, resolve
+from yolopose.config import MODES, PredictOptions, ValOptions, collect, defaults, modes_by_option, option_specs, resolve
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -21,7 +21,7 @@ def test_every_default_passes_its_own_check(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_key_has_help(mode: str) -> None:
-    assert all(key.help and "\n" not in key.help for key in keys_of(mode).values())
+    assert all(key.help and "\n" not in key.help for key in option_specs(mode).values())
 
 
 def test_public_defaults() -> None:
@@ -145,7 +145,7 @@ v5loader: false
 """
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if "model" in keys_of(mode)])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if "model" in option_specs(mode)])
 def test_an_old_args_file_loads_in_every_mode_without_a_word(
     mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,8 +176,8 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
 
 
 def test_all_keys_know_their_modes() -> None:
-    assert all_keys()["conf"] == ("train", "val", "predict", "export", "track")
-    assert all_keys()["source"] == ("predict", "track", "convert")
+    assert modes_by_option()["conf"] == ("train", "val", "predict", "export", "track")
+    assert modes_by_option()["source"] == ("predict", "track", "convert")
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def read_somewhere() -> set[str]:
 
 @pytest.mark.parametrize("mode", ["train", "val", "export", "convert"])
 def test_what_nothing_reads_is_marked_and_nothing_else(mode: str) -> None:
-    unread = set(keys_of(mode)) - read_somewhere()
-    assert {name for name, key in keys_of(mode).items() if key.unread} == unread
+    unread = set(option_specs(mode)) - read_somewhere()
+    assert {name for name, key in option_specs(mode).items() if key.unread} == unread
 
 
 def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,8 +226,8 @@ def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.Ca
     for _ in range(2):
         resolve("train", {"profile": True})
     assert capsys.readouterr().err.count("profile=True is not read in this version yet") == 1
-    assert keys_of("train")["profile"].words.endswith("(not read in this version yet)")
-    assert "not read" not in keys_of("train")["epochs"].words
+    assert option_specs("train")["profile"].words.endswith("(not read in this version yet)")
+    assert "not read" not in option_specs("train")["epochs"].words
 
 
 def test_words_of_a_choice_may_be_written_small_or_large() -> None:

@@ -58,7 +58,7 @@ def test_rows_schema_and_what_rows_cannot_hold(tmp_path: Path, capsys: pytest.Ca
     dataset = load_dataset(done.data)
     keypoints = dataset.spec.keypoints
     assert (dataset.spec.classes, keypoints.flip_idx, keypoints.skeleton) == (("cat",), (0, 2, 1), ((0, 1), (0, 2)))
-    assert keypoints.names_of(0) == ("nose", "left_ear", "right_ear")
+    assert keypoints.keypoint_names(0) == ("nose", "left_ear", "right_ear")
     assert len(load_labels(dataset, "train").classes) == 1
     assert "1 crowds kept aside, 1 faulty" in capsys.readouterr().out
 
@@ -68,7 +68,7 @@ def test_coco_there_and_back(shared: Path, tmp_path: Path) -> None:
     official = json.loads(source.read_text())
     done = convert_coco(source, tmp_path / "out", images_dir=shared / "data/coco-mini/images")
     spec = load_dataset(done.data).spec.keypoints
-    assert spec.names_of(0) == COCO_PERSON_NAMES
+    assert spec.keypoint_names(0) == COCO_PERSON_NAMES
     assert (spec.flip_idx, spec.sigmas) == (COCO_PERSON_FLIP, COCO_PERSON_SIGMAS)
     assert spec.skeleton == COCO_PERSON_SKELETON
     back = json.loads(export_coco(done.data, "val", tmp_path / "back.json").read_text())

@@ -81,7 +81,7 @@ def test_values_are_read(tmp_path: Path) -> None:
     assert (points.shape, points.flip_idx, points.sigmas, points.skeleton) == (
         (3, 3), (0, 2, 1), (0.1, 0.2, 0.3), ((0, 1),),
     )  # fmt: skip
-    assert points.names_of(0)[1] == "left_eye"
+    assert points.keypoint_names(0)[1] == "left_eye"
     assert dataset.raw["author"] == "me"
     assert dataset.entries == {"train": ("images/train",), "val": ("images/val",)}
 
@@ -132,7 +132,7 @@ def test_coco_names_attach_by_the_mirror(
     path = write(tmp_path, **{**PERSON, **change})
     for _ in range(2):
         points = load_dataset(path).spec.keypoints
-    assert (points.names_of(0) == COCO_PERSON_NAMES) is is_person
+    assert (points.keypoint_names(0) == COCO_PERSON_NAMES) is is_person
     assert (points.skeleton == COCO_PERSON_SKELETON) is is_person
     assert said.text.count("σ of human points") == int(warned)
     if points.dims == 3 and "kpt_oks_sigmas" not in change:

@@ -8,7 +8,7 @@ from formats_samples import batch_of, need_openvino
 
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, ExportError, OutputError
-from yolopose.model.engine import EngineChoice
+from yolopose.model.runtimes import RuntimeConfig
 from yolopose.schema import ModelMetadata
 
 need_openvino()
@@ -22,7 +22,7 @@ BATCH = batch_of(2, 64, 96)
 
 def computed(model: YOLO, name: str | None, device: object = "cpu") -> np.ndarray:
     model._runtimes.clear()  # as in another process
-    return model._runtime(EngineChoice(device, name=name)).raw(BATCH)  # type: ignore[attr-defined]
+    return model._runtime(RuntimeConfig(device, name=name)).raw(BATCH)  # type: ignore[attr-defined]
 
 
 def test_converts_once_and_again_when_what_was_kept_is_damaged(

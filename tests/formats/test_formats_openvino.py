@@ -17,7 +17,7 @@ from yolopose.base.errors import ExportError, NotFoundError, UsageError, Weights
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.formats import exporting, open_runtime
 from yolopose.formats.openvino import OpenvinoRuntime, library
-from yolopose.model.engine import EngineChoice
+from yolopose.model.runtimes import RuntimeConfig
 
 need_openvino()
 pytest.importorskip("torch")
@@ -184,7 +184,7 @@ def test_paths_and_devices_that_do_not_go(folders: dict[str, Path], tmp_path: Pa
 
 def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
     model, batch = YOLO(folders["dynamic"]), batch_of(1, 64, 64)
-    found = model._runtime(EngineChoice("cpu", name="auto")).raw(batch)  # type: ignore[attr-defined]
+    found = model._runtime(RuntimeConfig("cpu", name="auto")).raw(batch)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(found, opened(folders["dynamic"]).raw(batch))
     with pytest.raises(UsageError, match=r"runtime=onnx does not run .*s_openvino_model"):
         model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="onnx")

@@ -114,7 +114,7 @@ def test_metadata_and_wrap(network: PoseModel) -> None:
 @pytest.mark.parametrize("able", [False, True])
 def test_half_on_the_cpu(network: PoseModel, batch: np.ndarray, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the processor computes in bfloat16: scores within 8 bits, and positions decoded in float32."""
-    monkeypatch.setattr(pytorch, "computes_bf16", lambda: able)
+    monkeypatch.setattr(pytorch, "cpu_supports_bf16", lambda: able)
     runtime = TorchRuntime(network, "cpu", half=True)
     assert runtime.half is able
     expected, found = TorchRuntime(network, "cpu").raw(batch), runtime.raw(batch)

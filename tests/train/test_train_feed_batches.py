@@ -136,7 +136,7 @@ def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: LabelTable) -> N
 def test_a_cache_without_room_is_only_a_warning(
     imgs: LabelTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("yolopose.train.feed.images.free_memory", lambda: 1000)
+    monkeypatch.setattr("yolopose.train.feed.images.available_memory", lambda: 1000)
     assert isinstance(open_images(imgs, 64, "ram"), FileImages)
     (imgs.files[0].parents[1] / "labels").rmdir()
     (imgs.files[0].parents[1] / "labels").write_text("in the way")

@@ -10,7 +10,7 @@ from feed_scenes import options, request, scenes, spec, table
 
 from yolopose.base.errors import UsageError
 from yolopose.data import ImageLabels
-from yolopose.geometry import Map
+from yolopose.geometry import Transform2D
 from yolopose.train.feed import choose
 from yolopose.train.feed.augment import mosaic, random_change
 from yolopose.train.feed.color import change_hsv
@@ -66,12 +66,18 @@ def test_objects_are_clipped_and_points_outside_lose_their_visibility() -> None:
         np.array([[[0.3, 0.5, 2], [0.7, 0.5, 1], [0.5, 0.5, 0]]] * 2, np.float32),
     )
     # 100 px wide input, shifted left by half: the first object is cut in the middle, the second stays whole
-    found = carry(put(labels, Map.scale(100)), (100, 100), Map.translate(-50, 0), 1.0, (100, 100))
+    found = carry(put(labels, Transform2D.scale(100)), (100, 100), Transform2D.translate(-50, 0), 1.0, (100, 100))
     np.testing.assert_allclose(found.boxes, [[0, 25, 25, 75], [40, 25, 50, 75]], atol=1e-5)
     np.testing.assert_allclose(found.keypoints[0], [[0, 0, 0], [20, 50, 1], [0, 0, 0]], atol=1e-5)
     assert found.classes.tolist() == [0, 3]
     # what the input's own border has cut off does not come back
-    moved = carry(put(labels, Map.translate(40, 0) @ Map.scale(100)), (100, 100), Map.identity(), 1.0, (100, 200))
+    moved = carry(
+        put(labels, Transform2D.translate(40, 0) @ Transform2D.scale(100)),
+        (100, 100),
+        Transform2D.identity(),
+        1.0,
+        (100, 200),
+    )
     np.testing.assert_allclose(moved.boxes, [[65, 25, 100, 75]], atol=1e-5)
     assert moved.keypoints[0, :, 2].tolist() == [2, 0, 0]
 
@@ -82,7 +88,7 @@ def test_a_slope_keeps_its_place_where_blocks_reach_beyond_the_edge(size: tuple[
     slope = np.arange(size[1]) * 2.0
     image = np.broadcast_to(slope[None, :, None], (*size, 3)).astype(np.uint8)
     canvas = np.zeros((int(size[0] * gain), int(size[1] * gain), 3), np.uint8)
-    draw(canvas, image, Map.scale(gain))
+    draw(canvas, image, Transform2D.scale(gain))
     expected = 2 * ((np.arange(canvas.shape[1]) + 0.5) / gain - 0.5)
     near_edge = 2 * max(int(1 / gain), 1)  # the last block holds the edge more than once
     found = canvas.astype(float) - np.clip(expected, 0, slope[-1])[:, None]
@@ -118,11 +124,15 @@ def test_mosaic_images_meet_at_one_point_of_the_middle() -> None:
 def test_drawing_outside_or_nothing_leaves_the_canvas() -> None:
     canvas = np.full((20, 20, 3), 7, np.uint8)
     image = np.full((10, 10, 3), 200, np.uint8)
-    for away in (Map.translate(50, 0), Map.translate(0, -11), Map.translate(40, 40) @ Map.rotate(45)):
+    for away in (
+        Transform2D.translate(50, 0),
+        Transform2D.translate(0, -11),
+        Transform2D.translate(40, 40) @ Transform2D.rotate(45),
+    ):
         draw(canvas, image, away)
-    draw(canvas, image, Map.identity(), np.array([12.0, 0, 30, 30]))
+    draw(canvas, image, Transform2D.identity(), np.array([12.0, 0, 30, 30]))
     assert (canvas == 7).all()
-    draw(canvas, image, Map.translate(-5, 0), np.array([0.0, 0, 8, 4]))
+    draw(canvas, image, Transform2D.translate(-5, 0), np.array([0.0, 0, 8, 4]))
     assert (canvas[:4, :3] == 200).all()
     assert (canvas == 200).sum() == 36
 

@@ -12,8 +12,8 @@ import yaml
 from train_worlds import FAST, make_world
 
 from yolopose import YOLO
+from yolopose.base.callbacks import EVENTS
 from yolopose.base.errors import DataError, TrainError, UsageError
-from yolopose.base.events import EVENTS
 from yolopose.weights import read_checkpoint
 
 COLUMNS = (

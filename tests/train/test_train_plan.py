@@ -13,7 +13,7 @@ import torch
 from train_worlds import FAST, make_world
 
 from yolopose import YOLO
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.settings import cache_dir
 from yolopose.config import TrainOptions
 from yolopose.train import planning
@@ -222,7 +222,7 @@ def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) ->
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     plan = planning.make_plan(network, load_data(options), options, CPU)
     assert plan.origin.startswith("measured in")
-    assert 1 <= plan.workers <= processors()
+    assert 1 <= plan.workers <= available_cpus()
     timer = planning.StepTimer(network, options)
     assert timer.rate(FIXED) > 0
     timer._end = 0.0

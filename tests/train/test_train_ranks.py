@@ -16,7 +16,7 @@ import torch
 from rank_threads import together
 from train_worlds import FAST, make_world
 
-from yolopose.base.events import Callbacks
+from yolopose.base.callbacks import Callbacks
 from yolopose.config import resolve
 from yolopose.nn import build_network
 from yolopose.train.feed import TrainBatch, train_batches

@@ -11,7 +11,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.log import LOGGER
-from yolopose.base.progress import in_words
+from yolopose.base.progress import format_duration
 from yolopose.train.record import HEAD_EVERY, epoch_lines, final_lines
 
 
@@ -38,7 +38,7 @@ def metrics(box: float, pose: float) -> Any:
     ],
 )  # fmt: skip
 def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_an_epoch_is_one_row_under_a_head_that_comes_back() -> None:

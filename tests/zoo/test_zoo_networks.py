@@ -53,4 +53,4 @@ def test_table_agrees_with_the_golden_sizes(shared):
     ],
 )
 def test_misspelt_names(name: str, meant: str | None) -> None:
-    assert zoo.likely_model(name) == meant
+    assert zoo.suggest_model_name(name) == meant

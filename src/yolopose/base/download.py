@@ -27,7 +27,7 @@ from yolopose._version import __version__
 from yolopose.base.errors import DownloadError
 from yolopose.base.files import make_folder, output_error, write_text
 from yolopose.base.log import LOGGER
-from yolopose.base.progress import Bar, byte_bar
+from yolopose.base.progress import Bar, download_bar
 from yolopose.base.settings import load_settings
 
 _TIMEOUT = 30  # seconds without a byte
@@ -37,7 +37,7 @@ _SPARE = 200 << 20  # bytes that a disk should have left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DownloadSpec:
     """What is asked for.
 
     Attributes:
@@ -55,7 +55,7 @@ class Wanted:
     by_hand: str = ""
 
 
-def download(wanted: Wanted, target: Path, check: Callable[[Path], None] | None = None) -> Path:
+def download(wanted: DownloadSpec, target: Path, check: Callable[[Path], None] | None = None) -> Path:
     """Fetch a file.
 
     Args:
@@ -87,7 +87,7 @@ def download(wanted: Wanted, target: Path, check: Callable[[Path], None] | None 
             check(part)
         digest = sha256(part)
         os.replace(part, target)
-        write_text(sha_file(target), f"{digest}  {target.name}\n")
+        write_text(checksum_file(target), f"{digest}  {target.name}\n")
     except OSError as error:
         if isinstance(error, DownloadError):
             raise
@@ -103,7 +103,7 @@ def is_offline() -> bool:
     return load_settings().offline.strip().lower() in ("1", "true", "yes", "on")
 
 
-def sha_file(path: Path) -> Path:
+def checksum_file(path: Path) -> Path:
     """Return where the SHA-256 of a fetched file is recorded."""
     return path.with_name(f"{path.name}.sha256")
 
@@ -117,7 +117,7 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
-def git_blob(path: Path) -> str:
+def git_blob_id(path: Path) -> str:
     """Return the id that git gives to the content of a file: SHA-1 over a head with its size, and the content."""
     found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
@@ -126,13 +126,13 @@ def git_blob(path: Path) -> str:
     return found.hexdigest()
 
 
-def compare_with_record(path: Path) -> None:
+def verify_checksum(path: Path) -> None:
     """Compare a file with the SHA-256 of its first good download, where that was recorded.
 
     Raises:
         DownloadError: the file has changed since.
     """
-    record = sha_file(path)
+    record = checksum_file(path)
     try:
         expected = record.read_text(encoding="utf-8").split()[0]
     except (OSError, UnicodeDecodeError, IndexError):
@@ -147,7 +147,7 @@ def compare_with_record(path: Path) -> None:
 # -- one attempt after the other ------------------------------------------------------------------------------------
 
 
-def _fetch(wanted: Wanted, part: Path) -> None:
+def _fetch(wanted: DownloadSpec, part: Path) -> None:
     """Fill `part`, going on where an attempt was cut off."""
     for attempt in range(_ATTEMPTS):
         before = part.stat().st_size
@@ -169,7 +169,7 @@ class _Cut(Exception):
     """The connection ended early; another attempt may bring the rest."""
 
 
-def _attempt(wanted: Wanted, part: Path) -> None:
+def _attempt(wanted: DownloadSpec, part: Path) -> None:
     have, tag = part.stat().st_size, _tag_of(part)
     headers = {"User-Agent": f"yolopose/{__version__}", "Accept-Encoding": "identity"}
     if have and tag:
@@ -191,7 +191,7 @@ def _attempt(wanted: Wanted, part: Path) -> None:
         _save(wanted, answer, part, have)
 
 
-def _save(wanted: Wanted, answer: Any, part: Path, have: int) -> None:
+def _save(wanted: DownloadSpec, answer: Any, part: Path, have: int) -> None:
     if str(answer.headers.get("Content-Type", "")).lower().startswith("text/html"):
         raise DownloadError(
             f"{wanted.url} gave a web page instead of a file: perhaps the network asks for a login first, or the "
@@ -204,7 +204,7 @@ def _save(wanted: Wanted, answer: Any, part: Path, have: int) -> None:
     _check_size(wanted, total, start, part)
     _note_tag(part, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
     done = start
-    with part.open("r+b") as file, byte_bar(wanted.title, total, start) as bar:
+    with part.open("r+b") as file, download_bar(wanted.title, total, start) as bar:
         file.seek(start)
         file.truncate()
         done += _copy(wanted, answer, file, start, bar)
@@ -214,7 +214,7 @@ def _save(wanted: Wanted, answer: Any, part: Path, have: int) -> None:
         raise _Cut(f"the connection ended after {done} of {total} bytes")
 
 
-def _copy(wanted: Wanted, answer: Any, file: Any, start: int, bar: Bar) -> int:
+def _copy(wanted: DownloadSpec, answer: Any, file: Any, start: int, bar: Bar) -> int:
     """Copy what comes; returns how many bytes. A connection that breaks ends it."""
     done = 0
     while True:
@@ -232,7 +232,7 @@ def _copy(wanted: Wanted, answer: Any, file: Any, start: int, bar: Bar) -> int:
             raise DownloadError(_too_large(wanted, f"more than {wanted.limit / 1e6:.0f} MB"))
 
 
-def _refused(wanted: Wanted, error: urllib.error.HTTPError, part: Path) -> None:
+def _refused(wanted: DownloadSpec, error: urllib.error.HTTPError, part: Path) -> None:
     """Deal with an answer that is no file."""
     if error.code == 416:  # the part is as long as the file, or longer: it was whole, or of another file
         size = str(error.headers.get("Content-Range", "")).rpartition("/")[2]
@@ -321,7 +321,7 @@ def _check_address(url: str) -> None:
         raise DownloadError(f"{url!r} is no http or https address; only these are fetched.")
 
 
-def _check_size(wanted: Wanted, total: int | None, have: int, part: Path) -> None:
+def _check_size(wanted: DownloadSpec, total: int | None, have: int, part: Path) -> None:
     if total is None:
         return
     if total > wanted.limit:
@@ -334,7 +334,7 @@ def _check_size(wanted: Wanted, total: int | None, have: int, part: Path) -> Non
         )
 
 
-def _check_kind(wanted: Wanted, part: Path) -> None:
+def _check_kind(wanted: DownloadSpec, part: Path) -> None:
     """A file that is a zip archive, as weights and data sets are, must be a sound one."""
     if not part.stat().st_size:
         raise DownloadError(f"{wanted.url} gave an empty file. {_elsewhere(wanted)}")
@@ -357,14 +357,14 @@ def _check_kind(wanted: Wanted, part: Path) -> None:
         )
 
 
-def _too_large(wanted: Wanted, size: str) -> str:
+def _too_large(wanted: DownloadSpec, size: str) -> str:
     return (
         f"{wanted.url} would give {size}, more than the {wanted.limit / 1e6:.0f} MB that {wanted.title} may have; "
         "nothing was kept."
     )
 
 
-def _elsewhere(wanted: Wanted) -> str:
+def _elsewhere(wanted: DownloadSpec) -> str:
     return f"It is to be had at {wanted.url}; {wanted.by_hand}" if wanted.by_hand else ""
 
 

@@ -179,7 +179,7 @@ def remove_unfinished(folder: str | Path) -> None:
             remove(path)
 
 
-def new_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:
+def make_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:
     """Make `parent/name`, or `name2`, `name3`, … when that is taken; two processes never get the same.
 
     Raises:

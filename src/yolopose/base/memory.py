@@ -9,7 +9,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
-def free_memory() -> int | None:
+def available_memory() -> int | None:
     """Return bytes that can be had without swapping, a container's limit counted; None where the system is silent."""
     try:
         lines = _MEMINFO.read_text().splitlines()

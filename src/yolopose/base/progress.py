@@ -31,7 +31,7 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
     yield from track(items, description=title, total=total, transient=True)
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a length of time as people say it: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
     for unit, size, limit in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 172_800), ("day", 86_400, 1e99)):
         if seconds < limit:
@@ -42,7 +42,7 @@ def in_words(seconds: float) -> str:
 
 
 @contextmanager
-def byte_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
+def download_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
     """Show how many bytes of a file have come, and how fast; gives the function that is told of each lot.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from yolopose.base.errors import NotFoundError, UsageError, YoloposeError
-from yolopose.base.hints import path_hint, yaml_inside
+from yolopose.base.suggestions import list_yaml_files, suggest_path
 
 
 def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageError) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageErr
     except UnicodeDecodeError as fault:
         raise error(f"The {what} {path} is not UTF-8 text ({fault.reason} at byte {fault.start}).") from fault
     except IsADirectoryError as fault:
-        raise error(f"The {what} {path} is a folder; name a YAML file: {yaml_inside(path)}.") from fault
+        raise error(f"The {what} {path} is a folder; name a YAML file: {list_yaml_files(path)}.") from fault
     except FileNotFoundError as fault:
         raise NotFoundError(
-            f"There is no {what} {path}. Check the path (current folder: {Path.cwd()}).{path_hint(path)}"
+            f"There is no {what} {path}. Check the path (current folder: {Path.cwd()}).{suggest_path(path)}"
         ) from fault
     except OSError as fault:
         raise error(f"The {what} {path} cannot be read: {fault.strerror or fault}.") from fault

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.config import MODES, all_keys, keys_of
+from yolopose.config import MODES, modes_by_option, option_specs
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
 ACTIONS = ("help", "version", "checks", "models", "formats", "toolchain", "settings", "cfg", "copy-cfg")
@@ -113,7 +113,7 @@ def value_of(key: str, text: str) -> Any:
     lowered = text.lower()
     if lowered in ("none", "null"):
         return None
-    types = {keys_of(mode)[key].type for mode in all_keys().get(key, ())}
+    types = {option_specs(mode)[key].type for mode in modes_by_option().get(key, ())}
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
         return text[1:-1]  # not by the literal's rules: a backslash is part of a Windows path
     if types and types <= set(_TEXT_TYPES) and not text.startswith("["):
@@ -128,7 +128,7 @@ def value_of(key: str, text: str) -> Any:
 
 def _is_switch(word: str) -> bool:
     """Whether a key alone means `key=True`."""
-    return any(keys_of(mode)[word].type.startswith("bool") for mode in all_keys().get(word, ()))
+    return any(option_specs(mode)[word].type.startswith("bool") for mode in modes_by_option().get(word, ()))
 
 
 def _joined(words: list[str], notes: list[str]) -> list[str]:
@@ -164,7 +164,7 @@ def _reach(words: list[str]) -> int:
 def _is_flag(word: str, following: str) -> bool:
     """Whether two words are `--key value`."""
     name = word[2:].replace("-", "_")
-    if not word.startswith("--") or name not in all_keys() or _is_switch(name):
+    if not word.startswith("--") or name not in modes_by_option() or _is_switch(name):
         return False
     return bool(following) and "=" not in following and not following.startswith("--") and following not in MODES
 
@@ -207,7 +207,7 @@ def _lost(word: str) -> UsageError:
         if not word.endswith((".yaml", ".yml", ".pt", ".pth", ".safetensors", ".onnx")):
             key = "source"
         return UsageError(f"{word!r} stands alone; options are written key=value. Did you mean {key}={word}?")
-    if word in all_keys():
+    if word in modes_by_option():
         return UsageError(f"{word!r} needs a value: {word}=VALUE.")
-    known = [*MODES, *ACTIONS, "pose", *all_keys()]
+    known = [*MODES, *ACTIONS, "pose", *modes_by_option()]
     return UsageError(f"{word!r} is no mode, no subcommand and no option.{did_you_mean(word, known)} Try: yolo help")

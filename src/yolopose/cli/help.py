@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolopose._version import __version__
-from yolopose.config import MODES, Key, all_keys, keys_of
+from yolopose.config import MODES, OptionSpec, modes_by_option, option_specs
 
 BUILT = {
     "train": "train a network on a data set",
@@ -66,7 +66,7 @@ def of_mode(mode: str) -> str:
     lines = [f"yolo pose {mode} key=value …", ""]
     if mode not in BUILT:
         lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
-    for key in keys_of(mode).values():
+    for key in option_specs(mode).values():
         span = _span(key)
         lines.append(f"  {key.name + '=' + str(key.default):<22} {key.words}{f' ({span})' if span else ''}")
     return "\n".join(lines)
@@ -78,12 +78,12 @@ def as_markdown() -> str:
     for mode in MODES:
         later = "" if mode in BUILT else " (not in this version yet)"
         lines += ["", f"## {mode}{later}", "", "| key | default | what | values |", "|---|---|---|---|"]
-        for key in keys_of(mode).values():
+        for key in option_specs(mode).values():
             lines.append(f"| `{key.name}` | `{key.default}` | {key.words.replace('|', '/')} | {_span(key)} |")
     return "\n".join(lines) + "\n"
 
 
-def _span(key: Key) -> str:
+def _span(key: OptionSpec) -> str:
     """The values that a key takes, in a few signs; empty where its type says all."""
     if key.choices:
         return ", ".join(map(str, key.choices))
@@ -102,12 +102,12 @@ def as_yaml() -> str:
     lines = ["# Options of yolopose; use a changed copy with `yolo pose predict cfg=FILE.yaml`."]
     seen: set[str] = set()
     for mode in MODES:
-        own = [key for key in keys_of(mode).values() if key.name not in seen]
+        own = [key for key in option_specs(mode).values() if key.name not in seen]
         if own:
             lines.append(f"\n# {mode}")
         for key in own:
             seen.add(key.name)
-            values = {other: keys_of(other)[key.name].default for other in all_keys()[key.name]}
+            values = {other: option_specs(other)[key.name].default for other in modes_by_option()[key.name]}
             if all(value == key.default for value in values.values()):
                 value = yaml.safe_dump({key.name: key.default}).strip()
                 lines.append(f"{value:<24} # {key.words}")

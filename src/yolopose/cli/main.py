@@ -14,8 +14,8 @@ from pathlib import Path
 
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, YoloposeError
+from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
-from yolopose.base.ranks import follows
 from yolopose.cli import help as texts
 from yolopose.cli.grammar import Command, parse
 from yolopose.cli.verbs import VERBS
@@ -33,7 +33,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
-    following = follows()  # one of several processes, of which the first speaks for all
+    following = is_worker_rank()  # one of several processes, of which the first speaks for all
     if following:
         LOGGER.setLevel(logging.CRITICAL)
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import SourceError, UsageError
+from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
-from yolopose.base.ranks import follows
 from yolopose.base.settings import load_settings
 from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, collect, resolve
 from yolopose.formats import format_named
@@ -51,7 +51,7 @@ def _val(given: Options) -> None:
 
 def _train(given: Options) -> None:
     options = collect("train", given)
-    if follows():
+    if is_worker_rank():
         from yolopose.train import train_along
 
         train_along()

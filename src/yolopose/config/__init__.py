@@ -12,7 +12,7 @@ from yolopose.config.options import (
     TrainOptions,
     ValOptions,
 )
-from yolopose.config.table import MODES, Key, Options, all_keys, defaults, keys_of
+from yolopose.config.table import MODES, Options, OptionSpec, defaults, modes_by_option, option_specs
 
 __all__ = [
     "MODES",
@@ -20,16 +20,16 @@ __all__ = [
     "CompareOptions",
     "ConvertOptions",
     "ExportOptions",
-    "Key",
+    "OptionSpec",
     "Options",
     "PredictOptions",
     "ReportOptions",
     "TrackOptions",
     "TrainOptions",
     "ValOptions",
-    "all_keys",
+    "modes_by_option",
     "collect",
     "defaults",
-    "keys_of",
+    "option_specs",
     "resolve",
 ]

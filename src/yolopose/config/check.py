@@ -10,7 +10,16 @@ from typing import Any
 from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.yamlfile import read_yaml
-from yolopose.config.table import BOOKKEEPING, MODES, WITHOUT_MEANING, Key, Options, all_keys, keys_of, synonyms
+from yolopose.config.table import (
+    BOOKKEEPING,
+    MODES,
+    WITHOUT_MEANING,
+    Options,
+    OptionSpec,
+    modes_by_option,
+    option_specs,
+    synonyms,
+)
 
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -66,15 +75,17 @@ def _checked(mode: str, values: Mapping[str, Any], file: str = "") -> dict[str, 
     where = f" in {file}" if file else ""
     chosen: dict[str, Any] = {}
     for name, value in values.items():
-        if name in keys_of(mode):
-            key = keys_of(mode)[name]
+        if name in option_specs(mode):
+            key = option_specs(mode)[name]
             chosen[name] = check_value(key, value, where)
             if key.unread and chosen[name] != key.default:
                 warn_once(f"{name}={chosen[name]}{where} is not read in this version yet, and left aside.")
-        elif name in WITHOUT_MEANING or name in BOOKKEEPING or name in all_keys():
+        elif name in WITHOUT_MEANING or name in BOOKKEEPING or name in modes_by_option():
             _note(mode, name, value, file)
         else:
-            close = _meant(mode, name) or did_you_mean(name, keys_of(mode)) or did_you_mean(name, all_keys())
+            close = (
+                _meant(mode, name) or did_you_mean(name, option_specs(mode)) or did_you_mean(name, modes_by_option())
+            )
             raise UsageError(f"There is no option {name!r}{where}.{close} `yolo help {mode}` lists those of {mode}.")
     return chosen
 
@@ -87,7 +98,7 @@ def _meant(mode: str, name: str) -> str:
 
 def _note(mode: str, name: str, value: Any, file: str) -> None:
     """Log that a key is left aside, unless nothing is lost by it."""
-    modes = all_keys().get(name, ())
+    modes = modes_by_option().get(name, ())
     if name in BOOKKEEPING or value is None or (name in WITHOUT_MEANING and value == WITHOUT_MEANING[name]):
         return
     if modes and file:  # a file may hold the keys of every mode
@@ -96,7 +107,7 @@ def _note(mode: str, name: str, value: Any, file: str) -> None:
     LOGGER.warning(f"{name}={value}{f' in {file}' if file else ''} {why}: left aside.{_meant(mode, name)}")
 
 
-def check_value(key: Key, value: Any, where: str = "") -> Any:
+def check_value(key: OptionSpec, value: Any, where: str = "") -> Any:
     """Check one value against its key and gives it the declared type.
 
     Args:
@@ -131,7 +142,7 @@ def check_value(key: Key, value: Any, where: str = "") -> Any:
     return found
 
 
-def _plain(key: Key, value: Any) -> Any:
+def _plain(key: OptionSpec, value: Any) -> Any:
     """Turn what callers hold in place of plain values into these."""
     if isinstance(value, Path):
         return str(value)
@@ -144,7 +155,7 @@ def _plain(key: Key, value: Any) -> Any:
     return list(value) if isinstance(value, range) else value
 
 
-def _check_range(key: Key, number: float, where: str) -> None:
+def _check_range(key: OptionSpec, number: float, where: str) -> None:
     low, high = key.low, key.high
     if math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
         return
@@ -152,7 +163,7 @@ def _check_range(key: Key, number: float, where: str) -> None:
     raise UsageError(f"{key.name}={number!r}{where} is out of range: it goes {span} ({key.help}).")
 
 
-def _typed(key: Key, value: Any, where: str) -> Any:
+def _typed(key: OptionSpec, value: Any, where: str) -> Any:
     """Take the first of the declared types that the value fits."""
     kinds = [kind.strip() for kind in _spelled_out(key.type).split("|")]
     if value is None:

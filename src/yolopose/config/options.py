@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Size = int | Sequence[int]
-Device = str | int | Sequence[int] | None
+ImageSize = int | Sequence[int]
+DeviceSpec = str | int | Sequence[int] | None
 
 
 def option(
@@ -40,17 +40,17 @@ def option(
 
 
 @dataclass(kw_only=True)
-class Common:
+class CommonOptions:
     """Keys of every mode."""
 
     model: str | None = option(None, "model YAML or weights file")
-    device: Device = option(None, "where to compute: cpu, 0, 0,1, mps; the best there is when left out")
-    imgsz: Size = option(640, "side of the network's input in pixels, or [height, width]", low=1, high=100_000)
+    device: DeviceSpec = option(None, "where to compute: cpu, 0, 0,1, mps; the best there is when left out")
+    imgsz: ImageSize = option(640, "side of the network's input in pixels, or [height, width]", low=1, high=100_000)
     verbose: bool = option(True, "print what is done")
 
 
 @dataclass(kw_only=True)
-class RunFolder:
+class RunFolderOptions:
     """Where a run's files go."""
 
     project: str | None = option(None, "folder of the run folders; runs/pose when left out")
@@ -59,7 +59,7 @@ class RunFolder:
 
 
 @dataclass(kw_only=True)
-class Thresholds:
+class DetectionOptions:
     """What counts as a detection."""
 
     conf: float | None = option(None, "smallest confidence; 0.25 in predict, 0.001 in val", low=0, high=1)
@@ -81,7 +81,7 @@ class Thresholds:
 
 
 @dataclass(kw_only=True)
-class Labels:
+class LabelFileOptions:
     """Text files of detections."""
 
     save_txt: bool = option(False, "write detections as label files")
@@ -89,7 +89,7 @@ class Labels:
 
 
 @dataclass(kw_only=True)
-class Show:
+class DrawingOptions:
     """What drawings show."""
 
     show: bool = option(False, "open a window with the result")
@@ -100,7 +100,7 @@ class Show:
 
 
 @dataclass(kw_only=True)
-class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
+class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, DetectionOptions, CommonOptions):
     """Options of `predict`."""
 
     source: Any = option(None, "image, folder, glob, list of images")
@@ -120,7 +120,7 @@ class PredictOptions(Show, Labels, RunFolder, Thresholds, Common):
 
 
 @dataclass(kw_only=True)
-class DataChoice:
+class DataOptions:
     """Which data set, and how it is read."""
 
     data: str | None = option(None, "data YAML")
@@ -134,7 +134,7 @@ class DataChoice:
 
 
 @dataclass(kw_only=True)
-class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
+class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptions, CommonOptions):
     """Options of `val`."""
 
     split: str = option("val", "split to measure on", choices=("train", "val", "test"))
@@ -153,7 +153,7 @@ class ValOptions(Labels, RunFolder, Thresholds, DataChoice, Common):
 
 
 @dataclass(kw_only=True)
-class Schedule:
+class ScheduleOptions:
     """Optimizer, learning rate and its course."""
 
     epochs: int = option(100, "passes over the training images", low=1)
@@ -177,7 +177,7 @@ class Schedule:
 
 
 @dataclass(kw_only=True)
-class Losses:
+class LossOptions:
     """Gains of the losses."""
 
     box: float = option(7.5, "gain of the box loss", low=0)
@@ -195,7 +195,7 @@ class Losses:
 
 
 @dataclass(kw_only=True)
-class Augment:
+class AugmentOptions:
     """Augmentation of training images."""
 
     hsv_h: float = option(0.015, "hue gain", low=0, high=1)
@@ -215,7 +215,7 @@ class Augment:
 
 
 @dataclass(kw_only=True)
-class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
+class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOptions, DataOptions, CommonOptions):
     """Options of `train`."""
 
     batch: int | float = option(16, "images a step; -1: as many as fit; 0…1: share of the memory", low=-1)
@@ -252,7 +252,7 @@ class TrainOptions(Augment, Losses, Schedule, RunFolder, DataChoice, Common):
 
 
 @dataclass(kw_only=True)
-class ExportOptions(Common):
+class ExportOptions(CommonOptions):
     """Options of `export`."""
 
     format: str = option("torchscript", "file format")
@@ -288,7 +288,7 @@ class ExportOptions(Common):
 
 
 @dataclass(kw_only=True)
-class BenchmarkOptions(RunFolder, Common):
+class BenchmarkOptions(RunFolderOptions, CommonOptions):
     """Options of `benchmark`."""
 
     data: str | None = option(None, "data YAML to measure on; that of the weights when left out")

@@ -118,11 +118,11 @@ _MEANT = {
 def synonyms(word: str, mode: str) -> list[str]:
     """Return the keys of a mode that go by another name elsewhere: `confidence` → `conf`."""
     word = word.lower()
-    return [key for key, names in _MEANT.items() if word in names.split() and key in keys_of(mode)]
+    return [key for key, names in _MEANT.items() if word in names.split() and key in option_specs(mode)]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class OptionSpec:
     """One key of the table.
 
     Attributes:
@@ -152,29 +152,29 @@ class Key:
 
 
 @cache
-def keys_of(mode: str) -> dict[str, Key]:
+def option_specs(mode: str) -> dict[str, OptionSpec]:
     """Return the keys of a mode by name, in the order in which help shows them."""
     return {item.name: _key(item) for item in fields(MODES[mode])}
 
 
 @cache
-def all_keys() -> dict[str, tuple[str, ...]]:
+def modes_by_option() -> dict[str, tuple[str, ...]]:
     """Return every supported key with the modes that have it."""
     found: dict[str, tuple[str, ...]] = {}
     for mode in MODES:
-        for name in keys_of(mode):
+        for name in option_specs(mode):
             found[name] = (*found.get(name, ()), mode)
     return found
 
 
 def defaults(mode: str) -> dict[str, Any]:
     """Return the default of each key of a mode."""
-    return {name: key.default for name, key in keys_of(mode).items()}
+    return {name: key.default for name, key in option_specs(mode).items()}
 
 
-def _key(item: Field[Any]) -> Key:
+def _key(item: Field[Any]) -> OptionSpec:
     about = item.metadata
-    return Key(
+    return OptionSpec(
         name=item.name,
         type=str(item.type),
         default=item.default,

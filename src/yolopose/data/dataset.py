@@ -10,9 +10,9 @@ from typing import Any, Literal, cast, get_args
 
 from yolopose import zoo
 from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean, nearest
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
+from yolopose.base.suggestions import suggest_path
 from yolopose.base.yamlfile import read_yaml
 from yolopose.data.checks import complete_keypoints, note_keys, note_mirror, zip_urls
 from yolopose.data.fetch import fetch_data
@@ -156,7 +156,7 @@ def _find_yaml(source: str | Path) -> Path:
     shipped = _shipped_folder() / path.name
     if not shipped.is_file():
         names = shipped_datasets()
-        hint = path_hint(path, "data") or (did_you_mean(path.name, names, ".yaml") if path.parent == Path() else "")
+        hint = suggest_path(path, "data") or (did_you_mean(path.name, names, ".yaml") if path.parent == Path() else "")
         raise NotFoundError(
             f"There is no data YAML {path} (current folder: {Path.cwd()}).{hint} Shipped ones are: {', '.join(names)}."
         )

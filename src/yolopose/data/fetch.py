@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from yolopose import zoo
-from yolopose.base.download import Wanted, download
+from yolopose.base.archives import unzip
+from yolopose.base.download import DownloadSpec, download
 from yolopose.base.errors import DownloadError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.base.unzip import unzip
 
 FREE = 1_000_000_000
 """Bytes of an archive that are fetched without being asked twice."""
@@ -45,7 +45,7 @@ def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: S
         split = next((split for split in _NAMES if name.startswith(split)), None)
         if folder.exists() or (number and splits is not None and split is not None and split not in splits):
             continue
-        _fetch_one(zoo.mirrored(url), name, folder, large)
+        _fetch_one(zoo.mirror_url(url), name, folder, large)
 
 
 def _fetch_one(url: str, name: str, folder: Path, large: bool | None) -> None:
@@ -54,7 +54,7 @@ def _fetch_one(url: str, name: str, folder: Path, large: bool | None) -> None:
     if size and size > FREE and not large:
         raise DownloadError(f"The data set needs {url}, which is {size / 1e9:.0f} GB. {asked}")
     archive = Path(load_settings().datasets_dir) / "downloads" / name
-    wanted = Wanted(
+    wanted = DownloadSpec(
         url=url,
         title=f"the data set archive {name}",
         limit=_LIMIT if large else FREE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import SourceError
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
@@ -57,7 +57,7 @@ class _Found:
 
 def worker_count(workers: int) -> int:
     """Return the number of threads to use: the given one, or for 0 one for each core, at most 8."""
-    return workers if workers > 0 else min(8, processors())
+    return workers if workers > 0 else min(8, available_cpus())
 
 
 def label_path(image: Path) -> Path:

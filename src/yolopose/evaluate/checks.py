@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
@@ -160,7 +160,7 @@ def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tup
 
 def threads(workers: int) -> int:
     """Return the threads for decoding: no more than there are processors; 0 leaves the choice open."""
-    return min(workers, processors())
+    return min(workers, available_cpus())
 
 
 def _classes(spec: PoseSpec) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError, NotFoundError
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
+from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert import coco_content
 from yolopose.data.dataset import Dataset
 from yolopose.data.labels import LabelTable
@@ -106,7 +106,7 @@ def _read(path: Path) -> Json:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise NotFoundError(
-            f"There is no annotation file {path} (current folder: {Path.cwd()}).{path_hint(path)}"
+            f"There is no annotation file {path} (current folder: {Path.cwd()}).{suggest_path(path)}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as COCO annotations: {error}. {_MEND}") from error

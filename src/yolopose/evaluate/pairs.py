@@ -33,7 +33,7 @@ class Pairing:
         keypoints = spec.keypoints
         self._sigmas = keypoints.oks_sigmas.astype(np.float32)
         self._flip = np.array(keypoints.flip_idx if keypoints.flip_idx is not None else range(keypoints.count))
-        self._torsos = [_torso(keypoints.names_of(index)) for index in range(spec.nc)]
+        self._torsos = [_torso(keypoints.keypoint_names(index)) for index in range(spec.nc)]
 
     def columns(self, found: Detections, truth: ImageLabels, stats: ImageMatches, letterbox: Letterbox) -> Columns:
         """Return the columns of `Record` for one image, without those that number images.

@@ -77,7 +77,7 @@ def _groups(record: Record, spec: PoseSpec) -> Iterator[tuple[npt.NDArray[np.int
     classes = record.truth_cls[record.pair_truth]
     by_names: dict[tuple[str, ...], list[int]] = {}
     for index in range(spec.nc):
-        by_names.setdefault(spec.keypoints.names_of(index), []).append(index)
+        by_names.setdefault(spec.keypoints.keypoint_names(index), []).append(index)
     for names, members in by_names.items():
         whose = ", ".join(spec.classes[index] for index in members[:3])
         shown = names if len(by_names) == 1 else tuple(f"{whose}: {name}" for name in names)

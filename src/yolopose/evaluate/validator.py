@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from yolopose.base.callbacks import Callback
 from yolopose.base.errors import UsageError
-from yolopose.base.events import Listener
-from yolopose.base.files import new_run_folder, write_text
+from yolopose.base.files import make_run_folder, write_text
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.progress import progress
 from yolopose.base.settings import load_settings
@@ -64,7 +64,7 @@ def validate(
     dataset: Dataset | None = None,
     *,
     labels: LabelTable | None = None,
-    callbacks: Mapping[str, Sequence[Listener]] | None = None,
+    callbacks: Mapping[str, Sequence[Callback]] | None = None,
     loss: Callable[[ValBatch], None] | None = None,
     save_dir: str | Path | None = None,
 ) -> PoseMetrics:
@@ -119,7 +119,7 @@ class Validation:
         dataset: Dataset | None = None,
         *,
         labels: LabelTable | None = None,
-        callbacks: Mapping[str, Sequence[Listener]] | None = None,
+        callbacks: Mapping[str, Sequence[Callback]] | None = None,
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
@@ -315,7 +315,7 @@ class Validation:
         if given is not None:
             return Path(given)
         parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-        return new_run_folder(parent, options.name or "val", options.exist_ok)
+        return make_run_folder(parent, options.name or "val", options.exist_ok)
 
     def _emit(self, event: str) -> None:
         for function in self._callbacks.get(event, ()):

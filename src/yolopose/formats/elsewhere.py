@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.calibration import Calibration
 from yolopose.formats.graph import GraphRuntime, InputMemory

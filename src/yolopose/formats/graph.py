@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.formats.record import check_output
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, Runtime, from_final, from_raw

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.formats.elsewhere import WorkerRuntime, by_level, strides_of
 from yolopose.formats.levels import level_names
 from yolopose.formats.record import read_record, record_text

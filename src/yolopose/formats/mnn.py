@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.devices import cpu_only, say_half_is_settled

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose._version import __version__
-from yolopose.base.cores import all_cores_are_ours, physical_cores
+from yolopose.base.cpu import has_all_cores, physical_cores
 from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.formats.capture import example
@@ -71,7 +71,7 @@ class OnnxRuntime(GraphRuntime):
         self.device, self._provider = _provider(device, onnxruntime.get_available_providers())
         self._path, self._memory = path, InputMemory()
         # left to itself, onnxruntime takes all cores and binds a thread to each, which is some per cent faster
-        self._session = self._open(0 if all_cores_are_ours() else physical_cores(), spin=True)
+        self._session = self._open(0 if has_all_cores() else physical_cores(), spin=True)
         found = self._session.get_modelmeta().custom_metadata_map
         given, output = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._input, self._output = given.name, output.name

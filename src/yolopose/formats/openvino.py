@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import to_yaml

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from yolopose.base.cores import computes_bf16
+from yolopose.base.cpu import cpu_supports_bf16
 from yolopose.base.errors import UsageError
 from yolopose.base.log import warn_once
 from yolopose.formats.devices import single_device
@@ -107,7 +107,7 @@ class TorchRuntime:
         self._device = pick_device(device)
         self.device = str(self._device)
         on_cpu = self._device.type == "cpu"
-        self.half = half and (not on_cpu or computes_bf16())
+        self.half = half and (not on_cpu or cpu_supports_bf16())
         if half and not self.half:
             warn_once("half=True has no effect here: this processor has no 16-bit instructions, float32 is faster.")
         stride = max(network.stride)

@@ -2,7 +2,16 @@
 
 from yolopose.geometry.boxes import box_iou, clip_boxes, clip_points, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.geometry.letterbox import Letterbox
-from yolopose.geometry.maps import Map
 from yolopose.geometry.oks import oks
+from yolopose.geometry.transforms import Transform2D
 
-__all__ = ["Letterbox", "Map", "box_iou", "clip_boxes", "clip_points", "cxcywh_to_xyxy", "oks", "xyxy_to_cxcywh"]
+__all__ = [
+    "Letterbox",
+    "Transform2D",
+    "box_iou",
+    "clip_boxes",
+    "clip_points",
+    "cxcywh_to_xyxy",
+    "oks",
+    "xyxy_to_cxcywh",
+]

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from yolopose.base.errors import ExportError, UsageError, YoloposeError
-from yolopose.base.files import new_run_folder
+from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import load_settings
 from yolopose.config import BenchmarkOptions, ExportOptions, ValOptions
@@ -58,7 +58,7 @@ def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: Bench
         )
     img = load_dataset(options.data, download=None, splits=[split]).image_files(split)[0]
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-    folder = new_run_folder(parent, options.name or "benchmark", options.exist_ok)
+    folder = make_run_folder(parent, options.name or "benchmark", options.exist_ok)
     task = _Task(network, known, options, folder / stem, options.data, img)
     table = Benchmark(folder)
     LOGGER.info(title())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
-from yolopose.model.locate import find_weights
+from yolopose.model.hub import find_weights
 from yolopose.train import Crew, Trainer, Weights, new_trainer, resume_path, resumed_trainer
 from yolopose.weights import read_checkpoint
 

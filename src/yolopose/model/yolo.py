@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
-from yolopose.base.events import Callbacks
+from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER, quiet, silent
-from yolopose.base.ranks import follows
 from yolopose.config import (
     BenchmarkOptions,
     ExportOptions,
@@ -20,8 +20,8 @@ from yolopose.config import (
     resolve,
 )
 from yolopose.formats import format_of, formats, need_engine, need_packages, suffixes
-from yolopose.model.engine import EngineChoice, choice_of, engine_of_file, engine_of_network
-from yolopose.model.locate import find_weights, is_address, what_is_meant
+from yolopose.model.hub import find_weights, is_url, suggest_model
+from yolopose.model.runtimes import RuntimeConfig, open_exported, runtime_config, runtime_for_network
 from yolopose.schema import PoseSpec
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml")
 # what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
 _REMEMBERED = ("data", "imgsz", "single_cls")
-_USUAL = EngineChoice()
+_USUAL = RuntimeConfig()
 _LATER = {"track": "tracking", "embed": "embedding", "tune": "tuning"}
 _PLACES = ("to", "cpu", "cuda", "half", "float", "eval")
 
@@ -77,7 +77,7 @@ class YOLO:
         self._runtimes: dict[str, Runtime] = {}
         self._exported: Path | None = None
         self._network: PoseModel | None = None
-        self._open(find_weights(model) if is_address(model) else Path(model), verbose)
+        self._open(find_weights(model) if is_url(model) else Path(model), verbose)
 
     def _open(self, path: Path, verbose: bool) -> None:
         suffix = path.suffix.lower()
@@ -92,7 +92,7 @@ class YOLO:
         if not any(row.knows(path) for row in formats()):
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
-                f"({', '.join(suffixes())}).{what_is_meant(path)}"
+                f"({', '.join(suffixes())}).{suggest_model(path)}"
             )
         row = format_of(path)
         need_engine(row, path)
@@ -275,8 +275,10 @@ class YOLO:
         from yolopose.model.training import trainer_of
         from yolopose.train import Crew, follow
 
-        with quiet(not chosen.verbose), silent(follows()), Crew() as crew:
-            self.trainer = follow(crew) if follows() else trainer_of(self, chosen, given, crew, fresh=self._fresh)
+        with quiet(not chosen.verbose), silent(is_worker_rank()), Crew() as crew:
+            self.trainer = (
+                follow(crew) if is_worker_rank() else trainer_of(self, chosen, given, crew, fresh=self._fresh)
+            )
             self.metrics = self.trainer.train()
         self._take_over(self.trainer)
         return self.metrics
@@ -378,18 +380,18 @@ class YOLO:
 
     def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
         with quiet(not options.verbose):
-            return self._runtime(choice_of(options, self._network))
+            return self._runtime(runtime_config(options, self._network))
 
-    def _runtime(self, choice: EngineChoice = _USUAL) -> Runtime:
+    def _runtime(self, choice: RuntimeConfig = _USUAL) -> Runtime:
         """The engine that is asked for, made once: folding and moving the weights takes longer than an image."""
         key = str(choice)
         if key not in self._runtimes:
             if self._exported is not None:
-                self._runtimes[key] = engine_of_file(self._exported, choice)
+                self._runtimes[key] = open_exported(self._exported, choice)
             else:
                 metadata = self.ckpt.metadata if self.ckpt else None
                 fresh = self.model_name if self._fresh else ""
-                self._runtimes[key] = engine_of_network(self.model, metadata, choice, fresh)
+                self._runtimes[key] = runtime_for_network(self.model, metadata, choice, fresh)
         return self._runtimes[key]
 
     def __getattr__(self, name: str) -> Any:

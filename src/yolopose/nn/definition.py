@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import ModelError, NotFoundError
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
+from yolopose.base.suggestions import suggest_path
 from yolopose.base.yamlfile import read_yaml
-from yolopose.zoo import likely_model, model_yaml_names, model_yaml_path
+from yolopose.zoo import model_yaml_names, model_yaml_path, suggest_model_name
 
 # "my-yolo11s-pose" → "my-yolo11", "s", "-pose"
 _SCALED_NAME = re.compile(r"^(?P<family>.*yolov?\d+)(?P<letter>[a-z]?)(?P<rest>(?:[-_.].*)?)$", re.IGNORECASE)
@@ -126,10 +126,10 @@ def _find(asked: Path) -> tuple[Path, str]:
             if shipped is not None:
                 return shipped, asked.stem
     names = model_yaml_names()
-    meant = likely_model(asked.stem) if asked.parent == Path() else None
+    meant = suggest_model_name(asked.stem) if asked.parent == Path() else None
     if model_yaml_path(f"{plain.stem}.yaml"):  # .yml instead of .yaml
         meant = asked.stem
-    near = f" Did you mean model={meant}.yaml?" if meant else path_hint(asked, "model")
+    near = f" Did you mean model={meant}.yaml?" if meant else suggest_path(asked, "model")
     raise NotFoundError(
         f"There is no model YAML {asked} (current folder: {Path.cwd()}).{near} These ship: "
         f"{', '.join(names)}; put a scale letter behind the number, as in yolo11n-pose.yaml."

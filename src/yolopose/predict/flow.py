@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 from yolopose.predict.items import Entry, Item, Source
 from yolopose.runtime import Runtime, lanes_of

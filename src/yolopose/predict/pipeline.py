@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yolopose.base.callbacks import Callback
 from yolopose.base.errors import UsageError
-from yolopose.base.events import Listener
 from yolopose.config import PredictOptions
 from yolopose.predict.augmented import Augmented
 from yolopose.predict.flow import run_jobs
@@ -39,7 +39,7 @@ class Prediction:
 
     args: PredictOptions
     runtime: Runtime
-    callbacks: Mapping[str, Sequence[Listener]]
+    callbacks: Mapping[str, Sequence[Callback]]
     batch: list[str] = field(default_factory=list[str])
     results: list[Results] = field(default_factory=list[Results])
     seen: int = 0
@@ -55,7 +55,7 @@ def predict(
     runtime: Runtime,
     source: Any,
     options: PredictOptions,
-    callbacks: Mapping[str, Sequence[Listener]] | None = None,
+    callbacks: Mapping[str, Sequence[Callback]] | None = None,
 ) -> Iterator[Results]:
     """Predict every image of a source.
 

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from yolopose.base.cores import physical_cores
+from yolopose.base.cpu import physical_cores
 from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
 
 

@@ -127,9 +127,9 @@ class Results(Plotted):
         if self.schema is None or not self.schema.names:
             return None
         if set(self.schema.names) == {0}:  # the usual case needs no look at the classes, which may lie on a GPU
-            return self.schema.names_of(0)
+            return self.schema.keypoint_names(0)
         classes = {0} if self.boxes is None or not len(self.boxes) else {int(c) for c in host(self.boxes.cls)}
-        found = {self.schema.names_of(index) for index in classes}
+        found = {self.schema.keypoint_names(index) for index in classes}
         return found.pop() if len(found) == 1 else None
 
     def _with(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:

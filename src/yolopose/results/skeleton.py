@@ -75,7 +75,7 @@ def draw_skeleton(
         style: sizes.
         limb_color: color of all limbs; None for one per side of the body.
     """
-    colors = keypoint_colors(schema.names_of(0), schema.skeleton)
+    colors = keypoint_colors(schema.keypoint_names(0), schema.skeleton)
     shown = drawn_points(points, *image.shape[:2])
     places = _fixed(np.where(shown[:, None], points[:, :2], 0))
     if style.limbs:

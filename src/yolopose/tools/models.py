@@ -46,5 +46,5 @@ def _row(size: NetworkSize) -> tuple[str, ...]:
 def _state(name: str) -> str:
     """Whether public weights of this name are on this disk, and under which license they stand."""
     there = Path(name).exists() or (Path(load_settings().weights_dir) / name).exists()
-    published = zoo.public_weights_address(name) is not None
+    published = zoo.public_weights_url(name) is not None
     return ("here" if there else "downloaded when named") + ", AGPL-3.0" if published or there else "none"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from yolopose.base.log import LOGGER
-from yolopose.base.memory import free_memory
+from yolopose.base.memory import available_memory
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
 from yolopose.train.feed import TrainBatch
@@ -129,7 +129,7 @@ def _made_up(data: TrainData, side: int, count: int) -> TrainBatch:
 def _meter(device: torch.device) -> Meter | None:
     if device.type == "cuda":
         return _Gpu(device)
-    if device.type == "cpu" and _STATM.is_file() and free_memory() is not None:
+    if device.type == "cpu" and _STATM.is_file() and available_memory() is not None:
         return _Host()
     return None
 
@@ -159,7 +159,7 @@ class _Host:
         self._start = self._held()
 
     def free(self) -> int:
-        return free_memory() or 0
+        return available_memory() or 0
 
     def peak(self, work: Callable[[], object]) -> int:
         most, done = [0], threading.Event()

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import DataError, TrainError
-from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER
-from yolopose.base.progress import in_words
+from yolopose.base.progress import format_duration
 from yolopose.config import TrainOptions
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
@@ -285,7 +285,7 @@ class Trainer:
             return
         done = self.epoch + 1
         best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
-        LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {in_words(self._elapsed())}.{best}")
+        LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {format_duration(self._elapsed())}.{best}")
         self._folder.catch_up(self.ema.model, done, self.state_dict(done, 0), ended=self.stop)
         kept = self._folder.close_best() if self.args.save else self.ema.model
         self._team.tell(kept.state_dict())

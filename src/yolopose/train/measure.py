@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolopose.base.events import Listener
+from yolopose.base.callbacks import Callback
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, ValOptions
 from yolopose.criterion import Criterion, Targets
@@ -66,7 +66,7 @@ def measure(
     criterion: Criterion,
     device: torch.device,
     *,
-    callbacks: Mapping[str, Sequence[Listener]] | None = None,
+    callbacks: Mapping[str, Sequence[Callback]] | None = None,
     save_dir: Path | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> Measured:
@@ -104,7 +104,7 @@ def _measured(
     criterion: Criterion,
     device: torch.device,
     batch: int,
-    callbacks: Mapping[str, Sequence[Listener]] | None,
+    callbacks: Mapping[str, Sequence[Callback]] | None,
     save_dir: Path | None,
     check: Callable[[], object],
 ) -> Measured:

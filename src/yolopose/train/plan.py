@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.config import TrainOptions
 
 FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -124,7 +124,7 @@ def workers_given(options: TrainOptions) -> bool:
 
 def most_workers(options: TrainOptions) -> int:
     """Return `workers`, but no more than there are processors."""
-    return min(options.workers, processors())
+    return min(options.workers, available_cpus())
 
 
 def _format(amp: bool | str, device: torch.device) -> str:

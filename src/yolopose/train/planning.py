@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from yolopose.base.cores import physical_cores, processor, processors
+from yolopose.base.cpu import available_cpus, cpu_name, physical_cores
 from yolopose.base.errors import OutputError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
@@ -143,7 +143,7 @@ def recall(place: Path, about: str) -> Plan | None:
     if not isinstance(held, dict) or held.get("format") != _FORMAT or held.get("about") != about:
         return None
     plan = Plan.from_state(held.get("plan"), "")
-    return plan if plan is not None and max(plan.threads, plan.workers) <= processors() else None
+    return plan if plan is not None and max(plan.threads, plan.workers) <= available_cpus() else None
 
 
 def keep(place: Path, about: str, plan: Plan) -> None:
@@ -227,7 +227,7 @@ def sample_seconds(data: TrainData, options: TrainOptions) -> float:
 def _about(network: PoseModel, options: TrainOptions, fixed: Plan, free: Open) -> str:
     """All that the fastest plan depends on, in words."""
     parts = (
-        processor(), physical_cores(), processors(), torch.__version__, network.name, json.dumps(network.yaml),
+        cpu_name(), physical_cores(), available_cpus(), torch.__version__, network.name, json.dumps(network.yaml),
         network.spec.nc, network.spec.keypoints.shape, options.imgsz, min(options.batch, 16), fixed.state_dict(), free,
     )  # fmt: skip
     return " | ".join(map(str, parts))
@@ -240,5 +240,5 @@ def _fewer(threads: int) -> Iterable[int]:
 
 def _threads_given() -> bool:
     """Whether somebody has chosen torch's threads: by the environment, or in the program."""
-    cores = {physical_cores(), processors(), os.cpu_count() or 1}
+    cores = {physical_cores(), available_cpus(), os.cpu_count() or 1}
     return any(os.environ.get(name) for name in _THREAD_WISHES) or torch.get_num_threads() not in cores

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import TrainError, UsageError
-from yolopose.base.events import Callbacks
-from yolopose.base.files import new_run_folder
+from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
@@ -69,7 +69,7 @@ def new_trainer(
     team = crew.gather() if crew else Team()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     freeze_layers(network, options.freeze)  # an error of it is said before a folder is made
-    folder = new_run_folder(parent, options.name or "train", options.exist_ok)
+    folder = make_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
     trainer = Trainer(
         network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, team=team,

@@ -98,7 +98,7 @@ def _note_mirror(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> Non
     keypoints = spec.keypoints
     if keypoints.flip_idx is not None or not wanted:
         return
-    told = {mirror_of(keypoints.names_of(index)) for index in range(spec.nc)}
+    told = {mirror_of(keypoints.keypoint_names(index)) for index in range(spec.nc)}
     known = told.pop() if len(told) == 1 else None
     if known:
         mend = f"Add the line `flip_idx: {list(known)}`, which the names of the points suggest"

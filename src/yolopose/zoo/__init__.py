@@ -23,12 +23,12 @@ def model_yaml_path(name: str) -> Path | None:
     return _MODELS / name if name in model_yaml_names() else None
 
 
-def public_weights_address(name: str) -> str | None:
+def public_weights_url(name: str) -> str | None:
     """Return the address at which public weights of this file name are published, or None for other names."""
     table = _weights_table()
     for release, names in table["releases"].items():
         if name in names:
-            return mirrored(f"{table['address']}/{release}/{name}")
+            return mirror_url(f"{table['address']}/{release}/{name}")
     return None
 
 
@@ -40,14 +40,14 @@ def public_weights_license() -> str:
 _SPELLED = re.compile(r"yolo-?v?-?(?P<number>\d+)-?(?P<scale>[nsmlx]?)(?P<task>-[a-z]+)?", re.IGNORECASE)
 
 
-def is_model(stem: str) -> bool:
+def is_shipped_model(stem: str) -> bool:
     """Whether `stem` (`yolo12n-pose`) names a network that ships as a YAML, its scale with it."""
     match = _SPELLED.fullmatch(stem)
     family = stem.replace(f"{match['scale']}-", "-", 1) if match and match["scale"] else ""
     return model_yaml_path(f"{family}.yaml") is not None
 
 
-def likely_model(stem: str) -> str | None:
+def suggest_model_name(stem: str) -> str | None:
     """Return what a misspelt model name probably means: `yolov11n` → `yolo11n-pose`, `yolo8n-pose` → `yolov8n-pose`.
 
     Args:
@@ -61,17 +61,17 @@ def likely_model(stem: str) -> str | None:
         return None
     for family in (f"yolo{match['number']}", f"yolov{match['number']}"):
         name = f"{family}{match['scale'].lower() or 'n'}-pose"
-        if name != stem and (model_yaml_path(f"{family}-pose.yaml") or public_weights_address(f"{name}.pt")):
+        if name != stem and (model_yaml_path(f"{family}-pose.yaml") or public_weights_url(f"{name}.pt")):
             return name
     return None
 
 
-def observed_id(name: str) -> str | None:
+def observed_blob_id(name: str) -> str | None:
     """Return the git blob id that public weights of this name were seen with, or None."""
     return _weights_table()["observed"].get(name)
 
 
-def mirrored(url: str) -> str:
+def mirror_url(url: str) -> str:
     """Return the address with the publisher's place for weights and data sets replaced by that of the settings."""
     address = str(_weights_table()["address"])
     return load_settings().assets_url.rstrip("/") + url.removeprefix(address) if url.startswith(address) else url

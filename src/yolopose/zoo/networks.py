@@ -9,7 +9,7 @@ from yolopose.base.yamlfile import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedResults:
     """What the publisher of the weights states for COCO val2017 at 640; nothing of it is measured here.
 
     Attributes:
@@ -47,13 +47,13 @@ class NetworkSize:
     fused_layers: int
     fused_parameters: int
     fused_gflops: float
-    published: Published | None
+    published: PublishedResults | None
 
 
 def network_sizes() -> list[NetworkSize]:
     """Return the table, families together and small before large."""
     table = read_yaml(Path(__file__).with_name("networks.yaml"), "table of networks")
-    published = {name: Published(**numbers) for name, numbers in table["published"].items()}
+    published = {name: PublishedResults(**numbers) for name, numbers in table["published"].items()}
     return [
         NetworkSize(name=name, published=published.get(name), **numbers) for name, numbers in table["networks"].items()
     ]

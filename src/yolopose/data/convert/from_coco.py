@@ -20,8 +20,8 @@ import yaml
 
 from yolopose.base.errors import DataError, NotFoundError, OutputError, UsageError
 from yolopose.base.files import make_folder, output_error, write_text
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
+from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert.mirror import mirror_of
 from yolopose.schema import COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
@@ -93,7 +93,7 @@ def convert_coco(
     files = [source] if source.is_file() else sorted(source.glob("*.json")) if source.is_dir() else []
     if not files:
         raise NotFoundError(
-            f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).{path_hint(source)}"
+            f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).{suggest_path(source)}"
         )
     read = {_split_name(file): _read(file) for file in files}
     posed = {name: found for name, found in read.items() if _categories(found)}

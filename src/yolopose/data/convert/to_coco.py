@@ -150,7 +150,7 @@ def _new_categories(spec: PoseSpec) -> list[Json]:
             "id": index + 1,
             "name": name,
             "supercategory": name,
-            "keypoints": list(keypoints.names_of(index)),
+            "keypoints": list(keypoints.keypoint_names(index)),
             "skeleton": [[a + 1, b + 1] for a, b in keypoints.skeleton],
         }
         for index, name in enumerate(spec.classes)

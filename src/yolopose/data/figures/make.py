@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, OutputError, nearest
 from yolopose.base.log import LOGGER
 from yolopose.data.figures.scene import draw_scene
@@ -176,7 +176,7 @@ def _draw_all(folder: Path, plan: FiguresPlan) -> None:
     for split, count in (("train", plan.train), ("val", plan.val)):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
-        with ThreadPoolExecutor(processors()) as pool:
+        with ThreadPoolExecutor(available_cpus()) as pool:
             try:
                 for _ in pool.map(partial(_draw, folder, split, plan), range(count)):
                     pass

@@ -124,7 +124,7 @@ def _keypoints(metrics: PoseMetrics, record: Record) -> Json:
     count = spec.keypoints.count
     members: dict[tuple[str, ...], list[int]] = {}
     for index in range(spec.nc):
-        members.setdefault(spec.keypoints.names_of(index), []).append(index)
+        members.setdefault(spec.keypoints.keypoint_names(index), []).append(index)
     for number, classes in enumerate(members.values()):
         rows = scores.rows[number * count : (number + 1) * count]
         schema, person = figure_of(spec.keypoints, spec.names, classes[0])
@@ -135,7 +135,7 @@ def _keypoints(metrics: PoseMetrics, record: Record) -> Json:
         groups.append(
             {
                 "title": ", ".join(spec.classes[index] for index in classes[:5]),
-                "names": schema.names_of(classes[0]),
+                "names": schema.keypoint_names(classes[0]),
                 "places": places,
                 "edges": edges_of(schema),
                 "example": not person,

@@ -26,7 +26,7 @@ _PERSON = {
 def figure_of(schema: KeypointSchema, class_names: dict[int, str], cls: int) -> tuple[KeypointSchema, bool]:
     """Return names and edges to draw an object of a class with, and whether it is a person with COCO's 17 points."""
     found = drawing_schema(schema, schema.count, class_names)
-    person = found.names_of(cls) == COCO_PERSON_NAMES
+    person = found.keypoint_names(cls) == COCO_PERSON_NAMES
     if person and not found.skeleton:
         found = KeypointSchema.coco_person()
     return found, person

@@ -75,7 +75,7 @@ def write_report(metrics: PoseMetrics, folder: Path, images: int = IMAGES) -> Pa
         "all": table(record, ranking, _NAMES),
         "count": len(record.names),
         "edges": edges_of(figure_of(spec.keypoints, spec.names, 0)[0]),
-        "points": [spec.keypoints.names_of(index) for index in range(spec.nc)],
+        "points": [spec.keypoints.keypoint_names(index) for index in range(spec.nc)],
         "classes": [metrics.names[index] for index in sorted(metrics.names)],
         "cards": [],
         "gone": 0,

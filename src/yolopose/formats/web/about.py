@@ -24,7 +24,7 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
     spec, inside = metadata.spec, metadata.args.get("nms")
     rules = inside if isinstance(inside, Mapping) else {}
     schema = drawing_schema(spec.keypoints, spec.keypoints.count, spec.names)
-    paints = keypoint_colors(schema.names_of(0), schema.skeleton)
+    paints = keypoint_colors(schema.keypoint_names(0), schema.skeleton)
     floor = max(_LOWEST, float(rules.get("conf", 0)))
     return {
         "name": metadata.name or stem,
@@ -40,7 +40,7 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
                 "name": name,
                 "color": _hex(color(index)),
                 "ink": _hex(readable_on(color(index), WHITE)),
-                "points": list(schema.names_of(index)),
+                "points": list(schema.keypoint_names(index)),
             }
             for index, name in spec.names.items()
         ],

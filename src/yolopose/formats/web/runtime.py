@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose import zoo
-from yolopose.base.download import Wanted, download, sha_file
+from yolopose.base.download import DownloadSpec, checksum_file, download
 from yolopose.base.errors import DependencyError, DownloadError, NotFoundError, UsageError
 from yolopose.base.files import atomic_folder, remove
 from yolopose.base.settings import cache_dir
@@ -67,7 +67,7 @@ def fetch_runtime() -> Path:
     table, folder = zoo.web_runtime_table(), _cache()
     archive = folder.with_name(f"{folder.name}.tgz")
     download(
-        Wanted(
+        DownloadSpec(
             url=table["address"],
             title=runtime_name(),
             limit=2 * table["megabytes"] * 1_000_000,
@@ -82,7 +82,7 @@ def fetch_runtime() -> Path:
         for name, data in content.items():
             (temporary / name).write_bytes(data)
     remove(archive)
-    remove(sha_file(archive))
+    remove(checksum_file(archive))
     return folder
 
 

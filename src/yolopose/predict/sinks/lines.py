@@ -71,7 +71,7 @@ def _by_name(row: dict[str, Any], result: Results) -> dict[str, Any]:
         return row
     columns = row["keypoints"]
     points = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return {**row, "keypoints": dict(zip(schema.names_of(row.get("class", 0)), points, strict=True))}
+    return {**row, "keypoints": dict(zip(schema.keypoint_names(row.get("class", 0)), points, strict=True))}
 
 
 class _Lines:

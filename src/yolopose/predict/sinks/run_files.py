@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from yolopose.base.files import new_run_folder
+from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import PredictOptions
@@ -94,7 +94,7 @@ class RunFiles:
         if self.folder is None:
             options = self._options
             parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-            self.folder = new_run_folder(parent, options.name or "predict", options.exist_ok)
+            self.folder = make_run_folder(parent, options.name or "predict", options.exist_ok)
         return self.folder
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from yolopose._version import __version__
-from yolopose.base.download import Wanted, compare_with_record, download
+from yolopose.base.download import DownloadSpec, download, verify_checksum
 from yolopose.base.errors import SourceError
 from yolopose.base.settings import load_settings
 from yolopose.data.images import IMAGE_SUFFIXES, read_image
@@ -30,7 +30,7 @@ _YOUTUBE = re.compile(r"(.+\.)?(youtube\.com|youtu\.be|youtube-nocookie\.com)$",
 _SECRET = re.compile(r"((?:^|[?&])[^=&]*(?:pass|pwd|psw|token|key|auth|secret|sig|user|usr|login)[^=&]*=)[^&]*", re.I)
 
 
-def is_address(text: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether a text is `scheme://…` of any kind."""
     return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
 
@@ -201,8 +201,8 @@ def _fetch(url: str, what: str) -> Path:
     name = _file_name(url, what)
     target = Path(load_settings().datasets_dir) / "downloads" / f"{what}s" / f"{key}-{name}"
     if target.exists() and not urlsplit(url).query:
-        compare_with_record(target)
+        verify_checksum(target)
     else:
         limit = _IMAGE_LIMIT if what == "image" else _VIDEO_LIMIT
-        download(Wanted(url=url, title=f"the {what} {name}", limit=limit), target)
+        download(DownloadSpec(url=url, title=f"the {what} {name}", limit=limit), target)
     return target

@@ -12,13 +12,13 @@ from typing import Any
 
 import cv2
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.predict.sources.parts import Patience
 
 # More decoding threads hold more frames back: that costs memory, and for a stream delay.
-_FILE_THREADS = min(4, processors())
-_STREAM_THREADS = min(2, processors())
+_FILE_THREADS = min(4, available_cpus())
+_STREAM_THREADS = min(2, available_cpus())
 
 MEND = "Copy it again, or convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from yolopose.base.errors import SourceError, YoloposeError
-from yolopose.predict.sources.addresses import is_address
+from yolopose.predict.sources.addresses import is_url
 from yolopose.predict.sources.parts import Part
 
 LIST_SUFFIXES = frozenset({".csv", ".streams", ".txt"})
@@ -63,7 +63,7 @@ def _cells(text: str) -> list[str]:
 
 
 def _may_be_source(cell: str) -> bool:
-    return bool(Path(cell).suffix) or is_address(cell) or cell.isdigit() or os.path.exists(cell)
+    return bool(Path(cell).suffix) or is_url(cell) or cell.isdigit() or os.path.exists(cell)
 
 
 def _open(line: str, path: Path, number: int, open_line: Callable[[str], list[Part]]) -> list[Part]:

@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 from yolopose.base.errors import NotFoundError, SourceError, UsageError
 from yolopose.data.images import IMAGE_SUFFIXES, is_image, read_image, read_reduced
 from yolopose.predict.items import Entry, Item
-from yolopose.predict.sources.addresses import is_address, open_address
+from yolopose.predict.sources.addresses import is_url, open_address
 from yolopose.predict.sources.captures import open_camera
 from yolopose.predict.sources.lists import LIST_SUFFIXES, open_list
 from yolopose.predict.sources.parts import VIDEO_SUFFIXES, Feed, Part, Video
@@ -72,7 +72,7 @@ def _open_path(text: str, reduce_to: int | None) -> list[Part]:
         return _open_folder(Path(path), reduce_to)
     if os.path.isfile(path):
         return [_file(path, reduce_to)]
-    if is_address(path):
+    if is_url(path):
         return [open_address(path)]
     if re.fullmatch(r"\d{1,4}", text.strip()):
         return [camera(int(text))]

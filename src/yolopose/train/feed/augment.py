@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolopose.config.options import Augment
+from yolopose.config.options import AugmentOptions
 from yolopose.data.batches import loaded_size, place
-from yolopose.geometry import Map
+from yolopose.geometry import Transform2D
 
 Size = tuple[int, int]
 
@@ -23,7 +23,7 @@ class Tile:
     """
 
     index: int
-    place: Map
+    place: Transform2D
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Layer:
 
     tiles: tuple[Tile, ...]
     inner: Size
-    change: Map
+    change: Transform2D
     gain: float
 
 
@@ -58,17 +58,19 @@ def mosaic(rng: np.random.Generator, indices: tuple[int, int, int, int], sizes: 
         height, width = loaded_size(size, side)
         left = x if corner % 2 else x - width
         top = y if corner >= 2 else y - height
-        tiles.append(Tile(index, Map.translate(left, top) @ Map.scale(width, height)))
+        tiles.append(Tile(index, Transform2D.translate(left, top) @ Transform2D.scale(width, height)))
     return tiles
 
 
 def single(index: int, size: Size, side: int, shape: Size) -> Tile:
     """Place one image centerd in an input of the given shape, its longer side scaled to `side`."""
     letterbox = place(size, side, shape)
-    return Tile(index, Map.letterbox(letterbox) @ Map.scale(size[1], size[0]))
+    return Tile(index, Transform2D.letterbox(letterbox) @ Transform2D.scale(size[1], size[0]))
 
 
-def random_change(rng: np.random.Generator, options: Augment, inner: Size, out: Size) -> tuple[Map, float]:
+def random_change(
+    rng: np.random.Generator, options: AugmentOptions, inner: Size, out: Size
+) -> tuple[Transform2D, float]:
     """Draw the affine or perspective change T·S·R·P·C from an input to the final image.
 
     Args:
@@ -80,11 +82,11 @@ def random_change(rng: np.random.Generator, options: Augment, inner: Size, out: 
     Returns:
         The map, and its scale.
     """
-    center = Map.translate(-inner[1] / 2, -inner[0] / 2)
-    tilt = Map.perspective(*rng.uniform(-options.perspective, options.perspective, 2))
-    turn = Map.rotate(rng.uniform(-options.degrees, options.degrees))
+    center = Transform2D.translate(-inner[1] / 2, -inner[0] / 2)
+    tilt = Transform2D.perspective(*rng.uniform(-options.perspective, options.perspective, 2))
+    turn = Transform2D.rotate(rng.uniform(-options.degrees, options.degrees))
     gain = max(rng.uniform(1 - options.scale, 1 + options.scale), 0.01)  # scale=1 may draw 0, which has no way back
-    shear = Map.shear(*rng.uniform(-options.shear, options.shear, 2))
+    shear = Transform2D.shear(*rng.uniform(-options.shear, options.shear, 2))
     shift = rng.uniform(0.5 - options.translate, 0.5 + options.translate, 2)
-    place_back = Map.translate(shift[0] * out[1], shift[1] * out[0])
-    return place_back @ shear @ Map.scale(gain) @ turn @ tilt @ center, gain
+    place_back = Transform2D.translate(shift[0] * out[1], shift[1] * out[0])
+    return place_back @ shear @ Transform2D.scale(gain) @ turn @ tilt @ center, gain

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions
 from yolopose.data import ImageLabels, LabelTable
@@ -79,7 +79,7 @@ class TrainBatches:
         self._shape = (imgsz, imgsz)
         self._count = len(table)
         chosen = options.workers if workers is None else workers
-        self._workers = min(chosen, processors(), len(self))
+        self._workers = min(chosen, available_cpus(), len(self))
         self._loader: DataLoader[Any] | None = None
         self._now: list[Request] = []
 

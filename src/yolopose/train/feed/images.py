@@ -17,7 +17,7 @@ import numpy.typing as npt
 from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
-from yolopose.base.memory import free_memory
+from yolopose.base.memory import available_memory
 from yolopose.base.progress import progress
 from yolopose.data import LabelTable, read_image
 from yolopose.data.batches import loaded_size
@@ -142,7 +142,7 @@ def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
     need = int(_offsets(sizes)[-1])
     if cache == "disk":
         return _on_disk(table, sizes, imgsz, need) or FileImages(table)
-    free = free_memory()
+    free = available_memory()
     if free is not None and need > 0.8 * free:
         LOGGER.warning(
             f"cache=ram needs {need / _GIB:.1f} GiB, but only {free / _GIB:.1f} GiB of memory are free: images are "

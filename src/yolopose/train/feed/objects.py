@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data import ImageLabels
-from yolopose.geometry import Map, clip_boxes, cxcywh_to_xyxy
+from yolopose.geometry import Transform2D, clip_boxes, cxcywh_to_xyxy
 
 Size = tuple[int, int]
 MIN_SIDE = 2  # pixels
@@ -37,7 +37,7 @@ def kept(before: Boxes, after: Boxes) -> npt.NDArray[np.bool_]:
     return (width > MIN_SIDE) & (height > MIN_SIDE) & (width * height > MIN_AREA * area) & (aspect < MAX_ASPECT)
 
 
-def put(labels: ImageLabels, place: Map) -> ImageLabels:
+def put(labels: ImageLabels, place: Transform2D) -> ImageLabels:
     """Return the objects of one image at its place.
 
     Args:
@@ -52,7 +52,7 @@ def put(labels: ImageLabels, place: Map) -> ImageLabels:
     return ImageLabels(labels.classes, place.boxes(cxcywh_to_xyxy(labels.boxes)), keypoints)
 
 
-def carry(labels: ImageLabels, inner: Size, change: Map, gain: float, out: Size) -> ImageLabels:
+def carry(labels: ImageLabels, inner: Size, change: Transform2D, gain: float, out: Size) -> ImageLabels:
     """Map the objects of an input into the final image and drops what is no longer worth learning from.
 
     Args:

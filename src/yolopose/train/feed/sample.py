@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.config.options import Augment
+from yolopose.config.options import AugmentOptions
 from yolopose.data import ImageLabels, LabelTable
-from yolopose.geometry import Map
+from yolopose.geometry import Transform2D
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.augment import Layer, Size, mosaic, random_change, single
@@ -84,7 +84,7 @@ class Sampler:
     """
 
     def __init__(
-        self, table: LabelTable, spec: PoseSpec, options: Augment, images: Images, *, imgsz: int, seed: int
+        self, table: LabelTable, spec: PoseSpec, options: AugmentOptions, images: Images, *, imgsz: int, seed: int
     ) -> None:
         self.table = table
         self._flip_idx = spec.keypoints.flip_idx
@@ -164,13 +164,13 @@ class Sampler:
         Raises:
             DataError: an image cannot be read any more; the text names it.
         """
-        shift = Map.translate(-corner[0], -corner[1])
+        shift = Transform2D.translate(-corner[0], -corner[1])
         limits = np.array([0, 0, layer.inner[1], layer.inner[0]], dtype=np.float64)
         found: list[Patch] = []
         for tile in layer.tiles:
             image = self._images[tile.index]
             height, width = image.shape[:2]
-            to_inner = tile.place @ Map.scale(1 / width, 1 / height)
+            to_inner = tile.place @ Transform2D.scale(1 / width, 1 / height)
             patch = cut_patch(size, image, shift @ layer.change @ to_inner, to_inner.inverse().boxes(limits))
             found += [] if patch is None else [patch]
         return found
@@ -193,7 +193,7 @@ class Sampler:
             tiles = [single(index, _size(sizes[index]), side, shape)]
             inner = shape
         change, gain = random_change(rng, self._options, inner, shape)
-        mirror = Map.flip(*shape, horizontal=sides[0], vertical=sides[1])
+        mirror = Transform2D.flip(*shape, horizontal=sides[0], vertical=sides[1])
         return Layer(tuple(tiles), inner, mirror @ change, gain)
 
     def _partner(self, rng: np.random.Generator, request: Request) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import get_worker_info
 
-from yolopose.geometry import Map
+from yolopose.geometry import Transform2D
 from yolopose.train.feed.color import hsv_tables
 from yolopose.train.feed.draw import Patch
 from yolopose.train.feed.sample import Recipe, Sampler
@@ -142,7 +142,7 @@ class _Numbers:
         return cls(maps, *boxes, piece=np.tile(np.array([0, 1, 1]), (rows, columns, 1)))
 
     def write(self, row: int, column: int, patch: Patch, corner: tuple[int, int], first: int) -> None:
-        to_source = patch.from_source.inverse() @ Map.translate(-corner[0], -corner[1])
+        to_source = patch.from_source.inverse() @ Transform2D.translate(-corner[0], -corner[1])
         self.maps[row, column] = to_source.matrix
         self.target[row, column] = np.array(patch.target) + np.tile(corner, 2)
         self.part[row, column] = _EVERYWHERE if patch.from_image.axis_aligned else patch.part_of_source

@@ -8,8 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import DependencyError, UsageError, did_you_mean
-from yolopose.base.events import Callbacks
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.settings import Settings
 

@@ -20,9 +20,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import TrainError, YoloposeError
-from yolopose.base.ranks import Launch, launch
+from yolopose.base.launch_env import LaunchEnv, read_launch_env
 from yolopose.train.ranks.devices import Places, places
 from yolopose.train.ranks.pulse import FAULT, Pulse, RankLost
 from yolopose.train.ranks.team import Team
@@ -56,7 +56,7 @@ class Crew:
 
     def __init__(self) -> None:
         self.team = Team()
-        self._outside = launch()
+        self._outside = read_launch_env()
         self._number = next(_numbers) if self._outside else 0
         self._server: TCPStore | None = None
         self._places: Places | None = None
@@ -114,7 +114,7 @@ class Crew:
         outside = self._outside
         if outside is None:
             self._server = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
-            outside = Launch(0, found.size, 0, found.size, _HERE, self._server.port, served=True)
+            outside = LaunchEnv(0, found.size, 0, found.size, _HERE, self._server.port, served=True)
         store = self._meet(outside)
         for rank, device in enumerate(found.others, 1):
             self._children[rank] = _start(outside, rank, str(device))
@@ -145,7 +145,7 @@ class Crew:
             raise TrainError(f"{device} is not on this machine: torch sees {torch.cuda.device_count()} CUDA GPUs.")
         return device
 
-    def _come_together(self, outside: Launch, device: torch.device) -> Team:
+    def _come_together(self, outside: LaunchEnv, device: torch.device) -> Team:
         """Wait until all are there."""
         runs = {rank: lambda child=child: child.poll() is None for rank, child in self._children.items()}
         self._pulse = pulse = Pulse(self._meet(outside), outside.rank, outside.size, runs)
@@ -169,7 +169,7 @@ class Crew:
         self.team = Team(outside.rank, outside.size, outside.local_size, pulse)
         return self.team
 
-    def _wait_for_all(self, store: Store, outside: Launch) -> None:
+    def _wait_for_all(self, store: Store, outside: LaunchEnv) -> None:
         """Wait until each has said who it is.
 
         Raises:
@@ -215,7 +215,7 @@ class Crew:
             return text
         return f"{text} (Said by rank {self.team.rank} of {self.team.size}, on {socket.gethostname()}.)"
 
-    def _meet(self, outside: Launch) -> Store:
+    def _meet(self, outside: LaunchEnv) -> Store:
         """Connect to the store where the processes meet; each call makes a connection of its own."""
         key = (outside.address, outside.port)
         if outside.rank == 0 and not outside.served and key not in _servers:
@@ -225,7 +225,7 @@ class Crew:
         return PrefixStore(f"yolopose/{start}/{self._number}", store)
 
 
-def _start(outside: Launch, rank: int, device: str) -> subprocess.Popen[bytes]:
+def _start(outside: LaunchEnv, rank: int, device: str) -> subprocess.Popen[bytes]:
     """Start the process of a rank on this machine, which `join`s."""
     place = {"RANK": rank, "WORLD_SIZE": outside.size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": outside.local_size}
     met = {"MASTER_ADDR": outside.address, "MASTER_PORT": outside.port, "TORCHELASTIC_USE_AGENT_STORE": True}
@@ -266,4 +266,4 @@ def _share_cores(processes: int) -> None:
     """Return this process its share of the cores, unless the user chose."""
     # torchrun says 1 where the user says nothing
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(processors() // processes, 1))
+        torch.set_num_threads(max(available_cpus() // processes, 1))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from yolopose.base.errors import UsageError
-from yolopose.base.ranks import Launch, launch
+from yolopose.base.launch_env import LaunchEnv, read_launch_env
 from yolopose.formats.devices import device_names
 from yolopose.formats.pytorch import pick_device
 
@@ -58,7 +58,7 @@ def places(device: Any) -> Places:
     Raises:
         UsageError: one of them cannot be had, they are not alike, or the launcher says otherwise.
     """
-    found, names = launch(), device_names(device)
+    found, names = read_launch_env(), device_names(device)
     if found:
         return Places(_launched(found, names, device), size=found.size, local=found.local_size)
     if len(names) < 2:
@@ -78,7 +78,7 @@ def places(device: Any) -> Places:
     return Places(devices[0], tuple(devices[1:]), len(devices), len(devices))
 
 
-def _launched(found: Launch, names: Sequence[str], device: Any) -> torch.device:
+def _launched(found: LaunchEnv, names: Sequence[str], device: Any) -> torch.device:
     """The device of a process that was started beside others by a launcher."""
     kind = names[0] if names else "cuda" if torch.cuda.is_available() else "cpu"
     if len(names) > 1 or kind not in ("cuda", "cpu"):

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from yolopose.base.cores import processors
+from yolopose.base.cpu import available_cpus
 from yolopose.train.memory import out_of_memory
 from yolopose.train.ranks.pulse import Pulse
 
@@ -41,7 +41,7 @@ class Team:
     @property
     def workers(self) -> int:
         """Processes that may make batches for this one, so that all on this machine find room."""
-        return max(processors() // self.local, 1)
+        return max(available_cpus() // self.local, 1)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum a tensor in place over all processes, on its device; returns it."""

@@ -68,7 +68,7 @@ def save_labels_image(table: LabelTable, spec: PoseSpec, path: Path) -> None:
     _density(panels[3], boxes[:, 2], boxes[:, 3], "box sizes", "width", "height")
     _bars(
         panels[4],
-        list(spec.keypoints.names_of(0)),
+        list(spec.keypoints.keypoint_names(0)),
         keypoint_shares(table.keypoints[..., 2], spec.keypoints.dims),
         "keypoints, share of the objects",
     )

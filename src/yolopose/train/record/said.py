@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yolopose.base.progress import in_words
+from yolopose.base.progress import format_duration
 from yolopose.evaluate import PoseMetrics
 from yolopose.evaluate.console import table_head, table_rows
 
@@ -20,7 +20,7 @@ def epoch_lines(metrics: PoseMetrics | None, images: int, left: float, *, head: 
         left: seconds that the epochs to come will take, as far as one can tell; 0 after the last.
         head: whether the head line comes first.
     """
-    words = f"about {in_words(left)} left" if left > 0 else ""
+    words = f"about {format_duration(left)} left" if left > 0 else ""
     if metrics is None:
         return words
     row = f"{table_rows(metrics, images)[0]}{words and '   ' + words}"

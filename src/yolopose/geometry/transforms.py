@@ -2,7 +2,7 @@
 
 Labels live in continuous coordinates: pixel i covers [i, i + 1), so its center is at i + 0.5, and an image of width w
 spans 0…w. A scaling by r is x' = r·x there. Image warps address pixels by their centers (center of pixel i is i);
-`Map.pixel_matrix` converts.
+`Transform2D.pixel_matrix` converts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Map:
+class Transform2D:
     """A projective map of the plane in continuous label coordinates.
 
     Attributes:
@@ -31,59 +31,59 @@ class Map:
     matrix: Matrix
 
     @classmethod
-    def identity(cls) -> Map:
+    def identity(cls) -> Transform2D:
         """Return the map that leaves all as it is."""
         return cls(np.eye(3))
 
     @classmethod
-    def translate(cls, x: float, y: float) -> Map:
+    def translate(cls, x: float, y: float) -> Transform2D:
         """Shift by x, y pixels."""
         return cls(np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]]))
 
     @classmethod
-    def scale(cls, x: float, y: float | None = None) -> Map:
+    def scale(cls, x: float, y: float | None = None) -> Transform2D:
         """Scale by the factors x and y (y = x when left out) about the origin."""
         return cls(np.array([[x, 0, 0], [0, x if y is None else y, 0], [0, 0, 1.0]]))
 
     @classmethod
-    def rotate(cls, degrees: float) -> Map:
+    def rotate(cls, degrees: float) -> Transform2D:
         """Turn about the origin, counter-clockwise as seen on the screen (y points down)."""
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return cls(np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]))
 
     @classmethod
-    def shear(cls, x_degrees: float, y_degrees: float) -> Map:
+    def shear(cls, x_degrees: float, y_degrees: float) -> Transform2D:
         """Shear: x' = x + tan(x_degrees)·y, y' = y + tan(y_degrees)·x."""
         x, y = math.tan(math.radians(x_degrees)), math.tan(math.radians(y_degrees))
         return cls(np.array([[1.0, x, 0], [y, 1, 0], [0, 0, 1]]))
 
     @classmethod
-    def perspective(cls, x: float, y: float) -> Map:
+    def perspective(cls, x: float, y: float) -> Transform2D:
         """Tilt: points are divided by 1 + x·X + y·Y; x and y per pixel."""
         return cls(np.array([[1.0, 0, 0], [0, 1, 0], [x, y, 1]]))
 
     @classmethod
-    def flip(cls, height: float, width: float, *, horizontal: bool = False, vertical: bool = False) -> Map:
+    def flip(cls, height: float, width: float, *, horizontal: bool = False, vertical: bool = False) -> Transform2D:
         """Mirror an image of the given size onto itself: left with right, top with bottom, both or neither."""
         x, y = (-1.0 if horizontal else 1.0), (-1.0 if vertical else 1.0)
         return cls(np.array([[x, 0, width * horizontal], [0, y, height * vertical], [0, 0, 1.0]]))
 
     @classmethod
-    def letterbox(cls, letterbox: Letterbox) -> Map:
+    def letterbox(cls, letterbox: Letterbox) -> Transform2D:
         """Map an image to its place in a padded input."""
         return cls.translate(letterbox.left, letterbox.top) @ cls.scale(*letterbox.gain)
 
-    def __matmul__(self, first: Map) -> Map:
+    def __matmul__(self, first: Transform2D) -> Transform2D:
         """Compose: `(second @ first)` applies `first`, then `second`."""
-        return Map(self.matrix @ first.matrix)
+        return Transform2D(self.matrix @ first.matrix)
 
-    def inverse(self) -> Map:
+    def inverse(self) -> Transform2D:
         """Return the way back.
 
         Raises:
             numpy.linalg.LinAlgError: the map is singular.
         """
-        return Map(np.linalg.inv(self.matrix).astype(np.float64, copy=False))
+        return Transform2D(np.linalg.inv(self.matrix).astype(np.float64, copy=False))
 
     @property
     def _affine(self) -> bool:
@@ -111,7 +111,7 @@ class Map:
         corners = self.points(boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(*boxes.shape[:-1], 4, 2))
         return np.concatenate((corners.min(axis=-2), corners.max(axis=-2)), axis=-1)
 
-    def gain_at(self, x: float, y: float) -> float:
+    def max_scale_at(self, x: float, y: float) -> float:
         """Return the largest stretch of lengths near a point: 0.5 where every direction shrinks to half or less."""
         if self.axis_aligned:
             return float(np.abs(self.matrix[[0, 1], [0, 1]] / self.matrix[2, 2]).max())

@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from yolopose import zoo
-from yolopose.base.download import Wanted, compare_with_record, download, git_blob
+from yolopose.base.download import DownloadSpec, download, git_blob_id, verify_checksum
 from yolopose.base.errors import NotFoundError
-from yolopose.base.hints import path_hint
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
+from yolopose.base.suggestions import suggest_path
 from yolopose.formats import format_of
 
 _LIMIT = 2_000_000_000  # bytes; the largest public pose weights have 150 million
@@ -28,7 +28,7 @@ def find_weights(path: str | Path) -> Path:
         DownloadError: it is published, but cannot be fetched; or a fetched file has changed since.
         WeightsError: what was fetched is no weights file.
     """
-    if is_address(path):
+    if is_url(path):
         return _fetch(str(path), urlsplit(str(path)).path.rsplit("/", 1)[-1], "")
     path = Path(path)
     if path.exists():
@@ -36,9 +36,9 @@ def find_weights(path: str | Path) -> Path:
     folder = Path(load_settings().weights_dir)
     plain = path.parent == Path()
     if plain and (folder / path.name).exists():
-        compare_with_record(folder / path.name)
+        verify_checksum(folder / path.name)
         return folder / path.name
-    address = zoo.public_weights_address(path.name)
+    address = zoo.public_weights_url(path.name)
     if plain and address:
         return _fetch(address, path.name, zoo.public_weights_license())
     kind = "exported file" if format_of(path).exportable else "weights file"
@@ -49,11 +49,11 @@ def find_weights(path: str | Path) -> Path:
 def _hint(path: Path) -> str:
     """What is probably meant by a path that leads nowhere, as a sentence."""
     plain = path.parent == Path()
-    if plain and path.suffix == ".pt" and zoo.is_model(path.stem):
+    if plain and path.suffix == ".pt" and zoo.is_shipped_model(path.stem):
         return f" No weights of {path.stem} are published; model={path.stem}.yaml is a new network, to be trained."
-    meant = zoo.likely_model(path.stem) if plain else None
+    meant = zoo.suggest_model_name(path.stem) if plain else None
     if meant is None:
-        return path_hint(path, "model") or _newest_of_runs(path)
+        return suggest_path(path, "model") or _newest_of_runs(path)
     if path.suffix.lower() not in (".pt", ".pth"):
         return f" Make it first: yolo export model={meant}.pt format={format_of(path).name}"
     other_task = "-pose" not in path.stem.lower()
@@ -61,7 +61,7 @@ def _hint(path: Path) -> str:
     return f" Did you mean model={meant}.pt? That is what weights of poses are named{why}."
 
 
-def what_is_meant(path: Path) -> str:
+def suggest_model(path: Path) -> str:
     """Return what a model without a known ending probably means, as a sentence with a blank before it, or nothing."""
     inside = next((file for file in (path / "weights/best.pt", path / "best.pt") if file.is_file()), None)
     if inside:
@@ -69,10 +69,10 @@ def what_is_meant(path: Path) -> str:
     if path.exists():
         return ""
     plain = path.stem if path.suffix else path.name
-    name = plain if zoo.public_weights_address(f"{plain}.pt") else zoo.likely_model(plain)
+    name = plain if zoo.public_weights_url(f"{plain}.pt") else zoo.suggest_model_name(plain)
     if name:
         return f" Did you mean model={name}.pt (weights), or model={name}.yaml (a new network)?"
-    return path_hint(path, "model")
+    return suggest_path(path, "model")
 
 
 def _newest_of_runs(path: Path) -> str:
@@ -84,7 +84,7 @@ def _newest_of_runs(path: Path) -> str:
     return f" The newest that training left here is model={newest}." if newest else ""
 
 
-def is_address(path: object) -> bool:
+def is_url(path: object) -> bool:
     """Whether a model is named by its http(s) address."""
     return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
 
@@ -93,9 +93,9 @@ def _fetch(url: str, name: str, license: str) -> Path:
     """Fetch weights into the weights folder, once."""
     target = Path(load_settings().weights_dir) / name
     if target.exists():
-        compare_with_record(target)
+        verify_checksum(target)
         return target
-    wanted = Wanted(
+    wanted = DownloadSpec(
         url=url,
         title=f"the weights {name}",
         limit=_LIMIT,
@@ -112,8 +112,8 @@ def _check(path: Path) -> None:
         from yolopose.weights import read_checkpoint
 
         read_checkpoint(path)
-    observed = zoo.observed_id(name)
-    if observed and git_blob(path) != observed:
+    observed = zoo.observed_blob_id(name)
+    if observed and git_blob_id(path) != observed:
         LOGGER.warning(
             f"{name} is not the file that was seen under this name when this version was made (git id {observed}): "
             "its publisher may have changed it."

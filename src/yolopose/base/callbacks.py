@@ -7,7 +7,7 @@ from typing import Any
 
 from yolopose.base.errors import UsageError, did_you_mean
 
-Listener = Callable[[Any], object]
+Callback = Callable[[Any], object]
 
 EVENTS = (
     "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start", "on_train_epoch_start",
@@ -19,13 +19,13 @@ EVENTS = (
 )  # fmt: skip
 
 
-class Callbacks(dict[str, list[Listener]]):
+class Callbacks(dict[str, list[Callback]]):
     """Functions by event; each is called with the object that the event happens to (trainer, validation, …)."""
 
     def __init__(self) -> None:
         super().__init__({event: [] for event in EVENTS})
 
-    def add(self, event: str, function: Listener) -> None:
+    def add(self, event: str, function: Callback) -> None:
         """Add a function, behind those that are there.
 
         Raises:
@@ -53,7 +53,7 @@ class Callbacks(dict[str, list[Listener]]):
         for function in tuple(self[event]):
             function(subject)
 
-    def _of(self, event: str) -> list[Listener]:
+    def _of(self, event: str) -> list[Callback]:
         if event not in self:
             raise UsageError(f"There is no event {event!r}.{did_you_mean(event, EVENTS)} Events: {', '.join(EVENTS)}.")
         return self[event]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.base import cores
+from yolopose.base import cpu
 
 
 @pytest.mark.parametrize(
@@ -32,28 +32,28 @@ def test_cores_are_those_that_this_process_may_use(
     for name, text in {**files, **{f"cgroup/{name}": text for name, text in limits.items()}}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path / "topology")
-    monkeypatch.setattr(cores, "_CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: allowed, raising=False)
-    monkeypatch.setattr(cores.os, "cpu_count", lambda: 4)
-    assert cores._allowed_cores.__wrapped__() == expected
-    monkeypatch.setattr(cores, "physical_cores", lambda: expected)
-    assert cores.all_cores_are_ours() == (allowed == {0, 1, 2, 3} and expected == (4 if not siblings else 2))
+    monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path / "topology")
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: allowed, raising=False)
+    monkeypatch.setattr(cpu.os, "cpu_count", lambda: 4)
+    assert cpu._allowed_cores.__wrapped__() == expected
+    monkeypatch.setattr(cpu, "physical_cores", lambda: expected)
+    assert cpu.has_all_cores() == (allowed == {0, 1, 2, 3} and expected == (4 if not siblings else 2))
 
 
 @pytest.mark.parametrize(("wish", "expected"), [("1", 1), ("2,1", 2), ("", 3), ("many", 3), ("0", 1), ("9", 3)])
 def test_the_wish_of_the_user_holds(wish: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "_allowed_cores", lambda: 3)
+    monkeypatch.setattr(cpu, "_allowed_cores", lambda: 3)
     monkeypatch.setenv("OMP_NUM_THREADS", wish)
-    assert cores.physical_cores() == expected
+    assert cpu.physical_cores() == expected
 
 
 @pytest.mark.parametrize(("flags", "has"), [("avx2 amx_bf16", True), ("avx512_bf16", True), ("avx2 f16c", False)])
 def test_16_bit_instructions(flags: str, has: bool, tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(f"model name: x\nflags : fpu {flags}\n")
-    assert cores.computes_bf16(file) is has
-    assert cores.computes_bf16(tmp_path / "none") is False
+    assert cpu.cpu_supports_bf16(file) is has
+    assert cpu.cpu_supports_bf16(tmp_path / "none") is False
 
 
 def test_a_processor_is_named_by_what_tells_it_from_others(tmp_path: Path) -> None:
@@ -62,5 +62,5 @@ def test_a_processor_is_named_by_what_tells_it_from_others(tmp_path: Path) -> No
         "processor : 0\ncpu family : 25\nmodel : 1\nmodel name : Fast 9\n\nprocessor : 1\ncpu family : 25\nmodel : 2\n"
     )
     file.write_text(lines)
-    assert cores.processor(file) == "Fast 9 25 1"
-    assert cores.processor(tmp_path / "none")
+    assert cpu.cpu_name(file) == "Fast 9 25 1"
+    assert cpu.cpu_name(tmp_path / "none")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from yolopose.base.archives import unzip
 from yolopose.base.errors import DataError, OutputError
-from yolopose.base.unzip import unzip
 
 LIMIT = 1_000_000
 

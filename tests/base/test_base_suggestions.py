@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.base.hints import path_hint, yaml_inside
+from yolopose.base.suggestions import list_yaml_files, suggest_path
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monke
     (tmp_path / "sub").mkdir()
     for name in ("mouse.yaml", "other.yml", "sub/b.pt", "unlike.txt"):
         (tmp_path / name).touch()
-    hint = path_hint(asked, "data")
+    hint = suggest_path(asked, "data")
     assert meant in hint
     assert bool(hint) == bool(meant)
     assert not hint or hint.startswith(" ")
 
 
 def test_yaml_files_of_a_folder(tmp_path: Path) -> None:
-    assert yaml_inside(tmp_path) == "there is none inside it"
+    assert list_yaml_files(tmp_path) == "there is none inside it"
     for name in ("a.yaml", "b.yml"):
         (tmp_path / name).touch()
-    assert yaml_inside(tmp_path) == f"{tmp_path}/a.yaml or {tmp_path}/b.yml is inside it"
+    assert list_yaml_files(tmp_path) == f"{tmp_path}/a.yaml or {tmp_path}/b.yml is inside it"

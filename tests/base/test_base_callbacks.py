@@ -2,8 +2,8 @@
 
 import pytest
 
+from yolopose.base.callbacks import EVENTS, Callbacks
 from yolopose.base.errors import UsageError
-from yolopose.base.events import EVENTS, Callbacks
 
 
 def test_added_functions_are_called_in_order_until_removed() -> None:

@@ -12,19 +12,19 @@ _TWINS = ({".yaml", ".yml"}, {".pt", ".pth"}, {".jpg", ".jpeg", ".png"})
 _LOOKED_AT = 2000  # names in a folder; among more, none is looked for
 
 
-def of_windows(text: str) -> bool:
+def is_windows_path(text: str) -> bool:
     """Whether a text is a path of Windows on a machine of another kind."""
     return os.name != "nt" and _WINDOWS.match(text) is not None
 
 
-def path_hint(path: str | Path, key: str = "") -> str:
+def suggest_path(path: str | Path, key: str = "") -> str:
     """Return a sentence that helps to mend a path to which nothing belongs, with a blank before it; or nothing.
 
     Args:
         path: the path.
         key: option that it is the value of, for the words.
     """
-    if of_windows(str(path)):
+    if is_windows_path(str(path)):
         turned = str(path).replace("\\", "/")
         given = f"{key}=" if key else ""
         mend = f"here it is {given}{turned}." if Path(turned).exists() else "write it as this machine names it, with /."
@@ -34,7 +34,7 @@ def path_hint(path: str | Path, key: str = "") -> str:
     return f" There is {f'{key}=' if key else ''}{path.with_name(other)}: is that meant?" if other else ""
 
 
-def yaml_inside(folder: Path) -> str:
+def list_yaml_files(folder: Path) -> str:
     """Return words about the YAML files in a folder, for an option that takes one of them."""
     found = sorted(path.name for path in folder.glob("*.y*ml"))[:3]
     return f"{'or '.join(f'{folder / name} ' for name in found)}is inside it" if found else "there is none inside it"

@@ -21,18 +21,18 @@ def physical_cores() -> int:
     return min(_allowed_cores(), max(int(wish), 1)) if wish.isdigit() else _allowed_cores()
 
 
-def processors() -> int:
+def available_cpus() -> int:
     """Return how many processors (threads of cores) this process may run on: those of the machine, or of its share."""
     return len(_allowed())
 
 
-def all_cores_are_ours() -> bool:
+def has_all_cores() -> bool:
     """Whether nothing keeps this process from any core of the machine."""
     return physical_cores() == len({_siblings(number) for number in range(os.cpu_count() or 1)})
 
 
 @cache
-def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
+def cpu_supports_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor has instructions for bfloat16 numbers; without them they are slower than 32 bits.
 
     Known from what Linux says of the processor (AMX, AVX-512 BF16, Arm BF16); elsewhere the answer is no.
@@ -45,7 +45,7 @@ def computes_bf16(file: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 @cache
-def processor(file: Path = Path("/proc/cpuinfo")) -> str:
+def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
     """Return what tells this processor from others: its name with family and model where Linux says them."""
     try:
         lines = [line.partition(":") for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]

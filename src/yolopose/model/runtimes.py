@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineChoice:
+class RuntimeConfig:
     """What of an engine a call may choose.
 
     Attributes:
@@ -38,7 +38,7 @@ class EngineChoice:
     uncertainty: bool = False
 
 
-def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -> EngineChoice:
+def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | None) -> RuntimeConfig:
     """Return what options say of the engine.
 
     Args:
@@ -51,10 +51,10 @@ def choice_of(options: PredictOptions | ValOptions, network: PoseModel | None) -
     compile, uncertainty = (
         (options.compile, options.uncertainty) if isinstance(options, PredictOptions) else (False, False)
     )
-    return EngineChoice(options.device, options.half, options.runtime, compile, end2end, uncertainty)
+    return RuntimeConfig(options.device, options.half, options.runtime, compile, end2end, uncertainty)
 
 
-def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
+def open_exported(file: Path, choice: RuntimeConfig) -> Runtime:
     """Open the engine of an exported file.
 
     Raises:
@@ -77,7 +77,9 @@ def engine_of_file(file: Path, choice: EngineChoice) -> Runtime:
     return runtime
 
 
-def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice: EngineChoice, fresh: str) -> Runtime:
+def runtime_for_network(
+    network: PoseModel, metadata: ModelMetadata | None, choice: RuntimeConfig, fresh: str
+) -> Runtime:
     """Make the engine of a network that torch holds.
 
     Args:
@@ -107,6 +109,6 @@ def engine_of_network(network: PoseModel, metadata: ModelMetadata | None, choice
     return engine_of(network, known, choice.name, choice.device, choice.half)
 
 
-def _leave_aside(choice: EngineChoice) -> None:
+def _leave_aside(choice: RuntimeConfig) -> None:
     if choice.compile:
         warn_once(f"compile={choice.compile} is left aside: it is for networks that torch runs.")

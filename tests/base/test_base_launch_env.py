@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yolopose.base.ranks import Launch, follows, launch
+from yolopose.base.launch_env import LaunchEnv, is_worker_rank, read_launch_env
 
 TOLD = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "there",
@@ -15,9 +15,9 @@ TOLD = {
 @pytest.mark.parametrize(
     ("change", "found", "following"),
     [
-        ({}, Launch(3, 4, 1, 2, "there", 29500, True), True),
-        ({"RANK": "0"}, Launch(0, 4, 1, 2, "there", 29500, True), False),
-        ({"TORCHELASTIC_USE_AGENT_STORE": "False"}, Launch(3, 4, 1, 2, "there", 29500, False), True),
+        ({}, LaunchEnv(3, 4, 1, 2, "there", 29500, True), True),
+        ({"RANK": "0"}, LaunchEnv(0, 4, 1, 2, "there", 29500, True), False),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "False"}, LaunchEnv(3, 4, 1, 2, "there", 29500, False), True),
         ({"WORLD_SIZE": "1", "RANK": "0"}, None, False),
         ({"MASTER_ADDR": None}, None, False),  # as left over from something else
         ({"RANK": "first"}, None, False),
@@ -29,5 +29,5 @@ def test_the_place_of_a_process(monkeypatch, change, found, following):
             monkeypatch.delenv(key, raising=False)
         else:
             monkeypatch.setenv(key, value)
-    assert launch() == found
-    assert follows() is following
+    assert read_launch_env() == found
+    assert is_worker_rank() is following

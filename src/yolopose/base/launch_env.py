@@ -9,7 +9,7 @@ _KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class LaunchEnv:
     """The place of this process.
 
     Attributes:
@@ -31,7 +31,7 @@ class Launch:
     served: bool
 
 
-def launch() -> Launch | None:
+def read_launch_env() -> LaunchEnv | None:
     """Read the place of this process from the environment; None where it is the only one."""
     try:
         rank, size, local_rank, local_size, port = (int(os.environ[key]) for key in _KEYS)
@@ -39,10 +39,10 @@ def launch() -> Launch | None:
     except (KeyError, ValueError):
         return None
     served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return Launch(rank, size, local_rank, local_size, address, port, served) if size > 1 else None
+    return LaunchEnv(rank, size, local_rank, local_size, address, port, served) if size > 1 else None
 
 
-def follows() -> bool:
+def is_worker_rank() -> bool:
     """Whether this process is one of several and not the one that leads, and so has nothing to say."""
-    found = launch()
+    found = read_launch_env()
     return found is not None and found.rank > 0
