@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,3 +142,34 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         return None
+
+
+class TableMixin(ABC):
+    """Text forms of classes whose `summary()` returns rows with the same keys."""
+
+    @abstractmethod
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[Row]:
+        """Return one dictionary per row.
+
+        Args:
+            normalize: shares instead of counts, where a class supports both.
+            decimals: digits after the decimal point.
+        """
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the summary as CSV text with a header line."""
+        rows = self.summary(normalize, decimals)
+        return to_csv(rows, list(rows[0]) if rows else [])
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the summary as a JSON list of objects."""
+        return to_json(self.summary(normalize, decimals))
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
+        """Return the summary as a polars (or else pandas) data frame.
+
+        Raises:
+            DependencyError: neither is installed.
+        """
+        rows = self.summary(normalize, decimals)
+        return to_frame(rows, list(rows[0]) if rows else [])
