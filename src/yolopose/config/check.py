@@ -196,7 +196,7 @@ def _typed(key: OptionSpec, value: Any, where: str) -> Any:
 
 
 def _spelled_out(text: str) -> str:
-    return {"Size": "int | Sequence[int]", "Device": "str | int | Sequence[int] | None"}.get(text, text)
+    return {"ImageSize": "int | Sequence[int]", "DeviceSpec": "str | int | Sequence[int] | None"}.get(text, text)
 
 
 _WORDS = {
