@@ -24,12 +24,12 @@ import torch
 from yolopose import YOLO
 from yolopose.config import TrainOptions
 from yolopose.criterion import losses as losses_module
-from yolopose.train import Trainer, ema, guard, learner, precision
+from yolopose.train import Trainer, ema, nan_guard, precision, state
 from yolopose.train.feed import batches, draw, images, sample
 from yolopose.train.record import EpochLine
 
 STEP: tuple[tuple[Any, str, str], ...] = (
-    (learner.Learner, "_pixels", "bytes to numbers of 0…1 on the device"),
+    (state.TrainState, "_pixels", "bytes to numbers of 0…1 on the device"),
     (losses_module, "assign", "loss: which cells answer"),
     (losses_module, "_all_boxes", "loss: boxes of all cells"),
     (losses_module, "_box_losses", "loss: boxes and distributions"),
@@ -40,7 +40,7 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (precision, "clip_grad_norm_", "norm of the gradients"),
     (precision.Precision, "step", "optimizer"),
     (ema.EMA, "update", "average"),
-    (guard.Guard, "note", "watching for what is no number"),
+    (nan_guard.NanGuard, "note", "watching for what is no number"),
     (EpochLine, "update", "progress line"),
 )
 SAMPLE: tuple[tuple[Any, str, str], ...] = (
@@ -167,7 +167,7 @@ def profile_kernels(trainer: Trainer, given: argparse.Namespace) -> None:
         (output.boxes.sum() + output.scores.sum() + output.kpts.sum()).backward()
         network.zero_grad()
 
-    with trainer.plan.in_force():
+    with trainer.plan.apply():
         once()
         with torch.profiler.profile() as found:
             once()

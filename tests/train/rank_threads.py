@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolopose.train.ranks import Team
+from yolopose.train.distributed import ProcessGroup
 
 
 class Table:
@@ -28,7 +28,7 @@ class Table:
         return found
 
 
-class ThreadTeam(Team):
+class ThreadTeam(ProcessGroup):
     """One of the threads."""
 
     def __init__(self, rank: int, size: int, table: Table) -> None:
@@ -48,7 +48,7 @@ class ThreadTeam(Team):
         return self._table.exchange(self.rank, None)[0]
 
 
-def together(work: Callable[[Team], Any], size: int = 2) -> list[Any]:
+def together(work: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
     """Call a function in a thread for each rank; returns what they gave, or raises what rank 0, or another, raised."""
     table = Table(size)
     given: list[Any] = [None] * size

@@ -18,9 +18,9 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import TrainError
 from yolopose.config import resolve
-from yolopose.train import Trainer, later, new_trainer
-from yolopose.train import learner as learner_module
-from yolopose.train.later import EVERY, Later
+from yolopose.train import Trainer, new_trainer, scalars
+from yolopose.train import state as learner_module
+from yolopose.train.scalars import EVERY, AsyncScalars
 
 # what reads numbers of a device, or makes tensors whose size depends on them
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero")
@@ -56,8 +56,8 @@ def nothing_waits() -> Iterator[None]:
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host runs ahead of the CPU as it does of a GPU."""
-    for module in (later, learner_module):
-        monkeypatch.setattr(module, "runs_ahead", lambda _: True)
+    for module in (scalars, learner_module):
+        monkeypatch.setattr(module, "is_async", lambda _: True)
 
 
 class Poison:
@@ -148,8 +148,8 @@ def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeyp
     options = {"optimizer": optimizer, "val": False, "save": False}
     first = trainer_of(tmp_path / "ahead", **options)
     first.train()
-    for module in (later, learner_module):
-        monkeypatch.setattr(module, "runs_ahead", lambda _: False)
+    for module in (scalars, learner_module):
+        monkeypatch.setattr(module, "is_async", lambda _: False)
     second = trainer_of(tmp_path / "beside", **options)
     second.train()
     one, two = (trainer.ema.model.state_dict() for trainer in (first, second))
@@ -195,7 +195,7 @@ def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> No
 @pytest.mark.usefixtures("ahead")
 def test_numbers_come_in_order_and_none_is_lost() -> None:
     told: list[list[float]] = []
-    way = Later(torch.device("cpu"))
+    way = AsyncScalars(torch.device("cpu"))
     for number in range(2 * EVERY + 2):
         way.put(torch.tensor([number, -number]), told.append)
         assert len(told) == (0 if number < 2 * EVERY - 1 else EVERY)  # read when the next ones are sent

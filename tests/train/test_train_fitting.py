@@ -14,8 +14,8 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
 from yolopose.config import TrainOptions, resolve
-from yolopose.train import fitting
-from yolopose.train.settle import TrainData, load_data, settle
+from yolopose.train import auto_batch
+from yolopose.train.data import TrainData, load_data, resolve_options
 
 MIB = 2**20
 
@@ -38,7 +38,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     data, model_yaml = make_world(tmp_path / "blocks", images=40)
     chosen = resolve("train", {**FAST, "data": str(data), **options})
     assert isinstance(chosen, TrainOptions)
-    return YOLO(model_yaml).model, load_data(chosen), settle(chosen, 8)
+    return YOLO(model_yaml).model, load_data(chosen), resolve_options(chosen, 8)
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,24 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     ],
 )
 def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "_meter", lambda device: meter)
+    monkeypatch.setattr(auto_batch, "_meter", lambda device: meter)
     network, data, settled = made(tmp_path, **options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert fitting.fitting_batch(network, data, settled, torch.device("cpu")) == expected
+    assert auto_batch.auto_batch_size(network, data, settled, torch.device("cpu")) == expected
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_a_probe_that_is_too_large_leaves_one_image(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
-    assert fitting.fitting_batch(*made(tmp_path, batch=-1), torch.device("cpu")) == 1
-    monkeypatch.setattr(fitting, "_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
+    monkeypatch.setattr(auto_batch, "_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
+    assert auto_batch.auto_batch_size(*made(tmp_path, batch=-1), torch.device("cpu")) == 1
+    monkeypatch.setattr(auto_batch, "_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
     with pytest.raises(RuntimeError, match="another"):
-        fitting.fitting_batch(*made(tmp_path, batch=-1), torch.device("cpu"))
+        auto_batch.auto_batch_size(*made(tmp_path, batch=-1), torch.device("cpu"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="a system that does not tell of its memory")
 def test_the_meter_sees_what_is_held_for_a_moment() -> None:
-    meter = fitting._Host()
+    meter = auto_batch._Host()
     held = 64 * MIB
 
     def work() -> None:
@@ -86,7 +86,7 @@ def test_the_meter_sees_what_is_held_for_a_moment() -> None:
 @pytest.mark.parametrize("batch", [0, -0.5, 2.5])
 def test_other_numbers_are_refused(batch: float) -> None:
     with pytest.raises(UsageError, match="whole number"):
-        settle(TrainOptions(batch=batch), 8)
+        resolve_options(TrainOptions(batch=batch), 8)
 
 
 def test_a_run_says_and_keeps_what_it_found(tmp_path, capsys) -> None:

@@ -16,16 +16,16 @@ from yolopose import YOLO
 from yolopose.base.cpu import available_cpus
 from yolopose.base.settings import cache_dir
 from yolopose.config import TrainOptions
-from yolopose.train import planning
-from yolopose.train.plan import Plan, fixed_plan, resumed_plan
-from yolopose.train.planning import Open, enough_workers, fastest
-from yolopose.train.settle import load_data
+from yolopose.train import autotune
+from yolopose.train.autotune import Tunable, fastest, workers_needed
+from yolopose.train.compute_config import ComputeConfig, default_config, resumed_config
+from yolopose.train.data import load_data
 from yolopose.weights import read_checkpoint
 
 CPU = torch.device("cpu")
-FIXED = Plan("cpu", 4, "fp32", True, 2)
+FIXED = ComputeConfig("cpu", 4, "fp32", True, 2)
 NO_DATA: Any = None  # where no sample is made
-ALL = Open(threads=True, amp=True, channels_last=True, workers=True)
+ALL = Tunable(threads=True, amp=True, channels_last=True, workers=True)
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def runs(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[ComputeConfig]:
     """The plans that were timed; a step channels first is twice as fast, all else alike."""
-    seen: list[Plan] = []
+    seen: list[ComputeConfig] = []
 
-    def rate(_: object, plan: Plan) -> float:
+    def rate(_: object, plan: ComputeConfig) -> float:
         seen.append(plan)
         return 1.0 if plan.channels_last else 2.0
 
-    monkeypatch.setattr(planning.StepTimer, "rate", rate)
-    monkeypatch.setattr(planning, "sample_seconds", lambda *_: 0.1)
-    monkeypatch.setattr(planning, "_threads_given", lambda: False)
+    monkeypatch.setattr(autotune.StepTimer, "rate", rate)
+    monkeypatch.setattr(autotune, "sample_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(autotune, "_threads_given", lambda: False)
     return seen
 
 
@@ -63,12 +63,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         (lambda plan: 2.0 - plan.channels_last, replace(FIXED, channels_last=False)),
         (lambda plan: 1.0 / plan.threads, replace(FIXED, threads=2)),
         (lambda plan: 2.0 if plan.threads == 3 else 1.0, replace(FIXED, threads=3)),
-        (lambda plan: 0.1 * plan.threads + (plan.amp == "bf16") - plan.channels_last, Plan("cpu", 4, "bf16", False, 2)),
+        (
+            lambda plan: 0.1 * plan.threads + (plan.amp == "bf16") - plan.channels_last,
+            ComputeConfig("cpu", 4, "bf16", False, 2),
+        ),
         # 16 bits gain only in one order, and lose in the other
         (lambda plan: {"fp32": 2.0, "bf16": 3.0 if plan.channels_last else 1.0}[plan.amp], replace(FIXED, amp="bf16")),
     ],
 )
-def test_what_is_measured_fastest_is_taken(rates: Any, expected: Plan) -> None:
+def test_what_is_measured_fastest_is_taken(rates: Any, expected: ComputeConfig) -> None:
     plan, rate = fastest(FIXED, ALL, rates)
     assert plan == expected
     assert rate == rates(expected)
@@ -76,7 +79,7 @@ def test_what_is_measured_fastest_is_taken(rates: Any, expected: Plan) -> None:
 
 @pytest.mark.parametrize("fixed", ["threads", "amp", "channels_last"])
 def test_what_is_given_is_not_measured(fixed: str) -> None:
-    seen: list[Plan] = []
+    seen: list[ComputeConfig] = []
     plan, _ = fastest(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
     assert {getattr(one, fixed) for one in seen} == {getattr(FIXED, fixed)}
     assert len({str(one) for one in seen}) == len(seen) > 1
@@ -85,22 +88,22 @@ def test_what_is_given_is_not_measured(fixed: str) -> None:
 
 def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(torch, "get_num_threads", planning.physical_cores)
-    assert Open.by(TrainOptions()) == ALL
+    monkeypatch.setattr(torch, "get_num_threads", autotune.physical_cores)
+    assert Tunable.by(TrainOptions()) == ALL
     given = TrainOptions(amp="fp32", channels_last=True, workers=3)
-    assert Open.by(given) == Open(threads=True, amp=False, channels_last=False, workers=False)
+    assert Tunable.by(given) == Tunable(threads=True, amp=False, channels_last=False, workers=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
-    assert not Open.by(TrainOptions()).threads
-    monkeypatch.setattr(torch, "get_num_threads", planning.physical_cores)
+    assert not Tunable.by(TrainOptions()).threads
+    monkeypatch.setattr(torch, "get_num_threads", autotune.physical_cores)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert not Open.by(TrainOptions()).threads
+    assert not Tunable.by(TrainOptions()).threads
 
 
 @pytest.mark.parametrize(
     ("sample", "image", "most", "expected"), [(0.01, 1, 8, 1), (0.1, 0.1, 8, 2), (1, 0.1, 8, 8), (1, 1, 0, 0)]
 )
 def test_workers_keep_up_with_the_network(sample: float, image: float, most: int, expected: int) -> None:
-    assert enough_workers(sample, image, most) == expected
+    assert workers_needed(sample, image, most) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,20 +114,20 @@ def test_workers_keep_up_with_the_network(sample: float, image: float, most: int
     ],
 )  # fmt: skip
 def test_the_number_format_follows_from_option_and_device(amp: Any, device: str, expected: str) -> None:
-    assert fixed_plan(TrainOptions(amp=amp), torch.device(device)).amp == expected
+    assert default_config(TrainOptions(amp=amp), torch.device(device)).amp == expected
 
 
 def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> None:
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
-    first, second = (planning.make_plan(network, NO_DATA, options, CPU) for _ in range(2))
+    first, second = (autotune.autotune(network, NO_DATA, options, CPU) for _ in range(2))
     count = len(measured)
     assert count > 1
     assert first.state_dict() == second.state_dict()
     assert not first.channels_last
     assert str(second).endswith("channels first, samples by 1 process (measured before on this machine)")
-    planning.make_plan(network, NO_DATA, replace(options, imgsz=96), CPU)
+    autotune.autotune(network, NO_DATA, replace(options, imgsz=96), CPU)
     assert len(measured) == 2 * count
 
 
@@ -143,13 +146,13 @@ def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypat
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
-    settled = planning.make_plan(network, NO_DATA, options, CPU)
+    settled = autotune.autotune(network, NO_DATA, options, CPU)
     (file,) = (cache_dir() / "plans").iterdir()
     text = file.read_text()
     assert spoil(text) != text
     file.write_text(spoil(text))
     measured.clear()
-    assert planning.make_plan(network, NO_DATA, options, CPU).state_dict() == settled.state_dict()
+    assert autotune.autotune(network, NO_DATA, options, CPU).state_dict() == settled.state_dict()
     assert measured
     assert json.loads(file.read_text())["plan"] == settled.state_dict()
 
@@ -158,7 +161,7 @@ def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypat
 def test_nothing_is_measured_where_that_is_wanted(options, world, measured) -> None:
     data, model_yaml = world
     given = TrainOptions(data=str(data), **{"deterministic": False, **options})
-    assert planning.make_plan(YOLO(model_yaml).model, NO_DATA, given, CPU) == fixed_plan(given, CPU)
+    assert autotune.autotune(YOLO(model_yaml).model, NO_DATA, given, CPU) == default_config(given, CPU)
     assert not measured
     assert not (cache_dir() / "plans").exists()
 
@@ -175,7 +178,7 @@ def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, meas
     assert measured
     for file in (cache_dir() / "plans").iterdir():
         file.unlink()
-    monkeypatch.setattr(planning.StepTimer, "rate", lambda *_: 1 / 0)
+    monkeypatch.setattr(autotune.StepTimer, "rate", lambda *_: 1 / 0)
     resumed = YOLO(broken.trainer.last)
     resumed.train(resume=True)
     shown = [line for line in caplog.messages if line.startswith("Plan: ")]
@@ -189,11 +192,11 @@ def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, meas
 
 def test_a_plan_of_another_kind_of_device_or_version_is_not_taken() -> None:
     options = TrainOptions(workers=0)
-    stored = Plan("cuda", 3, "fp16", False, 0).state_dict()
-    assert resumed_plan(stored, options, CPU) == fixed_plan(options, CPU)
-    assert resumed_plan(stored, options, torch.device("cuda")).threads == 3
-    assert resumed_plan(None, options, CPU).amp == "fp32"  # as versions without plans computed
-    assert resumed_plan(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as the run began")
+    stored = ComputeConfig("cuda", 3, "fp16", False, 0).state_dict()
+    assert resumed_config(stored, options, CPU) == default_config(options, CPU)
+    assert resumed_config(stored, options, torch.device("cuda")).threads == 3
+    assert resumed_config(None, options, CPU).amp == "fp32"  # as versions without plans computed
+    assert resumed_config(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as the run began")
 
 
 def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
@@ -206,7 +209,7 @@ def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
         raise ZeroDivisionError
 
     model.add_callback("on_train_epoch_start", stop)
-    monkeypatch.setattr("yolopose.train.run.make_plan", lambda *_: replace(FIXED, threads=before + 1, workers=0))
+    monkeypatch.setattr("yolopose.train.setup.autotune", lambda *_: replace(FIXED, threads=before + 1, workers=0))
     with pytest.raises(ZeroDivisionError):
         model.train(data=data, **runs)
     assert inside == [before + 1]
@@ -214,16 +217,16 @@ def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
 
 
 def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) -> None:
-    monkeypatch.setattr(planning, "_threads_given", lambda: False)
+    monkeypatch.setattr(autotune, "_threads_given", lambda: False)
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), deterministic=False, imgsz=64, batch=4)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    plan = planning.make_plan(network, load_data(options), options, CPU)
+    plan = autotune.autotune(network, load_data(options), options, CPU)
     assert plan.origin.startswith("measured in")
     assert 1 <= plan.workers <= available_cpus()
-    timer = planning.StepTimer(network, options)
+    timer = autotune.StepTimer(network, options)
     assert timer.rate(FIXED) > 0
     timer._end = 0.0
     assert timer.rate(FIXED) == 0

@@ -19,11 +19,11 @@ from train_worlds import FAST, make_world
 from yolopose.base.callbacks import Callbacks
 from yolopose.config import resolve
 from yolopose.nn import build_network
+from yolopose.train.data import TrainData, load_data, resolve_options
+from yolopose.train.distributed import ProcessGroup
 from yolopose.train.feed import TrainBatch, train_batches
-from yolopose.train.learner import Learner
 from yolopose.train.loop import Trainer
-from yolopose.train.ranks import Team
-from yolopose.train.settle import TrainData, load_data, settle
+from yolopose.train.state import TrainState
 from yolopose.weights import read_checkpoint
 
 ONE = threading.Lock()  # there is one generator of random numbers
@@ -39,20 +39,20 @@ def world(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches norms in evaluation mode: what a process makes of its images does not depend on how many it has."""
-    usual = Learner.begin_epoch
+    usual = TrainState.begin_epoch
 
-    def begin(self: Learner, epoch: int, epochs: int) -> None:
+    def begin(self: TrainState, epoch: int, epochs: int) -> None:
         usual(self, epoch, epochs)
         for module in self.model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
 
-    monkeypatch.setattr(Learner, "begin_epoch", begin)
+    monkeypatch.setattr(TrainState, "begin_epoch", begin)
 
 
 def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any]:
     """Network, data and settled options."""
-    chosen = settle(resolve("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
+    chosen = resolve_options(resolve("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
     with ONE:
         data = load_data(chosen)
         torch.manual_seed(0)
@@ -80,25 +80,27 @@ def test_the_parts_of_each_batch_are_disjoint_complete_and_made_alike(world, bat
                 assert torch.equal(torch.cat([getattr(part, name) for part in together_]), getattr(one, name))
 
 
-def learned(world: tuple[Path, Path], team: Team, **options: Any) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+def learned(
+    world: tuple[Path, Path], group: ProcessGroup, **options: Any
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """The losses of each batch of an epoch, and the gradients of all of them."""
     network, data, chosen = parts(world, **options)
-    learner = Learner(network, data, chosen, CPU, 3, team)
+    learner = TrainState(network, data, chosen, CPU, 3, group)
     learner.begin_epoch(0, 1)
     losses = []
-    for number, batch in enumerate(samples(data, chosen, (team.rank, team.size))):
+    for number, batch in enumerate(samples(data, chosen, (group.rank, group.size))):
         terms = learner.learn(batch, 0, number)
         losses.append(torch.cat((terms.total[None], terms.items)))
-    learner._team.gather(learner.model)
+    learner._group.gather(learner.model)
     return losses, {name: one.grad.clone() for name, one in learner.model.named_parameters() if one.grad is not None}
 
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4)])
 def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size):
     """9 images: with 4 a batch and several processes the last batch leaves some without an image."""
-    losses, gradients = learned(world, Team(), batch=batch)
+    losses, gradients = learned(world, ProcessGroup(), batch=batch)
     assert all(float(loss[0]) > 0 for loss in losses)
-    for ours, theirs in together(lambda team: learned(world, team, batch=batch), size):
+    for ours, theirs in together(lambda group: learned(world, group, batch=batch), size):
         for one, other in zip(losses, ours, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
         assert theirs.keys() == gradients.keys()
@@ -107,17 +109,19 @@ def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size
             torch.testing.assert_close(theirs[name] / scale, gradient / scale, rtol=1e-5, atol=1e-5)
 
 
-def run(world: tuple[Path, Path], folder: Path, team: Team, state: Any = None, calls: Any = None, **options: Any):
+def run(
+    world: tuple[Path, Path], folder: Path, group: ProcessGroup, state: Any = None, calls: Any = None, **options: Any
+):
     """Train, or goes on; returns the trainer."""
     network, data, chosen = parts(world, **{"nbs": 8, "val": False, **options})
     if state:
         network.load_state_dict(state["average"])
-        state = state["state"] if team.leads else {**state["state"], "gradients": None}
+        state = state["state"] if group.leads else {**state["state"], "gradients": None}
     callbacks = Callbacks()
-    for event, function in (calls or {}).items() if team.leads else ():
+    for event, function in (calls or {}).items() if group.leads else ():
         callbacks.add(event, function)
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(network, data, chosen, CPU, folder, callbacks=callbacks, state=copy.deepcopy(state), team=team)
+    trainer = Trainer(network, data, chosen, CPU, folder, callbacks=callbacks, state=copy.deepcopy(state), group=group)
     trainer.train()
     return trainer
 
@@ -135,8 +139,8 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
-    alone = run(world, tmp_path / "one", Team(), val=True)
-    first, second = together(lambda team: run(world, tmp_path / "two", team, val=True))
+    alone = run(world, tmp_path / "one", ProcessGroup(), val=True)
+    first, second = together(lambda group: run(world, tmp_path / "two", group, val=True))
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
     torch.testing.assert_close(weights(first), weights(alone), rtol=1e-4, atol=1e-5)
@@ -149,7 +153,7 @@ def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
 
 def test_all_processes_hold_the_same_numbers_and_one_writes(world, tmp_path):
     """With norms that learn their statistics from the images of each process."""
-    first, second = together(lambda team: run(world, tmp_path / "two", team, save=False))
+    first, second = together(lambda group: run(world, tmp_path / "two", group, save=False))
     torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
     one, two = first.optimizer.state_dict(), second.optimizer.state_dict()
     torch.testing.assert_close(two["state"], one["state"], rtol=0, atol=0)
@@ -161,13 +165,13 @@ def test_what_a_callback_of_rank_0_decides_holds_for_all(world, tmp_path):
     def enough(trainer: Trainer) -> None:
         trainer.stop = trainer.epoch == 1
 
-    found = together(lambda team: run(world, tmp_path / "two", team, calls={"on_fit_epoch_end": enough}, epochs=5))
+    found = together(lambda group: run(world, tmp_path / "two", group, calls={"on_fit_epoch_end": enough}, epochs=5))
     assert [trainer._learner.ema.updates for trainer in found] == [found[0].ema.updates] * 2
     assert len(rows(tmp_path / "two")) == 2
 
 
 def test_a_time_limit_of_rank_0_holds_for_all(world, tmp_path):
-    first, second = together(lambda team: run(world, tmp_path / "two", team, epochs=50, time=1e-6))
+    first, second = together(lambda group: run(world, tmp_path / "two", group, epochs=50, time=1e-6))
     assert first.epochs == second.epochs == 1
 
 
@@ -182,14 +186,14 @@ def test_an_interrupted_run_goes_on_with_any_number_of_processes(world, still, t
             shutil.copytree(trainer.save_dir, tmp_path / "on")
             kept.update(copy.deepcopy({"state": state, "average": trainer.ema.model.state_dict()}))
 
-    whole = together(lambda team: run(world, tmp_path / "whole", team, calls={"on_fit_epoch_end": keep}))[0]
+    whole = together(lambda group: run(world, tmp_path / "whole", group, calls={"on_fit_epoch_end": keep}))[0]
     assert kept["state"]["gradients"] is not None
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in kept["state"]["gradients"])
     if size == 2:
-        found = together(lambda team: run(world, tmp_path / "on", team, kept))[0]
+        found = together(lambda group: run(world, tmp_path / "on", group, kept))[0]
         torch.testing.assert_close(weights(found), weights(whole), rtol=0, atol=0)
     else:
-        found = run(world, tmp_path / "on", Team(), kept)
+        found = run(world, tmp_path / "on", ProcessGroup(), kept)
         torch.testing.assert_close(weights(found), weights(whole), rtol=1e-4, atol=1e-5)
 
 
@@ -199,9 +203,9 @@ def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
     def press(trainer: Trainer) -> None:
         trainer._interruption.asked = trainer.epoch == 0
 
-    def work(team: Team) -> None:
+    def work(group: ProcessGroup) -> None:
         with pytest.raises(KeyboardInterrupt) as found:
-            run(world, tmp_path / "two", team, calls={"on_train_batch_start": press})
+            run(world, tmp_path / "two", group, calls={"on_train_batch_start": press})
         left.append(str(found.value))
 
     together(work)
@@ -212,13 +216,13 @@ def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
 
 def test_losses_that_are_no_numbers_are_left_out_by_all(world, tmp_path, monkeypatch):
     """The loss of one process is none: all leave the batch out, or their steps would differ."""
-    usual = Learner.losses
+    usual = TrainState.losses
 
-    def losses(self: Learner, batch: TrainBatch, epoch: int, number: int) -> Any:
+    def losses(self: TrainState, batch: TrainBatch, epoch: int, number: int) -> Any:
         terms = usual(self, batch, epoch, number)
-        return replace(terms, total=terms.total * np.nan) if (self._team.rank, epoch, number) == (1, 0, 0) else terms
+        return replace(terms, total=terms.total * np.nan) if (self._group.rank, epoch, number) == (1, 0, 0) else terms
 
-    monkeypatch.setattr(Learner, "losses", losses)
-    first, second = together(lambda team: run(world, tmp_path / "two", team, save=False))
+    monkeypatch.setattr(TrainState, "losses", losses)
+    first, second = together(lambda group: run(world, tmp_path / "two", group, save=False))
     torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
     assert all(torch.isfinite(one).all() for one in weights(first).values())

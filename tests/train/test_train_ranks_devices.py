@@ -9,8 +9,8 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import TrainError, UsageError
 from yolopose.config import resolve
-from yolopose.train.ranks import crew
-from yolopose.train.ranks.devices import Places, places
+from yolopose.train.distributed import launcher
+from yolopose.train.distributed.devices import DeviceAssignment, assign_devices
 
 CPU = torch.device("cpu")
 
@@ -34,12 +34,12 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("device", ["0,1", (0, 1), [0, 1], "cuda:0,cuda:1", "0, 1"])
 def test_several_gpus_are_a_process_each(gpus, device):
     first, second = torch.device("cuda", 0), torch.device("cuda", 1)
-    assert places(device) == Places(first, (second,), 2, 2)
+    assert assign_devices(device) == DeviceAssignment(first, (second,), 2, 2)
 
 
 @pytest.mark.parametrize("device", [None, "cpu", ["cpu"]])
 def test_one_device_is_this_process(device):
-    assert places(device) == Places(CPU)
+    assert assign_devices(device) == DeviceAssignment(CPU)
 
 
 @pytest.mark.parametrize(
@@ -52,24 +52,24 @@ def test_one_device_is_this_process(device):
 )
 def test_devices_that_do_not_go_together(gpus, device, said):
     with pytest.raises(UsageError, match=said):
-        places(device)
+        assign_devices(device)
 
 
 def test_under_a_launcher_each_process_has_its_own(gpus, launched):
-    assert places(None) == places("cuda") == Places(torch.device("cuda", 1), size=2, local=2)
-    assert places("cpu") == Places(CPU, size=2, local=2)
+    assert assign_devices(None) == assign_devices("cuda") == DeviceAssignment(torch.device("cuda", 1), size=2, local=2)
+    assert assign_devices("cpu") == DeviceAssignment(CPU, size=2, local=2)
 
 
 @pytest.mark.parametrize("device", ["0,1", 0, "cuda:1", "mps", "cpu,cpu"])
 def test_under_a_launcher_devices_are_not_named(gpus, launched, device):
     with pytest.raises(UsageError, match=r"contradicts the launcher.*started 2 processes.*[Ll]eave `device` out"):
-        places(device)
+        assign_devices(device)
 
 
 def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="2 processes on this machine, and torch sees 1 CUDA GPUs"):
-        places("cuda")
+        assign_devices("cuda")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_names_of_devices_in_a_list_are_read():
 
 
 def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "_CODE", "import sys; sys.exit(3)")
+    monkeypatch.setattr(launcher, "_CODE", "import sys; sys.exit(3)")
     data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, "device": "cpu,cpu"})
@@ -100,4 +100,4 @@ def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path
 
 @pytest.mark.parametrize(("device", "fits", "whole"), [("cpu", 8, 8), ("cpu", 9, 8), ("cpu", 1, 2), ("cuda", 8, 16)])
 def test_the_batch_that_fits_is_for_all_devices_together(device, fits, whole):
-    assert Places(torch.device(device), size=2, local=2).whole_batch(fits) == whole
+    assert DeviceAssignment(torch.device(device), size=2, local=2).whole_batch(fits) == whole

@@ -11,14 +11,14 @@ import time
 import pytest
 import torch.distributed as dist
 
-from yolopose.train.ranks import RankLost, Team, pulse
-from yolopose.train.ranks.pulse import Pulse
+from yolopose.train.distributed import ProcessGroup, RankLost, heartbeat
+from yolopose.train.distributed.heartbeat import Heartbeat
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "EVERY", 0.02)
-    monkeypatch.setattr(pulse, "STILL", 10)
+    monkeypatch.setattr(heartbeat, "EVERY", 0.02)
+    monkeypatch.setattr(heartbeat, "STILL", 10)
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def connect(server: dist.TCPStore) -> dist.TCPStore:
     return dist.TCPStore("127.0.0.1", server.port, is_master=False)
 
 
-def lost(one: Pulse, within: float = 5) -> str:
+def lost(one: Heartbeat, within: float = 5) -> str:
     """What a process is told, once it is told."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
-            Team(0, 2, 2, one).check()
+            ProcessGroup(0, 2, 2, one).check()
         except RankLost as error:
             return str(error)
         time.sleep(0.01)
@@ -43,7 +43,7 @@ def lost(one: Pulse, within: float = 5) -> str:
 
 
 def test_processes_that_answer_are_left_alone(quick, server):
-    first, second = Pulse(connect(server), 0, 2), Pulse(connect(server), 1, 2)
+    first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     time.sleep(0.6)
     first.check()
     second.check()
@@ -54,7 +54,7 @@ def test_processes_that_answer_are_left_alone(quick, server):
 
 
 def test_an_error_of_one_is_told_to_the_other(quick, server):
-    first, second = Pulse(connect(server), 0, 2), Pulse(connect(server), 1, 2)
+    first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     second.fail("The image has gone.")
     assert lost(first) == "The image has gone."
     first.close()
@@ -64,7 +64,7 @@ def test_a_process_that_ended_is_named(quick, server):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     store = connect(server)
-    first = Pulse(connect(server), 0, 2)
+    first = Heartbeat(connect(server), 0, 2)
     store.set("who/1", f"{gone.pid} {os.uname().nodename}")
     assert f"Rank 1 of the 2 processes of this training (process {gone.pid} on " in lost(first)
     assert store.get("fault").decode().endswith("All others end with it.")
@@ -75,19 +75,19 @@ def test_a_process_that_hangs_is_ended_and_named(quick, server):
     hangs = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     store = connect(server)
     store.set("who/1", f"{hangs.pid} {os.uname().nodename}")
-    first = Pulse(connect(server), 0, 2)
+    first = Heartbeat(connect(server), 0, 2)
     assert "has not answered for" in lost(first)
     assert hangs.wait(5) != 0
     first.close()
 
 
 def test_what_waits_for_others_is_told_why_it_failed(quick, server):
-    first, second = Pulse(connect(server), 0, 2), Pulse(connect(server), 1, 2)
+    first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     threading.Timer(0.2, second.fail, ["The disk is full."]).start()
 
     def broken() -> None:
         raise RuntimeError("Connection closed by peer")
 
     with pytest.raises(RankLost, match="The disk is full"):
-        Team(0, 2, 2, first)._together(broken)
+        ProcessGroup(0, 2, 2, first)._together(broken)
     first.close()

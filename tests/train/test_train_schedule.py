@@ -13,13 +13,13 @@ from torch import nn
 
 from yolopose.base.errors import UsageError
 from yolopose.config import TrainOptions
-from yolopose.train.optimizer import Choice, make_optimizer
+from yolopose.train.optimizer import OptimizerConfig, make_optimizer
 from yolopose.train.schedule import Schedule, make_schedule, step_due
 
-SGD = Choice("SGD", 0.01, 0.937, 0.1)
+SGD = OptimizerConfig("SGD", 0.01, 0.937, 0.1)
 
 
-def schedule(batches: int = 10, choice: Choice = SGD, **options: Any) -> Schedule:
+def schedule(batches: int = 10, choice: OptimizerConfig = SGD, **options: Any) -> Schedule:
     return make_schedule(TrainOptions(**options), choice, batches)
 
 

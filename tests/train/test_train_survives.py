@@ -23,9 +23,9 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import DataError, OutputError, TrainError
 from yolopose.config import resolve
-from yolopose.train import learner as learner_module
-from yolopose.train import measure as measuring
 from yolopose.train import new_trainer
+from yolopose.train import state as learner_module
+from yolopose.train import validation as measuring
 from yolopose.train.feed.images import FileImages
 from yolopose.weights import read_checkpoint
 
@@ -265,7 +265,7 @@ def test_weights_that_are_no_numbers_are_never_saved(world, runs) -> None:
 def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, monkeypatch, said) -> None:
     """The step is that of two batches of half the size whose gradients are summed."""
     data, model_yaml = world
-    honest, sizes = learner_module.Learner.losses, []
+    honest, sizes = learner_module.TrainState.losses, []
 
     def losses(self: Any, batch: Any, *place: int) -> Any:
         sizes.append(len(batch))
@@ -274,7 +274,7 @@ def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, m
         return honest(self, batch, *place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learner_module.Learner, "losses", losses)
+        patch.setattr(learner_module.TrainState, "losses", losses)
         model = YOLO(model_yaml)
         model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [4, 2, 2, 2, 2]
@@ -285,7 +285,7 @@ def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, m
     def always(*_: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(learner_module.Learner, "losses", always)
+    monkeypatch.setattr(learner_module.TrainState, "losses", always)
     with pytest.raises(TrainError, match="smaller imgsz"):
         YOLO(model_yaml).train(data=data, **runs)
 

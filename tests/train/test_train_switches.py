@@ -11,7 +11,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import DataError
-from yolopose.train import measure as measuring
+from yolopose.train import validation as measuring
 from yolopose.train.reproducible import reproducible
 
 STILL = {"epochs": 1, "optimizer": "SGD", "lr0": 0.0, "warmup_bias_lr": 0.0}  # learns nothing

@@ -52,14 +52,14 @@ def _val(given: Options) -> None:
 def _train(given: Options) -> None:
     options = collect("train", given)
     if is_worker_rank():
-        from yolopose.train import train_along
+        from yolopose.train import worker_main
 
-        train_along()
+        worker_main()
         return
     if isinstance(options.get("resume"), str):  # the file to resume is the model
         options.setdefault("model", options["resume"])
     elif options.get("resume") and not options.get("model"):
-        from yolopose.train.run import nothing_to_resume
+        from yolopose.train.setup import nothing_to_resume
 
         raise nothing_to_resume("none was named", Path(load_settings().runs_dir))
     _open(options).train(**options)

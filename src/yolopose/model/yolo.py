@@ -273,12 +273,13 @@ class YOLO:
         given = collect("train", {key: value for key, value in options.items() if key != "trainer"})
         chosen = self._options("train", given, TrainOptions)
         from yolopose.model.training import trainer_of
-        from yolopose.train import Crew, follow
+        from yolopose.train import Launcher, worker_trainer
 
-        with quiet(not chosen.verbose), silent(is_worker_rank()), Crew() as crew:
-            self.trainer = (
-                follow(crew) if is_worker_rank() else trainer_of(self, chosen, given, crew, fresh=self._fresh)
-            )
+        with quiet(not chosen.verbose), silent(is_worker_rank()), Launcher() as launcher:
+            if is_worker_rank():
+                self.trainer = worker_trainer(launcher)
+            else:
+                self.trainer = trainer_of(self, chosen, given, launcher, fresh=self._fresh)
             self.metrics = self.trainer.train()
         self._take_over(self.trainer)
         return self.metrics

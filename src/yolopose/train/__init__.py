@@ -4,10 +4,19 @@
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
+from yolopose.train.distributed import Launcher
+from yolopose.train.distributed.worker import worker_main, worker_trainer
 from yolopose.train.loop import Trainer
-from yolopose.train.ranks import Crew
-from yolopose.train.ranks.follow import follow, train_along
-from yolopose.train.run import new_trainer, resume_path, resumed_trainer
-from yolopose.train.start import Weights
+from yolopose.train.setup import new_trainer, resume_path, resumed_trainer
+from yolopose.train.start import InitialWeights
 
-__all__ = ["Crew", "Trainer", "Weights", "follow", "new_trainer", "resume_path", "resumed_trainer", "train_along"]
+__all__ = [
+    "Launcher",
+    "Trainer",
+    "InitialWeights",
+    "worker_trainer",
+    "new_trainer",
+    "resume_path",
+    "resumed_trainer",
+    "worker_main",
+]

@@ -13,7 +13,7 @@ from yolopose.nn.conv import DFL
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenLayers:
     """What `freeze_layers` froze.
 
     Attributes:
@@ -34,7 +34,7 @@ class Frozen:
             norm.eval()
 
 
-def freeze_layers(model: PoseModel, freeze: int | Sequence[int] | None) -> Frozen:
+def freeze_layers(model: PoseModel, freeze: int | Sequence[int] | None) -> FrozenLayers:
     """Log for every parameter whether it is trained: all but those of frozen layers and the fixed bins of boxes.
 
     Earlier choices are forgotten, so a network can be frozen otherwise in its next training.
@@ -63,4 +63,4 @@ def freeze_layers(model: PoseModel, freeze: int | Sequence[int] | None) -> Froze
             module.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"freeze={freeze} leaves nothing to train: freeze fewer than all {count} layers.")
-    return Frozen(tuple(layers), tuple(norms))
+    return FrozenLayers(tuple(layers), tuple(norms))

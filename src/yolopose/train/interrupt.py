@@ -11,7 +11,7 @@ from contextlib import contextmanager
 _ONE = 3.0  # seconds in which what a launcher passes on counts as the same Ctrl-C
 
 
-class Interruption:
+class InterruptHandler:
     """Whether the user asked to end.
 
     Args:

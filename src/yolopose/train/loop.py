@@ -27,20 +27,20 @@ from yolopose.base.progress import format_duration
 from yolopose.config import TrainOptions
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
+from yolopose.train.compute_config import ComputeConfig, default_config
+from yolopose.train.data import TrainData
+from yolopose.train.distributed import ProcessGroup, RankLost
+from yolopose.train.distributed.folder import NullRunFolder
 from yolopose.train.feed import TrainBatch, train_batches
-from yolopose.train.guard import Guard, RanAway
-from yolopose.train.interrupt import Interruption
-from yolopose.train.learner import Learner
-from yolopose.train.measure import measure
+from yolopose.train.interrupt import InterruptHandler
+from yolopose.train.nan_guard import Diverged, NanGuard
 from yolopose.train.optimizer import settled_batch
-from yolopose.train.plan import Plan, fixed_plan
-from yolopose.train.ranks import RankLost, Team
-from yolopose.train.ranks.folder import NoFolder
 from yolopose.train.record import HEAD_EVERY, EpochLine, columns_of, epoch_lines, final_lines
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
-from yolopose.train.settle import TrainData
-from yolopose.train.tally import Tally
+from yolopose.train.state import TrainState
+from yolopose.train.tally import LossMeter
+from yolopose.train.validation import measure
 
 
 class Trainer:
@@ -56,7 +56,7 @@ class Trainer:
         logs: more of them, that write logs.
         license_: license that the starting weights bring along.
         state: `state_dict` of an interrupted run, to go on from; the network then holds its average.
-        team: the processes that train together, each with such an object; one alone when left out. Rank 0 measures,
+        group: the processes that train together, each with such an object; one alone when left out. Rank 0 measures,
             writes, speaks and calls the functions; what it decides holds for all.
         plan: how to compute; as options and processor say when left out.
 
@@ -95,11 +95,11 @@ class Trainer:
         logs: Callbacks | None = None,
         license_: str = "",
         state: Mapping[str, Any] | None = None,
-        team: Team | None = None,
-        plan: Plan | None = None,
+        group: ProcessGroup | None = None,
+        plan: ComputeConfig | None = None,
     ) -> None:
-        self._team, self.plan = team or Team(), plan or fixed_plan(options, device)
-        team, planned = self._team, self.plan.applied(options)
+        self._group, self.plan = group or ProcessGroup(), plan or default_config(options, device)
+        group, planned = self._group, self.plan.applied(options)
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
         self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
         self._batches = train_batches(
@@ -109,17 +109,17 @@ class Trainer:
             imgsz=options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz),
             batch=self.batch_size,
             stride=max(network.stride),
-            workers=min(self.plan.workers, team.workers),
+            workers=min(self.plan.workers, group.workers),
             pin_memory=device.type == "cuda",
-            share=(team.rank, team.size),
+            share=(group.rank, group.size),
             paint_on=device if device.type == "cuda" else None,
         )
-        self._learner = Learner(network, data, planned, device, len(self._batches), team)
-        self._tally = Tally(self._learner.criterion.terms, device)
+        self._learner = TrainState(network, data, planned, device, len(self._batches), group)
+        self._tally = LossMeter(self._learner.criterion.terms, device)
         self.loss_names = self._tally.names
-        self._guard = Guard(self._learner)
+        self._guard = NanGuard(self._learner)
         self.model, self.ema, self.optimizer = self._learner.model, self._learner.ema, self._learner.optimizer.torch
-        self._folder = (RunFolder if team.leads else NoFolder)(save_dir, options, data, license_, self._columns)
+        self._folder = (RunFolder if group.leads else NullRunFolder)(save_dir, options, data, license_, self._columns)
         self.save_dir, self.wdir, self.csv = save_dir, self._folder.wdir, self._folder.csv
         self.last, self.best = self._folder.last, self._folder.best
         self.epoch = self.start_epoch = self.batch_i = self.best_epoch = 0
@@ -130,7 +130,7 @@ class Trainer:
         self.fitness = self.best_fitness = 0.0
         self.stop = False
         self._first = 0  # the batch that the epoch begins with: not 0 only after an interruption
-        self._interruption = Interruption(passed_on=team.size > 1)
+        self._interruption = InterruptHandler(passed_on=group.size > 1)
         self._reproducible = reproducible(device, options.deterministic)
         self._seconds, self._clock = 0.0, time.monotonic()
         if state is not None:
@@ -155,7 +155,7 @@ class Trainer:
             OutputError: a file cannot be written.
             KeyboardInterrupt: the run was interrupted; `last.pt` holds all that `resume` needs.
         """
-        with self.plan.in_force():
+        with self.plan.apply():
             return self._train()
 
     def _train(self) -> PoseMetrics | None:
@@ -166,13 +166,13 @@ class Trainer:
                     self._emit("on_train_epoch_start")
                     try:
                         self._train_epoch()
-                    except RanAway as why:
+                    except Diverged as why:
                         self._tally.sum = self._guard.go_back(why)
                         continue
                     self._emit("on_train_epoch_end")
                     self._learner.gather()
                     self._tally.sum.zero_()
-                    if self._team.leads:
+                    if self._group.leads:
                         self.metrics = {}  # an epoch that is not measured has none, rather than those of an earlier one
                         if self.args.val:
                             self._measure(self.ema.model)
@@ -218,7 +218,7 @@ class Trainer:
                     self._emit("on_before_zero_grad")
                 self.loss, self.loss_items = terms.total.detach(), terms.items
                 self._tally.add(terms, number + 1, last=number + 1 == len(self._batches))
-                objects, images, asked = self._team.total(len(batch.classes), len(batch), self._interruption.asked)
+                objects, images, asked = self._group.total(len(batch.classes), len(batch), self._interruption.asked)
                 line.update(self._tally.shown, int(objects), tuple(batch.images.shape[2:]), int(images))
                 self._folder.draw(batch, self.epoch, number)
                 self._emit("on_train_batch_end")
@@ -247,7 +247,7 @@ class Trainer:
 
     def _agree(self) -> bool:
         """Take over what rank 0 has decided by what it measured, by time and callbacks; returns whether to leave."""
-        epochs, stop, asked = self._team.told(self.epochs, self.stop, self._interruption.asked)
+        epochs, stop, asked = self._group.told(self.epochs, self.stop, self._interruption.asked)
         self.stop = bool(stop)
         if epochs != self.epochs:
             self.epochs = int(epochs)
@@ -265,7 +265,7 @@ class Trainer:
         val = f", {len(self.data.val)} to measure on" if self.data.val is not None else ""
         if self.epoch >= self.epochs or self.stop:
             LOGGER.info("All epochs of this run are done; what is left is to measure the best network.")
-        beside = f" and {self._team.size - 1} more" if self._team.size > 1 else ""
+        beside = f" and {self._group.size - 1} more" if self._group.size > 1 else ""
         LOGGER.info(
             f"Training on {self.device}{beside} in {self._learner.precision}: "
             f"{self.data.amount(self.args.fraction)}{val}, {len(self._batches)} batches of up to {self.batch_size}, "
@@ -280,15 +280,15 @@ class Trainer:
 
     def _finish(self) -> None:
         """Measure what is kept, draws the curves and leaves weights alone in the files."""
-        if not self._team.leads:
-            self.ema.model.load_state_dict(self._team.hear())
+        if not self._group.leads:
+            self.ema.model.load_state_dict(self._group.hear())
             return
         done = self.epoch + 1
         best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
         LOGGER.info(f"{done} {'epoch' if done == 1 else 'epochs'} in {format_duration(self._elapsed())}.{best}")
         self._folder.catch_up(self.ema.model, done, self.state_dict(done, 0), ended=self.stop)
         kept = self._folder.close_best() if self.args.save else self.ema.model
-        self._team.tell(kept.state_dict())
+        self._group.tell(kept.state_dict())
         if self.data.val is not None:
             self._measure(kept, self.save_dir if self.args.plots or self.args.save_json else None)
             if self.validator is not None:
@@ -318,7 +318,7 @@ class Trainer:
         return f"epoch {self.epoch + 1}, batch {self.batch_i + 1}"
 
     def _measure(self, network: PoseModel, save_dir: Path | None = None) -> None:
-        criterion, callbacks, check = self._learner.criterion, self.callbacks, self._team.check
+        criterion, callbacks, check = self._learner.criterion, self.callbacks, self._group.check
         found = measure(
             network, self.data, self.args, criterion, self.device, callbacks=callbacks, save_dir=save_dir, check=check
         )

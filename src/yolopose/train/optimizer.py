@@ -39,7 +39,7 @@ _FUSED_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Choice:
+class OptimizerConfig:
     """An optimizer by its numbers.
 
     Attributes:
@@ -67,7 +67,7 @@ class OptimizerHandle:
     """
 
     torch: Optimizer
-    choice: Choice
+    choice: OptimizerConfig
     weight_decay: float
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ def make_optimizer(model: nn.Module, options: TrainOptions, *, images: int, nc: 
     return OptimizerHandle(_make(choice, groups), choice, decay)
 
 
-def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
+def choose(options: TrainOptions, *, images: int, nc: int) -> OptimizerConfig:
     """Settle `optimizer`; `auto` goes by the length of the run and sets lr, momentum and bias warm-up itself.
 
     Args:
@@ -140,13 +140,13 @@ def choose(options: TrainOptions, *, images: int, nc: int) -> Choice:
     if name == "auto":
         iterations = math.ceil(images / max(settled_batch(options), options.nbs)) * options.epochs
         if iterations > _LONG_RUN:
-            return Choice("SGD", 0.01, 0.9, 0.0)
-        return Choice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
+            return OptimizerConfig("SGD", 0.01, 0.9, 0.0)
+        return OptimizerConfig("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
     if not 0 <= options.momentum < 1:
         raise UsageError(
             f"momentum={options.momentum} leaves no room for new gradients: it must be 0 or more, below 1."
         )
-    return Choice(name, options.lr0, options.momentum, options.warmup_bias_lr)
+    return OptimizerConfig(name, options.lr0, options.momentum, options.warmup_bias_lr)
 
 
 def parameter_groups(
@@ -199,7 +199,7 @@ def settled_batch(options: TrainOptions) -> int:
     return int(batch)
 
 
-def _make(choice: Choice, groups: list[dict[str, Any]]) -> Optimizer:
+def _make(choice: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the torch optimizer; where no fused kernel is taken, torch itself picks the multi-tensor form."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = choice.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES)

@@ -14,10 +14,10 @@ from yolopose.base.log import LOGGER
 from yolopose.base.yamlfile import to_yaml
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
+from yolopose.train.checkpoint import save_running, save_weights, strip
+from yolopose.train.data import TrainData
 from yolopose.train.feed import TrainBatch
 from yolopose.train.record import COLUMNS, History, save_labels_image, save_results_image, save_train_batch
-from yolopose.train.saves import save_running, save_weights, strip
-from yolopose.train.settle import TrainData
 from yolopose.weights import load_network
 
 _DRAWN_BATCHES = 3

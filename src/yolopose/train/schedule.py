@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch.optim import Optimizer
 
 from yolopose.config import TrainOptions
-from yolopose.train.optimizer import BIAS, Choice, nominal_accumulation, settled_batch
+from yolopose.train.optimizer import BIAS, OptimizerConfig, nominal_accumulation, settled_batch
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Schedule:
         warmup_momentum: momentum at the first batch.
     """
 
-    choice: Choice
+    choice: OptimizerConfig
     epochs: int
     batches: int
     nominal: int
@@ -102,7 +102,7 @@ class Schedule:
         return replace(self, epochs=max(epochs, 1))
 
 
-def make_schedule(options: TrainOptions, choice: Choice, batches: int) -> Schedule:
+def make_schedule(options: TrainOptions, choice: OptimizerConfig, batches: int) -> Schedule:
     """Make the schedule of a run.
 
     Args:

@@ -15,7 +15,7 @@ from yolopose.weights import transfer
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class InitialWeights:
     """Weights to start from.
 
     Attributes:
@@ -31,8 +31,8 @@ class Weights:
     license: str = ""
 
 
-def start_network(
-    yaml: Mapping[str, object], spec: PoseSpec, seed: int, weights: Weights | None, *, remap: bool = True
+def initial_network(
+    yaml: Mapping[str, object], spec: PoseSpec, seed: int, weights: InitialWeights | None, *, remap: bool = True
 ) -> PoseModel:
     """Build a network for a data set and moves in the weights that agree by name and shape.
 
@@ -56,7 +56,7 @@ def start_network(
 
 
 @torch.no_grad()
-def _remap(network: PoseModel, weights: Weights) -> str:
+def _remap(network: PoseModel, weights: InitialWeights) -> str:
     """Copy the rows of known classes into the last convolutions of the class branches; says which."""
     ours, theirs = network.spec.classes, weights.classes
     shared = [name for name in ours if name in theirs]

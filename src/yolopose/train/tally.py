@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from yolopose.criterion import LossTerms
-from yolopose.train.later import Later
+from yolopose.train.scalars import AsyncScalars
 
 
-class Tally:
+class LossMeter:
     """Sums the losses of the batches of an epoch.
 
     Args:
@@ -28,7 +28,7 @@ class Tally:
         self.names = tuple(f"{term}_loss" for term in terms)
         self.sum, self.mean = torch.zeros(len(terms), device=device), torch.zeros(len(terms))
         self.shown = self.named()
-        self._later = Later(device)
+        self._later = AsyncScalars(device)
 
     def add(self, terms: LossTerms, batches: int, *, last: bool) -> None:
         """Add a batch; what is no number counts as 0.

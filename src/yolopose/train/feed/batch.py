@@ -9,7 +9,7 @@ import torch
 from yolopose.base.errors import TrainError
 from yolopose.train.feed.paint import paint
 from yolopose.train.feed.sketch import Sketch
-from yolopose.train.memory import let_go, out_of_memory
+from yolopose.train.process import empty_cache, is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,9 +80,9 @@ class SketchedBatch:
             try:
                 return replace(self.labels, images=paint(self.sketch, device))
             except RuntimeError as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-            let_go(device)  # what the step before has left lies in other pieces than are wanted
+            empty_cache(device)  # what the step before has left lies in other pieces than are wanted
         raise TrainError(
             f"Out of memory on {device} while {len(self.labels.index)} images of "
             f"{' × '.join(map(str, self.sketch.size))} pixels are augmented there: choose a smaller batch or imgsz, or "

@@ -45,7 +45,7 @@ class TrainData:
         return f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
 
 
-def settle(options: TrainOptions, stride: int) -> TrainOptions:
+def resolve_options(options: TrainOptions, stride: int) -> TrainOptions:
     """Return the options with the input size as one side, and the batch checked.
 
     Args:

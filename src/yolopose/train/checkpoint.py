@@ -22,7 +22,7 @@ _FREE = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Interrupted:
+class ResumableRun:
     """A run that was interrupted, as its `last.pt` tells.
 
     Attributes:
@@ -96,7 +96,7 @@ def strip(path: Path) -> None:
     write_checkpoint(path, replace(checkpoint, epoch=-1, extra={}))
 
 
-def read_interrupted(path: Path, given: Mapping[str, Any]) -> Interrupted:
+def read_interrupted(path: Path, given: Mapping[str, Any]) -> ResumableRun:
     """Read the `last.pt` of an interrupted run.
 
     Args:
@@ -123,7 +123,7 @@ def read_interrupted(path: Path, given: Mapping[str, Any]) -> Interrupted:
     options = resolve("train", args)
     if not isinstance(options, TrainOptions):
         raise UsageError(f"The arguments in {path} are not of a training.")
-    return Interrupted(path, options, checkpoint, state)
+    return ResumableRun(path, options, checkpoint, state)
 
 
 def newest_interrupted(runs: Path) -> Path | None:

@@ -10,7 +10,7 @@ from yolopose.base.errors import YoloposeError
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that the memory of the CPU or of a GPU was full."""
     if isinstance(error, YoloposeError):  # it may tell of the memory of another process
         return False
@@ -19,7 +19,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
 
 
-def let_go(device: torch.device) -> None:
+def empty_cache(device: torch.device) -> None:
     """Return back to the device what torch keeps for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from yolopose.formats.pytorch import pick_device
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DeviceAssignment:
     """The processes of a training.
 
     Attributes:
@@ -49,7 +49,7 @@ class Places:
             )
 
 
-def places(device: Any) -> Places:
+def assign_devices(device: Any) -> DeviceAssignment:
     """Read `device`, and what a launcher says of this process.
 
     Args:
@@ -60,9 +60,9 @@ def places(device: Any) -> Places:
     """
     found, names = read_launch_env(), device_names(device)
     if found:
-        return Places(_launched(found, names, device), size=found.size, local=found.local_size)
+        return DeviceAssignment(_launched(found, names, device), size=found.size, local=found.local_size)
     if len(names) < 2:
-        return Places(pick_device(device))
+        return DeviceAssignment(pick_device(device))
     text = ",".join(names)
     try:
         devices = [pick_device(name) for name in names]
@@ -75,7 +75,7 @@ def places(device: Any) -> Places:
         )
     if devices[0].type == "cuda" and len(set(devices)) < len(devices):
         raise UsageError(f"device={text} names a GPU twice: each process needs one of its own.")
-    return Places(devices[0], tuple(devices[1:]), len(devices), len(devices))
+    return DeviceAssignment(devices[0], tuple(devices[1:]), len(devices), len(devices))
 
 
 def _launched(found: LaunchEnv, names: Sequence[str], device: Any) -> torch.device:

@@ -16,27 +16,27 @@ from yolopose.config import TrainOptions
 from yolopose.criterion import criterion_of
 from yolopose.formats.pytorch import pick_device
 from yolopose.nn import PoseModel, build_network
-from yolopose.train.fitting import fitting_batch
+from yolopose.train.auto_batch import auto_batch_size
+from yolopose.train.autotune import autotune
+from yolopose.train.checkpoint import newest_interrupted, read_interrupted
+from yolopose.train.compute_config import resumed_config
+from yolopose.train.data import TrainData, load_data, remembered_name, resolve_options
+from yolopose.train.distributed import Launcher, ProcessGroup
+from yolopose.train.distributed.devices import DeviceAssignment
+from yolopose.train.distributed.worker import start_workers
 from yolopose.train.freeze import freeze_layers
 from yolopose.train.loggers import chosen_names, open_logs
 from yolopose.train.loop import Trainer
-from yolopose.train.plan import resumed_plan
-from yolopose.train.planning import make_plan
-from yolopose.train.ranks import Crew, Team
-from yolopose.train.ranks.devices import Places
-from yolopose.train.ranks.follow import lead
-from yolopose.train.saves import newest_interrupted, read_interrupted
-from yolopose.train.settle import TrainData, load_data, remembered_name, settle
-from yolopose.train.start import Weights, start_network
+from yolopose.train.start import InitialWeights, initial_network
 from yolopose.weights import transfer
 
 
 def new_trainer(
     options: TrainOptions,
     yaml: Mapping[str, Any],
-    weights: Weights | None,
+    weights: InitialWeights | None,
     callbacks: Callbacks | None = None,
-    crew: Crew | None = None,
+    launcher: Launcher | None = None,
 ) -> Trainer:
     """Make the trainer of a new run; nothing is written before all that it needs has been checked.
 
@@ -45,7 +45,7 @@ def new_trainer(
         yaml: content of the model YAML.
         weights: what to start from; None starts fresh.
         callbacks: functions by event.
-        crew: gathers the processes of several devices; without it there is one.
+        launcher: gathers the processes of several devices; without it there is one.
 
     Raises:
         UsageError: an option is impossible.
@@ -56,30 +56,30 @@ def new_trainer(
         OutputError: the run folder cannot be made.
     """
     logs = open_logs(chosen_names(options.loggers, load_settings()))
-    planned = crew.plan(options.device) if crew else Places(pick_device(options.device))
+    planned = launcher.plan(options.device) if launcher else DeviceAssignment(pick_device(options.device))
     device = planned.device
     data = load_data(options)
-    network = start_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
-    options = replace(settle(options, max(network.stride)), data=remembered_name(data.dataset))
-    plan = make_plan(network, data, options, device)
+    network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
+    options = replace(resolve_options(options, max(network.stride)), data=remembered_name(data.dataset))
+    plan = autotune(network, data, options, device)
     if options.batch < 1:
-        fitting = fitting_batch(network, data, plan.applied(options), device)
+        fitting = auto_batch_size(network, data, plan.applied(options), device)
         options = replace(options, batch=planned.whole_batch(fitting))
     _check_places(planned, network, data, options)
-    team = crew.gather() if crew else Team()
+    group = launcher.gather() if launcher else ProcessGroup()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     freeze_layers(network, options.freeze)  # an error of it is said before a folder is made
     folder = make_run_folder(parent, options.name or "train", options.exist_ok)
     license_ = weights.license if weights else ""
     trainer = Trainer(
-        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, team=team,
-        plan=plan if team.size == 1 else plan.among(team.workers),
+        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, group=group,
+        plan=plan if group.size == 1 else plan.among(group.workers),
     )  # fmt: skip
-    return lead(team, trainer, None)
+    return start_workers(group, trainer, None)
 
 
 def resumed_trainer(
-    path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None, crew: Crew | None = None
+    path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None, launcher: Launcher | None = None
 ) -> Trainer:
     """Make the trainer that goes on with an interrupted run, in its own folder.
 
@@ -87,7 +87,7 @@ def resumed_trainer(
         path: its `last.pt`.
         given: keys that the caller gave.
         callbacks: functions by event.
-        crew: gathers the processes of several devices; without it there is one.
+        launcher: gathers the processes of several devices; without it there is one.
 
     Raises:
         NotFoundError: there is no such file.
@@ -96,7 +96,7 @@ def resumed_trainer(
     """
     found = read_interrupted(path, given)
     logs = open_logs(chosen_names(found.options.loggers, load_settings()))
-    planned = crew.plan(found.options.device) if crew else Places(pick_device(found.options.device))
+    planned = launcher.plan(found.options.device) if launcher else DeviceAssignment(pick_device(found.options.device))
     data = load_data(found.options)
     network = build_network(found.checkpoint.model_yaml, spec=data.spec)
     moved = transfer(network, found.checkpoint.state)
@@ -106,20 +106,20 @@ def resumed_trainer(
             f"{list(found.checkpoint.spec.keypoints.shape)}, and {data.dataset.yaml_path} now has {data.spec.nc} and "
             f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
         )
-    options = settle(found.options, max(network.stride))
+    options = resolve_options(found.options, max(network.stride))
     _check_places(planned, network, data, options)
-    team = crew.gather() if crew else Team()
+    group = launcher.gather() if launcher else ProcessGroup()
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
-    plan = resumed_plan(state.get("plan"), options, planned.device)
+    plan = resumed_config(state.get("plan"), options, planned.device)
     trainer = Trainer(
         network, data, options, planned.device, found.folder, callbacks=callbacks, logs=logs, license_=license_,
-        state=state, team=team, plan=plan if team.size == 1 else plan.among(team.workers),
+        state=state, group=group, plan=plan if group.size == 1 else plan.among(group.workers),
     )  # fmt: skip
-    return lead(team, trainer, state)
+    return start_workers(group, trainer, state)
 
 
-def _check_places(planned: Places, network: PoseModel, data: TrainData, options: TrainOptions) -> None:
+def _check_places(planned: DeviceAssignment, network: PoseModel, data: TrainData, options: TrainOptions) -> None:
     """Check that several processes, where they are asked for, can train this network with this batch.
 
     Raises:

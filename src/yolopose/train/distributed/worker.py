@@ -16,22 +16,22 @@ from yolopose.base.log import silent
 from yolopose.config import TrainOptions
 from yolopose.data import LabelTable
 from yolopose.nn import build_network
+from yolopose.train.compute_config import ComputeConfig
+from yolopose.train.data import load_data
+from yolopose.train.distributed.launcher import Launcher
+from yolopose.train.distributed.process_group import ProcessGroup
 from yolopose.train.loop import Trainer
-from yolopose.train.plan import Plan
-from yolopose.train.ranks.crew import Crew
-from yolopose.train.ranks.team import Team
-from yolopose.train.settle import load_data
 
 
-def lead(team: Team, trainer: Trainer, state: Mapping[str, Any] | None) -> Trainer:
-    """Return the others what to train; rank 0 calls it, the others `follow`.
+def start_workers(group: ProcessGroup, trainer: Trainer, state: Mapping[str, Any] | None) -> Trainer:
+    """Return the others what to train; rank 0 calls it, the others `worker_trainer`.
 
     Args:
-        team: the processes.
+        group: the processes.
         trainer: made already, so that caches of the data are there for all.
         state: of the interrupted run that goes on.
     """
-    team.tell(
+    group.tell(
         {
             "options": asdict(trainer.args),
             "plan": trainer.plan.state_dict(),
@@ -45,7 +45,7 @@ def lead(team: Team, trainer: Trainer, state: Mapping[str, Any] | None) -> Train
     return trainer
 
 
-def follow(crew: Crew) -> Trainer:
+def worker_trainer(launcher: Launcher) -> Trainer:
     """Join the others and makes the trainer that trains along; it measures, writes and says nothing.
 
     Raises:
@@ -53,8 +53,8 @@ def follow(crew: Crew) -> Trainer:
         TrainError: this one sees other data than rank 0.
         YoloposeError: as for `new_trainer`.
     """
-    device = crew.join()
-    order = crew.team.hear()
+    device = launcher.join()
+    order = launcher.group.hear()
     options = replace(TrainOptions(**order["options"]), verbose=False, plots=False)
     data = load_data(options)
     if digest(data.train) != order["images"]:
@@ -67,15 +67,15 @@ def follow(crew: Crew) -> Trainer:
     # gradients that wait for a step are rank 0's to add
     state = order["state"] and {**order["state"], "gradients": None}
     save_dir = Path(order["save_dir"])
-    plan = Plan.from_state(order["plan"], "as rank 0 says")
-    plan = plan and plan.among(crew.team.workers)
-    return Trainer(network, data, options, device, save_dir, team=crew.team, state=state, plan=plan)
+    plan = ComputeConfig.from_state(order["plan"], "as rank 0 says")
+    plan = plan and plan.among(launcher.group.workers)
+    return Trainer(network, data, options, device, save_dir, group=launcher.group, state=state, plan=plan)
 
 
-def train_along() -> None:
+def worker_main() -> None:
     """Wait for an order of rank 0 and trains along; what a process does that was started to follow."""
-    with silent(), Crew() as crew:
-        follow(crew).train()
+    with silent(), Launcher() as launcher:
+        worker_trainer(launcher).train()
 
 
 def digest(table: LabelTable) -> str:
@@ -90,7 +90,7 @@ def main() -> int:
     """What a process does that rank 0 has started; returns its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        train_along()
+        worker_main()
     except KeyboardInterrupt:
         return 0
     except Exception:  # rank 0 has been told, and says it

@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from yolopose.base.cpu import available_cpus
-from yolopose.train.memory import out_of_memory
-from yolopose.train.ranks.pulse import Pulse
+from yolopose.train.distributed.heartbeat import Heartbeat
+from yolopose.train.process import is_out_of_memory
 
 
-class Team:
-    """The processes of a training, seen from one of them. `Team()` is one process alone: sums are what they were.
+class ProcessGroup:
+    """The processes of a training, seen from one of them. `ProcessGroup()` is a single process.
 
     Each method is called by all of them at the same point of the run, and waits for the others.
 
@@ -30,8 +30,8 @@ class Team:
         rank, size, local: as given.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, local: int = 1, pulse: Pulse | None = None) -> None:
-        self.rank, self.size, self.local, self._pulse = rank, size, local, pulse
+    def __init__(self, rank: int = 0, size: int = 1, local: int = 1, heartbeat: Heartbeat | None = None) -> None:
+        self.rank, self.size, self.local, self._pulse = rank, size, local, heartbeat
 
     @property
     def leads(self) -> bool:
@@ -122,7 +122,7 @@ class Team:
             with self._pulse.waiting():
                 work()
         except RuntimeError as error:
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             raise self._pulse.lost(error) from error
 

@@ -17,22 +17,22 @@ from yolopose.config import TrainOptions
 from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, criterion_of
 from yolopose.nn import PoseModel
 from yolopose.nn.lean import lean_maps
+from yolopose.train.data import TrainData, class_weights
+from yolopose.train.distributed import ProcessGroup
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
 from yolopose.train.freeze import freeze_layers
-from yolopose.train.later import runs_ahead
-from yolopose.train.memory import let_go, out_of_memory
 from yolopose.train.optimizer import make_optimizer
 from yolopose.train.precision import Precision
-from yolopose.train.ranks import Team
+from yolopose.train.process import empty_cache, is_out_of_memory
+from yolopose.train.scalars import is_async
 from yolopose.train.schedule import make_schedule, step_due
-from yolopose.train.settle import TrainData, class_weights
 
 CLIP = 10.0
 """Largest norm of all gradients together."""
 
 
-class Learner:
+class TrainState:
     """The handles that the loop turns.
 
     Args:
@@ -41,7 +41,7 @@ class Learner:
         options: settled options.
         device: where to compute.
         batches: batches of an epoch.
-        team: the processes that share each batch; one alone when left out.
+        group: the processes that share each batch; one alone when left out.
 
     Attributes:
         model: the network.
@@ -62,10 +62,10 @@ class Learner:
         options: TrainOptions,
         device: torch.device,
         batches: int,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self._options, self.device, self._team = options, device, team or Team()
-        self._ahead = runs_ahead(device)
+        self._options, self.device, self._group = options, device, group or ProcessGroup()
+        self._ahead = is_async(device)
         self._maps = lean_maps if device.type == "cpu" and not options.compile else nullcontext
         self.model = network.to(device)
         if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
@@ -116,7 +116,7 @@ class Learner:
             try:
                 return self._learn_in_parts(batch, epoch, number)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             self._halve(batch)  # out here, where the error no longer holds the tensors of the attempt
 
@@ -143,9 +143,9 @@ class Learner:
 
     def _of_all(self, mine: LossTerms) -> LossTerms:
         """The losses of a batch that several processes share, without gradient."""
-        if self._team.size == 1:
+        if self._group.size == 1:
             return LossTerms(mine.total.detach(), mine.items, mine.names)
-        values = self._team.sum(torch.cat((mine.total.detach()[None], mine.items)))
+        values = self._group.sum(torch.cat((mine.total.detach()[None], mine.items)))
         return LossTerms(values[0], values[1:], mine.names)
 
     def _part_size(self, batch: TrainBatch) -> int:
@@ -153,10 +153,10 @@ class Learner:
 
     def _halve(self, batch: TrainBatch) -> None:
         size = self._part_size(batch)
-        if self._team.size > 1:
+        if self._group.size > 1:
             raise TrainError(
                 f"Out of memory on {self.device} with {size} images of {tuple(batch.images.shape[2:])} pixels, the "
-                f"share of one of {self._team.size} processes: choose a smaller batch or imgsz."
+                f"share of one of {self._group.size} processes: choose a smaller batch or imgsz."
             )
         if size == 1:
             raise TrainError(
@@ -168,7 +168,7 @@ class Learner:
         if self._begun:  # they are mixed with those of the attempt
             self.optimizer.torch.zero_grad()
             lost = " The gradients since the last step are given up."
-        let_go(self.device)
+        empty_cache(self.device)
         LOGGER.warning(
             f"Out of memory with {size} images at once: from here on {self._part_size(batch)} go through the network "
             f"at once and their gradients are summed, so a step is made of as many images as before.{lost}"
@@ -198,7 +198,7 @@ class Learner:
             number: the batch in the epoch.
         """
         if not len(batch):  # the last batch of an epoch may be too small for all processes
-            self._team.sum(torch.zeros(COUNTS, device=self.device))
+            self._group.sum(torch.zeros(COUNTS, device=self.device))
             nothing = torch.zeros(1 + len(self.criterion.terms), device=self.device)
             return LossTerms(nothing[0], nothing[1:], self.criterion.terms)
         images = self._pixels(batch.images, epoch, number)
@@ -206,7 +206,7 @@ class Learner:
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
         with self.precision.forward(), self._maps():
             output = self._run(images)
-        return self.criterion(output, targets, self._team.sum if self._team.size > 1 else None)
+        return self.criterion(output, targets, self._group.sum if self._group.size > 1 else None)
 
     def step_due(self, i: int, accumulation: int) -> bool:
         """Whether the optimizer steps after batch i of the run."""
@@ -219,7 +219,7 @@ class Learner:
             False where the gradients were no numbers and nothing was changed; on a GPU a tensor that says so.
         """
         self._last_step = i
-        if not self._team.gather(self.model):  # each loss of it was left out
+        if not self._group.gather(self.model):  # each loss of it was left out
             return True
         fine = self.precision.step(self.optimizer.torch, self.model.parameters(), CLIP, ahead=self._ahead)
         self.optimizer.torch.zero_grad()
@@ -231,12 +231,12 @@ class Learner:
 
     def gather(self) -> None:
         """Bring gradients that wait for a step together in rank 0, whose state is kept; before each `state_dict`."""
-        if self._team.size > 1 and self._team.gather(self.model) and not self._team.leads:
+        if self._group.size > 1 and self._group.gather(self.model) and not self._group.leads:
             self.optimizer.torch.zero_grad()
 
     def at_rest(self, i: int) -> bool:
         """Whether the state after batch i may be kept: where processes share the gradients, after a step alone."""
-        return self._team.size == 1 or i == self._last_step
+        return self._group.size == 1 or i == self._last_step
 
     def _pixels(self, images: Tensor, epoch: int, number: int) -> Tensor:
         """(B, 3, H, W) uint8 → float 0…1 on the device, with `multi_scale` at a size drawn for this batch."""

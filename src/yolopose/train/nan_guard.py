@@ -11,8 +11,8 @@ from torch import Tensor
 
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
-from yolopose.train.later import Later
-from yolopose.train.learner import Learner
+from yolopose.train.scalars import AsyncScalars
+from yolopose.train.state import TrainState
 
 IN_A_ROW = 3
 """Batches without a number after which the weights are taken to have run away."""
@@ -20,20 +20,20 @@ RETURNS = 3
 """Times that a run goes back before it ends with an error."""
 
 
-class RanAway(Exception):
+class Diverged(Exception):
     """The weights are no good any more; the text says where it was seen."""
 
 
-class Guard:
+class NanGuard:
     """Watches over a learner, and takes it back where its weights run away.
 
     Args:
         learner: what is watched.
     """
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: TrainState) -> None:
         self._learner = learner
-        self._later = Later(learner.device)
+        self._later = AsyncScalars(learner.device)
         self._bad: Counter[str] = Counter()
         self._state: dict[str, Any] = {}
         self._average: dict[str, Any] = {}
@@ -71,7 +71,7 @@ class Guard:
             return
         self._bad[what] += 1
         if self._bad[what] >= IN_A_ROW:
-            raise RanAway(f"The {what} is no number {IN_A_ROW} times in a row ({where})")
+            raise Diverged(f"The {what} is no number {IN_A_ROW} times in a row ({where})")
         left_out = "the batch is left out" if what == "loss" else "the step is left out"
         LOGGER.warning(f"The {what} of {where} is no number; {left_out}.")
 
@@ -83,9 +83,9 @@ class Guard:
         """
         self._later.flush()
         if not all(bool(torch.isfinite(value).all()) for value in self._learner.model.parameters()):
-            raise RanAway(f"Weights are no numbers any more ({where})")
+            raise Diverged(f"Weights are no numbers any more ({where})")
 
-    def go_back(self, why: RanAway) -> Tensor:
+    def go_back(self, why: Diverged) -> Tensor:
         """Go back to the state that was kept, at half the learning rate.
 
         Returns:

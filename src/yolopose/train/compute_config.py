@@ -2,7 +2,7 @@
 
 A plan changes how long a step takes, and with the order of sums its last digits; so a run keeps the plan that it began
 with. Without a measurement it follows from what the processor says of itself; `deterministic=False` measures what is
-fastest here (`planning.py`).
+fastest here (`autotune.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _USUAL_WORKERS = next(one.default for one in fields(TrainOptions) if one.name ==
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ComputeConfig:
     """How a training computes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Plan:
         """Return the options with what was open in them settled."""
         return replace(options, amp=self.amp, channels_last=self.channels_last, workers=self.workers)
 
-    def among(self, workers: int) -> Plan:
+    def among(self, workers: int) -> ComputeConfig:
         """Return it for one of several processes, each of which has been given its share of torch's threads.
 
         Args:
@@ -66,7 +66,7 @@ class Plan:
         return {name: value for name, value in asdict(self).items() if name != "origin"}
 
     @classmethod
-    def from_state(cls, saved: object, origin: str) -> Plan | None:
+    def from_state(cls, saved: object, origin: str) -> ComputeConfig | None:
         """Read `state_dict()` back; None where it is not one."""
         kinds = {one.name: one.type for one in fields(cls) if one.default is MISSING}
         if not isinstance(saved, Mapping) or set(saved) != set(kinds):
@@ -77,7 +77,7 @@ class Plan:
         return plan if plan.threads >= 1 and plan.workers >= 0 and plan.amp in FORMATS else None
 
     @contextmanager
-    def in_force(self) -> Generator[None, None, None]:
+    def apply(self) -> Generator[None, None, None]:
         """Let torch compute on the plan's threads inside the block, and on the caller's behind it."""
         before = torch.get_num_threads()
         if before == self.threads:  # setting it anew would still make torch build its threads again
@@ -90,9 +90,9 @@ class Plan:
             torch.set_num_threads(before)
 
 
-def fixed_plan(options: TrainOptions, device: torch.device) -> Plan:
+def default_config(options: TrainOptions, device: torch.device) -> ComputeConfig:
     """Return the plan that follows from options and processor, without any measurement."""
-    return Plan(
+    return ComputeConfig(
         device=device.type,
         threads=torch.get_num_threads(),
         amp=_format(options.amp, device),
@@ -102,7 +102,7 @@ def fixed_plan(options: TrainOptions, device: torch.device) -> Plan:
     )
 
 
-def resumed_plan(saved: object, options: TrainOptions, device: torch.device) -> Plan:
+def resumed_config(saved: object, options: TrainOptions, device: torch.device) -> ComputeConfig:
     """Return the plan of a run that goes on: the one that it began with, but for who makes the samples.
 
     Args:
@@ -110,9 +110,9 @@ def resumed_plan(saved: object, options: TrainOptions, device: torch.device) -> 
         options: its options; another number of `workers` may have been given.
         device: where it goes on. A plan for another kind of device is of no use.
     """
-    plan = Plan.from_state(saved, "as the run began")
+    plan = ComputeConfig.from_state(saved, "as the run began")
     if plan is None or plan.device != device.type:
-        return fixed_plan(options, device)
+        return default_config(options, device)
     most = most_workers(options)
     return replace(plan, workers=most if workers_given(options) else min(plan.workers, most))
 

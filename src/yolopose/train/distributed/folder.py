@@ -7,7 +7,7 @@ from typing import Any
 from yolopose.train.run_folder import RunFolder
 
 
-class NoFolder(RunFolder):
+class NullRunFolder(RunFolder):
     """Knows where the files are, and leaves them alone."""
 
     def open(self, *_: Any, **__: Any) -> None:

@@ -19,13 +19,13 @@ from yolopose.evaluate import PoseMetrics, validate
 from yolopose.formats.pytorch import TorchRuntime
 from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput
-from yolopose.train.memory import let_go, out_of_memory
+from yolopose.train.data import TrainData
 from yolopose.train.optimizer import settled_batch
-from yolopose.train.settle import TrainData
+from yolopose.train.process import empty_cache, is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ValidationResult:
     """Numbers of a validation.
 
     Attributes:
@@ -69,7 +69,7 @@ def measure(
     callbacks: Mapping[str, Sequence[Callback]] | None = None,
     save_dir: Path | None = None,
     check: Callable[[], object] = lambda: None,
-) -> Measured:
+) -> ValidationResult:
     """Validate a network on the validation images, with fewer at once where the memory is full.
 
     Args:
@@ -90,9 +90,9 @@ def measure(
         try:
             return _measured(network, data, options, criterion, device, batch, callbacks, save_dir, check)
         except (RuntimeError, MemoryError) as error:
-            if batch == 1 or not out_of_memory(error):
+            if batch == 1 or not is_out_of_memory(error):
                 raise
-        let_go(device)  # out here, where the error no longer holds the tensors of the attempt
+        empty_cache(device)  # out here, where the error no longer holds the tensors of the attempt
         LOGGER.warning(f"Out of memory while measuring {batch} images at once: {batch // 2} are tried.")
         batch //= 2
 
@@ -107,7 +107,7 @@ def _measured(
     callbacks: Mapping[str, Sequence[Callback]] | None,
     save_dir: Path | None,
     check: Callable[[], object],
-) -> Measured:
+) -> ValidationResult:
     runtime = _LossRuntime(network, device, options.half)
     criterion = criterion.of(runtime.network)
     sums = torch.zeros(len(criterion.terms))
@@ -129,7 +129,7 @@ def _measured(
             loss=add_loss,
             save_dir=save_dir,
         )
-    return Measured(metrics, dict(zip(criterion.terms, (sums / max(batches, 1)).tolist(), strict=True)))
+    return ValidationResult(metrics, dict(zip(criterion.terms, (sums / max(batches, 1)).tolist(), strict=True)))
 
 
 def _val_options(options: TrainOptions, batch: int, files: bool) -> ValOptions:

@@ -27,10 +27,10 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import cache_dir
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
+from yolopose.train.compute_config import ComputeConfig, default_config, workers_given
+from yolopose.train.data import TrainData
 from yolopose.train.feed.batches import make_batch, train_batches
-from yolopose.train.plan import Plan, fixed_plan, workers_given
 from yolopose.train.precision import Precision
-from yolopose.train.settle import TrainData
 
 _FORMAT = 1  # of the files in the cache
 _BUDGET = 20.0  # seconds after which no further way is tried
@@ -42,7 +42,7 @@ _THREAD_WISHES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class Tunable:
     """What the options leave open, and a measurement may thus choose.
 
     Attributes:
@@ -58,12 +58,12 @@ class Open:
     workers: bool
 
     @classmethod
-    def by(cls, options: TrainOptions) -> Open:
+    def by(cls, options: TrainOptions) -> Tunable:
         """Return from the options and the state of torch."""
         return cls(not _threads_given(), options.amp is True, options.channels_last is None, not workers_given(options))
 
 
-def make_plan(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> Plan:
+def autotune(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> ComputeConfig:
     """Make the plan of a new run; measured where the options allow it, and only once.
 
     Measured is on the CPU, with `deterministic=False` and without `compile`: on a GPU cuDNN tries its kernels itself.
@@ -74,7 +74,7 @@ def make_plan(network: PoseModel, data: TrainData, options: TrainOptions, device
         options: settled options.
         device: where to compute.
     """
-    fixed, free = fixed_plan(options, device), Open.by(options)
+    fixed, free = default_config(options, device), Tunable.by(options)
     anything = any((free.threads, free.amp, free.channels_last, free.workers))
     if options.deterministic or options.compile or device.type != "cpu" or not anything:
         return fixed
@@ -87,13 +87,13 @@ def make_plan(network: PoseModel, data: TrainData, options: TrainOptions, device
     timer = StepTimer(network, options)
     plan, rate = fastest(fixed, free, timer.rate)
     if free.workers:
-        plan = replace(plan, workers=enough_workers(sample_seconds(data, options), 1 / rate, fixed.workers))
+        plan = replace(plan, workers=workers_needed(sample_seconds(data, options), 1 / rate, fixed.workers))
     seconds = time.perf_counter() - began
     keep(place, about, plan)
     return replace(plan, origin=f"measured in {seconds:.0f} s; deterministic=True takes what is fixed")
 
 
-def fastest(fixed: Plan, free: Open, rate: Callable[[Plan], float]) -> tuple[Plan, float]:
+def fastest(fixed: ComputeConfig, free: Tunable, rate: Callable[[ComputeConfig], float]) -> tuple[ComputeConfig, float]:
     """Choose the fastest plan: one thing after the other is changed, and kept where that leads.
 
     Args:
@@ -123,7 +123,7 @@ def fastest(fixed: Plan, free: Open, rate: Callable[[Plan], float]) -> tuple[Pla
     return best, speed
 
 
-def enough_workers(sample: float, image: float, most: int) -> int:
+def workers_needed(sample: float, image: float, most: int) -> int:
     """Return the processes that keep up with the network.
 
     Args:
@@ -134,7 +134,7 @@ def enough_workers(sample: float, image: float, most: int) -> int:
     return min(most, max(1, int(np.ceil(1.25 * sample / max(image, 1e-9)))))
 
 
-def recall(place: Path, about: str) -> Plan | None:
+def recall(place: Path, about: str) -> ComputeConfig | None:
     """Read a plan from the cache; None where there is none, or it cannot be what was written."""
     try:
         held = json.loads(place.read_text(encoding="utf-8"))
@@ -142,11 +142,11 @@ def recall(place: Path, about: str) -> Plan | None:
         return None
     if not isinstance(held, dict) or held.get("format") != _FORMAT or held.get("about") != about:
         return None
-    plan = Plan.from_state(held.get("plan"), "")
+    plan = ComputeConfig.from_state(held.get("plan"), "")
     return plan if plan is not None and max(plan.threads, plan.workers) <= available_cpus() else None
 
 
-def keep(place: Path, about: str, plan: Plan) -> None:
+def keep(place: Path, about: str, plan: ComputeConfig) -> None:
     """Write a plan into the cache; where that cannot be done, it is measured again another time."""
     try:
         write_text(place, json.dumps({"format": _FORMAT, "about": about, "plan": plan.state_dict()}, indent=1))
@@ -171,11 +171,11 @@ class StepTimer:
         self._end = time.perf_counter() + _BUDGET
         self._best = 0.0  # seconds of the fastest step so far; 0 before the first
 
-    def rate(self, plan: Plan) -> float:
+    def rate(self, plan: ComputeConfig) -> float:
         """Return images a second, 0 where the time is over or the plan is far behind."""
         if self._best and time.perf_counter() > self._end:
             return 0.0
-        with plan.in_force():
+        with plan.apply():
             if not self._best:
                 self._best = self._shrunk(plan)
             warm = self._seconds(plan)
@@ -185,7 +185,7 @@ class StepTimer:
         self._best = min(self._best, found)
         return self._count / found
 
-    def _shrunk(self, plan: Plan) -> float:
+    def _shrunk(self, plan: ComputeConfig) -> float:
         """Seconds of a first step; with smaller images where it takes too long."""
         while True:
             seconds = self._seconds(plan)
@@ -194,7 +194,7 @@ class StepTimer:
                 return seconds
             self._side = smaller
 
-    def _seconds(self, plan: Plan) -> float:
+    def _seconds(self, plan: ComputeConfig) -> float:
         order = torch.channels_last if plan.channels_last else torch.contiguous_format
         network = self._network.to(memory_format=order)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         noise = torch.Generator().manual_seed(0)  # the global one is left to the run
@@ -224,7 +224,7 @@ def sample_seconds(data: TrainData, options: TrainOptions) -> float:
         cv2.setNumThreads(before)
 
 
-def _about(network: PoseModel, options: TrainOptions, fixed: Plan, free: Open) -> str:
+def _about(network: PoseModel, options: TrainOptions, fixed: ComputeConfig, free: Tunable) -> str:
     """All that the fastest plan depends on, in words."""
     parts = (
         cpu_name(), physical_cores(), available_cpus(), torch.__version__, network.name, json.dumps(network.yaml),

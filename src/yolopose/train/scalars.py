@@ -19,7 +19,7 @@ EVERY = 16
 Use = Callable[[list[float]], None]
 
 
-def runs_ahead(device: torch.device) -> bool:
+def is_async(device: torch.device) -> bool:
     """Whether the host gives a device its work and goes on, so that reading a number would make it wait."""
     return device.type == "cuda"
 
@@ -33,7 +33,7 @@ class _Journey:
     uses: list[tuple[int, Use]]
 
 
-class Later:
+class AsyncScalars:
     """Hands numbers of a device to functions, in order, when they can be read without waiting.
 
     Args:
@@ -41,7 +41,7 @@ class Later:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._ahead, self._on_gpu = runs_ahead(device), device.type == "cuda"
+        self._ahead, self._on_gpu = is_async(device), device.type == "cuda"
         self._waiting: list[tuple[Tensor, Use]] = []
         self._sent: deque[_Journey] = deque()
 

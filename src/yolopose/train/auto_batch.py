@@ -18,10 +18,10 @@ from yolopose.base.log import LOGGER
 from yolopose.base.memory import available_memory
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
+from yolopose.train.data import DEFAULT_BATCH, TrainData
 from yolopose.train.feed import TrainBatch
-from yolopose.train.learner import Learner
-from yolopose.train.memory import let_go, out_of_memory
-from yolopose.train.settle import DEFAULT_BATCH, TrainData
+from yolopose.train.process import empty_cache, is_out_of_memory
+from yolopose.train.state import TrainState
 
 SHARE = 0.6
 """Share of the free memory that `batch=-1` fills; loaders, validation and other programs need some as well."""
@@ -44,7 +44,7 @@ class Meter(Protocol):
         ...
 
 
-def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> int:
+def auto_batch_size(network: PoseModel, data: TrainData, options: TrainOptions, device: torch.device) -> int:
     """Measure how many images a step of a training may have, and says so.
 
     Args:
@@ -66,10 +66,10 @@ def fitting_batch(network: PoseModel, data: TrainData, options: TrainOptions, de
     try:
         peaks = _peaks(network, data, options, device, meter)
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         peaks = None
-    let_go(device)
+    empty_cache(device)
     if peaks is None:
         LOGGER.warning(f"batch={wish:g}: {_PROBES[-1]} images at once are too many for {device}, so 1 is used.")
         return 1
@@ -96,7 +96,7 @@ def _peaks(
 ) -> tuple[int, int]:
     """Bytes that a step with each of `_PROBES` images takes, optimizer and average counted."""
     options = replace(options, batch=_PROBES[-1], compile=False, multi_scale=0.0)
-    learner = Learner(copy.deepcopy(network), data, options, device, 1)
+    learner = TrainState(copy.deepcopy(network), data, options, device, 1)
     learner.begin_epoch(0, 1)
     side = options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz)
 

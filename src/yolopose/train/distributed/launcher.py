@@ -23,9 +23,9 @@ from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[re
 from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import TrainError, YoloposeError
 from yolopose.base.launch_env import LaunchEnv, read_launch_env
-from yolopose.train.ranks.devices import Places, places
-from yolopose.train.ranks.pulse import FAULT, Pulse, RankLost
-from yolopose.train.ranks.team import Team
+from yolopose.train.distributed.devices import DeviceAssignment, assign_devices
+from yolopose.train.distributed.heartbeat import FAULT, Heartbeat, RankLost
+from yolopose.train.distributed.process_group import ProcessGroup
 
 _FOR_EVER = timedelta(days=100)  # the pulse ends what waits in vain, long before any such limit
 _MEET = timedelta(minutes=30)  # in which rank 0 must have opened the store, where no launcher keeps it
@@ -41,32 +41,32 @@ _numbers = itertools.count()  # trainings of one script under a launcher, which 
 _servers: dict[tuple[str, int], TCPStore] = {}  # where rank 0 keeps the store; for as long as the process lives
 _LEAVE = 5.0  # likewise where the training has failed
 # as multiprocessing does it: modules are found where this process finds them; its main script is not run again
-_CODE = "import sys; sys.path[:] = {paths!r}; from yolopose.train.ranks.follow import main; sys.exit(main())"
+_CODE = "import sys; sys.path[:] = {paths!r}; from yolopose.train.distributed.worker import main; sys.exit(main())"
 
 
-class Crew:
+class Launcher:
     """The processes of one training, gathered inside a `with` block and dismissed at its end, whatever happens.
 
     One process alone needs nothing of it. With `device=0,1` this process leads and starts the others; under torchrun
     all are there already.
 
     Attributes:
-        team: what they do together; one process alone until they are gathered.
+        group: what they do together; one process alone until they are gathered.
     """
 
     def __init__(self) -> None:
-        self.team = Team()
+        self.group = ProcessGroup()
         self._outside = read_launch_env()
         self._number = next(_numbers) if self._outside else 0
         self._server: TCPStore | None = None
-        self._places: Places | None = None
-        self._pulse: Pulse | None = None
+        self._places: DeviceAssignment | None = None
+        self._pulse: Heartbeat | None = None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._threads = torch.get_num_threads()
         self._pid = os.getpid()
         self._before: Any = None  # what was done at SIGTERM before
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Launcher:
         return self
 
     def __exit__(
@@ -75,22 +75,22 @@ class Crew:
         if self._pulse is None:
             if error is not None and self._outside and self._outside.rank == 0:  # the others wait to be gathered
                 self._meet(self._outside).compare_set(FAULT, "", self._words(error))
-        elif error is None or (isinstance(error, KeyboardInterrupt) and not self.team.leads):
+        elif error is None or (isinstance(error, KeyboardInterrupt) and not self.group.leads):
             self._pulse.end()
         elif isinstance(error, RankLost):
             self._pulse.close()
         else:
             self._pulse.fail(self._words(error))
         self._dismiss(_PART if error is None or isinstance(error, KeyboardInterrupt) else _LEAVE)
-        if self.team.size > 1:
+        if self.group.size > 1:
             with suppress(RuntimeError):
                 dist.destroy_process_group()
             torch.set_num_threads(self._threads)
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
-        self.team, self._pulse, self._server = Team(), None, None
+        self.group, self._pulse, self._server = ProcessGroup(), None, None
 
-    def plan(self, device: object) -> Places:
+    def plan(self, device: object) -> DeviceAssignment:
         """Settle which devices are used; nothing is started yet.
 
         Args:
@@ -99,10 +99,10 @@ class Crew:
         Raises:
             UsageError: a device cannot be had.
         """
-        self._places = places(device)
+        self._places = assign_devices(device)
         return self._places
 
-    def gather(self) -> Team:
+    def gather(self) -> ProcessGroup:
         """Bring the processes together, after `plan`; rank 0 calls it, the others `join`.
 
         Raises:
@@ -110,7 +110,7 @@ class Crew:
         """
         found = self._places
         if found is None or found.size == 1:
-            return self.team
+            return self.group
         outside = self._outside
         if outside is None:
             self._server = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False, timeout=_FOR_EVER)
@@ -145,10 +145,10 @@ class Crew:
             raise TrainError(f"{device} is not on this machine: torch sees {torch.cuda.device_count()} CUDA GPUs.")
         return device
 
-    def _come_together(self, outside: LaunchEnv, device: torch.device) -> Team:
+    def _come_together(self, outside: LaunchEnv, device: torch.device) -> ProcessGroup:
         """Wait until all are there."""
         runs = {rank: lambda child=child: child.poll() is None for rank, child in self._children.items()}
-        self._pulse = pulse = Pulse(self._meet(outside), outside.rank, outside.size, runs)
+        self._pulse = heartbeat = Heartbeat(self._meet(outside), outside.rank, outside.size, runs)
         store = self._meet(outside)
         if self._outside and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._told_to_end)
@@ -166,8 +166,8 @@ class Crew:
                 world_size=outside.size,
                 timeout=_FOR_EVER,
             )
-        self.team = Team(outside.rank, outside.size, outside.local_size, pulse)
-        return self.team
+        self.group = ProcessGroup(outside.rank, outside.size, outside.local_size, heartbeat)
+        return self.group
 
     def _wait_for_all(self, store: Store, outside: LaunchEnv) -> None:
         """Wait until each has said who it is.
@@ -211,9 +211,9 @@ class Crew:
 
     def _words(self, error: BaseException) -> str:
         text = str(error) if isinstance(error, YoloposeError) else f"{type(error).__name__}: {error}"
-        if self.team.leads:
+        if self.group.leads:
             return text
-        return f"{text} (Said by rank {self.team.rank} of {self.team.size}, on {socket.gethostname()}.)"
+        return f"{text} (Said by rank {self.group.rank} of {self.group.size}, on {socket.gethostname()}.)"
 
     def _meet(self, outside: LaunchEnv) -> Store:
         """Connect to the store where the processes meet; each call makes a connection of its own."""

@@ -29,7 +29,7 @@ class RankLost(TrainError):
     """Another process of the training has failed, has ended, or does not answer."""
 
 
-class Pulse:
+class Heartbeat:
     """Signs of life of the processes, kept in the store where they meet.
 
     Args:
