@@ -41,7 +41,7 @@ class Faulty:
     device: str = "cpu"
     metadata: ModelMetadata = field(default_factory=lambda: ModelMetadata(spec=SPEC, name="faulty"))
 
-    def candidates(
+    def infer(
         self,
         batch: np.ndarray,
         *,
@@ -60,7 +60,7 @@ class Faulty:
             image=np.repeat(np.arange(len(shades)), 2),
         )
 
-    def wrap(self, array: np.ndarray) -> Any:
+    def to_array(self, array: np.ndarray) -> Any:
         return array
 
 
@@ -230,11 +230,11 @@ def test_nothing_found_and_images_refused(tmp_path: Path, capsys: pytest.Capture
         boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.int64),
         points=np.zeros((0, 4, 3), np.float32), image=np.zeros(0, np.int64),
     )  # fmt: skip
-    low = network.candidates
-    network.candidates = lambda batch, *, conf, **_: low(batch, conf=conf) if conf < 0 else nothing  # type: ignore
+    low = network.infer
+    network.infer = lambda batch, *, conf, **_: low(batch, conf=conf) if conf < 0 else nothing  # type: ignore
     metrics = validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=True))
     assert "found nothing in any image" in capsys.readouterr().err
     assert metrics.errors.cost["miss"] == 0
-    network.candidates = lambda batch, **_: nothing  # type: ignore[method-assign]
+    network.infer = lambda batch, **_: nothing  # type: ignore[method-assign]
     with pytest.raises(WeightsError, match="scores that are no numbers"):
         validate(network, ValOptions(data=str(data), imgsz=SIZE, rect=False, plots=False, verbose=False))

@@ -25,7 +25,7 @@ from yolopose.evaluate.page.counts import count_table
 from yolopose.evaluate.page.gallery import chosen, rank
 from yolopose.evaluate.places import detection_places, packed, unpacked
 from yolopose.geometry import Letterbox
-from yolopose.predict.nms import Detections
+from yolopose.runtime.nms import Detections
 from yolopose.schema import PoseSpec
 
 HOSTILE = "<img src=x onerror=alert(1)>&'\u2028 é.png"

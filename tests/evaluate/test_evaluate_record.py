@@ -21,7 +21,7 @@ from yolopose.evaluate.pairs import Pairing
 from yolopose.evaluate.ranking import mean_ap
 from yolopose.evaluate.record import RecordBuilder
 from yolopose.geometry import Letterbox
-from yolopose.predict.nms import Detections
+from yolopose.runtime.nms import Detections
 from yolopose.schema import KeypointSchema, PoseSpec
 
 SPEC = PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=5))

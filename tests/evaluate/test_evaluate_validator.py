@@ -39,7 +39,7 @@ class Rectangles:
         self.shapes: list[tuple[int, ...]] = []
         self.asked: list[dict[str, Any]] = []
 
-    def candidates(
+    def infer(
         self,
         batch: np.ndarray,
         *,
@@ -70,7 +70,7 @@ class Rectangles:
             image=table[kept, 0].astype(np.int64),
         )
 
-    def wrap(self, array: np.ndarray) -> Any:
+    def to_array(self, array: np.ndarray) -> Any:
         return array
 
 
@@ -289,10 +289,10 @@ def test_odd_size_is_rounded_up(data: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_an_error_on_the_way_leaves_no_half_file(data: Path, tmp_path: Path) -> None:
     class Breaks(Rectangles):
-        def candidates(self, batch: np.ndarray, **values: Any) -> Candidates:
+        def infer(self, batch: np.ndarray, **values: Any) -> Candidates:
             if len(self.shapes) == 2:
                 raise KeyboardInterrupt
-            return super().candidates(batch, **values)
+            return super().infer(batch, **values)
 
     with pytest.raises(KeyboardInterrupt):
         validate(Breaks(), options(data, save_json=True), save_dir=tmp_path / "run")
@@ -313,15 +313,15 @@ def test_images_of_one_name_keep_their_label_files(data: Path, tmp_path: Path) -
 class Even(Rectangles):
     """The same with scores that do not tell which place in a batch an image has."""
 
-    def candidates(self, batch: np.ndarray, **options: Any) -> Candidates:
-        found = super().candidates(batch, **options)
+    def infer(self, batch: np.ndarray, **options: Any) -> Candidates:
+        found = super().infer(batch, **options)
         return replace(found, scores=np.where(found.classes == 0, 0.8, 0.6).astype(np.float32))
 
 
-class Laned(Even):
-    """That in lanes, of which each takes one image at a time."""
+class Replicated(Even):
+    """That in replicas, of which each takes one image at a time."""
 
-    def lanes(self, count: int) -> list[Even]:
+    def replicas(self, count: int) -> list[Even]:
         self.used = [Even(shift=self.shift) for _ in range(count)]
         return self.used
 
@@ -329,18 +329,18 @@ class Laned(Even):
 @pytest.mark.parametrize("fixed", [0, 1])
 @pytest.mark.parametrize("event", ["on_val_batch_end", "on_val_batch_start"])
 def test_lanes_find_what_the_network_finds(data: Path, fixed: int, event: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolopose.predict.spread.physical_cores", lambda: 2)
-    plain, laned = Even(shift=8), Laned(shift=8)
-    laned.metadata = replace(laned.metadata, batch=fixed)
+    monkeypatch.setattr("yolopose.runtime.replicas.physical_cores", lambda: 2)
+    plain, replicated = Even(shift=8), Replicated(shift=8)
+    replicated.metadata = replace(replicated.metadata, batch=fixed)
     seen: list[tuple[int, int]] = []
     callbacks = {event: [lambda run: seen.append((run.batch_i, run.seen))]}
     expected = validate(plain, options(data))
-    found = validate(laned, options(data), callbacks=callbacks)
+    found = validate(replicated, options(data), callbacks=callbacks)
     assert found.results_dict == expected.results_dict
     assert found.record is not None
     assert expected.record is not None
     assert found.record.names == expected.record.names
     np.testing.assert_array_equal(found.record.drawn_place, expected.record.drawn_place)
-    assert [shape[0] for lane in laned.used for shape in lane.shapes] == [1] * 5
-    assert laned.shapes == []
+    assert [shape[0] for replica in replicated.used for shape in replica.shapes] == [1] * 5
+    assert replicated.shapes == []
     assert seen == ([(0, 2), (1, 4), (2, 5)] if event == "on_val_batch_end" else [(0, 0), (1, 2), (2, 4)])

@@ -14,7 +14,7 @@ import pytest
 
 from yolopose import YOLO
 from yolopose.formats import open_runtime
-from yolopose.runtime import Runtime, lanes_of
+from yolopose.runtime import Runtime, get_replicas
 
 
 def batch_of(count: int, height: int, width: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def assert_agrees(runtime: Runtime, model: YOLO, batches: Iterable[np.ndarray], 
             found = runtime.raw(given)
             assert found.dtype == np.float32
             np.testing.assert_allclose(found, torch.raw(given), atol=near, rtol=1e-4)
-        found, expected = (engine.candidates(batch, conf=0.0) for engine in (runtime, torch))
+        found, expected = (engine.infer(batch, conf=0.0) for engine in (runtime, torch))
         np.testing.assert_array_equal(found.image, expected.image)
         np.testing.assert_allclose(found.scores, expected.scores, atol=near / 100)
 
@@ -43,14 +43,14 @@ def assert_threads_agree(path: Path, count: int = 3) -> None:
     height, width = runtime.metadata.imgsz
     batches = [np.full((1, 3, height, width), shade, dtype=np.uint8) for shade in (0, 80, 160, 255)]
     expected = [runtime.raw(batch).copy() for batch in batches]
-    lanes = lanes_of(runtime, count)
-    assert len(lanes) in (1, count)
-    for engines in (lanes, [runtime] * count):
+    replicas = get_replicas(runtime, count)
+    assert len(replicas) in (1, count)
+    for engines in (replicas, [runtime] * count):
         with ThreadPoolExecutor(len(engines)) as pool:
             for found in pool.map(lambda engine: [engine.raw(batch).copy() for batch in batches * 3], engines):
                 for one, other in zip(found, expected * 3, strict=True):
                     np.testing.assert_allclose(one, other, atol=1e-3, rtol=1e-4)
-    assert lanes_of(runtime, 1) == [runtime]
+    assert get_replicas(runtime, 1) == [runtime]
 
 
 def modules_of_a_prediction(path: Path) -> list[str]:

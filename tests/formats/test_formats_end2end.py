@@ -77,10 +77,10 @@ def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, 
     assert {key: getattr(engine.metadata, key) for key in what} == what
     torch = torch_engine(dual, **what)
     for batch in [batch_of(1, 64, 96)] + [batch_of(3, 32, 40)] * ("dynamic" in options):
-        found, expected = (one.candidates(batch, conf=0.3) for one in (engine, torch))
+        found, expected = (one.infer(batch, conf=0.3) for one in (engine, torch))
         assert len(expected.scores) > 10
         assert (found.sigmas is not None) == what["uncertainty"]
-        assert found.final == expected.final == what["end2end"]
+        assert found.nms_done == expected.nms_done == what["end2end"]
         np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
 
 
@@ -97,7 +97,7 @@ def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO)
         return
     engine = open_runtime(dual.export(format=kind, imgsz=[64, 96], verbose=False, **options), device="cpu")
     batch = batch_of(1, 64, 96)
-    found, expected = (one.candidates(batch, conf=0.3) for one in (engine, torch_engine(dual, **options)))
+    found, expected = (one.infer(batch, conf=0.3) for one in (engine, torch_engine(dual, **options)))
     assert len(expected.scores) > 10
     np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
 
@@ -117,7 +117,7 @@ def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
     with torch.no_grad():
         want = network(torch.from_numpy(batch).float() / 255).numpy()
     network.use()
-    found = torch_engine(dual, end2end=True).candidates(batch, conf=0.3, classes=[0, 2])
+    found = torch_engine(dual, end2end=True).infer(batch, conf=0.3, classes=[0, 2])
     keep = (want[:, :, 4] > 0.3) & (want[:, :, 5] != 1)
     np.testing.assert_allclose(found.scores, want[keep][:, 4], atol=1e-5)
     assert set(found.classes.tolist()) <= {0, 2}
@@ -132,7 +132,7 @@ def test_sigma_comes_in_pixels_of_the_image(dual: YOLO) -> None:
     np.testing.assert_allclose(one.keypoints.xy, plain.keypoints.xy, atol=1e-4)
     assert tuple(one.keypoints.sigma.shape) == (len(one), 5, 2)
     assert ((one.keypoints.sigma > 0) & (one.keypoints.sigma < 8)).all()
-    candidates = torch_engine(dual, uncertainty=True).candidates(
+    candidates = torch_engine(dual, uncertainty=True).infer(
         np.ascontiguousarray(small[None, ..., ::-1].transpose(0, 3, 1, 2)), conf=0.3
     )
     first = candidates.scores.argmax()

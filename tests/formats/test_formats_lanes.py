@@ -9,7 +9,7 @@ from formats_samples import need_openvino
 
 from yolopose import YOLO
 from yolopose.formats import open_runtime
-from yolopose.runtime import lanes_of
+from yolopose.runtime import get_replicas
 
 pytest.importorskip("torch")
 for package in ("onnx", "onnxscript"):
@@ -30,19 +30,19 @@ def test_lanes_compute_side_by_side_what_the_engine_does(
     name, path = exported
     monkeypatch.setattr(import_module(f"yolopose.formats.{name}"), "physical_cores", lambda: cores)
     runtime = open_runtime(path, device="cpu")
-    lanes = lanes_of(runtime, count)
-    assert len(lanes) == count
-    for lane in lanes:
+    replicas = get_replicas(runtime, count)
+    assert len(replicas) == count
+    for replica in replicas:
         if name == "onnx":
-            assert lane._session.get_session_options().intra_op_num_threads == threads
+            assert replica._session.get_session_options().intra_op_num_threads == threads
         else:
-            settings = lane._network._settings
+            settings = replica._network._settings
             assert (settings["NUM_STREAMS"], settings["INFERENCE_NUM_THREADS"]) == (count, threads * count)
     rng = np.random.default_rng(0)
     batches = [[rng.integers(0, 256, (2, 3, 64, 32 * (1 + at)), dtype=np.uint8)] * 8 for at in range(count)]
     expected = [runtime.raw(batch[0]) for batch in batches]
     with ThreadPoolExecutor(count) as pool:
-        found = list(pool.map(lambda lane, batch: [lane.raw(one) for one in batch], lanes, batches))
+        found = list(pool.map(lambda replica, batch: [replica.raw(one) for one in batch], replicas, batches))
     for given, one in zip(found, expected, strict=True):
         for raw in given:
             np.testing.assert_allclose(raw, one, atol=1e-3, rtol=1e-4)
@@ -51,7 +51,7 @@ def test_lanes_compute_side_by_side_what_the_engine_does(
 
 def test_one_lane_is_the_engine_itself(exported: tuple[str, str]) -> None:
     runtime = open_runtime(exported[1], device="cpu")
-    assert lanes_of(runtime, 1) == [runtime]
+    assert get_replicas(runtime, 1) == [runtime]
 
 
 def test_an_engine_may_be_used_from_several_threads(exported: tuple[str, str]) -> None:

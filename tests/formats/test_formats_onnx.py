@@ -15,7 +15,7 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats import exporting, open_runtime
 from yolopose.formats.onnx import OnnxRuntime
 from yolopose.formats.pytorch import TorchRuntime
-from yolopose.runtime import from_final
+from yolopose.runtime import from_end2end
 
 onnx = pytest.importorskip("onnx")
 
@@ -44,7 +44,7 @@ def test_every_opset_computes_what_torch_does(opset: int, dynamic: bool, small: 
     torch = TorchRuntime(small.model, "cpu")
     for batch in [batch_of(3, 64, 96)] + [batch_of(5, 40, 136)] * dynamic:
         np.testing.assert_allclose(runtime.raw(batch), torch.raw(batch), atol=1e-3, rtol=1e-4)
-    found, expected = (engine.candidates(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
+    found, expected = (engine.infer(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
     np.testing.assert_array_equal(found.image, expected.image)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
@@ -197,8 +197,8 @@ def test_finished_detections_are_only_filtered() -> None:
     raw = np.zeros((2, 3, 6 + 4), dtype=np.float32)
     raw[0, :, 4], raw[1, 0, 4] = (0.9, 0.5, 0.1), 0.7
     raw[0, :, 5] = (1, 0, 1)
-    found = from_final(raw, (2, 2), conf=0.25)
-    assert found.final
+    found = from_end2end(raw, (2, 2), conf=0.25)
+    assert found.nms_done
     assert found.image.tolist() == [0, 0, 1]
     assert found.points.shape == (3, 2, 2)
-    assert from_final(raw, (2, 2), conf=0.0, classes=[1]).classes.tolist() == [1, 1]
+    assert from_end2end(raw, (2, 2), conf=0.0, classes=[1]).classes.tolist() == [1, 1]

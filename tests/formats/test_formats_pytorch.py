@@ -66,7 +66,7 @@ def test_raw_output_is_the_networks_own(network: PoseModel, batch: np.ndarray) -
 )
 def test_candidates_are_those_of_the_numpy_rule(network: PoseModel, batch: np.ndarray, choice: dict) -> None:
     runtime = TorchRuntime(network, "cpu")
-    found = runtime.candidates(batch, **choice)
+    found = runtime.infer(batch, **choice)
     expected = from_raw(runtime.raw(batch), (4, 3), **choice)
     assert len(expected.scores) > 20 or choice["conf"] > 0.9
     for part in ("boxes", "scores", "classes", "points", "image"):
@@ -104,7 +104,7 @@ def test_metadata_and_wrap(network: PoseModel) -> None:
     runtime = TorchRuntime(network, "cpu")
     assert runtime.device == "cpu"
     assert (runtime.metadata.spec, runtime.metadata.stride, runtime.metadata.name) == (SPEC, 32, "yolo11n-pose")
-    wrapped = runtime.wrap(np.eye(2, dtype=np.float32))
+    wrapped = runtime.to_array(np.eye(2, dtype=np.float32))
     assert isinstance(wrapped, torch.Tensor)
     assert wrapped.tolist() == [[1, 0], [0, 1]]
     given = ModelMetadata(spec=SPEC, imgsz=(320, 320))
@@ -133,9 +133,9 @@ def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        lanes = runtime.lanes(2)
+        replicas = runtime.replicas(2)
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(lambda lane: (lane.raw(batch), torch.get_num_threads()), lanes))
+            found = list(pool.map(lambda replica: (replica.raw(batch), torch.get_num_threads()), replicas))
         with ThreadPoolExecutor(1) as pool:
             later = pool.submit(torch.get_num_threads).result()
         assert ([threads for _, threads in found], later, torch.get_num_threads()) == ([1, 1], 2, 2)
@@ -143,8 +143,8 @@ def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, 
         torch.set_num_threads(before)
     for output, _ in found:
         np.testing.assert_allclose(output, runtime.raw(batch), atol=2e-3)
-    assert lanes[0].network is runtime.network
-    assert TorchRuntime(network, "cpu", compile=True).lanes(2)[0].compile
+    assert replicas[0].network is runtime.network
+    assert TorchRuntime(network, "cpu", compile=True).replicas(2)[0].compile
 
 
 def test_compiling_where_it_is_not_possible(
@@ -224,8 +224,8 @@ def test_on_a_gpu(network: PoseModel, batch: np.ndarray, half: bool) -> None:
     runtime = TorchRuntime(network, 0, half=half)
     expected = TorchRuntime(network, "cpu").raw(batch)
     found = runtime.raw(batch)
-    assert runtime.wrap(found).device.type == "cuda"
+    assert runtime.to_array(found).device.type == "cuda"
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=(2e-2 if half else 1e-3) * np.abs(expected).max())
-    candidates = runtime.candidates(batch, conf=0.3)
+    candidates = runtime.infer(batch, conf=0.3)
     np.testing.assert_allclose(candidates.scores, from_raw(found, (4, 3), conf=0.3).scores, atol=1e-6)

@@ -13,8 +13,8 @@ from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError
 from yolopose.config import ExportOptions
 from yolopose.formats.table import format_named, missing_packages
-from yolopose.predict.nms import Detections, suppress
 from yolopose.runtime import from_raw
+from yolopose.runtime.nms import Detections, nms
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -67,7 +67,7 @@ def test_the_graph_keeps_what_the_greedy_way_keeps(
     nc: int, agnostic: bool, classes: tuple[int, ...] | None, iou: float, cells: int
 ) -> None:
     raw, rules = crowd(nc, cells), Suppression(0.3, iou, 100, agnostic, classes)
-    expected = suppress(from_raw(raw, (3, 2), conf=0.3, classes=classes), 2, iou=iou, max_det=100, agnostic=agnostic)
+    expected = nms(from_raw(raw, (3, 2), conf=0.3, classes=classes), 2, iou=iou, max_det=100, agnostic=agnostic)
     for known in (cells, None):  # one input size, and any
         graph = Suppressed(torch.nn.Identity(), nc, rules, known)
         assert_same(graph(torch.from_numpy(raw)).numpy(), expected)
@@ -77,7 +77,7 @@ def test_equal_scores_and_boxes_without_area() -> None:
     raw = np.zeros((1, 11, 8), np.float32)
     raw[0, 4] = 0.9
     raw[0, :4, :4] = [[50], [50], [20], [20]]  # four times the same box, four times a point
-    expected = suppress(from_raw(raw, (3, 2), conf=0.25), 1, iou=0.5, max_det=5)
+    expected = nms(from_raw(raw, (3, 2), conf=0.25), 1, iou=0.5, max_det=5)
     assert len(expected[0]) == 5
     assert len(np.unique(rows_of(expected[0]), axis=0)) == 2
     graph = Suppressed(torch.nn.Identity(), 1, Suppression(0.25, 0.5, 5, False, None), 8)
@@ -142,10 +142,10 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
     assert engine.metadata.end2end
     assert engine.metadata.args["nms"]["max_det"] == 50
     for batch in [batch_of(3, 64, 96)] + [batch_of(2, 40, 136)] * dynamic:
-        expected = suppress(torch_engine.candidates(batch, conf=conf), len(batch), iou=0.7, max_det=50)
+        expected = nms(torch_engine.infer(batch, conf=conf), len(batch), iou=0.7, max_det=50)
         assert sum(map(len, expected)) > 20
         assert_same(engine.raw(batch), expected, atol=1e-3)
-        found = suppress(engine.candidates(batch, conf=conf), len(batch), iou=0.01, max_det=50)
+        found = nms(engine.infer(batch, conf=conf), len(batch), iou=0.01, max_det=50)
         for one, other in zip(found, expected, strict=True):  # and nothing suppresses them again
             mine = pairs(one.boxes, other.boxes)
             np.testing.assert_allclose(one.boxes[mine], other.boxes, atol=1e-3)

@@ -20,13 +20,13 @@ from servers import Server, whole
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, DownloadError, NotFoundError, UsageError, WeightsError
 from yolopose.base.settings import cache_dir
-from yolopose.data.letterboxing import letterbox_batch
 from yolopose.formats import open_runtime
 from yolopose.formats.web.about import about_page
 from yolopose.formats.web.runtime import fetch_runtime, runtime_files
 from yolopose.geometry import Letterbox
-from yolopose.predict.nms import suppress
-from yolopose.runtime import from_final, from_raw
+from yolopose.runtime import from_end2end, from_raw
+from yolopose.runtime.letterbox import letterbox_batch
+from yolopose.runtime.nms import nms
 from yolopose.schema import COCO_PERSON_SKELETON, KeypointSchema, ModelMetadata, PoseSpec
 
 PARTS = files("yolopose.formats.web") / "parts"
@@ -227,11 +227,11 @@ def test_objects_are_pythons(nc: int, shape: tuple[int, int], final: bool, tmp_p
     if final:
         boxes = np.concatenate((centers - sides / 2, centers + sides / 2))
         raw = np.concatenate((boxes, -np.sort(-scores[:1]), rng.integers(0, nc, (1, cells)), points)).T[None]
-        candidates = from_final(raw.astype(np.float32), shape, conf=conf)
+        candidates = from_end2end(raw.astype(np.float32), shape, conf=conf)
     else:
         raw = np.concatenate((centers, sides, scores, points))[None]
         candidates = from_raw(raw.astype(np.float32), shape, conf=conf)
-    (kept,) = suppress(candidates, 1, iou=iou, max_det=most)
+    (kept,) = nms(candidates, 1, iou=iou, max_det=most)
     about = {
         "classes": [{}] * nc, "kpt_shape": shape, "end2end": final, "iou": iou, "max_det": most,
     }  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predict_fakes import load_all
+from source_images import load_all
 from videos_made import make
 
 from servers import Server, whole

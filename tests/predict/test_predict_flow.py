@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from predict_fakes import FakeRuntime, load_all
+from source_images import load_all
 
+from fake_runtime import FakeRuntime
 from yolopose.base.errors import SourceError
 from yolopose.predict import flow
 from yolopose.predict.flow import run_jobs
@@ -20,7 +21,7 @@ PIXELS = np.zeros((4, 4, 3), np.uint8)
 class Lanes(FakeRuntime):
     """An engine that offers as many as are asked for."""
 
-    def lanes(self, count: int) -> list[Lanes]:
+    def replicas(self, count: int) -> list[Lanes]:
         return [Lanes() for _ in range(count)]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predict_fakes import SPEC, FakeRuntime, painted
 
+from fake_runtime import SPEC, FakeRuntime, painted
 from yolopose.base.errors import NotFoundError, SourceError, UsageError
 from yolopose.config import PredictOptions
 from yolopose.predict import predict

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predict_fakes import FakeRuntime, painted
 
+from fake_runtime import FakeRuntime, painted
 from yolopose.base.errors import OutputError
 from yolopose.config import PredictOptions
 from yolopose.predict import predict

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predict_fakes import SPEC
 
 import yolopose
+from fake_runtime import SPEC
 from yolopose.base.errors import OutputError
 from yolopose.config import PredictOptions
 from yolopose.predict.sinks import RunFiles, videos
@@ -216,7 +216,10 @@ def test_a_killed_run_leaves_no_half_file_under_a_final_name() -> None:
         "    files.write(one)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ours = {**os.environ, "PYTHONPATH": str(Path(yolopose.__file__).parents[1])}
+    ours = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(yolopose.__file__).parents[1], Path(__file__).parents[1]))),
+    }
     given = [sys.executable, "-c", code, str(Path(__file__).parent)]
     done = subprocess.run(given, capture_output=True, text=True, env=ours, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from predict_fakes import load_all
+from source_images import load_all
 
 from yolopose.base.errors import NotFoundError, SourceError, UsageError
 from yolopose.predict.items import Item

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from predict_fakes import load_all
+from source_images import load_all
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.predict.sources import open_source

@@ -12,7 +12,7 @@ from results_samples import BOXES, NAMES, POINTS, SCHEMA
 
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.results import Results, display, text
-from yolopose.results.palette import CENTER, LEFT, RIGHT, color, keypoint_colors, readable_on
+from yolopose.results.palette import CENTER, LEFT, RIGHT, color_for, keypoint_colors, text_color_on
 from yolopose.results.skeleton import drawn_points
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, KeypointSchema
 
@@ -45,7 +45,7 @@ def test_points_limbs_and_box_are_where_they_should_be():
     assert pixel(img, 250, 250) == LEFT  # halfway along the limb
     assert pixel(img, 350, 450) == RIGHT
     for place in ((100, 500), (499, 500), (300, 899)):
-        assert pixel(img, *place) == color(0)
+        assert pixel(img, *place) == color_for(0)
     assert pixel(img, 450, 300) == (100, 100, 100)
     assert pixel(img, 700, 700) == (100, 100, 100)
 
@@ -59,7 +59,7 @@ def test_switches():
     assert (result.plot()[label] != 100).any()
     assert not (result.plot(labels=False)[label] != 100).any()
     assert (result.plot()[label] != 100).sum() > (result.plot(conf=False)[label] != 100).sum()
-    assert pixel(result.plot(line_width=21), 109, 500) == color(0)
+    assert pixel(result.plot(line_width=21), 109, 500) == color_for(0)
     assert pixel(result.plot(kpt_radius=20), 415, 700) == RIGHT
     assert pixel(result.plot(), 415, 700) == (100, 100, 100)
     assert not np.shares_memory(result.plot(), result.orig_img)
@@ -117,11 +117,11 @@ def test_instance_colors():
     points = np.array([PERSON[0], PERSON[0]]) + np.array([[[0, 0, 0]], [[400, 0, 0]]])
     result = big(points, boxes, schema=SCHEMA)
     by_class, by_instance = result.plot(), result.plot(color_mode="instance")
-    assert pixel(by_class, 100, 500) == pixel(by_class, 600, 500) == color(0)
-    assert (pixel(by_instance, 100, 500), pixel(by_instance, 600, 500)) == (color(0), color(1))
-    assert (pixel(by_instance, 250, 250), pixel(by_instance, 650, 250)) == (color(0), color(1))
+    assert pixel(by_class, 100, 500) == pixel(by_class, 600, 500) == color_for(0)
+    assert (pixel(by_instance, 100, 500), pixel(by_instance, 600, 500)) == (color_for(0), color_for(1))
+    assert (pixel(by_instance, 250, 250), pixel(by_instance, 650, 250)) == (color_for(0), color_for(1))
     tracks = big(points, np.insert(boxes, 4, [8, 5], axis=1), schema=SCHEMA).plot(color_mode="instance")
-    assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (color(8), color(5))
+    assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (color_for(8), color_for(5))
 
 
 def test_colors_of_sides_and_of_unknown_points():
@@ -131,8 +131,8 @@ def test_colors_of_sides_and_of_unknown_points():
     assert keypoint_colors(("snout", "leftear", "ear_R", "eyeL"), ()).points == (CENTER, LEFT, RIGHT, LEFT)
     hues = keypoint_colors(tuple(f"keypoint {i}" for i in range(50)), ((0, 1),))
     assert len(set(hues.points)) == 50
-    assert len({color(index) for index in range(80)}) == 80
-    assert readable_on((255, 255, 255), (255, 255, 255)) != (255, 255, 255)
+    assert len({color_for(index) for index in range(80)}) == 80
+    assert text_color_on((255, 255, 255), (255, 255, 255)) != (255, 255, 255)
 
 
 def test_labels_do_not_cover_one_another():
@@ -176,7 +176,7 @@ def test_odd_boxes_do_no_harm(row):
 )
 def test_kinds_of_images(make, img):
     before = img.copy()
-    drawn = make(img).plot()
+    drawn = make(img=img).plot()
     assert (drawn.shape, drawn.dtype) == ((100, 200, 3), np.uint8)
     assert pixel(drawn, 195, 95) == (7, 7, 7)
     assert (drawn != 7).any()
@@ -207,7 +207,7 @@ def test_another_image_of_another_size(make):
     canvas = np.full((2000, 2000, 3), 100, np.uint8)
     img = big(PERSON, schema=SCHEMA).plot(img=canvas)
     assert pixel(img, 400, 600) == LEFT
-    assert pixel(img, 200, 1000) == color(0)
+    assert pixel(img, 200, 1000) == color_for(0)
 
 
 @pytest.mark.parametrize("img", [np.zeros((2, 3, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((1, 2, 2, 3))])
@@ -240,8 +240,8 @@ def test_names_of_other_scripts(monkeypatch, version, pillow):
     result.names = {0: "Größe 人"}
     label = result.plot()[70:98, 100:250]
     assert (label != 100).any()
-    pen = text.pen_for(["Größe 人"], 20)
-    ascii_only = isinstance(pen, text.CvPen) and pen.measure("ö") == pen.measure("?") == pen.measure("ж")
+    pen = text.get_text_writer(["Größe 人"], 20)
+    ascii_only = isinstance(pen, text.OpenCVText) and pen.measure("ö") == pen.measure("?") == pen.measure("ж")
     assert ascii_only == (version == "4.9.0" and not pillow)
 
 

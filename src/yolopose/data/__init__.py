@@ -1,10 +1,9 @@
-"""Data sets: YAML, label files and their cache, image decoding, letterbox, validation batches."""
+"""Data sets: YAML, label files and their cache, image decoding, validation batches."""
 
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, load_dataset, shipped_datasets
 from yolopose.data.images import IMAGE_SUFFIXES, decode_image, is_image, read_image, read_reduced, to_bgr
 from yolopose.data.labels import Counts, ImageLabels, LabelTable, load_labels
-from yolopose.data.letterboxing import letterbox_batch, letterbox_into
 from yolopose.data.rows import Refusal
 from yolopose.data.scan import label_path
 
@@ -13,5 +12,4 @@ __all__ = [
     "Counts", "ImageLabels", "LabelTable", "Refusal", "label_path", "load_labels",
     "ValBatch", "ValBatches", "val_batches",
     "IMAGE_SUFFIXES", "decode_image", "is_image", "read_image", "read_reduced", "to_bgr",
-    "letterbox_batch", "letterbox_into",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from yolopose.data.labels import ImageLabels
 from yolopose.evaluate.matching import BoolArray, IntArray, greedy_match, of_one_class
 from yolopose.geometry import box_iou, oks
-from yolopose.predict.nms import Detections
+from yolopose.runtime.nms import Detections
 
 AREA_SHARE = 0.53
 """Area of an object as a share of its box: what the reference protocol puts into OKS."""

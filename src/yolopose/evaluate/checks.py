@@ -81,7 +81,7 @@ def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
     Raises:
         WeightsError: not one score exceeds -1.
     """
-    if not len(runtime.candidates(images, conf=-1.0).scores):
+    if not len(runtime.infer(images, conf=-1.0).scores):
         raise WeightsError(
             "The network gives scores that are no numbers (NaN), so that nothing can be measured. Its weights are "
             "damaged, or its training went astray; with half=True, try half=False."

@@ -31,4 +31,4 @@ class TableMixin(ABC):
             DependencyError: neither is installed.
         """
         rows = self.summary(normalize, decimals)
-        return tables.to_frame(rows, list(rows[0]) if rows else [])
+        return tables.to_dataframe(rows, list(rows[0]) if rows else [])

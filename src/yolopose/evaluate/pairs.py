@@ -14,7 +14,7 @@ from yolopose.evaluate.matching import greedy_match, of_one_class
 from yolopose.evaluate.places import detection_places, truth_places
 from yolopose.evaluate.points import VISIBLE
 from yolopose.geometry import Letterbox, box_iou
-from yolopose.predict.nms import Detections
+from yolopose.runtime.nms import Detections
 from yolopose.schema import PoseSpec
 
 _BITS = 1 << np.arange(10)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from yolopose.data.labels import ImageLabels
 from yolopose.geometry import Letterbox
-from yolopose.predict.nms import Detections
+from yolopose.runtime.nms import Detections
 
 SHOWN = 0.1
 """Score from which on the places of a detection are kept; as many as there are truths are kept whatever their score."""

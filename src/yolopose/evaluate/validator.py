@@ -47,10 +47,10 @@ from yolopose.evaluate.plots import save_batch_grids
 from yolopose.evaluate.record import FILE, RecordBuilder
 from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
 from yolopose.geometry import Letterbox
-from yolopose.predict.augmented import Augmented
-from yolopose.predict.nms import Detections, note_what_is_inside, suppress
-from yolopose.predict.spread import Spread, spread
 from yolopose.runtime import Candidates, Runtime
+from yolopose.runtime.nms import Detections, nms, warn_built_in_nms
+from yolopose.runtime.replicas import ParallelRuntime, parallel_runtime
+from yolopose.runtime.tta import TTARuntime
 
 _CONF = 0.001
 _PREDICTIONS = "predictions.json"
@@ -123,13 +123,13 @@ class Validation:
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
-        self.runtime = Augmented(runtime, options.iou, options.agnostic_nms) if options.augment else runtime
+        self.runtime = TTARuntime(runtime, options.iou, options.agnostic_nms) if options.augment else runtime
         self.args = options
         self.dataset = dataset or load_dataset(
             data_path(options.data), download=options.download, splits=[cast(Split, options.split)]
         )
         check_fit(runtime, self.dataset, options.single_cls)
-        note_what_is_inside(runtime.metadata, _CONF if options.conf is None else options.conf, options)
+        warn_built_in_nms(runtime.metadata, _CONF if options.conf is None else options.conf, options)
         self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
         self._own_labels = labels is None  # training loads them once, and has said what is refused
         if labels is None:
@@ -156,7 +156,7 @@ class Validation:
         self.seen = 0
         self._callbacks = callbacks or {}
         self._loss = loss
-        self._engine: Runtime | Spread = self.runtime
+        self._engine: Runtime | ParallelRuntime = self.runtime
         self._clock = Clock()
         self._sigmas = self.dataset.spec.keypoints.oks_sigmas
         self._gathering = RecordBuilder(self.dataset.spec.keypoints.count, len(THRESHOLDS))
@@ -168,7 +168,7 @@ class Validation:
         self._emit("on_val_start")
         with ExitStack() as stack:
             if self._loss is None:  # which is of the one network that computed a batch
-                self._engine = stack.enter_context(spread(self.runtime, self._batch))
+                self._engine = stack.enter_context(parallel_runtime(self.runtime, self._batch))
             predictions = None
             if (options.save_json or self.truth) and self.save_dir:
                 predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
@@ -186,13 +186,13 @@ class Validation:
         return self.metrics
 
     def _begun(self, batches: Iterable[ValBatch]) -> Iterator[tuple[ValBatch, _Found]]:
-        """The batches, each with what gives its candidates; lanes already have the next one while one is measured."""
+        """The batches, each with what gives its candidates; replicas already compute the next one meanwhile."""
         engine, options = self._engine, self.args
         conf = _CONF if options.conf is None else options.conf
         several = self.runtime.metadata.spec.nc > 1 and not options.single_cls
         # who is called at the start of a batch finds it untouched
-        ahead = isinstance(engine, Spread) and not self._callbacks.get("on_val_batch_start")
-        run = engine.begin if isinstance(engine, Spread) and ahead else partial(_later, engine.candidates)
+        ahead = isinstance(engine, ParallelRuntime) and not self._callbacks.get("on_val_batch_start")
+        run = engine.submit if isinstance(engine, ParallelRuntime) and ahead else partial(_later, engine.infer)
         before: deque[tuple[ValBatch, _Found]] = deque()
         for batch in batches:
             before.append((batch, run(batch.images, conf=conf, classes=self._classes, multi_label=several)))
@@ -228,7 +228,7 @@ class Validation:
                 self._loss(batch)
         with clock.phase("postprocess"):
             together = options.agnostic_nms or options.single_cls
-            found = suppress(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=together)
+            found = nms(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=together)
         return [one_class(item) for item in found] if options.single_cls else found
 
     def _score(self, file: Path, found: Detections, truth: ImageLabels, letterbox: Letterbox) -> None:

@@ -13,11 +13,10 @@ import numpy as np
 from yolopose.base.files import atomic_path
 from yolopose.evaluate.coco_truth import CocoTruth
 from yolopose.geometry import Letterbox
-from yolopose.predict.nms import Detections
-from yolopose.results.boxes import Boxes
-from yolopose.results.coco import CocoFile, coco_rows
-from yolopose.results.keypoints import Keypoints
+from yolopose.results.coco import CocoResultsWriter, coco_results
+from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.writing import append_lines, label_lines
+from yolopose.runtime.nms import Detections
 
 
 def to_source(found: Detections, letterbox: Letterbox) -> Detections:
@@ -36,7 +35,7 @@ class PredictionsFile:
     """
 
     def __init__(self, file: TextIO, truth: CocoTruth | None = None) -> None:
-        self._rows = CocoFile(file)
+        self._rows = CocoResultsWriter(file)
         self._truth = truth
 
     def add(self, file: Path, found: Detections) -> None:
@@ -49,7 +48,7 @@ class PredictionsFile:
         truth = self._truth
         if truth and file not in truth.ids:
             return
-        rows = coco_rows(file.stem, file.name, found.boxes, found.scores, found.classes, found.points)
+        rows = coco_results(file.stem, file.name, found.boxes, found.scores, found.classes, found.points)
         if truth:
             for row in rows:
                 row.update(image_id=truth.ids[file], category_id=truth.categories[row["category_id"] - 1])

@@ -91,7 +91,7 @@ def _converted(
             export_network(network, metadata, options, stem, draw_scene(0, "val", 0, 640)[0], None)
         write_text(note, _digest(_contents(path)))
         engine = _load(path, row, device, half)
-    engine.wrap = torch.from_numpy  # type: ignore[method-assign]  # what results of weights hold
+    engine.to_array = torch.from_numpy  # type: ignore[method-assign]  # what results of weights hold
     return engine
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class WorkerRuntime(GraphRuntime):
-    """Inference in a process of a toolchain; implements `yolopose.runtime.Laned`, with one lane.
+    """Inference in a process of a toolchain; implements `yolopose.runtime.Replicated`, with one replica.
 
     Args:
         path: the file or folder, for error texts.

@@ -22,7 +22,6 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
-from yolopose.data.letterboxing import letterbox_batch
 from yolopose.formats.agreement import NOTHING, Agreement, Rehearsed, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
 from yolopose.formats.graph import GraphRuntime
@@ -32,6 +31,7 @@ from yolopose.formats.table import Format, format_named, having, need_packages, 
 from yolopose.geometry import Letterbox
 from yolopose.nn.shapes import shape_pass
 from yolopose.runtime import Batch
+from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import ModelMetadata
 from yolopose.toolchains import need_toolchain
 

@@ -1,4 +1,4 @@
-"""What the engines of exported graphs have in common: batches as the graph takes them, candidates, lanes."""
+"""What the engines of exported graphs have in common: batches as the graph takes them, candidates, replicas."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from yolopose.base.cpu import physical_cores
 from yolopose.formats.record import check_output
 from yolopose.results import HostArray
-from yolopose.runtime import Batch, Candidates, Runtime, from_final, from_raw
+from yolopose.runtime import Batch, Candidates, Runtime, from_end2end, from_raw
 from yolopose.schema import ModelMetadata
 
 
 class GraphRuntime(ABC):
-    """Implements `yolopose.runtime.Laned` for a graph whose whole output comes to the host; a format adds `_run`.
+    """Implements `yolopose.runtime.Replicated` for a graph whose whole output comes to the host; a format adds `_run`.
 
     Attributes:
         metadata: classes, keypoints, stride, the input sizes and batches that go.
@@ -30,15 +30,15 @@ class GraphRuntime(ABC):
     device: str = "cpu"
 
     def __init__(self) -> None:
-        self._lanes: dict[int, Sequence[Runtime]] = {}
+        self._replicas: dict[int, Sequence[Runtime]] = {}
 
-    def lanes(self, count: int) -> Sequence[Runtime]:
-        """Return engines for `count` threads, made once; see `yolopose.runtime.Laned.lanes`."""
-        if count not in self._lanes:
-            self._lanes[count] = self._make_lanes(count)
-        return self._lanes[count]
+    def replicas(self, count: int) -> Sequence[Runtime]:
+        """Return engines for `count` threads, made once; see `yolopose.runtime.Replicated.replicas`."""
+        if count not in self._replicas:
+            self._replicas[count] = self._make_replicas(count)
+        return self._replicas[count]
 
-    def candidates(
+    def infer(
         self,
         batch: Batch,
         *,
@@ -47,10 +47,10 @@ class GraphRuntime(ABC):
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.infer`."""
         raw, shape, uncertainty = self._outputs(batch), self.metadata.spec.keypoints.shape, self.metadata.uncertainty
         if self.metadata.end2end:
-            return from_final(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
+            return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
         return from_raw(
             raw,
             shape,
@@ -69,7 +69,7 @@ class GraphRuntime(ABC):
         """
         return self._outputs(batch)
 
-    def wrap(self, array: npt.NDArray[Any]) -> HostArray:
+    def to_array(self, array: npt.NDArray[Any]) -> HostArray:
         """Return a host array with a tensor's everyday methods."""
         return HostArray(array)
 
@@ -104,12 +104,12 @@ class GraphRuntime(ABC):
         output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), about.batch or 1)
         check_output(path, about, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
 
-    def _make_lanes(self, count: int) -> Sequence[Runtime]:
+    def _make_replicas(self, count: int) -> Sequence[Runtime]:
         threads = max(1, physical_cores() // count)
-        found = [] if count < 2 else [lane for _ in range(count) if (lane := self._lane(threads))]
+        found = [] if count < 2 else [replica for _ in range(count) if (replica := self._replica(threads))]
         return found or [self]
 
-    def _lane(self, threads: int) -> Runtime | None:
+    def _replica(self, threads: int) -> Runtime | None:
         """An engine of the same file that computes on so many threads; None where the format has but one for all."""
         del threads
         return None

@@ -50,7 +50,7 @@ def load(path: Path, device: object = None, half: bool = False) -> MnnRuntime:
 
 
 class MnnRuntime(GraphRuntime):
-    """Inference with MNN; implements `yolopose.runtime.Laned`.
+    """Inference with MNN; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the file.
@@ -86,10 +86,10 @@ class MnnRuntime(GraphRuntime):
             ) from error
         self._alone = threading.Lock()
 
-    def _lane(self, threads: int) -> MnnRuntime:
-        lane = copy.copy(self)
-        lane._use(threads)
-        return lane
+    def _replica(self, threads: int) -> MnnRuntime:
+        replica = copy.copy(self)
+        replica._use(threads)
+        return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         expr: Any = import_module("MNN").expr

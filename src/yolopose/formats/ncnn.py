@@ -50,7 +50,7 @@ def load(path: Path, device: object = None, half: bool = False) -> NcnnRuntime:
 
 
 class NcnnRuntime(GraphRuntime):
-    """Inference with ncnn, image by image; implements `yolopose.runtime.Laned`.
+    """Inference with ncnn, image by image; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the .param.
@@ -85,10 +85,10 @@ class NcnnRuntime(GraphRuntime):
             )
         return net
 
-    def _lane(self, threads: int) -> NcnnRuntime:
-        lane = copy.copy(self)
-        lane._net = self._open(threads)
-        return lane
+    def _replica(self, threads: int) -> NcnnRuntime:
+        replica = copy.copy(self)
+        replica._net = self._open(threads)
+        return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         values = self._memory.filled(batch, size)

@@ -53,7 +53,7 @@ def load(path: Path, device: object = None, half: bool = False) -> OnnxRuntime:
 
 
 class OnnxRuntime(GraphRuntime):
-    """Inference with onnxruntime; implements `yolopose.runtime.Laned`.
+    """Inference with onnxruntime; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the file.
@@ -99,14 +99,14 @@ class OnnxRuntime(GraphRuntime):
                 "file may be cut off or damaged (export or copy it again), or need a newer onnxruntime."
             ) from error
 
-    def _make_lanes(self, count: int) -> Sequence[OnnxRuntime]:
+    def _make_replicas(self, count: int) -> Sequence[OnnxRuntime]:
         if count < 2 or self.device != "cpu":
             return [self]
         threads = max(1, physical_cores() // count)
         found = [copy.copy(self) for _ in range(count)]
         shared = self._open(threads, spin=False) if threads == 1 else None  # computes in the thread that calls it
-        for lane in found:
-            lane._session = shared or self._open(threads, spin=False)
+        for replica in found:
+            replica._session = shared or self._open(threads, spin=False)
         return found
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:

@@ -98,7 +98,7 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
 
 
 class OpenvinoRuntime(GraphRuntime):
-    """Inference with OpenVINO; implements `yolopose.runtime.Laned`.
+    """Inference with OpenVINO; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the .xml.
@@ -136,15 +136,15 @@ class OpenvinoRuntime(GraphRuntime):
         }
         self._network = _Network(path, model, {**self._settings, "PERFORMANCE_HINT": "LATENCY"})
 
-    def _make_lanes(self, count: int) -> Sequence[OpenvinoRuntime]:
+    def _make_replicas(self, count: int) -> Sequence[OpenvinoRuntime]:
         if count < 2:
             return [self]
         threads = max(physical_cores(), count)
         settings = {**self._settings, "NUM_STREAMS": count, "INFERENCE_NUM_THREADS": threads}
         network = _Network(self._network.path, self._network.model, settings)
         found = [copy.copy(self) for _ in range(count)]
-        for lane in found:
-            lane._network = network
+        for replica in found:
+            replica._network = network
         return found
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:

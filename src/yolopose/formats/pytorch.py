@@ -21,7 +21,7 @@ from yolopose.base.errors import UsageError
 from yolopose.base.log import warn_once
 from yolopose.formats.devices import single_device
 from yolopose.geometry import cxcywh_to_xyxy
-from yolopose.runtime import Batch, Candidates, from_final, points_and_sigmas
+from yolopose.runtime import Batch, Candidates, from_end2end, split_keypoints
 from yolopose.schema import ModelMetadata
 from yolopose.weights import load_network
 
@@ -119,7 +119,7 @@ class TorchRuntime:
         self.compile = compile
         self._forward = _compiled(self.network, compile) if compile else self.network
 
-    def candidates(
+    def infer(
         self,
         batch: Batch,
         *,
@@ -128,7 +128,7 @@ class TorchRuntime:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`.
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.infer`.
 
         Raises:
             UsageError: the batch does not fit the memory of the GPU.
@@ -137,10 +137,10 @@ class TorchRuntime:
         with torch.inference_mode():
             output = self._run(batch)
             if self.metadata.end2end:
-                return from_final(output.cpu().numpy(), shape, conf=conf, classes=classes, uncertainty=uncertainty)
+                return from_end2end(output.cpu().numpy(), shape, conf=conf, classes=classes, uncertainty=uncertainty)
             rows, image = self._select(output, conf, max_nms, classes, multi_label)
             host, places = rows.cpu().numpy(), image.cpu().numpy()
-        points, sigmas = points_and_sigmas(host[:, 6:], shape, uncertainty)
+        points, sigmas = split_keypoints(host[:, 6:], shape, uncertainty)
         return Candidates(
             boxes=cxcywh_to_xyxy(host[:, :4]),
             scores=host[:, 4],
@@ -166,7 +166,7 @@ class TorchRuntime:
         with torch.inference_mode():
             return self._run(batch).cpu().numpy()
 
-    def wrap(self, array: npt.NDArray[Any]) -> Tensor:
+    def to_array(self, array: npt.NDArray[Any]) -> Tensor:
         """Return a host array as a tensor on the engine's device."""
         return torch.from_numpy(array).to(self._device)
 
@@ -188,8 +188,8 @@ class TorchRuntime:
                 "Leave compile out, or give torch a C++ compiler (g++ or clang on the PATH)."
             ) from error
 
-    def lanes(self, count: int) -> Sequence[TorchRuntime]:
-        """Return engines for `count` threads; see `yolopose.runtime.Laned.lanes`.
+    def replicas(self, count: int) -> Sequence[TorchRuntime]:
+        """Return engines for `count` threads; see `yolopose.runtime.Replicated.replicas`.
 
         A GPU computes one batch after the other anyway, and a compiled network is not shared between threads.
         """
@@ -197,7 +197,7 @@ class TorchRuntime:
             return [self]
         usual = torch.get_num_threads()
         threads = max(1, usual // count)
-        return [_Lane(self, threads, usual) for _ in range(min(count, usual))]
+        return [_Replica(self, threads, usual) for _ in range(min(count, usual))]
 
     def _run(self, batch: Batch) -> Tensor:
         pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
@@ -240,7 +240,7 @@ class TorchRuntime:
         return torch.cat((found[:, :4], extra, found[:, 4 + nc :]), 1), image
 
 
-class _Lane(TorchRuntime):
+class _Replica(TorchRuntime):
     """A `TorchRuntime` that computes on some of the cores; shares the network of another."""
 
     def __init__(self, whole: TorchRuntime, threads: int, usual: int) -> None:

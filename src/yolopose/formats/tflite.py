@@ -56,7 +56,7 @@ def load(path: Path, device: object = None, half: bool = False) -> GraphRuntime:
 
 
 class TfliteRuntime(GraphRuntime):
-    """Inference with LiteRT; implements `yolopose.runtime.Laned`.
+    """Inference with LiteRT; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the file.
@@ -96,10 +96,10 @@ class TfliteRuntime(GraphRuntime):
             ) from error
         self._alone = threading.Lock()
 
-    def _lane(self, threads: int) -> TfliteRuntime:
-        lane = copy.copy(self)
-        lane._use(threads)
-        return lane
+    def _replica(self, threads: int) -> TfliteRuntime:
+        replica = copy.copy(self)
+        replica._use(threads)
+        return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         values = self._memory.filled(batch, size)

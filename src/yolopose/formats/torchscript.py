@@ -46,7 +46,7 @@ def load(path: Path, device: object = None, half: bool = False) -> TorchscriptRu
 
 
 class TorchscriptRuntime(GraphRuntime):
-    """Inference with a traced module; implements `yolopose.runtime.Laned`.
+    """Inference with a traced module; implements `yolopose.runtime.Replicated`.
 
     Args:
         path: the file.
@@ -78,12 +78,12 @@ class TorchscriptRuntime(GraphRuntime):
         except RuntimeError as error:
             raise _unusable(path, error) from error
 
-    def _lane(self, threads: int) -> TorchscriptRuntime | None:
+    def _replica(self, threads: int) -> TorchscriptRuntime | None:
         if self._device.type != "cpu":
             return None
-        lane = copy.copy(self)
-        lane._threads = threads
-        return lane
+        replica = copy.copy(self)
+        replica._threads = threads
+        return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         if self._threads:

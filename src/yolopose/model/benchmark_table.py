@@ -9,7 +9,7 @@ from typing import Any
 from yolopose.base.files import write_text
 from yolopose.evaluate.plots import new_figure, save_figure
 from yolopose.formats.agreement import Agreement
-from yolopose.results.tables import to_csv, to_frame
+from yolopose.results.tables import to_csv, to_dataframe
 
 _COLUMNS = (
     ("Format", "{:<18}"),
@@ -102,7 +102,7 @@ class Benchmark:
             DependencyError: neither is installed.
         """
         rows = self.summary()
-        return to_frame(rows, list(rows[0]))
+        return to_dataframe(rows, list(rows[0]))
 
     def write(self, plots: bool) -> None:
         """Write `benchmark.csv`, and `benchmark.png` for `plots`, into the folder.

@@ -1,7 +1,6 @@
-"""Prediction: sources, suppression, and the pipeline that joins them."""
+"""Prediction: sources, sinks, and the pipeline that joins them."""
 
-from yolopose.predict.nms import Detections, suppress
 from yolopose.predict.pipeline import predict
 from yolopose.predict.sources import open_source
 
-__all__ = ["Detections", "open_source", "predict", "suppress"]
+__all__ = ["open_source", "predict"]

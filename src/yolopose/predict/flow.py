@@ -21,12 +21,12 @@ import numpy as np
 from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 from yolopose.predict.items import Entry, Item, Source
-from yolopose.runtime import Runtime, lanes_of
+from yolopose.runtime import Runtime, get_replicas
 
 Done = TypeVar("Done")
 Work = Callable[[Runtime, list[Item]], Done]
 
-_WORTH_LANES = 8  # images: some engines take a second to set up lanes
+_WORTH_LANES = 8  # images: some engines take a second to set up replicas
 _READERS = 4  # threads that decode ahead of an engine that has no use for more than one itself
 
 
@@ -55,7 +55,7 @@ def run_jobs(source: Source, runtime: Runtime, work: Work[Done], size: int) -> G
                 yield work(runtime, [_load(entry) for entry in job])
         else:
             several = source.count is None or source.count >= _WORTH_LANES
-            engines = _Engines(lanes_of(runtime, physical_cores()) if several else [runtime])
+            engines = _Engines(get_replicas(runtime, physical_cores()) if several else [runtime])
             yield from _side_by_side(_jobs(source.entries, size), engines, work)
     finally:
         source.close()
@@ -75,7 +75,7 @@ def _side_by_side(jobs: Iterator[list[Entry]], engines: _Engines, work: Work[Don
         with engines.free() as engine:
             return work(engine, items)
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="yolopose-lane")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="yolopose-replica")
     waiting: deque[Future[Done]] = deque()
     try:
         for job in jobs:

@@ -11,7 +11,6 @@ from typing import Any
 from yolopose.base.callbacks import Callback
 from yolopose.base.errors import UsageError
 from yolopose.config import PredictOptions
-from yolopose.predict.augmented import Augmented
 from yolopose.predict.flow import run_jobs
 from yolopose.predict.items import Item, Source
 from yolopose.predict.plan import Plan
@@ -21,6 +20,7 @@ from yolopose.predict.sources import open_source
 from yolopose.predict.work import Pair, predict_items
 from yolopose.results import Results
 from yolopose.runtime import Runtime
+from yolopose.runtime.tta import TTARuntime
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -84,7 +84,7 @@ def predict(
             "augment=True averages several looks, of which no σ is told: leave it or uncertainty=True out."
         )
     if options.augment:
-        runtime = Augmented(runtime, options.iou, options.agnostic_nms)
+        runtime = TTARuntime(runtime, options.iou, options.agnostic_nms)
     opened = open_source(
         source,
         runtime.metadata.stride,

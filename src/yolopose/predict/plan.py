@@ -10,7 +10,7 @@ from yolopose.base.log import warn_once
 from yolopose.config import PredictOptions
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item
-from yolopose.predict.nms import note_what_is_inside
+from yolopose.runtime.nms import warn_built_in_nms
 from yolopose.schema import ModelMetadata
 
 DEFAULT_CONF = 0.25
@@ -49,7 +49,7 @@ class Plan:
         """
         batch = metadata.batch or options.batch
         conf = DEFAULT_CONF if options.conf is None else options.conf
-        note_what_is_inside(metadata, conf, options)
+        warn_built_in_nms(metadata, conf, options)
         return cls(
             conf=conf,
             imgsz=_input_size(options.imgsz, metadata),

@@ -10,13 +10,13 @@ import numpy as np
 
 from yolopose.config import PredictOptions
 from yolopose.data.images import read_image
-from yolopose.data.letterboxing import letterbox_batch
 from yolopose.geometry import Letterbox
 from yolopose.predict.items import Item
-from yolopose.predict.nms import Detections, suppress
 from yolopose.predict.plan import Plan
 from yolopose.results import Results
 from yolopose.runtime import Batch, Runtime
+from yolopose.runtime.letterbox import letterbox_batch
+from yolopose.runtime.nms import Detections, nms
 from yolopose.schema import PoseSpec
 
 Pair = tuple[Results, tuple[int, int]]
@@ -57,9 +57,9 @@ def _predict_group(
     start = perf_counter()
     batch = _input(items, fits)
     ready = perf_counter()
-    candidates = runtime.candidates(batch, conf=plan.conf, classes=plan.classes)
+    candidates = runtime.infer(batch, conf=plan.conf, classes=plan.classes)
     inferred = perf_counter()
-    found = suppress(candidates, len(items), iou=options.iou, max_det=options.max_det, agnostic=options.agnostic_nms)
+    found = nms(candidates, len(items), iou=options.iou, max_det=options.max_det, agnostic=options.agnostic_nms)
     results = [_result(runtime, *parts) for parts in zip(items, fits, found, strict=True)]
     times = (ready - start, inferred - ready, perf_counter() - inferred)
     names = ("preprocess", "inference", "postprocess")
@@ -84,9 +84,9 @@ def _result(runtime: Runtime, item: Item, fit: Letterbox, found: Detections) -> 
         item.path,
         spec.names,
         orig_shape=fit.source,
-        boxes=runtime.wrap(rows),
-        keypoints=runtime.wrap(fit.points_to_source(found.points).astype(np.float32)),
+        boxes=runtime.to_array(rows),
+        keypoints=runtime.to_array(fit.points_to_source(found.points).astype(np.float32)),
         schema=spec.keypoints,
         frame=item.frame,
-        sigmas=None if found.sigmas is None else runtime.wrap(fit.lengths_to_source(found.sigmas)),
+        sigmas=None if found.sigmas is None else runtime.to_array(fit.lengths_to_source(found.sigmas)),
     )

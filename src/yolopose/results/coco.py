@@ -20,7 +20,7 @@ class Text(Protocol):
         ...
 
 
-class CocoFile:
+class CocoResultsWriter:
     """A COCO results file that is filled image by image, so that nothing piles up in memory.
 
     Args:
@@ -32,7 +32,7 @@ class CocoFile:
         self.count = 0
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add the detections of an image, from `coco_rows`."""
+        """Add the detections of an image, from `coco_results`."""
         for row in rows:
             self._file.write(("," if self.count else "[") + "\n" + json.dumps(row, ensure_ascii=False))
             self.count += 1
@@ -42,7 +42,7 @@ class CocoFile:
         self._file.write("\n]\n" if self.count else "[]\n")
 
 
-def coco_rows(
+def coco_results(
     image_name: str,
     file_name: str,
     boxes: npt.NDArray[np.floating],

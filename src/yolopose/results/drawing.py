@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.results.palette import WHITE, Color, color, drawing_schema, readable_on
+from yolopose.results.palette import WHITE, Color, color_for, drawing_schema, text_color_on
 from yolopose.results.skeleton import SkeletonStyle, draw_skeleton
 from yolopose.results.tables import class_name
-from yolopose.results.text import Pen, pen_for
+from yolopose.results.text import TextWriter, get_text_writer
 from yolopose.schema import KeypointSchema
 
 Image = npt.NDArray[np.uint8]
@@ -105,15 +105,15 @@ def annotate(
     if boxes is not None and style.boxes and style.labels:
         labels = _labels(boxes, names, colors, style.conf, image.shape[:2])
         height = round(style.font_size or np.clip(size * 0.024, 12, 200))
-        _draw_labels(image, labels, pen_for([label.text for label in labels], height, style.font), width, style)
+        _draw_labels(image, labels, get_text_writer([label.text for label in labels], height, style.font), width, style)
 
 
 def _instance_colors(boxes: npt.NDArray | None, points: npt.NDArray | None, style: Style) -> list[Color]:
     if boxes is None:
-        return [color(index) for index in range(0 if points is None else len(points))]
+        return [color_for(index) for index in range(0 if points is None else len(points))]
     if style.color_mode == "class":
-        return [color(int(row[-1])) for row in boxes]
-    return [color(int(row[4]) if boxes.shape[1] == 7 else index) for index, row in enumerate(boxes)]
+        return [color_for(int(row[-1])) for row in boxes]
+    return [color_for(int(row[4]) if boxes.shape[1] == 7 else index) for index, row in enumerate(boxes)]
 
 
 def _extent(box: npt.NDArray | None, points: npt.NDArray) -> float:
@@ -156,7 +156,7 @@ def _labels(
     return found
 
 
-def _draw_labels(image: Image, labels: Sequence[Label], pen: Pen, width: int, style: Style) -> None:
+def _draw_labels(image: Image, labels: Sequence[Label], pen: TextWriter, width: int, style: Style) -> None:
     """Write labels where they do not cover one another, as far as that can be had."""
     taken: list[Rectangle] = []
     for label in labels:
@@ -166,7 +166,7 @@ def _draw_labels(image: Image, labels: Sequence[Label], pen: Pen, width: int, st
         taken.append(place)
         cv2.rectangle(image, place[:2], (place[2] - 1, place[3] - 1), label.background, -1)
         pad = _padding(place[3] - place[1])
-        text_color = readable_on(label.background, style.txt_color)
+        text_color = text_color_on(label.background, style.txt_color)
         pen.write(image, label.text, place[0] + pad, place[1] + pad // 2, text_color)
 
 
@@ -174,7 +174,9 @@ def _padding(height: int) -> int:
     return max(height // 6, 1)
 
 
-def _place(label: Label, pen: Pen, width: int, limits: Sequence[int], taken: Sequence[Rectangle]) -> Rectangle | None:
+def _place(
+    label: Label, pen: TextWriter, width: int, limits: Sequence[int], taken: Sequence[Rectangle]
+) -> Rectangle | None:
     """Choose where a label goes: above its box, inside its top, inside its bottom, below; the first that is free.
 
     Returns:

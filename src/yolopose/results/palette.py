@@ -22,13 +22,13 @@ _GOLDEN = 0.618033988749895
 
 
 @lru_cache(maxsize=4096)
-def color(index: int) -> Color:
+def color_for(index: int) -> Color:
     """Return the color of a class or instance; neighbors in number are far apart in hue, and never repeat soon."""
     hue = (0.70 + index * _GOLDEN) % 1.0
     return _bgr(hue, 0.78, 0.95 if index % 2 == 0 else 0.80)
 
 
-def readable_on(background: Color, wanted: Color) -> Color:
+def text_color_on(background: Color, wanted: Color) -> Color:
     """Return the wanted text color, or a dark one where white would not be readable."""
     blue, green, red = background
     light = 0.114 * blue + 0.587 * green + 0.299 * red > 150

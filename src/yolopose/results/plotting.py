@@ -12,10 +12,9 @@ import numpy.typing as npt
 from yolopose.base.errors import DependencyError
 from yolopose.results import display, writing
 from yolopose.results.arrays import host
-from yolopose.results.boxes import Boxes
 from yolopose.results.canvas import as_bgr, notice
 from yolopose.results.drawing import Style, annotate
-from yolopose.results.keypoints import Keypoints
+from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.palette import WHITE, Color
 from yolopose.schema import KeypointSchema
 

@@ -13,11 +13,9 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 from yolopose.results import tables, writing
 from yolopose.results.arrays import Array, HostArray, copied, host
-from yolopose.results.boxes import Boxes
 from yolopose.results.frame import Frame
-from yolopose.results.keypoints import Keypoints
+from yolopose.results.instances import Boxes, Keypoints, Rows
 from yolopose.results.plotting import Plotted
-from yolopose.results.rows import Rows
 from yolopose.schema import KeypointSchema
 
 _PARTS = ("preprocess", "inference", "postprocess")
@@ -300,7 +298,7 @@ class Results(Plotted):
         Raises:
             DependencyError: neither is installed.
         """
-        return tables.to_frame(self.summary(normalize, decimals), tables.columns(self.boxes, self.keypoints))
+        return tables.to_dataframe(self.summary(normalize, decimals), tables.columns(self.boxes, self.keypoints))
 
 
 def _data(part: Any) -> Any:

@@ -15,8 +15,7 @@ import numpy as np
 
 from yolopose.base.errors import DependencyError
 from yolopose.results.arrays import host
-from yolopose.results.boxes import Boxes
-from yolopose.results.keypoints import Keypoints
+from yolopose.results.instances import Boxes, Keypoints
 
 Row = dict[str, Any]
 
@@ -119,7 +118,7 @@ def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def to_frame(rows: Sequence[Row], header: Sequence[str]) -> Any:
+def to_dataframe(rows: Sequence[Row], header: Sequence[str]) -> Any:
     """Return a polars DataFrame, or a pandas one where polars is not installed.
 
     Raises:

@@ -24,7 +24,7 @@ Image = npt.NDArray[np.uint8]
 _FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "arial.ttf")
 
 
-class Pen(Protocol):
+class TextWriter(Protocol):
     """Measures and writes lines of text of one size."""
 
     def measure(self, text: str) -> tuple[int, int]:
@@ -36,7 +36,7 @@ class Pen(Protocol):
         ...
 
 
-class CvPen:
+class OpenCVText:
     """Writes with OpenCV.
 
     Args:
@@ -70,7 +70,7 @@ class CvPen:
         cv2.putText(img, self._spelled(text), origin, face, self._scale, color, self._thickness, smooth)
 
 
-class PilPen:
+class PillowText:
     """Writes with Pillow and a TrueType font."""
 
     def __init__(self, draw: Any, image: Any, font: Any) -> None:
@@ -95,7 +95,7 @@ class PilPen:
             part[:] = np.asarray(patch)
 
 
-def pen_for(texts: Sequence[str], size: int, font: str | Path | None = None) -> Pen:
+def get_text_writer(texts: Sequence[str], size: int, font: str | Path | None = None) -> TextWriter:
     """Choose how to write some texts.
 
     Args:
@@ -110,14 +110,14 @@ def pen_for(texts: Sequence[str], size: int, font: str | Path | None = None) -> 
     size = max(int(size), 1)
     native = int(cv2.__version__.split(".")[0]) >= 5 or all(text.isascii() for text in texts)
     if font is None and native:
-        return CvPen(size, ascii_only=False)
+        return OpenCVText(size, ascii_only=False)
     try:
         image, draw, fonts = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
     except ImportError as fault:
         if font is None:
-            return CvPen(size, ascii_only=True)
+            return OpenCVText(size, ascii_only=True)
         raise DependencyError(f"The font {font} needs Pillow, which is not installed: `pip install pillow`.") from fault
-    return PilPen(draw, image, _load_font(fonts, font, round(size * 0.8)))
+    return PillowText(draw, image, _load_font(fonts, font, round(size * 0.8)))
 
 
 def _load_font(fonts: Any, font: str | Path | None, size: int) -> Any:

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 from yolopose.base.files import make_folder, remove, write_bytes, write_text
 from yolopose.results.arrays import host
-from yolopose.results.boxes import Boxes
 from yolopose.results.canvas import as_bgr
-from yolopose.results.keypoints import Keypoints
+from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.tables import class_name
 
 Image = npt.NDArray[np.uint8]

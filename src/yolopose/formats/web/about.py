@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolopose.config import PredictOptions
-from yolopose.results.palette import WHITE, Color, color, drawing_schema, keypoint_colors, readable_on
+from yolopose.results.palette import WHITE, Color, color_for, drawing_schema, keypoint_colors, text_color_on
 from yolopose.schema import ModelMetadata
 
 _CONF = 0.25  # as in prediction
@@ -38,8 +38,8 @@ def about_page(metadata: ModelMetadata, bits: int, stem: str) -> dict[str, Any]:
         "classes": [
             {
                 "name": name,
-                "color": _hex(color(index)),
-                "ink": _hex(readable_on(color(index), WHITE)),
+                "color": _hex(color_for(index)),
+                "ink": _hex(text_color_on(color_for(index), WHITE)),
                 "points": list(schema.keypoint_names(index)),
             }
             for index, name in spec.names.items()

@@ -10,7 +10,7 @@ from yolopose.predict.sinks.growing import GrowingFile
 from yolopose.predict.sinks.sink import Place, Sink, counted
 from yolopose.results import Results
 from yolopose.results.arrays import host
-from yolopose.results.coco import CocoFile, Row, coco_rows
+from yolopose.results.coco import CocoResultsWriter, Row, coco_results
 
 NAME = "predictions.json"
 
@@ -23,13 +23,13 @@ class CocoResults(Sink):
 
     def __init__(self) -> None:
         self._file: GrowingFile | None = None
-        self._rows: CocoFile | None = None
+        self._rows: CocoResultsWriter | None = None
 
     def write(self, place: Place) -> None:
         """Add the detections of one image."""
         if self._rows is None:
             self._file = GrowingFile(place.folder / NAME)
-            self._rows = CocoFile(self._file)
+            self._rows = CocoResultsWriter(self._file)
         self._rows.add(_rows(place.result, place.name))
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ def _rows(result: Results, name: str) -> list[Row]:
         return []
     values = host(result.boxes.data)
     points = np.zeros((len(values), 0, 3)) if result.keypoints is None else host(result.keypoints.data)
-    rows = coco_rows(name, Path(result.path).name, values[:, :4], values[:, -2], values[:, -1], points)
+    rows = coco_results(name, Path(result.path).name, values[:, :4], values[:, -2], values[:, -1], points)
     if result.frame is not None:
         rows = [{**row, "frame": result.frame.number} for row in rows]
     return rows

@@ -10,25 +10,25 @@ from queue import SimpleQueue
 import numpy as np
 
 from yolopose.base.cpu import physical_cores
-from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
+from yolopose.runtime.protocol import Batch, Candidates, Runtime, get_replicas
 
 
-class Spread:
-    """An engine that gives the images of a batch to several lanes of another, and joins what they find.
+class ParallelRuntime:
+    """An engine that gives the images of a batch to several replicas of another, and joins what they find.
 
     Args:
-        lanes: engines of which each is used by one thread at a time.
+        replicas: engines of which each is used by one thread at a time.
         pool: as many threads.
-        step: images that a lane takes at once.
+        step: images that a replica takes at once.
     """
 
-    def __init__(self, lanes: Sequence[Runtime], pool: ThreadPoolExecutor, step: int) -> None:
+    def __init__(self, replicas: Sequence[Runtime], pool: ThreadPoolExecutor, step: int) -> None:
         self._pool, self._step = pool, step
         self._idle: SimpleQueue[Runtime] = SimpleQueue()
-        for lane in lanes:
-            self._idle.put(lane)
+        for replica in replicas:
+            self._idle.put(replica)
 
-    def candidates(
+    def infer(
         self,
         batch: Batch,
         *,
@@ -36,21 +36,21 @@ class Spread:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.candidates`."""
-        return self.begin(batch, conf=conf, classes=classes, multi_label=multi_label)()
+        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.infer`."""
+        return self.submit(batch, conf=conf, classes=classes, multi_label=multi_label)()
 
-    def begin(
+    def submit(
         self, batch: Batch, *, conf: float, classes: Sequence[int] | None = None, multi_label: bool = False
     ) -> Callable[[], Candidates]:
-        """Let the lanes begin with a batch, after those that they have; the function returned waits for the result."""
+        """Queue a batch; the returned function waits for its result."""
 
         def do(start: int) -> Candidates:
-            lane = self._idle.get()
+            replica = self._idle.get()
             try:
                 some = batch[start : start + self._step]
-                return lane.candidates(some, conf=conf, classes=classes, multi_label=multi_label)
+                return replica.infer(some, conf=conf, classes=classes, multi_label=multi_label)
             finally:
-                self._idle.put(lane)
+                self._idle.put(replica)
 
         starts = range(0, len(batch), self._step)
         parts = [self._pool.submit(do, start) for start in starts]
@@ -58,21 +58,21 @@ class Spread:
 
 
 @contextmanager
-def spread(runtime: Runtime, batch: int) -> Generator[Runtime | Spread, None, None]:
+def parallel_runtime(runtime: Runtime, batch: int) -> Generator[Runtime | ParallelRuntime, None, None]:
     """Return an engine for batches that computes on all cores as well as the network allows.
 
     Args:
-        runtime: the network; one that takes so many images alone, or has no lanes, is used as it is.
+        runtime: the network; one that takes so many images alone, or has no replicas, is used as it is.
         batch: images of a batch.
     """
     step = runtime.metadata.batch or 1
     count = min(physical_cores(), batch // step)
-    lanes = lanes_of(runtime, count) if count > 1 else [runtime]
-    if len(lanes) < 2 and batch <= (runtime.metadata.batch or batch):
+    replicas = get_replicas(runtime, count) if count > 1 else [runtime]
+    if len(replicas) < 2 and batch <= (runtime.metadata.batch or batch):
         yield runtime
         return
-    with ThreadPoolExecutor(len(lanes), thread_name_prefix="yolopose-val") as pool:
-        yield Spread(lanes, pool, step)
+    with ThreadPoolExecutor(len(replicas), thread_name_prefix="yolopose-val") as pool:
+        yield ParallelRuntime(replicas, pool, step)
 
 
 def _joined(parts: list[Candidates], starts: range) -> Candidates:
@@ -85,6 +85,6 @@ def _joined(parts: list[Candidates], starts: range) -> Candidates:
         classes=np.concatenate([part.classes for part in parts]),
         points=np.concatenate([part.points for part in parts]),
         image=np.concatenate(image),
-        final=all(part.final for part in parts),
+        nms_done=all(part.nms_done for part in parts),
         sigmas=np.concatenate(sigmas) if len(sigmas) == len(parts) else None,
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from yolopose.predict.flow import run_jobs
-from yolopose.predict.items import Item, Source
 from yolopose.results import HostArray
 from yolopose.runtime import Candidates
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
@@ -27,7 +24,7 @@ class FakeRuntime:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     types: list[Any] = field(default_factory=list)
 
-    def candidates(
+    def infer(
         self,
         batch: np.ndarray,
         *,
@@ -56,7 +53,7 @@ class FakeRuntime:
             image=np.array([row[0] for row in rows], np.int64),
         )
 
-    def wrap(self, array: np.ndarray) -> HostArray:
+    def to_array(self, array: np.ndarray) -> HostArray:
         return HostArray(array)
 
 
@@ -65,10 +62,3 @@ def painted(height: int, width: int, box: tuple[int, int, int, int], cls: int = 
     image = np.zeros((height, width, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2], 2 - cls] = 255
     return image
-
-
-def load_all(source: Source, ahead: int = 0) -> Generator[Item, None, None]:
-    """What the flow makes of a source, without any network."""
-    with closing(run_jobs(source, FakeRuntime(), lambda _, items: items, ahead + 1)) as jobs:
-        for items in jobs:
-            yield from items

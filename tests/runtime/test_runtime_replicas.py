@@ -1,4 +1,4 @@
-"""A batch over several lanes: the same candidates as from one engine, and no lane used twice at once."""
+"""A batch over several replicas: the same candidates as from one engine, and no replica used twice at once."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from predict_fakes import SPEC
 
-from yolopose.predict import spread as module
-from yolopose.predict.spread import Spread, spread
+from fake_runtime import SPEC
 from yolopose.runtime import Candidates
+from yolopose.runtime import replicas as module
+from yolopose.runtime.replicas import ParallelRuntime, parallel_runtime
 from yolopose.schema import ModelMetadata
 
 
 class Counting:
     """Finds as many objects in an image as its first pixel says; notes how many images it is given at once."""
 
-    def __init__(self, batch: int = 0, laned: bool = True) -> None:
+    def __init__(self, batch: int = 0, replicated: bool = True) -> None:
         self.metadata = ModelMetadata(spec=SPEC, name="fake", batch=batch)
         self.device = "cpu"
         self.calls: list[int] = []
         self.busy = threading.Lock()
         self.made: list[Counting] = []
-        if laned:
-            self.lanes = self._lanes
+        if replicated:
+            self.replicas = self._replicas
 
-    def _lanes(self, count: int) -> Sequence[Counting]:
-        self.made = [Counting(self.metadata.batch, laned=False) for _ in range(count)]
+    def _replicas(self, count: int) -> Sequence[Counting]:
+        self.made = [Counting(self.metadata.batch, replicated=False) for _ in range(count)]
         return self.made
 
-    def candidates(self, batch: np.ndarray, *, conf: float, **options: Any) -> Candidates:
+    def infer(self, batch: np.ndarray, *, conf: float, **options: Any) -> Candidates:
         assert self.busy.acquire(blocking=False)
         time.sleep(0.002)
         self.calls.append(len(batch))
@@ -46,7 +46,7 @@ class Counting:
             classes=np.zeros(len(image), np.int64), points=np.zeros((len(image), 2, 3), np.float32), image=image,
         )  # fmt: skip
 
-    def wrap(self, array: np.ndarray) -> np.ndarray:
+    def to_array(self, array: np.ndarray) -> np.ndarray:
         return array
 
 
@@ -66,22 +66,22 @@ def test_it_finds_what_one_engine_finds(
 ) -> None:
     monkeypatch.setattr(module, "physical_cores", lambda: cores)
     batch, engine = images(count), Counting(fixed)
-    expected = Counting().candidates(batch, conf=0.5)
-    with spread(engine, count) as over:
+    expected = Counting().infer(batch, conf=0.5)
+    with parallel_runtime(engine, count) as over:
         for _ in range(3):
-            found = over.candidates(batch, conf=0.5)
+            found = over.infer(batch, conf=0.5)
             for name in ("boxes", "scores", "classes", "points", "image"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     used = engine.made or [engine]
     assert {size for one in used for size in one.calls} == sizes
-    assert isinstance(over, Spread) == (len(used) > 1 or fixed == 4)
+    assert isinstance(over, ParallelRuntime) == (len(used) > 1 or fixed == 4)
 
 
 def test_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "physical_cores", lambda: 2)
     engine = Counting()
-    with spread(engine, 4) as over:
-        engine.made[1].candidates = None  # type: ignore[assignment]
+    with parallel_runtime(engine, 4) as over:
+        engine.made[1].infer = None  # type: ignore[assignment]
         for _ in range(3):
             with pytest.raises(TypeError):
-                over.candidates(images(4), conf=0.5)
+                over.infer(images(4), conf=0.5)

@@ -18,15 +18,15 @@ import numpy.typing as npt
 from yolopose.base.log import warn_once
 from yolopose.geometry import box_iou
 from yolopose.geometry.letterbox import PAD_VALUE
-from yolopose.predict.nms import Detections, suppress
-from yolopose.runtime import Batch, Candidates, Runtime, lanes_of
+from yolopose.runtime.nms import Detections, nms
+from yolopose.runtime.protocol import Batch, Candidates, Runtime, get_replicas
 from yolopose.schema import ModelMetadata, PoseSpec
 
 _DETECTIONS = 300  # of one look
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TTAView:
     """One way to look at an image.
 
     Attributes:
@@ -40,10 +40,10 @@ class Look:
 
 # On 133 images of COCO the pose mAP50-95 of yolo11n goes from .473 to .508 at 3.6 times the work; without the third
 # look it is .494 at 2 times.
-LOOKS = (Look(1.0, False), Look(1.0, True), Look(1.25, False))
+TTA_VIEWS = (TTAView(1.0, False), TTAView(1.0, True), TTAView(1.25, False))
 
 
-class Augmented:
+class TTARuntime:
     """An engine that looks at each image several times; implements `yolopose.runtime.Runtime`.
 
     Args:
@@ -65,10 +65,10 @@ class Augmented:
         flips = self.metadata.spec.keypoints.flip_idx is not None
         if not flips:
             warn_once("augment=True mirrors no image: this network does not know the mirror pairs of its keypoints.")
-        fits = (look for look in LOOKS if look.scale <= 1 or self.metadata.dynamic)
+        fits = (look for look in TTA_VIEWS if look.scale <= 1 or self.metadata.dynamic)
         self.looks = tuple(dict.fromkeys(replace(look, mirrored=look.mirrored and flips) for look in fits))
 
-    def candidates(
+    def infer(
         self,
         batch: Batch,
         *,
@@ -77,9 +77,9 @@ class Augmented:
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Average what all looks find; see `yolopose.runtime.Runtime.candidates`. The result is final."""
+        """Average what all looks find; see `yolopose.runtime.Runtime.infer`. The result is final."""
         seen = [self._look(look, batch, conf, max_nms, classes, multi_label) for look in self.looks]
-        fused = [fuse(found, self._iou, self._agnostic) for found in zip(*seen, strict=True)]
+        fused = [fuse_boxes(found, self._iou, self._agnostic) for found in zip(*seen, strict=True)]
         kept = [_above(found, conf) for found in fused]
         return Candidates(
             boxes=np.concatenate([found.boxes for found in kept]),
@@ -87,30 +87,28 @@ class Augmented:
             classes=np.concatenate([found.classes for found in kept]),
             points=np.concatenate([found.points for found in kept]),
             image=np.repeat(np.arange(len(kept)), [len(found) for found in kept]),
-            final=True,
+            nms_done=True,
         )
 
-    def wrap(self, array: npt.NDArray[Any]) -> Any:
+    def to_array(self, array: npt.NDArray[Any]) -> Any:
         """As of the engine that it asks."""
-        return self._runtime.wrap(array)
+        return self._runtime.to_array(array)
 
-    def lanes(self, count: int) -> Sequence[Augmented]:
-        """Return the same around the engine's own lanes; see `yolopose.runtime.Laned.lanes`."""
-        return [Augmented(lane, self._iou, self._agnostic) for lane in lanes_of(self._runtime, count)]
+    def replicas(self, count: int) -> Sequence[TTARuntime]:
+        """Return the same around the engine's own replicas; see `yolopose.runtime.Replicated.replicas`."""
+        return [TTARuntime(replica, self._iou, self._agnostic) for replica in get_replicas(self._runtime, count)]
 
     def _look(
-        self, look: Look, batch: Batch, conf: float, max_nms: int, classes: Sequence[int] | None, multi_label: bool
+        self, look: TTAView, batch: Batch, conf: float, max_nms: int, classes: Sequence[int] | None, multi_label: bool
     ) -> list[Detections]:
         view, inner = _view(batch, look, self.metadata)
-        candidates = self._runtime.candidates(
-            view, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label
-        )
-        found = suppress(candidates, len(batch), iou=self._iou, max_det=_DETECTIONS, agnostic=self._agnostic)
+        candidates = self._runtime.infer(view, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+        found = nms(candidates, len(batch), iou=self._iou, max_det=_DETECTIONS, agnostic=self._agnostic)
         scale = np.array([batch.shape[3] / inner[1], batch.shape[2] / inner[0]], np.float32)
         return [_back(one, look, inner[1], scale, self.metadata.spec) for one in found]
 
 
-def _view(batch: Batch, look: Look, metadata: ModelMetadata) -> tuple[Batch, tuple[int, int]]:
+def _view(batch: Batch, look: TTAView, metadata: ModelMetadata) -> tuple[Batch, tuple[int, int]]:
     """The batch as a look sees it, and the (height, width) of the images in it; they lie at its left and top."""
     height, width = batch.shape[2:]
     inner = max(1, round(height * look.scale)), max(1, round(width * look.scale))
@@ -127,7 +125,7 @@ def _view(batch: Batch, look: Look, metadata: ModelMetadata) -> tuple[Batch, tup
     return view, inner
 
 
-def _back(found: Detections, look: Look, width: int, scale: npt.NDArray[np.float32], spec: PoseSpec) -> Detections:
+def _back(found: Detections, look: TTAView, width: int, scale: npt.NDArray[np.float32], spec: PoseSpec) -> Detections:
     """Detections of a view in pixels of the batch."""
     boxes, points = found.boxes.copy(), found.points.copy()
     if look.mirrored:
@@ -139,7 +137,7 @@ def _back(found: Detections, look: Look, width: int, scale: npt.NDArray[np.float
     return replace(found, boxes=boxes, points=points)
 
 
-def fuse(looks: Sequence[Detections], iou: float, agnostic: bool = False) -> Detections:
+def fuse_boxes(looks: Sequence[Detections], iou: float, agnostic: bool = False) -> Detections:
     """Join what several looks at one image found.
 
     Args:

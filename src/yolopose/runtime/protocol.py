@@ -30,7 +30,7 @@ class Candidates:
         classes: (N,) int64.
         points: (N, K, D) float32.
         image: (N,) int64 index of the image in the batch, ascending.
-        final: True when the engine has already suppressed duplicates.
+        nms_done: True when the engine has already suppressed duplicates.
         sigmas: (N, K, 2) float32, σ of each point in x and y; None where the engine does not tell.
     """
 
@@ -39,7 +39,7 @@ class Candidates:
     classes: npt.NDArray[np.int64]
     points: npt.NDArray[np.float32]
     image: npt.NDArray[np.int64]
-    final: bool = False
+    nms_done: bool = False
     sigmas: npt.NDArray[np.float32] | None = None
 
 
@@ -54,7 +54,7 @@ class Runtime(Protocol):
     metadata: ModelMetadata
     device: str
 
-    def candidates(
+    def infer(
         self,
         batch: Batch,
         *,
@@ -75,19 +75,19 @@ class Runtime(Protocol):
         """
         ...
 
-    def wrap(self, array: npt.NDArray[Any]) -> Any:
+    def to_array(self, array: npt.NDArray[Any]) -> Any:
         """Return a host array the type that results of this engine hold (torch.Tensor or HostArray)."""
         ...
 
 
-class Laned(Runtime, Protocol):
-    """An engine that several threads can use at once; optional, ask through `lanes_of`."""
+class Replicated(Runtime, Protocol):
+    """An engine that several threads can use at once; optional, ask through `get_replicas`."""
 
-    def lanes(self, count: int) -> Sequence[Runtime]:
+    def replicas(self, count: int) -> Sequence[Runtime]:
         """Return engines that share the network, one for each of `count` threads.
 
         Each computes on its share of the processor (`cores // count`, at least one), so that all of them in use at
-        once fill it. One thread at a time uses a lane; the engine itself may go on being used. An engine that
+        once fill it. One thread at a time uses a replica; the engine itself may go on being used. An engine that
         computes one image at a time, such as one on a GPU, gives `[self]`.
 
         Args:
@@ -96,10 +96,10 @@ class Laned(Runtime, Protocol):
         ...
 
 
-def lanes_of(runtime: Runtime, count: int) -> list[Runtime]:
-    """Return what `runtime.lanes(count)` gives; `[runtime]` for an engine that has no such method."""
-    lanes = getattr(runtime, "lanes", None)
-    return [runtime] if lanes is None else list(lanes(count))
+def get_replicas(runtime: Runtime, count: int) -> list[Runtime]:
+    """Return what `runtime.replicas(count)` gives; `[runtime]` for an engine that has no such method."""
+    replicas = getattr(runtime, "replicas", None)
+    return [runtime] if replicas is None else list(replicas(count))
 
 
 def from_raw(
@@ -141,7 +141,7 @@ def from_raw(
     order = order[_rank_within(image[order]) < max_nms]
     image, anchor = image[order], anchor[order]
     rows = raw[image, :, anchor]
-    points, sigmas = points_and_sigmas(rows[:, 4 + nc :].astype(np.float32, copy=False), kpt_shape, uncertainty)
+    points, sigmas = split_keypoints(rows[:, 4 + nc :].astype(np.float32, copy=False), kpt_shape, uncertainty)
     return Candidates(
         boxes=cxcywh_to_xyxy(rows[:, :4]).astype(np.float32, copy=False),
         scores=score[order].astype(np.float32, copy=False),
@@ -152,7 +152,7 @@ def from_raw(
     )
 
 
-def from_final(
+def from_end2end(
     raw: npt.NDArray[np.float32],
     kpt_shape: tuple[int, int],
     *,
@@ -175,19 +175,19 @@ def from_final(
         keep &= np.isin(raw[:, :, 5].astype(np.int64), np.asarray(classes))
     image, place = np.nonzero(keep)
     rows = raw[image, place].astype(np.float32, copy=False)
-    points, sigmas = points_and_sigmas(rows[:, 6:], kpt_shape, uncertainty)
+    points, sigmas = split_keypoints(rows[:, 6:], kpt_shape, uncertainty)
     return Candidates(
         boxes=rows[:, :4],
         scores=rows[:, 4],
         classes=rows[:, 5].astype(np.int64),
         points=points,
         image=image.astype(np.int64, copy=False),
-        final=True,
+        nms_done=True,
         sigmas=sigmas,
     )
 
 
-def points_and_sigmas(
+def split_keypoints(
     values: npt.NDArray[np.float32], kpt_shape: tuple[int, int], uncertainty: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """Cut the (N, K·D[ + 2·K]) end of rows into (N, K, D) points and, with `uncertainty`, (N, K, 2) σ."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yolopose.runtime import Candidates, from_raw, lanes_of
+from yolopose.runtime import Candidates, from_raw, get_replicas
 
 KEYPOINTS = (3, 2)
 
@@ -53,4 +53,4 @@ def test_what_is_no_number_is_no_candidate() -> None:
 
 def test_an_engine_without_lanes_is_its_own_only_one() -> None:
     engine = object()
-    assert lanes_of(engine, 3) == [engine]  # type: ignore[arg-type]
+    assert get_replicas(engine, 3) == [engine]  # type: ignore[arg-type]

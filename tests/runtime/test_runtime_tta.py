@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from predict_fakes import SPEC, FakeRuntime, painted
 
+from fake_runtime import SPEC, FakeRuntime, painted
 from yolopose.base.errors import UsageError
 from yolopose.predict import predict
-from yolopose.predict.augmented import LOOKS, Augmented, Look, fuse
-from yolopose.predict.nms import Detections
 from yolopose.runtime import Candidates
+from yolopose.runtime.nms import Detections
+from yolopose.runtime.tta import TTA_VIEWS, TTARuntime, TTAView, fuse_boxes
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 from test_predict_pipeline import options  # isort: skip
@@ -21,8 +21,8 @@ MIRRORED = PoseSpec(classes=SPEC.classes, keypoints=KeypointSchema(count=2, dims
 class Upper(FakeRuntime):
     """Its keypoints are the upper corners, left and right: a pair that a mirror swaps."""
 
-    def candidates(self, batch: np.ndarray, **given: object) -> Candidates:
-        found = super().candidates(batch, **given)  # type: ignore[arg-type]
+    def infer(self, batch: np.ndarray, **given: object) -> Candidates:
+        found = super().infer(batch, **given)  # type: ignore[arg-type]
         points = found.points.copy()
         points[:, 1, 1] = points[:, 0, 1]
         return replace(found, points=points)
@@ -35,7 +35,7 @@ def test_all_looks_see_the_same_place(spec: PoseSpec, fixed: bool, shape: tuple[
     height, width = shape
     box = (width // 8, height // 8, width // 2, height * 3 // 4)
     runtime = Upper(ModelMetadata(spec=spec, imgsz=(128, 128), dynamic=not fixed, batch=1 if fixed else 0))
-    looks = Augmented(runtime, 0.7).looks
+    looks = TTARuntime(runtime, 0.7).looks
     assert any(look.mirrored for look in looks) == (spec is MIRRORED)
     assert any(look.scale > 1 for look in looks) != fixed
     (result,) = predict(runtime, painted(height, width, box), options(augment=True, conf=0.1))
@@ -57,19 +57,19 @@ def found(*rows: tuple[float, float, int]) -> Detections:
 
 def test_fused_values() -> None:
     one, two = found((0, 0.9, 0), (50, 0.4, 0), (80, 0.6, 1)), found((1, 0.3, 0), (80, 0.5, 0))
-    fused = fuse([one, two], 0.7)
+    fused = fuse_boxes([one, two], 0.7)
     # the pair at 0 and 1: (0·.9 + 1·.3) / 1.2; the others were seen by one look of two, and classes stay apart
     np.testing.assert_allclose(fused.scores, [0.6, 0.3, 0.25, 0.2], rtol=1e-6)
     np.testing.assert_allclose(fused.boxes[:, 0], [0.25, 80, 80, 50], rtol=1e-6)
     np.testing.assert_allclose(fused.points[:, 0, 0], [0.25, 80, 80, 50], rtol=1e-6)
     assert fused.classes.tolist() == [0, 1, 0, 0]
-    together = fuse([one, two], 0.7, agnostic=True)
+    together = fuse_boxes([one, two], 0.7, agnostic=True)
     np.testing.assert_allclose(together.scores, [0.6, 0.55, 0.2], rtol=1e-6)
     assert together.classes.tolist() == [0, 1, 0]
 
 
 def test_nothing_found() -> None:
-    assert len(fuse([found(), found()], 0.7)) == 0
+    assert len(fuse_boxes([found(), found()], 0.7)) == 0
     with pytest.raises(UsageError, match="leave it or uncertainty=True out"):
         predict(Upper(), np.zeros((64, 64, 3), np.uint8), options(augment=True, uncertainty=True))
     (result,) = predict(Upper(), np.zeros((64, 64, 3), np.uint8), options(augment=True))
@@ -77,4 +77,4 @@ def test_nothing_found() -> None:
 
 
 def test_the_first_look_is_the_ordinary_one() -> None:
-    assert LOOKS[0] == Look(1.0, False)
+    assert TTA_VIEWS[0] == TTAView(1.0, False)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from yolopose.base.log import warn_once
 from yolopose.config import PredictOptions, ValOptions
-from yolopose.runtime import Candidates
+from yolopose.runtime.protocol import Candidates
 from yolopose.schema import ModelMetadata
 
 Float32 = npt.NDArray[np.float32]
@@ -44,13 +44,11 @@ class Detections:
         return len(self.scores)
 
 
-def suppress(
-    candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False
-) -> list[Detections]:
+def nms(candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False) -> list[Detections]:
     """Remove duplicates: by falling score, a box is dropped when its IoU with a kept one exceeds `iou`.
 
     Args:
-        candidates: of a batch; when they are `final`, they are only cut to `max_det`.
+        candidates: of a batch; when `nms_done` is set, they are only cut to `max_det`.
         count: images in the batch.
         iou: limit 0…1; pairs above it are duplicates.
         max_det: at most so many are kept of each image, the highest.
@@ -66,7 +64,7 @@ def suppress(
 def _of_one(candidates: Candidates, start: int, stop: int, iou: float, max_det: int, agnostic: bool) -> Detections:
     """The detections of one image, whose candidates are the rows from start to stop."""
     kept = start + np.argsort(-candidates.scores[start:stop], kind="stable")
-    if not candidates.final:
+    if not candidates.nms_done:
         classes = None if agnostic else candidates.classes[kept]
         kept = kept[_greedy(candidates.boxes[kept], classes, iou, max_det)]
     kept = kept[:max_det]
@@ -130,7 +128,7 @@ def _duplicates(
     return mask
 
 
-def note_what_is_inside(metadata: ModelMetadata, conf: float, options: PredictOptions | ValOptions) -> None:
+def warn_built_in_nms(metadata: ModelMetadata, conf: float, options: PredictOptions | ValOptions) -> None:
     """Warn where a file suppresses by itself (`nms=True`) and by other rules than the options ask for.
 
     Args:

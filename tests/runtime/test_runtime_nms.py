@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from yolopose.config import PredictOptions, ValOptions
 from yolopose.geometry import box_iou
-from yolopose.predict.nms import note_what_is_inside, suppress
 from yolopose.runtime import Candidates, from_raw
+from yolopose.runtime.nms import nms, warn_built_in_nms
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 CASES = {
@@ -28,7 +28,7 @@ CASES = {
 def test_agrees_with_reference(shared: Path, case: str) -> None:
     stored = np.load(shared / "fixtures/nms.npz")
     choose, limits = CASES[case]
-    (found,) = suppress(from_raw(stored["nms.raw"], (4, 3), **choose), 1, **limits)
+    (found,) = nms(from_raw(stored["nms.raw"], (4, 3), **choose), 1, **limits)
     rows = np.hstack((found.boxes, found.scores[:, None], found.classes[:, None], found.points.reshape(len(found), -1)))
     expected = stored[f"nms.{case}"]
     assert rows.shape == expected.shape
@@ -74,7 +74,7 @@ def naive(given: Candidates, index: int, iou: float, max_det: int, agnostic: boo
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_agrees_with_naive(seed: int, counts: list[int], iou: float, max_det: int, agnostic: bool) -> None:
     candidates = random_candidates(seed, counts)
-    found = suppress(candidates, len(counts), iou=iou, max_det=max_det, agnostic=agnostic)
+    found = nms(candidates, len(counts), iou=iou, max_det=max_det, agnostic=agnostic)
     for index, detections in enumerate(found):
         rows = naive(candidates, index, iou, max_det, agnostic)
         np.testing.assert_array_equal(detections.boxes, candidates.boxes[rows])
@@ -86,7 +86,7 @@ def test_agrees_with_naive(seed: int, counts: list[int], iou: float, max_det: in
 @pytest.mark.parametrize("size", [5, 60])
 def test_agrees_with_naive_over_several_blocks(size: float) -> None:
     candidates = random_candidates(3, [900], classes=2, size=size)
-    (found,) = suppress(candidates, 1, iou=0.4, max_det=300)
+    (found,) = nms(candidates, 1, iou=0.4, max_det=300)
     np.testing.assert_array_equal(found.boxes, candidates.boxes[naive(candidates, 0, 0.4, 300, False)])
 
 
@@ -94,13 +94,13 @@ def test_final_candidates_are_only_cut() -> None:
     boxes = np.tile(np.array([[0, 0, 9, 9]], np.float32), (4, 1))
     scores = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
     zeros = np.zeros(4, np.int64)
-    final = Candidates(boxes, scores, zeros, np.zeros((4, 1, 2), np.float32), zeros, final=True)
-    (found,) = suppress(final, 1, iou=0.5, max_det=3)
+    final = Candidates(boxes, scores, zeros, np.zeros((4, 1, 2), np.float32), zeros, nms_done=True)
+    (found,) = nms(final, 1, iou=0.5, max_det=3)
     np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7])
 
 
 def test_images_without_candidates_are_empty() -> None:
-    found = suppress(random_candidates(0, [0, 0]), 2, iou=0.5, max_det=300)
+    found = nms(random_candidates(0, [0, 0]), 2, iou=0.5, max_det=300)
     assert [len(item) for item in found] == [0, 0]
     assert found[0].boxes.shape == (0, 4)
     assert found[0].points.shape == (0, 2, 3)
@@ -110,7 +110,7 @@ def test_thousands_of_candidates_are_quick() -> None:
     # takes some 3 ms; the limit only catches a quadratic slip
     candidates = random_candidates(1, [5000], classes=1, size=80, spread=600)
     start = time.perf_counter()
-    suppress(candidates, 1, iou=0.7, max_det=300)
+    nms(candidates, 1, iou=0.7, max_det=300)
     assert time.perf_counter() - start < 1
 
 
@@ -118,10 +118,10 @@ def test_rules_that_are_built_into_a_file(capsys: pytest.CaptureFixture[str]) ->
     inside = {"conf": 0.25, "iou": 0.7, "max_det": 20, "agnostic": False, "classes": None}
     spec = PoseSpec(classes=("a",), keypoints=KeypointSchema(count=2))
     metadata = ModelMetadata(spec=spec, end2end=True, args={"nms": inside})
-    note_what_is_inside(metadata, 0.25, PredictOptions(max_det=20))
-    note_what_is_inside(metadata, 0.4, PredictOptions(max_det=10))  # what is less can be had
-    note_what_is_inside(ModelMetadata(spec=spec), 0.001, ValOptions())
+    warn_built_in_nms(metadata, 0.25, PredictOptions(max_det=20))
+    warn_built_in_nms(metadata, 0.4, PredictOptions(max_det=10))  # what is less can be had
+    warn_built_in_nms(ModelMetadata(spec=spec), 0.001, ValOptions())
     assert capsys.readouterr().err == ""
-    note_what_is_inside(metadata, 0.001, ValOptions(iou=0.5, agnostic_nms=True))
+    warn_built_in_nms(metadata, 0.001, ValOptions(iou=0.5, agnostic_nms=True))
     told = capsys.readouterr().err
     assert "conf=0.001 (0.25 is built in), iou=0.5 (0.7 is built in), max_det=300 (20 is built in), agnos" in told
