@@ -16,10 +16,10 @@ import numpy.typing as npt
 from yolopose.base.files import atomic_path
 from yolopose.base.log import warn_once
 from yolopose.data.batches import ValBatch
-from yolopose.predict.nms import Detections
 from yolopose.results.drawing import Style, annotate
-from yolopose.results.text import pen_for
+from yolopose.results.text import get_text_writer
 from yolopose.results.writing import save_image
+from yolopose.runtime.nms import Detections
 from yolopose.schema import KeypointSchema
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _overlay(
 
 def _write_caption(image: npt.NDArray[np.uint8], text: str) -> None:
     """Write the text into the lower left corner, on a darkened band."""
-    pen = pen_for([text], min(CAPTION_HEIGHT, max(image.shape[0] // 12, 8)))
+    pen = get_text_writer([text], min(CAPTION_HEIGHT, max(image.shape[0] // 12, 8)))
     width, height = pen.measure(text)
     top = max(image.shape[0] - height - 4, 0)
     band = image[top:, : width + 8]

@@ -171,4 +171,4 @@ class TableMixin(ABC):
             DependencyError: neither is installed.
         """
         rows = self.summary(normalize, decimals)
-        return to_frame(rows, list(rows[0]) if rows else [])
+        return to_dataframe(rows, list(rows[0]) if rows else [])
