@@ -27,17 +27,22 @@ def zipped(*names: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_pause", lambda: 0.0)
+    monkeypatch.setattr(room, "_delay_factor", lambda: 0.0)
 
 
 def fetch(server: Server, folder: Path, answer: Answer, **options: object) -> Path:
     server.answers["/f"] = answer
-    wanted = {"url": f"{server.address}/f", "title": "the file f", "limit": 10_000_000, "by_hand": "put it there."}
-    return download(DownloadSpec(**{**wanted, **options}), folder / "f.bin")
+    spec = {
+        "url": f"{server.address}/f",
+        "title": "f",
+        "max_bytes": 10_000_000,
+        "manual_hint": "put it there.",
+    }
+    return download(DownloadSpec(**{**spec, **options}), folder / "f.bin")
 
 
 def rest(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 def test_a_file_comes_once_and_its_hash_is_recorded(
@@ -47,13 +52,13 @@ def test_a_file_comes_once_and_its_hash_is_recorded(
     assert path.read_bytes() == BODY
     assert rest(tmp_path) == ["f.bin", "f.bin.sha256"]
     digest = hashlib.sha256(BODY).hexdigest()
-    assert (tmp_path / "f.bin.sha256").read_text() == f"{digest}  f.bin\n"
+    assert (tmp_path / "f.bin.sha256").read_text() == f"{digest}  f.bin\n# {server.address}/f\n"
     shown = capsys.readouterr().out
     assert "(AGPL-3.0)" in shown
     assert digest in shown
     verify_checksum(path)
     path.write_bytes(BODY[1:])
-    with pytest.raises(DownloadError, match="not what was downloaded"):
+    with pytest.raises(DownloadError, match="has changed since it was downloaded"):
         verify_checksum(path)
 
 
@@ -64,7 +69,7 @@ def test_what_was_cut_goes_on_where_it_ended(times: int, server: Server, tmp_pat
 
 
 def test_what_stays_cut_is_kept_for_the_next_run(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="it goes on from there"):
+    with pytest.raises(DownloadError, match="to resume"):
         fetch(server, tmp_path, cut(BODY, 300_000, 99))
     assert rest(tmp_path) == ["f.bin.part", "f.bin.part.tag"]
     assert fetch(server, tmp_path, whole(BODY)).read_bytes() == BODY
@@ -103,21 +108,21 @@ def unannounced(handler: object) -> None:
 @pytest.mark.parametrize(
     ("answer", "options", "words"),
     [
-        (lambda handler: handler.send(404), {}, "answers 404 Not Found: there is nothing of this name"),
-        (lambda handler: handler.send(403), {}, "answers 403"),
-        (lambda handler: handler.send(503), {}, "the server answers 503"),
-        (longer, {}, "Could not be fetched whole"),
-        (redirect("/f"), {}, "from one address to the next"),
+        (lambda handler: handler.send(404), {}, "responded 404 Not Found: no such file"),
+        (lambda handler: handler.send(403), {}, "responded 403"),
+        (lambda handler: handler.send(503), {}, "the server responded 503"),
+        (longer, {}, "Incomplete download"),
+        (redirect("/f"), {}, "redirects endlessly"),
         (redirect("file:///etc/passwd"), {}, "is not allowed"),
         (redirect("ftp://example.com/x"), {}, "only https, or http to http"),
         (whole(b"<!DOCTYPE html><p>log in", Content_Type="text/html; charset=utf-8"), {}, "a web page"),
         (whole(b"\n<html>log in"), {}, "a web page"),
         (whole(b""), {}, "an empty file"),
-        (whole(BODY), {"limit": 1000}, "more than the 0 MB"),
-        (unannounced, {"limit": 1_000_000}, "more than 1 MB"),
+        (whole(BODY), {"max_bytes": 1000}, "more than the limit of 0 MB"),
+        (unannounced, {"max_bytes": 1_000_000}, "more than 1 MB"),
         (whole(zipped("a", "b")[:-40]), {}, "is damaged"),
         (whole(zipped("a", "b").replace(b"content", b"kontent", 1)), {}, "is damaged"),
-        (whole(BODY), {"url": "file:///etc/passwd"}, "no http or https address"),
+        (whole(BODY), {"url": "file:///etc/passwd"}, "not an http or https address"),
         (whole(BODY), {"url": "http://127.0.0.1:9/f"}, "cannot be reached"),
         (whole(BODY), {"url": "http://nowhere.invalid/f"}, "cannot be reached"),
     ],
@@ -144,7 +149,7 @@ def test_a_check_that_refuses_leaves_nothing_in_place(server: Server, tmp_path: 
         raise WeightsError("not these")
 
     with pytest.raises(WeightsError, match="not these"):
-        download(DownloadSpec(url=f"{server.address}/f", title="f", limit=10**7), tmp_path / "f.bin", refuse)
+        download(DownloadSpec(url=f"{server.address}/f", title="f", max_bytes=10**7), tmp_path / "f.bin", refuse)
     assert "f.bin" not in rest(tmp_path)
 
 
@@ -153,7 +158,7 @@ def test_offline_is_said_and_asks_nobody(
     value: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
-    with pytest.raises(DownloadError, match=r"set to stay offline.*put it there"):
+    with pytest.raises(DownloadError, match=r"offline mode.*put it there"):
         fetch(server, tmp_path, whole(BODY))
     assert not server.seen
 

@@ -45,7 +45,7 @@ def test_an_archive_is_fetched_once(server: Server, datasets: Path, tmp_path: Pa
         assert found.image_files("val") == [datasets / "pets/images/val/b.jpg"]
     assert len(server.seen) == 1
     assert sorted(os.listdir(datasets)) == ["downloads", "pets"]
-    assert os.listdir(datasets / "downloads") == ["pets.zip.sha256"]
+    assert sorted(os.listdir(datasets / "downloads")) == [".pets.zip.lock", "pets.zip.sha256"]
 
 
 def test_images_of_other_splits_stay_where_they_are(server: Server, datasets: Path, tmp_path: Path) -> None:

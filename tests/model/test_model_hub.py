@@ -7,6 +7,7 @@ import pytest
 
 from servers import Server, whole
 from yolopose import YOLO
+from yolopose.base.download import sha256
 from yolopose.base.errors import DownloadError, NotFoundError, UsageError, WeightsError
 from yolopose.model import find_weights
 
@@ -40,15 +41,41 @@ def test_public_weights_are_fetched_once_and_opened(
     assert len(server.seen) == 1
     shown = capsys.readouterr()
     assert "AGPL-3.0" in shown.out
-    assert "not the file that was seen under this name" in shown.err
+    assert "differs from the file observed" in shown.err
     (tmp_path / "weights/yolov8n-pose.pt").write_bytes(saved[:-1])
-    with pytest.raises(DownloadError, match="not what was downloaded"):
+    with pytest.raises(DownloadError, match="has changed since"):
         YOLO("yolov8n-pose.pt")
 
 
-def test_an_address_is_a_model_too(server: Server, saved: bytes) -> None:
-    server.answers["/some/own.pt"] = whole(saved)
-    assert YOLO(f"{server.address}/some/own.pt").names == {0: "person"}
+def test_urls_with_equal_file_names_are_different_files(server: Server, saved: bytes, tmp_path: Path) -> None:
+    other = YOLO("yolo11n-pose.yaml").save(tmp_path / "other.pt").read_bytes()
+    server.answers |= {"/a/yolo11n-pose.pt": whole(saved), "/b/yolo11n-pose.pt": whole(other)}
+    for _ in range(2):
+        assert YOLO(f"{server.address}/a/yolo11n-pose.pt").model.name == "yolov8n-pose"
+        assert YOLO(f"{server.address}/b/yolo11n-pose.pt").model.name == "yolo11n-pose"
+    assert len(server.seen) == 2  # each is downloaded once
+    server.answers["/v8.3.0/yolo11n-pose.pt"] = whole(other)  # the public weights are not those of the first URL
+    assert YOLO("yolo11n-pose.pt").model.name == "yolo11n-pose"
+    assert server.seen[-1][0] == "/v8.3.0/yolo11n-pose.pt"
+
+
+@pytest.mark.parametrize("source", ["", "\n# http://elsewhere.example/yolov8n-pose.pt\n"])
+def test_public_names_ignore_files_from_elsewhere(source: str, server: Server, saved: bytes, tmp_path: Path) -> None:
+    server.answers["/v8.2.0/yolov8n-pose.pt"] = whole(saved)
+    path = tmp_path / "weights/yolov8n-pose.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"from elsewhere")
+    path.with_name("yolov8n-pose.pt.sha256").write_text(f"{sha256(path)}  yolov8n-pose.pt{source}")
+    assert find_weights("yolov8n-pose.pt").read_bytes() == saved
+    assert len(server.seen) == 1
+
+
+def test_public_names_accept_a_copy_without_record(server: Server, saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights/yolov8n-pose.pt"
+    path.parent.mkdir()
+    path.write_bytes(saved)
+    assert find_weights("yolov8n-pose.pt") == path
+    assert not server.seen
 
 
 @pytest.mark.parametrize("body", [b"no weights at all", None])

@@ -1,7 +1,10 @@
-"""Files from the network: whole or not there, resumed where they were cut, and never from a place not asked for.
+"""Download files over http(s): resumable, size-limited and moved into place only when complete and valid.
 
-A file in the making stands beside its target as `NAME.part`; the next attempt goes on from its end. When it is whole
-it is checked, renamed, and its SHA-256 is written to `NAME.sha256`, with which later reads compare it.
+An unfinished download is `NAME.part` beside its target, and the next attempt resumes it. `NAME.sha256` records the
+checksum and the source of a finished download.
+
+This is built on urllib. httpx and pooch were evaluated: pooch neither resumes nor limits sizes, and with httpx only the
+opener and the redirect handler below would go, in exchange for seven packages.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -21,357 +25,382 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from yolopose._version import __version__
 from yolopose.base.errors import DownloadError
-from yolopose.base.files import make_folder, output_error, write_text
+from yolopose.base.files import exclusive_access, make_folder, output_error, write_text
 from yolopose.base.log import LOGGER
-from yolopose.base.progress import Bar, download_bar
+from yolopose.base.progress import ProgressCallback, download_bar
 from yolopose.base.settings import load_settings
 
 _TIMEOUT = 30  # seconds without a byte
 _ATTEMPTS = 4
 _CHUNK = 1 << 18
-_SPARE = 200 << 20  # bytes that a disk should have left
+_DISK_RESERVE = 200 << 20  # bytes that stay free on the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadSpec:
-    """What is asked for.
+    """What to download, from where, and what is acceptable.
 
     Attributes:
         url: http or https address.
-        title: what it is, in words for the user (`the weights yolo11n-pose.pt`).
-        limit: most bytes accepted.
-        license: license that it stands under, as the publisher says; may be empty.
-        by_hand: words on what to do with a copy that was fetched in another way.
+        title: what it is, for messages (`the weights yolo11n-pose.pt`).
+        max_bytes: largest size accepted.
+        license: license as stated by the publisher; may be empty.
+        manual_hint: what to do with a copy that the user obtained in another way.
+        source: address to record as the origin; `url` when empty. Differs from `url` where a mirror is used.
     """
 
     url: str
     title: str
-    limit: int
+    max_bytes: int
     license: str = ""
-    by_hand: str = ""
+    manual_hint: str = ""
+    source: str = ""
 
 
-def download(wanted: DownloadSpec, target: Path, check: Callable[[Path], None] | None = None) -> Path:
-    """Fetch a file.
+@dataclass(frozen=True, slots=True)
+class DownloadRecord:
+    """Contents of `NAME.sha256`: the checksum of a download, and its address (empty in older records)."""
+
+    sha256: str
+    source: str
+
+
+def download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | None = None) -> Path:
+    """Download a file.
+
+    When another process is downloading the same target, wait for it and use its file.
 
     Args:
-        wanted: what, and from where.
-        target: where it shall stand; an older file there is replaced only by a whole new one.
-        check: looks at the whole file before it is put in place, and raises a `YoloposeError` that refuses it.
+        spec: address and limits.
+        target: destination; an existing file is replaced only by a complete, valid download.
+        check: called with the path of the complete file before it is moved; raises a `YoloposeError` to reject it.
 
     Returns:
         `target`.
 
     Raises:
-        DownloadError: offline, no such file there, cut off, of another length, no file of this kind, too large.
-        OutputError: it cannot be written.
+        DownloadError: offline mode, an error of the server, an interrupted transfer, or an unacceptable file.
+        OutputError: the file cannot be written.
     """
     if is_offline():
         raise DownloadError(
-            f"Not on this machine: {wanted.title}. yolopose is set to stay offline (setting or environment variable "
-            f"YOLOPOSE_OFFLINE). {_elsewhere(wanted)}"
+            f"Not available on this machine: {spec.title}. yolopose is in offline mode (setting or environment "
+            f"variable YOLOPOSE_OFFLINE). {_manual_hint(spec)}"
         )
-    _check_address(wanted.url)
+    _check_url(spec.url)
     make_folder(target.parent)
-    terms = f" ({wanted.license})" if wanted.license else ""
-    LOGGER.info(f"Fetching {wanted.title}{terms} from {wanted.url} to {target}.")
-    part = _claimed(target)
+    with exclusive_access(target, f"another process is downloading {target.name}") as waited:
+        record = read_record(target)
+        if waited and target.exists() and record and record.source == (spec.source or spec.url):
+            verify_checksum(target)
+            return target
+        return _download(spec, target, check)
+
+
+def _download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | None) -> Path:
+    license_note = f" ({spec.license})" if spec.license else ""
+    LOGGER.info(f"Downloading {spec.title}{license_note} from {spec.url} to {target}.")
+    part = target.with_name(f"{target.name}.part")
     try:
-        _fetch(wanted, part)
-        _check_kind(wanted, part)
+        part.touch()
+        _fetch(spec, part)
+        _check_content(spec, part)
         if check is not None:
             check(part)
         digest = sha256(part)
+        # a crash after this line leaves an outdated file with a new record, which is reported, never an unrecorded file
+        write_text(checksum_file(target), f"{digest}  {target.name}\n# {spec.source or spec.url}\n")
         os.replace(part, target)
-        write_text(checksum_file(target), f"{digest}  {target.name}\n")
+        _tag_file(part).unlink(missing_ok=True)
     except OSError as error:
         if isinstance(error, DownloadError):
             raise
         raise output_error(target, error) from error
     finally:
-        _unclaim(part, target)
-    LOGGER.info(f"Fetched {target.name}: {target.stat().st_size / 1e6:.1f} MB, sha256 {digest}.")
+        _discard_unusable(part)
+    LOGGER.info(f"Downloaded {target.name}: {target.stat().st_size / 1e6:.1f} MB, sha256 {digest}.")
     return target
 
 
 def is_offline() -> bool:
-    """Whether the settings forbid the network."""
+    """Whether the settings forbid network access."""
     return load_settings().offline.strip().lower() in ("1", "true", "yes", "on")
 
 
+def url_digest(url: str) -> str:
+    """Return 16 hexadecimal digits that identify a whole address; cached files are kept under it."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def file_name_from_url(url: str, default: str) -> str:
+    """Return the last part of an address as a safe file name, or `default` where it has none."""
+    name = re.sub(r"[^\w.\- ]", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))
+    return name.lstrip(".") or default
+
+
 def checksum_file(path: Path) -> Path:
-    """Return where the SHA-256 of a fetched file is recorded."""
+    """Return the path of the checksum record of a downloaded file."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
-def git_blob_id(path: Path) -> str:
-    """Return the id that git gives to the content of a file: SHA-1 over a head with its size, and the content."""
-    found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+def read_record(path: Path) -> DownloadRecord | None:
+    """Return the checksum record of a downloaded file; None where there is none, or it is unreadable."""
+    try:
+        first, *rest = checksum_file(path).read_text(encoding="utf-8").splitlines()
+        digest = first.split()[0]
+    except (OSError, UnicodeDecodeError, ValueError, IndexError):
+        return None
+    return DownloadRecord(digest, next((line[2:] for line in rest if line.startswith("# ")), ""))
 
 
 def verify_checksum(path: Path) -> None:
-    """Compare a file with the SHA-256 of its first good download, where that was recorded.
+    """Compare a file with the checksum recorded when it was downloaded, where there is one.
 
     Raises:
         DownloadError: the file has changed since.
     """
-    record = checksum_file(path)
-    try:
-        expected = record.read_text(encoding="utf-8").split()[0]
-    except (OSError, UnicodeDecodeError, IndexError):
-        return
-    if sha256(path) != expected:
+    record = read_record(path)
+    if record is not None and sha256(path) != record.sha256:
         raise DownloadError(
-            f"{path} is not what was downloaded: its SHA-256 differs from the one in {record}. Remove both to fetch "
-            "it again, or remove the record alone if you changed the file yourself."
+            f"{path} has changed since it was downloaded: its SHA-256 differs from the one in {checksum_file(path)}. "
+            "Remove both files to download it again, or remove only the record if you changed the file yourself."
         )
 
 
-# -- one attempt after the other ------------------------------------------------------------------------------------
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    return _hash_file(path, hashlib.sha256())
 
 
-def _fetch(wanted: DownloadSpec, part: Path) -> None:
-    """Fill `part`, going on where an attempt was cut off."""
+def git_blob_id(path: Path) -> str:
+    """Return the id of a file as a git blob: SHA-1 of the header `blob SIZE` and a NUL byte, then the content."""
+    header = f"blob {path.stat().st_size}\0".encode()
+    return _hash_file(path, hashlib.sha1(header, usedforsecurity=False))
+
+
+def _hash_file(path: Path, digest: Any) -> str:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# -- transfer --------------------------------------------------------------------------------------------------------
+
+
+class _Interrupted(Exception):
+    """The transfer ended early; another attempt may fetch the rest."""
+
+
+def _fetch(spec: DownloadSpec, part: Path) -> None:
+    """Fill `part`, resuming after interruptions."""
     for attempt in range(_ATTEMPTS):
         before = part.stat().st_size
         try:
-            _attempt(wanted, part)
+            _request(spec, part)
             return
-        except _Cut as cut:
+        except _Interrupted as error:
             if part.stat().st_size > before:
-                LOGGER.warning(f"{wanted.title}: {cut}; going on from there.")
+                LOGGER.warning(f"{spec.title}: {error}; resuming.")
             if attempt == _ATTEMPTS - 1:
                 raise DownloadError(
-                    f"Could not be fetched whole: {wanted.title}, from {wanted.url}: {cut}. What is there is kept: run "
-                    f"it again, and it goes on from there. {_elsewhere(wanted)}"
-                ) from cut
-            time.sleep(min(2**attempt, 8) * _pause())
+                    f"Incomplete download of {spec.title} from {spec.url}: {error}. The part received so far is kept; "
+                    f"run the command again to resume. {_manual_hint(spec)}"
+                ) from error
+            time.sleep(min(2**attempt, 8) * _delay_factor())
 
 
-class _Cut(Exception):
-    """The connection ended early; another attempt may bring the rest."""
-
-
-def _attempt(wanted: DownloadSpec, part: Path) -> None:
-    have, tag = part.stat().st_size, _tag_of(part)
+def _request(spec: DownloadSpec, part: Path) -> None:
+    offset = part.stat().st_size
+    tag = _read_tag(spec, part)
     headers = {"User-Agent": f"yolopose/{__version__}", "Accept-Encoding": "identity"}
-    if have and tag:
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310  # the scheme has been checked
+    if offset and tag:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": tag}
+    request = urllib.request.Request(spec.url, headers=headers)  # noqa: S310  # the scheme has been checked
     try:
-        answer = _OPENER.open(request, timeout=_TIMEOUT)
+        response = _OPENER.open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            _refused(wanted, error, part)
+            _handle_http_error(spec, error, part)
         return
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        words = f"{urlsplit(wanted.url).netloc} cannot be reached ({reason})"
-        if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):  # no network, or no such server: no use
-            raise DownloadError(f"Cannot fetch {wanted.title}: {words}. {_elsewhere(wanted)}") from error
-        raise _Cut(words) from error
-    with answer:
-        _save(wanted, answer, part, have)
+        message = f"{urlsplit(spec.url).netloc} cannot be reached ({reason})"
+        # without a network or a listening server another attempt is pointless
+        if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):
+            raise DownloadError(f"Cannot download {spec.title}: {message}. {_manual_hint(spec)}") from error
+        raise _Interrupted(message) from error
+    with response:
+        _save(spec, response, part, offset)
 
 
-def _save(wanted: DownloadSpec, answer: Any, part: Path, have: int) -> None:
-    if str(answer.headers.get("Content-Type", "")).lower().startswith("text/html"):
+def _save(spec: DownloadSpec, response: Any, part: Path, offset: int) -> None:
+    """Write the body of a response to `part`, from `offset` if the server honored the range."""
+    if str(response.headers.get("Content-Type", "")).lower().startswith("text/html"):
         raise DownloadError(
-            f"{wanted.url} gave a web page instead of a file: perhaps the network asks for a login first, or the "
-            f"address has changed. {_elsewhere(wanted)}"
+            f"{spec.url} returned a web page instead of a file: the network may require a login, or the address has "
+            f"changed. {_manual_hint(spec)}"
         )
-    resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-    start = have if resumed else 0
-    length = _whole(answer.headers.get("Content-Length"))
-    total = None if length is None else start + length
-    _check_size(wanted, total, start, part)
-    _note_tag(part, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
-    done = start
-    with part.open("r+b") as file, download_bar(wanted.title, total, start) as bar:
+    content_range = str(response.headers.get("Content-Range", ""))
+    resumed = response.status == 206 and content_range.startswith(f"bytes {offset}-")
+    start = offset if resumed else 0
+    length = str(response.headers.get("Content-Length"))
+    total = start + int(length) if length.isdigit() else None
+    _check_size(spec, total, start, part)
+    _write_tag(spec, part, response.headers.get("ETag") or response.headers.get("Last-Modified"))
+    with part.open("r+b") as file, download_bar(spec.title, total, start) as advance:
         file.seek(start)
         file.truncate()
-        done += _copy(wanted, answer, file, start, bar)
+        received = start + _copy(spec, response, file, start, advance)
         file.flush()
         os.fsync(file.fileno())
-    if total is not None and done != total:
-        raise _Cut(f"the connection ended after {done} of {total} bytes")
+    if total is not None and received != total:
+        raise _Interrupted(f"the connection ended after {received} of {total} bytes")
 
 
-def _copy(wanted: DownloadSpec, answer: Any, file: Any, start: int, bar: Bar) -> int:
-    """Copy what comes; returns how many bytes. A connection that breaks ends it."""
-    done = 0
+def _copy(spec: DownloadSpec, response: Any, file: Any, start: int, advance: ProgressCallback) -> int:
+    """Copy the body to the file; return the number of bytes copied."""
+    count = 0
     while True:
         try:
-            block = answer.read1(_CHUNK)
+            block = response.read1(_CHUNK)
         except (OSError, http.client.HTTPException) as error:
             file.flush()
-            raise _Cut(f"the connection broke after {start + done} bytes ({error or type(error).__name__})") from error
+            reason = error or type(error).__name__
+            raise _Interrupted(f"the connection broke after {start + count} bytes ({reason})") from error
         if not block:
-            return done
+            return count
         file.write(block)
-        done += len(block)
-        bar(len(block))
-        if start + done > wanted.limit:
-            raise DownloadError(_too_large(wanted, f"more than {wanted.limit / 1e6:.0f} MB"))
+        count += len(block)
+        advance(len(block))
+        if start + count > spec.max_bytes:
+            raise DownloadError(_too_large(spec, f"more than {spec.max_bytes / 1e6:.0f} MB"))
 
 
-def _refused(wanted: DownloadSpec, error: urllib.error.HTTPError, part: Path) -> None:
-    """Deal with an answer that is no file."""
-    if error.code == 416:  # the part is as long as the file, or longer: it was whole, or of another file
+def _handle_http_error(spec: DownloadSpec, error: urllib.error.HTTPError, part: Path) -> None:
+    if error.code == 416:  # `part` is at least as long as the file: complete, or of another file
         size = str(error.headers.get("Content-Range", "")).rpartition("/")[2]
         if size == str(part.stat().st_size):
             return
         part.write_bytes(b"")
-        raise _Cut("what was there did not belong to this file")
+        raise _Interrupted("the partial file belonged to another version of the file")
     if error.code in (408, 429) or error.code >= 500:
-        raise _Cut(f"the server answers {error.code} {error.reason}")
+        raise _Interrupted(f"the server responded {error.code} {error.reason}")
     if 300 <= error.code < 400:
-        raise DownloadError(f"{wanted.url} sends from one address to the next without end or to no usable one: "
-                            f"{' '.join(str(error.reason).split())}. {_elsewhere(wanted)}")  # fmt: skip
-    why = "there is nothing of this name" if error.code == 404 else "it is refused"
-    raise DownloadError(f"{wanted.url} answers {error.code} {error.reason}: {why}. {_elsewhere(wanted)}")
+        reason = " ".join(str(error.reason).split())
+        raise DownloadError(f"{spec.url} redirects endlessly or to an unusable address: {reason}. {_manual_hint(spec)}")
+    reason = "no such file" if error.code == 404 else "access refused"
+    raise DownloadError(f"{spec.url} responded {error.code} {error.reason}: {reason}. {_manual_hint(spec)}")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http(s) alone, and never from https to http."""
+    """Follow redirects only to http(s), and never from https to http."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        old = urlsplit(req.full_url).scheme
+        new = urlsplit(newurl).scheme
         if new not in ("http", "https") or (old == "https" and new == "http"):
             raise DownloadError(
-                f"{req.full_url} sends to {newurl}, which is not followed: only https, or http to http."
+                f"{req.full_url} redirects to {newurl}, which is not followed: only https, or http to http."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-_OPENER = urllib.request.build_opener(_SafeRedirects)
+_OPENER = urllib.request.build_opener(_SafeRedirects)  # also honors the proxy variables of the environment
 
 
-# -- the file in the making -----------------------------------------------------------------------------------------
-
-
-def _claimed(target: Path) -> Path:
-    """Take over what an earlier attempt left; a name of our own keeps two processes out of each other's file."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    left = target.with_name(f"{target.name}.part")
-    try:
-        with suppress(FileNotFoundError):
-            os.replace(left, part)
-            with suppress(FileNotFoundError):
-                os.replace(_tag_file(left), _tag_file(part))
-        part.touch()
-    except OSError as error:
-        raise output_error(target, error) from error
-    return part
-
-
-def _unclaim(part: Path, target: Path) -> None:
-    """Leave an unfinished file to the next attempt."""
-    left = target.with_name(f"{target.name}.part")
-    with suppress(OSError):
-        if part.exists() and part.stat().st_size and _tag_of(part):
-            os.replace(part, left)
-            os.replace(_tag_file(part), _tag_file(left))
-    for rest in (part, _tag_file(part)):
-        with suppress(OSError):
-            rest.unlink()
+# -- partial files ---------------------------------------------------------------------------------------------------
 
 
 def _tag_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.tag")
 
 
-def _tag_of(part: Path) -> str:
-    """What tells whether the rest on the server belongs to the part here."""
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(_tag_file(part).read_text(encoding="utf-8"))["tag"])
+def _read_tag(spec: DownloadSpec, part: Path) -> str:
+    """Return the validator (ETag or date) of the partial file; empty where it came from another address."""
+    with suppress(OSError, ValueError, AttributeError, KeyError):
+        tag = json.loads(_tag_file(part).read_text(encoding="utf-8"))
+        if tag["url"] == spec.url:
+            return str(tag["tag"])
     return ""
 
 
-def _note_tag(part: Path, tag: str | None) -> None:
+def _write_tag(spec: DownloadSpec, part: Path, tag: str | None) -> None:
     if tag and not tag.startswith("W/"):  # a weak tag does not promise equal bytes
-        _tag_file(part).write_text(json.dumps({"tag": tag}), encoding="utf-8")
+        _tag_file(part).write_text(json.dumps({"tag": tag, "url": spec.url}), encoding="utf-8")
     else:
         _tag_file(part).unlink(missing_ok=True)
 
 
-# -- checks ---------------------------------------------------------------------------------------------------------
+def _discard_unusable(part: Path) -> None:
+    """Remove a partial file that a later attempt cannot resume."""
+    with suppress(OSError):
+        if not part.exists() or not part.stat().st_size or not _tag_file(part).exists():
+            part.unlink(missing_ok=True)
+            _tag_file(part).unlink(missing_ok=True)
 
 
-def _check_address(url: str) -> None:
+# -- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_url(url: str) -> None:
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.netloc:
-        raise DownloadError(f"{url!r} is no http or https address; only these are fetched.")
+        raise DownloadError(f"{url!r} is not an http or https address; only these are downloaded.")
 
 
-def _check_size(wanted: DownloadSpec, total: int | None, have: int, part: Path) -> None:
+def _check_size(spec: DownloadSpec, total: int | None, offset: int, part: Path) -> None:
     if total is None:
         return
-    if total > wanted.limit:
-        raise DownloadError(_too_large(wanted, f"{total / 1e6:.0f} MB"))
+    if total > spec.max_bytes:
+        raise DownloadError(_too_large(spec, f"{total / 1e6:.0f} MB"))
     free = shutil.disk_usage(part.parent).free
-    if total - have + _SPARE > free:
+    if total - offset + _DISK_RESERVE > free:
         raise DownloadError(
-            f"No room for {wanted.title}: it needs {(total - have) / 1e6:.0f} MB, but the disk of {part.parent} has "
-            f"{free / 1e6:.0f} MB free. Free some space, or set another folder with `yolo settings`."
+            f"Not enough disk space for {spec.title}: it needs {(total - offset) / 1e6:.0f} MB, but the disk of "
+            f"{part.parent} has {free / 1e6:.0f} MB free. Free some space, or choose another folder with "
+            "`yolo settings`."
         )
 
 
-def _check_kind(wanted: DownloadSpec, part: Path) -> None:
-    """A file that is a zip archive, as weights and data sets are, must be a sound one."""
+def _check_content(spec: DownloadSpec, part: Path) -> None:
+    """Reject empty files, web pages and damaged zip archives (weights and data sets are zip archives)."""
     if not part.stat().st_size:
-        raise DownloadError(f"{wanted.url} gave an empty file. {_elsewhere(wanted)}")
+        raise DownloadError(f"{spec.url} returned an empty file. {_manual_hint(spec)}")
     with part.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         part.unlink()
-        raise DownloadError(f"{wanted.url} gave a web page instead of a file. {_elsewhere(wanted)}")
+        raise DownloadError(f"{spec.url} returned a web page instead of a file. {_manual_hint(spec)}")
     if not start.startswith(b"pk"):
         return
     try:
         with zipfile.ZipFile(part) as archive:
-            bad = archive.testzip()
+            problem = archive.testzip()
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        bad = str(error)
-    if bad:
+        problem = str(error)
+    if problem:
         part.unlink()
         raise DownloadError(
-            f"What came for {wanted.title} is damaged, from {wanted.url} ({bad}); it was removed. Run it again."
+            f"The download of {spec.title} from {spec.url} is damaged ({problem}) and was removed. Try again."
         )
 
 
-def _too_large(wanted: DownloadSpec, size: str) -> str:
+def _too_large(spec: DownloadSpec, size: str) -> str:
     return (
-        f"{wanted.url} would give {size}, more than the {wanted.limit / 1e6:.0f} MB that {wanted.title} may have; "
-        "nothing was kept."
+        f"{spec.url} has {size}, more than the limit of {spec.max_bytes / 1e6:.0f} MB for {spec.title}; nothing was "
+        "kept."
     )
 
 
-def _elsewhere(wanted: DownloadSpec) -> str:
-    return f"It is to be had at {wanted.url}; {wanted.by_hand}" if wanted.by_hand else ""
+def _manual_hint(spec: DownloadSpec) -> str:
+    return f"Get it from {spec.url} and {spec.manual_hint}" if spec.manual_hint else ""
 
 
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
-
-
-def _pause() -> float:
-    """Factor on the pauses between attempts; tests set it to 0."""
+def _delay_factor() -> float:
+    """Return the factor on delays between attempts; tests set it to 0."""
     return 1.0

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from yolopose.base.errors import OutputError
+from yolopose.base.log import LOGGER
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run it again",
@@ -135,6 +136,39 @@ def _replace_folder(new: Path, target: Path, aside: Path) -> None:
     except OSError:
         os.rename(aside, target)
         raise
+
+
+@contextmanager
+def exclusive_access(target: Path, reason: str) -> Generator[bool, None, None]:
+    """Hold a lock that belongs to `target` among processes, in a hidden file beside it.
+
+    Args:
+        target: the file; its folder must exist.
+        reason: why another process may hold the lock, for the log line printed while waiting.
+
+    Yields:
+        Whether another process held the lock before.
+
+    Raises:
+        OutputError: the lock file cannot be written.
+    """
+    from filelock import FileLock, Timeout  # costs some 30 ms to import
+
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    waited = False
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            LOGGER.info(f"Waiting: {reason}.")
+            waited = True
+            lock.acquire()
+    except OSError as error:
+        raise output_error(target, error) from error
+    try:
+        yield waited
+    finally:
+        lock.release()
 
 
 def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-Bar = Callable[[int], None]
-"""Called with how much further it is."""
+ProgressCallback = Callable[[int], None]
+"""Called with the progress since the last call."""
 
 
 def progress(items: Iterable[T], title: str, total: int | None = None, enabled: bool = True) -> Iterator[T]:
@@ -42,7 +42,7 @@ def format_duration(seconds: float) -> str:
 
 
 @contextmanager
-def download_bar(title: str, total: int | None, start: int = 0) -> Generator[Bar, None, None]:
+def download_bar(title: str, total: int | None, start: int = 0) -> Generator[ProgressCallback, None, None]:
     """Show how many bytes of a file have come, and how fast; gives the function that is told of each lot.
 
     Args:

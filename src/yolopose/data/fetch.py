@@ -57,8 +57,8 @@ def _fetch_one(url: str, name: str, folder: Path, large: bool | None) -> None:
     wanted = DownloadSpec(
         url=url,
         title=f"the data set archive {name}",
-        limit=_LIMIT if large else FREE,
-        by_hand=f"unpack it to {folder}.",
+        max_bytes=_LIMIT if large else FREE,
+        manual_hint=f"unpack it to {folder}.",
     )
     try:
         download(wanted, archive)

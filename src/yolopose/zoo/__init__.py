@@ -23,13 +23,19 @@ def model_yaml_path(name: str) -> Path | None:
     return _MODELS / name if name in model_yaml_names() else None
 
 
-def public_weights_url(name: str) -> str | None:
-    """Return the address at which public weights of this file name are published, or None for other names."""
+def public_weights_source(name: str) -> str | None:
+    """Return the publisher's address of public weights of this file name, or None for other names."""
     table = _weights_table()
     for release, names in table["releases"].items():
         if name in names:
-            return mirror_url(f"{table['address']}/{release}/{name}")
+            return f"{table['address']}/{release}/{name}"
     return None
+
+
+def public_weights_url(name: str) -> str | None:
+    """Return the address to download public weights of this file name from (`assets_url` may be a mirror), or None."""
+    source = public_weights_source(name)
+    return mirror_url(source) if source else None
 
 
 def public_weights_license() -> str:

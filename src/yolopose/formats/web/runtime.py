@@ -70,9 +70,9 @@ def fetch_runtime() -> Path:
         DownloadSpec(
             url=table["address"],
             title=runtime_name(),
-            limit=2 * table["megabytes"] * 1_000_000,
+            max_bytes=2 * table["megabytes"] * 1_000_000,
             license=table["license"],
-            by_hand="name the file with web_runtime=.",
+            manual_hint="name the file with web_runtime=.",
         ),
         archive,
         _check_archive,

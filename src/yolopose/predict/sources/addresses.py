@@ -204,5 +204,5 @@ def _fetch(url: str, what: str) -> Path:
         verify_checksum(target)
     else:
         limit = _IMAGE_LIMIT if what == "image" else _VIDEO_LIMIT
-        download(DownloadSpec(url=url, title=f"the {what} {name}", limit=limit), target)
+        download(DownloadSpec(url=url, title=f"the {what} {name}", max_bytes=limit), target)
     return target
