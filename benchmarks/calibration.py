@@ -28,7 +28,7 @@ def distances(model: YOLO, given: argparse.Namespace) -> tuple[np.ndarray, np.nd
     in_sigma: list[np.ndarray] = []
     in_pixels: list[np.ndarray] = []
     for index, file in enumerate(labels.files):
-        truth, (height, width) = labels.of(index), labels.shapes[index]
+        truth, (height, width) = labels[index], labels.shapes[index]
         (result,) = model.predict(file, uncertainty=True, conf=given.conf, imgsz=given.imgsz, verbose=False)
         found = result.numpy()
         if not len(found) or not len(truth.boxes):

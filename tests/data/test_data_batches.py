@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import DataError
-from yolopose.data.batches import ValBatch, batch_shape, loaded_size, place, val_batches
+from yolopose.data.batches import ValBatch, batch_shape, letterbox_for, loaded_size, val_batches
 from yolopose.data.dataset import load_dataset
-from yolopose.data.labels import LabelTable, load_labels
+from yolopose.data.labels import Annotations, load_labels
 from yolopose.geometry import Letterbox
 
 MakeSet = Callable[..., Path]
@@ -21,7 +21,7 @@ POINTS = [(0.3, 0.25), (0.7, 0.8)]
 
 
 @pytest.fixture
-def dotted(make_set: MakeSet) -> LabelTable:
+def dotted(make_set: MakeSet) -> Annotations:
     """Black images of many shapes; a white blob at each keypoint, a row saying where; point 2 in red."""
     row = f"0 .5 .525 .4 .55 {POINTS[0][0]} {POINTS[0][1]} 2 {POINTS[1][0]} {POINTS[1][1]} 1"
     yaml = make_set({f"{number}": row for number in range(len(SIZES))})
@@ -50,10 +50,10 @@ def test_helper_finds_the_center() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"rect": False}, {"imgsz": (256, 416)}])
-def test_points_and_boxes_land_where_the_image_shows_them(dotted: LabelTable, options: dict) -> None:
+def test_points_and_boxes_land_where_the_image_shows_them(dotted: Annotations, options: dict) -> None:
     seen = 0
     for batch in val_batches(dotted, batch=3, **{"imgsz": 320, **options}):
-        for number, index in enumerate(batch.index):
+        for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             rows = slice(letterbox.top, letterbox.top + letterbox.inner[0])
             columns = slice(letterbox.left, letterbox.left + letterbox.inner[1])
@@ -76,9 +76,9 @@ def test_points_and_boxes_land_where_the_image_shows_them(dotted: LabelTable, op
     assert seen == len(SIZES)
 
 
-def test_padding_is_114_and_content_is_resized_once(dotted: LabelTable) -> None:
+def test_padding_is_114_and_content_is_resized_once(dotted: Annotations) -> None:
     for batch in val_batches(dotted, imgsz=320, batch=4):
-        for number, index in enumerate(batch.index):
+        for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             (height, width), top, left = letterbox.inner, letterbox.top, letterbox.left
             image = cv2.resize(cv2.imread(str(dotted.files[index])), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -118,21 +118,21 @@ def test_every_image_fits_its_batch_without_shrinking(imgsz: int, stride: int) -
     rng = np.random.default_rng(3)
     for height, width in rng.integers(10, 3000, (300, 2)).tolist():
         shape = batch_shape(np.array([height / width]), imgsz, stride)
-        letterbox = place((height, width), imgsz, shape)
+        letterbox = letterbox_for((height, width), imgsz, shape)
         assert letterbox.inner == loaded_size((height, width), imgsz)
         assert letterbox.out == shape
         assert shape[0] % stride == shape[1] % stride == 0
 
 
-def test_order_is_by_shape_and_ties_keep_the_path_order(dotted: LabelTable) -> None:
+def test_order_is_by_shape_and_ties_keep_the_path_order(dotted: Annotations) -> None:
     batches = list(val_batches(dotted, batch=3, imgsz=64))
-    order = [index for batch in batches for index in batch.index]
+    order = [index for batch in batches for index in batch.indices]
     ratios = [SIZES[index][0] / SIZES[index][1] for index in range(len(SIZES))]
     assert order == sorted(range(len(SIZES)), key=lambda index: (ratios[index], index))
-    assert [len(batch.index) for batch in batches] == [3, 3, 2]
+    assert [len(batch.indices) for batch in batches] == [3, 3, 2]
 
 
-def test_many_ties_keep_the_path_order(dotted: LabelTable) -> None:
+def test_many_ties_keep_the_path_order(dotted: Annotations) -> None:
     # numpy's default sort is stable below 16 entries, so this needs more
     shapes = np.tile(np.array([[480, 640], [640, 480], [240, 320]], np.int32), (100, 1))
     table = replace(dotted, shapes=shapes, files=[Path(f"{number}.jpg") for number in range(300)])
@@ -141,17 +141,17 @@ def test_many_ties_keep_the_path_order(dotted: LabelTable) -> None:
     assert order == sorted(range(300), key=lambda index: (ratios[index], index))
 
 
-def test_without_rect_all_are_square_in_path_order(dotted: LabelTable) -> None:
+def test_without_rect_all_are_square_in_path_order(dotted: Annotations) -> None:
     batches = val_batches(dotted, batch=3, imgsz=64, rect=False)
     assert batches.shapes == [(64, 64)] * 3
-    assert [index for batch in batches for index in batch.index] == list(range(len(SIZES)))
+    assert [index for batch in batches for index in batch.indices] == list(range(len(SIZES)))
 
 
 def _equal(first: ValBatch, second: ValBatch) -> bool:
-    return first.index == second.index and np.array_equal(first.images, second.images)
+    return first.indices == second.indices and np.array_equal(first.images, second.images)
 
 
-def test_same_batches_again_whatever_the_threads(dotted: LabelTable) -> None:
+def test_same_batches_again_whatever_the_threads(dotted: Annotations) -> None:
     batches = val_batches(dotted, batch=2, imgsz=96, workers=3)
     assert len(batches) == len(batches.shapes) == math.ceil(len(SIZES) / 2)
     first, second = list(batches), list(val_batches(dotted, batch=2, imgsz=96, workers=1))
@@ -160,7 +160,7 @@ def test_same_batches_again_whatever_the_threads(dotted: LabelTable) -> None:
     assert [batch.images.shape[2:] for batch in first] == batches.shapes
 
 
-def test_leaving_early_leaves_no_threads_waiting(dotted: LabelTable) -> None:
+def test_leaving_early_leaves_no_threads_waiting(dotted: Annotations) -> None:
     for batch in val_batches(dotted, batch=1, imgsz=96):
         assert batch.images.shape[0] == 1
         break
@@ -174,7 +174,7 @@ def test_leaving_early_leaves_no_threads_waiting(dotted: LabelTable) -> None:
         (lambda path: cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8)), "has changed"),
     ],
 )
-def test_a_image_that_went_bad_is_named(dotted: LabelTable, damage: Callable[[Path], object], words: str) -> None:
+def test_a_image_that_went_bad_is_named(dotted: Annotations, damage: Callable[[Path], object], words: str) -> None:
     damage(dotted.files[4])
     with pytest.raises(DataError, match=words) as caught:
         list(val_batches(dotted, imgsz=64))

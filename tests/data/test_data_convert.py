@@ -12,8 +12,8 @@ import yaml
 from yolopose.base.errors import DataError, NotFoundError, OutputError, UsageError
 from yolopose.data import load_dataset, load_labels
 from yolopose.data.convert import export_coco
-from yolopose.data.convert.mirror import mirror_of
 from yolopose.data.converter import convert_coco
+from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, COCO_PERSON_SKELETON
 
 
@@ -162,4 +162,4 @@ def test_missing_images_and_mirror_are_said(tmp_path: Path, capsys: pytest.Captu
     ],
 )
 def test_mirror_from_names(names: tuple[str, ...], expected: tuple[int, ...] | None) -> None:
-    assert mirror_of(names) == expected
+    assert infer_flip_idx(names) == expected

@@ -11,8 +11,8 @@ import pytest
 from yolopose.base import log
 from yolopose.base.errors import DataError
 from yolopose.data.dataset import load_dataset
-from yolopose.data.labels import LabelTable, load_labels
-from yolopose.data.scan import label_path
+from yolopose.data.label_scan import label_path
+from yolopose.data.labels import Annotations, load_labels
 
 MakeSet = Callable[..., Path]
 GOOD = "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1"
@@ -26,7 +26,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
     return caplog
 
 
-def labels_of(yaml: Path, **options: bool) -> LabelTable:
+def labels_of(yaml: Path, **options: bool) -> Annotations:
     return load_labels(load_dataset(yaml), "val", cache=False, workers=1, **options)
 
 
@@ -84,7 +84,7 @@ def test_refusals_name_file_row_and_column(
     yaml = make_set({"a": GOOD, "bad": text})
     table = labels_of(yaml)
     assert [file.stem for file in table.files] == ["a"]
-    (refusal,) = table.refused
+    (refusal,) = table.issues
     assert (refusal.file, refusal.row, refusal.column) == (yaml.parent / "labels/val/bad.txt", row, column)
     assert words in refusal.reason
     assert f"bad.txt, row {row}, column {column}: " in str(refusal)
@@ -107,16 +107,16 @@ def test_refusals_name_file_row_and_column(
 def test_accepted(make_set: MakeSet, said: pytest.LogCaptureFixture, text: str, note: str) -> None:
     table = labels_of(make_set({"a": text}))
     values = [float(value) for value in text.split("\n")[0].strip("\ufeff").split()]
-    labels = table.of(0)
+    labels = table[0]
     assert labels.classes.tolist() == values[:1]
     assert labels.boxes.ravel().tolist() == pytest.approx(values[1:5])
     assert labels.keypoints.ravel().tolist() == pytest.approx(values[5:])
-    assert table.refused == ()
+    assert table.issues == ()
     assert ("accepted: " in said.text, note in said.text) == (bool(note), True)
 
 
 def test_two_dimensional_points_get_visibility(make_set: MakeSet) -> None:
-    labels = labels_of(make_set({"a": "0 .5 .5 .2 .2 -1 -1 0 0\n0 .4 .5 .2 .2 .3 -.5 1 1"}, dims=2)).of(0)
+    labels = labels_of(make_set({"a": "0 .5 .5 .2 .2 -1 -1 0 0\n0 .4 .5 .2 .2 .3 -.5 1 1"}, dims=2))[0]
     assert labels.keypoints[..., 2].tolist() == [[0, 1], [0, 1]]
     assert labels.keypoints[0, 1].tolist() == [0, 0, 1]
 
@@ -137,7 +137,7 @@ def test_bad_images_are_refused(make_set: MakeSet, damage: Callable[[Path], obje
     damage(yaml.parent / "images/val/b.png")
     table = labels_of(yaml)
     assert [file.stem for file in table.files] == ["a"]
-    (refusal,) = table.refused
+    (refusal,) = table.issues
     assert (refusal.file.name, refusal.row, refusal.column, refusal.kind) == ("b.png", None, None, kind)
 
 
@@ -154,10 +154,10 @@ def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, said: pytest.LogC
     assert [file.stem for file in table.files] == ["b", "c", "d", "f"]
     assert table.offsets.tolist() == [0, 2, 2, 2, 3]
     assert table.classes.tolist() == [0, 1, 1]
-    assert [len(table.of(index).boxes) for index in range(len(table))] == [2, 0, 0, 1]
+    assert [len(table[index].boxes) for index in range(len(table))] == [2, 0, 0, 1]
     assert (table.boxes.dtype, table.keypoints.shape) == (np.float32, (3, 2, 3))
     counts = table.counts
-    assert (counts.found, counts.missing, counts.empty, counts.background, counts.refused) == (2, 1, 1, 2, 2)
+    assert (counts.labeled, counts.missing, counts.empty, counts.background, counts.refused) == (2, 1, 1, 2, 2)
     warnings = [record.message for record in said.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "2  refused: wrong number of values; first: " in warnings[0]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from yolopose.config import TrainOptions
-from yolopose.data import Counts, LabelTable
+from yolopose.data import Annotations, LabelCounts
 from yolopose.schema import KeypointSchema, PoseSpec
 from yolopose.train.feed.augment import Size
 from yolopose.train.feed.sample import Request
@@ -51,35 +51,35 @@ def scene(size: Size, seed: int, radius: float) -> tuple[np.ndarray, np.ndarray,
     return image, box, np.concatenate((xy, np.full((3, 1), 2.0)), 1)
 
 
-def table(boxes: list[np.ndarray], points: list[np.ndarray], sizes: list[Size], files: list[Path]) -> LabelTable:
+def table(boxes: list[np.ndarray], points: list[np.ndarray], sizes: list[Size], files: list[Path]) -> Annotations:
     """One table; each image has the (n, 4) boxes and (n, K, 3) points given."""
     counts = [len(one) for one in boxes]
-    return LabelTable(
+    return Annotations(
         files=files,
         shapes=np.array(sizes, np.int32),
         offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         classes=np.zeros(sum(counts), np.int32),
         boxes=np.concatenate(boxes).astype(np.float32),
         keypoints=np.concatenate(points).astype(np.float32),
-        refused=(),
-        counts=Counts(sum(count > 0 for count in counts), 0, sum(count == 0 for count in counts), 0),
+        issues=(),
+        counts=LabelCounts(sum(count > 0 for count in counts), 0, sum(count == 0 for count in counts), 0),
     )
 
 
-def scenes(sizes: list[Size], radius: float = 5) -> tuple[LabelTable, list[np.ndarray]]:
+def scenes(sizes: list[Size], radius: float = 5) -> tuple[Annotations, list[np.ndarray]]:
     made = [scene(size, seed, radius) for seed, size in enumerate(sizes)]
     files = [Path(f"{number}.png") for number in range(len(made))]
     return table([one[1][None] for one in made], [one[2][None] for one in made], sizes, files), [one[0] for one in made]
 
 
-def scene_files(folder: Path, sizes: list[Size]) -> LabelTable:
+def scene_files(folder: Path, sizes: list[Size]) -> Annotations:
     made, images = scenes(sizes)
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     files = [folder / "images" / f"{number}.png" for number in range(len(images))]
     for path, image in zip(files, images, strict=True):
         cv2.imwrite(str(path), image)
-    return table([made.of(i).boxes for i in range(len(made))], [made.of(i).keypoints for i in range(len(made))],
+    return table([made[i].boxes for i in range(len(made))], [made[i].keypoints for i in range(len(made))],
                  sizes, files)  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from feed_scenes import options, scene_files, spec
 
 from yolopose.base.errors import DataError
-from yolopose.data import LabelTable
+from yolopose.data import Annotations
 from yolopose.train.feed import TrainBatch, TrainBatches, train_batches
 from yolopose.train.feed.images import FileImages, open_images
 
@@ -20,11 +20,11 @@ BUSY = {"mosaic": 0.8, "fliplr": 0.5, "hsv_h": 0.1, "hsv_s": 0.5, "hsv_v": 0.4, 
 
 
 @pytest.fixture
-def imgs(tmp_path: Path) -> LabelTable:
+def imgs(tmp_path: Path) -> Annotations:
     return scene_files(tmp_path / "set", SIZES)
 
 
-def feed(table: LabelTable, *, workers: int = 0, **changes: float | bool | str) -> TrainBatches:
+def feed(table: Annotations, *, workers: int = 0, **changes: float | bool | str) -> TrainBatches:
     return train_batches(table, spec(), options(**{**BUSY, **changes}), imgsz=64, batch=3, workers=workers)
 
 
@@ -33,7 +33,7 @@ def same(first: TrainBatch, second: TrainBatch) -> bool:
     return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
-def test_the_form_of_a_batch(imgs: LabelTable) -> None:
+def test_the_form_of_a_batch(imgs: Annotations) -> None:
     batches = feed(imgs)
     made = list(batches.epoch(0))
     assert [len(one) for one in made] == [3, 3, 1]
@@ -54,14 +54,14 @@ def test_the_form_of_a_batch(imgs: LabelTable) -> None:
         assert same(one.to("cpu"), one)
 
 
-def test_channels_are_red_green_blue(imgs: LabelTable) -> None:
+def test_channels_are_red_green_blue(imgs: Annotations) -> None:
     batch = next(iter(feed(imgs, mosaic=0, hsv_h=0, hsv_s=0, hsv_v=0, scale=0, mixup=0, fliplr=0).epoch(0)))
     x, y, _ = batch.keypoints[0, 0]  # drawn in BGR (255, 0, 0): blue
     image = batch.images[int(batch.batch_idx[0])]
     assert image[:, int(y * 64), int(x * 64)].tolist() == [0, 0, 255]
 
 
-def test_workers_threads_and_caches_change_nothing(imgs: LabelTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_threads_and_caches_change_nothing(imgs: Annotations, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     expected = {epoch: list(feed(imgs).epoch(epoch)) for epoch in (0, 1)}
     assert not same(expected[0][0], expected[1][0])
@@ -76,14 +76,14 @@ def test_workers_threads_and_caches_change_nothing(imgs: LabelTable, monkeypatch
     assert not same(other[0], expected[0][0])
 
 
-def test_the_global_random_state_is_left_alone(imgs: LabelTable) -> None:
+def test_the_global_random_state_is_left_alone(imgs: Annotations) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # the state looked after
     list(feed(imgs, workers=1).epoch(0))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
 
 
-def test_mosaic_ends_with_close_mosaic(imgs: LabelTable) -> None:
+def test_mosaic_ends_with_close_mosaic(imgs: Annotations) -> None:
     batches = feed(imgs, mosaic=1, mixup=0, epochs=5, close_mosaic=2)
     several = [max(torch.bincount(one.batch_idx).tolist()) for epoch in range(5) for one in batches.epoch(epoch)]
     assert max(several[:9]) > 1
@@ -92,7 +92,7 @@ def test_mosaic_ends_with_close_mosaic(imgs: LabelTable) -> None:
     assert max(torch.bincount(next(batches.epoch(0, mosaic=False)).batch_idx).tolist()) == 1
 
 
-def test_rect_batches_have_the_shape_of_their_images(imgs: LabelTable) -> None:
+def test_rect_batches_have_the_shape_of_their_images(imgs: Annotations) -> None:
     made = list(feed(imgs, rect=True, scale=0).epoch(0))
     assert sorted(torch.cat([one.index for one in made]).tolist()) == list(range(7))
     assert len({tuple(one.images.shape[2:]) for one in made}) > 1
@@ -109,7 +109,7 @@ def test_rect_batches_have_the_shape_of_their_images(imgs: LabelTable) -> None:
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk", True])
-def test_cached_images_are_the_images(imgs: LabelTable, cache: str | bool) -> None:
+def test_cached_images_are_the_images(imgs: Annotations, cache: str | bool) -> None:
     cached = open_images(imgs, 200, cache)
     files = FileImages(imgs)
     for one in (cached, pickle.loads(pickle.dumps(cached))):
@@ -120,7 +120,7 @@ def test_cached_images_are_the_images(imgs: LabelTable, cache: str | bool) -> No
     list(feed(imgs, cache=cache).epoch(0))
 
 
-def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: LabelTable) -> None:
+def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: Annotations) -> None:
     open_images(imgs, 200, "disk")
     (path,) = (imgs.files[0].parents[1] / "labels").glob("*.npy")
     first = path.stat().st_mtime_ns
@@ -134,7 +134,7 @@ def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: LabelTable) -> N
 
 
 def test_a_cache_without_room_is_only_a_warning(
-    imgs: LabelTable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    imgs: Annotations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("yolopose.train.feed.images.available_memory", lambda: 1000)
     assert isinstance(open_images(imgs, 64, "ram"), FileImages)
@@ -144,7 +144,7 @@ def test_a_cache_without_room_is_only_a_warning(
     assert capsys.readouterr().err.count("read from their files") == 2
 
 
-def test_recent_images_are_kept_within_the_limit(imgs: LabelTable) -> None:
+def test_recent_images_are_kept_within_the_limit(imgs: Annotations) -> None:
     images = FileImages(imgs, limit=40_000)
     kept = images[0]
     assert images[0] is kept
@@ -155,7 +155,7 @@ def test_recent_images_are_kept_within_the_limit(imgs: LabelTable) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("fault", ["gone", "broken", "other size"])
-def test_a_image_that_cannot_be_read_is_named(imgs: LabelTable, workers: int, fault: str) -> None:
+def test_a_image_that_cannot_be_read_is_named(imgs: Annotations, workers: int, fault: str) -> None:
     path = imgs.files[4]
     if fault == "gone":
         path.unlink()
@@ -167,7 +167,7 @@ def test_a_image_that_cannot_be_read_is_named(imgs: LabelTable, workers: int, fa
 
 
 def test_a_worker_that_dies_is_an_error_and_the_next_epoch_works(
-    imgs: LabelTable, monkeypatch: pytest.MonkeyPatch
+    imgs: Annotations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = feed(imgs, workers=1)
     main = os.getpid()

@@ -172,7 +172,7 @@ def test_fraction_chooses_images_with_their_labels(fraction: object, left: int) 
     assert len(some) == left
     for index, path in enumerate(some.files):
         before = labels.files.index(path)
-        np.testing.assert_array_equal(some.of(index).keypoints, labels.of(before).keypoints)
+        np.testing.assert_array_equal(some[index].keypoints, labels[before].keypoints)
         np.testing.assert_array_equal(some.shapes[index], labels.shapes[before])
 
 

@@ -3,13 +3,13 @@
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, load_dataset, shipped_datasets
 from yolopose.data.images import IMAGE_SUFFIXES, decode_image, is_image, read_image, read_reduced, to_bgr
-from yolopose.data.labels import Counts, ImageLabels, LabelTable, load_labels
-from yolopose.data.rows import Refusal
-from yolopose.data.scan import label_path
+from yolopose.data.label_file import LabelIssue
+from yolopose.data.label_scan import label_path
+from yolopose.data.labels import Annotations, Counts, ImageLabels, load_labels
 
 __all__ = [
     "Dataset", "load_dataset", "shipped_datasets",
-    "Counts", "ImageLabels", "LabelTable", "Refusal", "label_path", "load_labels",
+    "Annotations", "ImageLabels", "LabelCounts", "LabelIssue", "infer_flip_idx", "label_path", "load_labels",
     "ValBatch", "ValBatches", "val_batches",
     "IMAGE_SUFFIXES", "decode_image", "is_image", "read_image", "read_reduced", "to_bgr",
 ]  # fmt: skip

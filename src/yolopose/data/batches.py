@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.data.images import read_image
-from yolopose.data.labels import LabelTable
-from yolopose.data.rows import FloatArray
-from yolopose.data.scan import worker_count
+from yolopose.data.label_file import FloatArray
+from yolopose.data.label_scan import worker_count
+from yolopose.data.labels import Annotations
 from yolopose.geometry import Letterbox
 from yolopose.geometry.letterbox import PAD_VALUE
 
@@ -36,7 +36,7 @@ class ValBatch:
     Attributes:
         images: (B, 3, H, W) uint8 RGB, contiguous.
         letterboxes: where each image lies; the source is the original image, so results map back to it.
-        index: index of each image in the table.
+        indices: index of each image in the annotations.
         batch_idx: (N,) int64, for each object its image in the batch, ascending.
         classes: (N,) int32.
         boxes: (N, 4) float32 x1, y1, x2, y2.
@@ -45,7 +45,7 @@ class ValBatch:
 
     images: npt.NDArray[np.uint8]
     letterboxes: list[Letterbox]
-    index: list[int]
+    indices: list[int]
     batch_idx: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int32]
     boxes: FloatArray
@@ -62,7 +62,7 @@ class ValBatches:
 
     def __init__(
         self,
-        table: LabelTable,
+        table: Annotations,
         *,
         imgsz: int | Size = 640,
         batch: int = 16,
@@ -103,8 +103,8 @@ class ValBatches:
         """Make a batch with its truth; threads fill in the images."""
         index = [int(one) for one in group]
         sources = [(int(height), int(width)) for height, width in self._table.shapes[group]]
-        letterboxes = [place(source, self._side, shape) for source in sources]
-        truths = [self._table.truth_in(letterbox, one) for letterbox, one in zip(letterboxes, index, strict=True)]
+        letterboxes = [letterbox_for(source, self._side, shape) for source in sources]
+        truths = [self._table.to_letterbox(letterbox, one) for letterbox, one in zip(letterboxes, index, strict=True)]
         images = np.full((len(index), 3, *shape), PAD_VALUE, dtype=np.uint8)
         work = [
             pool.submit(_fill, images[number], self._table.files[one], letterboxes[number])
@@ -113,7 +113,7 @@ class ValBatches:
         made = ValBatch(
             images=images,
             letterboxes=letterboxes,
-            index=index,
+            indices=index,
             batch_idx=np.repeat(np.arange(len(index)), [len(truth.classes) for truth in truths]),
             classes=np.concatenate([truth.classes for truth in truths]),
             boxes=np.concatenate([truth.boxes for truth in truths]),
@@ -123,7 +123,7 @@ class ValBatches:
 
 
 def val_batches(
-    table: LabelTable,
+    table: Annotations,
     *,
     imgsz: int | Size = 640,
     batch: int = 16,
@@ -172,7 +172,7 @@ def batch_shape(ratios: npt.NDArray[np.floating[Any]], imgsz: int, stride: int =
     return height, width
 
 
-def place(source: Size, imgsz: int, shape: Size) -> Letterbox:
+def letterbox_for(source: Size, imgsz: int, shape: Size) -> Letterbox:
     """Return where an image lies in an input: loaded to `imgsz`, not enlarged further, centerd.
 
     Args:

@@ -14,10 +14,10 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import suggest_path
 from yolopose.base.yamlfile import read_yaml
-from yolopose.data.checks import complete_keypoints, note_keys, note_mirror, zip_urls
 from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresPlan, figures_plan, is_made, make_figures
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
+from yolopose.data.yaml_checks import complete_keypoints, note_keys, note_mirror, zip_urls
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
 Split = Literal["train", "val", "test"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,27 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DataError
 from yolopose.base.log import LOGGER
-from yolopose.data.cache import cache_path, fingerprint, read_cache, write_cache
 from yolopose.data.dataset import Dataset
-from yolopose.data.rows import FloatArray, Refusal
-from yolopose.data.scan import EMPTY, LABELED, MISSING, REFUSED, Scan, label_path, scan_files
+from yolopose.data.label_cache import cache_path, fingerprint, read_cache, write_cache
+from yolopose.data.label_file import FloatArray, LabelIssue
+from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, Scan, label_path, scan_files
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
 _SHOWN = 5  # refusals in an error text
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class LabelCounts:
     """How many images had what.
 
     Attributes:
-        found: label files with at least one object.
+        labeled: label files with at least one object.
         missing: images without a label file.
         empty: label files without a row.
         refused: images left out.
     """
 
-    found: int
+    labeled: int
     missing: int
     empty: int
     refused: int
@@ -60,7 +60,7 @@ class ImageLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LabelTable:
+class Annotations:
     """Labels of a split; flat arrays, so that worker processes share them without copying.
 
     Attributes:
@@ -70,7 +70,7 @@ class LabelTable:
         classes: (N,) int32.
         boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
         keypoints: (N, K, 3) float32 x, y normalized 0…1, v (0: not labeled).
-        refused: the images left out and why.
+        issues: why images were refused.
         counts: how many images had what.
     """
 
@@ -80,18 +80,41 @@ class LabelTable:
     classes: npt.NDArray[np.int32]
     boxes: FloatArray
     keypoints: FloatArray
-    refused: tuple[Refusal, ...]
-    counts: Counts
+    issues: tuple[LabelIssue, ...]
+    counts: LabelCounts
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def of(self, index: int) -> ImageLabels:
+    def __getitem__(self, index: int) -> ImageLabels:
         """Return the objects of an image, normalized."""
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return ImageLabels(self.classes[rows], self.boxes[rows], self.keypoints[rows])
 
-    def truth_in(self, letterbox: Letterbox, index: int) -> ImageLabels:
+    def subset(self, indices: Sequence[int]) -> Annotations:
+        """Return the annotations of some of the images, in the given order.
+
+        Args:
+            indices: indices into `files`.
+        """
+        idx = np.asarray(indices, dtype=np.int64)
+        sizes = np.diff(self.offsets)[idx]
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        # row of the full arrays for each row of the subset
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[idx] - offsets[:-1], sizes)
+        labeled = int((sizes > 0).sum())
+        return replace(
+            self,
+            files=[self.files[index] for index in idx],
+            shapes=self.shapes[idx],
+            offsets=offsets,
+            classes=self.classes[rows],
+            boxes=self.boxes[rows],
+            keypoints=self.keypoints[rows],
+            counts=LabelCounts(labeled, 0, len(idx) - labeled, self.counts.refused),
+        )
+
+    def to_letterbox(self, letterbox: Letterbox, index: int) -> ImageLabels:
         """Return the objects of an image in pixels of a network input.
 
         Args:
@@ -101,7 +124,7 @@ class LabelTable:
         Returns:
             Boxes as x1, y1, x2, y2; keypoints as x, y, v. Nothing is clipped.
         """
-        labels = self.of(index)
+        labels = self[index]
         size = np.array(letterbox.inner[::-1], dtype=np.float32)
         shift = np.array((letterbox.left, letterbox.top), dtype=np.float32)
         keypoints = labels.keypoints.copy()
@@ -118,7 +141,7 @@ def load_labels(
     cache: bool = True,
     single_cls: bool = False,
     workers: int = 0,
-) -> LabelTable:
+) -> Annotations:
     """Read the labels of a split, from the cache where that fits, and reports what was refused.
 
     Args:
@@ -134,11 +157,11 @@ def load_labels(
     """
     images = dataset.image_files(split)
     scan = _scan(dataset, split, images, cache, workers)
-    counts = Counts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
-    _check_left(dataset, split, images, scan, counts, strict)
+    counts = LabelCounts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
+    _check_usable(dataset, split, images, scan, counts, strict)
     _report(dataset, split, images, scan, counts)
     kept = scan.status != REFUSED
-    return LabelTable(
+    return Annotations(
         files=[image for image, keep in zip(images, kept, strict=True) if keep],
         shapes=scan.shapes[kept],
         # a refused image has no rows, so the rows themselves need no choosing
@@ -146,7 +169,7 @@ def load_labels(
         classes=np.zeros_like(scan.classes) if single_cls else scan.classes,
         boxes=scan.boxes,
         keypoints=scan.keypoints,
-        refused=scan.refused,
+        issues=scan.issues,
         counts=counts,
     )
 
@@ -164,14 +187,16 @@ def _scan(dataset: Dataset, split: str, images: Sequence[Path], cache: bool, wor
     return scan
 
 
-def _check_left(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: Counts, strict: bool) -> None:
+def _check_usable(
+    dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: LabelCounts, strict: bool
+) -> None:
     where = f"{dataset.yaml_path}, {split}"
     if counts.refused and (strict or counts.refused == len(images)):
         rule = "strict=True allows none" if strict else "nothing is left"
         raise DataError(f"{where}: {counts.refused} of {len(images)} images are refused; {rule}. {_first(scan)}")
-    if not counts.found:
+    if not counts.labeled:
         example = f"the labels of {images[0]} would be {label_path(images[0])}"
-        reasons = f" {_first(scan)}" if scan.refused else ""
+        reasons = f" {_first(scan)}" if scan.issues else ""
         raise DataError(
             f"{where}: no labeled object was found in {len(images)} images: {counts.missing} have no label file, "
             f"{counts.empty} an empty one ({example}).{reasons}"
@@ -179,23 +204,23 @@ def _check_left(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan
 
 
 def _first(scan: Scan) -> str:
-    lines = [f"\n  {one}" for one in scan.refused[:_SHOWN]]
-    more = len(scan.refused) - len(lines)
+    lines = [f"\n  {one}" for one in scan.issues[:_SHOWN]]
+    more = len(scan.issues) - len(lines)
     return f"Mend or remove what is refused; the first are:{''.join(lines)}" + (
         f"\n  … and {more} more" if more else ""
     )
 
 
-def _report(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: Counts) -> None:
+def _report(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: LabelCounts) -> None:
     """One line of numbers, and one table of what was refused or odd."""
-    total = counts.found + counts.background
+    total = counts.labeled + counts.background
     LOGGER.info(
         f"{dataset.yaml_path.name} {split}: {total} images, {len(scan.classes)} objects, "
         f"{counts.background} without an object, {counts.refused} refused"
     )
     lines: list[str] = []
-    first = {one.kind: one for one in reversed(scan.refused)}
-    for kind, count in Counter(one.kind for one in scan.refused).most_common():
+    first = {one.kind: one for one in reversed(scan.issues)}
+    for kind, count in Counter(one.kind for one in scan.issues).most_common():
         lines.append(f"  {count:>6}  refused: {kind}; first: {first[kind]}")
     for note, (count, index) in scan.notes.items():
         lines.append(f"  {count:>6}  accepted: {note}; first: {label_path(images[index])}")

@@ -9,7 +9,7 @@ from typing import Any
 from yolopose._version import __version__
 from yolopose.config import ValOptions
 from yolopose.data.dataset import Dataset
-from yolopose.data.labels import LabelTable
+from yolopose.data.labels import Annotations
 from yolopose.runtime import Runtime
 from yolopose.schema import PoseSpec
 
@@ -18,7 +18,7 @@ _OPTIONS = ("imgsz", "batch", "conf", "iou", "max_det", "rect", "half", "augment
 
 
 def about_run(
-    runtime: Runtime, dataset: Dataset, labels: LabelTable, options: ValOptions, names: Mapping[int, str]
+    runtime: Runtime, dataset: Dataset, labels: Annotations, options: ValOptions, names: Mapping[int, str]
 ) -> dict[str, Any]:
     """Return plain values, as JSON can hold them.
 
@@ -41,8 +41,8 @@ def about_run(
         "names": [names[index] for index in sorted(names)],
         "spec": {**dataset.spec.to_dict(), "names": list(dataset.spec.classes)},
         "options": {name: _plain(value) for name, value in given.items()},
-        "refused": len(labels.refused),
-        "refused_names": sorted({one.file.name for one in labels.refused})[:_NAMED],
+        "refused": len(labels.issues),
+        "refused_names": sorted({one.file.name for one in labels.issues})[:_NAMED],
     }
 
 

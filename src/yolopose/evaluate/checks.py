@@ -12,7 +12,7 @@ from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
-from yolopose.data.labels import LabelTable
+from yolopose.data.labels import Annotations
 from yolopose.runtime import Candidates, Runtime
 from yolopose.schema import ModelMetadata, PoseSpec
 
@@ -88,18 +88,18 @@ def check_scores(runtime: Runtime, images: npt.NDArray[np.uint8]) -> None:
         )
 
 
-def warn_about_results(labels: LabelTable, detections: int) -> None:
+def warn_about_results(labels: Annotations, detections: int) -> None:
     """Warn of what makes numbers other than they look: images left out, a network that finds nothing at all.
 
     Args:
         labels: labels of the split.
         detections: how many detections the run had.
     """
-    if labels.refused:
-        names = sorted({one.file.name for one in labels.refused})
+    if labels.issues:
+        names = sorted({one.file.name for one in labels.issues})
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         LOGGER.warning(
-            f"{len(labels.refused)} of {len(labels) + len(labels.refused)} images were refused and are not in these "
+            f"{len(labels.issues)} of {len(labels) + len(labels.issues)} images were refused and are not in these "
             f"numbers: {', '.join(names[:5])}{more}. The reasons stand above; strict=True stops at the first."
         )
     if not detections:

@@ -12,10 +12,10 @@ from typing import Any
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
-from yolopose.data.convert import coco_content
+from yolopose.data.convert import build_coco
 from yolopose.data.dataset import Dataset
-from yolopose.data.labels import LabelTable
-from yolopose.data.scan import label_path
+from yolopose.data.label_scan import label_path
+from yolopose.data.labels import Annotations
 
 Json = dict[str, Any]
 Id = int | str
@@ -43,7 +43,7 @@ class CocoTruth:
 
 
 def find_truth(
-    dataset: Dataset, labels: LabelTable, split: str, given: str | None = None, classes: Sequence[int] | None = None
+    dataset: Dataset, labels: Annotations, split: str, given: str | None = None, classes: Sequence[int] | None = None
 ) -> CocoTruth:
     """Find or makes the annotations of a split.
 
@@ -70,7 +70,7 @@ def find_truth(
         path = next((place for place in _places(dataset.root, (folder.name, split)) if place.is_file()), None)
     if path is None:
         source = f"the labels of {dataset.yaml_path}"
-        content = coco_content(dataset, files, dict(zip(files, _new_images(labels), strict=True)))
+        content = build_coco(dataset, files, dict(zip(files, _new_images(labels), strict=True)))
         ids: dict[Path, Id] = {file: image["id"] for file, image in zip(files, content["images"], strict=True)}
     else:
         source, content = str(path), _read(path)
@@ -88,7 +88,7 @@ def _places(root: Path, names: Sequence[str]) -> Iterator[Path]:
             yield root / "annotations" / f"{prefix}{name}.json"
 
 
-def _new_images(labels: LabelTable) -> Iterator[Json]:
+def _new_images(labels: Annotations) -> Iterator[Json]:
     """Entries of `images` with the ids that predictions have: the file's name, a number where it is one."""
     stems = Counter(file.stem for file in labels.files)
     for file, (height, width) in zip(labels.files, labels.shapes.tolist(), strict=True):

@@ -21,7 +21,7 @@ from yolopose.base.settings import load_settings
 from yolopose.config import ValOptions
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
-from yolopose.data.labels import ImageLabels, LabelTable, load_labels
+from yolopose.data.labels import Annotations, ImageLabels, load_labels
 from yolopose.evaluate.about import about_run
 from yolopose.evaluate.accumulate import match_image
 from yolopose.evaluate.checks import (
@@ -63,7 +63,7 @@ def validate(
     options: ValOptions,
     dataset: Dataset | None = None,
     *,
-    labels: LabelTable | None = None,
+    labels: Annotations | None = None,
     callbacks: Mapping[str, Sequence[Callback]] | None = None,
     loss: Callable[[ValBatch], None] | None = None,
     save_dir: str | Path | None = None,
@@ -118,7 +118,7 @@ class Validation:
         options: ValOptions,
         dataset: Dataset | None = None,
         *,
-        labels: LabelTable | None = None,
+        labels: Annotations | None = None,
         callbacks: Mapping[str, Sequence[Callback]] | None = None,
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
@@ -203,7 +203,7 @@ class Validation:
     def _measure(self, batch: ValBatch, candidates: _Found, predictions: PredictionsFile | None) -> None:
         self.detections = self._detect(batch, candidates)
         for number, found in enumerate(self.detections):
-            file, letterbox = self.labels.files[batch.index[number]], batch.letterboxes[number]
+            file, letterbox = self.labels.files[batch.indices[number]], batch.letterboxes[number]
             self._score(file, found, truth_of(batch, number, self._classes), letterbox)
             if predictions or self._label_folder:
                 found = to_source(found, letterbox)
@@ -213,7 +213,7 @@ class Validation:
                 self._label_folder.add(file, found, letterbox.source)
         self.seen += len(self.detections)
         if self.args.plots and self.save_dir and self.batch_i < _MOSAICS:
-            files = [self.labels.files[index] for index in batch.index]
+            files = [self.labels.files[index] for index in batch.indices]
             keypoints = self.dataset.spec.keypoints
             save_batch_grids(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
 
@@ -222,7 +222,7 @@ class Validation:
         with clock.phase("inference"):
             candidates = wait()
         if self._own_labels:  # training looks after itself
-            check_numbers(candidates, [self.labels.files[index] for index in batch.index])
+            check_numbers(candidates, [self.labels.files[index] for index in batch.indices])
         if self._loss:
             with clock.phase("loss"):
                 self._loss(batch)

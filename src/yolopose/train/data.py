@@ -11,9 +11,9 @@ import numpy as np
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.data import Dataset, LabelTable, load_dataset, load_labels
-from yolopose.data.convert.mirror import mirror_of
+from yolopose.data import Annotations, Dataset, load_dataset, load_labels
 from yolopose.data.dataset import Split
+from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.evaluate.checks import threads
 from yolopose.schema import PoseSpec
 
@@ -35,8 +35,8 @@ class TrainData:
 
     dataset: Dataset
     spec: PoseSpec
-    train: LabelTable
-    val: LabelTable | None
+    train: Annotations
+    val: Annotations | None
     available: int
 
     def amount(self, fraction: object) -> str:
@@ -98,7 +98,7 @@ def _note_mirror(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> Non
     keypoints = spec.keypoints
     if keypoints.flip_idx is not None or not wanted:
         return
-    told = {mirror_of(keypoints.keypoint_names(index)) for index in range(spec.nc)}
+    told = {infer_flip_idx(keypoints.keypoint_names(index)) for index in range(spec.nc)}
     known = told.pop() if len(told) == 1 else None
     if known:
         mend = f"Add the line `flip_idx: {list(known)}`, which the names of the points suggest"
@@ -120,7 +120,7 @@ def remembered_name(dataset: Dataset) -> str:
     return path.name if dataset.shipped else str(path.resolve())
 
 
-def take(table: LabelTable, fraction: float | int | Sequence[float], dataset: Dataset) -> LabelTable:
+def take(table: Annotations, fraction: float | int | Sequence[float], dataset: Dataset) -> Annotations:
     """Return a part of a table: images spread evenly over it, so that a video's every scene stays.
 
     Args:
@@ -138,7 +138,7 @@ def take(table: LabelTable, fraction: float | int | Sequence[float], dataset: Da
     return table if len(keep) == len(table) else _subset(table, keep)
 
 
-def _take_of_each(table: LabelTable, parts: list[float], dataset: Dataset) -> LabelTable:
+def _take_of_each(table: Annotations, parts: list[float], dataset: Dataset) -> Annotations:
     entries = dataset.entries["train"]
     if len(parts) != len(entries) or not all(isinstance(part, (int, float)) for part in parts):
         raise UsageError(
@@ -161,7 +161,7 @@ def _spread(count: int, fraction: float) -> list[int]:
     return [index * count // wanted for index in range(wanted)]
 
 
-def _subset(table: LabelTable, keep: Sequence[int]) -> LabelTable:
+def _subset(table: Annotations, keep: Sequence[int]) -> Annotations:
     sizes = np.diff(table.offsets)
     rows = np.isin(np.repeat(np.arange(len(table)), sizes), keep)
     return replace(
@@ -175,7 +175,7 @@ def _subset(table: LabelTable, keep: Sequence[int]) -> LabelTable:
     )
 
 
-def _labels(dataset: Dataset, split: str, options: TrainOptions) -> LabelTable:
+def _labels(dataset: Dataset, split: str, options: TrainOptions) -> Annotations:
     return load_labels(
         dataset, split, strict=options.strict, single_cls=options.single_cls, workers=threads(options.workers)
     )
@@ -202,7 +202,7 @@ def _side(imgsz: int | Sequence[int], stride: int) -> int:
     return side
 
 
-def class_weights(table: LabelTable, nc: int, power: float) -> list[float] | None:
+def class_weights(table: Annotations, nc: int, power: float) -> list[float] | None:
     """Return weights (1/frequency)^power of mean 1 for the class loss; None when `power` is 0."""
     if not power:
         return None

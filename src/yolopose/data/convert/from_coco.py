@@ -22,7 +22,7 @@ from yolopose.base.errors import DataError, NotFoundError, OutputError, UsageErr
 from yolopose.base.files import make_folder, output_error, write_text
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
-from yolopose.data.convert.mirror import mirror_of
+from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.schema import COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
 _PREFIXES = ("person_keypoints_", "instances_", "keypoints_")
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConversionResult:
     """What a conversion wrote.
 
     Attributes:
@@ -58,7 +58,7 @@ def convert_coco(
     lvis: bool = False,
     *,
     images_dir: str | Path | None = None,
-) -> Converted:
+) -> ConversionResult:
     """Write label files and a data YAML from COCO keypoint JSON files.
 
     Each file `person_keypoints_NAME.json` becomes the split `labels/NAME`. Coordinates are written with 8 decimals.
@@ -105,7 +105,7 @@ def convert_coco(
     for name, found in posed.items():
         _bring_images(found, name, [Path(place) for place in places], target / "images" / name)
     data = _write_yaml(target, list(posed), spec)
-    done = Converted(data, *({name: each[part] for name, each in counts.items()} for part in range(4)))
+    done = ConversionResult(data, *({name: each[part] for name, each in counts.items()} for part in range(4)))
     LOGGER.info(_words(done))
     return done
 
@@ -169,7 +169,7 @@ def _spec(posed: Mapping[str, Json]) -> tuple[PoseSpec, dict[int, int]]:
     keypoints = KeypointSchema(
         count=counts.pop(),
         names=names,
-        flip_idx=mirror_of(names[0]),
+        flip_idx=infer_flip_idx(names[0]),
         skeleton=tuple((int(a) - 1, int(b) - 1) for a, b in edges),
         sigmas=tuple(categories[0].get("sigmas") or ()) or (COCO_PERSON_SIGMAS if person else None),
     )
@@ -190,7 +190,7 @@ def _write_split(target: Path, name: str, found: Json, spec: PoseSpec, ids: Mapp
         for annotation in by_image.get(image["id"], []):
             if annotation.get("category_id") not in ids:
                 continue
-            row = None if annotation.get("iscrowd") else row_text(annotation, image, spec, ids)
+            row = None if annotation.get("iscrowd") else label_row(annotation, image, spec, ids)
             if row is None and not annotation.get("iscrowd"):
                 dropped += 1
                 continue
@@ -216,7 +216,7 @@ def _write_split(target: Path, name: str, found: Json, spec: PoseSpec, ids: Mapp
     return len(found["images"]), rows_total, crowds, dropped
 
 
-def row_text(annotation: Json, image: Json, spec: PoseSpec, ids: Mapping[int, int]) -> str | None:
+def label_row(annotation: Json, image: Json, spec: PoseSpec, ids: Mapping[int, int]) -> str | None:
     """Return the label row of an annotation, 8 decimals; None when its box has no area or numbers are missing.
 
     Args:
@@ -296,7 +296,7 @@ def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
     return path
 
 
-def _words(done: Converted) -> str:
+def _words(done: ConversionResult) -> str:
     lines = [
         f"{name}: {done.images[name]} images, {done.objects[name]} objects, {done.crowds[name]} crowds kept aside, "
         f"{done.dropped[name]} faulty annotations left out"

@@ -11,11 +11,11 @@ from typing import Any
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
-from yolopose.data.convert.from_coco import row_text
+from yolopose.data.convert.from_coco import label_row
 from yolopose.data.dataset import Dataset, load_dataset
 from yolopose.data.images import read_image
-from yolopose.data.rows import RowError, read_rows
-from yolopose.data.scan import label_path
+from yolopose.data.label_file import LabelError, read_label_file
+from yolopose.data.label_scan import label_path
 from yolopose.schema import PoseSpec
 
 Json = dict[str, Any]
@@ -44,13 +44,13 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
             f"{target} is there already and was left as it is. Choose another file (output=…), or move it away."
         )
     dataset = load_dataset(data)
-    content = coco_content(dataset, dataset.image_files(split))
+    content = build_coco(dataset, dataset.image_files(split))
     write_text(target, json.dumps(content))
     LOGGER.info(f"Wrote {target}: {len(content['images'])} images, {len(content['annotations'])} annotations.")
     return Path(target)
 
 
-def coco_content(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
+def build_coco(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
     """Make COCO keypoint annotations of label files, and of the record that a conversion left beside them.
 
     Args:
@@ -107,8 +107,8 @@ def _annotations(file: Path, image: Json, about: Sequence[Json], dataset: Datase
     spec = dataset.spec
     label = label_path(file)
     try:
-        read_rows(label, spec)  # checks; the numbers are taken from the text, which holds more digits
-    except RowError as error:
+        read_label_file(label, spec)  # checks; the numbers are taken from the text, which holds more digits
+    except LabelError as error:
         raise DataError(f"{label}, row {error.row}: {error.reason}.") from error
     lines = [line.split() for line in label.read_text(encoding="utf-8-sig").splitlines()] if label.exists() else []
     made: list[Json] = []
@@ -121,7 +121,7 @@ def _annotations(file: Path, image: Json, about: Sequence[Json], dataset: Datase
 
 
 def _annotation(parts: Sequence[str], image: Json, about: Json, spec: PoseSpec) -> Json:
-    if about and row_text(about, image, spec, {about["category_id"]: int(float(parts[0]))}) == " ".join(parts):
+    if about and label_row(about, image, spec, {about["category_id"]: int(float(parts[0]))}) == " ".join(parts):
         return {key: value for key, value in about.items() if key != "row"}  # untouched since: every digit
     width, height = image["width"], image["height"]
     cls, (cx, cy, w, h) = int(float(parts[0])), (float(part) for part in parts[1:5])

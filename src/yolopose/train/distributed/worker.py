@@ -14,7 +14,7 @@ from typing import Any
 from yolopose.base.errors import TrainError
 from yolopose.base.log import silent
 from yolopose.config import TrainOptions
-from yolopose.data import LabelTable
+from yolopose.data import Annotations
 from yolopose.nn import build_network
 from yolopose.train.compute_config import ComputeConfig
 from yolopose.train.data import load_data
@@ -78,7 +78,7 @@ def worker_main() -> None:
         worker_trainer(launcher).train()
 
 
-def digest(table: LabelTable) -> str:
+def digest(table: Annotations) -> str:
     """Return a name of labels and images: equal where they are."""
     found = hashlib.sha256("\n".join(file.name for file in table.files).encode())
     for part in (table.shapes, table.offsets, table.classes, table.boxes, table.keypoints):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolopose.config.options import AugmentOptions
-from yolopose.data.batches import loaded_size, place
+from yolopose.data.batches import letterbox_for, loaded_size
 from yolopose.geometry import Transform2D
 
 Size = tuple[int, int]
@@ -64,7 +64,7 @@ def mosaic(rng: np.random.Generator, indices: tuple[int, int, int, int], sizes: 
 
 def single(index: int, size: Size, side: int, shape: Size) -> Tile:
     """Place one image centerd in an input of the given shape, its longer side scaled to `side`."""
-    letterbox = place(size, side, shape)
+    letterbox = letterbox_for(size, side, shape)
     return Tile(index, Transform2D.letterbox(letterbox) @ Transform2D.scale(size[1], size[0]))
 
 

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions
-from yolopose.data import ImageLabels, LabelTable
-from yolopose.data.scan import worker_count
+from yolopose.data import Annotations, ImageLabels
+from yolopose.data.label_scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.batch import SketchedBatch, TrainBatch
@@ -57,7 +57,7 @@ class TrainBatches:
 
     def __init__(
         self,
-        table: LabelTable,
+        table: Annotations,
         spec: PoseSpec,
         options: TrainOptions,
         *,
@@ -218,7 +218,7 @@ class TrainBatches:
 
 
 def train_batches(
-    table: LabelTable,
+    table: Annotations,
     spec: PoseSpec,
     options: TrainOptions,
     *,
@@ -304,7 +304,7 @@ def _labeled(images: torch.Tensor, found: list[ImageLabels], request: Request) -
     )
 
 
-def _rect_groups(table: LabelTable, imgsz: int, batch: int, stride: int) -> list[tuple[npt.NDArray[np.int64], Size]]:
+def _rect_groups(table: Annotations, imgsz: int, batch: int, stride: int) -> list[tuple[npt.NDArray[np.int64], Size]]:
     """Images of alike shape together, and for each group the smallest input that holds them."""
     ratios = table.shapes[:, 0] / table.shapes[:, 1]
     order = np.argsort(ratios, kind="stable")

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.data import Counts, LabelTable
+from yolopose.data import Annotations, LabelCounts
 
 
-def choose(table: LabelTable, fraction: float | int | Sequence[str | int | Path]) -> LabelTable:
+def choose(table: Annotations, fraction: float | int | Sequence[str | int | Path]) -> Annotations:
     """Return a table of some of the images.
 
     Args:
@@ -33,7 +33,7 @@ def choose(table: LabelTable, fraction: float | int | Sequence[str | int | Path]
     return table if count == len(table) else _rows(table, np.arange(count))
 
 
-def _index(table: LabelTable, image: str | int | Path) -> int:
+def _index(table: Annotations, image: str | int | Path) -> int:
     if isinstance(image, int):
         if 0 <= image < len(table):
             return image
@@ -46,7 +46,7 @@ def _index(table: LabelTable, image: str | int | Path) -> int:
     raise UsageError(f"fraction names the image {name!r}, which is not among them.{did_you_mean(name, known)}")
 
 
-def _rows(table: LabelTable, index: npt.NDArray[np.int64]) -> LabelTable:
+def _rows(table: Annotations, index: npt.NDArray[np.int64]) -> Annotations:
     if not len(index):
         raise UsageError("fraction is an empty list, which leaves no image.")
     counts = np.diff(table.offsets)[index]
@@ -61,5 +61,5 @@ def _rows(table: LabelTable, index: npt.NDArray[np.int64]) -> LabelTable:
         classes=table.classes[objects],
         boxes=table.boxes[objects],
         keypoints=table.keypoints[objects],
-        counts=Counts(with_objects, 0, len(index) - with_objects, table.counts.refused),
+        counts=LabelCounts(with_objects, 0, len(index) - with_objects, table.counts.refused),
     )

@@ -19,10 +19,10 @@ from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.base.memory import available_memory
 from yolopose.base.progress import progress
-from yolopose.data import LabelTable, read_image
+from yolopose.data import Annotations, read_image
 from yolopose.data.batches import loaded_size
-from yolopose.data.cache import cache_path
-from yolopose.data.scan import worker_count
+from yolopose.data.label_cache import cache_path
+from yolopose.data.label_scan import worker_count
 
 Image = npt.NDArray[np.uint8]
 RECENT_BYTES = 192 * 2**20  # of decoded images that each process keeps
@@ -39,7 +39,7 @@ class Images(Protocol):
         ...
 
 
-def decode(table: LabelTable, index: int) -> Image:
+def decode(table: Annotations, index: int) -> Image:
     """Read an image of the table.
 
     Raises:
@@ -63,7 +63,7 @@ class FileImages:
         limit: bytes of decoded images to keep.
     """
 
-    def __init__(self, table: LabelTable, limit: int = RECENT_BYTES) -> None:
+    def __init__(self, table: Annotations, limit: int = RECENT_BYTES) -> None:
         self._table = table
         self._limit = limit
         self._reset()
@@ -73,10 +73,10 @@ class FileImages:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> tuple[LabelTable, int]:
+    def __getstate__(self) -> tuple[Annotations, int]:
         return self._table, self._limit
 
-    def __setstate__(self, state: tuple[LabelTable, int]) -> None:
+    def __setstate__(self, state: tuple[Annotations, int]) -> None:
         self._table, self._limit = state
         self._reset()
 
@@ -124,7 +124,7 @@ class FlatImages:
         return pixels[start:end].reshape(*self._sizes[index], 3)
 
 
-def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
+def open_images(table: Annotations, imgsz: int, cache: bool | str) -> Images:
     """Choose where decoded images come from, and fills the cache.
 
     Args:
@@ -155,7 +155,7 @@ def open_images(table: LabelTable, imgsz: int, cache: bool | str) -> Images:
     return FlatImages(sizes, pixels)
 
 
-def _on_disk(table: LabelTable, sizes: npt.NDArray[np.int64], imgsz: int, need: int) -> FlatImages | None:
+def _on_disk(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, need: int) -> FlatImages | None:
     """The cache file, written whole or not at all, or None where there is no room for it."""
     path = cache_path(table.files[0], "train").with_name(f"train.pixels{imgsz}.yolopose.npy")
     digest = _digest(table, imgsz)
@@ -189,7 +189,7 @@ def _fits(path: Path, digest: Image, need: int) -> bool:
     return stored.shape == (_DIGEST + need,) and bool((stored[:_DIGEST] == digest).all())
 
 
-def _digest(table: LabelTable, imgsz: int) -> Image:
+def _digest(table: Annotations, imgsz: int) -> Image:
     """(32,) uint8 that changes with any of the files."""
     digest = hashlib.sha256(f"{_VERSION} {imgsz}".encode())
     for path in table.files:
@@ -206,7 +206,7 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _fill(pixels: Image, table: LabelTable, sizes: npt.NDArray[np.int64]) -> None:
+def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> None:
     """Decode all images into the flat array, with threads."""
     offsets = _offsets(sizes)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.config.options import AugmentOptions
-from yolopose.data import ImageLabels, LabelTable
+from yolopose.data import Annotations, ImageLabels
 from yolopose.geometry import Transform2D
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
@@ -84,7 +84,7 @@ class Sampler:
     """
 
     def __init__(
-        self, table: LabelTable, spec: PoseSpec, options: AugmentOptions, images: Images, *, imgsz: int, seed: int
+        self, table: Annotations, spec: PoseSpec, options: AugmentOptions, images: Images, *, imgsz: int, seed: int
     ) -> None:
         self.table = table
         self._flip_idx = spec.keypoints.flip_idx
@@ -209,7 +209,7 @@ class Sampler:
             lay(canvas, patch)
 
     def _objects(self, layer: Layer, shape: Size) -> ImageLabels:
-        placed = join([put(self.table.of(tile.index), tile.place) for tile in layer.tiles])
+        placed = join([put(self.table[tile.index], tile.place) for tile in layer.tiles])
         return carry(placed, layer.inner, layer.change, layer.gain, shape)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.data import LabelTable
+from yolopose.data import Annotations
 from yolopose.evaluate.plots import GRID_IMAGES, Overlay, image_grid, new_figure, save_figure
 from yolopose.geometry import cxcywh_to_xyxy
 from yolopose.results.writing import save_image
@@ -46,7 +46,7 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
     save_image(image_grid(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
 
 
-def save_labels_image(table: LabelTable, spec: PoseSpec, path: Path) -> None:
+def save_labels_image(table: Annotations, spec: PoseSpec, path: Path) -> None:
     """Draw objects by class, where boxes lie and how large they are, and how many points are labeled.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlparse
 
 from yolopose.base.errors import nearest
@@ -17,6 +17,10 @@ KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
     "skeleton", "download", "figures",
 )  # fmt: skip
+# A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).
+_SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(?![A-Za-z])|(Left|Right)(?=[A-Z])|"
+                    r"(?<=[a-z])(Left|Right)(?![a-z])|^(left|right)(?=[a-z])")  # fmt: skip
+_OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 def note_keys(path: Path, raw: Iterable[str]) -> None:
@@ -100,16 +104,31 @@ def _first_wrong_pair(names: Mapping[int, tuple[str, ...]], flip: tuple[int, ...
     """The first point whose name says left or right while flip_idx makes it something else than its partner."""
     for points in names.values():
         lowered = [name.lower() for name in points]
-        for index, name in enumerate(lowered):
-            partner = _other_side(name)
-            if partner in lowered and lowered[flip[index]] != partner:
+        for index, name in enumerate(points):
+            partner = _other_side(name).lower()
+            if partner != name.lower() and partner in lowered and lowered[flip[index]] != partner:
                 return points[index], points[flip[index]], points[lowered.index(partner)]
     return None
 
 
-_SIDES: dict[str, Any] = {"left": "right", "right": "left", "l_": "r_", "r_": "l_"}
+def infer_flip_idx(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Infer `flip_idx` from keypoint names that contain left or right.
+
+    Args:
+        names: K names.
+
+    Returns:
+        The permutation, or None when no name has a side, or a name has no partner on the other side.
+    """
+    indices = {name.lower(): index for index, name in enumerate(names)}
+    if len(indices) < len(names):
+        return None
+    partners = [indices.get(_other_side(name).lower()) for name in names]
+    sided = any(_other_side(name) != name for name in names)
+    flip_idx = tuple(index for index in partners if index is not None)
+    return flip_idx if sided and sorted(flip_idx) == list(range(len(names))) else None
 
 
-def _other_side(name: str) -> str | None:
-    swapped, count = re.subn(r"left|right|^l_|^r_", lambda match: _SIDES[match[0]], name)
-    return swapped if count else None
+def _other_side(name: str) -> str:
+    """Swap left and right in a name, in lower case; a name without a side is returned unchanged."""
+    return _SIDE.sub(lambda match: _OPPOSITE[match[0].lower()], name)

@@ -21,7 +21,7 @@ _BOX = ("cx", "cy", "w", "h")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LabelIssue:
     """Why an image was left out.
 
     Attributes:
@@ -43,7 +43,7 @@ class Refusal:
         return f"{self.file}{where}: {self.reason}"
 
 
-class RowError(Exception):
+class LabelError(Exception):
     """A label file breaks a rule."""
 
     def __init__(self, kind: str, reason: str, row: int | None = None, column: int | None = None) -> None:
@@ -68,7 +68,7 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(path: Path, spec: PoseSpec) -> Rows | None:
+def read_label_file(path: Path, spec: PoseSpec) -> Rows | None:
     """Read a label file; None when there is none.
 
     Args:
@@ -83,12 +83,12 @@ def read_rows(path: Path, spec: PoseSpec) -> Rows | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise RowError("unreadable", f"the file cannot be read ({error.strerror or error})") from error
+        raise LabelError("unreadable", f"the file cannot be read ({error.strerror or error})") from error
     return parse_rows(data, spec)
 
 
 def parse_rows(data: bytes, spec: PoseSpec) -> Rows:
-    """Parse the bytes of a label file; see `read_rows`."""
+    """Parse the bytes of a label file; see `read_label_file`."""
     lines, tokens = _tokens(data)
     keypoints = spec.keypoints
     width = 5 + keypoints.count * keypoints.dims
@@ -113,7 +113,7 @@ def _tokens(data: bytes) -> tuple[list[int], list[list[str]]]:
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
         column = len((data[: error.start].rsplit(b"\n", 1)[-1] + b"x").split())
-        raise RowError("not UTF-8", "the file is not UTF-8 text; save it as UTF-8", row, column) from error
+        raise LabelError("not UTF-8", "the file is not UTF-8 text; save it as UTF-8", row, column) from error
     rows = [(number, line.split()) for number, line in enumerate(text.split("\n"), 1)]
     return [number for number, row in rows if row], [row for _, row in rows if row]
 
@@ -129,7 +129,7 @@ def _refuse_length(row: list[str], width: int, shape: tuple[int, int], line: int
         hint = "; a last value too many is the confidence that predictions saved with save_conf=True end with"
     elif fitting := _fitting_shape(row):
         hint = f"; that fits `kpt_shape: {list(fitting)}` in the data YAML"
-    raise RowError(
+    raise LabelError(
         "wrong number of values",
         f"the row holds {len(row)} values, but kpt_shape [{count}, {dims}] asks for 5 + {count}·{dims} = {width}{hint}",
         line,
@@ -154,7 +154,7 @@ def _numbers(lines: list[int], tokens: list[list[str]], width: int) -> FloatArra
         for line, row in zip(lines, tokens, strict=True):
             for column, token in enumerate(row, 1):
                 if not _is_number(token):
-                    raise RowError("no number", f"{token[:40]!r} is no number", line, column) from None
+                    raise LabelError("no number", f"{token[:40]!r} is no number", line, column) from None
         raise
     with np.errstate(over="ignore"):  # 1e300 becomes infinite and is refused as such
         return np.array(values, dtype=np.float32).reshape(-1, width)
@@ -192,7 +192,7 @@ def _check(table: FloatArray, lines: list[int], spec: PoseSpec) -> None:
         if bad.any():
             row, column = (int(at) for at in np.argwhere(bad)[0])
             value = float(table[row, column])
-            raise RowError(kind, f"{_column(column, dims)} {_short(value)} {words}", lines[row], column + 1)
+            raise LabelError(kind, f"{_column(column, dims)} {_short(value)} {words}", lines[row], column + 1)
 
 
 def _column(column: int, dims: int) -> str:

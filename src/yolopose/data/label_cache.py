@@ -18,8 +18,8 @@ import numpy as np
 from yolopose.base.errors import OutputError
 from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
-from yolopose.data.rows import Refusal
-from yolopose.data.scan import REFUSED, Scan, label_path
+from yolopose.data.label_file import LabelIssue
+from yolopose.data.label_scan import REFUSED, Scan, label_path
 from yolopose.schema import PoseSpec
 
 VERSION = 1
@@ -64,7 +64,7 @@ def read_cache(path: Path, key: str, images: Sequence[Path]) -> Scan | None:
             words: Any = json.loads(str(stored["words"]))
         scan = Scan(
             **arrays,
-            refused=tuple(_refusal(images, *item) for item in words["refused"]),
+            issues=tuple(_refusal(images, *item) for item in words["refused"]),
             notes={note: (int(count), int(first)) for note, (count, first) in words["notes"].items()},
         )
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def write_cache(path: Path, key: str, images: Sequence[Path], scan: Scan) -> Non
     words = {
         "refused": [
             [index, one.file == images[index], one.row, one.column, one.kind, one.reason]
-            for index, one in zip(indices, scan.refused, strict=True)
+            for index, one in zip(indices, scan.issues, strict=True)
         ],
         "notes": scan.notes,
     }
@@ -97,8 +97,8 @@ def write_cache(path: Path, key: str, images: Sequence[Path], scan: Scan) -> Non
 
 def _refusal(
     images: Sequence[Path], index: int, of_image: bool, row: int | None, column: int | None, kind: str, reason: str
-) -> Refusal:
-    return Refusal(images[index] if of_image else label_path(images[index]), row, column, kind, reason)
+) -> LabelIssue:
+    return LabelIssue(images[index] if of_image else label_path(images[index]), row, column, kind, reason)
 
 
 def _sound(scan: Scan, count: int) -> bool:

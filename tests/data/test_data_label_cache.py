@@ -11,9 +11,9 @@ import pytest
 
 from yolopose.base import log
 from yolopose.data import labels
-from yolopose.data.cache import cache_path
 from yolopose.data.dataset import load_dataset
-from yolopose.data.labels import LabelTable, load_labels
+from yolopose.data.label_cache import cache_path
+from yolopose.data.labels import Annotations, load_labels
 
 MakeSet = Callable[..., Path]
 OTHER = "1 .3 .3 .2 .2 .4 .4 2 .6 .6 1\n"
@@ -33,7 +33,7 @@ class Counter:
 
         monkeypatch.setattr(labels, "scan_files", counted)
 
-    def load(self, yaml: Path) -> LabelTable:
+    def load(self, yaml: Path) -> Annotations:
         return load_labels(load_dataset(yaml), "val")
 
 
@@ -42,9 +42,9 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     return Counter(monkeypatch)
 
 
-def same(first: LabelTable, second: LabelTable) -> bool:
+def same(first: Annotations, second: Annotations) -> bool:
     arrays = ("shapes", "offsets", "classes", "boxes", "keypoints")
-    plain = ("files", "refused", "counts")
+    plain = ("files", "issues", "counts")
     return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays) and all(
         getattr(first, name) == getattr(second, name) for name in plain
     )
@@ -57,7 +57,7 @@ def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog:
     second = counter.load(yaml)
     assert counter.scans == 1
     assert same(first, second)
-    assert (len(second.refused), second.refused[0].row, second.counts.background) == (1, 1, 1)
+    assert (len(second.issues), second.issues[0].row, second.counts.background) == (1, 1, 1)
 
 
 def test_it_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_it_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: P
     table = counter.load(moved / "data.yaml")
     assert counter.scans == 1
     assert table.files[0] == moved / "images/val/a.png"
-    assert table.refused[0].file == moved / "labels/val/b.txt"
+    assert table.issues[0].file == moved / "labels/val/b.txt"
 
 
 def _same_size_edit(root: Path) -> None:

@@ -16,7 +16,7 @@ from yolopose.base.errors import SourceError
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
 from yolopose.data.images import decode_image
-from yolopose.data.rows import FloatArray, Refusal, RowError, Rows, read_rows
+from yolopose.data.label_file import FloatArray, LabelError, LabelIssue, Rows, read_label_file
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
@@ -44,7 +44,7 @@ class Scan:
     classes: npt.NDArray[np.int32]
     boxes: FloatArray
     keypoints: FloatArray
-    refused: tuple[Refusal, ...]
+    issues: tuple[LabelIssue, ...]
     notes: dict[str, tuple[int, int]]
 
 
@@ -52,7 +52,7 @@ class Scan:
 class _Found:
     shape: tuple[int, int] = (0, 0)
     rows: Rows | None = None
-    refusal: Refusal | None = None
+    refusal: LabelIssue | None = None
 
 
 def worker_count(workers: int) -> int:
@@ -89,25 +89,25 @@ def _scan_one(image: Path, spec: PoseSpec) -> _Found:
     label = label_path(image)
     try:
         shape = _image_shape(image)
-    except RowError as error:
-        return _Found(refusal=Refusal(image, None, None, error.kind, error.reason))
+    except LabelError as error:
+        return _Found(refusal=LabelIssue(image, None, None, error.kind, error.reason))
     try:
-        return _Found(shape, read_rows(label, spec))
-    except RowError as error:
-        return _Found(refusal=Refusal(label, error.row, error.column, error.kind, error.reason))
+        return _Found(shape, read_label_file(label, spec))
+    except LabelError as error:
+        return _Found(refusal=LabelIssue(label, error.row, error.column, error.kind, error.reason))
 
 
 def _image_shape(image: Path) -> tuple[int, int]:
     try:
         height, width = decode_image(image.read_bytes(), image.name).shape[:2]
     except FileNotFoundError:
-        raise RowError("image not there", "the image is listed but is not there") from None
+        raise LabelError("image not there", "the image is listed but is not there") from None
     except OSError as error:
-        raise RowError("image unreadable", f"the image cannot be read ({error.strerror or error})") from error
+        raise LabelError("image unreadable", f"the image cannot be read ({error.strerror or error})") from error
     except SourceError as error:
-        raise RowError("image does not decode", str(error)) from error
+        raise LabelError("image does not decode", str(error)) from error
     if min(height, width) < MIN_SIDE:
-        raise RowError(
+        raise LabelError(
             "image too small", f"the image is {width}×{height} pixels; under {MIN_SIDE} on a side is refused"
         )
     return height, width
@@ -128,7 +128,7 @@ def _join(found: Sequence[_Found], keypoints: int) -> Scan:
         classes=np.concatenate([np.zeros(0, np.int32), *(one.classes for one in rows)]),
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in rows)]),
         keypoints=np.concatenate([np.zeros((0, keypoints, 3), np.float32), *(one.keypoints for one in rows)]),
-        refused=tuple(one.refusal for one in found if one.refusal is not None),
+        issues=tuple(one.refusal for one in found if one.refusal is not None),
         notes=notes,
     )
 
