@@ -53,12 +53,12 @@ def main() -> int:
 
 def _has(name: str, options: dict[str, Any]) -> bool:
     """Whether a format can be written here with these options, so that a failure is a fault."""
-    from yolopose.formats.table import missing_packages, packages_to_write
-    from yolopose.toolchains import python_for, toolchain_named
+    from yolopose.formats.registry import missing_packages, packages_to_write
+    from yolopose.toolchains import get_toolchain, python_for
 
     row, eight = next(row for row in formats() if row.name == name), "int8" in options
     rooms = filter(None, (row.toolchain, row.int8_toolchain if eight else ""))
-    there = all(python_for(toolchain_named(room)) for room in rooms)
+    there = all(python_for(get_toolchain(room)) for room in rooms)
     return set(options) <= set(row.options) and there and not missing_packages(packages_to_write(row, eight))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolopose import YOLO, zoo
-from yolopose.formats.table import format_named, missing_packages
+from yolopose.formats.registry import get_format, missing_packages
 from yolopose.zoo.networks import network_sizes
 
 torch = pytest.importorskip("torch")
@@ -80,14 +80,14 @@ def test_export_computes_what_the_network_does(name: str, end2end: bool, tmp_pat
 @pytest.mark.parametrize("name", ["yolo12n-pose", "yolo26n-pose"])
 @pytest.mark.parametrize("kind", ["torchscript", "openvino", "coreml", "tflite", "ncnn", "mnn", "executorch"])
 def test_newer_families_in_the_other_formats(kind: str, name: str, tmp_path: Path) -> None:
-    row = format_named(kind)
-    if missing := missing_packages((*row.makes, *row.needs)):
+    row = get_format(kind)
+    if missing := missing_packages((*row.export_requires, *row.run_requires)):
         pytest.skip(f"{missing[0]} is not installed")
     model = seen(name)
     model.model_name = str(tmp_path / f"{name}.pt")
     Path(model.model_name).touch()
     path = model.export(format=kind, imgsz=64, verbose=False)  # which compares, where this system runs it
-    if row.runs_here:
+    if row.runs_on_platform:
         image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
         with torch.no_grad():
             want = model.model(torch.from_numpy(image)).numpy()

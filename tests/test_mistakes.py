@@ -22,7 +22,7 @@ import pytest
 import yolopose
 from yolopose import YOLO
 from yolopose.cli import main
-from yolopose.formats import table
+from yolopose.formats import registry
 
 pytest.importorskip("torch")
 
@@ -98,7 +98,7 @@ def left_by_training(folder: Path, _: pytest.MonkeyPatch) -> None:
 
 def without(package: str) -> Prepare:
     found = importlib.util.find_spec
-    return lambda _, patch: patch.setattr(table, "find_spec", lambda name: None if name == package else found(name))
+    return lambda _, patch: patch.setattr(registry, "find_spec", lambda name: None if name == package else found(name))
 
 
 MISTAKES = [

@@ -14,7 +14,7 @@ from yolopose.schema import ModelMetadata
 need_openvino()
 torch = pytest.importorskip("torch")
 
-from yolopose.formats import automatic, table  # noqa: E402
+from yolopose.formats import auto_runtime, registry  # noqa: E402
 from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
 
 BATCH = batch_of(2, 64, 96)
@@ -29,13 +29,13 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[Path] = []
-    honest = automatic.export_network
+    honest = auto_runtime.export_network
 
     def noted(*args: object) -> Path:
         made.append(honest(*args))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(automatic, "export_network", noted)
+    monkeypatch.setattr(auto_runtime, "export_network", noted)
     expected = computed(small, None)
     np.testing.assert_allclose(computed(small, "auto"), expected, atol=1e-3)
     assert "runtime=auto: OpenVINO computes; the weights are converted for it once, into " in capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
     np.testing.assert_allclose(computed(small, "auto"), expected, atol=1e-3)
     assert made == made[:1] * 2
     made[0].with_name(made[0].name.replace("_openvino_model", ".sha256")).unlink()  # a run that was cut off before it
-    monkeypatch.setattr(automatic, "export_network", lambda *_: pytest.fail("as expected"))
+    monkeypatch.setattr(auto_runtime, "export_network", lambda *_: pytest.fail("as expected"))
     with pytest.raises(pytest.fail.Exception, match="as expected"):
         computed(small, "auto")
 
@@ -60,7 +60,7 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
 def test_other_weights_are_another_file(small: YOLO) -> None:
     def identity() -> str:
         metadata = ModelMetadata(spec=small.spec, name="small")
-        return automatic._identity(small.model, metadata, table.format_named("openvino"))
+        return auto_runtime._identity(small.model, metadata, registry.get_format("openvino"))
 
     first, weight = identity(), next(small.model.parameters())
     before = weight.detach().clone()
@@ -72,21 +72,21 @@ def test_other_weights_are_another_file(small: YOLO) -> None:
 
 
 def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, absent = table.find_spec, {"openvino"}
-    monkeypatch.setattr(table, "find_spec", lambda name: None if name in absent else honest(name))
-    row = automatic._fastest()
+    honest, absent = registry.find_spec, {"openvino"}
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name in absent else honest(name))
+    row = auto_runtime._fastest()
     assert row is not None
     assert row.name == "onnx"
     with pytest.raises(DependencyError, match="pip install openvino"):
         computed(small, "openvino")
     absent.add("onnxscript")
-    assert automatic._fastest() is None
+    assert auto_runtime._fastest() is None
 
 
 def test_without_any_converter_torch_computes_and_says_why(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(automatic, "_fastest", lambda: None)
+    monkeypatch.setattr(auto_runtime, "_fastest", lambda: None)
     np.testing.assert_array_equal(computed(small, "auto"), computed(small, "torch"))
     assert "torch computes, since no faster engine is installed (pip install openvino)" in capsys.readouterr().err
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_converted_or_kept(
     def failing(*_: object, **__: object) -> Path:
         raise error
 
-    monkeypatch.setattr(automatic, "export_network", failing)
+    monkeypatch.setattr(auto_runtime, "export_network", failing)
     np.testing.assert_array_equal(computed(small, "auto"), computed(small, None))
     assert f"torch computes, since OpenVINO cannot: {error}" in capsys.readouterr().err
     with pytest.raises(type(error), match=str(error)):
@@ -107,7 +107,9 @@ def test_what_cannot_be_converted_or_kept(
 
 def test_a_gpu_is_torchs(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(automatic, "pick_device", lambda device: torch.device("cuda", 0))
-    monkeypatch.setattr(automatic, "TorchRuntime", lambda *args: asked.append(args[1]) or TorchRuntime(args[0], "cpu"))
+    monkeypatch.setattr(auto_runtime, "pick_device", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr(
+        auto_runtime, "TorchRuntime", lambda *args: asked.append(args[1]) or TorchRuntime(args[0], "cpu")
+    )
     computed(small, "auto", device=0)
     assert asked == [0]

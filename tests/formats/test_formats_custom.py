@@ -17,7 +17,7 @@ import pytest
 from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError
-from yolopose.formats.table import Format, formats
+from yolopose.formats.registry import Format, formats
 
 torch = pytest.importorskip("torch")
 
@@ -104,7 +104,7 @@ def measured(model: YOLO, own: Own) -> tuple[float, float]:
     return float(found.box.map), float(found.pose.map)
 
 
-ROWS = [row for row in formats() if row.exportable and row.runs_here and row.verified]
+ROWS = [row for row in formats() if row.exportable and row.runs_on_platform and row.verified]
 
 
 @pytest.mark.slow

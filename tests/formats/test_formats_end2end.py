@@ -16,9 +16,9 @@ from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime
-from yolopose.formats.elsewhere import by_level
-from yolopose.formats.record import read_record
-from yolopose.formats.table import format_named, missing_packages
+from yolopose.formats.metadata import read_record
+from yolopose.formats.registry import get_format, missing_packages
+from yolopose.formats.toolchain.worker_runtime import by_level
 from yolopose.runtime import Candidates
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
@@ -88,8 +88,8 @@ def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, 
 @pytest.mark.parametrize("kind", ["torchscript", "mnn", "tflite", "executorch", "ncnn"])
 @pytest.mark.parametrize("options", [{"end2end": True, "uncertainty": True}, {"uncertainty": True}])
 def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO) -> None:
-    row = format_named(kind)
-    if missing := missing_packages((*row.makes, *row.needs)):
+    row = get_format(kind)
+    if missing := missing_packages((*row.export_requires, *row.run_requires)):
         pytest.skip(f"{missing[0]} is not installed")
     if not set(options) <= set(row.options):
         with pytest.raises(UsageError, match="has no such option; these have: torchscript, onnx, "):

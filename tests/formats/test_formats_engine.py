@@ -22,7 +22,7 @@ need_there("torch", "onnx", "onnxscript")
 
 import torch  # noqa: E402
 
-from yolopose.formats import engine as room  # noqa: E402
+from yolopose.formats import tensorrt as room  # noqa: E402
 
 
 class Stub(ModuleType):

@@ -14,7 +14,7 @@ from yolopose import YOLO
 from yolopose.base.errors import DataError, DependencyError, UsageError
 from yolopose.config import ExportOptions
 from yolopose.data import read_image
-from yolopose.formats import open_runtime, table
+from yolopose.formats import open_runtime, registry
 from yolopose.formats.calibration import MOST, calibration_for, outer_steps
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
@@ -143,8 +143,8 @@ def test_what_a_format_has_not(options: dict, words: str, small: YOLO) -> None:
 
 
 def test_the_quantizer_is_asked_for_before_work(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = table.find_spec
-    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "nncf" else honest(name))
+    honest = registry.find_spec
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "nncf" else honest(name))
     with pytest.raises(DependencyError, match="pip install nncf"):
         small.export(format="openvino", imgsz=64, int8=True, data=str(few))
 

@@ -12,7 +12,7 @@ from few_images import write_images
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError
 from yolopose.config import ExportOptions
-from yolopose.formats.table import format_named, missing_packages
+from yolopose.formats.registry import get_format, missing_packages
 from yolopose.runtime import from_raw
 from yolopose.runtime.nms import Detections, nms
 
@@ -129,7 +129,7 @@ def spread(small: YOLO) -> YOLO:
     ],
 )
 def test_exported_files_give_finished_detections(name: str, dynamic: bool, spread: YOLO, tmp_path: Path) -> None:
-    missing = missing_packages(format_named(name).makes)
+    missing = missing_packages(get_format(name).export_requires)
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
     torch_engine = TorchRuntime(spread.model, "cpu")
@@ -154,7 +154,7 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
 def test_options_that_do_not_go_with_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="there is no class 7; this network has 0"):
         small.export(format="openvino", imgsz=64, nms=True, classes=[0, 7])
-    exporting._check_options(format_named("openvino"), ExportOptions(format="openvino", max_det=10))
+    exporting._check_options(get_format("openvino"), ExportOptions(format="openvino", max_det=10))
     assert "max_det=10: heeded with nms=True alone" in capsys.readouterr().err
 
 

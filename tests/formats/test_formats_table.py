@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from yolopose.base.errors import DependencyError, NotFoundError, UsageError
-from yolopose.formats import format_named, format_of, formats, open_runtime
-from yolopose.formats.table import need_packages, report
+from yolopose.formats import format_for_path, formats, get_format, open_runtime
+from yolopose.formats.registry import report, require_packages
 
 EXPORTED = [row.name for row in formats() if row.exportable]
 
@@ -19,17 +19,20 @@ def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
     assert find_spec(f"yolopose.formats.{row.module}")
     name = f"cats{row.suffixes[0]}"
     # the first that knows it counts: that of a compiled file ends as any TFLite file does
-    assert [other.name for other in formats() if other.knows(name)] == [row.name, *["tflite"] * (row.name == "edgetpu")]
-    assert format_of(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
-    assert format_named(row.name.upper()) is row
+    assert [other.name for other in formats() if other.matches(name)] == [
+        row.name,
+        *["tflite"] * (row.name == "edgetpu"),
+    ]
+    assert format_for_path(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
+    assert get_format(row.name.upper()) is row
     folders = ("openvino", "coreml", "ncnn", "executorch", "saved_model", "tfjs", "paddle", "rknn", "imx", "web")
     assert row.folder == (row.name in folders)
-    assert row.needs or row.toolchain
+    assert row.run_requires or row.toolchain
 
 
 @pytest.mark.parametrize(("alias", "name"), [("litert", "tflite"), ("tensorrt", "engine"), ("mlpackage", "coreml")])
 def test_aliases(alias: str, name: str) -> None:
-    assert format_named(alias).name == name
+    assert get_format(alias).name == name
 
 
 def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,33 +42,33 @@ def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> 
     unrun = ("engine", "edgetpu")
     assert all("linux-x86_64 20" in lines[name] for name in EXPORTED if name not in unrun)
     assert all(" unverified " in lines[name] for name in unrun)
-    assert all(f"-toolchain:{format_named(name).toolchain}" in lines[name] for name in ("pb", "paddle"))
+    assert all(f"-toolchain:{get_format(name).toolchain}" in lines[name] for name in ("pb", "paddle"))
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="There is no"):
-        open_runtime(tmp_path / f"cats{format_named(name).suffixes[0]}")
+        open_runtime(tmp_path / f"cats{get_format(name).suffixes[0]}")
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yolopose.formats.table.find_spec", lambda package: None)
-    for packages in filter(None, (format_named(name).needs, format_named(name).makes)):
+    monkeypatch.setattr("yolopose.formats.registry.find_spec", lambda package: None)
+    for packages in filter(None, (get_format(name).run_requires, get_format(name).export_requires)):
         with pytest.raises(DependencyError, match=f"pip install .*{packages[-1]}"):
-            need_packages(packages, "This")
+            require_packages(packages, "This")
 
 
 def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr(sys, "platform", "linux")
-    assert not format_named("coreml").runs_here
+    assert not get_format("coreml").runs_on_platform
     with pytest.raises(UsageError, match="macOS and iOS alone"):
         import_module("yolopose.formats.coreml").load(tmp_path)
 
 
 def test_a_format_of_a_vendor_alone_says_so() -> None:
     with pytest.raises(UsageError, match=r"format='axelera' cannot be written here.*no public index.*format=onnx"):
-        format_named("axelera")
+        get_format("axelera")

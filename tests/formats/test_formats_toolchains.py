@@ -16,7 +16,7 @@ from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_
 from few_images import write_images
 from yolopose import YOLO, toolchains
 from yolopose.base.errors import DependencyError, ExportError, UsageError, WeightsError
-from yolopose.formats import format_named, formats, open_runtime
+from yolopose.formats import formats, get_format, open_runtime
 from yolopose.formats.levels import LEVELS
 
 need_there("torch", "onnx", "onnxscript", "onnxslim")
@@ -64,17 +64,17 @@ def test_rockchip_files_run_on_the_chip_alone(tmp_path: Path) -> None:
 def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the toolchains of the person who runs the tests known to this one, or skips it."""
     monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", THERE)
-    if not THERE or toolchains.python_for(toolchains.toolchain_named(name)) is None:
+    if not THERE or toolchains.python_for(toolchains.get_toolchain(name)) is None:
         pytest.skip(f"the toolchain {name} is not installed (YOLOPOSE_TOOLCHAINS_DIR says where)")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["saved_model", "pb", "tfjs", "paddle"])
 def test_computes_what_torch_does(name: str, small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(format_named(name).toolchain, monkeypatch)
+    use(get_format(name).toolchain, monkeypatch)
     if name == "tfjs":
         use("tfjs", monkeypatch)
-    path = tmp_path / f"s{format_named(name).suffixes[0]}"
+    path = tmp_path / f"s{get_format(name).suffixes[0]}"
     shutil.move(small.export(format=name, imgsz=[64, 96], batch=2, verbose=False), path)
     runtime = open_runtime(path, device="cpu")
     assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 2, False)

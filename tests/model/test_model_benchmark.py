@@ -10,7 +10,7 @@ from few_images import SMALL, write_images
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
 from yolopose.cli import main
-from yolopose.formats import table
+from yolopose.formats import registry
 from yolopose.formats.agreement import NOTHING, Agreement
 from yolopose.model.benchmark_table import Benchmark, Row, line
 
@@ -31,10 +31,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_format_is_written_opened_timed_and_measured(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = table.find_spec
-    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "onnxscript" else honest(name))
-    some = [table.format_named("onnx"), table.format_named("openvino")]
-    monkeypatch.setattr("yolopose.model.benchmark.formats", lambda: [table.formats()[0], *some])
+    honest = registry.find_spec
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "onnxscript" else honest(name))
+    some = [registry.get_format("onnx"), registry.get_format("openvino")]
+    monkeypatch.setattr("yolopose.model.benchmark.formats", lambda: [registry.formats()[0], *some])
     found = YOLO("small-pose.yaml").benchmark(data="few/few.yaml", imgsz=64, device="cpu")
     by_name = {row.name: row for row in found.rows}
     assert list(by_name) == ["pytorch", "onnx", "openvino"]

@@ -18,8 +18,8 @@ import pytest
 from yolopose import __version__, toolchains, zoo
 from yolopose.base.errors import DependencyError, OutputError, UsageError
 from yolopose.cli import main
-from yolopose.toolchains import venvs
-from yolopose.toolchains.turn import turn
+from yolopose.toolchains import environments
+from yolopose.toolchains.install_lock import install_lock
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 TINY: dict[str, Any] = {
@@ -55,11 +55,11 @@ def pretend(folder: Path, python: Path) -> None:
     """Leave what an install leaves, with a Python that is there."""
     programs = folder / "tiny" / ("Scripts" if sys.platform == "win32" else "bin")
     programs.mkdir(parents=True)
-    (programs / venvs.python_in(folder).name).symlink_to(python)
+    (programs / environments.python_in(folder).name).symlink_to(python)
     packages = folder / "tiny" / ("Lib" if sys.platform == "win32" else f"lib/python{OWN}") / "site-packages"
     packages.mkdir(parents=True)
     (packages / "tiny_thing.py").touch()
-    row = toolchains.toolchain_named("tiny")
+    row = toolchains.get_toolchain("tiny")
     note = {"folder": str(folder / "tiny"), "identity": row.identity, "megabytes": 3, "seconds": 1}
     (folder / "tiny/toolchain.json").write_text(json.dumps(note), encoding="utf-8")
 
@@ -84,7 +84,7 @@ def test_installed_used_and_removed(
     monkeypatch.delenv("PIP_TARGET")
     assert frozen() == before
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
-    assert toolchains.python_for(toolchains.toolchain_named("tiny")) == venvs.python_in(tiny / "tiny")
+    assert toolchains.python_for(toolchains.get_toolchain("tiny")) == environments.python_in(tiny / "tiny")
     assert main(["toolchain", "list"]) == 0
     assert "  installed" in capfd.readouterr().out
     for words, expected in (
@@ -96,7 +96,7 @@ def test_installed_used_and_removed(
     assert main(["toolchain", "run", "name=tiny", "--", "python", "-c", "raise SystemExit(7)"]) == 7
     assert main(["toolchain", "remove", "name=tiny"]) == 0
     assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
-    assert toolchains.python_for(toolchains.toolchain_named("tiny")) is None
+    assert toolchains.python_for(toolchains.get_toolchain("tiny")) is None
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_what_cannot_be_finished_leaves_the_older_one(
     give(monkeypatch, **changes)
     with pytest.raises(DependencyError, match=words) as caught:
         toolchains.install("tiny")
-    assert str(venvs.log_file("tiny-install")) in str(caught.value)
+    assert str(environments.log_file("tiny-install")) in str(caught.value)
     assert sorted(path for path in (tiny / "tiny").rglob("*")) == before
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
 
@@ -124,7 +124,7 @@ def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(tiny, Path(sys.executable))
-    monkeypatch.setattr(venvs, "_install", lambda *_: "fetched")
+    monkeypatch.setattr(environments, "_install", lambda *_: "fetched")
     assert toolchains.install("tiny") != "fetched"
     assert "remove it first" in capsys.readouterr().out
     next((tiny / "tiny").rglob("tiny_thing.py")).unlink()
@@ -136,24 +136,27 @@ def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
 def test_one_at_a_time_and_what_killed_ones_left_is_removed(tiny: Path) -> None:
     left = tiny / ".abc.part" / "tiny"
     left.mkdir(parents=True)
-    with turn(tiny) as held:
+    with install_lock(tiny) as held:
         assert not left.exists()
         left.mkdir(parents=True)
         program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=held)
-        with pytest.raises(UsageError, match="Another install"), turn(tiny):
+        with pytest.raises(UsageError, match="Another install"), install_lock(tiny):
             pass
-    with pytest.raises(UsageError, match="what a killed one called"), turn(tiny):  # pip of a killed install, say
+    with (
+        pytest.raises(UsageError, match="what a killed one called"),
+        install_lock(tiny),
+    ):  # pip of a killed install, say
         pass
     assert left.exists()
     program.communicate(b"\n")
-    with turn(tiny):
+    with install_lock(tiny):
         assert not left.exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 def test_a_signal_to_end_ends_as_ctrl_c_does(tiny: Path) -> None:
     def killed() -> None:
-        with turn(tiny):
+        with install_lock(tiny):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
 
@@ -166,7 +169,7 @@ def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise DependencyError("Toolchain tiny: no.")
 
-    monkeypatch.setattr(venvs, "_call", fail)
+    monkeypatch.setattr(environments, "_call", fail)
     with pytest.raises(DependencyError, match="Toolchain tiny: no"):
         toolchains.install("tiny")
     assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
@@ -184,7 +187,7 @@ def test_what_is_not_begun(
     changes: dict[str, Any], error: type[Exception], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(monkeypatch, **changes)
-    monkeypatch.setattr(venvs, "_call", None)
+    monkeypatch.setattr(environments, "_call", None)
     with pytest.raises(error, match=words):
         toolchains.install("tiny")
 
@@ -196,31 +199,31 @@ def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for value in ("1", "0"):
         monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
         log = tiny.parent / f"log{value}"
-        venvs._call(command, log, "")
+        environments._call(command, log, "")
         seen.append(log.read_text().strip())
     assert seen == ["1", "None"]
 
 
 def test_other_pins_are_another_toolchain(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
-    row = toolchains.toolchain_named("tiny")
-    assert toolchains.python_for(row) == venvs.python_in(tiny / "tiny")
+    row = toolchains.get_toolchain("tiny")
+    assert toolchains.python_for(row) == environments.python_in(tiny / "tiny")
     give(monkeypatch, packages=["tiny-thing==1.1"])
-    assert toolchains.python_for(toolchains.toolchain_named("tiny")) is None
+    assert toolchains.python_for(toolchains.get_toolchain("tiny")) is None
     assert "of other versions: install it again" in toolchains.report()
     with pytest.raises(DependencyError, match="installed for another version of yolopose"):
-        toolchains.need_toolchain("tiny", "This")
+        toolchains.require_toolchain("tiny", "This")
 
 
 def test_an_environment_that_fits_serves_itself(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import version
 
     give(monkeypatch, packages=[f"numpy=={version('numpy')}", "rich==0.0"], decisive=["numpy"])
-    assert toolchains.need_toolchain("tiny", "This") == Path(sys.executable)
+    assert toolchains.require_toolchain("tiny", "This") == Path(sys.executable)
     assert "this environment fits" in toolchains.report()
     give(monkeypatch, packages=["numpy==0.9"], decisive=["numpy"])
     with pytest.raises(DependencyError, match=r"Install it with: yolo toolchain install name=tiny \(about 12 MB"):
-        toolchains.need_toolchain("tiny", "This")
+        toolchains.require_toolchain("tiny", "This")
 
 
 @pytest.mark.parametrize(
@@ -255,9 +258,9 @@ def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
     seen: list[list[str]] = []
     done = SimpleNamespace(returncode=0)
-    monkeypatch.setattr(venvs.subprocess, "run", lambda command, **_: seen.append(command) or done)
+    monkeypatch.setattr(environments.subprocess, "run", lambda command, **_: seen.append(command) or done)
     assert toolchains.run("tiny", ["yolo", "val", "model=x.pb"]) == 0
-    assert seen == [[str(venvs.python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
+    assert seen == [[str(environments.python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
 
 
 def test_all_that_ship_pin_every_package() -> None:

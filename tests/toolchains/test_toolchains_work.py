@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import ExportError, WeightsError
-from yolopose.toolchains import Worker, errand, work
+from yolopose.toolchains import Worker, run_in_env
+from yolopose.toolchains import worker as worker_module
 
 WORKSHOP = """
 import os, sys
@@ -34,14 +35,14 @@ def serve(job):
 @pytest.fixture(autouse=True)
 def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of files for another Python, with one of this test; and a place for logs."""
-    shutil.copyfile(work._INSIDE / "begin.py", tmp_path / "begin.py")
+    shutil.copyfile(worker_module._INSIDE / "begin.py", tmp_path / "begin.py")
     (tmp_path / "on_test.py").write_text(WORKSHOP, encoding="utf-8")
-    monkeypatch.setattr(work, "_INSIDE", tmp_path)
+    monkeypatch.setattr(worker_module, "_INSIDE", tmp_path)
     monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", str(tmp_path / "rooms"))
 
 
 def do(action: str, **values: str) -> dict:
-    return errand(Path(sys.executable), "on_test", action, values, "It cannot be written")
+    return run_in_env(Path(sys.executable), "on_test", action, values, "It cannot be written")
 
 
 def test_an_errand(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_an_errand_that_fails(tmp_path: Path) -> None:
 
 def test_a_worker_computes_until_it_is_closed() -> None:
     worker = Worker.of_python(Path(sys.executable), "on_test", {"factor": 2.0}, Path("x.pb"))
-    assert worker.about == {"record": "x"}
+    assert worker.info == {"record": "x"}
     for count in (1, 3):
         batch = np.arange(count * 24, dtype=np.float32).reshape(count, 2, 3, 4)
         doubled, summed = worker.run(batch)
@@ -84,8 +85,8 @@ def test_a_worker_that_ends(action: str) -> None:
 
 
 def test_an_engine_that_is_left_ends_its_process() -> None:
-    from yolopose.formats.elsewhere import WorkerRuntime
-    from yolopose.formats.record import own_record
+    from yolopose.formats.metadata import own_record
+    from yolopose.formats.toolchain.worker_runtime import WorkerRuntime
     from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
     about = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=5, dims=2)))

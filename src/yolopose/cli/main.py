@@ -106,7 +106,7 @@ def _models(command: Command) -> None:
 
 
 def _formats(command: Command) -> None:
-    from yolopose.formats.table import report
+    from yolopose.formats.registry import report
 
     print(report())
 

@@ -11,7 +11,7 @@ from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, collect, resolve
-from yolopose.formats import format_named
+from yolopose.formats import get_format
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
 
@@ -67,14 +67,14 @@ def _train(given: Options) -> None:
 
 def _export(given: Options) -> None:
     options = collect("export", given)
-    format_named(options.get("format", ExportOptions.format))  # before the seconds that loading a network takes
+    get_format(options.get("format", ExportOptions.format))  # before the seconds that loading a network takes
     _open(options).export(**options)
 
 
 def _benchmark(given: Options) -> None:
     options = collect("benchmark", given)
     if options.get("format"):
-        format_named(options["format"])
+        get_format(options["format"])
     _open(options).benchmark(**options)
 
 

@@ -6,10 +6,27 @@ from importlib import import_module
 from pathlib import Path
 
 from yolopose.base.errors import NotFoundError
-from yolopose.formats.table import Format, format_named, format_of, formats, need_engine, need_packages, suffixes
+from yolopose.formats.registry import (
+    Format,
+    format_for_path,
+    formats,
+    get_format,
+    require_engine,
+    require_packages,
+    suffixes,
+)
 from yolopose.runtime import Runtime
 
-__all__ = ["Format", "format_named", "format_of", "formats", "need_engine", "need_packages", "open_runtime", "suffixes"]
+__all__ = [
+    "Format",
+    "get_format",
+    "format_for_path",
+    "formats",
+    "require_engine",
+    "require_packages",
+    "open_runtime",
+    "suffixes",
+]
 
 
 def open_runtime(path: str | Path, *, device: object = None, half: bool = False) -> Runtime:
@@ -26,9 +43,9 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
         WeightsError: the file is damaged or holds no pose network.
         DependencyError: the engine's library is not installed.
     """
-    row, path = format_of(path), Path(path)
+    row, path = format_for_path(path), Path(path)
     if row.exportable and not path.exists():
         kind = "folder" if row.folder else "file"
         raise NotFoundError(f"There is no {row.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
-    need_engine(row, path)
+    require_engine(row, path)
     return import_module(f"yolopose.formats.{row.module}").load(path, device, half)

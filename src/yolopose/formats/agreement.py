@@ -50,7 +50,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class Simulated:
     """What the `export` of a file for a chip that is not here says: a stand-in was run instead of the file.
 
     Attributes:

@@ -17,8 +17,8 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import program
 from yolopose.formats.devices import say_half_is_settled
-from yolopose.formats.graph import GraphRuntime
-from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
+from yolopose.formats.graph_runtime import GraphRuntime
+from yolopose.formats.metadata import RECORD, first_line, own_record, public_record, read_record
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
 
@@ -156,7 +156,7 @@ def export(job: ExportJob, path: Path) -> str:
     for key, value in {RECORD: own_record(job.metadata), **public}.items():
         model.user_defined_metadata[key] = str(value)
     model.save(str(path))
-    return f"iOS 16 and macOS 13 or newer, {job.numbers}"
+    return f"iOS 16 and macOS 13 or newer, {job.precision}"
 
 
 def _convert(job: ExportJob) -> Any:

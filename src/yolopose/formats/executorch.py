@@ -20,8 +20,8 @@ from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import program
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import first_line, read_record, record_in_folder, sole_file, write_record
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
+from yolopose.formats.metadata import first_line, read_record, record_in_folder, sole_file, write_record
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def export(job: ExportJob, path: Path) -> str:
         raise ExportError(f"The network cannot be written for ExecuTorch: {first_line(error)}") from error
     (path / _PROGRAM).write_bytes(content)
     write_record(job, path)
-    return f"XNNPACK, {job.numbers}"
+    return f"XNNPACK, {job.precision}"
 
 
 def _convert(job: ExportJob) -> bytes:

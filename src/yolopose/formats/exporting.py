@@ -22,18 +22,18 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
-from yolopose.formats.agreement import NOTHING, Agreement, Rehearsed, of_best, of_cells, of_detections
+from yolopose.formats.agreement import NOTHING, Agreement, Simulated, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
-from yolopose.formats.graph import GraphRuntime
+from yolopose.formats.graph_runtime import GraphRuntime
 from yolopose.formats.levels import LEVELS, by_levels, level_names
+from yolopose.formats.registry import Format, formats_with, get_format, packages_to_write, require_packages
 from yolopose.formats.suppression import Suppression, suppressed
-from yolopose.formats.table import Format, format_named, having, need_packages, packages_to_write
 from yolopose.geometry import Letterbox
 from yolopose.nn.shapes import shape_pass
 from yolopose.runtime import Batch
 from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import ModelMetadata
-from yolopose.toolchains import need_toolchain
+from yolopose.toolchains import require_toolchain
 
 _ANY = ("model", "device", "imgsz", "verbose", "format", "name")  # keys that go with every format
 _INSIDE = ("conf", "iou", "max_det", "agnostic_nms", "classes")  # that nms=True heeds
@@ -77,7 +77,7 @@ class ExportJob:
         return 8 if self.calibration else 16 if self.half else 32
 
     @property
-    def numbers(self) -> str:
+    def precision(self) -> str:
         """The same in words, for the log."""
         if self.calibration:
             return f"int8 fitted to {self.calibration.words}"
@@ -132,7 +132,7 @@ class _Decoded(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class ExportResult:
     """A file that an export has written.
 
     Attributes:
@@ -179,7 +179,7 @@ def export_network(
 
 def write_network(
     network: PoseModel, metadata: ModelMetadata, options: ExportOptions, stem: Path, image: Image, data: str | None
-) -> Written:
+) -> ExportResult:
     """Write a network in another format and compares it with the network.
 
     Args:
@@ -197,23 +197,23 @@ def write_network(
         OutputError: the file cannot be written.
     """
     start = perf_counter()
-    row = format_named(options.format)
+    row = get_format(options.format)
     _check_options(row, options)
-    if row.only_int8 and bits_of(options) == 32:
+    if row.int8_only and bits_of(options) == 32:
         options = replace(options, int8=True)
     eight = bits_of(options) == 8
-    what = f"Export to {row.title}{' with int8=True' if eight and row.for_int8 else ''}"
-    need_packages(packages_to_write(row, eight), what)
+    what = f"Export to {row.title}{' with int8=True' if eight and row.int8_requires else ''}"
+    require_packages(packages_to_write(row, eight), what)
     # what runs it as well: the file is compared before it is kept
-    for toolchain in dict.fromkeys((row.toolchain, row.int8_toolchain if eight else "", row.runs_in)):
+    for toolchain in dict.fromkeys((row.toolchain, row.int8_toolchain if eight else "", row.run_toolchain)):
         if toolchain:
-            need_toolchain(toolchain, what)
+            require_toolchain(toolchain, what)
     job = _job(network, metadata, options, data, image)
     module = import_module(f"yolopose.formats.{row.module}")
     target = Path(f"{stem}{row.suffixes[0]}")
     with (atomic_folder if row.folder else atomic_path)(target) as temporary:
         words, agreement, checked = _told(job, row, module, module.export(job, temporary), temporary)
-    return Written(
+    return ExportResult(
         path=target, title=row.title, words=words, metadata=job.metadata, agreement=agreement, checked=checked,
         megabytes=_size_of(target), seconds=perf_counter() - start, usage=getattr(module, "usage", _no_usage)(target),
     )  # fmt: skip
@@ -225,16 +225,16 @@ def _no_usage(path: Path) -> str:
 
 
 def _told(
-    job: ExportJob, row: Format, module: ModuleType, words: str | Rehearsed, path: Path
+    job: ExportJob, row: Format, module: ModuleType, words: str | Simulated, path: Path
 ) -> tuple[str, Agreement | None, str]:
     """What was written, how it agrees with the network, and how that was found.
 
     Raises:
         ExportError: it computes something else.
     """
-    if isinstance(words, Rehearsed):
+    if isinstance(words, Simulated):
         return words.words, words.agreement, words.checked
-    if not row.runs_here:
+    if not row.runs_on_platform:
         return words, None, module.inspect(job, path)
     agreement = job.compare(_opened(module, path))
     return words, agreement, f"Compared with torch on an image: {agreement}."
@@ -332,7 +332,7 @@ def _check_options(row: Format, options: ExportOptions) -> None:
         given["int8" if bits == 8 else "half"] = True
     for name, value in given.items():
         if name not in row.options:
-            others = having(name)
+            others = formats_with(name)
             where = f"these have: {', '.join(others)}" if others else "nor has any other format here"
             raise UsageError(
                 f"{name}={value}: {row.title} has no such option; {where}. Leave it out, or change format=."

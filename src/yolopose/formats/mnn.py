@@ -21,9 +21,9 @@ from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.graph import GraphRuntime, InputMemory
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
+from yolopose.formats.metadata import first_line, read_record, record_in_text, record_text
 from yolopose.formats.onnx import QUICK_OPSET, write_graph
-from yolopose.formats.record import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -129,4 +129,4 @@ def export(job: ExportJob, path: Path) -> str:
             import_module("_tools").mnnconvert(command)
     if not path.is_file() or not path.stat().st_size:
         raise ExportError("The network cannot be written for MNN: its converter gives nothing.")
-    return f"weights {job.numbers}"
+    return f"weights {job.precision}"

@@ -18,8 +18,8 @@ from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import warn_once
 from yolopose.formats.capture import traced
 from yolopose.formats.devices import cpu_only
-from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import first_line, read_record, record_in_folder, sole_file, write_record
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
+from yolopose.formats.metadata import first_line, read_record, record_in_folder, sole_file, write_record
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def export(job: ExportJob, path: Path) -> str:
             raise ExportError(f"The network cannot be written for ncnn: {first_line(error)}") from error
         _convert(source, path, job)
     write_record(job, path)
-    return f"weights {job.numbers}"
+    return f"weights {job.precision}"
 
 
 def _convert(source: Path, folder: Path, job: ExportJob) -> None:

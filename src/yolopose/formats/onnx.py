@@ -20,8 +20,8 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError, Yolopose
 from yolopose.base.log import LOGGER
 from yolopose.formats.capture import example
 from yolopose.formats.devices import say_half_is_settled, single_device
-from yolopose.formats.graph import GraphRuntime, InputMemory
-from yolopose.formats.record import RECORD, first_line, own_record, public_record, read_record
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
+from yolopose.formats.metadata import RECORD, first_line, own_record, public_record, read_record
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def export(job: ExportJob, path: Path) -> str:
             f"The network cannot be written as ONNX with opset {opset}: {first_line(error)} The opset that is used "
             f"when none is given, {OPSET}, works with every network that ships."
         ) from error
-    return f"opset {used}, {job.numbers}"
+    return f"opset {used}, {job.precision}"
 
 
 def write_graph(job: ExportJob, path: Path, opset: int = OPSET) -> None:

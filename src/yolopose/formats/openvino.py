@@ -25,8 +25,8 @@ from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import to_yaml
 from yolopose.formats.capture import example, traced
 from yolopose.formats.devices import cpu_only
-from yolopose.formats.graph import GraphRuntime
-from yolopose.formats.record import (
+from yolopose.formats.graph_runtime import GraphRuntime
+from yolopose.formats.metadata import (
     RECORD,
     RECORD_FILE,
     first_line,
@@ -36,7 +36,7 @@ from yolopose.formats.record import (
     record_in_folder,
     sole_file,
 )
-from yolopose.formats.reporting import unreported
+from yolopose.formats.reporting import telemetry_disabled
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def library() -> Any:
 
     A program that has imported OpenVINO before has made that choice itself.
     """
-    with unreported():
+    with telemetry_disabled():
         return import_module("openvino")
 
 
@@ -276,7 +276,7 @@ def export(job: ExportJob, path: Path) -> str:
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
     library().save_model(model, str(target), compress_to_fp16=job.half)
     (path / RECORD_FILE).write_text(to_yaml(public_record(job)), encoding="utf-8")
-    return f"by version {library().get_version().split('-')[0]}, {job.numbers}"
+    return f"by version {library().get_version().split('-')[0]}, {job.precision}"
 
 
 def _convert(job: ExportJob) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.formats.calibration import Calibration, outer_steps
-from yolopose.formats.reporting import unreported
+from yolopose.formats.reporting import telemetry_disabled
 
 # a range is the mean of those of the images, each counting by this share beside all before it: a single bright spot
 # does not spoil it
@@ -65,7 +65,7 @@ def _reader(library: Any, calibration: Calibration, name: str) -> Any:
 @cache
 def library() -> Any:
     """Import NNCF so that it reports to nobody; see `yolopose.formats.openvino.library`."""
-    with unreported():
+    with telemetry_disabled():
         found = import_module("nncf")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return found

@@ -10,7 +10,7 @@ _REPORTING = "openvino_telemetry"
 
 
 @contextmanager
-def unreported() -> Generator[None, None, None]:
+def telemetry_disabled() -> Generator[None, None, None]:
     """Hide the package through which OpenVINO and NNCF report, for what is imported within.
 
     They fall back on an empty stand-in of their own where it is absent, and that is what they find.

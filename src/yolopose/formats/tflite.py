@@ -19,10 +19,10 @@ from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.capture import example
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.graph import GraphRuntime, InputMemory
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
 from yolopose.formats.levels import LEVELS
-from yolopose.formats.record import first_line, outputs_of, read_record, record_in_text, record_text
-from yolopose.formats.table import need_packages
+from yolopose.formats.metadata import first_line, outputs_of, read_record, record_in_text, record_text
+from yolopose.formats.registry import require_packages
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def load(path: Path, device: object = None, half: bool = False) -> GraphRuntime:
     say_half_is_settled(half, path)
     found = record_behind(path)
     if outputs_of(found) == LEVELS:
-        return import_module("yolopose.formats.integer").load(path, found)
-    need_packages(("ai_edge_litert",), str(path))
+        return import_module("yolopose.formats.toolchain.tflite_int8").load(path, found)
+    require_packages(("ai_edge_litert",), str(path))
     return TfliteRuntime(path)
 
 
@@ -135,7 +135,7 @@ def export(job: ExportJob, path: Path) -> str:
         ExportError: the network cannot be converted.
     """
     if job.calibration:
-        return import_module("yolopose.formats.integer").export(job, path)
+        return import_module("yolopose.formats.toolchain.tflite_int8").export(job, path)
     try:
         _convert(replace(job, half=False), path)
         if job.half:
@@ -144,7 +144,7 @@ def export(job: ExportJob, path: Path) -> str:
         raise ExportError(f"The network cannot be written as TFLite: {first_line(error)}") from error
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_RECORD, record_text(job))
-    return f"weights {job.numbers}"
+    return f"weights {job.precision}"
 
 
 def _convert(job: ExportJob, path: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.capture import traced
 from yolopose.formats.devices import say_half_is_settled
-from yolopose.formats.graph import GraphRuntime
-from yolopose.formats.record import first_line, read_record, record_in_text, record_text
+from yolopose.formats.graph_runtime import GraphRuntime
+from yolopose.formats.metadata import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def export(job: ExportJob, path: Path) -> str:
     except Exception as error:  # whatever tracing meets
         raise ExportError(f"The network cannot be written as TorchScript: {first_line(error)}") from error
     module.save(str(path), _extra_files={_RECORD: record_text(job)})
-    return f"{job.numbers}{', optimized for mobile processors' * job.options.optimize}"
+    return f"{job.precision}{', optimized for mobile processors' * job.options.optimize}"
 
 
 def _for_mobile(module: Any) -> Any:

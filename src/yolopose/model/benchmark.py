@@ -16,7 +16,7 @@ from yolopose.config import BenchmarkOptions, ExportOptions, ValOptions
 from yolopose.data import load_dataset, read_image
 from yolopose.data.dataset import Split
 from yolopose.evaluate import validate
-from yolopose.formats import Format, format_named, formats, open_runtime
+from yolopose.formats import Format, formats, get_format, open_runtime
 from yolopose.geometry import Letterbox
 from yolopose.model.benchmark_table import Benchmark, Row, line, title
 from yolopose.runtime import Runtime
@@ -48,7 +48,7 @@ def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: Bench
     """
     from yolopose.formats.pytorch import TorchRuntime
 
-    rows = [format_named(options.format)] if options.format else [row for row in formats() if row.exportable]
+    rows = [get_format(options.format)] if options.format else [row for row in formats() if row.exportable]
     known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
     split: Split = options.split  # type: ignore[assignment]  # one of its choices
     if options.data is None:

@@ -21,7 +21,7 @@ from yolopose.base.errors import NotFoundError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import suggest_path
-from yolopose.formats import format_of
+from yolopose.formats import format_for_path
 
 _MAX_BYTES = 2_000_000_000  # the largest public pose weights have 150 MB
 
@@ -50,7 +50,7 @@ def find_weights(path: str | Path) -> Path:
     if is_bare_name and (folder / path.name).exists():
         verify_checksum(folder / path.name)
         return folder / path.name
-    kind = "exported file" if format_of(path).exportable else "weights file"
+    kind = "exported file" if format_for_path(path).exportable else "weights file"
     hint = f" The bare name {path.name} downloads the public weights." if public_url else _suggest_weights(path)
     raise NotFoundError(f"There is no {kind} {path} (searched in {Path.cwd()} and {folder}). Check the path.{hint}")
 
@@ -83,7 +83,7 @@ def _suggest_weights(path: Path) -> str:
     if name is None:
         return suggest_path(path, "model") or _suggest_latest_run(path)
     if path.suffix.lower() not in (".pt", ".pth"):
-        return f" Export it first: yolo export model={name}.pt format={format_of(path).name}"
+        return f" Export it first: yolo export model={name}.pt format={format_for_path(path).name}"
     other_task = "-pose" not in path.stem.lower()
     why = "; networks of other tasks are not supported" if other_task else ""
     return f" Did you mean model={name}.pt? Pose weights have such names{why}."

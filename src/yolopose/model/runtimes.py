@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.config import PredictOptions, ValOptions
-from yolopose.formats import format_of, open_runtime
+from yolopose.formats import format_for_path, open_runtime
 from yolopose.schema import ModelMetadata
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def open_exported(file: Path, choice: RuntimeConfig) -> Runtime:
     Raises:
         UsageError: another engine is asked for, or the device is not here.
     """
-    own = format_of(file).name
+    own = format_for_path(file).name
     if choice.name not in (None, "auto", own):
         raise UsageError(
             f"runtime={choice.name} does not run {file}, which is for {own}: leave runtime= out, or give the .pt that "
@@ -103,10 +103,10 @@ def runtime_for_network(
         from yolopose.formats.pytorch import TorchRuntime
 
         return TorchRuntime(network, choice.device, choice.half, known, choice.compile)
-    from yolopose.formats.automatic import engine_of
+    from yolopose.formats.auto_runtime import create_runtime
 
     _leave_aside(choice)
-    return engine_of(network, known, choice.name, choice.device, choice.half)
+    return create_runtime(network, known, choice.name, choice.device, choice.half)
 
 
 def _leave_aside(choice: RuntimeConfig) -> None:

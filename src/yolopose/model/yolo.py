@@ -19,7 +19,7 @@ from yolopose.config import (
     collect,
     resolve,
 )
-from yolopose.formats import format_of, formats, need_engine, need_packages, suffixes
+from yolopose.formats import format_for_path, formats, require_engine, require_packages, suffixes
 from yolopose.model.hub import find_weights, is_url, suggest_model
 from yolopose.model.runtimes import RuntimeConfig, open_exported, runtime_config, runtime_for_network
 from yolopose.schema import PoseSpec
@@ -82,20 +82,20 @@ class YOLO:
     def _open(self, path: Path, verbose: bool) -> None:
         suffix = path.suffix.lower()
         if suffix in _YAML:
-            need_packages(("torch",), str(path))
+            require_packages(("torch",), str(path))
             from yolopose.nn import build_network
 
             self._network = build_network(path)
             if verbose:
                 self._network.info()
             return
-        if not any(row.knows(path) for row in formats()):
+        if not any(row.matches(path) for row in formats()):
             raise UsageError(
                 f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
                 f"({', '.join(suffixes())}).{suggest_model(path)}"
             )
-        row = format_of(path)
-        need_engine(row, path)
+        row = format_for_path(path)
+        require_engine(row, path)
         file = find_weights(path)
         if row.exportable:
             self._exported = file

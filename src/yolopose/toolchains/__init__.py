@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from yolopose.toolchains.table import Toolchain, toolchain_named, toolchains
-from yolopose.toolchains.venvs import (
+from yolopose.toolchains.catalog import Toolchain, get_toolchain, toolchains
+from yolopose.toolchains.environments import (
     Installed,
     install,
     installed,
-    need_toolchain,
     python_for,
     remove,
     report,
+    require_toolchain,
     run,
 )
-from yolopose.toolchains.work import Worker, errand
+from yolopose.toolchains.worker import Worker, run_in_env
 
 __all__ = [
     "Installed",
     "Toolchain",
     "Worker",
-    "errand",
+    "run_in_env",
     "install",
     "installed",
-    "need_toolchain",
+    "require_toolchain",
     "python_for",
     "remove",
     "report",
     "run",
-    "toolchain_named",
+    "get_toolchain",
     "toolchains",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats import onnx
-from yolopose.formats.record import sole_file
+from yolopose.formats.metadata import sole_file
 from yolopose.formats.web.about import about_page
 from yolopose.formats.web.runtime import fetch_runtime, runtime_files, runtime_name
 

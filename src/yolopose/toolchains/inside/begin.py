@@ -1,7 +1,7 @@
 """Begins work in the Python of a toolchain: `python begin.py MODULE FUNCTION job.json [answer.json]`.
 
 With an answer, the function takes a mapping and returns one. Without, it returns a mapping that is said at once, and a
-function from a batch to a list of outputs, which is called until standard input ends; `toolchains/work.py` has the
+function from a batch to a list of outputs, which is called until standard input ends; `toolchains/worker.py` has the
 other end of that talk. Whatever libraries print goes to standard error, which is kept as a log.
 """
 

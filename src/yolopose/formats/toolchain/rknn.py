@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from yolopose.base.errors import ExportError, UsageError
-from yolopose.formats.agreement import Rehearsed
-from yolopose.formats.elsewhere import WorkerRuntime, by_level, handed_over
-from yolopose.formats.record import RECORD, own_record, write_record
-from yolopose.toolchains import Worker, need_toolchain
+from yolopose.formats.agreement import Simulated
+from yolopose.formats.metadata import RECORD, own_record, write_record
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, by_level, handed_over
+from yolopose.toolchains import Worker, require_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -35,7 +35,7 @@ def load(path: Path, device: object = None, half: bool = False) -> NoReturn:
     )
 
 
-def export(job: ExportJob, path: Path) -> Rehearsed:
+def export(job: ExportJob, path: Path) -> Simulated:
     """Write a network for a chip of Rockchip's.
 
     Args:
@@ -47,7 +47,7 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
     """
     chip = (job.options.name or _USUAL).lower()
     job = replace(by_level(job, chip=chip), half=not job.calibration)
-    python = need_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
+    python = require_toolchain(_TOOLCHAIN, f"Export to {_TITLE}")
     target = path / f"{path.name.removesuffix('_rknn_model')}-{chip}.rknn"
     with handed_over(job, _TITLE, _OPSET, slim=True) as found:
         values = {"calibration": "", **found, "target": str(target.resolve()), "chip": chip}
@@ -55,8 +55,8 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
         simulator = WorkerRuntime(target, worker, {RECORD: own_record(job.metadata)}, job.network.stride)
         agreement = job.compare(simulator)
     write_record(job, path)
-    return Rehearsed(
-        f"for {chip}, {len(job.outputs)} outputs, {job.numbers}",
+    return Simulated(
+        f"for {chip}, {len(job.outputs)} outputs, {job.precision}",
         agreement,
         f"Compared with torch on an image, in Rockchip's simulator: {agreement}. It was not run on the chip.",
     )

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.calibration import Calibration
-from yolopose.formats.graph import GraphRuntime, InputMemory
+from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
 from yolopose.formats.levels import LEVELS, joined
-from yolopose.formats.record import first_line, read_record
+from yolopose.formats.metadata import first_line, read_record
 from yolopose.runtime import Batch
 from yolopose.schema import ModelMetadata
-from yolopose.toolchains import Worker, errand, need_toolchain
+from yolopose.toolchains import Worker, require_toolchain, run_in_env
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -48,7 +48,7 @@ class WorkerRuntime(GraphRuntime):
         super().__init__()
         self._worker, self._memory, self._strides = worker, InputMemory(), strides
         weakref.finalize(self, worker.close)
-        given, output = worker.about.get("input"), worker.about.get("output")
+        given, output = worker.info.get("input"), worker.info.get("output")
         if given is not None and (len(given) != 4 or given[1] != 3 or (output is not None and len(output) != 3)):
             raise WeightsError(
                 f"{path} is no pose network that can be run: its input is {given}, its output {output}. Expected: "
@@ -73,7 +73,7 @@ def started(toolchain: str, module: str, path: Path, action: str = "serve", **va
         DependencyError: the toolchain is not installed.
         WeightsError: the file cannot be opened.
     """
-    python = need_toolchain(toolchain, str(path))
+    python = require_toolchain(toolchain, str(path))
     values = {"path": str(path.resolve()), "threads": physical_cores(), **values}
     return Worker.of_python(python, module, values, path, action)
 
@@ -140,10 +140,10 @@ def convert(
         ExportError: the network cannot be converted.
     """
     toolchain, module = place
-    python = need_toolchain(toolchain, f"Export to {title}")
+    python = require_toolchain(toolchain, f"Export to {title}")
     with handed_over(job, title, opset, slim=slim) as found:
         values = {**found, "target": str(target.resolve()), **more}
-        errand(python, module, "convert", values, f"The network cannot be written for {title}")
+        run_in_env(python, module, "convert", values, f"The network cannot be written for {title}")
 
 
 def by_level(job: ExportJob, **args: Any) -> ExportJob:

@@ -17,7 +17,7 @@ from yolopose.base.files import make_folder, output_error
 
 
 @contextmanager
-def turn(root: Path) -> Generator[tuple[int, ...], None, None]:
+def install_lock(root: Path) -> Generator[tuple[int, ...], None, None]:
     """Hold the folder of toolchains, and removes what installs that were killed have left in it.
 
     A signal to end (SIGTERM) ends the block as Ctrl-C does. Programs that are given the numbers keep the folder held

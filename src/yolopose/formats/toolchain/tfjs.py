@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime
-from yolopose.formats.record import record_in_folder, write_record
-from yolopose.formats.tensorflow import write
-from yolopose.toolchains import Worker, need_toolchain
+from yolopose.formats.metadata import record_in_folder, write_record
+from yolopose.formats.toolchain.tensorflow import write
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime
+from yolopose.toolchains import Worker, require_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -32,7 +32,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
     """
     cpu_only(device, "TensorFlow.js")
     say_half_is_settled(half, path)
-    node = need_toolchain(_TOOLCHAIN, str(path))
+    node = require_toolchain(_TOOLCHAIN, str(path))
     return WorkerRuntime(path, Worker.of_node(node, path), record_in_folder(path))
 
 
@@ -51,4 +51,4 @@ def export(job: ExportJob, path: Path) -> str:
     """
     write(job, path, "tfjs")
     write_record(job, path)
-    return f"input (B, H, W, 3), weights {job.numbers}"
+    return f"input (B, H, W, 3), weights {job.precision}"

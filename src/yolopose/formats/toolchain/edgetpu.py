@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from yolopose.base.errors import DependencyError, ExportError
-from yolopose.formats import integer, tflite
-from yolopose.formats.agreement import Rehearsed
-from yolopose.formats.elsewhere import WorkerRuntime
-from yolopose.formats.record import first_line
+from yolopose.formats import tflite
+from yolopose.formats.agreement import Simulated
+from yolopose.formats.metadata import first_line
+from yolopose.formats.toolchain import tflite_int8
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -37,10 +38,10 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
         WeightsError: there is no such chip here, or the file is damaged.
     """
     del device, half
-    return integer.load(path, tflite.record_behind(path), chip=True)
+    return tflite_int8.load(path, tflite.record_behind(path), chip=True)
 
 
-def export(job: ExportJob, path: Path) -> Rehearsed:
+def export(job: ExportJob, path: Path) -> Simulated:
     """Write a network for an Edge TPU.
 
     Args:
@@ -59,9 +60,9 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
         )
     with TemporaryDirectory() as workshop:
         plain = Path(workshop) / "network_full_integer_quant.tflite"
-        words = integer.export(job, plain)
+        words = tflite_int8.export(job, plain)
         agreement = job.compare(tflite.load(plain))
-        record = zipfile.ZipFile(plain).read(integer.RECORD_FILE)
+        record = zipfile.ZipFile(plain).read(tflite_int8.RECORD_FILE)
         command = [compiler, "-s", "-o", workshop, str(plain)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
         compiled = plain.with_name(f"{plain.stem}_edgetpu.tflite")
@@ -70,8 +71,8 @@ def export(job: ExportJob, path: Path) -> Rehearsed:
             raise ExportError(f"The network cannot be compiled for the Edge TPU: {fault}")
         shutil.copyfile(compiled, path)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(integer.RECORD_FILE, record)
-    return Rehearsed(
+        archive.writestr(tflite_int8.RECORD_FILE, record)
+    return Simulated(
         f"{words}; unverified by its authors",
         agreement,
         f"Before it was compiled, compared with torch on an image, on the processor: {agreement}. What the compiler "

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.cpu import physical_cores
-from yolopose.formats.elsewhere import WorkerRuntime, by_level, strides_of
 from yolopose.formats.levels import level_names
-from yolopose.formats.record import read_record, record_text
-from yolopose.formats.tensorflow import MODULE, TOOLCHAIN, write
-from yolopose.toolchains import Worker, need_toolchain
+from yolopose.formats.metadata import read_record, record_text
+from yolopose.formats.toolchain.tensorflow import MODULE, TOOLCHAIN, write
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, by_level, strides_of
+from yolopose.toolchains import Worker, require_toolchain
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -45,7 +45,9 @@ def load(path: Path, found: dict[str, Any], *, chip: bool = False) -> WorkerRunt
         "names": level_names(strides, metadata.spec.keypoints.dims),
     }  # fmt: skip
     here = find_spec("ai_edge_litert") is not None
-    python = Path(sys.executable) if here else need_toolchain(TOOLCHAIN, f"{path} (or pip install ai-edge-litert: it)")
+    python = (
+        Path(sys.executable) if here else require_toolchain(TOOLCHAIN, f"{path} (or pip install ai-edge-litert: it)")
+    )
     engine = WorkerRuntime(path, Worker.of_python(python, MODULE, values, path, "serve_integers"), found, strides)
     engine.try_out(path)
     return engine
@@ -69,4 +71,4 @@ def export(job: ExportJob, path: Path) -> str:
     write(job, path, "tflite")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(RECORD_FILE, record_text(job))
-    return f"whole numbers from end to end, {len(job.outputs)} outputs, {job.numbers}"
+    return f"whole numbers from end to end, {len(job.outputs)} outputs, {job.precision}"

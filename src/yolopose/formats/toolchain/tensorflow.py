@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, convert, started
+from yolopose.formats.metadata import record_in_folder, record_in_text, record_text, write_record
 from yolopose.formats.onnx import OPSET
-from yolopose.formats.record import record_in_folder, record_in_text, record_text, write_record
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, convert, started
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -34,7 +34,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
     cpu_only(device, TITLE)
     say_half_is_settled(half, path)
     worker = started(TOOLCHAIN, MODULE, path)
-    found = record_in_folder(path) if path.is_dir() else record_in_text(worker.about["record"])
+    found = record_in_folder(path) if path.is_dir() else record_in_text(worker.info["record"])
     return WorkerRuntime(path, worker, found)
 
 
@@ -54,7 +54,7 @@ def export(job: ExportJob, path: Path) -> str:
     write(job, path, "saved_model" if path.is_dir() else "pb")
     if path.is_dir():
         write_record(job, path)
-    return f"input (B, H, W, 3), {job.numbers}"
+    return f"input (B, H, W, 3), {job.precision}"
 
 
 def write(job: ExportJob, path: Path, kind: str) -> None:

@@ -21,9 +21,9 @@ import torch
 
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats.devices import say_half_is_settled
-from yolopose.formats.graph import GraphRuntime
+from yolopose.formats.graph_runtime import GraphRuntime
+from yolopose.formats.metadata import first_line, read_record, record_in_text, record_text
 from yolopose.formats.onnx import QUICK_OPSET, write_graph
-from yolopose.formats.record import first_line, read_record, record_in_text, record_text
 from yolopose.runtime import Batch
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def export(job: ExportJob, path: Path) -> str:
         plan = _build(trt, job, source)
     record = record_text(job).encode()
     path.write_bytes(len(record).to_bytes(4, "little") + record + bytes(plan))
-    return f"TensorRT {trt.__version__}, {job.numbers}, unverified by its authors"
+    return f"TensorRT {trt.__version__}, {job.precision}, unverified by its authors"
 
 
 def _build(trt: Any, job: ExportJob, source: Path) -> Any:

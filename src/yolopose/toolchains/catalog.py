@@ -61,7 +61,7 @@ def toolchains() -> tuple[Toolchain, ...]:
     return tuple(_row(name, values) for name, values in zoo.toolchain_tables().items())
 
 
-def toolchain_named(name: str) -> Toolchain:
+def get_toolchain(name: str) -> Toolchain:
     """Return one.
 
     Raises:

@@ -21,8 +21,8 @@ from yolopose.base.errors import DependencyError, OutputError, UsageError
 from yolopose.base.files import atomic_folder, make_folder, output_error, write_text
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.toolchains.table import Toolchain, toolchain_named, toolchains
-from yolopose.toolchains.turn import turn
+from yolopose.toolchains.catalog import Toolchain, get_toolchain, toolchains
+from yolopose.toolchains.install_lock import install_lock
 
 NODE_PACKAGES = "node_modules"
 _NOTE = "toolchain.json"
@@ -115,7 +115,7 @@ def python_for(row: Toolchain) -> Path | None:
     return found.python if found and found.identity == row.identity else None
 
 
-def need_toolchain(name: str, what: str) -> Path:
+def require_toolchain(name: str, what: str) -> Path:
     """Return the Python that has the libraries of a toolchain; for Node.js, the folder of its packages.
 
     Args:
@@ -125,7 +125,7 @@ def need_toolchain(name: str, what: str) -> Path:
     Raises:
         DependencyError: there is none; the text holds the line that installs it.
     """
-    row = toolchain_named(name)
+    row = get_toolchain(name)
     python = python_for(row)
     if python is None:
         older = ", which is installed for another version of yolopose" if installed(row) else ""
@@ -148,13 +148,13 @@ def install(name: str) -> Installed:
         OutputError: the disk has no room, or cannot be written.
         DependencyError: packages cannot be had, or do not load.
     """
-    row = toolchain_named(name)
+    row = get_toolchain(name)
     python = _base_python(row)
     there = installed(row)
     if there and there.identity == row.identity:
         LOGGER.info(f"Toolchain {name} is installed ({there.folder}). To fetch it anew, remove it first.")
         return there
-    with turn(root()) as held:
+    with install_lock(root()) as held:
         return _install(row, python, held)
 
 
@@ -194,10 +194,10 @@ def remove(name: str) -> None:
         UsageError: there is no such toolchain, it is not installed, or another is being installed.
         OutputError: rights are missing.
     """
-    folder = root() / toolchain_named(name).name
+    folder = root() / get_toolchain(name).name
     if not folder.exists():
         raise UsageError(f"The toolchain {name} is not installed (nothing at {folder}).")
-    with turn(root()):
+    with install_lock(root()):
         aside = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=root()))
         try:
             os.rename(folder, aside / name)  # so that nobody meets half of it
@@ -217,7 +217,7 @@ def run(name: str, words: Sequence[str]) -> int:
         UsageError: there is no command.
         DependencyError: the toolchain is not installed, or there is no such program.
     """
-    python = need_toolchain(name, f"`yolo toolchain run name={name}`")
+    python = require_toolchain(name, f"`yolo toolchain run name={name}`")
     if not words:
         raise UsageError(f"What to run is missing: yolo toolchain run name={name} -- yolo val model=….")
     first = [str(python), "-m", "yolopose"] if words[0] in ("yolo", "yolopose") else [words[0]]
@@ -319,7 +319,7 @@ def _fetch_npm(row: Toolchain, folder: Path, log: Path, held: tuple[int, ...]) -
 
 
 def _call(command: Sequence[str], log: Path, what: str, held: tuple[int, ...] = ()) -> None:
-    """Run a command, its words added to a log; for `held` see `turn`.
+    """Run a command, its words added to a log; for `held` see `install_lock`.
 
     Raises:
         DependencyError: it fails.

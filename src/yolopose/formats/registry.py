@@ -45,30 +45,30 @@ class Format:
     suffixes: tuple[str, ...]
     module: str
     options: tuple[str, ...]
-    needs: tuple[str, ...]
-    makes: tuple[str, ...]
-    for_int8: tuple[str, ...]
+    run_requires: tuple[str, ...]
+    export_requires: tuple[str, ...]
+    int8_requires: tuple[str, ...]
     about: str
     aliases: tuple[str, ...] = ()
     folder: bool = False
-    runs_on: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
     toolchain: str = ""
-    runs_in: str = ""
+    run_toolchain: str = ""
     int8_toolchain: str = ""
-    only_int8: bool = False
+    int8_only: bool = False
     verified: str = ""
 
     @property
     def exportable(self) -> bool:
         """Whether `export` writes it."""
-        return bool(self.makes)
+        return bool(self.export_requires)
 
     @property
-    def runs_here(self) -> bool:
+    def runs_on_platform(self) -> bool:
         """Whether this system runs it."""
-        return not self.runs_on or sys.platform in self.runs_on
+        return not self.platforms or sys.platform in self.platforms
 
-    def knows(self, path: str | Path) -> bool:
+    def matches(self, path: str | Path) -> bool:
         """Whether a file or folder of this name is in this format."""
         return Path(path).name.lower().endswith(self.suffixes)
 
@@ -83,17 +83,17 @@ def formats() -> tuple[Format, ...]:
             suffixes=tuple(row["suffixes"]),
             module=row["module"],
             options=tuple(row["options"]),
-            needs=tuple(row["needs"]),
-            makes=tuple(row["makes"]),
-            for_int8=tuple(row.get("for_int8", ())),
+            run_requires=tuple(row["run_requires"]),
+            export_requires=tuple(row["export_requires"]),
+            int8_requires=tuple(row.get("int8_requires", ())),
             about=row["about"],
             aliases=tuple(row.get("aliases", ())),
             folder=row.get("folder", not row["suffixes"][0].startswith(".")),
-            runs_on=tuple(row.get("runs_on", ())),
+            platforms=tuple(row.get("platforms", ())),
             toolchain=row.get("toolchain", ""),
-            runs_in=row.get("runs_in", row.get("toolchain")) or "",
+            run_toolchain=row.get("run_toolchain", row.get("toolchain")) or "",
             int8_toolchain=row.get("int8_toolchain", ""),
-            only_int8=row.get("only_int8", False),
+            int8_only=row.get("int8_only", False),
             verified=row["verified"] or "",
         )
         for name, row in zoo.format_table().items()
@@ -105,14 +105,14 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for row in formats() for suffix in row.suffixes)
 
 
-def format_of(path: str | Path) -> Format:
+def format_for_path(path: str | Path) -> Format:
     """Return the format of a file or folder, by the end of its name.
 
     Raises:
         UsageError: it is of none that is known here.
     """
     for row in formats():
-        if row.knows(path):
+        if row.matches(path):
             return row
     raise UsageError(f"model={str(path)!r} is of no format known here; the known ones end in {', '.join(suffixes())}.")
 
@@ -123,7 +123,7 @@ _NOWHERE = {
 """Formats of the public interface that nobody can write without a vendor's own tools."""
 
 
-def format_named(name: str) -> Format:
+def get_format(name: str) -> Format:
     """Return the format that `format=` names.
 
     Raises:
@@ -147,7 +147,7 @@ def format_named(name: str) -> Format:
     )
 
 
-def having(option: str) -> list[str]:
+def formats_with(option: str) -> list[str]:
     """Return the names of the formats whose export heeds an option."""
     return [row.name for row in formats() if row.exportable and option in row.options]
 
@@ -157,7 +157,7 @@ def missing_packages(names: Iterable[str]) -> list[str]:
     return [name for name in names if find_spec(name) is None]
 
 
-def need_packages(names: tuple[str, ...], what: str) -> None:
+def require_packages(names: tuple[str, ...], what: str) -> None:
     """Make sure that packages are there before something that takes them is begun.
 
     Args:
@@ -178,17 +178,17 @@ def need_packages(names: tuple[str, ...], what: str) -> None:
         )
 
 
-def need_engine(row: Format, path: str | Path) -> None:
-    """Make sure that what runs a file is there, as far as its name tells; see `need_packages`."""
+def require_engine(row: Format, path: str | Path) -> None:
+    """Make sure that what runs a file is there, as far as its name tells; see `require_packages`."""
     if not row.int8_toolchain:  # else it depends on what is in the file, and its module asks
-        need_packages(row.needs, str(path))
+        require_packages(row.run_requires, str(path))
 
 
 def packages_to_write(row: Format, eight: bool) -> tuple[str, ...]:
     """Return the packages that writing a format takes, with 8-bit numbers or without."""
     if not eight:
-        return row.makes
-    return row.for_int8 if row.int8_toolchain else (*row.makes, *row.for_int8)
+        return row.export_requires
+    return row.int8_requires if row.int8_toolchain else (*row.export_requires, *row.int8_requires)
 
 
 def report() -> str:
@@ -196,9 +196,22 @@ def report() -> str:
     rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
     for row in formats():
         heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
-        needs, makes = _packages(row.needs, row.runs_in), _packages(row.makes, row.toolchain)
+        run_requires, export_requires = (
+            _packages(row.run_requires, row.run_toolchain),
+            _packages(row.export_requires, row.toolchain),
+        )
         name = " ".join((row.name, *row.aliases))
-        rows.append((name, " ".join(row.suffixes), heeds, needs, makes, row.verified or "unverified", row.about))
+        rows.append(
+            (
+                name,
+                " ".join(row.suffixes),
+                heeds,
+                run_requires,
+                export_requires,
+                row.verified or "unverified",
+                row.about,
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]) for row in rows
@@ -213,7 +226,7 @@ def report() -> str:
 def _packages(names: tuple[str, ...], toolchain: str = "") -> str:
     found = [f"{'-' if find_spec(name) is None else '+'}{name}" for name in names]
     if toolchain:
-        from yolopose.toolchains import python_for, toolchain_named  # processes and pipes: not for every start
+        from yolopose.toolchains import get_toolchain, python_for  # processes and pipes: not for every start
 
-        found.append(f"{'-' if python_for(toolchain_named(toolchain)) is None else '+'}toolchain:{toolchain}")
+        found.append(f"{'-' if python_for(get_toolchain(toolchain)) is None else '+'}toolchain:{toolchain}")
     return " ".join(found) or "-"

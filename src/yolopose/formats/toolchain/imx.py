@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, by_level, convert, started, strides_of
-from yolopose.formats.record import read_record, record_in_folder, write_record
+from yolopose.formats.metadata import read_record, record_in_folder, write_record
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, by_level, convert, started, strides_of
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -55,4 +55,4 @@ def export(job: ExportJob, path: Path) -> str:
     job = by_level(job)
     convert(job, path, _TITLE, (_TOOLCHAIN, _MODULE), _OPSET, slim=True)
     write_record(job, path)
-    return f"{len(job.outputs)} outputs, {job.numbers}, the archive never run on a sensor by its authors"
+    return f"{len(job.outputs)} outputs, {job.precision}, the archive never run on a sensor by its authors"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cpu import physical_cores
-from yolopose.formats.record import check_output
+from yolopose.formats.metadata import check_output
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, Runtime, from_end2end, from_raw
 from yolopose.schema import ModelMetadata

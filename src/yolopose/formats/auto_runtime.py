@@ -20,7 +20,7 @@ from yolopose.config import ExportOptions
 from yolopose.data.figures import draw_scene
 from yolopose.formats.exporting import export_network
 from yolopose.formats.pytorch import TorchRuntime, pick_device
-from yolopose.formats.table import Format, format_named, missing_packages, need_packages
+from yolopose.formats.registry import Format, get_format, missing_packages, require_packages
 from yolopose.nn import PoseModel
 from yolopose.runtime import Runtime
 from yolopose.schema import ModelMetadata
@@ -29,7 +29,7 @@ ORDER = ("openvino", "onnx")
 """Formats by the speed of their engines on an x86 processor, each faster there than torch in float32."""
 
 
-def engine_of(network: PoseModel, metadata: ModelMetadata, name: str, device: object, half: bool) -> Runtime:
+def create_runtime(network: PoseModel, metadata: ModelMetadata, name: str, device: object, half: bool) -> Runtime:
     """Return the engine that `runtime=` names, with a network.
 
     Args:
@@ -51,7 +51,7 @@ def engine_of(network: PoseModel, metadata: ModelMetadata, name: str, device: ob
     """
     if name == "torch" or (name == "auto" and pick_device(device).type != "cpu"):
         return TorchRuntime(network, device, half, metadata)
-    row = _fastest() if name == "auto" else format_named(name)
+    row = _fastest() if name == "auto" else get_format(name)
     if row is None:
         LOGGER.warning(f"runtime=auto: torch computes, since no faster engine is installed (pip install {ORDER[0]}).")
         return TorchRuntime(network, device, half, metadata)
@@ -65,14 +65,14 @@ def engine_of(network: PoseModel, metadata: ModelMetadata, name: str, device: ob
 
 
 def _fastest() -> Format | None:
-    rows = (format_named(name) for name in ORDER)
-    return next((row for row in rows if not missing_packages({*row.needs, *row.makes})), None)
+    rows = (get_format(name) for name in ORDER)
+    return next((row for row in rows if not missing_packages({*row.run_requires, *row.export_requires})), None)
 
 
 def _converted(
     network: PoseModel, metadata: ModelMetadata, row: Format, name: str, device: object, half: bool
 ) -> Runtime:
-    need_packages(tuple(dict.fromkeys((*row.needs, *row.makes))), f"runtime={name}")
+    require_packages(tuple(dict.fromkeys((*row.run_requires, *row.export_requires))), f"runtime={name}")
     stem = cache_dir() / "engines" / f"{metadata.name or 'network'}-{_identity(network, metadata, row)}"
     path, note = Path(f"{stem}{row.suffixes[0]}"), Path(f"{stem}.sha256")
     engine = _kept(path, note, row, device, half)
@@ -113,7 +113,7 @@ def _load(path: Path, row: Format, device: object, half: bool) -> Runtime:
 def _identity(network: PoseModel, metadata: ModelMetadata, row: Format) -> str:
     """A name for everything that the converted file depends on: weights, record, format, versions."""
     record = [metadata.to_dict(), network.yaml, row.name, __version__]
-    versions = [version(package) for package in sorted({*row.needs, *row.makes})]
+    versions = [version(package) for package in sorted({*row.run_requires, *row.export_requires})]
     parts = [json.dumps([record, versions], sort_keys=True, default=str).encode()]
     for key, value in network.state_dict().items():
         parts += [f"{key} {value.dtype} {list(value.shape)}".encode(), value.cpu().contiguous().numpy().tobytes()]

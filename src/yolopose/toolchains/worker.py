@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DependencyError, ExportError, WeightsError, YoloposeError
 from yolopose.base.files import make_folder, output_error
-from yolopose.toolchains.venvs import log_file
+from yolopose.toolchains.environments import log_file
 
 _INSIDE = Path(__file__).resolve().parent / "inside"
 _HIDDEN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")  # what is ours would be found instead of its own
 
 
-def errand(python: Path, module: str, action: str, values: Mapping[str, Any], what: str) -> dict[str, Any]:
+def run_in_env(python: Path, module: str, action: str, values: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Let a function of `inside/` run in another Python.
 
     Args:
@@ -69,7 +69,7 @@ class Worker:
         error: type to raise where it does not start.
 
     Attributes:
-        about: what it says of the file at the start.
+        info: what it says of the file at the start.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Worker:
                 [*command, str(job)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines, cwd=self._workshop.name, env=environment(),
             )  # fmt: skip
-        self.about = self._answer()[0]
+        self.info = self._answer()[0]
 
     @classmethod
     def of_python(
@@ -101,7 +101,7 @@ class Worker:
         action: str = "serve",
         error: type[YoloposeError] = WeightsError,
     ) -> Worker:
-        """Start a function of `inside/` that gives what to say at the start, and what computes; see `errand`."""
+        """Start a function of `inside/` that gives what to say at the start, and what computes; see `run_in_env`."""
         return cls(_command(python, module, action), values, f"{module}-{action}", path, error)
 
     @classmethod

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.elsewhere import WorkerRuntime, convert, started
-from yolopose.formats.record import record_in_folder, write_record
+from yolopose.formats.metadata import record_in_folder, write_record
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, convert, started
 
 if TYPE_CHECKING:
     from yolopose.formats.exporting import ExportJob
@@ -51,4 +51,4 @@ def export(job: ExportJob, path: Path) -> str:
     """
     convert(job, path, _TITLE, (_TOOLCHAIN, _MODULE), _OPSET, slim=True)
     write_record(job, path)
-    return job.numbers
+    return job.precision
