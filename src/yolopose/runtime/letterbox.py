@@ -1,4 +1,4 @@
-"""Images into network input: scaled, padded, RGB planes, written straight into the batch."""
+"""Letterboxed network input: images are resized and padded straight into a batch of RGB planes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from yolopose.geometry.letterbox import PAD_VALUE
 UInt8 = npt.NDArray[np.uint8]
 
 
-def letterbox_batch(images: Sequence[UInt8], fits: Sequence[Letterbox]) -> UInt8:
+def letterbox_batch(images: Sequence[UInt8], letterboxes: Sequence[Letterbox]) -> UInt8:
     """Letterbox images that share an input size.
 
     Args:
         images: (H, W, 3) uint8 BGR each.
-        fits: where each lies in the input; all with the same `out`.
+        letterboxes: position of each image in the input; all with the same `out`.
 
     Returns:
         (B, 3, height, width) uint8 RGB.
     """
-    batch = np.empty((len(images), 3, *fits[0].out), dtype=np.uint8)
-    for planes, image, fit in zip(batch, images, fits, strict=True):
-        letterbox_into(planes, image, fit)
+    batch = np.empty((len(images), 3, *letterboxes[0].out), dtype=np.uint8)
+    for planes, image, letterbox in zip(batch, images, letterboxes, strict=True):
+        letterbox_into(planes, image, letterbox)
     return batch
 
 
-def letterbox_into(planes: UInt8, image: UInt8, fit: Letterbox) -> None:
-    """Write one image into its place in a batch.
+def letterbox_into(planes: UInt8, image: UInt8, letterbox: Letterbox) -> None:
+    """Write one letterboxed image into its slot of a batch.
 
     Args:
-        planes: (3, height, width) uint8 to fill, of size `fit.out`.
-        image: (H, W, 3) uint8 BGR, of size `fit.source` or decoded at a smaller scale.
-        fit: where it lies.
+        planes: (3, height, width) uint8 output of size `letterbox.out`.
+        image: (H, W, 3) uint8 BGR, of size `letterbox.source` or decoded at a smaller scale.
+        letterbox: position of the image.
     """
-    height, width = fit.inner
-    bottom, right = fit.top + height, fit.left + width
-    planes[:, : fit.top] = PAD_VALUE
+    height, width = letterbox.inner
+    top, left = letterbox.top, letterbox.left
+    bottom, right = top + height, left + width
+    planes[:, :top] = PAD_VALUE
     planes[:, bottom:] = PAD_VALUE
-    planes[:, fit.top : bottom, : fit.left] = PAD_VALUE
-    planes[:, fit.top : bottom, right:] = PAD_VALUE
-    if fit.inner != image.shape[:2]:
+    planes[:, top:bottom, :left] = PAD_VALUE
+    planes[:, top:bottom, right:] = PAD_VALUE
+    if letterbox.inner != image.shape[:2]:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    red, green, blue = planes[:, fit.top : bottom, fit.left : right]
-    # split writes into the given planes; four times faster than a transposed copy in numpy
+    red, green, blue = planes[:, top:bottom, left:right]
+    # cv2.split writes into the planes of the batch, four times faster than a transposed copy in numpy.
     cv2.split(image, [blue, green, red])

@@ -1,42 +1,46 @@
-"""Suppression of duplicate detections: greedy, exact, one image at a time, in numpy."""
+"""Non-maximum suppression: greedy and exact, one image at a time, in numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.log import warn_once
-from yolopose.config import PredictOptions, ValOptions
 from yolopose.runtime.protocol import Candidates
 from yolopose.schema import ModelMetadata
 
+if TYPE_CHECKING:
+    from yolopose.config import PredictOptions, ValOptions
+
 Float32 = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# Candidates are taken in blocks, so that the pairs compared at once stay a small matrix (256² floats fit the
-# cache) and the work stops as soon as `max_det` boxes are kept.
+# Candidates are processed in blocks: the pairwise IoU matrix stays small (256² floats fit the cache), and the loop
+# stops as soon as `max_det` boxes are selected.
 _BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What is left of one image's candidates, by falling score, in network-input pixels.
+    """Detections of one image after NMS, by descending score, in network-input pixels.
 
     Attributes:
         boxes: (n, 4) float32 x1, y1, x2, y2.
         scores: (n,) float32, 0…1.
         classes: (n,) int64.
         points: (n, K, D) float32.
-        sigmas: (n, K, 2) float32, σ of each point; None where the engine does not tell.
+        sigmas: (n, K, 2) float32, σ of each keypoint; None without uncertainty.
     """
 
     boxes: Float32
     scores: Float32
-    classes: npt.NDArray[np.int64]
+    classes: Indices
     points: Float32
     sigmas: Float32 | None = None
 
@@ -45,109 +49,107 @@ class Detections:
 
 
 def nms(candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False) -> list[Detections]:
-    """Remove duplicates: by falling score, a box is dropped when its IoU with a kept one exceeds `iou`.
+    """Drop every box whose IoU with a selected box of higher score exceeds `iou`.
 
     Args:
-        candidates: of a batch; when `nms_done` is set, they are only cut to `max_det`.
-        count: images in the batch.
-        iou: limit 0…1; pairs above it are duplicates.
-        max_det: at most so many are kept of each image, the highest.
-        agnostic: compare boxes of all classes with each other instead of those of one class.
+        candidates: candidates of a batch; with `nms_done` they are only limited to `max_det`.
+        count: number of images in the batch.
+        iou: IoU threshold, 0…1.
+        max_det: maximum number of detections per image, highest scores first.
+        agnostic: compare boxes of all classes instead of boxes of the same class.
 
     Returns:
-        One `Detections` for each image; among equal scores the earlier candidate comes first.
+        One `Detections` per image; equal scores keep the order of the candidates.
     """
-    bounds = np.searchsorted(candidates.image, np.arange(count + 1)).tolist()
-    return [_of_one(candidates, start, stop, iou, max_det, agnostic) for start, stop in pairwise(bounds)]
+    bounds = np.searchsorted(candidates.batch_idx, np.arange(count + 1)).tolist()
+    return [_nms_image(candidates, start, stop, iou, max_det, agnostic) for start, stop in pairwise(bounds)]
 
 
-def _of_one(candidates: Candidates, start: int, stop: int, iou: float, max_det: int, agnostic: bool) -> Detections:
-    """The detections of one image, whose candidates are the rows from start to stop."""
-    kept = start + np.argsort(-candidates.scores[start:stop], kind="stable")
+def _nms_image(candidates: Candidates, start: int, stop: int, iou: float, max_det: int, agnostic: bool) -> Detections:
+    """Return the detections of the image whose candidates are the rows from start to stop."""
+    # A stable sort keeps the engine's order among equal scores, so results do not depend on numpy's sort algorithm.
+    rows = start + np.argsort(-candidates.scores[start:stop], kind="stable")
     if not candidates.nms_done:
-        classes = None if agnostic else candidates.classes[kept]
-        kept = kept[_greedy(candidates.boxes[kept], classes, iou, max_det)]
-    kept = kept[:max_det]
+        classes = None if agnostic else candidates.classes[rows]
+        rows = rows[_greedy_nms(candidates.boxes[rows], classes, iou, max_det)]
+    rows = rows[:max_det]
     return Detections(
-        boxes=candidates.boxes[kept],
-        scores=candidates.scores[kept],
-        classes=candidates.classes[kept],
-        points=candidates.points[kept],
-        sigmas=None if candidates.sigmas is None else candidates.sigmas[kept],
+        boxes=candidates.boxes[rows],
+        scores=candidates.scores[rows],
+        classes=candidates.classes[rows],
+        points=candidates.points[rows],
+        sigmas=None if candidates.sigmas is None else candidates.sigmas[rows],
     )
 
 
-def _greedy(boxes: Float32, classes: npt.NDArray[np.int64] | None, iou: float, max_det: int) -> npt.NDArray[np.int64]:
-    """Indices of the boxes that survive, in order, at least the first `max_det`; boxes stand by falling score."""
-    kept = np.empty(0, dtype=np.int64)
+def _greedy_nms(boxes: Float32, classes: Indices | None, iou: float, max_det: int) -> Indices:
+    """Return indices of the selected boxes, at least the first `max_det`; `boxes` are sorted by descending score."""
+    selected = np.empty(0, dtype=np.int64)
     for start in range(0, len(boxes), _BLOCK):
-        if len(kept) >= max_det:
+        if len(selected) >= max_det:
             break
         block = np.arange(start, min(start + _BLOCK, len(boxes)))
-        if len(kept):
-            block = block[~_duplicates(boxes, classes, kept, block, iou).any(axis=0)]
-        pairs = _duplicates(boxes, classes, block, block, iou)
-        kept = np.concatenate((kept, block[_survivors(pairs)]))
-    return kept
+        if len(selected):
+            block = block[~_overlaps(boxes, classes, selected, block, iou).any(axis=0)]
+        pairs = _overlaps(boxes, classes, block, block, iou)
+        selected = np.concatenate((selected, block[_select_in_block(pairs)]))
+    return selected
 
 
-def _survivors(pairs: Mask) -> Mask:
-    """Greedy choice within a block: row i removes the later columns that it marks, unless i itself was removed."""
-    alive = np.ones(len(pairs), dtype=np.bool_)
+def _select_in_block(pairs: Mask) -> Mask:
+    """Return which boxes of a block remain: box i removes the later boxes j with `pairs[i, j]`, unless removed."""
+    remaining = np.ones(len(pairs), dtype=np.bool_)
     later = np.triu(pairs, k=1)
-    for index in np.flatnonzero(later.any(axis=1)):  # the others remove nothing
-        if alive[index]:
-            alive &= ~later[index]
-    return alive
+    for index in np.flatnonzero(later.any(axis=1)):  # only rows that remove a box
+        if remaining[index]:
+            remaining &= ~later[index]
+    return remaining
 
 
-def _duplicates(
-    boxes: Float32,
-    classes: npt.NDArray[np.int64] | None,
-    rows: npt.NDArray[np.int64],
-    columns: npt.NDArray[np.int64],
-    iou: float,
-) -> Mask:
-    """(rows, columns) mask of the pairs of one class whose IoU exceeds the limit; float32 throughout."""
+def _overlaps(boxes: Float32, classes: Indices | None, rows: Indices, columns: Indices, iou: float) -> Mask:
+    """Return the (rows, columns) mask of the pairs of the same class whose IoU exceeds the threshold, in float32."""
     x1, y1, x2, y2 = boxes[rows].T[..., None]
     u1, v1, u2, v2 = boxes[columns].T
+    # The in-place operations avoid five temporary matrices.
     width = np.minimum(x2, u2)
     width -= np.maximum(x1, u1)
     height = np.minimum(y2, v2)
     height -= np.maximum(y1, v1)
     np.maximum(width, 0, out=width)
-    common = width
-    common *= np.maximum(height, 0, out=height)
+    intersection = width
+    intersection *= np.maximum(height, 0, out=height)
     union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1)
-    union -= common
-    with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area are no duplicates
-        common /= union
-        mask = common > iou
+    union -= intersection
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 of two boxes without area: not duplicates
+        intersection /= union
+        mask = intersection > iou
     if classes is not None:
         mask &= classes[rows][:, None] == classes[columns]
     return mask
 
 
 def warn_built_in_nms(metadata: ModelMetadata, conf: float, options: PredictOptions | ValOptions) -> None:
-    """Warn where a file suppresses by itself (`nms=True`) and by other rules than the options ask for.
+    """Warn if a file contains NMS (`nms=True`) with other thresholds than requested.
 
     Args:
-        metadata: of the file.
-        conf: the smallest confidence that is asked for.
-        options: the other thresholds.
+        metadata: metadata of the file.
+        conf: the lowest requested confidence.
+        options: the other requested thresholds.
     """
-    inside = metadata.args.get("nms")
-    if not isinstance(inside, Mapping):
+    built_in = metadata.args.get("nms")
+    if not isinstance(built_in, Mapping):
         return
-    pairs = {
-        "conf": (conf, inside.get("conf"), conf < float(inside.get("conf", 0))),
-        "iou": (options.iou, inside.get("iou"), options.iou != inside.get("iou")),
-        "max_det": (options.max_det, inside.get("max_det"), options.max_det > int(inside.get("max_det", 0))),
-        "agnostic_nms": (options.agnostic_nms, inside.get("agnostic"), options.agnostic_nms != inside.get("agnostic")),
-    }
-    lost = [f"{key}={asked} ({own} is built in)" for key, (asked, own, differs) in pairs.items() if differs]
-    if lost:
+    max_det = int(built_in.get("max_det", 0))
+    agnostic = built_in.get("agnostic")
+    rows = (
+        ("conf", conf, built_in.get("conf"), conf < float(built_in.get("conf", 0))),
+        ("iou", options.iou, built_in.get("iou"), options.iou != built_in.get("iou")),
+        ("max_det", options.max_det, built_in.get("max_det"), options.max_det > max_det),
+        ("agnostic_nms", options.agnostic_nms, agnostic, options.agnostic_nms != agnostic),
+    )
+    ignored = [f"{key}={requested} (the file uses {value})" for key, requested, value, differs in rows if differs]
+    if ignored:
         warn_once(
-            f"Suppression is inside this file, so {', '.join(lost)} cannot be had from it. Export it with these "
-            "values, or without nms=True."
+            f"NMS is part of this file, so {', '.join(ignored)} has no effect. Export it again with these values, or "
+            "without nms=True."
         )
