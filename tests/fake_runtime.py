@@ -50,7 +50,7 @@ class FakeRuntime:
             scores=np.full(len(rows), 0.875, np.float32),
             classes=np.array([row[1] for row in rows], np.int64),
             points=np.concatenate((points, visible), 2),
-            image=np.array([row[0] for row in rows], np.int64),
+            batch_idx=np.array([row[0] for row in rows], np.int64),
         )
 
     def to_array(self, array: np.ndarray) -> HostArray:

@@ -57,7 +57,7 @@ class Faulty:
             scores=np.array([self.scores.get(shade, [0.9, 0.8]) for shade in shades], np.float32).reshape(-1),
             classes=np.zeros(2 * len(shades), np.int64),
             points=np.concatenate(people).astype(np.float32),
-            image=np.repeat(np.arange(len(shades)), 2),
+            batch_idx=np.repeat(np.arange(len(shades)), 2),
         )
 
     def to_array(self, array: np.ndarray) -> Any:
@@ -228,7 +228,7 @@ def test_nothing_found_and_images_refused(tmp_path: Path, capsys: pytest.Capture
     assert "found nothing" not in said
     nothing = Candidates(
         boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), classes=np.zeros(0, np.int64),
-        points=np.zeros((0, 4, 3), np.float32), image=np.zeros(0, np.int64),
+        points=np.zeros((0, 4, 3), np.float32), batch_idx=np.zeros(0, np.int64),
     )  # fmt: skip
     low = network.infer
     network.infer = lambda batch, *, conf, **_: low(batch, conf=conf) if conf < 0 else nothing  # type: ignore

@@ -67,7 +67,7 @@ class Rectangles:
             scores=scores[kept],
             classes=table[kept, 1].astype(np.int64),
             points=points[kept].astype(np.float32),
-            image=table[kept, 0].astype(np.int64),
+            batch_idx=table[kept, 0].astype(np.int64),
         )
 
     def to_array(self, array: np.ndarray) -> Any:

@@ -53,7 +53,7 @@ def torch_engine(model: YOLO, **what: Any) -> Any:
 
 
 def rows(found: Candidates) -> np.ndarray:
-    parts = [found.image[:, None], found.scores[:, None], found.classes[:, None], found.boxes]
+    parts = [found.batch_idx[:, None], found.scores[:, None], found.classes[:, None], found.boxes]
     parts += [values.reshape(len(values), -1) for values in (found.points, found.sigmas) if values is not None]
     return np.concatenate(parts, 1)
 

@@ -45,7 +45,7 @@ def test_every_opset_computes_what_torch_does(opset: int, dynamic: bool, small: 
     for batch in [batch_of(3, 64, 96)] + [batch_of(5, 40, 136)] * dynamic:
         np.testing.assert_allclose(runtime.raw(batch), torch.raw(batch), atol=1e-3, rtol=1e-4)
     found, expected = (engine.infer(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
-    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.batch_idx, expected.batch_idx)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
@@ -199,6 +199,6 @@ def test_finished_detections_are_only_filtered() -> None:
     raw[0, :, 5] = (1, 0, 1)
     found = from_end2end(raw, (2, 2), conf=0.25)
     assert found.nms_done
-    assert found.image.tolist() == [0, 0, 1]
+    assert found.batch_idx.tolist() == [0, 0, 1]
     assert found.points.shape == (3, 2, 2)
     assert from_end2end(raw, (2, 2), conf=0.0, classes=[1]).classes.tolist() == [1, 1]

@@ -47,12 +47,12 @@ def random_candidates(
         scores=rng.integers(1, 20, total).astype(np.float32) / 20,  # many ties
         classes=rng.integers(0, classes, total),
         points=rng.uniform(0, 99, (total, 2, 3)).astype(np.float32),
-        image=np.repeat(np.arange(len(counts)), counts),
+        batch_idx=np.repeat(np.arange(len(counts)), counts),
     )
 
 
 def naive(given: Candidates, index: int, iou: float, max_det: int, agnostic: bool) -> list[int]:
-    rows = [row for row in range(len(given.scores)) if given.image[row] == index]
+    rows = [row for row in range(len(given.scores)) if given.batch_idx[row] == index]
     rows.sort(key=lambda row: -given.scores[row])
     ious = box_iou(given.boxes, given.boxes, eps=0)
     kept: list[int] = []
@@ -124,4 +124,4 @@ def test_rules_that_are_built_into_a_file(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == ""
     warn_built_in_nms(metadata, 0.001, ValOptions(iou=0.5, agnostic_nms=True))
     told = capsys.readouterr().err
-    assert "conf=0.001 (0.25 is built in), iou=0.5 (0.7 is built in), max_det=300 (20 is built in), agnos" in told
+    assert "conf=0.001 (the file uses 0.25), iou=0.5 (the file uses 0.7), max_det=300 (the file uses 20), agnos" in told

@@ -43,7 +43,7 @@ def test_thresholding_is_the_slow_rule(
     for part in ("image", "classes", "scores", "points"):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=part)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-6)
-    assert [found.boxes.dtype, found.classes.dtype, found.image.dtype] == [np.float32, np.int64, np.int64]
+    assert [found.boxes.dtype, found.classes.dtype, found.batch_idx.dtype] == [np.float32, np.int64, np.int64]
 
 
 def test_what_is_no_number_is_no_candidate() -> None:

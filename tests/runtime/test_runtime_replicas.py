@@ -43,7 +43,7 @@ class Counting:
         self.busy.release()
         return Candidates(
             boxes=np.tile(marks[:, None], 4).astype(np.float32), scores=np.full(len(image), conf, np.float32),
-            classes=np.zeros(len(image), np.int64), points=np.zeros((len(image), 2, 3), np.float32), image=image,
+            classes=np.zeros(len(image), np.int64), points=np.zeros((len(image), 2, 3), np.float32), batch_idx=image,
         )  # fmt: skip
 
     def to_array(self, array: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_it_finds_what_one_engine_finds(
     with parallel_runtime(engine, count) as over:
         for _ in range(3):
             found = over.infer(batch, conf=0.5)
-            for name in ("boxes", "scores", "classes", "points", "image"):
+            for name in ("boxes", "scores", "classes", "points", "batch_idx"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     used = engine.made or [engine]
     assert {size for one in used for size in one.calls} == sizes

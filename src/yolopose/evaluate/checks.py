@@ -64,7 +64,7 @@ def check_numbers(candidates: Candidates, files: Sequence[Path]) -> None:
     for values in (candidates.boxes, candidates.scores, candidates.points):
         finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if not finite.all():
-            first = files[int(candidates.image[int(np.argmin(finite))])]
+            first = files[int(candidates.batch_idx[int(np.argmin(finite))])]
             raise WeightsError(
                 f"The network gives values that are no numbers (NaN or infinite) for {first}, so that nothing can be "
                 "measured. Its weights are damaged, or its training went astray; with half=True, try half=False."

@@ -146,7 +146,7 @@ class TorchRuntime:
             scores=host[:, 4],
             classes=host[:, 5].astype(np.int64),
             points=points,
-            image=places,
+            batch_idx=places,
             sigmas=sigmas,
         )
 
