@@ -69,7 +69,7 @@ def test_candidates_are_those_of_the_numpy_rule(network: PoseModel, batch: np.nd
     found = runtime.infer(batch, **choice)
     expected = from_raw(runtime.raw(batch), (4, 3), **choice)
     assert len(expected.scores) > 20 or choice["conf"] > 0.9
-    for part in ("boxes", "scores", "classes", "points", "image"):
+    for part in ("boxes", "scores", "classes", "points", "batch_idx"):
         one, other = getattr(found, part), getattr(expected, part)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other, err_msg=part)

@@ -40,7 +40,7 @@ def test_thresholding_is_the_slow_rule(
     found = from_raw(raw, KEYPOINTS, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
     expected = slowly(raw, conf, max_nms, classes, multi_label)
     assert len(expected.scores) > 10
-    for part in ("image", "classes", "scores", "points"):
+    for part in ("batch_idx", "classes", "scores", "points"):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=part)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-6)
     assert [found.boxes.dtype, found.classes.dtype, found.batch_idx.dtype] == [np.float32, np.int64, np.int64]
