@@ -25,7 +25,7 @@ from yolopose import YOLO
 from yolopose.config import TrainOptions
 from yolopose.criterion import losses as losses_module
 from yolopose.train import Trainer, ema, nan_guard, precision, state
-from yolopose.train.feed import batches, draw, images, sample
+from yolopose.train.feed import image_cache, loader, render, sampling
 from yolopose.train.record import EpochLine
 
 STEP: tuple[tuple[Any, str, str], ...] = (
@@ -44,18 +44,18 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (EpochLine, "update", "progress line"),
 )
 SAMPLE: tuple[tuple[Any, str, str], ...] = (
-    (images, "decode", "decode"),
-    (sample.Sampler, "decide", "random choices"),
-    (draw, "_prefiltered", "shrink by averaging"),
-    (draw, "_warp", "warp"),
-    (draw, "_mask", "borders of turned tiles"),
-    (sample, "cut_patch", "paint: where to"),
-    (sample, "lay", "paint: the rest"),
-    (sample, "change_hsv", "HSV"),
-    (sample, "put", "labels"),
-    (sample, "carry", "labels"),
-    (sample.Sampler, "paint", "sample: the rest"),
-    (batches, "make_batch", "collate"),
+    (image_cache, "decode", "decode"),
+    (sampling.SampleBuilder, "sample_params", "random choices"),
+    (render, "_prefiltered", "shrink by averaging"),
+    (render, "_warp", "warp"),
+    (render, "_mask", "borders of turned tiles"),
+    (sampling, "cut_patch", "paint: where to"),
+    (sampling, "lay", "paint: the rest"),
+    (sampling, "change_hsv", "HSV"),
+    (sampling, "put", "labels"),
+    (sampling, "carry", "labels"),
+    (sampling.SampleBuilder, "paint", "sample: the rest"),
+    (loader, "make_batch", "collate"),
 )
 
 
@@ -104,7 +104,7 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
     """The second epoch of a training, part by part."""
     clock = Clock(_wait)
     model, watch, begun = YOLO(given.model), clock.watching(STEP), [0.0, 0.0]
-    honest = batches.TrainBatches.epoch
+    honest = loader.TrainBatches.epoch
 
     def epoch(self: Any, *args: Any, **named: Any) -> Iterator[Any]:
         made = iter(honest(self, *args, **named))
@@ -116,7 +116,7 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
         if trainer.epoch == 1:
             watch.__enter__()
             trainer._learner._run = clock.timed(trainer._learner._run, "forward")
-            batches.TrainBatches.epoch = epoch
+            loader.TrainBatches.epoch = epoch
             begun[0] = time.perf_counter()
 
     def end(trainer: Trainer) -> None:
@@ -124,7 +124,7 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
             _wait()
             begun[1] = time.perf_counter()
             watch.__exit__(None, None, None)
-            batches.TrainBatches.epoch = honest
+            loader.TrainBatches.epoch = honest
 
     model.add_callback("on_train_epoch_start", begin)
     model.add_callback("on_train_epoch_end", end)
@@ -143,14 +143,14 @@ def profile_sample(trainer: Trainer) -> None:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     options = replace(trainer.args, cache=False)
-    feed = batches.train_batches(
+    feed = loader.train_batches(
         trainer.data.train, trainer.data.spec, options, imgsz=_side(options), batch=trainer.batch_size
     )
     with clock.watching(SAMPLE):
         start = time.thread_time()
         for epoch in range(2):
-            for request in feed._requests(epoch, mosaic=options.mosaic > 0):
-                batches.make_batch(feed._sampler, request)
+            for request in feed.batch_specs(epoch, mosaic=options.mosaic > 0):
+                loader.make_batch(feed.builder, request)
         whole = time.thread_time() - start
     cv2.setNumThreads(before)
     clock.table("a sample", whole, 2 * len(trainer.data.train))

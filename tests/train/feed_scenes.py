@@ -11,7 +11,7 @@ from yolopose.config import TrainOptions
 from yolopose.data import Annotations, LabelCounts
 from yolopose.schema import KeypointSchema, PoseSpec
 from yolopose.train.feed.augment import Size
-from yolopose.train.feed.sample import Request
+from yolopose.train.feed.sampling import BatchSpec
 
 PLAIN = {
     "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "degrees": 0.0, "translate": 0.0, "scale": 0.0, "shear": 0.0,
@@ -83,8 +83,8 @@ def scene_files(folder: Path, sizes: list[Size]) -> Annotations:
                  sizes, files)  # fmt: skip
 
 
-def request(index: int, count: int, shape: Size, mosaic: bool = True, epoch: int = 0) -> Request:
-    return Request(epoch, np.array([index]), np.arange(count), shape, mosaic)
+def request(index: int, count: int, shape: Size, mosaic: bool = True, epoch: int = 0) -> BatchSpec:
+    return BatchSpec(epoch, np.array([index]), np.arange(count), shape, mosaic)
 
 
 def find_dot(image: np.ndarray, x: float, y: float, color: np.ndarray, reach: int) -> tuple[float, float]:

@@ -114,7 +114,7 @@ def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkey
     trainer = trainer_of(tmp_path, mosaic=1.0, **options)
     module = importlib.import_module("yolopose.criterion.assign")
     monkeypatch.setattr(module, "inside", on_the_host(module.inside))
-    trainer._batches._paint_on = torch.device("cpu")
+    trainer._batches._render_on = torch.device("cpu")
     learner, guard = trainer._learner, trainer._guard
     learner.begin_epoch(0, 1)
     learner.learn(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made

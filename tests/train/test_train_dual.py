@@ -9,7 +9,7 @@ from train_worlds import FAST, MODEL, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
-from yolopose.train.record import History, columns_of
+from yolopose.train.record import History, results_columns
 
 TERMS = ("box", "pose", "kobj", "cls", "l1", "rle")
 DUAL = MODEL.replace("nc: 1\n", "nc: 1\nend2end: True\nreg_max: 1\n").replace("Pose,", "Pose26,")
@@ -39,7 +39,7 @@ def test_losses_are_told_by_name_and_the_flow_learns(tmp_path: Path, capsys: pyt
     model.train(data=data, **options, project=tmp_path)
     trainer = model.trainer
     assert trainer.loss_names == tuple(f"{term}_loss" for term in TERMS)
-    history = History.read(tmp_path / "train" / "results.csv", columns=columns_of(TERMS, 6))
+    history = History.read(tmp_path / "train" / "results.csv", columns=results_columns(TERMS, 6))
     assert len(history.rows) == 2
     assert all(history.column(f"{part}/rle_loss")[1] > 0 for part in ("train", "val"))
     assert (tmp_path / "train" / "results.png").exists()

@@ -13,7 +13,7 @@ from feed_scenes import options, scene_files, spec
 from yolopose.base.errors import DataError
 from yolopose.data import Annotations
 from yolopose.train.feed import TrainBatch, TrainBatches, train_batches
-from yolopose.train.feed.images import FileImages, open_images
+from yolopose.train.feed.image_cache import FileImages, open_images
 
 SIZES = [(60, 90), (90, 60), (64, 64), (200, 100), (40, 80), (64, 100), (100, 64)]
 BUSY = {"mosaic": 0.8, "fliplr": 0.5, "hsv_h": 0.1, "hsv_s": 0.5, "hsv_v": 0.4, "scale": 0.5, "mixup": 0.3}
@@ -136,7 +136,7 @@ def test_the_disk_cache_is_made_anew_when_a_image_changes(imgs: Annotations) -> 
 def test_a_cache_without_room_is_only_a_warning(
     imgs: Annotations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("yolopose.train.feed.images.available_memory", lambda: 1000)
+    monkeypatch.setattr("yolopose.train.feed.image_cache.available_memory", lambda: 1000)
     assert isinstance(open_images(imgs, 64, "ram"), FileImages)
     (imgs.files[0].parents[1] / "labels").rmdir()
     (imgs.files[0].parents[1] / "labels").write_text("in the way")
@@ -171,7 +171,7 @@ def test_a_worker_that_dies_is_an_error_and_the_next_epoch_works(
 ) -> None:
     batches = feed(imgs, workers=1)
     main = os.getpid()
-    make = type(batches._sampler).make
+    make = type(batches.builder).make
 
     def dying(*args: object) -> object:
         if os.getpid() != main:
@@ -179,7 +179,7 @@ def test_a_worker_that_dies_is_an_error_and_the_next_epoch_works(
         return make(*args)  # type: ignore[arg-type]  # passed on as they came
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(batches._sampler), "make", dying)
+        patch.setattr(type(batches.builder), "make", dying)
         with pytest.raises(DataError, match="workers"):
             list(batches.epoch(0))
     assert len(list(batches.epoch(0))) == 3

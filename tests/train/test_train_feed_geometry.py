@@ -6,7 +6,7 @@ import pytest
 from feed_scenes import COLORS, find_dot, options, request, scenes, spec
 
 from yolopose.data import ImageLabels
-from yolopose.train.feed.sample import Sampler
+from yolopose.train.feed.sampling import SampleBuilder
 
 SIDE = 256
 REACH = 14
@@ -17,9 +17,9 @@ ALL = {
 }  # fmt: skip
 
 
-def sampler(sizes=SIZES, radius: float = 5, side: int = SIDE, **changes: float) -> Sampler:
+def sampler(sizes=SIZES, radius: float = 5, side: int = SIDE, **changes: float) -> SampleBuilder:
     table, images = scenes(sizes, radius)
-    return Sampler(table, spec(), options(**changes), images, imgsz=side, seed=3)
+    return SampleBuilder(table, spec(), options(**changes), images, imgsz=side, seed=3)
 
 
 def check_dots(image: np.ndarray, labels: ImageLabels, named: bool = True) -> int:
@@ -161,7 +161,7 @@ def test_flips_mirror_pixels_and_permute_points(lr: int, ud: int, order: list[in
 
 def test_without_flip_idx_nothing_is_mirrored() -> None:
     table, images = scenes([(SIDE, SIDE)])
-    maker = Sampler(table, spec(flip=None), options(fliplr=1, flipud=1), images, imgsz=SIDE, seed=0)
+    maker = SampleBuilder(table, spec(flip=None), options(fliplr=1, flipud=1), images, imgsz=SIDE, seed=0)
     image, _ = maker.make(request(0, 1, (SIDE, SIDE)), 0)
     np.testing.assert_array_equal(image, images[0])
 

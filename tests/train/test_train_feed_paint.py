@@ -11,12 +11,12 @@ import torch
 from feed_scenes import options, scenes, spec
 
 from yolopose.base.errors import TrainError
-from yolopose.train.feed import paint as painting
-from yolopose.train.feed.batches import make_batch, make_sketched, train_batches
+from yolopose.train.feed import render_gpu as painting
 from yolopose.train.feed.color import change_hsv, hsv_tables
-from yolopose.train.feed.paint import paint, recolored
-from yolopose.train.feed.sample import Request, Sampler
-from yolopose.train.feed.sketch import Sketch
+from yolopose.train.feed.deferred import DeferredImages
+from yolopose.train.feed.loader import make_batch, make_deferred, train_batches
+from yolopose.train.feed.render_gpu import paint, recolored
+from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 
 CPU = torch.device("cpu")
 DEVICES = [CPU, *([torch.device("cuda", 0)] if torch.cuda.is_available() else [])]
@@ -25,7 +25,7 @@ GEOMETRY: dict[str, float] = {"degrees": 20, "translate": 0.2, "scale": 0.5, "sh
 HSV: dict[str, float] = {"hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4}
 
 
-def photographs(side: int = 128, **changes: float) -> tuple[Sampler, Request]:
+def photographs(side: int = 128, **changes: float) -> tuple[SampleBuilder, BatchSpec]:
     """Smooth colors with some noise, as photographs have: what is a little off shows, and is no more off than that."""
     table, images = scenes(SIZES)
     rng = np.random.default_rng(0)
@@ -33,8 +33,8 @@ def photographs(side: int = 128, **changes: float) -> tuple[Sampler, Request]:
         rough = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
         smooth: Any = cv2.resize(rough, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         images[number] = np.clip(smooth.astype(int) + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
-    sampler = Sampler(table, spec(), options(**changes), images, imgsz=side, seed=5)
-    return sampler, Request(0, np.arange(5), np.arange(5), (side, side), True)
+    sampler = SampleBuilder(table, spec(), options(**changes), images, imgsz=side, seed=5)
+    return sampler, BatchSpec(0, np.arange(5), np.arange(5), (side, side), True)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def photographs(side: int = 128, **changes: float) -> tuple[Sampler, Request]:
 def test_the_device_paints_what_opencv_paints(device: torch.device, changes: dict[str, float]) -> None:
     sampler, request = photographs(**changes)
     for epoch in range(3):
-        asked = Request(epoch, request.index, request.pool, request.shape, request.mosaic)
-        plain, sketched = make_batch(sampler, asked), make_sketched(sampler, asked)
+        asked = BatchSpec(epoch, request.index, request.pool, request.shape, request.mosaic)
+        plain, sketched = make_batch(sampler, asked), make_deferred(sampler, asked)
         painted = sketched.painted(device).to("cpu")
         for name in ("batch_idx", "classes", "boxes", "keypoints", "index"):
             assert torch.equal(getattr(plain, name), getattr(painted, name))
@@ -67,7 +67,7 @@ def test_the_device_paints_what_opencv_paints(device: torch.device, changes: dic
 
 def test_a_place_that_is_half_a_pixel_off_would_be_seen() -> None:
     sampler, request = photographs(mosaic=1.0, **GEOMETRY)
-    plain, sketched = make_batch(sampler, request), make_sketched(sampler, request)
+    plain, sketched = make_batch(sampler, request), make_deferred(sampler, request)
     sketched.sketch.maps[..., 0, 2] += 0.5
     off = (sketched.painted(CPU).images.int() - plain.images.int()).abs().amax(1).float()
     assert off.mean() > 0.4
@@ -90,10 +90,10 @@ def test_colors_change_as_in_opencv(gains: tuple[float, float, float]) -> None:
 def test_painted_batches_come_from_threads_and_processes(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)), raising=False)
     table, images = scenes(SIZES)
-    monkeypatch.setattr("yolopose.train.feed.batches.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
     chosen = options(mosaic=1.0, scale=0.5)
     made = [
-        list(train_batches(table, spec(), chosen, imgsz=64, batch=2, workers=count, paint_on=device).epoch(0))
+        list(train_batches(table, spec(), chosen, imgsz=64, batch=2, workers=count, render_on=device).epoch(0))
         for count, device in ((workers, CPU), (0, None))
     ]
     assert [len(batch) for batch in made[0]] == [2, 2, 1]
@@ -104,7 +104,7 @@ def test_painted_batches_come_from_threads_and_processes(workers: int, monkeypat
 
 def test_a_canvas_without_any_piece_is_gray() -> None:
     sampler, request = photographs()
-    sketch = make_sketched(sampler, request).sketch
+    sketch = make_deferred(sampler, request).sketch
     sketch.target[0] = 0
     images = paint(sketch, CPU)
     assert (images[0] == 114).all()
@@ -114,17 +114,17 @@ def test_a_canvas_without_any_piece_is_gray() -> None:
 @pytest.mark.parametrize("full", [1, 2])
 def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table, images = scenes(SIZES)
-    monkeypatch.setattr("yolopose.train.feed.batches.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
     tried: list[int] = []
 
-    def scarce(sketch: Sketch, device: torch.device) -> torch.Tensor:
+    def scarce(sketch: DeferredImages, device: torch.device) -> torch.Tensor:
         tried.append(len(tried))
         if len(tried) <= full:
             raise RuntimeError("CUDA out of memory")
         return paint(sketch, device)
 
     monkeypatch.setattr("yolopose.train.feed.batch.paint", scarce)
-    made = train_batches(table, spec(), options(), imgsz=64, batch=2, workers=0, paint_on=CPU).epoch(0)
+    made = train_batches(table, spec(), options(), imgsz=64, batch=2, workers=0, render_on=CPU).epoch(0)
     if full == 1:
         assert [len(batch) for batch in made] == [2, 2, 1]
     else:
@@ -134,7 +134,7 @@ def test_full_memory_is_tried_once_more_and_then_said(full: int, monkeypatch: py
 
 def test_painting_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler, request = photographs(mosaic=0.5, mixup=0.5, cutmix=0.5, **GEOMETRY, **HSV)
-    sketch = make_sketched(sampler, request).sketch
+    sketch = make_deferred(sampler, request).sketch
     whole = paint(sketch, CPU)
     monkeypatch.setattr(painting, "_PIXELS", 1)
     assert torch.equal(paint(sketch, CPU), whole)

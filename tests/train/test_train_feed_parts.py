@@ -11,12 +11,11 @@ from feed_scenes import options, request, scenes, spec, table
 from yolopose.base.errors import UsageError
 from yolopose.data import ImageLabels
 from yolopose.geometry import Transform2D
-from yolopose.train.feed import choose
 from yolopose.train.feed.augment import mosaic, random_change
 from yolopose.train.feed.color import change_hsv
-from yolopose.train.feed.draw import draw
-from yolopose.train.feed.objects import carry, kept, put
-from yolopose.train.feed.sample import Sampler
+from yolopose.train.feed.labels import carry, kept, put
+from yolopose.train.feed.render import draw
+from yolopose.train.feed.sampling import SampleBuilder
 
 
 @pytest.mark.parametrize("gains", [(0.1, 0.3, -0.2), (-0.4, -0.7, 0.4), (0.0, 0.5, 0.0)])
@@ -145,7 +144,7 @@ def test_images_without_objects_tiny_ones_and_one_point(count: int) -> None:
     images = [np.full((10, 10, 3), 50, np.uint8), np.full((10, 300, 3), 50, np.uint8)]
     flip = tuple(range(count))
     for changes in ({}, {"mosaic": 1, "scale": 0.9, "mixup": 1, "cutmix": 1, "degrees": 90, "perspective": 0.001}):
-        maker = Sampler(labels, spec(count, flip), options(**changes, fliplr=0.5), images, imgsz=64, seed=0)
+        maker = SampleBuilder(labels, spec(count, flip), options(**changes, fliplr=0.5), images, imgsz=64, seed=0)
         for epoch in range(10):
             for index in (0, 1):
                 image, found = maker.make(request(index, 2, (64, 64), epoch=epoch), index)
@@ -158,26 +157,5 @@ def test_images_without_objects_tiny_ones_and_one_point(count: int) -> None:
 def test_bgr_swaps_the_channels() -> None:
     labels, images = scenes([(64, 64)])
     wanted = request(0, 1, (64, 64))
-    image, _ = Sampler(labels, spec(), options(bgr=1), images, imgsz=64, seed=0).make(wanted, 0)
+    image, _ = SampleBuilder(labels, spec(), options(bgr=1), images, imgsz=64, seed=0).make(wanted, 0)
     np.testing.assert_array_equal(image, images[0][:, :, ::-1])
-
-
-@pytest.mark.parametrize(
-    ("fraction", "left"),
-    [(1.0, 5), (1, 5), (0.5, 2), (0.01, 1), (3, 3), (99, 5), (["4.png", "1"], 2), ([2, 0], 2)],
-)
-def test_fraction_chooses_images_with_their_labels(fraction: object, left: int) -> None:
-    labels, _ = scenes([(20, 20 + number) for number in range(5)], radius=2)
-    some = choose(labels, fraction)  # type: ignore[arg-type]  # parametrized
-    assert len(some) == left
-    for index, path in enumerate(some.files):
-        before = labels.files.index(path)
-        np.testing.assert_array_equal(some[index].keypoints, labels[before].keypoints)
-        np.testing.assert_array_equal(some.shapes[index], labels.shapes[before])
-
-
-@pytest.mark.parametrize("fraction", [0, 0.0, [], ["nope"], [7], "half"])
-def test_fraction_that_leaves_nothing_is_an_error(fraction: object) -> None:
-    labels, _ = scenes([(20, 20)] * 2, radius=2)
-    with pytest.raises(UsageError, match="fraction"):
-        choose(labels, fraction)  # type: ignore[arg-type]  # parametrized

@@ -13,7 +13,7 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.base.settings import load_settings, write_settings
-from yolopose.train.loggers import NAMES, chosen_names
+from yolopose.train.loggers import NAMES, select_loggers
 
 # libraries that write down what they are called with; names of MLflow's numbers are checked as it does
 FAKE = """
@@ -95,19 +95,19 @@ def test_a_log_that_fails_does_not_end_the_run(fakes: Path, tmp_path: Path, caps
 
 
 def test_settings_choose_what_is_installed(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolopose.train.loggers.choose._installed", lambda name: name != "tensorboard")
-    assert chosen_names(None, load_settings()) == []
+    monkeypatch.setattr("yolopose.train.loggers.registry._installed", lambda name: name != "tensorboard")
+    assert select_loggers(None, load_settings()) == []
     write_settings({"wandb": "True", "tensorboard": "true", "mlflow": "False"})
-    assert chosen_names(None, load_settings()) == ["wandb"]
-    assert chosen_names("", load_settings()) == []
+    assert select_loggers(None, load_settings()) == ["wandb"]
+    assert select_loggers("", load_settings()) == []
     with pytest.raises(DependencyError, match="pip install tensorboard"):
-        chosen_names("tensorboard", load_settings())
+        select_loggers("tensorboard", load_settings())
     with pytest.raises(UsageError, match="Did you mean 'wandb'"):
-        chosen_names("wandbb", load_settings())
+        select_loggers("wandbb", load_settings())
 
 
 def test_what_is_missing_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolopose.train.loggers.choose._installed", lambda name: False)
+    monkeypatch.setattr("yolopose.train.loggers.registry._installed", lambda name: False)
     for name in NAMES:
         with pytest.raises(DependencyError, match=name):
             run(tmp_path, loggers=name)

@@ -18,11 +18,11 @@ from yolopose.train.record import (
     COLUMNS,
     EpochLine,
     History,
-    save_labels_image,
-    save_results_image,
-    save_train_batch,
+    plot_labels,
+    plot_results,
+    plot_train_batch,
 )
-from yolopose.train.record.curves import smooth
+from yolopose.train.record.plots import smooth
 
 from train_worlds import make_world  # isort: skip
 
@@ -79,7 +79,7 @@ def test_line_shows_means_instances_size_and_rate(caplog: pytest.LogCaptureFixtu
 def test_results_image(count: int, tmp_path: Path) -> None:
     history = History(tmp_path / "results.csv")
     history.rows = [row(epoch, **{"val/box_loss": math.nan}) for epoch in range(1, count + 1)]
-    save_results_image(history, tmp_path / "results.png")
+    plot_results(history, tmp_path / "results.png")
     assert cv2.imread(str(tmp_path / "results.png")).std() > 5
 
 
@@ -100,7 +100,7 @@ def test_batch_image_shows_points_where_the_labels_are(tmp_path: Path) -> None:
         keypoints=torch.tensor([[[0.25, 0.5, 2.0]]]),
         index=torch.tensor([0, 1]),
     )
-    save_train_batch(batch, tmp_path / "b.jpg", ["a.png", "b.png"], spec)
+    plot_train_batch(batch, tmp_path / "b.jpg", ["a.png", "b.png"], spec)
     image = cv2.imread(str(tmp_path / "b.jpg")).max(axis=2)
     half = image.shape[1] // 2
     left, right = image[4 : image.shape[0] * 3 // 4, 8 : half - 8], image[:, half:]  # above the caption
@@ -113,5 +113,5 @@ def test_batch_image_shows_points_where_the_labels_are(tmp_path: Path) -> None:
 def test_labels_image(dims: int, tmp_path: Path) -> None:
     data, _ = make_world(tmp_path / "own", dims=dims, classes=2)
     dataset = load_dataset(data)
-    save_labels_image(load_labels(dataset, "train"), dataset.spec, tmp_path / "labels.jpg")
+    plot_labels(load_labels(dataset, "train"), dataset.spec, tmp_path / "labels.jpg")
     assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 5

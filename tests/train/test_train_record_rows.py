@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import OutputError
-from yolopose.train.record import COLUMNS, History, save_results_image
-from yolopose.train.record.curves import _draw
+from yolopose.train.record import COLUMNS, History, plot_results
+from yolopose.train.record.plots import _draw
 
 PUBLIC = (
     "epoch,time,train/box_loss,train/pose_loss,train/kobj_loss,train/cls_loss,train/dfl_loss,metrics/precision(B),"
@@ -54,7 +54,7 @@ def test_an_unknown_column_is_a_fault_of_ours(where: str, tmp_path: Path) -> Non
 def test_a_line_without_a_proper_epoch_is_left_out_and_said(
     epoch: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yolopose.train.record.history.LOGGER.propagate", True)
+    monkeypatch.setattr("yolopose.train.record.results_csv.LOGGER.propagate", True)
     path = tmp_path / "results.csv"
     History(path).add(row(1))
     path.write_text(path.read_text() + epoch + ",0.5" * (len(COLUMNS) - 1) + "\n")
@@ -94,6 +94,6 @@ def test_values_between_gaps_are_drawn(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_alone_and_no_other_file_behind(tmp_path: Path) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     before = pyplot.get_fignums(), pyplot.get_backend()
-    save_results_image(History(tmp_path / "results.csv"), tmp_path / "results.png")
+    plot_results(History(tmp_path / "results.csv"), tmp_path / "results.png")
     assert (pyplot.get_fignums(), pyplot.get_backend()) == before
     assert [file.name for file in tmp_path.iterdir()] == ["results.png"]

@@ -12,7 +12,7 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import format_duration
-from yolopose.train.record import HEAD_EVERY, epoch_lines, final_lines
+from yolopose.train.record import HEADER_EVERY, epoch_summary, final_report
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
 
 
 def test_an_epoch_is_one_row_under_a_head_that_comes_back() -> None:
-    head, row = epoch_lines(metrics(0.75, 0.5), 3, 180, head=True).splitlines()
+    head, row = epoch_summary(metrics(0.75, 0.5), 3, 180, head=True).splitlines()
     assert head.split()[:3] == ["Class", "Images", "Instances"]
     assert " ".join(row.split()) == "all 3 7 0.1 0.2 0.75 0.3 0.4 0.5 0.5 0.6 about 3 minutes left"
-    assert epoch_lines(metrics(0.75, 0.5), 3, 0, head=False).endswith("0.6")
-    assert epoch_lines(None, 0, 61, head=True) == "about 61 seconds left"
-    assert epoch_lines(None, 0, 0, head=True) == ""
+    assert epoch_summary(metrics(0.75, 0.5), 3, 0, head=False).endswith("0.6")
+    assert epoch_summary(None, 0, 61, head=True) == "about 61 seconds left"
+    assert epoch_summary(None, 0, 0, head=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_an_epoch_is_one_row_under_a_head_that_comes_back() -> None:
     [(0.0, 0.0, "Nothing of this data set"), (0.3, 0.001, "no pose fits yet"), (0.3, 0.2, "")],
 )
 def test_a_zero_is_explained(box: float, pose: float, words: str) -> None:
-    lines = final_lines(metrics(box, pose), 3, 12).splitlines()
+    lines = final_report(metrics(box, pose), 3, 12).splitlines()
     assert len(lines) == 2 + bool(words)
     assert words in lines[-1]
     assert not words or "here 12" in lines[-1]
     assert ("start from trained weights" in lines[-1]) == bool(words)
-    assert "start from trained weights" not in final_lines(metrics(box, pose), 3, 12, fresh=False)
+    assert "start from trained weights" not in final_report(metrics(box, pose), 3, 12, fresh=False)
 
 
 def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> None:
@@ -69,15 +69,17 @@ def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> Non
     net = YOLO(model)
     for event in ("on_fit_epoch_end", "on_train_end", "teardown"):
         net.add_callback(event, lambda trainer, event=event: seen.append((event, trainer.epoch)))
-    options = {**FAST, "epochs": HEAD_EVERY + 2, "verbose": True, "fraction": 0.5, "project": str(tmp_path / "runs")}
+    options = {**FAST, "epochs": HEADER_EVERY + 2, "verbose": True, "fraction": 0.5, "project": str(tmp_path / "runs")}
     net.train(data=data, **options)
     lines = [line.split() for line in said.text.splitlines()]
-    assert len([line for line in lines if "all" in line and "8" in line]) == HEAD_EVERY + 3  # the best again at the end
+    assert (
+        len([line for line in lines if "all" in line and "8" in line]) == HEADER_EVERY + 3
+    )  # best.pt once more
     assert len([line for line in lines if "Class" in line]) == 3
     assert "4 of 8 images (fraction=0.5), 8 to measure on" in said.text
-    assert f"{HEAD_EVERY + 2} epochs in " in said.text
+    assert f"{HEADER_EVERY + 2} epochs in " in said.text
     assert f"Measured with {net.trainer.best}" in said.text
-    last = HEAD_EVERY + 1
+    last = HEADER_EVERY + 1
     assert seen[-4:] == [
         (event, last) for event in ("on_fit_epoch_end", "on_fit_epoch_end", "on_train_end", "teardown")
     ]

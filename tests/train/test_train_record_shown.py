@@ -18,7 +18,7 @@ import rich.progress
 
 from yolopose.base.log import LOGGER
 from yolopose.data import load_dataset, load_labels
-from yolopose.train.record import EpochLine, line, save_labels_image
+from yolopose.train.record import EpochLine, console, plot_labels
 from yolopose.train.record.images import keypoint_shares
 
 from train_worlds import make_world  # isort: skip
@@ -41,12 +41,12 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_heads_stand_over_their_numbers_and_once_is_enough(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(step=2)  # seconds: each look at it finds two more gone
-    monkeypatch.setattr(line, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     for epoch in (1, 2):
         with EpochLine(epoch, 100, 1, head=epoch == 1) as shown:
             shown.update(LOSSES, 37, (640, 640), 16)
             assert len(said) == epoch  # nothing while it runs
-    assert said[0] == line.header(LOSSES)
+    assert said[0] == console.header(LOSSES)
     assert " ".join(said[0].split()) == "Epoch memory box pose kobj cls dfl instances size images/s"
     assert said[1].split()[2:9] == ["1.25", "4.5", "0.5", "1.125", "1.23e+04", "37", "640"]
     assert said[1].split()[9] == "8.0"  # 16 images in the 2 s since the epoch began
@@ -118,5 +118,5 @@ def test_labels_without_an_object_are_drawn(tmp_path: Path) -> None:
         boxes=table.boxes[:0],
         keypoints=table.keypoints[:0],
     )
-    save_labels_image(none, dataset.spec, tmp_path / "labels.jpg")
+    plot_labels(none, dataset.spec, tmp_path / "labels.jpg")
     assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 2

@@ -26,7 +26,7 @@ from yolopose.config import resolve
 from yolopose.train import new_trainer
 from yolopose.train import state as learner_module
 from yolopose.train import validation as measuring
-from yolopose.train.feed.images import FileImages
+from yolopose.train.feed.image_cache import FileImages
 from yolopose.weights import read_checkpoint
 
 TRIED = Path(__file__).with_name("lives.py")
@@ -317,7 +317,7 @@ def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
     learner, found = trainer._learner, []
     learner.model.eval()  # statistics of norms alone differ between a batch and its parts
     batch = next(iter(trainer._batches.epoch(0)))
-    for parts, batches in ((1, [batch.part(0, 2), batch.part(2, 4)]), (2, [batch])):
+    for parts, batches in ((1, [batch.slice_images(0, 2), batch.slice_images(2, 4)]), (2, [batch])):
         learner.parts = parts
         trainer.optimizer.zero_grad()
         for one in batches:

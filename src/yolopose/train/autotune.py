@@ -29,7 +29,7 @@ from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
 from yolopose.train.compute_config import ComputeConfig, default_config, workers_given
 from yolopose.train.data import TrainData
-from yolopose.train.feed.batches import make_batch, train_batches
+from yolopose.train.feed.loader import make_batch, train_batches
 from yolopose.train.precision import Precision
 
 _FORMAT = 1  # of the files in the cache
@@ -218,7 +218,7 @@ def sample_seconds(data: TrainData, options: TrainOptions) -> float:
     cv2.setNumThreads(1)
     try:
         start = time.perf_counter()
-        made = make_batch(batches._sampler, batches._requests(0, mosaic=options.mosaic > 0)[0])
+        made = make_batch(batches.builder, batches.batch_specs(0, mosaic=options.mosaic > 0)[0])
         return (time.perf_counter() - start) / len(made)
     finally:
         cv2.setNumThreads(before)

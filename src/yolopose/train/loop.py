@@ -35,7 +35,7 @@ from yolopose.train.feed import TrainBatch, train_batches
 from yolopose.train.interrupt import InterruptHandler
 from yolopose.train.nan_guard import Diverged, NanGuard
 from yolopose.train.optimizer import settled_batch
-from yolopose.train.record import HEAD_EVERY, EpochLine, columns_of, epoch_lines, final_lines
+from yolopose.train.record import HEADER_EVERY, EpochLine, results_columns, epoch_summary, final_report
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.state import TrainState
@@ -112,7 +112,7 @@ class Trainer:
             workers=min(self.plan.workers, group.workers),
             pin_memory=device.type == "cuda",
             share=(group.rank, group.size),
-            paint_on=device if device.type == "cuda" else None,
+            render_on=device if device.type == "cuda" else None,
         )
         self._learner = TrainState(network, data, planned, device, len(self._batches), group)
         self._tally = LossMeter(self._learner.criterion.terms, device)
@@ -161,7 +161,7 @@ class Trainer:
     def _train(self) -> PoseMetrics | None:
         self._begin()
         try:
-            with self._interruption.watched(), self._batches.watched(), self._reproducible:
+            with self._interruption.watched(), self._batches.reraise_worker_errors(), self._reproducible:
                 while self.epoch < self.epochs and not self.stop:
                     self._emit("on_train_epoch_start")
                     try:
@@ -295,7 +295,7 @@ class Trainer:
                 self.validator.save_dir = self.save_dir
                 what = self.best if self.args.save else "the last network (save=False keeps no other)"
                 fresh = str(self.args.model).endswith((".yaml", ".yml")) and not isinstance(self.args.pretrained, str)
-                lines = final_lines(self.validator, len(self.data.val), self.ema.updates, fresh=fresh)
+                lines = final_report(self.validator, len(self.data.val), self.ema.updates, fresh=fresh)
                 LOGGER.info(f"Measured with {what}:\n{lines}")
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
@@ -341,13 +341,13 @@ class Trainer:
         done = self.epoch + 1
         left = 0.0 if self.stop else self._elapsed() / done * (self.epochs - done)
         measured, imgs = (self.validator, len(self.data.val or ())) if self.metrics else (None, 0)
-        if words := epoch_lines(measured, imgs, left, head=self._heads):
+        if words := epoch_summary(measured, imgs, left, head=self._heads):
             LOGGER.info(words)
 
     @property
     def _heads(self) -> bool:
         """Whether head lines stand above the lines of this epoch: once a screen is enough."""
-        return (self.epoch - self.start_epoch) % HEAD_EVERY == 0
+        return (self.epoch - self.start_epoch) % HEADER_EVERY == 0
 
     # -- going on after an interruption ---------------------------------------------------------
 
@@ -404,7 +404,7 @@ class Trainer:
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        return columns_of(self._learner.criterion.terms, len(self.optimizer.param_groups))
+        return results_columns(self._learner.criterion.terms, len(self.optimizer.param_groups))
 
     # -- small things ---------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from yolopose.nn import PoseModel
 from yolopose.train.checkpoint import save_running, save_weights, strip
 from yolopose.train.data import TrainData
 from yolopose.train.feed import TrainBatch
-from yolopose.train.record import COLUMNS, History, save_labels_image, save_results_image, save_train_batch
+from yolopose.train.record import COLUMNS, History, plot_labels, plot_results, plot_train_batch
 from yolopose.weights import load_network
 
 _DRAWN_BATCHES = 3
@@ -84,7 +84,7 @@ class RunFolder:
             return
         write_text(self.path / "args.yaml", to_yaml(self.args))
         if self._options.plots:
-            save_labels_image(self._data.train, self._data.spec, self.path / "labels.jpg")
+            plot_labels(self._data.train, self._data.spec, self.path / "labels.jpg")
         if self._options.save:
             make_folder(self.wdir)
             self.save_running(network, 0, state)
@@ -197,7 +197,7 @@ class RunFolder:
             return
         files = [self._data.train.files[index].name for index in batch.index.tolist()]
         try:
-            save_train_batch(batch, self.path / f"train_batch{number}.jpg", files, self._data.spec)
+            plot_train_batch(batch, self.path / f"train_batch{number}.jpg", files, self._data.spec)
         except OutputError as error:
             if self._drawn:
                 LOGGER.warning(f"{error} The training goes on without this image.")
@@ -206,4 +206,4 @@ class RunFolder:
     def draw_results(self) -> None:
         """Draw results.png."""
         if self._options.plots:
-            save_results_image(self.history, self.path / "results.png")
+            plot_results(self.history, self.path / "results.png")

@@ -25,7 +25,7 @@ from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
 from yolopose.train.freeze import freeze_layers
-from yolopose.train.loggers import chosen_names, open_logs
+from yolopose.train.loggers import select_loggers, open_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.start import InitialWeights, initial_network
 from yolopose.weights import transfer
@@ -55,7 +55,7 @@ def new_trainer(
         ModelError: the network cannot be built for this data set.
         OutputError: the run folder cannot be made.
     """
-    logs = open_logs(chosen_names(options.loggers, load_settings()))
+    logs = open_loggers(select_loggers(options.loggers, load_settings()))
     planned = launcher.plan(options.device) if launcher else DeviceAssignment(pick_device(options.device))
     device = planned.device
     data = load_data(options)
@@ -95,7 +95,7 @@ def resumed_trainer(
         WeightsError: it is damaged.
     """
     found = read_interrupted(path, given)
-    logs = open_logs(chosen_names(found.options.loggers, load_settings()))
+    logs = open_loggers(select_loggers(found.options.loggers, load_settings()))
     planned = launcher.plan(found.options.device) if launcher else DeviceAssignment(pick_device(found.options.device))
     data = load_data(found.options)
     network = build_network(found.checkpoint.model_yaml, spec=data.spec)

@@ -125,7 +125,7 @@ class TrainState:
         size = self._part_size(batch)
         found: list[tuple[int, LossTerms]] = []
         for start in range(0, max(len(batch), 1), size):
-            part = batch if size == len(batch) else batch.part(start, start + size)
+            part = batch if size == len(batch) else batch.slice_images(start, start + size)
             mine = self.losses(part, epoch, number)
             terms = self._of_all(mine)
             # ahead of the device a loss that is no number spoils the gradients, and the device leaves out the step

@@ -27,7 +27,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Canvas:
     """An augmented image on paper: tiles in an input, and the change from the input to the final image.
 
     Attributes:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from yolopose.base.errors import TrainError
-from yolopose.train.feed.paint import paint
-from yolopose.train.feed.sketch import Sketch
+from yolopose.train.feed.deferred import DeferredImages
+from yolopose.train.feed.render_gpu import paint
 from yolopose.train.process import empty_cache, is_out_of_memory
 
 
@@ -40,7 +40,7 @@ class TrainBatch:
         ahead = torch.device(device).type != "cpu"  # the CPU would not wait for what it is to read
         return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=ahead) for one in fields(self)})
 
-    def part(self, start: int, end: int) -> TrainBatch:
+    def slice_images(self, start: int, end: int) -> TrainBatch:
         """Return images `start`…`end - 1` of it with their objects."""
         first, last = torch.searchsorted(self.batch_idx, torch.tensor([start, end])).tolist()
         rows = slice(first, last)
@@ -59,7 +59,7 @@ class TrainBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SketchedBatch:
+class DeferredBatch:
     """A batch whose pixels are still to be painted.
 
     Attributes:
@@ -67,7 +67,7 @@ class SketchedBatch:
         labels: the batch with empty images.
     """
 
-    sketch: Sketch
+    sketch: DeferredImages
     labels: TrainBatch
 
     def painted(self, device: torch.device) -> TrainBatch:
@@ -89,6 +89,6 @@ class SketchedBatch:
             "close what else uses the memory."
         )
 
-    def pin_memory(self) -> SketchedBatch:
+    def pin_memory(self) -> DeferredBatch:
         """Return the batch in page-locked memory."""
-        return SketchedBatch(self.sketch.pin_memory(), self.labels.pin_memory())
+        return DeferredBatch(self.sketch.pin_memory(), self.labels.pin_memory())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from yolopose.train.loggers.choose import arguments_of, project_of
+from yolopose.train.loggers.registry import arguments_of, project_of
 
 
 class MlflowLog:

@@ -21,7 +21,7 @@ _OUTLINES = 500
 _NAMED = 30  # more classes or keypoints than this are not named
 
 
-def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: PoseSpec) -> None:
+def plot_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: PoseSpec) -> None:
     """Draw up to 16 samples of a batch with their boxes and skeletons.
 
     Args:
@@ -46,7 +46,7 @@ def save_train_batch(batch: TrainBatch, path: Path, files: Sequence[str], spec: 
     save_image(image_grid(images, list(files[: len(images)]), drawn, spec.names, spec.keypoints, conf=False), path)
 
 
-def save_labels_image(table: Annotations, spec: PoseSpec, path: Path) -> None:
+def plot_labels(table: Annotations, spec: PoseSpec, path: Path) -> None:
     """Draw objects by class, where boxes lie and how large they are, and how many points are labeled.
 
     Args:

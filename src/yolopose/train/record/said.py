@@ -6,12 +6,12 @@ from yolopose.base.progress import format_duration
 from yolopose.evaluate import PoseMetrics
 from yolopose.evaluate.console import table_head, table_rows
 
-HEAD_EVERY = 10
+HEADER_EVERY = 10
 """Epochs after which the head lines stand once more."""
 _NOTHING = 0.005  # an mAP50 that small is chance
 
 
-def epoch_lines(metrics: PoseMetrics | None, images: int, left: float, *, head: bool) -> str:
+def epoch_summary(metrics: PoseMetrics | None, images: int, left: float, *, head: bool) -> str:
     """Return what is said after an epoch: the row for all classes, and how long the rest will take.
 
     Args:
@@ -27,7 +27,7 @@ def epoch_lines(metrics: PoseMetrics | None, images: int, left: float, *, head: 
     return f"{table_head()}\n{row}" if head else row
 
 
-def final_lines(metrics: PoseMetrics, images: int, steps: int, *, fresh: bool = True) -> str:
+def final_report(metrics: PoseMetrics, images: int, steps: int, *, fresh: bool = True) -> str:
     """Return the table of the best network, and what it usually means when there is nothing in it.
 
     Args:

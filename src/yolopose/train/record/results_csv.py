@@ -15,7 +15,7 @@ _EXACT = 2**53  # whole numbers below this are exact as a float
 _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-def columns_of(terms: Iterable[str], groups: int = 3) -> tuple[str, ...]:
+def results_columns(terms: Iterable[str], groups: int = 3) -> tuple[str, ...]:
     """Return the columns of a run with these losses and so many groups of parameters."""
     losses = [f"{term}_loss" for term in terms]
     return (
@@ -28,7 +28,7 @@ def columns_of(terms: Iterable[str], groups: int = 3) -> tuple[str, ...]:
     )
 
 
-COLUMNS = columns_of(("box", "pose", "kobj", "cls", "dfl"))
+COLUMNS = results_columns(("box", "pose", "kobj", "cls", "dfl"))
 
 
 class History:

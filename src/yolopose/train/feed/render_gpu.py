@@ -1,6 +1,6 @@
 """Painting a batch on the device that computes: one sampling for all its images, and its colors.
 
-What comes out is what `Sampler.paint` gives with OpenCV, but for rounding: OpenCV counts places in 32nds of a pixel.
+What comes out is what `paint` gives with OpenCV, but for rounding: OpenCV counts places in 32nds of a pixel.
 No step waits for the device.
 """
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from yolopose.geometry.letterbox import PAD_VALUE
-from yolopose.train.feed.sketch import Sketch
+from yolopose.train.feed.deferred import DeferredImages
 
 _PIXELS = 8_000_000
 """Pixels worked on at once: what is known of each takes some 200 bytes for a moment, less than the maps of a step."""
 
 
 @torch.no_grad()
-def paint(sketch: Sketch, device: torch.device) -> Tensor:
+def paint(sketch: DeferredImages, device: torch.device) -> Tensor:
     """Paint a batch.
 
     Args:
@@ -38,7 +38,7 @@ def paint(sketch: Sketch, device: torch.device) -> Tensor:
     return torch.cat([_colored(sketch, images[part], part) for part in parts]).permute(0, 3, 1, 2)
 
 
-def _colored(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
+def _colored(sketch: DeferredImages, images: Tensor, rows: slice) -> Tensor:
     """(b, H, W, 3) uint8 RGB of some of the samples, their colors changed."""
     changed = recolored(images, sketch.tables[rows])
     images = torch.where(sketch.colored[rows, None, None, None], changed, images)
@@ -46,7 +46,7 @@ def _colored(sketch: Sketch, images: Tensor, rows: slice) -> Tensor:
     return images.to(torch.uint8)
 
 
-def _sampled(whole: Sketch, some: slice) -> Tensor:
+def _sampled(whole: DeferredImages, some: slice) -> Tensor:
     """(R, H, W, 3) float32 whole numbers: every pixel of some canvases taken from the pieces, the bare ones gray."""
     maps, target, part, piece = (one[some] for one in (whole.maps, whole.target, whole.part, whole.piece))
     sketch = replace(whole, maps=maps, target=target, part=part, piece=piece)
@@ -65,7 +65,7 @@ def _sampled(whole: Sketch, some: slice) -> Tensor:
     return torch.where((which >= 0)[..., None], pixels.round_(), float(PAD_VALUE))
 
 
-def _seen(sketch: Sketch, column: int, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _seen(sketch: DeferredImages, column: int, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """(R, H, W) the pixels that a piece of each canvas covers, and where in the piece they come from.
 
     The places come as (R, 1, W) and (R, H, 1) where maps keep rectangles upright.
@@ -99,7 +99,7 @@ def _between(pixels: Tensor, pieces: Tensor, number: Tensor, u: Tensor, v: Tenso
     return torch.lerp(upper, lower, share_y)
 
 
-def _joined(sketch: Sketch, canvases: Tensor, count: int) -> Tensor:
+def _joined(sketch: DeferredImages, canvases: Tensor, count: int) -> Tensor:
     """(B, H, W, 3) the samples, with what is blended and pasted into them."""
     images = canvases[:count]
     if len(canvases) == count:

@@ -76,7 +76,7 @@ def carry(labels: ImageLabels, inner: Size, change: Transform2D, gain: float, ou
     return ImageLabels(labels.classes[keep], after[keep].astype(np.float32), keypoints.astype(np.float32))
 
 
-def cut_out(labels: ImageLabels, window: tuple[int, int, int, int]) -> ImageLabels:
+def crop_labels(labels: ImageLabels, window: tuple[int, int, int, int]) -> ImageLabels:
     """Return the objects as seen through a window (left, top, right, bottom), by the same rules."""
     low, high = np.array(window[:2], np.float32), np.array(window[2:], np.float32)
     after = np.clip(labels.boxes, np.tile(low, 2), np.tile(high, 2))

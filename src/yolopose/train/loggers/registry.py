@@ -29,7 +29,7 @@ class Log(Protocol):
         ...
 
 
-def chosen_names(loggers: str | Sequence[Any] | None, settings: Settings) -> list[str]:
+def select_loggers(loggers: str | Sequence[Any] | None, settings: Settings) -> list[str]:
     """Return the names of the logs to write.
 
     Args:
@@ -56,7 +56,7 @@ def chosen_names(loggers: str | Sequence[Any] | None, settings: Settings) -> lis
     return list(dict.fromkeys(found))
 
 
-def open_logs(names: Sequence[str]) -> Logs:
+def open_loggers(names: Sequence[str]) -> Logs:
     """Return listeners that open, write and close the logs of a run."""
     return Logs({name: import_module(f"yolopose.train.loggers.{name}").start for name in names})
 

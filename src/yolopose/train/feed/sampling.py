@@ -14,11 +14,11 @@ from yolopose.data import Annotations, ImageLabels
 from yolopose.geometry import Transform2D
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
-from yolopose.train.feed.augment import Layer, Size, mosaic, random_change, single
+from yolopose.train.feed.augment import Canvas, Size, mosaic, random_change, single
 from yolopose.train.feed.color import change_hsv
-from yolopose.train.feed.draw import Patch, cut_patch, lay
-from yolopose.train.feed.images import Images
-from yolopose.train.feed.objects import carry, cut_out, join, mirrored, put
+from yolopose.train.feed.image_cache import Images
+from yolopose.train.feed.labels import carry, crop_labels, join, mirrored, put
+from yolopose.train.feed.render import Patch, cut_patch, lay
 
 Image = npt.NDArray[np.uint8]
 Window = tuple[int, int, int, int]
@@ -26,7 +26,7 @@ _CUT_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BatchSpec:
     """What to make a batch of; the same request gives the same batch in every process.
 
     Attributes:
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
+class SampleParams:
     """A sample on paper: all that was drawn by lot, and its objects; its pixels are still to be painted.
 
     Attributes:
@@ -61,17 +61,17 @@ class Recipe:
     """
 
     shape: Size
-    base: Layer
-    mixed: Layer | None
+    base: Canvas
+    mixed: Canvas | None
     weight: float
-    cut: Layer | None
+    cut: Canvas | None
     window: Window
     gains: tuple[float, float, float]
     swapped: bool
     labels: ImageLabels
 
 
-class Sampler:
+class SampleBuilder:
     """Makes training samples.
 
     Args:
@@ -93,7 +93,7 @@ class Sampler:
         self._imgsz = imgsz
         self._seed = seed
 
-    def make(self, request: Request, index: int) -> tuple[Image, ImageLabels]:
+    def make(self, request: BatchSpec, index: int) -> tuple[Image, ImageLabels]:
         """Make the sample of one image.
 
         Args:
@@ -107,10 +107,10 @@ class Sampler:
         Raises:
             DataError: an image cannot be read any more; the text names it.
         """
-        recipe = self.decide(request, index)
+        recipe = self.sample_params(request, index)
         return self.paint(recipe), recipe.labels
 
-    def decide(self, request: Request, index: int) -> Recipe:
+    def sample_params(self, request: BatchSpec, index: int) -> SampleParams:
         """Draw all that is left to chance, and finds the objects; see `make`."""
         rng = np.random.default_rng((self._seed, request.epoch, index))
         options, shape = self._options, request.shape
@@ -126,15 +126,15 @@ class Sampler:
             found = free_window(rng, shape, labels)
             if found is not None:
                 cut, window = other, found
-                labels = join([labels, cut_out(self._objects(other, shape), window)])
+                labels = join([labels, crop_labels(self._objects(other, shape), window)])
         for flipped in sides:
             if flipped and self._flip_idx is not None:
                 labels = mirrored(labels, self._flip_idx)
         hue, saturation, value = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
         swapped = bool(rng.random() < options.bgr)
-        return Recipe(shape, base, mixed, weight, cut, window, (hue, saturation, value), swapped, labels)
+        return SampleParams(shape, base, mixed, weight, cut, window, (hue, saturation, value), swapped, labels)
 
-    def paint(self, recipe: Recipe) -> Image:
+    def paint(self, recipe: SampleParams) -> Image:
         """Paint what was decided.
 
         Raises:
@@ -153,7 +153,7 @@ class Sampler:
             change_hsv(canvas, *recipe.gains)
         return canvas[:, :, ::-1] if recipe.swapped else canvas
 
-    def patches(self, layer: Layer, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
+    def patches(self, layer: Canvas, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
         """Return what a layer shows on a canvas, each with the pixels that it needs; later ones cover earlier ones.
 
         Args:
@@ -181,7 +181,7 @@ class Sampler:
         known = self._flip_idx is not None
         return bool(left_right) and known, bool(up_down) and known
 
-    def _layer(self, rng: np.random.Generator, request: Request, index: int, sides: tuple[bool, bool]) -> Layer:
+    def _layer(self, rng: np.random.Generator, request: BatchSpec, index: int, sides: tuple[bool, bool]) -> Canvas:
         side, shape = self._imgsz, request.shape
         sizes = self.table.shapes
         if request.mosaic and rng.random() < self._options.mosaic:
@@ -194,21 +194,21 @@ class Sampler:
             inner = shape
         change, gain = random_change(rng, self._options, inner, shape)
         mirror = Transform2D.flip(*shape, horizontal=sides[0], vertical=sides[1])
-        return Layer(tuple(tiles), inner, mirror @ change, gain)
+        return Canvas(tuple(tiles), inner, mirror @ change, gain)
 
-    def _partner(self, rng: np.random.Generator, request: Request) -> int:
+    def _partner(self, rng: np.random.Generator, request: BatchSpec) -> int:
         return int(request.pool[rng.integers(len(request.pool))])
 
-    def _render(self, layer: Layer, shape: Size) -> Image:
+    def _render(self, layer: Canvas, shape: Size) -> Image:
         canvas = np.full((*shape, 3), PAD_VALUE, dtype=np.uint8)
         self._paint(layer, canvas, (0, 0))
         return canvas
 
-    def _paint(self, layer: Layer, canvas: Image, corner: tuple[int, int]) -> None:
+    def _paint(self, layer: Canvas, canvas: Image, corner: tuple[int, int]) -> None:
         for patch in self.patches(layer, (canvas.shape[0], canvas.shape[1]), corner):
             lay(canvas, patch)
 
-    def _objects(self, layer: Layer, shape: Size) -> ImageLabels:
+    def _objects(self, layer: Canvas, shape: Size) -> ImageLabels:
         placed = join([put(self.table[tile.index], tile.place) for tile in layer.tiles])
         return carry(placed, layer.inner, layer.change, layer.gain, shape)
 

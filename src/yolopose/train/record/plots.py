@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from yolopose.evaluate.plots import new_figure, save_figure
-from yolopose.train.record.history import History
+from yolopose.train.record.results_csv import History
 
 _SMOOTH = 9  # epochs that the smooth line averages over
 
 
-def save_results_image(history: History, path: Path) -> None:
+def plot_results(history: History, path: Path) -> None:
     """Draw a small panel for each loss and metric against the epoch.
 
     Training losses stand above those of validation, box metrics above pose metrics.

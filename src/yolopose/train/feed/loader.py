@@ -26,11 +26,11 @@ from yolopose.data import Annotations, ImageLabels
 from yolopose.data.label_scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
 from yolopose.schema import PoseSpec
-from yolopose.train.feed.batch import SketchedBatch, TrainBatch
-from yolopose.train.feed.images import open_images
-from yolopose.train.feed.objects import join
-from yolopose.train.feed.sample import Request, Sampler
-from yolopose.train.feed.sketch import make_sketch
+from yolopose.train.feed.batch import DeferredBatch, TrainBatch
+from yolopose.train.feed.deferred import defer_images
+from yolopose.train.feed.image_cache import open_images
+from yolopose.train.feed.labels import join
+from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches being made by threads while one is in use
@@ -41,13 +41,13 @@ _POOL_MOST = 1000  # …but from no more images than these
 class _Batches(Dataset[Any]):
     """Request → batch. A fault is returned, since a raised one would arrive wrapped in a worker's traceback."""
 
-    def __init__(self, sampler: Sampler, sketched: bool) -> None:
-        self._sampler = sampler
-        self._make = make_sketched if sketched else make_batch
+    def __init__(self, sampler: SampleBuilder, sketched: bool) -> None:
+        self.builder = sampler
+        self._make = make_deferred if sketched else make_batch
 
-    def __getitem__(self, request: Request) -> TrainBatch | SketchedBatch | YoloposeError:
+    def __getitem__(self, request: BatchSpec) -> TrainBatch | DeferredBatch | YoloposeError:
         try:
-            return self._make(self._sampler, request)
+            return self._make(self.builder, request)
         except YoloposeError as error:
             return error
 
@@ -67,21 +67,21 @@ class TrainBatches:
         workers: int | None = None,
         pin_memory: bool = False,
         share: tuple[int, int] = (0, 1),
-        paint_on: torch.device | None = None,
+        render_on: torch.device | None = None,
     ) -> None:
         images = open_images(table, imgsz, options.cache)
-        self._sampler = Sampler(table, spec, options, images, imgsz=imgsz, seed=options.seed)
+        self.builder = SampleBuilder(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self._options = options
         self._batch = batch
         self._share = share
-        self._pin, self._paint_on = pin_memory, paint_on
+        self._pin, self._render_on = pin_memory, render_on
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
         self._count = len(table)
         chosen = options.workers if workers is None else workers
         self._workers = min(chosen, available_cpus(), len(self))
         self._loader: DataLoader[Any] | None = None
-        self._now: list[Request] = []
+        self._now: list[BatchSpec] = []
 
     def __len__(self) -> int:
         """Batches in an epoch; the last may be smaller."""
@@ -101,10 +101,10 @@ class TrainBatches:
         """
         if mosaic is None:
             mosaic = epoch < self._options.epochs - self._options.close_mosaic
-        shares = [_shared(request, *self._share) for request in self._requests(epoch, mosaic)[first:]]
+        shares = [_shared(request, *self._share) for request in self.batch_specs(epoch, mosaic)[first:]]
         requests = [request for request in shares if len(request.index)]
         made = self._by_processes(requests) if self._workers else self._by_threads(requests)
-        batches = made if self._paint_on is None else self._painted(made, self._paint_on)
+        batches = made if self._render_on is None else self._painted(made, self._render_on)
         return batches if len(requests) == len(shares) else self._filled(batches, shares)
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class TrainBatches:
         self._loader = None
 
     @contextmanager
-    def watched(self) -> Generator[None, None, None]:
+    def reraise_worker_errors(self) -> Generator[None, None, None]:
         """Name the reason where a worker process dies; torch says it in the middle of whatever is done just then.
 
         Raises:
@@ -130,27 +130,28 @@ class TrainBatches:
                 f"(now {self._workers}) or a smaller batch."
             ) from error
 
-    def _requests(self, epoch: int, mosaic: bool) -> list[Request]:
+    def batch_specs(self, epoch: int, mosaic: bool) -> list[BatchSpec]:
+        """Return what each batch of an epoch is made of."""
         rng = np.random.default_rng((self._options.seed, epoch))
         if self._groups is not None:
             return [
-                Request(epoch, self._groups[at][0], self._groups[at][0], self._groups[at][1], False)
+                BatchSpec(epoch, self._groups[at][0], self._groups[at][0], self._groups[at][1], False)
                 for at in rng.permutation(len(self._groups))
             ]
         order = rng.permutation(self._count)
         before = min(_POOL_BATCHES * self._batch, _POOL_MOST)
-        requests: list[Request] = []
+        requests: list[BatchSpec] = []
         for start in range(0, self._count, self._batch):
             index = order[start : start + self._batch]
             size = min(before + len(index), self._count)
             end = start + len(index)
             pool = order[np.arange(end - size, end) % self._count]  # the first batches draw from the order's end
-            requests.append(Request(epoch, index, pool, self._shape, mosaic))
+            requests.append(BatchSpec(epoch, index, pool, self._shape, mosaic))
         return requests
 
-    def _filled(self, made: Iterator[TrainBatch], shares: list[Request]) -> Iterator[TrainBatch]:
+    def _filled(self, made: Iterator[TrainBatch], shares: list[BatchSpec]) -> Iterator[TrainBatch]:
         """Put batches of no image where this process has none to make."""
-        points = self._sampler.table.keypoints.shape[1:]
+        points = self.builder.table.keypoints.shape[1:]
         none = torch.zeros(0, dtype=torch.int64)
         for request in shares:
             if len(request.index):
@@ -170,13 +171,13 @@ class TrainBatches:
         for batch in made:
             yield batch.painted(device)
 
-    def _by_threads(self, requests: list[Request]) -> Iterator[Any]:
-        make = make_batch if self._paint_on is None else make_sketched
+    def _by_threads(self, requests: list[BatchSpec]) -> Iterator[Any]:
+        make = make_batch if self._render_on is None else make_deferred
         with ThreadPoolExecutor(worker_count(0)) as pool:
             waiting: deque[Future[Any]] = deque()
             try:
                 for request in requests:
-                    waiting.append(pool.submit(make, self._sampler, request))
+                    waiting.append(pool.submit(make, self.builder, request))
                     if len(waiting) > _AHEAD:
                         yield self._pinned(waiting.popleft().result())
                 while waiting:
@@ -187,11 +188,11 @@ class TrainBatches:
     def _pinned(self, batch: Any) -> Any:
         return batch.pin_memory() if self._pin else batch
 
-    def _by_processes(self, requests: list[Request]) -> Iterator[Any]:
+    def _by_processes(self, requests: list[BatchSpec]) -> Iterator[Any]:
         self._now[:] = requests
         if self._loader is None:
             self._loader = DataLoader(
-                _Batches(self._sampler, self._paint_on is not None),
+                _Batches(self.builder, self._render_on is not None),
                 batch_size=None,
                 sampler=self._now,  # type: ignore[arg-type]  # any iterable of what the data set understands
                 num_workers=self._workers,
@@ -205,7 +206,7 @@ class TrainBatches:
             )
         batches = iter(self._loader)
         while True:
-            with self.watched():
+            with self.reraise_worker_errors():
                 made = next(batches, None)
             if made is None:
                 return
@@ -228,7 +229,7 @@ def train_batches(
     workers: int | None = None,
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
-    paint_on: torch.device | None = None,
+    render_on: torch.device | None = None,
 ) -> TrainBatches:
     """Make the training batches of a run; go through those of epoch e with `.epoch(e)`.
 
@@ -244,7 +245,7 @@ def train_batches(
         pin_memory: give batches in page-locked memory, for fast copies to a GPU.
         share: (number, count) of the process, where several share each batch: it gets its part of the images, each
             made as it would be for one process. Parts of a small last batch may differ by one, and be empty.
-        paint_on: the device that paints the images; workers only decode and cut out what is seen. Left out, workers
+        render_on: the device that paints the images; workers only decode and cut out what is seen. Left out, workers
             do it all. Both give the same samples but for rounding.
 
     Raises:
@@ -252,16 +253,16 @@ def train_batches(
     """
     return TrainBatches(
         table, spec, options, imgsz=imgsz, batch=batch, stride=stride, workers=workers, pin_memory=pin_memory,
-        share=share, paint_on=paint_on,
+        share=share, render_on=render_on,
     )  # fmt: skip
 
 
-def _shared(request: Request, number: int, count: int) -> Request:
+def _shared(request: BatchSpec, number: int, count: int) -> BatchSpec:
     """The part of a request that one of several processes makes."""
     return request if count == 1 else replace(request, index=np.array_split(request.index, count)[number])
 
 
-def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
+def make_batch(sampler: SampleBuilder, request: BatchSpec) -> TrainBatch:
     """Make the batch of a request in this thread.
 
     Raises:
@@ -278,19 +279,19 @@ def make_batch(sampler: Sampler, request: Request) -> TrainBatch:
     return _labeled(torch.from_numpy(images).permute(0, 3, 1, 2), found, request)
 
 
-def make_sketched(sampler: Sampler, request: Request) -> SketchedBatch:
+def make_deferred(sampler: SampleBuilder, request: BatchSpec) -> DeferredBatch:
     """Make the batch of a request in this thread, but for its pixels.
 
     Raises:
         DataError: an image cannot be read any more; the text names it.
     """
-    recipes = [sampler.decide(request, int(index)) for index in request.index]
+    recipes = [sampler.sample_params(request, int(index)) for index in request.index]
     none = torch.empty((len(recipes), 3, 0, 0), dtype=torch.uint8)
     labels = _labeled(none, [recipe.labels for recipe in recipes], request)
-    return SketchedBatch(make_sketch(sampler, recipes), labels)
+    return DeferredBatch(defer_images(sampler, recipes), labels)
 
 
-def _labeled(images: torch.Tensor, found: list[ImageLabels], request: Request) -> TrainBatch:
+def _labeled(images: torch.Tensor, found: list[ImageLabels], request: BatchSpec) -> TrainBatch:
     """Images with the objects of each, in shares of the input."""
     every = join(found)
     size = np.array(request.shape[::-1], dtype=np.float32)

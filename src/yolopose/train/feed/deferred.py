@@ -2,7 +2,7 @@
 
 Workers decode, and cut from each image what is seen of it (averaged down where it shrinks). All these pieces of a
 batch lie one behind the other, without gaps, in memory that the processes share; beside them goes where each belongs.
-Painting the batch then takes one sampling of them (`paint.py`), on whatever device computes.
+Painting the batch then takes one sampling of them (`render_gpu.py`), on whatever device computes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch.utils.data import get_worker_info
 
 from yolopose.geometry import Transform2D
 from yolopose.train.feed.color import hsv_tables
-from yolopose.train.feed.draw import Patch
-from yolopose.train.feed.sample import Recipe, Sampler
+from yolopose.train.feed.render import Patch
+from yolopose.train.feed.sampling import SampleBuilder, SampleParams
 
 _NOWHERE = (0.0, 0.0, 0.0, 0.0)
 _EVERYWHERE = (-1e9, -1e9, 1e9, 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sketch:
+class DeferredImages:
     """A batch of B samples of H × W pixels before they are painted, as CPU tensors.
 
     It has R canvases: first one for each sample, then those that are blended or pasted into them; and up to P pieces on
@@ -59,20 +59,20 @@ class Sketch:
     colored: torch.Tensor
     swapped: torch.Tensor
 
-    def to(self, device: torch.device) -> Sketch:
+    def to(self, device: torch.device) -> DeferredImages:
         """Return it on a device; pinned memory is copied without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Sketch:
+    def pin_memory(self) -> DeferredImages:
         """Return it in page-locked memory."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Sketch:
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> DeferredImages:
         tensors = {one.name: change(getattr(self, one.name)) for one in fields(self)[2:]}
-        return Sketch(size=self.size, upright=self.upright, **tensors)
+        return DeferredImages(size=self.size, upright=self.upright, **tensors)
 
 
-def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
+def defer_images(sampler: SampleBuilder, recipes: Sequence[SampleParams]) -> DeferredImages:
     """Cut out the pieces of a batch and writes down where they belong.
 
     Args:
@@ -102,7 +102,7 @@ def make_sketch(sampler: Sampler, recipes: Sequence[Recipe]) -> Sketch:
     for row, canvas in enumerate(canvases):
         for column, patch in enumerate(canvas.patches):
             numbers.write(row, column, patch, canvas.corner, next(at))
-    return Sketch(
+    return DeferredImages(
         size=shape,
         upright=all(patch.from_image.axis_aligned for patch in patches),
         pixels=pixels,
@@ -128,7 +128,7 @@ class _Canvas:
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    """Where the pieces of all canvases belong; see `Sketch`."""
+    """Where the pieces of all canvases belong; see `DeferredImages`."""
 
     maps: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
