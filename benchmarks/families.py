@@ -45,7 +45,7 @@ def kind_of(name: str) -> str:
 
 
 def parts_of_torch(weights: Path, end2end: bool, rounds: int) -> Parts:
-    network = YOLO(weights).model.eval().use(end2end=end2end).fuse()
+    network = YOLO(weights).model.eval().select_output(end2end=end2end).fuse()
     image = torch.rand(1, 3, 640, 640)
     with torch.inference_mode():
         network(image)

@@ -23,7 +23,7 @@ import torch
 
 from yolopose import YOLO
 from yolopose.config import TrainOptions
-from yolopose.criterion import losses as losses_module
+from yolopose.criterion import pose as losses_module
 from yolopose.train import Trainer, ema, nan_guard, precision, state
 from yolopose.train.feed import image_cache, loader, render, sampling
 from yolopose.train.record import EpochLine

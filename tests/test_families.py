@@ -67,7 +67,7 @@ def test_export_computes_what_the_network_does(name: str, end2end: bool, tmp_pat
     Path(model.model_name).touch()
     runtime = YOLO(model.export(format="onnx", imgsz=64, dynamic=True, end2end=end2end, verbose=False))._runtime()
     image = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
-    network = model.model.use(end2end) if end2end else model.model
+    network = model.model.select_output(end2end) if end2end else model.model
     with torch.no_grad():
         want = network(torch.from_numpy(image)).numpy()
     found = runtime.raw(image)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from yolopose.criterion import MANY, SINGLE, DualCriterion, Gains, Rule, Targets, assign, ciou, criterion_of
+from yolopose.criterion import MANY, SINGLE, DualCriterion, Gains, Rule, Targets, assign, build_criterion, ciou
 from yolopose.criterion.assign import suiting
-from yolopose.criterion.likeness import by_points
 from yolopose.criterion.rle import point_weights, rle_loss
+from yolopose.criterion.similarity import by_points
 from yolopose.geometry import oks
 from yolopose.nn import RealNVP, anchor_points, build_network
 from yolopose.nn.head import HeadOutput, level_centers
@@ -145,7 +145,7 @@ def network():
 def test_total_is_the_weighted_sum_and_all_weights_learn(network) -> None:
     spec = PoseSpec(classes=("a",), keypoints=KeypointSchema(count=3, dims=3))
     targets = scene(3)[4]
-    criterion = criterion_of(network, spec)
+    criterion = build_criterion(network, spec)
     output = network(torch.rand(2, 3, 96, 128))
     terms = criterion(output, targets)
     many = criterion.branch(output, targets, MANY)
@@ -164,10 +164,10 @@ def test_gains_and_options_reach_their_terms(network) -> None:
     with torch.no_grad():
         output = network(torch.rand(2, 3, 96, 128))
     targets = scene(3)[4]
-    plain = criterion_of(network, spec)(output, targets).named()
-    other = criterion_of(network, spec, Gains(rle=2.0, dfl=3.0))(output, targets).named()
+    plain = build_criterion(network, spec)(output, targets).named()
+    other = build_criterion(network, spec, Gains(rle=2.0, dfl=3.0))(output, targets).named()
     assert other == pytest.approx({**plain, "rle": 2 * plain["rle"], "l1": 2 * plain["l1"]})
-    assert criterion_of(network, spec, assigner="box")(output, targets).named() != pytest.approx(plain)
+    assert build_criterion(network, spec, assigner="box")(output, targets).named() != pytest.approx(plain)
 
 
 def test_older_heads_assign_by_points_when_asked() -> None:
@@ -175,7 +175,7 @@ def test_older_heads_assign_by_points_when_asked() -> None:
     old = tiny("Pose")
     with torch.no_grad():
         output = old(torch.rand(2, 3, 96, 128))
-    found = [criterion_of(old, spec, assigner=name)(output, scene(3)[4]).named() for name in (None, "box", "oks")]
+    found = [build_criterion(old, spec, assigner=name)(output, scene(3)[4]).named() for name in (None, "box", "oks")]
     assert found[0] == found[1]
     assert found[2]["box"] != found[0]["box"]
 
@@ -183,7 +183,7 @@ def test_older_heads_assign_by_points_when_asked() -> None:
 def test_without_objects_only_the_class_loss_is_left(network) -> None:
     spec = PoseSpec(classes=("a",), keypoints=KeypointSchema(count=3, dims=3))
     none = Targets(*(torch.zeros(0, dtype=torch.int64) for _ in range(2)), torch.zeros(0, 4), torch.zeros(0, 3, 3))
-    terms = criterion_of(network, spec)(network(torch.rand(2, 3, 96, 128)), none)
+    terms = build_criterion(network, spec)(network(torch.rand(2, 3, 96, 128)), none)
     named = terms.named()
     assert named.pop("cls") > 0
     assert set(named.values()) == {0.0}

@@ -113,10 +113,10 @@ def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
     import torch
 
     batch = batch_of(2, 64, 96)
-    network = dual.model.use(end2end=True)
+    network = dual.model.select_output(end2end=True)
     with torch.no_grad():
         want = network(torch.from_numpy(batch).float() / 255).numpy()
-    network.use()
+    network.select_output()
     found = torch_engine(dual, end2end=True).infer(batch, conf=0.3, classes=[0, 2])
     keep = (want[:, :, 4] > 0.3) & (want[:, :, 5] != 1)
     np.testing.assert_allclose(found.scores, want[keep][:, 4], atol=1e-5)

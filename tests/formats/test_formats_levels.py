@@ -22,7 +22,7 @@ def of(text: str, folder: Path) -> YOLO:
 
 
 def compared(model: YOLO, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    network = model.model.eval().use(False).fuse()
+    network = model.model.eval().select_output(False).fuse()
     metadata = replace(ModelMetadata(spec=model.spec), imgsz=size)
     images = torch.from_numpy(batch_of(2, *size)).float() / 255
     with torch.no_grad():

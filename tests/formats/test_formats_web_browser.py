@@ -95,7 +95,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def exported(model: YOLO, folder: Path, **options: Any) -> Path:
-    end2end = model.model.can_end2end or None
+    end2end = model.model.supports_end2end or None
     made = Path(model.export(**QUICK, web_runtime=str(real_runtime()), end2end=end2end, **options))
     return Path(shutil.move(made, folder / "page_web_page"))
 

@@ -90,7 +90,7 @@ def test_decoding_by_hand() -> None:
 def filled26(end2end: bool = False, uncertainty: bool = False, nc: int = 3) -> PoseModel:
     model = build_network("yolo26n-pose.yaml", nc=nc, kpt_shape=(4, 3))
     fill(model)
-    return model.eval().use(end2end, uncertainty)
+    return model.eval().select_output(end2end, uncertainty)
 
 
 def test_finished_detections_are_the_best_pairs_of_cell_and_class() -> None:
@@ -99,7 +99,7 @@ def test_finished_detections_are_the_best_pairs_of_cell_and_class() -> None:
     with torch.no_grad():
         raw = model.outputs(image).one2one
         found = model(image)
-        model.use(False, True)
+        model.select_output(False, True)
         cells = model.head.decode(raw)  # the same branch, all of its cells
     assert found.shape == (2, 300, 6 + 12 + 8)
     for rows, all_cells in zip(found, cells, strict=True):
@@ -140,26 +140,26 @@ def test_sigma_is_given_in_pixels_behind_the_points() -> None:
 def test_fuse_keeps_the_branch_in_use(end2end: bool) -> None:
     model = filled26(end2end)
     with torch.no_grad():
-        before, whole, reduced = model(image()), copy.deepcopy(model).fuse(whole=True), model.fuse()
+        before, whole, reduced = model(image()), copy.deepcopy(model).fuse(keep_branches=True), model.fuse()
         order = [out[0, :, 4].argsort() if end2end else slice(None) for out in (before, reduced(image()))]
         for after in (whole, reduced):
             assert (after(image()) - before).abs().amax() < (200 if end2end else 0.01)  # near-tied rows change places
         del order
-    assert whole.is_whole
-    assert not reduced.is_whole
+    assert whole.has_all_branches
+    assert not reduced.has_all_branches
     assert all(key.startswith("one2one_") == end2end for key in dict(reduced.head.named_children()) if "cv" in key
                and getattr(reduced.head, key) is not None)  # fmt: skip
     assert whole.outputs(image()).sigmas is not None
     with pytest.raises(ModelError, match="open the weights again"):
-        reduced.use(not end2end)
+        reduced.select_output(not end2end)
     with pytest.raises(ModelError, match="open the weights again"):
-        reduced.use(end2end, True)
+        reduced.select_output(end2end, True)
 
 
 @pytest.mark.parametrize("wish", [{"end2end": True}, {"uncertainty": True}])
 def test_older_heads_know_neither_branch_nor_sigma(wish: dict[str, bool]) -> None:
     with torch.device("meta"), pytest.raises(UsageError, match=r"needs a network with the head Pose26.*yolo11n-pose"):
-        build_network("yolo11n-pose.yaml").use(**wish)
+        build_network("yolo11n-pose.yaml").select_output(**wish)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -71,7 +71,7 @@ def test_outputs_are_the_golden_ones(key: str, shared: Path) -> None:
 @pytest.mark.parametrize("name", ["yolo26n-pose", "yolo26m-pose"])
 def test_finished_detections_are_the_golden_ones(name: str, shared: Path) -> None:
     golden = np.load(shared / "fixtures" / "network_outputs.npz")
-    model = fill(build_network(f"{name}.yaml", nc=1)).eval().use(end2end=True)
+    model = fill(build_network(f"{name}.yaml", nc=1)).eval().select_output(end2end=True)
     with torch.no_grad():
         found = model(torch.from_numpy(golden["noise_picture"]))[0].numpy()
     want = golden[f"{name}_nc1_k17x3.e2e"]

@@ -12,7 +12,7 @@ from weights_craft import LAYER, STORAGES, archive, call, checkpoint, encode, mo
 
 from yolopose.base.errors import WeightsError
 from yolopose.weights import read_checkpoint
-from yolopose.weights.machine import MAX_INSTRUCTIONS
+from yolopose.weights.pickle_reader import MAX_INSTRUCTIONS
 
 MARK = op("MARK")
 

@@ -12,7 +12,7 @@ import torch
 from yolopose.base.errors import WeightsError
 from yolopose.nn import PoseModel, build_network
 from yolopose.schema import KeypointSchema, PoseSpec
-from yolopose.weights import load_network, network_checkpoint, transfer, write_checkpoint
+from yolopose.weights import load_matching, load_network, make_checkpoint, write_checkpoint
 
 TINY: dict[str, Any] = {
     "nc": 2,
@@ -42,9 +42,7 @@ def outputs(model: PoseModel) -> torch.Tensor:
 def test_network_comes_back(tmp_path: Path, suffix: str) -> None:
     model = network()
     args = {"imgsz": 96, "lr0": 0.1}
-    path = write_checkpoint(
-        tmp_path / f"best{suffix}", network_checkpoint(model, args=args, metrics={"f": 1.0}, epoch=3)
-    )
+    path = write_checkpoint(tmp_path / f"best{suffix}", make_checkpoint(model, args=args, metrics={"f": 1.0}, epoch=3))
     again, found = load_network(path)
     assert torch.equal(outputs(again), outputs(model))
     assert again.spec == SPEC
@@ -58,14 +56,14 @@ def test_network_comes_back(tmp_path: Path, suffix: str) -> None:
 
 def test_checkpoint_is_a_copy() -> None:
     model = network()
-    found = network_checkpoint(model)
+    found = make_checkpoint(model)
     before = found.state["model.0.conv.weight"].clone()
     model.state_dict()["model.0.conv.weight"].zero_()
     assert torch.equal(found.state["model.0.conv.weight"], before)
 
 
 def test_loaded_network_can_be_trained(tmp_path: Path) -> None:
-    model, _ = load_network(write_checkpoint(tmp_path / "a.pt", network_checkpoint(network()), half=True))
+    model, _ = load_network(write_checkpoint(tmp_path / "a.pt", make_checkpoint(network()), half=True))
     model.train()
     result = model(torch.rand(2, 3, 32, 32))
     (result.boxes.sum() + result.scores.sum() + result.kpts.sum()).backward()
@@ -73,7 +71,7 @@ def test_loaded_network_can_be_trained(tmp_path: Path) -> None:
 
 
 def test_weights_must_fit_their_architecture(tmp_path: Path) -> None:
-    found = network_checkpoint(network())
+    found = make_checkpoint(network())
     found.state["model.0.conv.weight"] = torch.zeros(8, 3, 1, 1)
     del found.state["model.1.bn.weight"]
     found.state["model.9.x"] = torch.zeros(1)
@@ -89,7 +87,7 @@ def test_weights_must_fit_their_architecture(tmp_path: Path) -> None:
 
 
 def test_many_faults_are_counted(tmp_path: Path) -> None:
-    found = network_checkpoint(network())
+    found = make_checkpoint(network())
     found.state = {}
     with pytest.raises(WeightsError, match=r"is missing and \d+ more"):
         load_network(write_checkpoint(tmp_path / "a.pt", found))
@@ -97,7 +95,7 @@ def test_many_faults_are_counted(tmp_path: Path) -> None:
 
 def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
     model = network()
-    found = network_checkpoint(model)
+    found = make_checkpoint(model)
     found.state = {name: value for name, value in found.state.items() if "num_batches" not in name}
     again, _ = load_network(write_checkpoint(tmp_path / "a.pt", found))
     assert torch.equal(outputs(again), outputs(model))
@@ -106,7 +104,7 @@ def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
 def test_fused_file_gives_the_same_network(tmp_path: Path) -> None:
     model = network()
     wanted = outputs(model)
-    path = write_checkpoint(tmp_path / "a.pt", network_checkpoint(model.fuse()))
+    path = write_checkpoint(tmp_path / "a.pt", make_checkpoint(model.fuse()))
     again, found = load_network(path)
     assert not any("bn" in name for name in found.state)
     assert any("bn" in name for name in again.state_dict())
@@ -117,13 +115,13 @@ def test_transfer_moves_what_fits() -> None:
     source, target = network(0), network(1, PoseSpec(classes=("a",), keypoints=KeypointSchema(count=5, dims=3)))
     before = {name: value.clone() for name, value in target.state_dict().items()}
     state = {name: value for name, value in source.state_dict().items() if name != "model.0.conv.weight"}
-    moved = transfer(target, {**state, "unknown": torch.zeros(1)})
+    moved = load_matching(target, {**state, "unknown": torch.zeros(1)})
     assert moved.missing == ("model.0.conv.weight",)
     # the class branch ends in nc channels, the keypoint branch in K·D
     assert "model.3.cv3.0.2.bias" in moved.mismatched
     assert "model.3.cv4.1.2.weight" in moved.mismatched
     assert moved.total == len(before)
-    assert moved.moved == moved.total - 1 - len(moved.mismatched)
+    assert moved.copied == moved.total - 1 - len(moved.mismatched)
     for name, value in target.state_dict().items():
         left = name in (*moved.missing, *moved.mismatched)
         assert torch.equal(value, before[name] if left else state[name]), name
@@ -131,8 +129,8 @@ def test_transfer_moves_what_fits() -> None:
 
 def test_transfer_of_everything() -> None:
     source, target = network(0), network(1)
-    moved = transfer(target, source.state_dict())
-    assert moved.moved == moved.total
+    moved = load_matching(target, source.state_dict())
+    assert moved.copied == moved.total
     assert torch.equal(outputs(target), outputs(source))
 
 
@@ -141,7 +139,7 @@ def test_transfer_counts_on_public_weights(shared: Path) -> None:
 
     state = read_checkpoint(shared / "checkpoints" / "yolo11n-pose.pt").state
     model = build_network("yolo11n-pose.yaml", kpt_shape=(17, 3), nc=2)
-    moved = transfer(model, state)
+    moved = load_matching(model, state)
     assert moved.total == 541
     assert moved.missing == ()
     assert all(".cv3." in name and name.split(".")[4] == "2" for name in moved.mismatched)

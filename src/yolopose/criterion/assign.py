@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from yolopose.criterion.likeness import Likeness, by_box
+from yolopose.criterion.similarity import Likeness, by_box
 from yolopose.criterion.targets import Targets
 
 TOPK = 10

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yolopose.criterion.assign import Levels
-from yolopose.criterion.likeness import Likeness, by_box, by_points
+from yolopose.criterion.similarity import Likeness, by_box, by_points
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import LossTerms
 from yolopose.nn import PoseModel
@@ -71,7 +71,7 @@ class Criterion(ABC):
     def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027  # most losses do not depend on it
         """Prepare for an epoch, counted from 0, of so many."""
 
-    def of(self, network: PoseModel) -> Criterion:
+    def for_network(self, network: PoseModel) -> Criterion:
         """Return the losses of another network of this kind: the same where nothing in them is learned."""
         del network
         return self

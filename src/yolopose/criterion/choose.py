@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from yolopose.criterion.base import Criterion
 from yolopose.criterion.dual import DualCriterion, flow_of
-from yolopose.criterion.losses import PoseCriterion
+from yolopose.criterion.pose import PoseCriterion
 from yolopose.criterion.terms import Gains
 from yolopose.nn import Pose26, PoseModel
 from yolopose.schema import PoseSpec
 
 
-def criterion_of(
+def build_criterion(
     network: PoseModel,
     spec: PoseSpec,
     gains: Gains | None = None,

@@ -74,7 +74,7 @@ class DualCriterion(Criterion):
         done = epoch / (epochs - 1) if epochs > 1 else 0.0
         self.share = _SHARES[0] + (_SHARES[1] - _SHARES[0]) * min(done, 1.0)
 
-    def of(self, network: PoseModel) -> DualCriterion:
+    def for_network(self, network: PoseModel) -> DualCriterion:
         """Return the losses of another network of this kind, with a copy of its own density of errors.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import yolopose.nn.patience  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it loads torch as is wanted: first
+import yolopose.nn.openmp  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it loads torch as is wanted: first
 
 # isort: split
 import logging

@@ -29,7 +29,6 @@ from yolopose.formats.levels import LEVELS, by_levels, level_names
 from yolopose.formats.registry import Format, formats_with, get_format, packages_to_write, require_packages
 from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.geometry import Letterbox
-from yolopose.nn.shapes import shape_pass
 from yolopose.runtime import Batch
 from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import ModelMetadata
@@ -123,7 +122,7 @@ class _Decoded(nn.Module):
         plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         self.network, self.in_half = plain.half() if half else plain, half
         if imgsz is not None:
-            self.network.head.fix_anchors(shape_pass(network, 3, *imgsz))
+            self.network.head.fix_anchors(network.infer_shapes(*imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
         # `type_as` instead of a fixed kind of numbers: who opens the graph may widen its weights, and it follows
@@ -261,12 +260,12 @@ def _job(
     network: PoseModel, metadata: ModelMetadata, options: ExportOptions, data: str | None, image: Image
 ) -> ExportJob:
     """What a format is given, from what was asked for."""
-    end2end = options.nms is False and network.can_end2end if options.end2end is None else options.end2end
+    end2end = options.nms is False and network.supports_end2end if options.end2end is None else options.end2end
     if end2end and options.nms:
         raise UsageError(
             "nms=True puts suppression behind a network, and end2end=True takes one that needs none: choose."
         )
-    plain = copy.deepcopy(network).cpu().float().eval().use(end2end, options.uncertainty)
+    plain = copy.deepcopy(network).cpu().float().eval().select_output(end2end, options.uncertainty)
     plain = plain.fuse().requires_grad_(False)
     inside = Suppression.of(options, metadata.spec.names) if options.nms else None
     settled = replace(

@@ -110,8 +110,7 @@ class TorchRuntime:
         self.half = half and (not on_cpu or cpu_supports_bf16())
         if half and not self.half:
             warn_once("half=True has no effect here: this processor has no 16-bit instructions, float32 is faster.")
-        stride = max(network.stride)
-        self.metadata = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=stride)
+        self.metadata = metadata or network.default_metadata()
         self._dtype = torch.float32 if not self.half else torch.bfloat16 if on_cpu else torch.float16
         self.network = _for_inference(network, self.metadata, self.whole).to(self._device, self._dtype)
         # convolutions are 15 to 25 % faster so on the CPU, and float16 ones on GPUs with tensor cores
@@ -277,7 +276,7 @@ def compute_on(threads: int, usual: int) -> None:
 
 def _for_inference(network: PoseModel, metadata: ModelMetadata, whole: bool) -> PoseModel:
     """A fused copy that computes activations in place, without what inference does not use unless `whole`."""
-    network = copy.deepcopy(network).eval().use(metadata.end2end, metadata.uncertainty)
+    network = copy.deepcopy(network).eval().select_output(metadata.end2end, metadata.uncertainty)
     network = network.fuse(whole).requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.SiLU):

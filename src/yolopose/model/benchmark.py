@@ -49,7 +49,7 @@ def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: Bench
     from yolopose.formats.pytorch import TorchRuntime
 
     rows = [get_format(options.format)] if options.format else [row for row in formats() if row.exportable]
-    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
+    known = metadata or network.default_metadata()
     split: Split = options.split  # type: ignore[assignment]  # one of its choices
     if options.data is None:
         raise UsageError(

@@ -31,7 +31,7 @@ def export(
     """
     path = Path(model_name)
     stem = path.with_suffix("") if path.exists() else Path(path.stem)
-    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
+    known = metadata or network.default_metadata()
     return export_network(network, known, options, stem, _image(options.data or data), data)
 
 

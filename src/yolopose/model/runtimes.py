@@ -47,7 +47,7 @@ def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | No
     """
     end2end = options.end2end
     if end2end is None and options.nms is False and network is not None:
-        end2end = network.can_end2end  # no older head minds nms=False
+        end2end = network.supports_end2end  # no older head minds nms=False
     compile, uncertainty = (
         (options.compile, options.uncertainty) if isinstance(options, PredictOptions) else (False, False)
     )
@@ -97,7 +97,7 @@ def runtime_for_network(
             f"{fresh} is a new network that has learned nothing, so nothing will be found: train it, or open trained "
             "weights (such as yolo11n-pose.pt)."
         )
-    known = metadata or ModelMetadata(spec=network.spec, name=network.name, stride=max(network.stride))
+    known = metadata or network.default_metadata()
     known = replace(known, end2end=bool(choice.end2end), uncertainty=choice.uncertainty)
     if choice.name in (None, "torch"):
         from yolopose.formats.pytorch import TorchRuntime

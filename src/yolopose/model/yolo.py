@@ -166,11 +166,11 @@ class YOLO:
             NotFoundError: there is no such file.
             WeightsError: the file is damaged or unsafe.
         """
-        from yolopose.weights import read_checkpoint, transfer
+        from yolopose.weights import load_matching, read_checkpoint
 
         path = find_weights(Path(weights))
-        moved = transfer(self.model, read_checkpoint(path).state)
-        LOGGER.info(f"{moved.words(path, 'keep their own values')}.")
+        moved = load_matching(self.model, read_checkpoint(path).state)
+        LOGGER.info(f"{moved.summary(path, 'keep their own values')}.")
         self._runtimes.clear()
         self._fresh = False
         return self
@@ -182,12 +182,12 @@ class YOLO:
             OutputError: the file cannot be written.
             WeightsError: the suffix is not one of the two.
         """
-        from yolopose.weights import network_checkpoint, write_checkpoint
+        from yolopose.weights import make_checkpoint, write_checkpoint
 
         path = Path(filename)
         args = dict(self.ckpt.train_args) if self.ckpt else {}
         license_ = self.ckpt.license if self.ckpt else ""
-        write_checkpoint(path, network_checkpoint(self.model, args=args, license=license_))
+        write_checkpoint(path, make_checkpoint(self.model, args=args, license=license_))
         return path
 
     # -- verbs ----------------------------------------------------------------------------------

@@ -1,16 +1,16 @@
 """Networks: blocks, heads, and the way from a model YAML to a network."""
 
 # before anything loads torch
-import yolopose.nn.patience  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import yolopose.nn.openmp  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from yolopose.nn.build import build_network
-from yolopose.nn.flow import RealNVP
 from yolopose.nn.head import HeadOutput, Pose, PoseHead, anchor_points, decode_boxes, decode_keypoints
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo
+from yolopose.nn.layers import Row
 from yolopose.nn.model import PoseModel
-from yolopose.nn.rows import Row
+from yolopose.nn.realnvp import RealNVP
 
 __all__ = [
     "HeadOutput",

@@ -14,13 +14,12 @@ from yolopose.base.errors import ModelError, UsageError
 from yolopose.nn.activations import activation_by_name
 from yolopose.nn.area import A2C2f, ABlock
 from yolopose.nn.conv import Concat, Conv
-from yolopose.nn.definition import Definition, load_definition
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
+from yolopose.nn.layers import Row, parse_rows, raw_rows
 from yolopose.nn.model import PoseModel
+from yolopose.nn.model_yaml import Definition, load_definition
 from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_whole
-from yolopose.nn.rows import Row, parse_rows, raw_rows
-from yolopose.nn.shapes import shape_pass
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
 MAX_PARAMETERS = 500_000_000
@@ -62,7 +61,7 @@ def build_network(
         blocks = _make_blocks(definition, rows, channels)
         _set_activation(blocks, definition)
         model = PoseModel(blocks, rows, spec, own_yaml, definition.name)
-    _measure_strides(model, channels, definition.label)
+    _measure_strides(model, definition.label)
     return _with_start_values(model)
 
 
@@ -208,7 +207,7 @@ def _set_activation(blocks: nn.Module, definition: Definition) -> None:
             module.act = activation
 
 
-def _measure_strides(model: PoseModel, channels: int, label: str) -> None:
+def _measure_strides(model: PoseModel, label: str) -> None:
     """Set the head's strides from a forward pass that computes shapes alone.
 
     Raises:
@@ -221,7 +220,7 @@ def _measure_strides(model: PoseModel, channels: int, label: str) -> None:
 
     hooks = [block.register_forward_pre_hook(note(index)) for index, block in enumerate(model.model)]
     try:
-        shapes = shape_pass(model, channels, _MEASURE, _MEASURE)
+        shapes = model.infer_shapes(_MEASURE, _MEASURE)
     except (RuntimeError, ValueError) as error:
         index, given = reached[-1]
         sizes = [tuple(x.shape[1:]) for x in ([given] if isinstance(given, Tensor) else given)]

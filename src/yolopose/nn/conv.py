@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from yolopose.base.errors import ModelError
-from yolopose.nn.lean import norm_silu
+from yolopose.nn.recompute import norm_silu
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03

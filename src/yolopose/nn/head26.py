@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from yolopose.base.errors import ModelError
 from yolopose.nn.conv import Conv
-from yolopose.nn.flow import RealNVP
 from yolopose.nn.head import (
     HeadOutput,
     LevelBranches,
@@ -28,6 +27,7 @@ from yolopose.nn.head import (
     set_biases,
     tracing,
 )
+from yolopose.nn.realnvp import RealNVP
 
 MAX_DET = 300
 """Detections that the one-to-one branch gives for each image."""
@@ -48,14 +48,14 @@ class Pose26(PoseHead):
     Attributes:
         end2end: whether evaluation mode uses the one-to-one branch and gives finished detections.
         uncertainty: whether evaluation mode gives σ of each point as well.
-        whole: False once a branch has been left away for inference.
+        has_all_branches: False once a branch has been left away for inference.
     """
 
     def __init__(self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True) -> None:
         super().__init__(nc, kpt_shape, 1)
         self.end2end = False
         self.uncertainty = False
-        self.whole = True
+        self.has_all_branches = True
         count, dims = kpt_shape
         c2, c3 = max(16, ch[0] // 4), max(ch[0], min(nc, 100))
         c4 = max(ch[0] // 4, count * (dims + 2))
@@ -81,11 +81,11 @@ class Pose26(PoseHead):
         self.one2one_cv4_sigma: nn.ModuleList | None = last(2 * count)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the one that is left, after `reduce`.
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the one that is left, after `prune`.
 
         The one-to-one branch learns by itself: no gradient of it reaches the maps.
         """
-        if not self.whole:
+        if not self.has_all_branches:
             return self._branch("one2one_" if self.end2end else "", maps)
         single = self._branch("one2one_", [x.detach() for x in maps])
         many = self._branch("", maps)
@@ -105,7 +105,7 @@ class Pose26(PoseHead):
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
         """Return the output of both branches in training mode, that of one, decoded, in evaluation mode."""
-        if self.training or not self.whole:
+        if self.training or not self.has_all_branches:
             return super().forward(maps)
         return self.decode(self._branch("one2one_" if self.end2end else "", maps))
 
@@ -160,30 +160,30 @@ class Pose26(PoseHead):
         """[(B, 2·K, A) σ in pixels], or nothing where it is not asked for."""
         return [raw.float().sigmoid() * strides] if self.uncertainty and raw is not None else []
 
-    def use(self, end2end: bool, uncertainty: bool = False) -> None:
+    def select_output(self, end2end: bool, uncertainty: bool = False) -> None:
         """Choose what evaluation mode gives.
 
         Raises:
             ModelError: that branch, or σ, has been left away.
         """
         sigma = self.one2one_cv4_sigma if end2end else self.cv4_sigma
-        if (not self.whole and end2end != self.end2end) or (uncertainty and sigma is None):
+        if (not self.has_all_branches and end2end != self.end2end) or (uncertainty and sigma is None):
             raise ModelError(
                 "the network was reduced to one branch for inference (fuse()), and what is asked for is gone from it: "
                 "open the weights again."
             )
         self.end2end, self.uncertainty = end2end, uncertainty
 
-    def reduce(self) -> None:
+    def prune(self) -> None:
         """Leave away what evaluation mode does not use: the other branch, the flow, and σ unless it is given."""
         unused = "" if self.end2end else "one2one_"
         used = "one2one_" if self.end2end else ""
         gone = [unused + name for name in _BRANCHES] + ([] if self.uncertainty else [f"{used}cv4_sigma"])
         for name in (*gone, "flow_model"):
             setattr(self, name, None)
-        self.whole = False
+        self.has_all_branches = False
 
-    def learning_parts(self) -> list[nn.Module]:
+    def training_only_modules(self) -> list[nn.Module]:
         """Return the convolutions that only learning needs: those of σ."""
         return [part for parts in (self.cv4_sigma, self.one2one_cv4_sigma) if parts is not None for part in parts]
 

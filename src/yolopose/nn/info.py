@@ -14,7 +14,6 @@ from yolopose.nn.area import AAttn
 from yolopose.nn.attention import Attention
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
-from yolopose.nn.shapes import shape_pass
 
 if TYPE_CHECKING:
     from yolopose.nn.model import PoseModel
@@ -86,7 +85,7 @@ def count_operations(model: PoseModel, imgsz: int | tuple[int, int] = 640) -> in
     """Return the operations for one image, counted on shapes alone."""
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     with _counting(model) as counts:
-        shape_pass(model, int(model.yaml["ch"]), height, width)
+        model.infer_shapes(height, width)
     return sum(counts)
 
 
@@ -106,7 +105,9 @@ def _counting(model: nn.Module) -> Generator[list[int], None, None]:
             counts.append(2 * 4 * module.reg_max * cells)
 
     kinds = (nn.Conv2d, nn.BatchNorm2d, Attention, AAttn, Pose)
-    learning = {part for module in model.modules() if isinstance(module, Pose26) for part in module.learning_parts()}
+    learning = {
+        part for module in model.modules() if isinstance(module, Pose26) for part in module.training_only_modules()
+    }
     counted = [module for module in model.modules() if isinstance(module, kinds) and module not in learning]
     hooks = [module.register_forward_hook(count) for module in counted]
     try:

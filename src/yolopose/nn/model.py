@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from yolopose.base.errors import ModelError, UsageError
 from yolopose.nn.conv import Conv
-from yolopose.nn.head import HeadOutput, PoseHead
+from yolopose.nn.head import HeadOutput, PoseHead, Shapes
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo, describe
+from yolopose.nn.layers import Row
 from yolopose.nn.registry import CONCAT, HEAD
-from yolopose.nn.rows import Row
-from yolopose.schema import PoseSpec
+from yolopose.schema import ModelMetadata, PoseSpec
 
 
 class PoseModel(nn.Module):
@@ -78,22 +80,48 @@ class PoseModel(nn.Module):
             maps[row.index] = block(inputs if row.module == CONCAT else inputs[0])
         return [maps[index] for index in self.rows[-1].inputs]
 
+    def infer_shapes(self, height: int, width: int) -> Shapes:
+        """Return (height, width) of each level the head reads, in anchors, for an input of this size in pixels.
+
+        The network runs in inference mode on an empty batch, with weights that share one uninitialized buffer, so it
+        costs almost no memory and time. Forward hooks see the shapes of all layers.
+        """
+        # an empty CPU batch instead of "meta" tensors: their first batch norm makes PyTorch import its compiler (> 1 s)
+        images = torch.empty(0, int(self.yaml["ch"]), height, width, device="cpu")
+        values = self.state_dict()
+        # views of one buffer, not expanded scalars: convolutions would copy those to full size
+        buffer = torch.empty(max(value.numel() for value in values.values()), device="cpu")
+        state = {name: buffer[: value.numel()].view(value.shape) for name, value in values.items()}
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        self.head.training = True  # raw outputs, while every batch norm is in evaluation mode
+        try:
+            with torch.no_grad():
+                return functional_call(self, state, (images,)).shapes
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    def default_metadata(self) -> ModelMetadata:
+        """Return the metadata of this network where no checkpoint or exported file provides it."""
+        return ModelMetadata(spec=self.spec, name=self.name, stride=max(self.stride))
+
     @property
     def is_fused(self) -> bool:
         """Whether the batch norms have been folded away."""
         return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
     @property
-    def is_whole(self) -> bool:
+    def has_all_branches(self) -> bool:
         """Whether all that training needs is there; `fuse` leaves the second branch of a head away."""
-        return not isinstance(self.head, Pose26) or self.head.whole
+        return not isinstance(self.head, Pose26) or self.head.has_all_branches
 
     @property
-    def can_end2end(self) -> bool:
+    def supports_end2end(self) -> bool:
         """Whether the head has a branch that answers once for each object."""
         return isinstance(self.head, Pose26)
 
-    def use(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
+    def select_output(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
         """Choose what evaluation mode gives; see `Pose26.decode`.
 
         Args:
@@ -105,27 +133,27 @@ class PoseModel(nn.Module):
             ModelError: it has been left away.
         """
         if isinstance(self.head, Pose26):
-            self.head.use(end2end, uncertainty)
+            self.head.select_output(end2end, uncertainty)
         elif end2end or uncertainty:
             wish = "end2end=True (detections without suppression)" if end2end else "uncertainty=True (σ of each point)"
             raise UsageError(f"{wish} needs a network with the head Pose26, as yolo26n-pose; {self.name} has {HEAD}.")
         return self
 
-    def fuse(self, whole: bool = False) -> PoseModel:
+    def fuse(self, keep_branches: bool = False) -> PoseModel:
         """Fold every batch norm into its convolution, for faster inference; outputs stay within rounding.
 
         Of a head with two branches the one that evaluation mode does not use is left away.
 
         Args:
-            whole: keep both, with all that the losses need.
+            keep_branches: keep both, with all that the losses need.
 
         Raises:
             ModelError: the network is in training mode.
         """
         if self.training:
             raise ModelError("fuse() folds what training still changes: call model.eval() first.")
-        if isinstance(self.head, Pose26) and self.head.whole and not whole:
-            self.head.reduce()
+        if isinstance(self.head, Pose26) and self.head.has_all_branches and not keep_branches:
+            self.head.prune()
         for module in self.modules():
             if isinstance(module, Conv):
                 module.fuse()

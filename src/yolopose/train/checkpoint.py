@@ -11,7 +11,7 @@ from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, resolve
 from yolopose.nn import PoseModel
-from yolopose.weights import Checkpoint, network_checkpoint, read_checkpoint, write_checkpoint
+from yolopose.weights import Checkpoint, make_checkpoint, read_checkpoint, write_checkpoint
 
 _RUNNING = "training"  # key of `Checkpoint.extra` that only an unfinished run has
 # what may be chosen anew for the rest of a run; all else decides what the run computes
@@ -60,7 +60,7 @@ def save_running(
         OutputError: it cannot be written; what was there stands.
     """
     extra = {_RUNNING: state}
-    write_checkpoint(path, network_checkpoint(network, args=args, epoch=epoch - 1, license=license_, extra=extra))
+    write_checkpoint(path, make_checkpoint(network, args=args, epoch=epoch - 1, license=license_, extra=extra))
 
 
 def save_weights(
@@ -82,7 +82,7 @@ def save_weights(
     Raises:
         OutputError: the file cannot be written; what was there stands.
     """
-    checkpoint = network_checkpoint(network, args=args, metrics=metrics, epoch=epoch - 1, license=license_)
+    checkpoint = make_checkpoint(network, args=args, metrics=metrics, epoch=epoch - 1, license=license_)
     write_checkpoint(path, checkpoint)
 
 

@@ -13,7 +13,7 @@ from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
-from yolopose.criterion import criterion_of
+from yolopose.criterion import build_criterion
 from yolopose.formats.pytorch import pick_device
 from yolopose.nn import PoseModel, build_network
 from yolopose.train.auto_batch import auto_batch_size
@@ -28,7 +28,7 @@ from yolopose.train.freeze import freeze_layers
 from yolopose.train.loggers import select_loggers, open_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.start import InitialWeights, initial_network
-from yolopose.weights import transfer
+from yolopose.weights import load_matching
 
 
 def new_trainer(
@@ -99,8 +99,8 @@ def resumed_trainer(
     planned = launcher.plan(found.options.device) if launcher else DeviceAssignment(pick_device(found.options.device))
     data = load_data(found.options)
     network = build_network(found.checkpoint.model_yaml, spec=data.spec)
-    moved = transfer(network, found.checkpoint.state)
-    if moved.moved != moved.total:
+    moved = load_matching(network, found.checkpoint.state)
+    if moved.copied != moved.total:
         raise TrainError(
             f"{path} was trained for {found.checkpoint.spec.nc} classes and kpt_shape "
             f"{list(found.checkpoint.spec.keypoints.shape)}, and {data.dataset.yaml_path} now has {data.spec.nc} and "
@@ -126,7 +126,7 @@ def _check_places(planned: DeviceAssignment, network: PoseModel, data: TrainData
         UsageError: they cannot.
     """
     planned.check_batch(options.batch)
-    if planned.size > 1 and not criterion_of(network, data.spec).shared:
+    if planned.size > 1 and not build_criterion(network, data.spec).shared:
         raise UsageError(
             f"{network.name} has a head whose losses are computed by one process in this version, and "
             f"device={options.device} asks for {planned.size}: name one device, such as device=0 or device=cpu."

@@ -11,7 +11,7 @@ from torch import Tensor
 from yolopose.base.log import LOGGER
 from yolopose.nn import PoseModel, build_network
 from yolopose.schema import PoseSpec
-from yolopose.weights import transfer
+from yolopose.weights import load_matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def initial_network(
     if weights is None:
         LOGGER.info(f"{network.name or 'network'}: fresh weights, seed {seed}.")
         return network
-    moved = transfer(network, weights.state)
+    moved = load_matching(network, weights.state)
     note = _remap(network, weights) if remap else ""
-    LOGGER.info(f"{moved.words(weights.source, 'start fresh')}{note}.")
+    LOGGER.info(f"{moved.summary(weights.source, 'start fresh')}{note}.")
     return network
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, criterion_of
+from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, build_criterion
 from yolopose.nn import PoseModel
-from yolopose.nn.lean import lean_maps
+from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
 from yolopose.train.distributed import ProcessGroup
 from yolopose.train.ema import EMA
@@ -66,7 +66,7 @@ class TrainState:
     ) -> None:
         self._options, self.device, self._group = options, device, group or ProcessGroup()
         self._ahead = is_async(device)
-        self._maps = lean_maps if device.type == "cpu" and not options.compile else nullcontext
+        self._maps = recompute_saved_maps if device.type == "cpu" and not options.compile else nullcontext
         self.model = network.to(device)
         if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
@@ -76,7 +76,7 @@ class TrainState:
         self.optimizer = make_optimizer(self.model, options, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(options, self.optimizer.choice, batches)
         self.precision = Precision(options.amp, device)
-        self.criterion = criterion_of(
+        self.criterion = build_criterion(
             self.model,
             data.spec,
             Gains(**{field.name: getattr(options, field.name) for field in fields(Gains)}),

@@ -109,7 +109,7 @@ def _measured(
     check: Callable[[], object],
 ) -> ValidationResult:
     runtime = _LossRuntime(network, device, options.half)
-    criterion = criterion.of(runtime.network)
+    criterion = criterion.for_network(runtime.network)
     sums = torch.zeros(len(criterion.terms))
     batches = 0
 

@@ -6,14 +6,14 @@ import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 # isort: split
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.files import read_checkpoint, write_checkpoint
-from yolopose.weights.network import Transfer, load_network, network_checkpoint, transfer
+from yolopose.weights.network import TransferReport, load_matching, load_network, make_checkpoint
 
 __all__ = [
     "Checkpoint",
-    "Transfer",
+    "TransferReport",
     "load_network",
-    "network_checkpoint",
+    "make_checkpoint",
     "read_checkpoint",
-    "transfer",
+    "load_matching",
     "write_checkpoint",
 ]

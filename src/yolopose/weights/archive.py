@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from yolopose.base.errors import WeightsError
-from yolopose.weights.faults import damaged, refused, shown
+from yolopose.weights.errors import damaged, refused, shown
 
 MAX_MEMBERS = 200_000
 _LOCAL = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field

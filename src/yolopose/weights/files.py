@@ -9,8 +9,8 @@ from yolopose.base.files import atomic_path
 from yolopose.weights.archive import Archive
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.foreign import from_reference, from_state
-from yolopose.weights.machine import read_pickle
 from yolopose.weights.native import from_native, is_ours, read_safetensors, write_pt, write_safetensors
+from yolopose.weights.pickle_reader import read_pickle
 from yolopose.weights.sniff import sniff
 from yolopose.weights.tensors import Storages
 from yolopose.weights.values import Stand

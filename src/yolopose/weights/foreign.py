@@ -8,7 +8,7 @@ from typing import Any
 from yolopose.base.errors import WeightsError
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 from yolopose.weights.checkpoint import Checkpoint
-from yolopose.weights.faults import damaged, shown
+from yolopose.weights.errors import damaged, shown
 from yolopose.weights.plain import as_dict, to_plain
 from yolopose.weights.tensors import Storages
 from yolopose.weights.values import Stand, TensorRef

@@ -21,7 +21,7 @@ from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.schema import ModelMetadata
 from yolopose.weights.checkpoint import Checkpoint
-from yolopose.weights.faults import damaged, shown
+from yolopose.weights.errors import damaged, shown
 from yolopose.weights.plain import narrowed, storable, to_plain
 from yolopose.weights.tensors import Storages
 from yolopose.weights.values import STORAGES, TensorRef

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from torch import Tensor
 from yolopose._version import __version__
 from yolopose.base.errors import ModelError, WeightsError
 from yolopose.nn import PoseModel, build_network
-from yolopose.schema import ModelMetadata
 from yolopose.weights.checkpoint import Checkpoint
-from yolopose.weights.faults import shown
+from yolopose.weights.errors import shown
 from yolopose.weights.files import read_checkpoint
 
 _BATCH_NORM_EPS = 1e-3
@@ -24,22 +23,22 @@ _COUNTER = ".num_batches_tracked"  # counts batches; nothing depends on it
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
-    """What `transfer` moved.
+class TransferReport:
+    """What `load_matching` moved.
 
     Attributes:
-        moved: entries of the network that took their values from the state.
+        copied: entries of the network that took their values from the state.
         total: entries of the network.
         missing: entries of the network that the state does not have.
         mismatched: entries that both have, with other shapes.
     """
 
-    moved: int
+    copied: int
     total: int
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
 
-    def words(self, source: object, rest: str) -> str:
+    def summary(self, source: object, rest: str) -> str:
         """Return a sentence, without its stop; a head for other classes or keypoints is why entries stay behind.
 
         Args:
@@ -48,7 +47,7 @@ class Transfer:
         """
         kinds = ((self.mismatched, "of other shape"), (self.missing, "absent"))
         others = ", ".join(f"{len(names)} {why}" for names, why in kinds if names)
-        return f"Moved {self.moved} of {self.total} entries from {source}{f' ({others}: these {rest})' * bool(others)}"
+        return f"Moved {self.copied} of {self.total} entries from {source}{f' ({others}: these {rest})' * bool(others)}"
 
 
 def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
@@ -85,7 +84,7 @@ def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
     return model.eval(), checkpoint
 
 
-def network_checkpoint(
+def make_checkpoint(
     model: PoseModel,
     *,
     args: Mapping[str, Any] | None = None,
@@ -109,7 +108,7 @@ def network_checkpoint(
     Raises:
         ModelError: a branch of the network was left away for inference.
     """
-    if not model.is_whole:
+    if not model.has_all_branches:
         raise ModelError(
             f"{model.name} was reduced to one branch for inference (fuse()), and a file of it could neither be trained "
             "nor opened. Open the weights again, and save them before fuse()."
@@ -117,14 +116,8 @@ def network_checkpoint(
     args = dict(args or {})
     imgsz = args.get("imgsz", 640)
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    metadata = ModelMetadata(
-        spec=model.spec,
-        name=model.name,
-        stride=max(model.stride),
-        imgsz=(int(height), int(width)),
-        license=license,
-        version=__version__,
-        args=args,
+    metadata = replace(
+        model.default_metadata(), imgsz=(int(height), int(width)), license=license, version=__version__, args=args
     )
     return Checkpoint(
         state={name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()},
@@ -141,7 +134,7 @@ def network_checkpoint(
 
 
 @torch.no_grad()
-def transfer(model: PoseModel, state: Mapping[str, Tensor]) -> Transfer:
+def load_matching(model: PoseModel, state: Mapping[str, Tensor]) -> TransferReport:
     """Copy into a network what a state has under the same name and shape; the rest stays as it is.
 
     Args:
@@ -156,7 +149,7 @@ def transfer(model: PoseModel, state: Mapping[str, Tensor]) -> Transfer:
     for name, value in own.items():
         if name not in left:
             value.copy_(state[name])
-    return Transfer(len(own) - len(left), len(own), missing, mismatched)
+    return TransferReport(len(own) - len(left), len(own), missing, mismatched)
 
 
 def _fill(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yolopose.base.errors import UsageError
-from yolopose.weights.faults import damaged
+from yolopose.weights.errors import damaged
 from yolopose.weights.values import Stand, TensorRef
 
 _MAX_DEPTH = 40

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from yolopose.nn import conv, lean
+from yolopose.nn import conv, recompute
 from yolopose.nn.conv import Conv
 
 
@@ -85,7 +85,7 @@ def kept_by(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tens
         patch.setattr(torch.autograd.graph, "saved_tensors_hooks", Counted)
         given = x.clone().requires_grad_()
         if where.get("lean", True):
-            with lean.lean_maps():
+            with recompute.recompute_saved_maps():
                 output = units(given)
         else:
             with Counted(lambda one: one, lambda one: one):
@@ -110,7 +110,7 @@ class Doubled(nn.Module):
 
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean, "LEAST", 0)
+    monkeypatch.setattr(recompute, "LEAST", 0)
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
@@ -141,8 +141,8 @@ def test_a_map_that_was_changed_is_kept(between) -> None:
 @pytest.mark.usefixtures("any_size")
 def test_the_place_of_a_map_that_is_gone_may_hold_another() -> None:
     units = nn.Sequential(Conv(4, 4, 3), nn.AvgPool2d(1), Conv(4, 4, 3))
-    with lean.lean_maps():
-        known = lean._KNOWN.get()
+    with recompute.recompute_saved_maps():
+        known = recompute._KNOWN.get()
         assert known is not None
         y = units[0](torch.randn(2, 4, 8, 8))
         place, kept = y.data_ptr(), known.kept(y.detach())
@@ -156,4 +156,4 @@ def test_the_place_of_a_map_that_is_gone_may_hold_another() -> None:
 def test_small_maps_are_kept_and_outside_all_are() -> None:
     units, x = nn.Sequential(Conv(4, 4, 3), Conv(4, 4, 3)), torch.randn(2, 4, 16, 16)
     assert kept_by(units, x)[0] == kept_by(units, x, lean=False)[0] == 4
-    assert lean._KNOWN.get() is None
+    assert recompute._KNOWN.get() is None

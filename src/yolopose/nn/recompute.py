@@ -2,7 +2,7 @@
 
 Both keep their input for the way back, and a third copy is what the next layer keeps. The input of SiLU follows from
 that of the norm by one multiplication and addition, so it is computed again on the way back instead. So is, within
-`lean_maps`, what the next layer keeps, if it reads the very map. On GPUs torch's own kernels are left to it.
+`recompute_saved_maps`, what the next layer keeps, if it reads the very map. On GPUs torch's own kernels are left to it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _KNOWN: ContextVar[_Known | None] = ContextVar("_KNOWN", default=None)
 
 
 @contextmanager
-def lean_maps() -> Generator[None, None, None]:
+def recompute_saved_maps() -> Generator[None, None, None]:
     """Within it, layers that read what `norm_silu` made keep how it is made instead of the map."""
     known = _Known()
     token = _KNOWN.set(known)

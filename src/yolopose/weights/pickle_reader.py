@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from yolopose.base.errors import WeightsError
-from yolopose.weights.faults import damaged, refused, shown
-from yolopose.weights.names import allowed, call, check_keys, is_class_name
+from yolopose.weights.allowlist import allowed, call, check_keys, is_class_name
+from yolopose.weights.errors import damaged, refused, shown
 from yolopose.weights.values import STORAGES, Name, Stand, Storage, described
 
 # the largest public networks take about 150 000 instructions, with optimizer state twice that

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from yolopose.weights.faults import damaged, refused, refused_dill, shown
+from yolopose.weights.errors import damaged, refused, refused_dill, shown
 from yolopose.weights.values import STORAGES, Name, Stand, Storage, TensorRef, described
 
 _PUBLIC_PACKAGE = "ultralytics"  # module path that the public checkpoints write; never imported here

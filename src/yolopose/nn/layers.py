@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from yolopose.base.errors import ModelError, did_you_mean
-from yolopose.nn.definition import Definition
+from yolopose.nn.model_yaml import Definition
 from yolopose.nn.registry import BLOCKS, CONCAT, FOREIGN, HEADS, KNOWN, UPSAMPLE, is_whole
 
 MAX_ROWS = 500
