@@ -116,7 +116,7 @@ def test_any_other_end_is_short_and_not_0(
         ("predict source=a.jpg imgzs=3", "Did you mean 'imgsz'"),
         ("predict model=yolo11n-pose.yaml", "needs images"),
         ("predict model=none-such.pt source=a.jpg", "There is no weights file"),
-        ("predict model=yolo11n-pose.pt source=a.jpg", "set to stay offline"),
+        ("predict model=yolo11n-pose.pt source=a.jpg", "offline mode"),
         ("predict model=yolo11n-pose.yaml source=none-such.jpg", "none-such.jpg"),
         ("predict model=yolo11q-pose.yaml source=a.jpg", "no scale 'q'"),
         ("predict model=a.onnx source=a.jpg", "There is no exported file a.onnx"),

@@ -137,6 +137,8 @@ def check_value(key: OptionSpec, value: Any, where: str = "") -> Any:
     for number in found if isinstance(found, (list, tuple)) else (found,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             _check_range(key, number, where)
+    if key.name == "fraction" and "Sequence" in key.type:
+        return _check_fraction(found, where)
     if key.name == "imgsz" and isinstance(found, (list, tuple)) and len(found) not in (1, 2):
         raise UsageError(f"imgsz={value!r}{where}: give one side, or height,width (imgsz=320,240), in pixels.")
     return found
@@ -153,6 +155,25 @@ def _plain(key: OptionSpec, value: Any) -> Any:
     if key.name == "device" and isinstance(value, (list, tuple)) and any(isinstance(one, str) for one in value):  # pyright: ignore[reportUnknownVariableType]
         return ",".join(str(one) for one in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return list(value) if isinstance(value, range) else value
+
+
+def _check_fraction(fraction: Any, where: str) -> float | int | list[float | int]:
+    """Return the training images to use: a share in (0, 1], an integer above 1, or a list of these.
+
+    1 is the whole data set in either type: training on a single image is never meant.
+    """
+    if isinstance(fraction, list):
+        return [_check_fraction(part if not isinstance(part, list) else None, where) for part in fraction]  # type: ignore[misc]
+    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    if is_number and 0 < fraction <= 1:
+        return float(fraction)
+    if is_number and fraction > 1 and fraction == int(fraction):
+        return int(fraction)
+    raise UsageError(
+        f"fraction={fraction!r}{where} is not possible: give a share of the training images above 0 and up to 1 "
+        "(fraction=0.5), a number of images above 1 (fraction=500), or a list with one of these for each entry of "
+        "`train:` in the data YAML."
+    )
 
 
 def _check_range(key: OptionSpec, number: float, where: str) -> None:

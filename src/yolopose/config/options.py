@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ImageSize = int | Sequence[int]
-DeviceSpec = str | int | Sequence[int] | None
+DeviceSpec = str | int | Sequence[int | str] | None
 
 
 def option(
@@ -39,7 +39,7 @@ def option(
     return field(default=default, metadata=about)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CommonOptions:
     """Keys of every mode."""
 
@@ -49,7 +49,7 @@ class CommonOptions:
     verbose: bool = option(True, "print what is done")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunFolderOptions:
     """Where a run's files go."""
 
@@ -58,7 +58,7 @@ class RunFolderOptions:
     exist_ok: bool = option(False, "write into an existing run folder instead of a new, numbered one")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectionOptions:
     """What counts as a detection."""
 
@@ -80,7 +80,7 @@ class DetectionOptions:
     nms: bool | None = option(None, "False: the same as end2end=True")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelFileOptions:
     """Text files of detections."""
 
@@ -88,7 +88,7 @@ class LabelFileOptions:
     save_conf: bool = option(False, "add the confidence to label files")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DrawingOptions:
     """What drawings show."""
 
@@ -99,7 +99,7 @@ class DrawingOptions:
     line_width: int | None = option(None, "width of lines in pixels; by the image's size when left out", low=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, DetectionOptions, CommonOptions):
     """Options of `predict`."""
 
@@ -119,21 +119,26 @@ class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, Detecti
     uncertainty: bool = option(False, "tell σ of each point too, keypoints.sigma (YOLO26)")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which data set, and how it is read."""
 
     data: str | None = option(None, "data YAML")
     single_cls: bool = option(False, "treat all classes as one")
-    workers: int = option(8, "threads or processes that load images; no more than there are processors", low=0)
+    workers: int | None = option(
+        None, "threads or processes that load images; 8 by default, at most one per CPU", low=0
+    )
     strict: bool = option(False, "stop at a refused label file or image instead of leaving it out")
     download: bool | None = option(
         None, "fetch a data set that is not here: up to 1 GB when left out; True any size; False none"
     )
-    fraction: float | int | Sequence[Any] = option(1.0, "share, number or list of training images to use", low=0)
+    fraction: float | int | Sequence[Any] = option(
+        1.0,
+        "training images to use: a share up to 1, a number above 1, or a list with one of these per entry of train:",
+    )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptions, CommonOptions):
     """Options of `val`."""
 
@@ -152,7 +157,7 @@ class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptio
     plots: bool = option(True, "draw curves, confusion matrix and sample batches")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
     """Optimizer, learning rate and its course."""
 
@@ -176,7 +181,7 @@ class ScheduleOptions:
     close_mosaic: int = option(10, "last epochs without mosaic", low=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LossOptions:
     """Gains of the losses."""
 
@@ -194,7 +199,7 @@ class LossOptions:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
     """Augmentation of training images."""
 
@@ -214,7 +219,7 @@ class AugmentOptions:
     cutmix: float = option(0.0, "probability of pasting a part of another sample", low=0, high=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOptions, DataOptions, CommonOptions):
     """Options of `train`."""
 
@@ -251,7 +256,7 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
     half: bool = option(False, "validate in 16 bits")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportOptions(CommonOptions):
     """Options of `export`."""
 
@@ -287,7 +292,7 @@ class ExportOptions(CommonOptions):
     classes: int | Sequence[int] | None = option(None, "nms=True keeps these class indices alone", low=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(RunFolderOptions, CommonOptions):
     """Options of `benchmark`."""
 
@@ -304,7 +309,7 @@ class BenchmarkOptions(RunFolderOptions, CommonOptions):
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackOptions(PredictOptions):
     """Options of `track`."""
 
@@ -312,7 +317,7 @@ class TrackOptions(PredictOptions):
     persist: bool = option(False, "keep tracks between calls (Python alone)")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """Options of `convert`: COCO annotations to labels (`source`), or labels to COCO annotations (`data`)."""
 
@@ -323,7 +328,7 @@ class ConvertOptions:
     output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompareOptions:
     """Options of `compare`: two runs of `val` on the same images."""
 
@@ -331,7 +336,7 @@ class CompareOptions:
     b: str | None = option(None, "folder of the second run")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """Options of `report`: the page of a run, made again from what its folder keeps."""
 

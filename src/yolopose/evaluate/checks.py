@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, UsageError, WeightsError
 from yolopose.base.log import LOGGER
+from yolopose.config import limit_workers
 from yolopose.data.dataset import Dataset
 from yolopose.data.labels import Annotations
 from yolopose.runtime import Candidates, Runtime
@@ -158,9 +158,9 @@ def input_size(imgsz: int | Sequence[int], metadata: ModelMetadata) -> int | tup
     return rounded[0] if rounded[0] == rounded[-1] else (rounded[0], rounded[-1])
 
 
-def threads(workers: int) -> int:
-    """Return the threads for decoding: no more than there are processors; 0 leaves the choice open."""
-    return min(workers, available_cpus())
+def threads(workers: int | None) -> int:
+    """Return the threads for decoding: at most one per CPU; 0 leaves the choice open."""
+    return limit_workers(workers)
 
 
 def _classes(spec: PoseSpec) -> str:

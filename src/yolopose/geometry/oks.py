@@ -6,6 +6,9 @@ import numpy as np
 
 from yolopose.geometry.boxes import FloatArray
 
+INSTANCE_AREA_SHARE = 0.53
+"""Area of an instance as a share of its box (w·h), where the data set has no segmentation (reference protocol)."""
+
 
 def oks(truth: FloatArray, pred: FloatArray, area: FloatArray, sigmas: FloatArray) -> FloatArray:
     """OKS of every pair of truth and prediction: the mean over labeled points of exp(-d² / ((2σ)²·2·area)).

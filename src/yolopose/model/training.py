@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def trainer_of(
     if chosen.resume:
         path = resume_path(chosen.resume, Path(model.model_name), Path(load_settings().runs_dir))
         return resumed_trainer(find_weights(path), given, model.callbacks, launcher)
-    chosen.model = model.model_name
+    chosen = replace(chosen, model=model.model_name)
     return new_trainer(chosen, model.model.yaml, _start(model, chosen, fresh), model.callbacks, launcher)
 
 

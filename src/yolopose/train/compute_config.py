@@ -14,13 +14,10 @@ from typing import Any
 
 import torch
 
-from yolopose.base.cpu import available_cpus
-from yolopose.config import TrainOptions
+from yolopose.config import TrainOptions, limit_workers
 
 FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Number formats of the forward pass, as `amp` spells them, and their names."""
-
-_USUAL_WORKERS = next(one.default for one in fields(TrainOptions) if one.name == "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +115,13 @@ def resumed_config(saved: object, options: TrainOptions, device: torch.device) -
 
 
 def workers_given(options: TrainOptions) -> bool:
-    """Whether `workers` is another number than the one that stands where nobody chose."""
-    return options.workers != _USUAL_WORKERS
+    """Whether `workers` was given."""
+    return options.workers is not None
 
 
 def most_workers(options: TrainOptions) -> int:
-    """Return `workers`, but no more than there are processors."""
-    return min(options.workers, available_cpus())
+    """Return the number of workers, at most one per CPU."""
+    return limit_workers(options.workers)
 
 
 def _format(amp: bool | str, device: torch.device) -> str:

@@ -19,9 +19,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, YoloposeError
-from yolopose.config import TrainOptions
+from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations, ImageLabels
 from yolopose.data.label_scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
@@ -79,7 +78,7 @@ class TrainBatches:
         self._shape = (imgsz, imgsz)
         self._count = len(table)
         chosen = options.workers if workers is None else workers
-        self._workers = min(chosen, available_cpus(), len(self))
+        self._workers = min(limit_workers(chosen), len(self))
         self._loader: DataLoader[Any] | None = None
         self._now: list[BatchSpec] = []
 
