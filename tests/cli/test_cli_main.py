@@ -14,7 +14,7 @@ import yolopose.model
 from yolopose import __version__
 from yolopose.base.settings import settings_file
 from yolopose.cli import main
-from yolopose.config import MODES, resolve
+from yolopose.config import MODES, make_options
 
 
 class FakeYOLO:
@@ -48,7 +48,7 @@ def test_predict_saves_by_default_and_streams(
     assert calls == [("yolo11n-pose.pt", "a.jpg", {"save": True, "stream": True, "conf": 0.5})]
     shown = capsys.readouterr()
     assert "No model= given: using yolo11n-pose.pt." in shown.out
-    assert shown.err.count("epochs=3 has no meaning") == 1
+    assert shown.err.count("epochs=3 has no effect") == 1
 
 
 def test_a_cfg_file_gives_model_source_and_save(
@@ -181,7 +181,7 @@ def test_copy_cfg_is_whole_usable_and_never_overwrites(
     monkeypatch.chdir(tmp_path)
     assert main(["copy-cfg"]) == 0
     for mode in MODES:
-        assert resolve(mode, {"cfg": "default_copy.yaml"}) == resolve(mode, {})
+        assert make_options(mode, {"cfg": "default_copy.yaml"}) == make_options(mode, {})
     assert main(["copy-cfg"]) == 1
     assert "already there" in capsys.readouterr().err
     assert main(["predict", "cfg=default_copy.yaml", "source=none.jpg", "model=yolo11n-pose.yaml"]) == 1

@@ -8,13 +8,22 @@ import pytest
 
 import yolopose
 from yolopose.base.errors import NotFoundError, UsageError
-from yolopose.config import MODES, PredictOptions, ValOptions, collect, defaults, modes_by_option, option_specs, resolve
+from yolopose.config import (
+    MODES,
+    PredictOptions,
+    ValOptions,
+    check_options,
+    default_options,
+    make_options,
+    modes_by_option,
+    option_specs,
+)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_default_passes_its_own_check(mode: str) -> None:
-    given = defaults(mode)
-    assert vars(resolve(mode, given)) == {
+    given = default_options(mode)
+    assert vars(make_options(mode, given)) == {
         key: list(value) if isinstance(value, tuple) else value for key, value in given.items()
     }
 
@@ -25,7 +34,7 @@ def test_every_key_has_help(mode: str) -> None:
 
 
 def test_public_defaults() -> None:
-    predict, val = resolve("predict", {}), resolve("val", {})
+    predict, val = make_options("predict", {}), make_options("val", {})
     assert isinstance(predict, PredictOptions)
     assert isinstance(val, ValOptions)
     assert (predict.iou, predict.imgsz, predict.max_det, predict.vid_stride) == (0.7, 640, 300, 1)
@@ -54,7 +63,7 @@ def test_public_defaults() -> None:
     ],
 )
 def test_values_take_the_declared_type(key: str, value: object, expected: object) -> None:
-    found = getattr(resolve("predict", {key: value}), key)
+    found = getattr(make_options("predict", {key: value}), key)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -66,11 +75,11 @@ def test_values_take_the_declared_type(key: str, value: object, expected: object
         ("predict", {"conf": float("nan")}, "out of range"),
         ("predict", {"conf": "high"}, "conf='high' is not possible: it takes a number or None"),
         ("predict", {"max_det": 0}, "out of range"),
-        ("predict", {"max_det": 2.5}, "it takes a whole number"),
+        ("predict", {"max_det": 2.5}, "it takes an integer"),
         ("predict", {"save": "yes"}, "it takes True or False"),
         ("predict", {"imgsz": [1, 2, 3]}, "one side, or height,width"),
         ("predict", {"imgsz": [0, 640]}, "out of range"),
-        ("predict", {"classes": ["person"]}, "a list of whole numbers"),
+        ("predict", {"classes": ["person"]}, "a list of integers"),
         ("predict", {"classes": [-1]}, "out of range"),
         ("predict", {"imgzs": 640}, "Did you mean 'imgsz'"),
         ("predict", {"cfg": 3}, "path of a YAML file"),
@@ -84,16 +93,16 @@ def test_values_take_the_declared_type(key: str, value: object, expected: object
 )
 def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError) as error:
-        resolve(mode, given)
+        make_options(mode, given)
     assert words in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("epochs", 3, "epochs=3 has no meaning in predict (it is a key of train)"),
-        ("int8", True, "int8=True has no meaning in predict (it is a key of export, benchmark)"),
-        ("retina_masks", True, "retina_masks=True has no meaning in yolopose"),
+        ("epochs", 3, "epochs=3 has no effect in predict (it is an option of train)"),
+        ("int8", True, "int8=True has no effect in predict (it is an option of export, benchmark)"),
+        ("retina_masks", True, "retina_masks=True has no effect in yolopose"),
         ("retina_masks", False, ""),
         ("int8", False, ""),
         ("mode", "train", ""),
@@ -102,21 +111,21 @@ def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words:
 def test_keys_of_other_modes_and_tasks_are_left_aside(
     key: str, value: object, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert resolve("predict", {key: value}) == resolve("predict", {})
+    assert make_options("predict", {key: value}) == make_options("predict", {})
     noted = capsys.readouterr().err
     assert words in noted
     assert bool(noted) == bool(words)
 
 
 def test_collect_holds_given_keys_alone_and_is_settled() -> None:
-    found = collect("predict", {"conf": 1, "epochs": 3})
+    found = check_options("predict", {"conf": 1, "epochs": 3})
     assert found == {"conf": 1.0}
-    assert collect("predict", found) == found
+    assert check_options("predict", found) == found
 
 
 def test_a_torch_device_is_read_by_its_name() -> None:
     torch = pytest.importorskip("torch")
-    assert resolve("predict", {"device": torch.device("cuda:1")}).device == "cuda:1"
+    assert make_options("predict", {"device": torch.device("cuda:1")}).device == "cuda:1"
 
 
 # what a training of the reference (8.4.190, CPU, one epoch) wrote into args.yaml, in part; then keys of older versions
@@ -151,7 +160,7 @@ def test_an_old_args_file_loads_in_every_mode_without_a_word(
 ) -> None:
     file = tmp_path / "args.yaml"
     file.write_text(OLD_ARGS, encoding="utf-8")
-    found = resolve(mode, {"cfg": file})
+    found = make_options(mode, {"cfg": file})
     assert found.model == "yolo11n-pose.yaml"
     assert getattr(found, "conf", None) is None
     assert capsys.readouterr().err == ""
@@ -160,19 +169,19 @@ def test_an_old_args_file_loads_in_every_mode_without_a_word(
 def test_cfg_file_counts_and_given_keys_win(tmp_path: Path) -> None:
     file = tmp_path / "args.yaml"
     file.write_text("task: pose\nmode: train\nepochs: 5\nconf: 0.5\niou: 0.6\nmask_ratio: 4\n", encoding="utf-8")
-    found = resolve("predict", {"cfg": str(file), "iou": 0.4})
+    found = make_options("predict", {"cfg": str(file), "iou": 0.4})
     assert isinstance(found, PredictOptions)
     assert (found.conf, found.iou) == (0.5, 0.4)
 
 
 def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nothere"):
-        resolve("predict", {"cfg": str(tmp_path / "nothere.yaml")})
+        make_options("predict", {"cfg": str(tmp_path / "nothere.yaml")})
     file = tmp_path / "args.yaml"
     for line, words in (("cnof: 0.5", "Did you mean 'conf'"), ("conf: 5", "out of range"), ("iou: x", "a number")):
         file.write_text(line, encoding="utf-8")
         with pytest.raises(UsageError, match=rf"args\.yaml.*{words}"):
-            resolve("predict", {"cfg": str(file)})
+            make_options("predict", {"cfg": str(file)})
 
 
 def test_all_keys_know_their_modes() -> None:
@@ -192,18 +201,18 @@ def test_all_keys_know_their_modes() -> None:
 )  # fmt: skip
 def test_what_a_key_is_called_elsewhere_is_known(mode: str, given: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"'{given}'. Did you mean '{meant}'"):
-        resolve(mode, {given: 1})
+        make_options(mode, {given: 1})
 
 
 def test_a_key_of_another_mode_says_what_is_meant_here(capsys: pytest.CaptureFixture[str]) -> None:
-    resolve("predict", {"output": "here"})
-    assert "left aside. Did you mean 'project'?" in capsys.readouterr().err
+    make_options("predict", {"output": "here"})
+    assert "is ignored. Did you mean 'project'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["320x240", "640px"])
 def test_a_size_as_people_write_it(value: str) -> None:
     with pytest.raises(UsageError, match=r"imgsz=320,240 is 320 pixels high"):
-        resolve("predict", {"imgsz": value})
+        make_options("predict", {"imgsz": value})
 
 
 def read_somewhere() -> set[str]:
@@ -221,15 +230,15 @@ def test_what_nothing_reads_is_marked_and_nothing_else(mode: str) -> None:
 
 
 def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.CaptureFixture[str]) -> None:
-    resolve("train", {"profile": False})
+    make_options("train", {"profile": False})
     assert capsys.readouterr().err == ""
     for _ in range(2):
-        resolve("train", {"profile": True})
-    assert capsys.readouterr().err.count("profile=True is not read in this version yet") == 1
-    assert option_specs("train")["profile"].words.endswith("(not read in this version yet)")
-    assert "not read" not in option_specs("train")["epochs"].words
+        make_options("train", {"profile": True})
+    assert capsys.readouterr().err.count("profile=True is not used in this version yet") == 1
+    assert option_specs("train")["profile"].description.endswith("(not used in this version yet)")
+    assert "not used" not in option_specs("train")["epochs"].description
 
 
 def test_words_of_a_choice_may_be_written_small_or_large() -> None:
-    assert resolve("train", {"optimizer": "adamw"}).optimizer == "AdamW"
-    assert resolve("train", {"optimizer": "AUTO"}).optimizer == "auto"
+    assert make_options("train", {"optimizer": "adamw"}).optimizer == "AdamW"
+    assert make_options("train", {"optimizer": "AUTO"}).optimizer == "auto"

@@ -17,11 +17,11 @@ from yolopose.config import (
     benchmark_settings,
     export_settings,
     limit_workers,
+    make_options,
     parse_classes,
     parse_devices,
     precision_bits,
     predict_settings,
-    resolve,
     resolve_imgsz,
     round_imgsz,
     run_location,
@@ -156,7 +156,7 @@ def test_export_and_benchmark_settings() -> None:
     ("fraction", "expected"), [(1, 1.0), (1.0, 1.0), (0.5, 0.5), (2, 2), (2.0, 2), (500, 500), ([0.5, 3], [0.5, 3])]
 )
 def test_fraction_is_a_share_a_count_or_a_list(fraction: Any, expected: Any) -> None:
-    value = getattr(resolve("train", {"fraction": fraction}), "fraction")  # noqa: B009  # options of any mode
+    value = getattr(make_options("train", {"fraction": fraction}), "fraction")  # noqa: B009  # options of any mode
     assert value == expected
     assert type(value) is type(expected)
 
@@ -164,4 +164,4 @@ def test_fraction_is_a_share_a_count_or_a_list(fraction: Any, expected: Any) -> 
 @pytest.mark.parametrize("fraction", [0, 0.0, 1.5, -1, -0.5, [1.5], float("nan"), float("inf"), True, "half", [[1]]])
 def test_refuses_impossible_fractions(fraction: Any) -> None:
     with pytest.raises(UsageError, match="fraction="):
-        resolve("train", {"fraction": fraction})
+        make_options("train", {"fraction": fraction})

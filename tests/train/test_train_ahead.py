@@ -17,7 +17,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import TrainError
-from yolopose.config import resolve
+from yolopose.config import make_options
 from yolopose.train import Trainer, new_trainer, scalars
 from yolopose.train import state as learner_module
 from yolopose.train.scalars import EVERY, AsyncScalars
@@ -92,7 +92,7 @@ class Poison:
 
 def trainer_of(root: Path, **options: Any) -> Trainer:
     data, model_yaml = make_world(root / "blocks")
-    given = resolve("train", {**FAST, "project": str(root / "runs"), "data": str(data), **options})
+    given = make_options("train", {**FAST, "project": str(root / "runs"), "data": str(data), **options})
     return new_trainer(given, YOLO(model_yaml).model.yaml, None)
 
 

@@ -13,7 +13,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
-from yolopose.config import TrainOptions, resolve
+from yolopose.config import TrainOptions, make_options
 from yolopose.train import auto_batch
 from yolopose.train.data import TrainData, load_data, resolve_options
 
@@ -36,7 +36,7 @@ class Fake:
 
 def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     data, model_yaml = make_world(tmp_path / "blocks", images=40)
-    chosen = resolve("train", {**FAST, "data": str(data), **options})
+    chosen = make_options("train", {**FAST, "data": str(data), **options})
     assert isinstance(chosen, TrainOptions)
     return YOLO(model_yaml).model, load_data(chosen), resolve_options(chosen, 8)
 

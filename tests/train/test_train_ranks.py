@@ -17,7 +17,7 @@ from rank_threads import together
 from train_worlds import FAST, make_world
 
 from yolopose.base.callbacks import Callbacks
-from yolopose.config import resolve
+from yolopose.config import make_options
 from yolopose.nn import build_network
 from yolopose.train.data import TrainData, load_data, resolve_options
 from yolopose.train.distributed import ProcessGroup
@@ -52,7 +52,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any]:
     """Network, data and settled options."""
-    chosen = resolve_options(resolve("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
+    chosen = resolve_options(make_options("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
     with ONE:
         data = load_data(chosen)
         torch.manual_seed(0)

@@ -8,7 +8,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import TrainError, UsageError
-from yolopose.config import resolve
+from yolopose.config import make_options
 from yolopose.train.distributed import launcher
 from yolopose.train.distributed.devices import DeviceAssignment, assign_devices
 
@@ -87,7 +87,7 @@ def test_nothing_is_written_when_devices_or_batch_are_impossible(tmp_path, optio
 
 
 def test_names_of_devices_in_a_list_are_read():
-    assert resolve("train", {"device": ["cpu", "cpu"]}).device == "cpu,cpu"
+    assert make_options("train", {"device": ["cpu", "cpu"]}).device == "cpu,cpu"
 
 
 def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):

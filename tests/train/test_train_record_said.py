@@ -72,9 +72,7 @@ def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> Non
     options = {**FAST, "epochs": HEADER_EVERY + 2, "verbose": True, "fraction": 0.5, "project": str(tmp_path / "runs")}
     net.train(data=data, **options)
     lines = [line.split() for line in said.text.splitlines()]
-    assert (
-        len([line for line in lines if "all" in line and "8" in line]) == HEADER_EVERY + 3
-    )  # best.pt once more
+    assert len([line for line in lines if "all" in line and "8" in line]) == HEADER_EVERY + 3  # best.pt once more
     assert len([line for line in lines if "Class" in line]) == 3
     assert "4 of 8 images (fraction=0.5), 8 to measure on" in said.text
     assert f"{HEADER_EVERY + 2} epochs in " in said.text

@@ -22,7 +22,7 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import DataError, OutputError, TrainError
-from yolopose.config import resolve
+from yolopose.config import make_options
 from yolopose.train import new_trainer
 from yolopose.train import state as learner_module
 from yolopose.train import validation as measuring
@@ -150,7 +150,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(full, on_disk, world, run
 
 def test_a_image_that_cannot_be_written_is_left_out(world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
-    options = resolve("train", {**runs, "data": str(data), "plots": True})
+    options = make_options("train", {**runs, "data": str(data), "plots": True})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
     disk = Disk(monkeypatch)
     for number, batch in enumerate(trainer._batches.epoch(0)):
@@ -312,7 +312,7 @@ def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, 
 
 def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
     data, model_yaml = world
-    options = resolve("train", {**runs, "data": str(data)})
+    options = make_options("train", {**runs, "data": str(data)})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
     learner, found = trainer._learner, []
     learner.model.eval()  # statistics of norms alone differ between a batch and its parts

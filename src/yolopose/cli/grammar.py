@@ -17,7 +17,6 @@ TOOLCHAIN_VERBS = ("list", "install", "remove", "run")
 _HELP = ("help", "-h", "--help")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*$")
 _FILE = re.compile(r"\.\w{1,12}$")
-_TEXT_TYPES = ("str", "str | None", "Any")
 
 
 @dataclass(slots=True)
@@ -113,10 +112,10 @@ def value_of(key: str, text: str) -> Any:
     lowered = text.lower()
     if lowered in ("none", "null"):
         return None
-    types = {option_specs(mode)[key].type for mode in modes_by_option().get(key, ())}
+    specs = [option_specs(mode)[key] for mode in modes_by_option().get(key, ())]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
         return text[1:-1]  # not by the literal's rules: a backslash is part of a Windows path
-    if types and types <= set(_TEXT_TYPES) and not text.startswith("["):
+    if specs and all(spec.is_text for spec in specs) and not text.startswith("["):
         return text
     if lowered in ("true", "false"):
         return lowered == "true"
@@ -128,7 +127,7 @@ def value_of(key: str, text: str) -> Any:
 
 def _is_switch(word: str) -> bool:
     """Whether a key alone means `key=True`."""
-    return any(option_specs(mode)[word].type.startswith("bool") for mode in modes_by_option().get(word, ()))
+    return any(option_specs(mode)[word].is_switch for mode in modes_by_option().get(word, ()))
 
 
 def _joined(words: list[str], notes: list[str]) -> list[str]:

@@ -68,7 +68,7 @@ def of_mode(mode: str) -> str:
         lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
     for key in option_specs(mode).values():
         span = _span(key)
-        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.words}{f' ({span})' if span else ''}")
+        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.description}{f' ({span})' if span else ''}")
     return "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ def as_markdown() -> str:
         later = "" if mode in BUILT else " (not in this version yet)"
         lines += ["", f"## {mode}{later}", "", "| key | default | what | values |", "|---|---|---|---|"]
         for key in option_specs(mode).values():
-            lines.append(f"| `{key.name}` | `{key.default}` | {key.words.replace('|', '/')} | {_span(key)} |")
+            lines.append(f"| `{key.name}` | `{key.default}` | {key.description.replace('|', '/')} | {_span(key)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -110,7 +110,7 @@ def as_yaml() -> str:
             values = {other: option_specs(other)[key.name].default for other in modes_by_option()[key.name]}
             if all(value == key.default for value in values.values()):
                 value = yaml.safe_dump({key.name: key.default}).strip()
-                lines.append(f"{value:<24} # {key.words}")
+                lines.append(f"{value:<24} # {key.description}")
             else:
                 each = ", ".join(f"{other} {value}" for other, value in values.items())
                 lines.append(f"# {key.name + ':':<22} # by mode: {each}")

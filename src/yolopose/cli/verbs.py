@@ -10,7 +10,7 @@ from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, collect, resolve
+from yolopose.config import CompareOptions, ConvertOptions, ExportOptions, ReportOptions, check_options, make_options
 from yolopose.formats import get_format
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
@@ -30,7 +30,7 @@ def _open(options: Options) -> Any:
 
 def _predict(given: Options) -> None:
     # keys are checked before the seconds that loading a network takes
-    options = {"save": True, **collect("predict", given), "stream": True}
+    options = {"save": True, **check_options("predict", given), "stream": True}
     source = options.pop("source", None)
     if source is None:
         raise UsageError("Prediction needs images: give source=image.jpg, a folder, a glob or a list.")
@@ -45,12 +45,12 @@ def _predict(given: Options) -> None:
 
 
 def _val(given: Options) -> None:
-    options = collect("val", given)
+    options = check_options("val", given)
     _open(options).val(**options)
 
 
 def _train(given: Options) -> None:
-    options = collect("train", given)
+    options = check_options("train", given)
     if is_worker_rank():
         from yolopose.train import worker_main
 
@@ -66,13 +66,13 @@ def _train(given: Options) -> None:
 
 
 def _export(given: Options) -> None:
-    options = collect("export", given)
+    options = check_options("export", given)
     get_format(options.get("format", ExportOptions.format))  # before the seconds that loading a network takes
     _open(options).export(**options)
 
 
 def _benchmark(given: Options) -> None:
-    options = collect("benchmark", given)
+    options = check_options("benchmark", given)
     if options.get("format"):
         get_format(options["format"])
     _open(options).benchmark(**options)
@@ -81,7 +81,7 @@ def _benchmark(given: Options) -> None:
 def _convert(given: Options) -> None:
     from yolopose.data.convert import convert_coco, export_coco
 
-    options = resolve("convert", collect("convert", given))
+    options = make_options("convert", check_options("convert", given))
     assert isinstance(options, ConvertOptions)  # noqa: S101  # the table of modes and this file must agree
     if (options.source is None) == (options.data is None):
         raise UsageError(
@@ -97,7 +97,7 @@ def _convert(given: Options) -> None:
 def _compare(given: Options) -> None:
     from yolopose.evaluate import compare_runs
 
-    options = resolve("compare", collect("compare", given))
+    options = make_options("compare", check_options("compare", given))
     assert isinstance(options, CompareOptions)  # noqa: S101  # the table of modes and this file must agree
     if options.a is None or options.b is None:
         raise UsageError("Give the folders of two runs of val: yolo compare a=runs/pose/val b=runs/pose/val2.")
@@ -107,7 +107,7 @@ def _compare(given: Options) -> None:
 def _report(given: Options) -> None:
     from yolopose.evaluate.page import make_report
 
-    options = resolve("report", collect("report", given))
+    options = make_options("report", check_options("report", given))
     assert isinstance(options, ReportOptions)  # noqa: S101  # the table of modes and this file must agree
     if options.run is None:
         raise UsageError("Give the folder of a run of val or train: yolo report run=runs/pose/val.")

@@ -1,6 +1,6 @@
 """Options: typed dataclasses, one table of flat key names that help, docs and checks come from."""
 
-from yolopose.config.check import collect, resolve
+from yolopose.config.check import CheckedOptions, check_options, make_options
 from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -35,7 +35,7 @@ from yolopose.config.settings import (
     train_settings,
     val_settings,
 )
-from yolopose.config.table import MODES, Options, OptionSpec, defaults, modes_by_option, option_specs
+from yolopose.config.table import MODES, Options, OptionSpec, default_options, modes_by_option, option_specs
 
 __all__ = [
     "DEFAULT_WORKERS",
@@ -61,6 +61,7 @@ __all__ = [
     "val_settings",
     "MODES",
     "BenchmarkOptions",
+    "CheckedOptions",
     "CompareOptions",
     "ConvertOptions",
     "ExportOptions",
@@ -72,8 +73,8 @@ __all__ = [
     "TrainOptions",
     "ValOptions",
     "modes_by_option",
-    "collect",
-    "defaults",
+    "check_options",
+    "default_options",
     "option_specs",
-    "resolve",
+    "make_options",
 ]

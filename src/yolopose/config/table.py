@@ -1,10 +1,11 @@
-"""The one table of keys: read from the option dataclasses; help, checks and YAML files are made from it."""
+"""Table of all options, read from the option dataclasses; checks, help and option files are made from it."""
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from yolopose.config.options import (
     BenchmarkOptions,
@@ -41,11 +42,11 @@ MODES: dict[str, type[Options]] = {
     "compare": CompareOptions,
     "report": ReportOptions,
 }
-# What an options file says about itself; no value of these is worth a note.
-BOOKKEEPING = ("mode", "cfg", "save_dir")
-# Keys that the reference package knows, now or in older versions, and that nothing here reads: taken at any mode, so
-# that an old args.yaml loads; at another value than this default they are named in a note.
-WITHOUT_MEANING: dict[str, Any] = {
+# Keys with which an options file describes itself; ignored without a warning.
+FILE_KEYS = ("mode", "cfg", "save_dir")
+# Keys of the reference package, of now or of older versions, that have no effect here. Every mode accepts them, so that
+# an old args.yaml loads; a value other than this default causes a warning.
+IGNORED_KEYS: dict[str, Any] = {
     "task": "pose",
     "overlap_mask": True,
     "mask_ratio": 4,
@@ -80,8 +81,8 @@ WITHOUT_MEANING: dict[str, Any] = {
     "v5loader": False,
     "eps": 1e-3,
 }
-# What people write who come from other tools, and what it is called here: the first that the mode has is proposed.
-_MEANT = {
+# Names of options in other tools. The first option that the mode has is suggested.
+_SYNONYMS = {
     "model": "weights weight checkpoint ckpt network net model_path pretrained_model",
     "source": "input inputs image images img_path image_path image images file files path folder video src data",
     "data": "dataset datasets data_yaml data_path yaml source",
@@ -93,7 +94,7 @@ _MEANT = {
     "lr0": "lr learning_rate learningrate initial_lr",
     "lrf": "final_lr min_lr",
     "weight_decay": "wd decay",
-    "optimizer": "optimizer optim opt",
+    "optimizer": "optimiser optim opt",
     "patience": "early_stop early_stopping",
     "workers": "num_workers n_workers threads",
     "device": "gpu gpus cuda cpu device_id",
@@ -115,29 +116,29 @@ _MEANT = {
 }
 
 
-def synonyms(word: str, mode: str) -> list[str]:
-    """Return the keys of a mode that go by another name elsewhere: `confidence` → `conf`."""
-    word = word.lower()
-    return [key for key, names in _MEANT.items() if word in names.split() and key in option_specs(mode)]
+def find_synonyms(name: str, mode: str) -> list[str]:
+    """Return the options of a mode that have this name in other tools: `confidence` → `conf`."""
+    name = name.lower()
+    return [option for option, names in _SYNONYMS.items() if name in names.split() and option in option_specs(mode)]
 
 
 @dataclass(frozen=True, slots=True)
 class OptionSpec:
-    """One key of the table.
+    """Declaration of one option.
 
     Attributes:
-        name: the flat name, `conf`.
-        type: its type as text, `float | None`.
+        name: flat name, such as `conf`.
+        types: members of its type: `float`, `NoneType`, `Sequence[int]`, ….
         default: value when it is not given.
         help: one line.
-        low: smallest number allowed, or None.
-        high: largest number allowed, or None.
+        low: smallest value allowed, or None.
+        high: largest value allowed, or None.
         choices: the only values allowed, or None.
-        unread: whether nothing in this version reads it.
+        unread: whether this version accepts it without using it.
     """
 
     name: str
-    type: str
+    types: tuple[Any, ...]
     default: Any
     help: str
     low: float | None
@@ -146,41 +147,47 @@ class OptionSpec:
     unread: bool
 
     @property
-    def words(self) -> str:
-        """The line of help, with what there is to say about this version."""
-        return f"{self.help} (not read in this version yet)" if self.unread else self.help
+    def description(self) -> str:
+        """Line of help, with a note where this version does not use the option."""
+        return f"{self.help} (not used in this version yet)" if self.unread else self.help
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the name without a value means True."""
+        return self.types[0] is bool
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a value on the command line is text, even if it looks like a number."""
+        return set(self.types) <= {str, NoneType} or Any in self.types
 
 
 @cache
 def option_specs(mode: str) -> dict[str, OptionSpec]:
-    """Return the keys of a mode by name, in the order in which help shows them."""
-    return {item.name: _key(item) for item in fields(MODES[mode])}
+    """Return the options of a mode by name, in the order of the help."""
+    hints = get_type_hints(MODES[mode])
+    return {
+        field.name: OptionSpec(
+            name=field.name, types=_union_members(hints[field.name]), default=field.default, **field.metadata
+        )
+        for field in fields(MODES[mode])
+    }
 
 
 @cache
 def modes_by_option() -> dict[str, tuple[str, ...]]:
-    """Return every supported key with the modes that have it."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return every option with the modes that have it."""
+    modes: dict[str, tuple[str, ...]] = {}
     for mode in MODES:
         for name in option_specs(mode):
-            found[name] = (*found.get(name, ()), mode)
-    return found
+            modes[name] = (*modes.get(name, ()), mode)
+    return modes
 
 
-def defaults(mode: str) -> dict[str, Any]:
-    """Return the default of each key of a mode."""
-    return {name: key.default for name, key in option_specs(mode).items()}
+def default_options(mode: str) -> dict[str, Any]:
+    """Return the default of each option of a mode."""
+    return {name: spec.default for name, spec in option_specs(mode).items()}
 
 
-def _key(item: Field[Any]) -> OptionSpec:
-    about = item.metadata
-    return OptionSpec(
-        name=item.name,
-        type=str(item.type),
-        default=item.default,
-        help=about["help"],
-        low=about["low"],
-        high=about["high"],
-        choices=about["choices"],
-        unread=about["unread"],
-    )
+def _union_members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

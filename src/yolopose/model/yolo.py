@@ -16,8 +16,8 @@ from yolopose.config import (
     PredictOptions,
     TrainOptions,
     ValOptions,
-    collect,
-    resolve,
+    check_options,
+    make_options,
 )
 from yolopose.formats import format_for_path, formats, require_engine, require_packages, suffixes
 from yolopose.model.hub import find_weights, is_url, suggest_model
@@ -270,7 +270,7 @@ class YOLO:
         """
         if data is not None:
             options["data"] = str(data)
-        given = collect("train", {key: value for key, value in options.items() if key != "trainer"})
+        given = check_options("train", {key: value for key, value in options.items() if key != "trainer"})
         chosen = self._options("train", given, TrainOptions)
         from yolopose.model.training import trainer_of
         from yolopose.train import Launcher, worker_trainer
@@ -371,8 +371,8 @@ class YOLO:
             remembered.pop("data", None)
         if mode in ("predict", "export", "benchmark"):
             remembered.pop("single_cls", None)
-        asked = collect(mode, given)
-        options = resolve(mode, {**remembered, **asked})
+        asked = check_options(mode, given)
+        options = make_options(mode, {**remembered, **asked})
         named = asked.get("data") or asked.get("resume")
         if "data" in remembered and not named and asked.get("verbose", True):
             LOGGER.info(f"No data= given: {remembered['data']}, as when these weights were trained.")

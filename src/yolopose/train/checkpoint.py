@@ -9,7 +9,7 @@ from typing import Any
 
 from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import TrainOptions, resolve
+from yolopose.config import TrainOptions, make_options
 from yolopose.nn import PoseModel
 from yolopose.weights import Checkpoint, make_checkpoint, read_checkpoint, write_checkpoint
 
@@ -120,7 +120,7 @@ def read_interrupted(path: Path, given: Mapping[str, Any]) -> ResumableRun:
             "change them."
         )
     args.update({key: given[key] for key in given if key in _FREE and key not in ("model", "resume")})
-    options = resolve("train", args)
+    options = make_options("train", args)
     if not isinstance(options, TrainOptions):
         raise UsageError(f"The arguments in {path} are not of a training.")
     return ResumableRun(path, options, checkpoint, state)

@@ -35,7 +35,7 @@ from yolopose.train.feed import TrainBatch, train_batches
 from yolopose.train.interrupt import InterruptHandler
 from yolopose.train.nan_guard import Diverged, NanGuard
 from yolopose.train.optimizer import settled_batch
-from yolopose.train.record import HEADER_EVERY, EpochLine, results_columns, epoch_summary, final_report
+from yolopose.train.record import HEADER_EVERY, EpochLine, epoch_summary, final_report, results_columns
 from yolopose.train.reproducible import reproducible
 from yolopose.train.run_folder import RunFolder
 from yolopose.train.state import TrainState

@@ -25,7 +25,7 @@ from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
 from yolopose.train.freeze import freeze_layers
-from yolopose.train.loggers import select_loggers, open_loggers
+from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.start import InitialWeights, initial_network
 from yolopose.weights import load_matching
