@@ -11,7 +11,6 @@ import pytest
 from yolopose.base import log
 from yolopose.base.errors import DataError
 from yolopose.data.dataset import load_dataset
-from yolopose.data.label_scan import label_path
 from yolopose.data.labels import Annotations, load_labels
 
 MakeSet = Callable[..., Path]
@@ -28,19 +27,6 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> p
 
 def labels_of(yaml: Path, **options: bool) -> Annotations:
     return load_labels(load_dataset(yaml), "val", cache=False, workers=1, **options)
-
-
-@pytest.mark.parametrize(
-    ("image", "label"),
-    [
-        ("data/images/val/a.jpg", "data/labels/val/a.txt"),
-        ("images/x/images/val/sub/a.b.png", "images/x/labels/val/sub/a.b.txt"),
-        ("valid/images/a.JPG", "valid/labels/a.txt"),
-        ("plain/my_images/a.jpg", "plain/my_images/a.txt"),
-    ],
-)
-def test_label_path(image: str, label: str) -> None:
-    assert label_path(Path(image)) == Path(label)
 
 
 @pytest.mark.parametrize(

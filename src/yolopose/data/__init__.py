@@ -4,8 +4,8 @@ from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, load_dataset, shipped_datasets
 from yolopose.data.images import IMAGE_SUFFIXES, decode_image, is_image, read_image, read_reduced, to_bgr
 from yolopose.data.label_file import LabelIssue
-from yolopose.data.label_scan import label_path
 from yolopose.data.labels import Annotations, ImageLabels, LabelCounts, load_labels
+from yolopose.data.paths import label_path
 from yolopose.data.yaml_checks import infer_flip_idx
 
 __all__ = [

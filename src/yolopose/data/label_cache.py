@@ -19,7 +19,8 @@ from yolopose.base.errors import OutputError
 from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.data.label_file import LabelIssue
-from yolopose.data.label_scan import REFUSED, Scan, label_path
+from yolopose.data.label_scan import REFUSED, Scan
+from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 VERSION = 1

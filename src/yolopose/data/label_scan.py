@@ -17,6 +17,7 @@ from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
 from yolopose.data.images import decode_image
 from yolopose.data.label_file import FloatArray, LabelError, LabelIssue, Rows, read_label_file
+from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
@@ -58,15 +59,6 @@ class _Found:
 def worker_count(workers: int) -> int:
     """Return the number of threads to use: the given one, or for 0 one for each core, at most 8."""
     return workers if workers > 0 else min(8, available_cpus())
-
-
-def label_path(image: Path) -> Path:
-    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
-    parts = image.parts[:-1]
-    if "images" not in parts:
-        return image.with_suffix(".txt")
-    last = len(parts) - 1 - parts[::-1].index("images")
-    return Path(*parts[:last], "labels", *parts[last + 1 :], image.stem + ".txt")
 
 
 def scan_files(images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int = 0) -> Scan:

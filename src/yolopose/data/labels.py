@@ -16,7 +16,8 @@ from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
 from yolopose.data.label_cache import cache_path, fingerprint, read_cache, write_cache
 from yolopose.data.label_file import FloatArray, LabelIssue
-from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, Scan, label_path, scan_files
+from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, Scan, scan_files
+from yolopose.data.paths import label_path
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
 _SHOWN = 5  # refusals in an error text

@@ -12,10 +12,10 @@ from typing import Any
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
-from yolopose.data.convert import build_coco
+from yolopose.data.convert import build_coco, find_coco_record
 from yolopose.data.dataset import Dataset
-from yolopose.data.label_scan import label_path
 from yolopose.data.labels import Annotations
+from yolopose.data.paths import label_path
 
 Json = dict[str, Any]
 Id = int | str
@@ -66,12 +66,14 @@ def find_truth(
     files, spec = labels.files, dataset.spec
     folder = label_path(files[0]).parent
     path = Path(given).expanduser() if given else None
-    if path is None and not (folder.parent / f"{folder.name}.coco.json").is_file():
+    if path is None and find_coco_record(files[0]) is None:
         path = next((place for place in _places(dataset.root, (folder.name, split)) if place.is_file()), None)
     if path is None:
         source = f"the labels of {dataset.yaml_path}"
         content = build_coco(dataset, files, dict(zip(files, _new_images(labels), strict=True)))
-        ids: dict[Path, Id] = {file: image["id"] for file, image in zip(files, content["images"], strict=True)}
+        ids: dict[Path, Id] = {
+            file: image["id"] for file, image in zip(dict.fromkeys(files), content["images"], strict=True)
+        }
     else:
         source, content = str(path), _read(path)
         _check_points(path, content, spec.keypoints.count)

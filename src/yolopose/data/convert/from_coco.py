@@ -1,27 +1,35 @@
 """COCO keypoint annotations (cocodataset.org/#format-data) to label files and a data YAML.
 
-Label files hold neither areas nor crowds, by which COCO numbers are counted: the annotations are kept beside them in
-`labels/SPLIT.coco.json`, from where `to_coco` takes them.
+Label files contain neither areas nor crowds, which the COCO metrics need: the annotations are stored beside them in
+`labels/SPLIT.coco.json`, from which `to_coco` restores them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from yolopose.base.errors import DataError, NotFoundError, OutputError, UsageError
-from yolopose.base.files import make_folder, output_error, write_text
+from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
+from yolopose.data.convert.output import (
+    PlannedImage,
+    PlannedSplit,
+    check_target,
+    create_file,
+    output_name,
+    write_splits,
+)
+from yolopose.data.images import IMAGE_SUFFIXES, is_image
+from yolopose.data.paths import relative_name, resolve_under
 from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.schema import COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
@@ -32,21 +40,26 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ConversionResult:
-    """What a conversion wrote.
+    """What a conversion wrote; counts are by split.
 
     Attributes:
         data: the data YAML.
-        images: images of each split.
-        objects: label rows of each split.
-        crowds: crowds of each split, which are no rows.
-        dropped: annotations left out for a fault, of each split.
+        images: number of images.
+        instances: number of label rows.
+        crowds: number of crowd annotations, which have no label row.
+        skipped: number of faulty annotations that were skipped.
     """
 
     data: Path
     images: Mapping[str, int]
-    objects: Mapping[str, int]
+    instances: Mapping[str, int]
     crowds: Mapping[str, int]
-    dropped: Mapping[str, int]
+    skipped: Mapping[str, int]
+
+    @property
+    def objects(self) -> Mapping[str, int]:
+        """Alias of `instances`, the name in yolopose 0.1."""
+        return self.instances
 
 
 def convert_coco(
@@ -62,244 +75,340 @@ def convert_coco(
     """Write label files and a data YAML from COCO keypoint JSON files.
 
     Each file `person_keypoints_NAME.json` becomes the split `labels/NAME`. Coordinates are written with 8 decimals.
-    Images are linked (copied where links are not possible) to `images/NAME` when they are found.
+    Images that are located are copied to `images/NAME`, with their sub-folders. Files without keypoint categories
+    (captions, boxes) are skipped. Nothing is written unless the whole output can be written without a clash.
 
     Args:
         labels_dir: folder of the JSON files, or one of them.
-        save_dir: folder to write; it must be empty or absent.
-        use_segments: outlines are no matter of poses; must be False.
-        use_keypoints: must be True: labels of boxes alone train no pose network.
-        cls91to80: without effect: classes are the categories that have keypoints, in the order of their ids.
+        save_dir: output folder; it must be empty or absent.
+        use_segments: must be False; segments are not used for pose estimation.
+        use_keypoints: must be True; a pose network cannot be trained on boxes only.
+        cls91to80: has no effect: classes are the categories that have keypoints, in the order of their ids.
         lvis: must be False.
-        images_dir: folder of the images, or of their folders; looked for beside `labels_dir` when None.
-
-    Returns:
-        What was written.
+        images_dir: folder of the images, or of their split folders; searched for beside `labels_dir` when None.
 
     Raises:
-        UsageError: an option asks for something else than poses.
+        UsageError: an option asks for something other than poses.
         NotFoundError: there is no JSON file.
-        DataError: a JSON file is damaged, or its categories have keypoints of several shapes.
-        OutputError: `save_dir` holds something already, or cannot be written.
+        DataError: a JSON file is damaged, its categories have different numbers of keypoints, an image name leaves the
+            folder of the images, or two outputs would have the same path.
+        OutputError: `save_dir` is not empty or cannot be written.
     """
     if use_segments or lvis or not use_keypoints:
         raise UsageError("yolopose converts keypoints: call convert_coco(labels_dir=…, use_keypoints=True).")
-    source, target = Path(labels_dir).expanduser(), Path(save_dir).expanduser()
-    if target.exists() and any(target.iterdir()):
-        raise OutputError(
-            f"{target} holds something already; nothing was written. Choose another folder (output=…; "
-            "save_dir in Python), or move it away."
-        )
-    files = [source] if source.is_file() else sorted(source.glob("*.json")) if source.is_dir() else []
+    source = Path(labels_dir).expanduser()
+    target = Path(save_dir).expanduser()
+    check_target(target)
+    contents = _read_splits(source)
+    spec, class_ids = _read_spec(contents)
+    roots = [Path(images_dir).expanduser()] if images_dir else [source.parent, source.parent.parent]
+    splits: list[PlannedSplit] = []
+    counts: dict[str, _Counts] = {}
+    for name, content in contents.items():
+        labels, record, counts[name] = _convert_annotations(content, spec, class_ids)
+        sources = _locate_images(content, name, roots, target)
+        images = [
+            PlannedImage(output_name(image["file_name"], name), located, label)
+            for image, located, label in zip(content["images"], sources, labels, strict=True)
+        ]
+        splits.append(PlannedSplit(name, images, record))
+    write_splits(target, splits)
+    result = ConversionResult(
+        data=_write_yaml(target, list(contents), spec),
+        images={name: len(content["images"]) for name, content in contents.items()},
+        instances={name: count.instances for name, count in counts.items()},
+        crowds={name: count.crowds for name, count in counts.items()},
+        skipped={name: count.skipped for name, count in counts.items()},
+    )
+    LOGGER.info(_summary(result))
+    return result
+
+
+def _read_splits(source: Path) -> dict[str, Json]:
+    """Read the JSON files that have keypoint categories, by split."""
+    if source.is_dir():
+        # hidden files: macOS leaves `._NAME.json` on foreign disks
+        files = sorted(path for path in source.glob("*.json") if not path.name.startswith("."))
+    else:
+        files = [source] if source.is_file() else []
     if not files:
         raise NotFoundError(
             f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).{suggest_path(source)}"
         )
-    read = {_split_name(file): _read(file) for file in files}
-    posed = {name: found for name, found in read.items() if _categories(found)}
-    if not posed:
+    contents: dict[str, Json] = {}
+    origins: dict[str, Path] = {}
+    for file in files:
+        content = _read_json(file)
+        if not _keypoint_categories(content):
+            if len(files) > 1:
+                LOGGER.info(f"{file.name} has no keypoint categories and is skipped.")
+            continue
+        name = _split_name(file)
+        if name in contents:
+            raise DataError(
+                f"{origins[name]} and {file} are both annotations of the split {name}. Convert them to separate "
+                "folders, or rename one of them."
+            )
+        contents[name] = _check_images(file, content)
+        origins[name] = file
+    if not contents:
         raise DataError(f"No category in {', '.join(map(str, files))} has keypoints (`keypoints: [names]`).")
-    spec, ids = _spec(posed)
-    counts = {name: _write_split(target, name, found, spec, ids) for name, found in posed.items()}
-    places = (images_dir and [Path(images_dir)]) or [source.parent, source.parent / "images", source.parent.parent]
-    for name, found in posed.items():
-        _bring_images(found, name, [Path(place) for place in places], target / "images" / name)
-    data = _write_yaml(target, list(posed), spec)
-    done = ConversionResult(data, *({name: each[part] for name, each in counts.items()} for part in range(4)))
-    LOGGER.info(_words(done))
-    return done
+    return contents
 
 
 def _split_name(file: Path) -> str:
     name = file.stem
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    return name or file.stem
-
-
-def _read(file: Path) -> Json:
+    name = name or file.stem
+    # a folder `images/images` would get its labels from `images/labels`
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        valid = len(relative_name(name).parts) == 1 and name != "images"
+    except DataError:
+        valid = False
+    if not valid:
+        raise DataError(f"The name of {str(file)!r} cannot be used as the name of a split; rename the file.")
+    return name
+
+
+def _read_json(file: Path) -> Json:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is no COCO annotation file: it is no text (an image, an archive?).") from error
+        raise DataError(f"{file} is not a COCO annotation file: it is not text (an image or an archive?).") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{file} is no COCO annotation file: line {error.lineno}, column {error.colno} is no JSON "
+            f"{file} is not a COCO annotation file: line {error.lineno}, column {error.colno} is not JSON "
             f"({error.msg.lower()}). source= takes the .json file of the annotations, or the folder of such files."
         ) from error
-    except (OSError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read as a COCO annotation file ({error}).") from error
-    try:
-        if not all(isinstance(found.get(key), list) for key in ("images", "annotations", "categories")):
-            raise ValueError
-    except (ValueError, AttributeError) as error:
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(
-            f"{file} is no COCO annotation file: it has no lists `images`, `annotations` and `categories`."
-        ) from error
-    for number, image in enumerate(found["images"]):
-        try:
-            for key in ("id", "width", "height"):
-                int(image[key])
-            str(image["file_name"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{file}: entry {number} of `images` must have id, width, height (whole numbers) and file_name; it is "
-                f"{str(image)[:200]}."
-            ) from error
-    return found
-
-
-def _categories(found: Json) -> list[Json]:
-    return sorted((one for one in found["categories"] if one.get("keypoints")), key=lambda one: int(one["id"]))
-
-
-def _spec(posed: Mapping[str, Json]) -> tuple[PoseSpec, dict[int, int]]:
-    """Classes and keypoints that all files share, and the class index of each category id."""
-    every = {int(one["id"]): one for found in posed.values() for one in _categories(found)}
-    categories = [every[index] for index in sorted(every)]
-    counts = {len(one["keypoints"]) for one in categories}
-    if len(counts) > 1:
-        raise DataError(
-            f"The categories have {sorted(counts)} keypoints; a pose network has one number for all classes. Convert "
-            "each category by itself."
+            f"{file} is not a COCO annotation file: it has no lists `images`, `annotations` and `categories`."
         )
-    names = {index: tuple(map(str, one["keypoints"])) for index, one in enumerate(categories)}
-    edges = categories[0].get("skeleton") or []
-    person = names[0] == COCO_PERSON_NAMES
-    keypoints = KeypointSchema(
-        count=counts.pop(),
-        names=names,
-        flip_idx=infer_flip_idx(names[0]),
-        skeleton=tuple((int(a) - 1, int(b) - 1) for a, b in edges),
-        sigmas=tuple(categories[0].get("sigmas") or ()) or (COCO_PERSON_SIGMAS if person else None),
-    )
-    spec = PoseSpec(classes=tuple(str(one["name"]) for one in categories), keypoints=keypoints)
-    return spec, {int(one["id"]): index for index, one in enumerate(categories)}
+    for key, required in (("annotations", ()), ("categories", ("id", "name"))):
+        entries = content.setdefault(key, [])
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and all(name in entry for name in required) for entry in entries
+        ):
+            needs = f" with {' and '.join(required)}" if required else ""
+            raise DataError(f"{file} is not a COCO annotation file: `{key}` must be a list of objects{needs}.")
+    return content
 
 
-def _write_split(target: Path, name: str, found: Json, spec: PoseSpec, ids: Mapping[int, int]) -> tuple[int, ...]:
-    """Write the label files of a split; returns images, rows, crowds and faulty annotations."""
-    folder = make_folder(target / "labels" / name)
-    by_image: dict[int, list[Json]] = defaultdict(list)
-    for annotation in found["annotations"]:
-        by_image[annotation.get("image_id")].append(annotation)
-    kept: list[Json] = []
-    rows_total = crowds = dropped = 0
-    for image in found["images"]:
+def _check_images(file: Path, content: Json) -> Json:
+    """Check the entries of `images`; those that are not images of a supported format are skipped with a warning."""
+    split = _split_name(file)
+    images: list[Json] = []
+    for index, image in enumerate(content["images"]):
+        try:
+            valid = int(image["width"]) > 0 and int(image["height"]) > 0 and isinstance(image["file_name"], str)
+            valid = valid and isinstance(image["id"], int | float | str)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            valid = False
+        if not valid:
+            raise DataError(
+                f"{file}: entry {index} of `images` must have id, file_name, and width and height (positive integers); "
+                f"it is {str(image)[:200]!r}."
+            )
+        try:
+            name = output_name(image["file_name"], split)
+        except DataError as error:
+            raise DataError(f"{file}: entry {index} of `images`: file_name {error}.") from error
+        # hidden folders are not searched for images
+        if is_image(Path(name)) and not any(part.startswith(".") for part in name.parts):
+            images.append(image)
+    skipped = len(content["images"]) - len(images)
+    if skipped:
+        LOGGER.warning(
+            f"{file}: {skipped} of {len(content['images'])} entries of `images` are not image files and are skipped "
+            f"(supported suffixes: {' '.join(sorted(IMAGE_SUFFIXES))})."
+        )
+    return {**content, "images": images}
+
+
+def _keypoint_categories(content: Json) -> list[Json]:
+    categories = [category for category in content["categories"] if category.get("keypoints")]
+    try:
+        return sorted(categories, key=lambda category: int(category["id"]))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The id of a category is not an integer ({error}).") from error
+
+
+def _read_spec(contents: Mapping[str, Json]) -> tuple[PoseSpec, dict[int, int]]:
+    """Return the classes and keypoints that all files share, and the class index of each category id."""
+    by_id = {
+        int(category["id"]): category for content in contents.values() for category in _keypoint_categories(content)
+    }
+    categories = [by_id[category_id] for category_id in sorted(by_id)]
+    first = categories[0]
+    try:
+        counts = {len(category["keypoints"]) for category in categories}
+        if len(counts) > 1:
+            raise DataError(
+                f"The categories have {sorted(counts)} keypoints; a pose network has the same number for all classes. "
+                "Convert each category separately."
+            )
+        names = {index: tuple(map(str, category["keypoints"])) for index, category in enumerate(categories)}
+        is_person = names[0] == COCO_PERSON_NAMES
+        keypoints = KeypointSchema(
+            count=counts.pop(),
+            names=names,
+            flip_idx=infer_flip_idx(names[0]),
+            # COCO counts the keypoints of an edge from 1
+            skeleton=tuple((int(a) - 1, int(b) - 1) for a, b in first.get("skeleton") or []),
+            sigmas=tuple(first.get("sigmas") or ()) or (COCO_PERSON_SIGMAS if is_person else None),
+        )
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"The category {first['name']!r} is not valid: {error}") from error
+    spec = PoseSpec(classes=tuple(str(category["name"]) for category in categories), keypoints=keypoints)
+    return spec, {category_id: index for index, category_id in enumerate(sorted(by_id))}
+
+
+@dataclass(slots=True)
+class _Counts:
+    instances: int = 0
+    crowds: int = 0
+    skipped: int = 0
+
+
+def _convert_annotations(
+    content: Json, spec: PoseSpec, class_ids: Mapping[int, int]
+) -> tuple[list[str], Json, _Counts]:
+    """Return the text of each label file, the record to store beside them, and the counts."""
+    by_image: dict[Any, list[Json]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        if isinstance(annotation.get("image_id"), int | float | str):
+            by_image[annotation["image_id"]].append(annotation)
+    counts = _Counts()
+    labels: list[str] = []
+    stored: list[Json] = []
+    for image in content["images"]:
         rows: list[str] = []
         for annotation in by_image.get(image["id"], []):
-            if annotation.get("category_id") not in ids:
+            if not isinstance(annotation.get("category_id"), int | float) or annotation["category_id"] not in class_ids:
                 continue
-            row = None if annotation.get("iscrowd") else label_row(annotation, image, spec, ids)
-            if row is None and not annotation.get("iscrowd"):
-                dropped += 1
+            if annotation.get("iscrowd"):
+                stored.append({**annotation, "row": None})
+                counts.crowds += 1
                 continue
-            kept.append({**annotation, "row": len(rows)})
+            row = label_row(annotation, image, spec, class_ids)
             if row is None:
-                kept[-1]["row"] = None
-                crowds += 1
-            elif row in rows:  # the reader of labels takes equal rows for one, and so does the record
-                kept[-1]["row"] = rows.index(row)
-            else:
+                counts.skipped += 1
+                continue
+            # the reader of label files drops duplicate rows, so the record refers to the first of them
+            if row not in rows:
                 rows.append(row)
-        rows_total += len(rows)
-        path = folder / PurePosixPath(image["file_name"]).with_suffix(".txt").name
-        write_text(path, "".join(f"{row}\n" for row in rows))
+            stored.append({**annotation, "row": rows.index(row)})
+        counts.instances += len(rows)
+        labels.append("".join(f"{row}\n" for row in rows))
     record = {
-        "images": found["images"],
-        "annotations": kept,
-        "categories": [one for one in found["categories"] if int(one["id"]) in ids],
-        "info": found.get("info", {}),
-        "licenses": found.get("licenses", []),
+        "images": content["images"],
+        "annotations": stored,
+        "categories": [category for category in content["categories"] if int(category["id"]) in class_ids],
+        "info": content.get("info", {}),
+        "licenses": content.get("licenses", []),
     }
-    write_text(target / "labels" / f"{name}.coco.json", json.dumps(record))
-    return len(found["images"]), rows_total, crowds, dropped
+    return labels, record, counts
 
 
-def label_row(annotation: Json, image: Json, spec: PoseSpec, ids: Mapping[int, int]) -> str | None:
-    """Return the label row of an annotation, 8 decimals; None when its box has no area or numbers are missing.
+def label_row(annotation: Json, image: Json, spec: PoseSpec, class_ids: Mapping[int, int]) -> str | None:
+    """Return the label row of an annotation, 8 decimals; None when its box has no area or values are missing.
 
     Args:
-        annotation: as in the JSON file.
-        image: its image there.
+        annotation: an entry of `annotations`.
+        image: its entry of `images`.
         spec: classes and keypoints.
-        ids: class index of each category id.
+        class_ids: class index of each category id.
     """
-    width, height = float(image["width"]), float(image["height"])
+    width = float(image["width"])
+    height = float(image["height"])
     values = annotation.get("keypoints") or [0] * (3 * spec.keypoints.count)
     try:
         x, y, w, h = (float(value) for value in annotation["bbox"])
         points = [(float(a), float(b), int(v)) for a, b, v in zip(*[iter(values)] * 3, strict=True)]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    if w <= 0 or h <= 0 or len(points) != spec.keypoints.count:
+    finite = all(math.isfinite(value) for value in (x, y, w, h, *(value for point in points for value in point)))
+    if not finite or w <= 0 or h <= 0 or len(points) != spec.keypoints.count:
         return None
-    numbers = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
-    parts = [str(ids[annotation["category_id"]]), *(_number(value) for value in numbers)]
+    box = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
+    fields = [str(class_ids[annotation["category_id"]]), *(f"{value:.8f}" for value in box)]
     for a, b, v in points:
-        parts += [_number(a / width), _number(b / height), str(v)] if v else ["0", "0", "0"]
-    return " ".join(parts)
+        fields += [f"{a / width:.8f}", f"{b / height:.8f}", str(v)] if v else ["0", "0", "0"]
+    return " ".join(fields)
 
 
-def _number(value: float) -> str:
-    return f"{value:.8f}"
-
-
-def _bring_images(found: Json, name: str, places: Sequence[Path], target: Path) -> None:
-    """Link the images of a split into place; those that are nowhere are counted in a warning."""
-    make_folder(target)
-    folders = [folder for place in places for folder in (place / name, place / "images" / name, place)]
-    missing = 0
-    for image in found["images"]:
-        file = PurePosixPath(image["file_name"])
-        origin = next(
-            (path for folder in folders for path in (folder / file, folder / file.name) if path.is_file()), None
-        )
-        if origin is None:
-            missing += 1
-            continue
-        goal = target / file.name
+def _locate_images(content: Json, split: str, roots: Sequence[Path], target: Path) -> list[Path | None]:
+    """Return the file of each image; None where there is none below the roots."""
+    names = [relative_name(image["file_name"]) for image in content["images"]]
+    # a name without its folders is unambiguous only if it occurs once
+    counts = Counter(name.name for name in names)
+    sources: list[Path | None] = []
+    outside: list[str] = []
+    for name in names:
+        spellings = [name, PurePosixPath(name.name)] if counts[name.name] == 1 else [name]
         try:
-            with suppress(OSError):
-                os.link(origin, goal)
-                continue
-            shutil.copyfile(origin, goal)
-        except OSError as error:
-            raise output_error(goal, error) from error
-    if missing:
+            sources.append(next(_existing_files(roots, split, spellings), None))
+        except DataError as error:
+            outside.append(str(error))
+            sources.append(None)
+    if outside:
         LOGGER.warning(
-            f"{missing} of {len(found['images'])} images of {name} were not found (looked in "
-            f"{', '.join(dict.fromkeys(map(str, folders)))}): put them into {target}, or name "
-            "their folder (images=…; images_dir in Python)."
+            f"{len(outside)} of {len(names)} images of {split} were not copied: {outside[0]}. Copy them to "
+            f"{target / 'images' / split}, or give the folder that contains the files (images=…; images_dir in Python)."
         )
+    missing = sources.count(None) - len(outside)
+    if missing:
+        folders = dict.fromkeys(str(root / folder) for root in roots for folder in _image_folders(split))
+        LOGGER.warning(
+            f"{missing} of {len(names)} images of {split} were not found (searched {', '.join(folders)}): copy them to "
+            f"{target / 'images' / split}, or give their folder (images=…; images_dir in Python)."
+        )
+    return sources
+
+
+def _existing_files(roots: Sequence[Path], split: str, names: Sequence[PurePosixPath]) -> Iterator[Path]:
+    for name in names:
+        for root in roots:
+            for folder in _image_folders(split):
+                if os.path.isfile(root / folder / name):  # False, not an error, for names that are too long
+                    yield resolve_under(root, folder / name)
+
+
+def _image_folders(split: str) -> list[PurePosixPath]:
+    return [PurePosixPath(folder) for folder in (split, f"images/{split}", "images", "")]
 
 
 def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
-    """The data YAML: splits named train…, val… and test… are these, a single one is both train and val."""
+    """Write the data YAML: splits named train…, val… and test… are these; otherwise the first is train and val."""
     entries: dict[str, str] = {}
     for key in ("train", "val", "test"):
-        of_key = [f"images/{name}" for name in splits if name.lower().startswith(key)]
-        if of_key:
-            entries[key] = of_key[0]
+        folder = next((f"images/{name}" for name in splits if name.lower().startswith(key)), None)
+        if folder:
+            entries[key] = folder
     if not entries:
         entries = dict.fromkeys(("train", "val"), f"images/{splits[0]}")
     content = {"path": str(target.resolve()), **entries, **spec.to_dict()}
     if content["flip_idx"] is None:
-        del content["flip_idx"]
         LOGGER.warning(
-            "How the keypoints mirror cannot be told from their names (left_…, right_…): the data YAML has no "
-            "flip_idx, and training will not mirror. Add it: entry i is the keypoint that i becomes in a mirror."
+            "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
+            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror."
         )
     text = yaml.safe_dump({key: value for key, value in content.items() if value}, sort_keys=False, allow_unicode=True)
     path = target / "data.yaml"
-    write_text(path, f"# Converted from COCO annotations; areas and crowds are in labels/*.coco.json.\n{text}")
+    header = "# Converted from COCO annotations; areas and crowds are in labels/*.coco.json.\n"
+    create_file(path, (header + text).encode())
     return path
 
 
-def _words(done: ConversionResult) -> str:
+def _summary(result: ConversionResult) -> str:
     lines = [
-        f"{name}: {done.images[name]} images, {done.objects[name]} objects, {done.crowds[name]} crowds kept aside, "
-        f"{done.dropped[name]} faulty annotations left out"
-        for name in done.images
+        f"{name}: {result.images[name]} images, {result.instances[name]} instances, {result.crowds[name]} crowds "
+        f"(stored in labels/{name}.coco.json), {result.skipped[name]} faulty annotations skipped"
+        for name in result.images
     ]
-    return "\n".join([*lines, f"Data YAML: {done.data}"])
+    return "\n".join([*lines, f"Data YAML: {result.data}"])

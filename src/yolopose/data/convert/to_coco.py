@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError, OutputError
-from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.from_coco import label_row
+from yolopose.data.convert.output import create_file, output_name
 from yolopose.data.dataset import Dataset, load_dataset
 from yolopose.data.images import read_image
 from yolopose.data.label_file import LabelError, read_label_file
-from yolopose.data.label_scan import label_path
+from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 Json = dict[str, Any]
@@ -24,123 +25,176 @@ Json = dict[str, Any]
 def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
     """Write the labels of a split as a COCO keypoint JSON file.
 
-    Ids, areas and crowds come from `labels/SPLIT.coco.json` where a conversion left it; else areas are those of the
-    boxes, and ids are counted.
+    Ids, areas and crowds are restored from `labels/SPLIT.coco.json` if the labels were converted from COCO; otherwise
+    areas are those of the boxes, and ids are numbered.
 
     Args:
         data: data YAML.
         split: `train`, `val` or `test`.
-        target: the JSON file.
+        target: the JSON file; it must not exist.
 
     Returns:
         `target`.
 
     Raises:
         DataError: the data set or a label file cannot be used.
-        OutputError: the file is there already, or cannot be written.
+        OutputError: `target` already exists or cannot be written.
     """
-    if Path(target).exists():
-        raise OutputError(
-            f"{target} is there already and was left as it is. Choose another file (output=…), or move it away."
-        )
+    target = Path(target)
+    if os.path.lexists(target):
+        raise OutputError(f"{target} already exists and was left unchanged. Choose another file (output=…) or move it.")
     dataset = load_dataset(data)
     content = build_coco(dataset, dataset.image_files(split))
-    write_text(target, json.dumps(content))
+    create_file(target, json.dumps(content).encode())
     LOGGER.info(f"Wrote {target}: {len(content['images'])} images, {len(content['annotations'])} annotations.")
-    return Path(target)
+    return target
+
+
+def find_coco_record(image: Path) -> tuple[Path, Path] | None:
+    """Locate the annotations that a conversion stored beside the labels.
+
+    Args:
+        image: an image of the split.
+
+    Returns:
+        `labels/SPLIT.coco.json`, and the folder `images/SPLIT` that image names are relative to; None if there is none.
+    """
+    label = label_path(image)
+    for label_folder, image_folder in zip(label.parents, image.parents, strict=True):
+        record = label_folder.parent / f"{label_folder.name}.coco.json"
+        if record.is_file():
+            return record, image_folder
+        if label_folder.name == "labels" or "images" not in image.parts:
+            break
+    return None
 
 
 def build_coco(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
-    """Make COCO keypoint annotations of label files, and of the record that a conversion left beside them.
+    """Return the label files of a split as COCO keypoint annotations, with the record of a conversion from COCO.
 
     Args:
         dataset: the data set.
         files: images of one of its splits.
-        new_images: entries of `images` for images that the record does not know; read from the images when None.
+        new_images: entries of `images` for images that are not in the record; made from the image files when None.
 
     Returns:
-        The content of a COCO JSON file, its images in the order of `files`.
+        The content of a COCO JSON file, its images in the order of `files` without repetitions.
 
     Raises:
         DataError: a label file cannot be used.
     """
-    record = _record(files)
-    by_name = {PurePosixPath(image["file_name"]).name: image for image in record.get("images", [])}
-    about: dict[int, list[Json]] = defaultdict(list)
+    record, images = _recorded_images(files)
+    entries = new_images or _new_images([file for file in files if file not in images], images.values(), files)
+    images = {file: images.get(file) or entries[file] for file in files}
+    recorded: dict[Any, list[Json]] = defaultdict(list)
     for annotation in record.get("annotations", []):
-        about[annotation["image_id"]].append(annotation)
-    images: list[Json] = []
+        recorded[annotation.get("image_id")].append(annotation)
     annotations: list[Json] = []
-    for number, file in enumerate(files, 1):
-        image = by_name.get(file.name) or (new_images[file] if new_images else _new_image(file, number))
-        images.append(image)
-        annotations += _annotations(file, image, about[image["id"]], dataset)
-    used = {annotation["id"] for annotation in annotations if "id" in annotation}
-    free = iter(range(max(used, default=0) + 1, max(used, default=0) + len(annotations) + 1))
+    for file, image in images.items():
+        annotations += _image_annotations(file, image, recorded[image["id"]], dataset)
+    last_id = max((annotation["id"] for annotation in annotations if isinstance(annotation.get("id"), int)), default=0)
     for annotation in annotations:
-        annotation.setdefault("id", next(free))
+        if "id" not in annotation:
+            last_id += 1
+            annotation["id"] = last_id
     return {
         "info": record.get("info", {}),
         "licenses": record.get("licenses", []),
-        "images": images,
+        "images": list(images.values()),
         "annotations": annotations,
         "categories": record.get("categories") or _new_categories(dataset.spec),
     }
 
 
-def _record(files: Sequence[Path]) -> Json:
-    folder = label_path(files[0]).parent
+def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
+    """Return the record of a conversion, and its entry of `images` for each file that it contains."""
+    location = find_coco_record(files[0])
+    if location is None:
+        return {}, {}
+    path, folder = location
     try:
-        return json.loads((folder.parent / f"{folder.name}.coco.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        record: Json = json.loads(path.read_text(encoding="utf-8"))
+        by_path = {output_name(image["file_name"], folder.name): image for image in record["images"]}
+    except (OSError, ValueError, LookupError, TypeError):  # not written by a conversion
+        return {}, {}
+    # yolopose 0.1 wrote all images into one folder, so they are also looked up by a file name that occurs once
+    counts = Counter(name.name for name in by_path)
+    by_name = {name.name: image for name, image in by_path.items() if counts[name.name] == 1}
+    images: dict[Path, Json] = {}
+    for file in files:
+        name = PurePosixPath(file.relative_to(folder)) if file.is_relative_to(folder) else PurePosixPath(file.name)
+        image = by_path.get(name) or by_name.get(file.name)
+        if image is not None:
+            images[file] = image
+    return record, images
 
 
-def _new_image(file: Path, number: int) -> Json:
-    height, width = read_image(file).shape[:2]
-    index = int(file.stem) if file.stem.isdigit() else number
-    return {"id": index, "file_name": file.name, "width": width, "height": height}
+def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[Path]) -> dict[Path, Json]:
+    """Return entries of `images`: paths relative to the folder that all files share, ids from numeric file names."""
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    used = {image["id"] for image in recorded}
+    counts = Counter(file.stem for file in new)
+    entries: dict[Path, Json] = {}
+    for file in new:
+        height, width = read_image(file).shape[:2]
+        image_id = int(file.stem) if file.stem.isdecimal() and counts[file.stem] == 1 else None
+        if image_id in used:
+            image_id = None
+        entries[file] = {
+            "id": image_id,
+            "file_name": file.relative_to(folder).as_posix(),
+            "width": width,
+            "height": height,
+        }
+        used.add(image_id)
+    last_id = max((image_id for image_id in used if isinstance(image_id, int)), default=0)
+    for entry in entries.values():
+        if entry["id"] is None:
+            last_id += 1
+            entry["id"] = last_id
+    return entries
 
 
-def _annotations(file: Path, image: Json, about: Sequence[Json], dataset: Dataset) -> list[Json]:
-    """The annotations of an image: one for each row, with what the record knows of it, and the crowds."""
+def _image_annotations(file: Path, image: Json, recorded: Sequence[Json], dataset: Dataset) -> list[Json]:
+    """Return the annotations of an image: those of its label rows, completed from the record, and the crowds."""
     spec = dataset.spec
     label = label_path(file)
     try:
-        read_label_file(label, spec)  # checks; the numbers are taken from the text, which holds more digits
+        read_label_file(label, spec)  # a check only: the values below are read from the text, which has more digits
     except LabelError as error:
         raise DataError(f"{label}, row {error.row}: {error.reason}.") from error
     lines = [line.split() for line in label.read_text(encoding="utf-8-sig").splitlines()] if label.exists() else []
-    made: list[Json] = []
-    for row, parts in enumerate(parts for parts in lines if parts):
-        made += [_annotation(parts, image, one, spec) for one in about if one.get("row") == row] or [
-            _annotation(parts, image, {}, spec)
-        ]
-    crowds = [{key: value for key, value in one.items() if key != "row"} for one in about if one.get("row") is None]
-    return made + crowds
+    annotations: list[Json] = []
+    for row, fields in enumerate(fields for fields in lines if fields):
+        originals = [original for original in recorded if original.get("row") == row] or [{}]
+        annotations += [_annotation(fields, image, original, spec) for original in originals]
+    crowds = [original for original in recorded if original.get("row", -1) is None]
+    return annotations + [{key: value for key, value in crowd.items() if key != "row"} for crowd in crowds]
 
 
-def _annotation(parts: Sequence[str], image: Json, about: Json, spec: PoseSpec) -> Json:
-    if about and label_row(about, image, spec, {about["category_id"]: int(float(parts[0]))}) == " ".join(parts):
-        return {key: value for key, value in about.items() if key != "row"}  # untouched since: every digit
+def _annotation(fields: Sequence[str], image: Json, original: Json, spec: PoseSpec) -> Json:
+    """Return the annotation of a label row; an unchanged row returns the recorded annotation with all its digits."""
+    cls = int(float(fields[0]))
+    if original and label_row(original, image, spec, {original["category_id"]: cls}) == " ".join(fields):
+        return {key: value for key, value in original.items() if key != "row"}
     width, height = image["width"], image["height"]
-    cls, (cx, cy, w, h) = int(float(parts[0])), (float(part) for part in parts[1:5])
+    cx, cy, w, h = (float(field) for field in fields[1:5])
     dims = spec.keypoints.dims
-    points: list[float] = []
-    for start in range(5, len(parts), dims):
-        x, y = float(parts[start]), float(parts[start + 1])
-        v = int(float(parts[start + 2])) if dims == 3 else 2 * bool(x or y)
-        points += [x * width, y * height, v] if v else [0, 0, 0]
-    made: Json = {
+    keypoints: list[float] = []
+    for start in range(5, len(fields), dims):
+        x, y = float(fields[start]), float(fields[start + 1])
+        v = int(float(fields[start + 2])) if dims == 3 else 2 * bool(x or y)
+        keypoints += [x * width, y * height, v] if v else [0, 0, 0]
+    annotation: Json = {
         "image_id": image["id"],
-        "category_id": about.get("category_id", cls + 1),
+        "category_id": original.get("category_id", cls + 1),
         "bbox": [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height],
-        "keypoints": points,
-        "num_keypoints": sum(v > 0 for v in points[2::3]),
-        "area": about.get("area", w * width * h * height),
+        "keypoints": keypoints,
+        "num_keypoints": sum(v > 0 for v in keypoints[2::3]),
+        "area": original.get("area", w * width * h * height),
         "iscrowd": 0,
     }
-    return made | {key: about[key] for key in ("id", "segmentation") if key in about}
+    return annotation | {key: original[key] for key in ("id", "segmentation") if key in original}
 
 
 def _new_categories(spec: PoseSpec) -> list[Json]:

@@ -1,0 +1,87 @@
+"""Paths of a data set: label files of images, and file names from foreign files resolved inside a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from yolopose.base.errors import DataError
+
+# Device names of Windows, which opens the device instead of a file of that name, with any suffix and in any folder.
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:")
+# On Windows `:` opens an alternate data stream, and trailing dots and blanks of a part are dropped.
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ](/|$)')
+_MAX_PART_BYTES = 255  # limit of common file systems
+
+
+def label_path(image: Path) -> Path:
+    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix .txt."""
+    parts = image.parts[:-1]
+    if "images" not in parts:
+        return image.with_suffix(".txt")
+    last = len(parts) - 1 - parts[::-1].index("images")
+    return Path(*parts[:last], "labels", *parts[last + 1 :], image.stem + ".txt")
+
+
+def relative_name(name: str) -> PurePosixPath:
+    r"""Check a file name from a foreign file and return it as a relative path.
+
+    A name means the same on every system: `\` separates folders as `/` does.
+
+    Args:
+        name: the name as written in the file, such as `camera1/0001.jpg`.
+
+    Raises:
+        DataError: the name is empty, absolute, contains `..`, control characters or a drive letter, or a system cannot
+            use it as a file name. The text starts with the quoted name.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    reason = ""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        reason = "contains control characters"
+    elif path.is_absolute() or _DRIVE.match(name):
+        reason = "is an absolute path"
+    elif ".." in path.parts:
+        reason = "leaves its folder by `..`"
+    elif not path.parts:
+        reason = "is empty"
+    elif any(_RESERVED.fullmatch(part) for part in path.parts):
+        reason = "is a reserved device name on Windows"
+    elif any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in path.parts):
+        reason = "is too long"
+    elif os.name == "nt" and _NOT_ON_WINDOWS.search(path.as_posix()):
+        reason = "contains characters that Windows does not allow"
+    if reason:
+        shown = name if len(name) <= 200 else f"{name[:200]}…"
+        raise DataError(f"{shown!r} {reason}; it must be a path relative to the folder of the images")
+    return path
+
+
+def resolve_under(root: Path, name: str | PurePosixPath) -> Path:
+    """Return the path of a foreign file name under a folder, which it cannot leave.
+
+    Every file name that comes from a foreign file passes here before it is opened.
+
+    Args:
+        root: the folder; it may be a symbolic link itself.
+        name: the name, checked by `relative_name`.
+
+    Raises:
+        DataError: the name is not a safe relative path, or a symbolic link below `root` leads out of it.
+    """
+    path = root / relative_name(str(name))
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links (RuntimeError before Python 3.13), or a path that is too long
+        inside = False
+    if not inside:
+        raise DataError(f"{str(name)!r} leads out of {root} by a symbolic link")
+    return path
+
+
+def portable_key(path: PurePosixPath) -> str:
+    """Return a key that is equal for paths which a file system may take for one file (case, Unicode composition)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.as_posix()).lower())
