@@ -1,4 +1,4 @@
-"""The public network on real images: the numbers of the reference protocol, end to end."""
+"""The public network on real images, by the reference protocol, end to end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from yolopose.evaluate import PoseMetrics, validate
 
 
 @pytest.fixture(scope="module")
-def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PoseMetrics:
+def metrics(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PoseMetrics:
     pytest.importorskip("torch")
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.weights import load_network
 
-    # a copy of the labels, so that no cache is written into the shared folder
+    # the labels are copied, so that no cache is written into the shared folder
     source, folder = shared / "data" / "coco-mini", tmp_path_factory.mktemp("coco-mini")
     (folder / "images").mkdir()
     (folder / "images" / "val").symlink_to(source / "images" / "val")
@@ -31,15 +31,15 @@ def measured(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PoseMetr
     return validate(TorchRuntime(network, device="cpu"), options)
 
 
-def test_numbers_of_the_reference_with_a_stable_sort(measured: PoseMetrics) -> None:
-    found = (measured.box.map, measured.box.map50, measured.pose.map, measured.pose.map50)
-    assert found == pytest.approx((0.70241, 0.92087, 0.47292, 0.76798), abs=0.001)
+def test_scores_of_the_reference_with_a_stable_sort(metrics: PoseMetrics) -> None:
+    scores = (metrics.box.map, metrics.box.map50, metrics.pose.map, metrics.pose.map50)
+    assert scores == pytest.approx((0.70241, 0.92087, 0.47292, 0.76798), abs=0.001)
 
 
-def test_counts(measured: PoseMetrics) -> None:
-    assert measured.nt_per_class.tolist() == [356]
-    assert measured.nt_per_image.tolist() == [118]
-    assert len(measured.box.image_metrics) == 133
-    matrix = measured.confusion_matrix.matrix
+def test_counts(metrics: PoseMetrics) -> None:
+    assert metrics.nt_per_class.tolist() == [356]
+    assert metrics.nt_per_image.tolist() == [118]
+    assert len(metrics.box.image_metrics) == 133
+    matrix = metrics.confusion_matrix.matrix
     assert matrix[:, 0].sum() == 356
     np.testing.assert_allclose(matrix, [[315, 79], [41, 0]], atol=3)

@@ -1,4 +1,4 @@
-"""The metrics object: what users read from it, its shapes and its text forms."""
+"""The metrics object: values, shapes and text forms."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from yolopose.evaluate import PoseMetrics
 KEYS = [f"metrics/{name}({kind})" for kind in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95")]
 
 
-def image(name: str, truth: list[int], found: list[int], hits: list[int], pose: list[int] | None = None) -> dict:
-    """An image whose detections are hits at the first n thresholds."""
+def image(name: str, gt: list[int], detected: list[int], hits: list[int], pose: list[int] | None = None) -> dict:
+    """An image whose detections are true positives at the first n thresholds."""
     levels = np.arange(10)[None]
     return {
         "tp": levels < np.array(hits, dtype=int).reshape(-1, 1),
         "tp_p": levels < np.array(hits if pose is None else pose, dtype=int).reshape(-1, 1),
-        "conf": np.linspace(0.9, 0.5, len(found)),
-        "pred_cls": np.array(found, dtype=int),
-        "target_cls": np.array(truth, dtype=int),
+        "conf": np.linspace(0.9, 0.5, len(detected)),
+        "pred_cls": np.array(detected, dtype=int),
+        "target_cls": np.array(gt, dtype=int),
         "im_name": name,
     }
 
 
 @pytest.fixture
 def metrics() -> PoseMetrics:
-    made = PoseMetrics({0: "cat", 1: "dog", 2: "emu"})
-    made.update_stats(image("a.jpg", [0, 0, 2], [0, 2, 0], [10, 6, 0], [5, 0, 0]))
-    made.update_stats(image("b.jpg", [0], [1], [0]))
-    made.update_stats(image("c.jpg", [], [], []))
-    made.process()
-    return made
+    metrics = PoseMetrics({0: "cat", 1: "dog", 2: "emu"})
+    metrics.update_stats(image("a.jpg", [0, 0, 2], [0, 2, 0], [10, 6, 0], [5, 0, 0]))
+    metrics.update_stats(image("b.jpg", [0], [1], [0]))
+    metrics.update_stats(image("c.jpg", [], [], []))
+    metrics.process()
+    return metrics
 
 
 def test_results_dict(metrics: PoseMetrics) -> None:
@@ -49,7 +49,7 @@ def test_results_dict(metrics: PoseMetrics) -> None:
 def test_values_by_hand(metrics: PoseMetrics) -> None:
     box = metrics.box
     assert box.ap_class_index.tolist() == metrics.ap_class_index.tolist() == [0, 2]
-    # class 2: its one truth is hit first, at six thresholds of ten
+    # class 2: its one ground truth is matched by the best detection, at six of ten thresholds
     assert box.all_ap[1].tolist() == pytest.approx([0.995] * 6 + [0.0] * 4)
     assert (box.ap[1], box.ap50[1]) == pytest.approx((0.597, 0.995))
     assert metrics.pose.all_ap[1].tolist() == [0.0] * 10
@@ -77,11 +77,13 @@ def test_shapes_and_types(metrics: PoseMetrics) -> None:
     assert set(metrics.speed) == {"preprocess", "inference", "loss", "postprocess"}
 
 
-def test_images(metrics: PoseMetrics) -> None:
-    seen = metrics.box.image_metrics
-    assert seen["a.jpg"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "tp": 2, "fp": 1, "fn": 1})
-    assert (seen["b.jpg"]["fp"], seen["b.jpg"]["fn"], seen["b.jpg"]["f1"]) == (1, 1, 0.0)
-    assert seen["c.jpg"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "tp": 0, "fp": 0, "fn": 0}
+def test_image_metrics(metrics: PoseMetrics) -> None:
+    images = metrics.box.image_metrics
+    assert images["a.jpg"] == pytest.approx(
+        {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "tp": 2, "fp": 1, "fn": 1}
+    )
+    assert (images["b.jpg"]["fp"], images["b.jpg"]["fn"], images["b.jpg"]["f1"]) == (1, 1, 0.0)
+    assert images["c.jpg"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "tp": 0, "fp": 0, "fn": 0}
     assert metrics.pose.image_metrics["a.jpg"]["tp"] == 1
 
 
@@ -97,14 +99,14 @@ def test_summary_and_text(metrics: PoseMetrics) -> None:
     assert next(csv.DictReader(io.StringIO(metrics.to_csv())))["Class"] == "cat"
 
 
-def test_data_frame_says_what_to_install(metrics: PoseMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_frame_names_missing_library(metrics: PoseMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(DependencyError, match="pip install polars"):
         metrics.to_df()
 
 
-def test_clearing_keeps_the_scores(metrics: PoseMetrics) -> None:
+def test_clearing_keeps_scores(metrics: PoseMetrics) -> None:
     before = metrics.box.map
     metrics.clear_stats()
     metrics.clear_image_metrics()
@@ -114,17 +116,17 @@ def test_clearing_keeps_the_scores(metrics: PoseMetrics) -> None:
 
 
 @pytest.mark.parametrize("images", [[], [([], [])], [([], [0, 0])], [([0, 1], [])]])
-def test_nothing_found_or_nothing_there(images: list) -> None:
+def test_no_detections_or_no_ground_truth(images: list) -> None:
     metrics = PoseMetrics({0: "cat", 1: "dog"})
-    for index, (truth, found) in enumerate(images):
-        metrics.update_stats(image(f"{index}.jpg", truth, found, [0] * len(found)))
+    for index, (gt, detected) in enumerate(images):
+        metrics.update_stats(image(f"{index}.jpg", gt, detected, [0] * len(detected)))
     metrics.process()
     assert metrics.results_dict == dict.fromkeys([*KEYS, "fitness"], 0.0)
     assert metrics.maps.tolist() == [0.0, 0.0]
-    assert len(metrics.summary()) == len({cls for truth, _ in images for cls in truth})
+    assert len(metrics.summary()) == len({cls for gt, _ in images for cls in gt})
 
 
-def test_unused_object_answers_everything() -> None:
+def test_unused_object_has_all_attributes() -> None:
     metrics = PoseMetrics({0: "cat"})
     assert metrics.mean_results() == [0.0] * 8
     assert metrics.curves_results[0][1].shape == (0, 1000)

@@ -1,4 +1,4 @@
-"""Curves and mosaics: there, readable, and without a trace in the caller's matplotlib."""
+"""Curves, which leave the caller's matplotlib unchanged, and grids of images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scored(classes: int) -> PoseMetrics:
 @pytest.mark.parametrize("classes", [0, 1, 3, 30])
 def test_curves(tmp_path: Path, classes: int) -> None:
     matplotlib = pytest.importorskip("matplotlib")
-    # get_backend() would choose one; the dict behind it tells without choosing
+    # get_backend() would select one; the underlying dict does not
     pyplot_was_there, backend = "matplotlib.pyplot" in sys.modules, dict.get(matplotlib.rcParams, "backend")
     metrics = scored(classes)
     seen: list[Path] = []
@@ -40,7 +40,7 @@ def test_curves(tmp_path: Path, classes: int) -> None:
     assert ("matplotlib.pyplot" in sys.modules) == pyplot_was_there
 
 
-def test_without_matplotlib_there_is_a_note(
+def test_warns_without_matplotlib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("yolopose.base.log._said", set())
@@ -52,30 +52,30 @@ def test_without_matplotlib_there_is_a_note(
     assert "pip install matplotlib" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (2, (1, 2)), (5, (2, 3)), (16, (4, 4))])
-def test_mosaic_grid(count: int, grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (5, (2, 3)), (16, (4, 4))])
+def test_grid_shape(count: int, shape: tuple[int, int]) -> None:
     images = np.full((count, 3, 480, 640), 80, dtype=np.uint8)
     nothing = np.zeros((0, 6), dtype=np.float32), np.zeros((0, 2, 3), dtype=np.float32)
-    made = image_grid(
+    grid = image_grid(
         images, [f"{i}.jpg" for i in range(count)], [nothing] * count, {0: "a"}, KeypointSchema(count=2), True
     )
-    assert max(made.shape) <= GRID_SIDE + 8
-    assert made.shape[1] / made.shape[0] == pytest.approx(grid[1] * 640 / (grid[0] * 480), rel=0.02)
+    assert max(grid.shape) <= GRID_SIDE + 8
+    assert grid.shape[1] / grid.shape[0] == pytest.approx(shape[1] * 640 / (shape[0] * 480), rel=0.02)
 
 
-def test_mosaic_draws_where_the_object_is() -> None:
+def test_grid_draws_at_the_position_of_the_instance() -> None:
     images = np.zeros((4, 3, 960, 960), dtype=np.uint8)
     images[1, 0] = 200  # the second image is red
     box = np.array([[480, 480, 900, 900, 0.8, 0]], dtype=np.float32)
     points = np.array([[[700, 700, 0.9], [800, 800, 0.9]]], dtype=np.float32)
     empty = box[:0], points[:0]
-    kept = box.copy()
-    made = image_grid(
+    before = box.copy()
+    grid = image_grid(
         images, ["", "", "", ""], [empty, empty, empty, (box, points)], {0: "a"}, KeypointSchema(count=2), True
     )
-    half = made.shape[0] // 2
-    assert made[half // 2, half + half // 2].tolist() == [0, 0, 200]  # BGR
-    tile = made[half + 8 : -60, half + 8 : -8]
+    half = grid.shape[0] // 2
+    assert grid[half // 2, half + half // 2].tolist() == [0, 0, 200]  # BGR
+    tile = grid[half + 8 : -60, half + 8 : -8]
     assert not tile[: half // 2 - 60].any()
     assert tile[half // 2 :].any()
-    np.testing.assert_array_equal(box, kept)  # the detections themselves are not scaled
+    np.testing.assert_array_equal(box, before)  # the input is not modified

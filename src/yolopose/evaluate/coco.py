@@ -1,4 +1,4 @@
-"""The COCO evaluation (cocodataset.org) of boxes and keypoints, by the library hotcoco."""
+"""The COCO protocol (cocodataset.org): the annotations of a split, and the evaluation by the library hotcoco."""
 
 from __future__ import annotations
 
@@ -6,24 +6,41 @@ import importlib
 import json
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from yolopose.base.errors import DataError, DependencyError
-from yolopose.evaluate.coco_truth import Id, Json
+from yolopose.base.errors import DataError, DependencyError, NotFoundError
+from yolopose.base.log import LOGGER
+from yolopose.base.suggestions import suggest_path
+from yolopose.data.convert import build_coco, find_coco_record
+from yolopose.data.dataset import Dataset
+from yolopose.data.labels import Annotations
+from yolopose.data.paths import label_path
 
-POINTS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-"""The numbers of keypoints, in the order of the COCO evaluation; at most 20 detections of an image count."""
-BOXES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
-"""The numbers of boxes; at most 100 detections of an image count."""
-_KINDS = (("bbox", BOXES, "B"), ("keypoints", POINTS, "P"))
+Json = dict[str, Any]
+Id = int | str
+
+KEYPOINT_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+"""Scores of keypoints in the order of COCOeval; at most 20 detections per image count."""
+BOX_SCORES = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
+"""Scores of boxes in the order of COCOeval; at most 100 detections per image count."""
+_IOU_TYPES = (("bbox", BOX_SCORES, "B"), ("keypoints", KEYPOINT_SCORES, "P"))
+_MAX_LISTED = 3
+_HINT = "Name the right file with annotations=…, or move this one away to evaluate against the labels."
+_REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
+    "images": ("id", "file_name"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
 
 
 def require_evaluator() -> Any:
-    """Return the library that counts.
+    """Import hotcoco.
 
     Raises:
         DependencyError: it is not installed.
@@ -37,114 +54,295 @@ def require_evaluator() -> Any:
         ) from error
 
 
-def score_coco(truth: Json, predictions: Path, sigmas: Sequence[float]) -> dict[str, float]:
-    """Count predictions against annotations as the COCO evaluation does.
+def score_coco(gt: Json, predictions: Path, sigmas: Sequence[float]) -> dict[str, float]:
+    """Evaluate predictions as COCOeval does.
 
     Args:
-        truth: content of a COCO annotation file; ids may be numbers or text.
-        predictions: JSON list of detections with `image_id`, `category_id`, `bbox`, `score` and `keypoints`, one a
+        gt: content of a COCO annotation file; ids may be numbers or text.
+        predictions: JSON list of detections with `image_id`, `category_id`, `bbox`, `score` and `keypoints`, one per
             line, as `save_json` writes it.
-        sigmas: (K,) σ of each keypoint.
+        sigmas: (K,) OKS sigma of each keypoint.
 
     Returns:
-        `AP(B)` … `ARL(B)` of boxes (`BOXES`) and `AP(P)` … `ARL(P)` of keypoints (`POINTS`), 0…1; -1 where there is
-        no truth of that size.
+        `AP(B)` … `ARL(B)` of boxes (`BOX_SCORES`) and `AP(P)` … `ARL(P)` of keypoints (`KEYPOINT_SCORES`), 0…1; -1
+        without ground truth of that size.
 
     Raises:
         DependencyError: the evaluator is not installed.
     """
     library = require_evaluator()
-    images = _numbers([image["id"] for image in truth["images"]])
-    categories = _numbers([category["id"] for category in truth["categories"]])
-    same = all(old == new for ids in (images, categories) for old, new in ids.items())
-    with nullcontext(predictions) if same else _renumbered(predictions, images, categories) as path:
-        known = library.COCO(_renumbered_truth(truth, images, categories))
-        found = known.load_res(str(path))
+    image_ids = _integer_ids([image["id"] for image in gt["images"]])
+    category_ids = _integer_ids([category["id"] for category in gt["categories"]])
+    unchanged = all(old == new for ids in (image_ids, category_ids) for old, new in ids.items())
+    with nullcontext(predictions) if unchanged else _renumbered(predictions, image_ids, category_ids) as path:
+        coco_gt = library.COCO(_renumbered_gt(gt, image_ids, category_ids))
+        coco_dt = coco_gt.load_res(str(path))
         return {
             f"{name}({letter})": value
-            for kind, names, letter in _KINDS
-            for name, value in zip(names, _score(library, known, found, kind, sigmas), strict=True)
+            for iou_type, names, letter in _IOU_TYPES
+            for name, value in zip(names, _evaluate(library, coco_gt, coco_dt, iou_type, sigmas), strict=True)
         }
 
 
-def coco_lines(scores: Mapping[str, float], source: str) -> list[str]:
-    """Return the table that validation prints: a head line, then boxes and points.
-
-    Args:
-        scores: from `score_coco`.
-        source: what was counted against, in words.
-    """
-    lines = [f"COCO protocol, against {source}:"]
-    for words, names, letter in (("boxes", BOXES, "B"), ("points", POINTS, "P")):
-        values = (scores[f"{name}({letter})"] for name in names)
-        lines.append(" " * 9 + "".join(f"{name:>8}" for name in names))
-        lines.append(f"{words:>9}" + "".join(f"{value:>8.3f}" if value >= 0 else f"{'-':>8}" for value in values))
-    return lines
-
-
-def _score(library: Any, known: Any, found: Any, kind: str, sigmas: Sequence[float]) -> list[float]:
-    run = library.COCOeval(known, found, kind)
-    if kind == "keypoints":
-        run.params.kpt_oks_sigmas = [float(sigma) for sigma in sigmas]
+def _evaluate(library: Any, coco_gt: Any, coco_dt: Any, iou_type: str, sigmas: Sequence[float]) -> list[float]:
+    evaluator = library.COCOeval(coco_gt, coco_dt, iou_type)
+    if iou_type == "keypoints":
+        evaluator.params.kpt_oks_sigmas = [float(sigma) for sigma in sigmas]
     with redirect_stdout(StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that σ are not those of COCO persons
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return [float(value) for value in run.stats]
+        warnings.simplefilter("ignore")  # hotcoco warns about sigmas that are not those of COCO persons
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return [float(value) for value in evaluator.stats]
 
 
-def _numbers(ids: Sequence[Id]) -> dict[Id, int]:
-    """A number for each id, itself where all are such; else from 1 up, in the order of the COCO evaluation."""
-    if all(isinstance(one, int) and 0 <= one < 2**53 for one in ids):
-        return {one: int(one) for one in ids}
-    order = sorted(set(ids), key=lambda one: (isinstance(one, str), one))
-    return {one: number for number, one in enumerate(order, 1)}
+def _integer_ids(ids: Sequence[Id]) -> dict[Id, int]:
+    """Map each id to an integer: itself if all are integers that fit a float, else 1, 2, … in COCOeval's order."""
+    if all(isinstance(item, int) and 0 <= item < 2**53 for item in ids):
+        return {item: int(item) for item in ids}
+    order = sorted(set(ids), key=lambda item: (isinstance(item, str), item))
+    return {item: number for number, item in enumerate(order, 1)}
 
 
-def _renumbered_truth(truth: Json, images: Mapping[Id, int], categories: Mapping[Id, int]) -> Json:
+def _renumbered_gt(gt: Json, image_ids: Mapping[Id, int], category_ids: Mapping[Id, int]) -> Json:
     return {
-        "images": [{**one, "id": images[one["id"]]} for one in truth["images"]],
+        "images": [{**image, "id": image_ids[image["id"]]} for image in gt["images"]],
         "annotations": [
             {
-                **{key: value for key, value in one.items() if key != "segmentation"},
+                **{key: value for key, value in annotation.items() if key != "segmentation"},
                 "id": number,
-                "image_id": images[one["image_id"]],
-                "category_id": categories[one["category_id"]],
+                "image_id": image_ids[annotation["image_id"]],
+                "category_id": category_ids[annotation["category_id"]],
             }
-            for number, one in enumerate(truth["annotations"], 1)
+            for number, annotation in enumerate(gt["annotations"], 1)
         ],
-        "categories": [{**one, "id": categories[one["id"]]} for one in truth["categories"]],
+        "categories": [{**category, "id": category_ids[category["id"]]} for category in gt["categories"]],
     }
 
 
 @contextmanager
-def _renumbered(path: Path, images: Mapping[Id, int], categories: Mapping[Id, int]) -> Generator[Path, None, None]:
-    """A copy of predictions with numbers for ids, made line by line, so that any number of them takes no memory."""
+def _renumbered(path: Path, image_ids: Mapping[Id, int], category_ids: Mapping[Id, int]) -> Generator[Path, None, None]:
+    """Copy predictions with integer ids, line by line, so that memory does not grow with their number."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "predictions.json"
         with copy.open("w", encoding="utf-8") as text:
-            sign = "["
-            for row in _rows(path):
-                if row["image_id"] not in images or row["category_id"] not in categories:
+            separator = "["
+            for row in _read_rows(path):
+                if row["image_id"] not in image_ids or row["category_id"] not in category_ids:
                     raise DataError(
-                        f"{path} holds predictions of another data set: there is no image {row['image_id']!r} or no "
-                        f"category {row['category_id']!r} in the annotations."
+                        f"{path} contains predictions of another data set: image {row['image_id']!r} or category "
+                        f"{row['category_id']!r} is not in the annotations."
                     )
                 values = {key: row[key] for key in ("bbox", "score", "keypoints") if key in row}
-                values |= {"image_id": images[row["image_id"]], "category_id": categories[row["category_id"]]}
-                text.write(sign + json.dumps(values))
-                sign = ",\n"
-            text.write("]" if sign != "[" else "[]")
+                values |= {"image_id": image_ids[row["image_id"]], "category_id": category_ids[row["category_id"]]}
+                text.write(separator + json.dumps(values))
+                separator = ",\n"
+            text.write("]" if separator != "[" else "[]")
         yield copy
 
 
-def _rows(path: Path) -> Iterator[Json]:
+def _read_rows(path: Path) -> Iterator[Json]:
     with path.open(encoding="utf-8") as text:
         first = text.readline()
-        if first.strip() != "[":  # a list that is not written one a line
+        if first.strip() != "[":  # not written with one row per line
             yield from cast("list[Json]", json.loads(first + text.read()))
             return
         for line in text:
             if line.strip() != "]":
                 yield json.loads(line.rstrip().rstrip(","))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoGroundTruth:
+    """COCO annotations, mapped to the images and classes of a run.
+
+    Attributes:
+        source: where they come from, for messages.
+        content: `images`, `annotations` and `categories`, only of the measured images and classes.
+        ids: id of each measured image that they contain.
+        categories: category id of each class.
+        from_labels: whether they were made from the labels, so that no file contains them yet.
+    """
+
+    source: str
+    content: Json
+    ids: Mapping[Path, Id]
+    categories: tuple[Id, ...]
+    from_labels: bool
+
+
+def load_coco_gt(
+    dataset: Dataset, labels: Annotations, split: str, file: str | None = None, classes: Sequence[int] | None = None
+) -> CocoGroundTruth:
+    """Find or make the annotations of a split.
+
+    The first that exists is used: `file`; the record of a conversion beside the labels;
+    `annotations/person_keypoints_NAME.json` (`keypoints_NAME.json`, `NAME.json`) in the root of the data set, where
+    NAME is the image folder or the split; the labels, with the area of the box.
+
+    Args:
+        dataset: the data set.
+        labels: labels of the split.
+        split: `train`, `val` or `test`.
+        file: the file, if the user names one.
+        classes: class indices that count; None for all.
+
+    Raises:
+        NotFoundError: `file` does not exist.
+        DataError: the file is damaged, or belongs to another data set.
+    """
+    files, spec = labels.files, dataset.spec
+    folder = label_path(files[0]).parent
+    path = Path(file).expanduser() if file else None
+    if path is None and find_coco_record(files[0]) is None:
+        candidates = _annotation_paths(dataset.root, (folder.name, split))
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        source = f"the labels of {dataset.yaml_path}"
+        content = build_coco(dataset, files, dict(zip(files, _image_entries(labels), strict=True)))
+        unique_files = dict.fromkeys(files)
+        ids: dict[Path, Id] = {name: image["id"] for name, image in zip(unique_files, content["images"], strict=True)}
+    else:
+        source, content = str(path), _read_annotations(path)
+        _complete_annotations(path, content, spec.keypoints.count)
+        ids = _image_ids(content, files)
+        _check_images(path, content, ids, files)
+    categories = _category_ids(content, spec.classes, source)
+    selected = [categories[index] for index in classes] if classes is not None else categories
+    return CocoGroundTruth(source, _select(content, ids, selected), ids, categories, from_labels=path is None)
+
+
+def _annotation_paths(root: Path, names: Sequence[str]) -> Iterator[Path]:
+    for name in names:
+        for prefix in ("person_keypoints_", "keypoints_", ""):
+            yield root / "annotations" / f"{prefix}{name}.json"
+
+
+def _image_entries(labels: Annotations) -> Iterator[Json]:
+    """Yield entries of `images` with the ids that predictions have: the file stem, as an integer if it is decimal."""
+    stems = Counter(file.stem for file in labels.files)
+    for file, (height, width) in zip(labels.files, labels.shapes.tolist(), strict=True):
+        name = file.stem if stems[file.stem] == 1 else f"{file.parent.name}/{file.stem}"
+        image_id = int(name) if name.isdecimal() else name
+        yield {"id": image_id, "file_name": file.name, "width": width, "height": height}
+
+
+def _read_annotations(path: Path) -> Json:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"The annotation file {path} does not exist (current folder: {Path.cwd()}).{suggest_path(path)}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as COCO annotations: {error}. {_HINT}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _REQUIRED_KEYS):
+        raise DataError(
+            f"{path} does not contain COCO annotations: the lists `images`, `annotations` and `categories` are "
+            f"missing. {_HINT}"
+        )
+    for key, required in _REQUIRED_KEYS.items():
+        for number, entry in enumerate(content[key]):
+            missing = [name for name in required if not isinstance(entry, dict) or name not in entry]
+            if missing:
+                raise DataError(f"{path}: entry {number} of `{key}` has no {', '.join(missing)}: {str(entry)[:200]}.")
+    return content
+
+
+def _complete_annotations(path: Path, content: Json, count: int) -> None:
+    """Add missing optional keys, and check the number of keypoints.
+
+    Raises:
+        DataError: an annotation has another number of keypoints.
+    """
+    for annotation in content["annotations"]:
+        points = annotation.setdefault("keypoints", [0] * (3 * count))
+        if len(points) != 3 * count:
+            raise DataError(
+                f"{path} belongs to another data set: an annotation (id {annotation.get('id')}) has "
+                f"{len(points) // 3} keypoints, but the data set has {count}. {_HINT}"
+            )
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
+        annotation.setdefault("iscrowd", 0)
+        if "area" not in annotation:
+            annotation["area"] = float(annotation["bbox"][2]) * float(annotation["bbox"][3])
+
+
+def _image_ids(content: Json, files: Sequence[Path]) -> dict[Path, Id]:
+    """Map files to image ids: by the longest matching path, else by the file name if it is unique."""
+    by_path = {PurePosixPath(image["file_name"]).as_posix(): image["id"] for image in content["images"]}
+    counts = Counter(PurePosixPath(path).name for path in by_path)
+    by_name = {name: image for path, image in by_path.items() if counts[name := PurePosixPath(path).name] == 1}
+    ids: dict[Path, Id] = {}
+    for file in files:
+        tails = ("/".join(file.parts[-depth:]) for depth in (4, 3, 2, 1))
+        image = next((by_path[tail] for tail in tails if tail in by_path), by_name.get(file.name))
+        if image is not None:
+            ids[file] = image
+    return ids
+
+
+def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[Id, ...]:
+    """Map classes to category ids: by name, or by the order of the ids if there are as many of them.
+
+    Raises:
+        DataError: neither is possible.
+    """
+    by_name = {category["name"]: category["id"] for category in content["categories"]}
+    if all(name in by_name for name in classes):
+        return tuple(by_name[name] for name in classes)
+    categories = [item for item in content["categories"] if item.get("keypoints")] or content["categories"]
+    if len(categories) != len(classes):
+        raise DataError(
+            f"{source} belongs to another data set: its categories are {', '.join(map(str, by_name))}, but the classes "
+            f"of the data set are {', '.join(classes)}. {_HINT}"
+        )
+    LOGGER.warning(
+        f"The categories of {source} ({', '.join(str(item['name']) for item in categories)}) and the classes of the "
+        f"data set ({', '.join(classes)}) have different names; they are matched by the order of the ids."
+    )
+    return tuple(item["id"] for item in sorted(categories, key=lambda item: item["id"]))
+
+
+def _check_images(path: Path, content: Json, ids: Mapping[Path, Id], files: Sequence[Path]) -> None:
+    """Warn of images that only one side has.
+
+    Raises:
+        DataError: the file contains less than half of the measured images.
+    """
+    unknown = [file.name for file in files if file not in ids]
+    if len(unknown) * 2 > len(files):
+        raise DataError(
+            f"{path} belongs to another data set or split: it contains {len(ids)} of the {len(files)} measured images "
+            f"(not {_listed(unknown)}). {_HINT}"
+        )
+    if unknown:
+        LOGGER.warning(
+            f"{len(unknown)} of {len(files)} measured images are not in {path} and do not count in the COCO "
+            f"scores: {_listed(unknown)}."
+        )
+    measured = set(ids.values())
+    absent = [str(image["file_name"]) for image in content["images"] if image["id"] not in measured]
+    if absent:
+        LOGGER.warning(
+            f"{len(absent)} of {len(content['images'])} images of {path} were not measured (not in the split, or "
+            f"refused) and do not count in the COCO scores: {_listed(absent)}."
+        )
+
+
+def _select(content: Json, ids: Mapping[Path, Id], categories: Sequence[Id]) -> Json:
+    """Return the content of measured images and selected categories."""
+    images, selected = set(ids.values()), set(categories)
+    return {
+        **content,
+        "images": [item for item in content["images"] if item["id"] in images],
+        "annotations": [
+            item for item in content["annotations"] if item["image_id"] in images and item["category_id"] in selected
+        ],
+        "categories": [item for item in content["categories"] if item["id"] in selected],
+    }
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

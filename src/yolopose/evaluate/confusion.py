@@ -1,4 +1,4 @@
-"""The confusion matrix: which class is taken for which, and what is missed or invented."""
+"""The confusion matrix of classes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,39 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.log import LOGGER
-from yolopose.evaluate.export import TableMixin
-from yolopose.evaluate.matching import FloatArray, IntArray, greedy_match
+from yolopose.config import PREDICT_CONF
+from yolopose.evaluate.matching import BoolArray, FloatArray, IntArray, greedy_match
 from yolopose.evaluate.plots import image_grid, plot_confusion
 from yolopose.geometry import box_iou
+from yolopose.results.tables import TableMixin
 from yolopose.results.writing import save_image
 from yolopose.schema import KeypointSchema
 
-CONFIDENCE = 0.25
-IOU = 0.45
+MATRIX_IOU = 0.45
 BACKGROUND = "background"
+NO_MATCH, BELOW_CONF = -1, -2
+
+
+def match_any_class(iou: FloatArray, above: BoolArray, iou_thres: float = MATRIX_IOU) -> npt.NDArray[np.int64]:
+    """Match the detections of an image with ground truth by box IoU, whatever their classes.
+
+    Args:
+        iou: (N, M) IoU of ground truths with detections, by falling confidence.
+        above: (M,) which detections are above the confidence threshold.
+        iou_thres: IoU that a match must reach.
+
+    Returns:
+        (M,) index of the ground truth, `NO_MATCH` or `BELOW_CONF`.
+    """
+    matches = np.full(len(above), BELOW_CONF, dtype=np.int64)
+    matches[above] = greedy_match(iou[:, above], np.array([iou_thres]))[:, 0]
+    return matches
 
 
 class ConfusionMatrix(TableMixin):
-    """Counts of detections (rows) against truths (columns), matched by box IoU whatever their classes.
+    """Counts of detections (rows) against ground truth (columns), matched by box IoU whatever their classes.
 
-    The last row counts truths that nothing found, the last column detections that hit nothing.
+    The last row counts missed ground truths, the last column detections without a match.
 
     Args:
         names: class names by index.
@@ -35,8 +52,8 @@ class ConfusionMatrix(TableMixin):
         names: class names by index.
         nc: number of classes.
         matrix: (nc+1, nc+1) float64 counts.
-        matches: boxes of that image, (N, 6) x1, y1, x2, y2, score, class, under `GT` (all truths), `TP` and `FP`
-            (detections) and `FN` (truths that were missed); None before.
+        matches: boxes of that image, (N, 6) x1, y1, x2, y2, score, class, by kind: `GT` (all ground truths), `TP`,
+            `FP` and `FN`; None before.
     """
 
     def __init__(self, names: Mapping[int, str] | None = None, save_matches: bool = False) -> None:
@@ -46,46 +63,28 @@ class ConfusionMatrix(TableMixin):
         self.matches: dict[str, npt.NDArray[np.float32]] | None = None
         self._save_matches = save_matches
 
-    def add(
-        self,
-        similarity: FloatArray,
-        truth_classes: IntArray,
-        detection_classes: IntArray,
-        confidence: FloatArray,
-        conf: float = CONFIDENCE,
-        iou_thres: float = IOU,
-    ) -> npt.NDArray[np.int64]:
-        """Count one image.
+    def add(self, matches: IntArray, det_classes: IntArray, gt_classes: IntArray) -> None:
+        """Count matched detections, of one image or of a whole run.
 
         Args:
-            similarity: (N, M) IoU of N truths with M detections.
-            truth_classes: (N,) class of each truth.
-            detection_classes: (M,) class of each detection.
-            confidence: (M,) 0…1, falling.
-            conf: detections must exceed it.
-            iou_thres: a detection takes the best free truth whose IoU reaches it.
-
-        Returns:
-            (M,) index of the truth that each detection took, -1 for none, -2 for a detection not above `conf`.
+            matches: (M,) index among the ground truths, `NO_MATCH` or `BELOW_CONF`.
+            det_classes: (M,) class of each detection.
+            gt_classes: (N,) class of each ground truth.
         """
-        above = confidence > conf
-        taken = np.full(len(confidence), -2, dtype=np.int64)
-        taken[above] = greedy_match(similarity[:, above], np.array([iou_thres]))[:, 0]
-        hit = taken >= 0
-        missed = np.ones(len(truth_classes), dtype=np.bool_)
-        missed[taken[hit]] = False
-        lost, invented = truth_classes[missed], detection_classes[taken == -1]
-        rows = np.concatenate((detection_classes[hit], np.full(len(lost), self.nc), invented))
-        columns = np.concatenate((truth_classes[taken[hit]], lost, np.full(len(invented), self.nc)))
+        hit = matches >= 0
+        missed = np.ones(len(gt_classes), dtype=np.bool_)
+        missed[matches[hit]] = False
+        fn, fp = gt_classes[missed], det_classes[matches == NO_MATCH]
+        rows = np.concatenate((det_classes[hit], np.full(len(fn), self.nc), fp))
+        columns = np.concatenate((gt_classes[matches[hit]], fn, np.full(len(fp), self.nc)))
         np.add.at(self.matrix, (rows, columns), 1)
-        return taken
 
     def process_batch(
         self,
         detections: Mapping[str, Any],
         batch: Mapping[str, Any],
-        conf: float = CONFIDENCE,
-        iou_thres: float = IOU,
+        conf: float = PREDICT_CONF,
+        iou_thres: float = MATRIX_IOU,
     ) -> None:
         """Count one image given as arrays or tensors.
 
@@ -95,73 +94,76 @@ class ConfusionMatrix(TableMixin):
             conf: detections must exceed it.
             iou_thres: IoU that a match must reach.
         """
-        confidence = _host(detections["conf"]).reshape(-1)
-        order = np.argsort(-confidence, kind="stable")
-        boxes = _host(detections["bboxes"]).reshape(-1, 4)[order]
-        classes = _host(detections["cls"]).reshape(-1).astype(np.int64)[order]
-        truth_classes = _host(batch["cls"]).reshape(-1).astype(np.int64)
-        truths = _host(batch["bboxes"]).reshape(-1, 4)
-        taken = self.add(box_iou(truths, boxes), truth_classes, classes, confidence[order], conf, iou_thres)
+        scores = _to_numpy(detections["conf"]).reshape(-1)
+        order = np.argsort(-scores, kind="stable")
+        scores = scores[order]
+        boxes = _to_numpy(detections["bboxes"]).reshape(-1, 4)[order]
+        classes = _to_numpy(detections["cls"]).reshape(-1).astype(np.int64)[order]
+        gt_classes = _to_numpy(batch["cls"]).reshape(-1).astype(np.int64)
+        gt_boxes = _to_numpy(batch["bboxes"]).reshape(-1, 4)
+        matches = match_any_class(box_iou(gt_boxes, boxes), scores > conf, iou_thres)
+        self.add(matches, classes, gt_classes)
         if self._save_matches:
-            found = np.column_stack((boxes, confidence[order], classes)).astype(np.float32)
-            there = np.column_stack((truths, np.ones(len(truths)), truth_classes)).astype(np.float32)
-            right = taken >= 0
-            right[right] = classes[right] == truth_classes[taken[right]]
-            wrong = (taken != -2) & ~right
-            missed = np.delete(there, taken[right], axis=0)
-            self.matches = {"GT": there, "TP": found[right], "FP": found[wrong], "FN": missed}
+            detected = np.column_stack((boxes, scores, classes)).astype(np.float32)
+            labeled = np.column_stack((gt_boxes, np.ones(len(gt_boxes)), gt_classes)).astype(np.float32)
+            tp = matches >= 0
+            tp[tp] = classes[tp] == gt_classes[matches[tp]]
+            fp = (matches != BELOW_CONF) & ~tp
+            fn = np.delete(labeled, matches[tp], axis=0)
+            self.matches = {"GT": labeled, "TP": detected[tp], "FP": detected[fp], "FN": fn}
 
     def tp_fp(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return true and false positives of each class, both (nc,)."""
-        true = self.matrix.diagonal()[:-1].copy()
-        return true, self.matrix.sum(axis=1)[:-1] - true
+        tp = self.matrix.diagonal()[:-1].copy()
+        return tp, self.matrix.sum(axis=1)[:-1] - tp
 
     def normalized(self) -> npt.NDArray[np.float64]:
-        """Return the matrix with each column (truth) divided by its sum; an empty column stays 0."""
+        """Return the matrix with each column (ground-truth class) divided by its sum; an empty column stays 0."""
         return self.matrix / np.maximum(self.matrix.sum(axis=0), 1)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Return one dict per row: `Predicted` and the value of each true class and of `background`.
+        """Return one dict per row: `Predicted` and the value of each ground-truth class and of `background`.
 
         Args:
-            normalize: shares of each true class instead of counts.
-            decimals: digits after the point.
+            normalize: shares of each ground-truth class instead of counts.
+            decimals: digits after the decimal point.
         """
         matrix = self.normalized() if normalize else self.matrix
-        heads = _distinct([*self.names.values(), BACKGROUND])
+        header = _unique([*self.names.values(), BACKGROUND])
         return [
-            {"Predicted": head, **{name: round(float(value), decimals) for name, value in zip(heads, row, strict=True)}}
-            for head, row in zip(heads, matrix, strict=True)
+            {"Predicted": name, **{key: round(float(value), decimals) for key, value in zip(header, row, strict=True)}}
+            for name, row in zip(header, matrix, strict=True)
         ]
 
     def print(self) -> None:
-        """Write the matrix to the log, a row a line."""
+        """Log the matrix, one line per row."""
         for row in self.matrix:
             LOGGER.info(" ".join(f"{value:g}" for value in row))
 
     def plot_matches(self, img: Any, im_file: str | Path, save_dir: str | Path) -> Path | None:
-        """Draw the boxes that `matches` holds, one tile for each of its kinds.
+        """Draw the boxes of `matches`, one tile per kind.
 
         Args:
             img: (3, H, W) RGB, uint8 or float 0…1: the image that `process_batch` saw last.
-            im_file: its file; the drawing gets the name.
-            save_dir: the drawing goes to its subfolder `visualizations`.
+            im_file: its file; the drawing gets its name.
+            save_dir: the drawing is written to its subfolder `visualizations`.
 
         Returns:
-            The drawing, None when there are no matches (`save_matches` was not asked for).
+            The drawing; None without matches (`save_matches` is not set).
 
         Raises:
             OutputError: it cannot be written.
         """
         if self.matches is None:
             return None
-        image = _host(img)
+        image = _to_numpy(img)
         if image.dtype.kind == "f":
             image = np.clip(image * 255 + 0.5, 0, 255)
         images = np.broadcast_to(image.astype(np.uint8), (len(self.matches), *image.shape))
-        drawn = [(boxes, np.zeros((len(boxes), 1, 2), dtype=np.float32)) for boxes in self.matches.values()]
+        overlays = [(boxes, np.zeros((len(boxes), 1, 2), dtype=np.float32)) for boxes in self.matches.values()]
+        grid = image_grid(images, list(self.matches), overlays, self.names, KeypointSchema(count=1), conf=True)
         path = Path(save_dir) / "visualizations" / f"{Path(im_file).stem}.jpg"
-        save_image(image_grid(images, list(self.matches), drawn, self.names, KeypointSchema(count=1), conf=True), path)
+        save_image(grid, path)
         return path
 
     def plot(
@@ -173,7 +175,7 @@ class ConfusionMatrix(TableMixin):
         """Draw `confusion_matrix_normalized.png` or `confusion_matrix.png` into a folder.
 
         Args:
-            normalize: shares of each true class instead of counts.
+            normalize: shares of each ground-truth class instead of counts.
             save_dir: folder.
             on_plot: called with the path of the image.
         """
@@ -183,16 +185,15 @@ class ConfusionMatrix(TableMixin):
             on_plot(path)
 
 
-def _host(array: Any) -> npt.NDArray[Any]:
-    """The array itself, or what a tensor of any device holds."""
+def _to_numpy(array: Any) -> npt.NDArray[Any]:
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Name as dict keys: one that came before (or is the first column's) gets its index added."""
-    seen = {"Predicted"}
-    result: list[str] = []
+def _unique(names: list[str]) -> list[str]:
+    """Append the index to names that occur before, or that equal the key of the first column."""
+    used = {"Predicted"}
+    unique: list[str] = []
     for index, name in enumerate(names):
-        result.append(f"{name} {index}" if name in seen else name)
-        seen.add(result[-1])
-    return result
+        unique.append(f"{name} {index}" if name in used else name)
+        used.add(unique[-1])
+    return unique

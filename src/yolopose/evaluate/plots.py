@@ -298,9 +298,9 @@ def _overlay(
 
 def _write_caption(image: npt.NDArray[np.uint8], text: str) -> None:
     """Write the text into the lower left corner, on a darkened band."""
-    pen = get_text_writer([text], min(CAPTION_HEIGHT, max(image.shape[0] // 12, 8)))
-    width, height = pen.measure(text)
+    writer = get_text_writer([text], min(CAPTION_HEIGHT, max(image.shape[0] // 12, 8)))
+    width, height = writer.measure(text)
     top = max(image.shape[0] - height - 4, 0)
     band = image[top:, : width + 8]
     band[:] = band // 4
-    pen.write(image, text, 4, top + 2, (255, 255, 255))
+    writer.write(image, text, 4, top + 2, (255, 255, 255))

@@ -1,4 +1,4 @@
-"""What a run keeps of each detection and truth: small columns, no image, from which all numbers are made again."""
+"""The record of a validation run: flat columns of detections and ground truth that every metric is computed from."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ import numpy.typing as npt
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.base.files import atomic_path
 from yolopose.evaluate.matching import BoolArray
+from yolopose.geometry import Letterbox
+from yolopose.schema import PoseSpec
 
-FILE = "detections.npz"
-_FORMAT = 2
-_TEXTS = ("names", "about")
+RECORD_FILE = "detections.npz"
+_FORMAT = 3  # 2: other column names, no det_any_match
+_TEXT_FIELDS = ("image_names", "run_info")
+_MAX_UINT16 = 65535
 
+Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 Int16 = npt.NDArray[np.int16]
 Int8 = npt.NDArray[np.int8]
@@ -29,213 +33,218 @@ UInt16 = npt.NDArray[np.uint16]
 Float32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Record:
-    """All detections, truths and pairs of a run; T = 10 thresholds, K keypoints.
-
-    A pair is a truth and the detection that takes it by box IoU .50. A detection costs 58 bytes, a pair 16 + 5·K, and
-    a detection or truth whose places are kept 12 + 5·K more. Places are shares of the image (`places.packed`).
-
-    Attributes:
-        names: the I images, as paths below the folder of the data set.
-        about: plain values that say what was measured (`about.about_run`); empty where nobody said.
-        size: (I, 2) height and width of each image, pixels.
-        image: (M,) image of each detection.
-        score: (M,) 0…1.
-        cls: (M,) class of each detection.
-        box_hit: (M, T) number, within its image, of the truth that the detection takes by box IoU, or -1.
-        pose_hit: (M, T) the same by OKS.
-        mended: (M, 4) bit t is set where the detection takes a truth at threshold t by OKS once all errors of one kind
-            (`errors.KINDS`) are mended.
-        truth_image: (N,) image of each truth, rising.
-        truth_cls: (N,) class.
-        truth_area: (N,) area of the box, pixels² of the original image.
-        truth_points: (N,) number of labeled keypoints.
-        truth_crowd: (N,) largest IoU of its box with another truth's of the image, 0…1.
-        truth_box: (N, 4) corners of its box.
-        truth_place: (N, K, 2) its keypoints.
-        truth_seen: (N, K) visibility as labeled, 0 for points that are not.
-        drawn: (S,) rows of the detections whose places are kept: those that can be of interest in an image.
-        drawn_box: (S, 4) corners of their boxes.
-        drawn_place: (S, K, 2) their keypoints.
-        drawn_seen: (S, K) confidence of each keypoint in 1/255.
-        pair_truth: (P,) row of the truth.
-        pair_detection: (P,) row of the detection.
-        pair_diagonal: (P,) diagonal of the truth's box, pixels of the original image.
-        pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original image; NaN: unknown.
-        pair_error: (P, K) distance of each keypoint from its truth, pixels of the original image; NaN: not labeled.
-        pair_kind: (P, K) what became of the keypoint (`errors.Kind`); +8 where the network calls it visible, +16 where
-            it does not.
-    """
-
-    names: tuple[str, ...]
-    size: Int32
-    image: Int32
-    score: Float32
-    cls: Int32
-    box_hit: Int16
-    pose_hit: Int16
-    mended: Int16
-    truth_image: Int32
-    truth_cls: Int32
-    truth_area: Float32
-    truth_points: Int16
-    truth_crowd: Float32
-    truth_box: UInt16
-    truth_place: UInt16
-    truth_seen: UInt8
-    drawn: Int32
-    drawn_box: UInt16
-    drawn_place: UInt16
-    drawn_seen: UInt8
-    pair_truth: Int32
-    pair_detection: Int32
-    pair_diagonal: Float32
-    pair_torso: Float32
-    pair_error: Float32
-    pair_kind: Int8
-    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    @cached_property
-    def orders(self) -> dict[int, Int32]:
-        """For each class that occurs in the truth, its detections by falling confidence."""
-        found: dict[int, Int32] = {}
-        for cls in np.unique(self.truth_cls).tolist():
-            mine = np.flatnonzero(self.cls == cls).astype(np.int32)
-            found[cls] = mine[np.argsort(-self.score[mine], kind="stable")]
-        return found
-
-    def save(self, path: Path) -> None:
-        """Write it as an .npz of plain arrays.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _TEXTS}
-        # a file name that is no text anywhere comes back as it was
-        names = np.frombuffer("\0".join(self.names).encode(errors="surrogateescape"), np.uint8)
-        about = np.frombuffer(json.dumps(dict(self.about)).encode(), np.uint8)
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, format=np.array(_FORMAT), names=names, about=about, **arrays)
-
-    def hits(self, kind: str) -> BoolArray:
-        """(M, T) which detections are hits: `box` by IoU, `pose` by OKS."""
-        return (self.box_hit if kind == "box" else self.pose_hit) >= 0
-
-
-def load_record(place: str | Path) -> Record:
-    """Read the record of a run.
-
-    Args:
-        place: the run's folder, or the file in it.
-
-    Raises:
-        NotFoundError: there is none.
-        DataError: it is damaged, or of a newer version.
-    """
-    path = Path(place)
-    path = path / FILE if path.is_dir() else path
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            if int(found["format"]) > _FORMAT:
-                raise DataError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
-            if int(found["format"]) < _FORMAT:
-                raise DataError(f"{path} was written by an older yolopose and lacks a part. Run `yolo val` again.")
-            arrays: dict[str, Any] = {item.name: found[item.name] for item in fields(Record)}
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"There is no {path}: it is what `yolo val` leaves in its run folder (runs/pose/val…; not with "
-            "plots=False alone). Give the folder of such a run."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{path} is no record of a validation run, or is damaged ({error}). Run `yolo val` again."
-        ) from error
-    names = arrays.pop("names").tobytes().decode(errors="surrogateescape")
-    about = json.loads(arrays.pop("about").tobytes())
-    record = Record(names=tuple(names.split("\0")) if names else (), about=about, **arrays)
-    if len(record.box_hit) != len(record.image) or len(record.truth_cls) != len(record.truth_image):
-        raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
-    return record
-
-
-class RecordBuilder:
-    """The columns of a record while a run fills them image by image.
-
-    Each grows in one block of memory, so that a run costs its rows and nothing for its images.
+def column_types(keypoints: int, thresholds: int) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    """Return dtype and shape of a row of each column.
 
     Args:
         keypoints: K.
         thresholds: T.
     """
+    return {
+        "image_size": (np.int32, (2,)),
+        "det_image": (np.int32, ()),
+        "det_score": (np.float32, ()),
+        "det_class": (np.int32, ()),
+        "det_box_match": (np.int16, (thresholds,)),
+        "det_pose_match": (np.int16, (thresholds,)),
+        "det_any_match": (np.int16, ()),
+        "det_corrected": (np.int16, (4,)),
+        "gt_image": (np.int32, ()),
+        "gt_class": (np.int32, ()),
+        "gt_box_area": (np.float32, ()),
+        "gt_labeled": (np.int16, ()),
+        "gt_crowding": (np.float32, ()),
+        "gt_box": (np.uint16, (4,)),
+        "gt_keypoints": (np.uint16, (keypoints, 2)),
+        "gt_visibility": (np.uint8, (keypoints,)),
+        "stored_det": (np.int32, ()),
+        "stored_box": (np.uint16, (4,)),
+        "stored_keypoints": (np.uint16, (keypoints, 2)),
+        "stored_conf": (np.uint8, (keypoints,)),
+        "pair_gt": (np.int32, ()),
+        "pair_det": (np.int32, ()),
+        "pair_diagonal": (np.float32, ()),
+        "pair_torso": (np.float32, ()),
+        "pair_distance": (np.float32, (keypoints,)),
+        "pair_outcome": (np.int8, (keypoints,)),
+    }
 
-    def __init__(self, keypoints: int, thresholds: int) -> None:
-        self._names: list[str] = []
-        rows: dict[str, tuple[Any, tuple[int, ...]]] = {
-            "size": (np.int32, (2,)),
-            "image": (np.int32, ()),
-            "score": (np.float32, ()),
-            "cls": (np.int32, ()),
-            "box_hit": (np.int16, (thresholds,)),
-            "pose_hit": (np.int16, (thresholds,)),
-            "mended": (np.int16, (4,)),
-            "truth_image": (np.int32, ()),
-            "truth_cls": (np.int32, ()),
-            "truth_area": (np.float32, ()),
-            "truth_points": (np.int16, ()),
-            "truth_crowd": (np.float32, ()),
-            "truth_box": (np.uint16, (4,)),
-            "truth_place": (np.uint16, (keypoints, 2)),
-            "truth_seen": (np.uint8, (keypoints,)),
-            "drawn": (np.int32, ()),
-            "drawn_box": (np.uint16, (4,)),
-            "drawn_place": (np.uint16, (keypoints, 2)),
-            "drawn_seen": (np.uint8, (keypoints,)),
-            "pair_truth": (np.int32, ()),
-            "pair_detection": (np.int32, ()),
-            "pair_diagonal": (np.float32, ()),
-            "pair_torso": (np.float32, ()),
-            "pair_error": (np.float32, (keypoints,)),
-            "pair_kind": (np.int8, (keypoints,)),
-        }
-        self._rows = rows
-        self._bytes = {name: bytearray() for name in rows}
-        self.detections = 0
-        self.truths = 0
 
-    def add(self, name: str, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Add an image.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunRecord:
+    """Detections and ground truth of I images; T = 10 thresholds, K keypoints. It contains no pixels.
+
+    A detection takes 60 bytes, a pair (a ground truth and the detection that matches it by box IoU .50) 16 + 5·K, and
+    a ground truth or a detection with stored coordinates 12 + 5·K more. Coordinates are shares of the image sides in
+    16 bits (`quantize`).
+
+    Attributes:
+        image_names: the I images, as paths relative to the root of the data set.
+        run_info: what was measured, as JSON values (`record_builder.describe_run`); empty if unknown.
+        image_size: (I, 2) height and width, pixels.
+        det_image: (M,) image of each detection.
+        det_score: (M,) confidence 0…1.
+        det_class: (M,) class.
+        det_box_match: (M, T) index, within its image, of the ground truth that it matches by box IoU, or -1.
+        det_pose_match: (M, T) the same by OKS.
+        det_any_match: (M,) the same by box IoU .45 whatever the class, for the confusion matrix; -2 if its score is
+            below the threshold of the matrix.
+        det_corrected: (M, 4) bit t is set if it matches at threshold t by OKS once all errors of one kind
+            (`matching.ERROR_KINDS`) are corrected.
+        gt_image: (N,) image of each ground truth, ascending.
+        gt_class: (N,) class.
+        gt_box_area: (N,) area of its box, pixels² of the original image.
+        gt_labeled: (N,) number of labeled keypoints.
+        gt_crowding: (N,) largest IoU of its box with another ground truth of the image, 0…1.
+        gt_box: (N, 4) x1, y1, x2, y2.
+        gt_keypoints: (N, K, 2) x, y.
+        gt_visibility: (N, K) visibility as labeled, 0 for unlabeled.
+        stored_det: (S,) rows of the detections whose coordinates are stored, for drawing.
+        stored_box: (S, 4) x1, y1, x2, y2.
+        stored_keypoints: (S, K, 2) x, y.
+        stored_conf: (S, K) confidence of each keypoint in 1/255.
+        pair_gt: (P,) row of the ground truth.
+        pair_det: (P,) row of the detection.
+        pair_diagonal: (P,) diagonal of the ground-truth box, pixels of the original image.
+        pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original image; NaN if unknown.
+        pair_distance: (P, K) distance of each keypoint from its ground truth, pixels of the original image; NaN if
+            not labeled.
+        pair_outcome: (P, K) `matching.KeypointOutcome`; +8 if predicted visible, +16 if predicted invisible.
+    """
+
+    image_names: tuple[str, ...]
+    image_size: Int32
+    det_image: Int32
+    det_score: Float32
+    det_class: Int32
+    det_box_match: Int16
+    det_pose_match: Int16
+    det_any_match: Int16
+    det_corrected: Int16
+    gt_image: Int32
+    gt_class: Int32
+    gt_box_area: Float32
+    gt_labeled: Int16
+    gt_crowding: Float32
+    gt_box: UInt16
+    gt_keypoints: UInt16
+    gt_visibility: UInt8
+    stored_det: Int32
+    stored_box: UInt16
+    stored_keypoints: UInt16
+    stored_conf: UInt8
+    pair_gt: Int32
+    pair_det: Int32
+    pair_diagonal: Float32
+    pair_torso: Float32
+    pair_distance: Float32
+    pair_outcome: Int8
+    run_info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @cached_property
+    def ranked(self) -> dict[int, Int32]:
+        """For each class of the ground truth, the rows of its detections by falling confidence."""
+        ranked: dict[int, Int32] = {}
+        for cls in np.unique(self.gt_class).tolist():
+            rows = np.flatnonzero(self.det_class == cls).astype(np.int32)
+            ranked[cls] = rows[np.argsort(-self.det_score[rows], kind="stable")]
+        return ranked
+
+    def matches(self, kind: str) -> Int16:
+        """Return (M, T) indices of matched ground truths: `box` by IoU, `pose` by OKS."""
+        return self.det_box_match if kind == "box" else self.det_pose_match
+
+    def hits(self, kind: str) -> BoolArray:
+        """Return (M, T) which detections are true positives: `box` by IoU, `pose` by OKS."""
+        return self.matches(kind) >= 0
+
+    def gt_rows(self, det_rows: Int32, matches: npt.NDArray[np.integer[Any]]) -> Int64:
+        """Return the rows of matched ground truths.
 
         Args:
-            name: the image.
-            columns: every column but `image` and `truth_image`; `pair_truth`, `pair_detection` and `drawn` are
-                numbers within the image.
+            det_rows: (m,) rows of matched detections.
+            matches: (m,) indices within their images, 0 or more.
         """
-        number = len(self._names)
-        self._names.append(name)
-        detections, truths = len(columns["score"]), len(columns["truth_cls"])
-        whole = {
-            **columns,
-            "image": np.full(detections, number),
-            "truth_image": np.full(truths, number),
-            "pair_truth": columns["pair_truth"] + self.truths,
-            "pair_detection": columns["pair_detection"] + self.detections,
-            "drawn": columns["drawn"] + self.detections,
-        }
-        for column, (kind, _) in self._rows.items():
-            self._bytes[column] += np.ascontiguousarray(whole[column], dtype=kind).tobytes()
-        self.detections += detections
-        self.truths += truths
+        # gt_image ascends, so that the first row of each image is found by bisection
+        return np.searchsorted(self.gt_image, self.det_image[det_rows]) + matches
 
-    def finish(self, about: Mapping[str, Any] | None = None) -> Record:
-        """Return the record, with what is to say about the run.
+    def save(self, path: Path) -> None:
+        """Write an .npz of plain arrays (no pickle).
 
-        The blocks of memory become its columns, and nothing can be added any more.
+        Raises:
+            OutputError: the file cannot be written.
         """
-        arrays: dict[str, Any] = {
-            name: np.frombuffer(self._bytes[name], kind).reshape(-1, *shape)
-            for name, (kind, shape) in self._rows.items()
-        }
-        return Record(names=tuple(self._names), about=about or {}, **arrays)
+        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _TEXT_FIELDS}
+        # surrogateescape: file names that are not valid UTF-8 survive the round trip
+        names = np.frombuffer("\0".join(self.image_names).encode(errors="surrogateescape"), np.uint8)
+        info = np.frombuffer(json.dumps(dict(self.run_info)).encode(), np.uint8)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, format=np.array(_FORMAT), image_names=names, run_info=info, **arrays)
+
+
+def run_spec(record: RunRecord) -> PoseSpec:
+    """Return the classes and keypoints of the data set that a run measured."""
+    return PoseSpec.from_dict(record.run_info["spec"])
+
+
+def load_record(run: str | Path) -> RunRecord:
+    """Read the record of a run.
+
+    Args:
+        run: the run folder, or the file in it.
+
+    Raises:
+        NotFoundError: there is no record.
+        DataError: it is damaged, or of another format version.
+    """
+    path = Path(run)
+    path = path / RECORD_FILE if path.is_dir() else path
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            version = int(archive["format"])
+            if version > _FORMAT:
+                raise DataError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
+            if version < _FORMAT:
+                raise DataError(
+                    f"{path} was written by an older yolopose (record format {version}, expected {_FORMAT}). "
+                    "Run `yolo val` again."
+                )
+            arrays: dict[str, Any] = {item.name: archive[item.name] for item in fields(RunRecord)}
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"{path} does not exist. `yolo val` writes it into its run folder (runs/pose/val…), unless plots=False is "
+            "set and no other file is saved. Pass the folder of such a run."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} is not the record of a validation run, or is damaged ({error}). Run `yolo val` again."
+        ) from error
+    names = arrays.pop("image_names").tobytes().decode(errors="surrogateescape")
+    info = json.loads(arrays.pop("run_info").tobytes())
+    record = RunRecord(image_names=tuple(names.split("\0")) if names else (), run_info=info, **arrays)
+    if len(record.det_box_match) != len(record.det_image) or len(record.gt_class) != len(record.gt_image):
+        raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
+    return record
+
+
+def quantize(points: npt.NDArray[Any], letterbox: Letterbox) -> UInt16:
+    """Store points as shares of the image sides in 16 bits; points outside are moved to the border.
+
+    The resolution is 1/16 pixel for an image side of 4000.
+
+    Args:
+        points: (..., 2) network-input pixels.
+        letterbox: placement of the image in the network input.
+    """
+    shift = np.array([letterbox.left, letterbox.top], dtype=np.float32)
+    steps = np.array([_MAX_UINT16 / letterbox.inner[1], _MAX_UINT16 / letterbox.inner[0]], dtype=np.float32)
+    # fmax turns NaN into 0: training may validate a network that has diverged
+    return np.rint(np.fmin(np.fmax((points - shift) * steps, 0), _MAX_UINT16)).astype(np.uint16)
+
+
+def dequantize(shares: UInt16, size: tuple[int, int] | Int32) -> Float32:
+    """Return pixels of an image of (height, width) `size` from the (..., 2·n) shares of `quantize`."""
+    sides = np.tile(np.array([size[1], size[0]], dtype=np.float32), shares.shape[-1] // 2)
+    return (shares.astype(np.float32) * (sides / _MAX_UINT16)).astype(np.float32)

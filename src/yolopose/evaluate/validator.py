@@ -1,61 +1,49 @@
-"""Validation: a network over a labeled split, from batches to the metrics object."""
+"""Validation: run a network over a labeled split, record the detections, compute the metrics."""
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import numpy as np
 
-from yolopose.base.callbacks import Callback
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
-from yolopose.base.files import make_run_folder, write_text
+from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER, quiet
+from yolopose.base.prefetch import prefetch
 from yolopose.base.progress import progress
-from yolopose.base.settings import load_settings
-from yolopose.config import ValOptions
+from yolopose.config import ValOptions, ValSettings, val_settings
 from yolopose.data.batches import ValBatch, ValBatches, val_batches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import Annotations, ImageLabels, load_labels
-from yolopose.evaluate.about import about_run
-from yolopose.evaluate.accumulate import match_image
 from yolopose.evaluate.checks import (
-    check_fit,
-    check_numbers,
-    check_scores,
-    class_filter,
-    data_path,
-    input_size,
-    threads,
+    check_compatible,
+    check_finite,
+    check_scores_not_nan,
     warn_about_results,
 )
-from yolopose.evaluate.clock import Clock
-from yolopose.evaluate.coco import coco_lines, require_evaluator, score_coco
-from yolopose.evaluate.coco_truth import CocoTruth, find_truth
-from yolopose.evaluate.confusion import CONFIDENCE
-from yolopose.evaluate.console import detail_lines, speed_line, table_head, table_rows
-from yolopose.evaluate.matching import THRESHOLDS
+from yolopose.evaluate.coco import CocoGroundTruth, load_coco_gt, require_evaluator, score_coco
+from yolopose.evaluate.console import coco_lines, detail_lines, speed_line, table_head, table_rows
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.page import write_report
-from yolopose.evaluate.pairs import Pairing
 from yolopose.evaluate.plots import save_batch_grids
-from yolopose.evaluate.record import FILE, RecordBuilder
-from yolopose.evaluate.writing import LabelFolder, PredictionsFile, predictions_file, to_source
-from yolopose.geometry import Letterbox
+from yolopose.evaluate.predictions import PREDICTIONS_FILE, LabelFolder, PredictionsFile, open_predictions, to_source
+from yolopose.evaluate.record import RECORD_FILE
+from yolopose.evaluate.record_builder import RecordBuilder, describe_run
 from yolopose.runtime import Candidates, Runtime
 from yolopose.runtime.nms import Detections, nms, warn_built_in_nms
 from yolopose.runtime.replicas import ParallelRuntime, parallel_runtime
 from yolopose.runtime.tta import TTARuntime
 
-_CONF = 0.001
-_PREDICTIONS = "predictions.json"
-_MOSAICS = 3
-_Found = Callable[[], Candidates]
+_GRIDS = 3
+_PendingCandidates = Callable[[], Candidates]
+T = TypeVar("T")
 
 
 def validate(
@@ -64,7 +52,7 @@ def validate(
     dataset: Dataset | None = None,
     *,
     labels: Annotations | None = None,
-    callbacks: Mapping[str, Sequence[Callback]] | None = None,
+    callbacks: Callbacks | None = None,
     loss: Callable[[ValBatch], None] | None = None,
     save_dir: str | Path | None = None,
 ) -> PoseMetrics:
@@ -73,267 +61,271 @@ def validate(
     Args:
         runtime: the network.
         options: data set, split, thresholds, batch, what to save.
-        dataset: the data set where it is loaded already, instead of `options.data`.
-        labels: the split's labels where they are loaded already.
+        dataset: the data set if it is loaded already, instead of `options.data`.
+        labels: the split's labels if they are loaded already.
         callbacks: functions for `on_val_start`, `on_val_batch_start`, `on_val_batch_end` and `on_val_end`; each is
             called with the `Validation`.
         loss: called with each batch after the network ran (training measures its loss there).
         save_dir: folder for files instead of a new `runs/pose/val…`.
 
     Returns:
-        The metrics; `metrics.save_dir` is None when nothing was saved.
+        The metrics; `metrics.save_dir` is None if nothing was saved.
 
     Raises:
         UsageError: no data set is named, or an option does not fit the network.
-        NotFoundError: the data YAML is not there.
+        NotFoundError: the data YAML does not exist.
         DataError: the data set does not fit the network, or a split or its labels cannot be used.
         OutputError: a file cannot be written.
     """
     with quiet(not options.verbose):
-        run = Validation(runtime, options, dataset, labels=labels, callbacks=callbacks, loss=loss, save_dir=save_dir)
+        settings = val_settings(options, runtime.metadata)
+        run = Validation(runtime, settings, dataset, labels=labels, callbacks=callbacks, loss=loss, save_dir=save_dir)
         return run.run()
 
 
+class PhaseTimer:
+    """Seconds spent in each phase of a run."""
+
+    def __init__(self) -> None:
+        self.seconds = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None, None, None]:
+        """Add the duration of the block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def timed(self, items: Iterable[T], name: str) -> Iterator[T]:
+        """Yield the items; the time that each takes to arrive is added to a phase."""
+        source = iter(items)
+        while True:
+            try:
+                with self.phase(name):
+                    item = next(source)
+            except StopIteration:
+                return
+            yield item
+
+    def per_image(self, num_images: int) -> dict[str, float]:
+        """Return milliseconds per image of each phase."""
+        return {name: 1000 * seconds / max(num_images, 1) for name, seconds in self.seconds.items()}
+
+
 class Validation:
-    """One validation run; what callbacks are given.
+    """One validation run; the argument of callbacks.
 
     Attributes:
         runtime: the network.
         dataset: the data set.
-        args: the options.
+        args: the settings.
         labels: labels of the split.
-        truth: the COCO annotations, with `protocol="coco"`; else None.
+        coco_gt: the COCO annotations with `protocol="coco"`, else None.
         batches: the batches, with a length.
         metrics: the metrics object; complete at `on_val_end`.
-        save_dir: folder of the run's files, None when nothing is saved.
-        batch_i: number of the batch in work.
-        batch: the batch in work.
-        detections: what was found in each image of it, network-input pixels; at `on_val_batch_end`.
+        save_dir: the run folder, None if nothing is saved.
+        batch_i: index of the current batch.
+        batch: the current batch.
+        detections: detections of each of its images, network-input pixels; at `on_val_batch_end`.
         seen: images measured so far.
     """
 
     def __init__(
         self,
         runtime: Runtime,
-        options: ValOptions,
+        settings: ValSettings,
         dataset: Dataset | None = None,
         *,
         labels: Annotations | None = None,
-        callbacks: Mapping[str, Sequence[Callback]] | None = None,
+        callbacks: Callbacks | None = None,
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
-        self.runtime = TTARuntime(runtime, options.iou, options.agnostic_nms) if options.augment else runtime
-        self.args = options
-        self.dataset = dataset or load_dataset(
-            data_path(options.data), download=options.download, splits=[cast(Split, options.split)]
-        )
-        check_fit(runtime, self.dataset, options.single_cls)
-        warn_built_in_nms(runtime.metadata, _CONF if options.conf is None else options.conf, options)
-        self._classes = None if options.single_cls else class_filter(options.classes, self.dataset)
-        self._own_labels = labels is None  # training loads them once, and has said what is refused
+        self.runtime = TTARuntime(runtime, settings.iou, settings.agnostic_nms) if settings.augment else runtime
+        self.args = settings
+        self.dataset = dataset or _load_dataset(settings)
+        check_compatible(runtime, self.dataset, settings.single_cls)
+        warn_built_in_nms(runtime.metadata, settings.conf, settings)
+        # training passes its labels and reports refused images and NaN losses itself
+        self._standalone = labels is None
         if labels is None:
             labels = load_labels(
                 self.dataset,
-                options.split,
-                strict=options.strict,
-                single_cls=options.single_cls,
-                workers=threads(options.workers),
+                settings.split,
+                strict=settings.strict,
+                single_cls=settings.single_cls,
+                workers=settings.workers,
             )
         self.labels = labels
-        if options.annotations and options.protocol != "coco":
-            LOGGER.warning(f"annotations={options.annotations} is read with protocol=coco alone, and left aside.")
-        self.truth = self._coco_truth() if options.protocol == "coco" else None
+        if settings.annotations and settings.protocol != "coco":
+            LOGGER.warning(f"annotations={settings.annotations} is ignored: it is used only with protocol=coco.")
+        self.coco_gt = self._load_coco_gt() if settings.protocol == "coco" else None
         self.batches = self._make_batches()
-        self.metrics = PoseMetrics(self._names())
-        self.metrics.save_dir = self.save_dir = self._folder(save_dir)
+        self.metrics = PoseMetrics(self._class_names())
+        self.metrics.save_dir = self.save_dir = self._make_folder(save_dir)
         self._label_folder: LabelFolder | None = None
-        if options.save_txt and self.save_dir:
-            self._label_folder = LabelFolder(self.save_dir / "labels", options.save_conf)
+        if settings.save_txt and self.save_dir:
+            self._label_folder = LabelFolder(self.save_dir / "labels", settings.save_conf)
         self.batch_i = -1
         self.batch: ValBatch | None = None
         self.detections: list[Detections] = []
         self.seen = 0
-        self._callbacks = callbacks or {}
+        self._callbacks = callbacks or Callbacks()
         self._loss = loss
         self._engine: Runtime | ParallelRuntime = self.runtime
-        self._clock = Clock()
-        self._sigmas = self.dataset.spec.keypoints.oks_sigmas
-        self._gathering = RecordBuilder(self.dataset.spec.keypoints.count, len(THRESHOLDS))
-        self._pairing = Pairing(self.dataset.spec)
+        self._timer = PhaseTimer()
+        self._builder = RecordBuilder(self.dataset.spec, settings.matrix_conf)
 
     def run(self) -> PoseMetrics:
-        """Go through the batches, scores, prints the table, writes what the options ask for."""
-        options = self.args
-        self._emit("on_val_start")
+        """Measure all batches, log the scores and write the files that the options ask for."""
+        self._callbacks.emit("on_val_start", self)
         with ExitStack() as stack:
-            if self._loss is None:  # which is of the one network that computed a batch
-                self._engine = stack.enter_context(parallel_runtime(self.runtime, self._batch))
+            if self._loss is None:  # the loss belongs to the one network that computed the batch
+                self._engine = stack.enter_context(parallel_runtime(self.runtime, self.args.batch))
             predictions = None
-            if (options.save_json or self.truth) and self.save_dir:
-                predictions = stack.enter_context(predictions_file(self.save_dir / _PREDICTIONS, self.truth))
-            batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=options.verbose)
-            for batch, found in self._begun(self._clock.waiting(batches, "preprocess")):
+            if (self.args.save_json or self.coco_gt) and self.save_dir:
+                path = self.save_dir / PREDICTIONS_FILE
+                predictions = stack.enter_context(open_predictions(path, self.coco_gt))
+            batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=self.args.verbose)
+            for batch, candidates in self._infer(self._timer.timed(batches, "preprocess")):
                 self.batch_i += 1
                 self.batch = batch
-                self._emit("on_val_batch_start")
-                self._measure(batch, found, predictions)
-                self._emit("on_val_batch_end")
-        if self.batch and not self._gathering.detections and self._own_labels:
-            check_scores(self.runtime, self.batch.images)
+                self._callbacks.emit("on_val_batch_start", self)
+                self.detections = self._detect(batch, candidates)
+                self._record_batch(batch, predictions)
+                self._callbacks.emit("on_val_batch_end", self)
+        if self.batch and not self._builder.num_detections and self._standalone:
+            check_scores_not_nan(self.runtime, self.batch.images)
         self._finish()
-        self._emit("on_val_end")
+        self._callbacks.emit("on_val_end", self)
         return self.metrics
 
-    def _begun(self, batches: Iterable[ValBatch]) -> Iterator[tuple[ValBatch, _Found]]:
-        """The batches, each with what gives its candidates; replicas already compute the next one meanwhile."""
-        engine, options = self._engine, self.args
-        conf = _CONF if options.conf is None else options.conf
-        several = self.runtime.metadata.spec.nc > 1 and not options.single_cls
-        # who is called at the start of a batch finds it untouched
+    def _infer(self, batches: Iterable[ValBatch]) -> Iterator[tuple[ValBatch, _PendingCandidates]]:
+        """Yield each batch with its pending candidates; replicas compute one batch ahead."""
+        engine = self._engine
+        multi_label = self.runtime.metadata.spec.nc > 1 and not self.args.single_cls
+        # callbacks of the start of a batch may change it, so that it must not be computed before
         ahead = isinstance(engine, ParallelRuntime) and not self._callbacks.get("on_val_batch_start")
-        run = engine.submit if isinstance(engine, ParallelRuntime) and ahead else partial(_later, engine.infer)
-        before: deque[tuple[ValBatch, _Found]] = deque()
-        for batch in batches:
-            before.append((batch, run(batch.images, conf=conf, classes=self._classes, multi_label=several)))
-            if len(before) > ahead:
-                yield before.popleft()
-        yield from before
+        submit = engine.submit if isinstance(engine, ParallelRuntime) and ahead else partial(partial, engine.infer)
 
-    def _measure(self, batch: ValBatch, candidates: _Found, predictions: PredictionsFile | None) -> None:
-        self.detections = self._detect(batch, candidates)
-        for number, found in enumerate(self.detections):
-            file, letterbox = self.labels.files[batch.indices[number]], batch.letterboxes[number]
-            self._score(file, found, truth_of(batch, number, self._classes), letterbox)
-            if predictions or self._label_folder:
-                found = to_source(found, letterbox)
-            if predictions:
-                predictions.add(file, found)
-            if self._label_folder:
-                self._label_folder.add(file, found, letterbox.source)
-        self.seen += len(self.detections)
-        if self.args.plots and self.save_dir and self.batch_i < _MOSAICS:
-            files = [self.labels.files[index] for index in batch.indices]
-            keypoints = self.dataset.spec.keypoints
-            save_batch_grids(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, keypoints)
+        def start(batch: ValBatch) -> tuple[ValBatch, _PendingCandidates]:
+            return batch, submit(batch.images, conf=self.args.conf, classes=self.args.classes, multi_label=multi_label)
 
-    def _detect(self, batch: ValBatch, wait: _Found) -> list[Detections]:
-        options, clock = self.args, self._clock
-        with clock.phase("inference"):
-            candidates = wait()
-        if self._own_labels:  # training looks after itself
-            check_numbers(candidates, [self.labels.files[index] for index in batch.indices])
+        return prefetch(batches, start, lambda started: started, ahead=int(ahead))
+
+    def _detect(self, batch: ValBatch, pending: _PendingCandidates) -> list[Detections]:
+        options = self.args
+        with self._timer.phase("inference"):
+            candidates = pending()
+        if self._standalone:
+            check_finite(candidates, self._files(batch))
         if self._loss:
-            with clock.phase("loss"):
+            with self._timer.phase("loss"):
                 self._loss(batch)
-        with clock.phase("postprocess"):
-            together = options.agnostic_nms or options.single_cls
-            found = nms(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=together)
-        return [one_class(item) for item in found] if options.single_cls else found
+        with self._timer.phase("postprocess"):
+            agnostic = options.agnostic_nms or options.single_cls
+            detections = nms(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=agnostic)
+        return [merge_classes(item) for item in detections] if options.single_cls else detections
 
-    def _score(self, file: Path, found: Detections, truth: ImageLabels, letterbox: Letterbox) -> None:
-        stats = match_image(found, truth, self._sigmas)
-        name = file.relative_to(self.dataset.root) if file.is_relative_to(self.dataset.root) else file
-        self._gathering.add(name.as_posix(), self._pairing.columns(found, truth, stats, letterbox))
-        self.metrics.update_stats(
-            {
-                "tp": stats.tp,
-                "tp_p": stats.tp_p,
-                "conf": found.scores,
-                "pred_cls": found.classes,
-                "target_cls": truth.classes,
-                "im_name": file.name,
-            }
-        )
-        # the matrix asks what a user would see, so it has a threshold of its own unless one was asked for
-        conf = CONFIDENCE if self.args.conf is None else self.args.conf
-        self.metrics.confusion_matrix.add(stats.iou, truth.classes, found.classes, found.scores, conf)
+    def _record_batch(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:
+        files = self._files(batch)
+        root = self.dataset.root
+        for index, (file, detections) in enumerate(zip(files, self.detections, strict=True)):
+            letterbox = batch.letterboxes[index]
+            name = file.relative_to(root) if file.is_relative_to(root) else file
+            self._builder.add(name.as_posix(), detections, image_gt(batch, index, self.args.classes), letterbox)
+            if predictions or self._label_folder:
+                detections = to_source(detections, letterbox)
+            if predictions:
+                predictions.add(file, detections)
+            if self._label_folder:
+                self._label_folder.add(file, detections, letterbox.source)
+        self.seen += len(files)
+        if self.args.plots and self.save_dir and self.batch_i < _GRIDS:
+            schema = self.dataset.spec.keypoints
+            save_batch_grids(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, schema)
 
     def _finish(self) -> None:
         metrics = self.metrics
-        plots = self.args.plots and self.save_dir is not None
-        metrics.process(self.save_dir or ".", plot=plots)
-        metrics.clear_stats()
-        about = about_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
-        metrics.keep(self._gathering.finish(about), self.dataset.spec)
-        metrics.speed = self._clock.per_image(self.seen)
-        for line in (table_head(), *table_rows(metrics, self.seen), speed_line(metrics)):
-            LOGGER.info(line)
+        run_info = describe_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
+        record = self._builder.finish(run_info)
+        metrics.set_record(record, self.dataset.spec)
+        metrics.speed = self._timer.per_image(self.seen)
+        lines = [table_head(), *table_rows(metrics, self.seen), speed_line(metrics)]
         if self.args.verbose:
-            for line in detail_lines(metrics):
+            lines += detail_lines(metrics)
+        for line in lines:
+            LOGGER.info(line)
+        if self.coco_gt and self.save_dir:
+            if self.coco_gt.from_labels:
+                write_text(self.save_dir / "annotations.json", json.dumps(self.coco_gt.content))
+            sigmas = self.dataset.spec.keypoints.oks_sigmas.tolist()
+            metrics.coco = score_coco(self.coco_gt.content, self.save_dir / PREDICTIONS_FILE, sigmas)
+            for line in coco_lines(metrics.coco, self.coco_gt.source):
                 LOGGER.info(line)
-        if self.truth and self.save_dir:
-            if self.truth.made:
-                write_text(self.save_dir / "annotations.json", json.dumps(self.truth.content))
-            metrics.coco = score_coco(self.truth.content, self.save_dir / _PREDICTIONS, self._sigmas.tolist())
-            for line in coco_lines(metrics.coco, self.truth.source):
-                LOGGER.info(line)
-        if plots and self.save_dir:
+        if self._standalone:
+            warn_about_results(self.labels, self._builder.num_detections)
+        if not self.save_dir:
+            return
+        run_info |= {"speed": metrics.speed, "coco": metrics.coco}
+        record.save(self.save_dir / RECORD_FILE)
+        report = ""
+        if self.args.plots:
+            metrics.plot_curves(self.save_dir)
             metrics.confusion_matrix.plot(False, self.save_dir)
             metrics.confusion_matrix.plot(True, self.save_dir)
-        if self._own_labels:
-            warn_about_results(self.labels, self._gathering.detections)
-        if self.save_dir and metrics.record:
-            about |= {"speed": metrics.speed, "coco": metrics.coco}
-            metrics.record.save(self.save_dir / FILE)
-            page = write_report(metrics, self.save_dir) if plots else None
-            LOGGER.info(f"Results saved to {self.save_dir}" + (f"; to look at: {page.name}" if page else ""))
+            report = f"; report: {write_report(metrics, self.save_dir).name}"
+        LOGGER.info(f"Results saved to {self.save_dir}{report}")
 
     def _make_batches(self) -> ValBatches:
-        """Batches as the network can take them: rectangles of any size, or the one size of a fixed export."""
-        options, metadata = self.args, self.runtime.metadata
+        """Make rectangular batches, or batches of the one size of a fixed export."""
+        settings = self.args
         return val_batches(
             self.labels,
-            imgsz=input_size(options.imgsz, metadata),
-            batch=self._batch,
-            stride=metadata.stride,
-            rect=options.rect and metadata.dynamic,
-            workers=threads(options.workers),
+            imgsz=settings.imgsz[0] if settings.rect else settings.imgsz,
+            batch=settings.batch,
+            stride=settings.stride,
+            rect=settings.rect,
+            workers=settings.workers,
         )
 
-    @property
-    def _batch(self) -> int:
-        """Images of a batch: as many as asked for, in whole batches of a network that takes a fixed number."""
-        fixed, wanted = self.runtime.metadata.batch or 1, self.args.batch
-        return max(wanted // fixed, 1) * fixed
-
-    def _coco_truth(self) -> CocoTruth:
-        """The annotations; everything that could fail does so before the network runs."""
+    def _load_coco_gt(self) -> CocoGroundTruth:
+        """Load the annotations; everything that can fail does so before the network runs."""
         require_evaluator()
         if self.args.single_cls and self.dataset.spec.nc > 1:
-            raise UsageError("protocol=coco tells classes apart; leave single_cls away, or the protocol.")
-        return find_truth(self.dataset, self.labels, self.args.split, self.args.annotations, self._classes)
+            raise UsageError("protocol=coco distinguishes classes: omit single_cls, or the protocol.")
+        return load_coco_gt(self.dataset, self.labels, self.args.split, self.args.annotations, self.args.classes)
 
-    def _names(self) -> dict[int, str]:
+    def _class_names(self) -> dict[int, str]:
         names = self.dataset.spec.names
         return {0: "item"} if self.args.single_cls and len(names) > 1 else names
 
-    def _folder(self, given: str | Path | None) -> Path | None:
-        options = self.args
-        if not (options.plots or options.save_txt or options.save_json or options.protocol == "coco"):
+    def _make_folder(self, folder: str | Path | None) -> Path | None:
+        settings = self.args
+        if not (settings.plots or settings.save_txt or settings.save_json or settings.protocol == "coco"):
             return None
-        if given is not None:
-            return Path(given)
-        parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-        return make_run_folder(parent, options.name or "val", options.exist_ok)
+        return settings.run.create() if folder is None else Path(folder)
 
-    def _emit(self, event: str) -> None:
-        for function in self._callbacks.get(event, ()):
-            function(self)
+    def _files(self, batch: ValBatch) -> list[Path]:
+        return [self.labels.files[index] for index in batch.indices]
 
 
-def _later(function: Callable[..., Candidates], *args: Any, **options: Any) -> _Found:
-    return partial(function, *args, **options)
+def _load_dataset(settings: ValSettings) -> Dataset:
+    if not settings.data:
+        raise UsageError("Validation needs a data set: pass data=… (a data YAML, such as coco8-pose.yaml).")
+    return load_dataset(settings.data, download=settings.download, splits=[cast(Split, settings.split)])
 
 
-def truth_of(batch: ValBatch, number: int, classes: Sequence[int] | None = None) -> ImageLabels:
-    """Return the objects of an image of a batch, network-input pixels; of some classes alone where they are given."""
-    keep = batch.batch_idx == number
+def image_gt(batch: ValBatch, index: int, classes: Sequence[int] | None = None) -> ImageLabels:
+    """Return the ground truth of an image of a batch, network-input pixels; only of `classes` unless None."""
+    keep = batch.batch_idx == index
     if classes is not None:
         keep &= np.isin(batch.classes, list(classes))
     return ImageLabels(batch.classes[keep], batch.boxes[keep], batch.keypoints[keep])
 
 
-def one_class(found: Detections) -> Detections:
-    """Return the detections with class 0 each."""
-    return Detections(found.boxes, found.scores, np.zeros_like(found.classes), found.points)
+def merge_classes(detections: Detections) -> Detections:
+    """Return the detections with class 0."""
+    return Detections(detections.boxes, detections.scores, np.zeros_like(detections.classes), detections.points)

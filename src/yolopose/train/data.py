@@ -10,11 +10,10 @@ import numpy as np
 
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import TrainOptions
+from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations, Dataset, load_dataset, load_labels
 from yolopose.data.dataset import Split
 from yolopose.data.yaml_checks import infer_flip_idx
-from yolopose.evaluate.checks import threads
 from yolopose.schema import PoseSpec
 
 DEFAULT_BATCH = 16
@@ -177,7 +176,7 @@ def _subset(table: Annotations, keep: Sequence[int]) -> Annotations:
 
 def _labels(dataset: Dataset, split: str, options: TrainOptions) -> Annotations:
     return load_labels(
-        dataset, split, strict=options.strict, single_cls=options.single_cls, workers=threads(options.workers)
+        dataset, split, strict=options.strict, single_cls=options.single_cls, workers=limit_workers(options.workers)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolopose.base.callbacks import Callback
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, ValOptions
 from yolopose.criterion import Criterion, Targets
@@ -66,7 +66,7 @@ def measure(
     criterion: Criterion,
     device: torch.device,
     *,
-    callbacks: Mapping[str, Sequence[Callback]] | None = None,
+    callbacks: Callbacks | None = None,
     save_dir: Path | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> ValidationResult:
@@ -104,7 +104,7 @@ def _measured(
     criterion: Criterion,
     device: torch.device,
     batch: int,
-    callbacks: Mapping[str, Sequence[Callback]] | None,
+    callbacks: Callbacks | None,
     save_dir: Path | None,
     check: Callable[[], object],
 ) -> ValidationResult:

@@ -1,6 +1,5 @@
-"""`report.html`: one file that shows a run, made of its record; its text, style and scripts lie in `parts/`."""
+"""`report.html`: a self-contained page that shows a run, made from its record and the files in `parts/`."""
 
-from yolopose.evaluate.page.counts import Counts, counts_at
-from yolopose.evaluate.page.making import FILE, make_report, write_report
+from yolopose.evaluate.page.build import REPORT_FILE, make_report, write_report
 
-__all__ = ["FILE", "Counts", "counts_at", "make_report", "write_report"]
+__all__ = ["REPORT_FILE", "make_report", "write_report"]

@@ -1,4 +1,4 @@
-"""The images of the page: which are the worst and the best, small copies of them, and where everything lies."""
+"""The images of the page: ranking by F1, selection of the worst and best, thumbnails and poses."""
 
 from __future__ import annotations
 
@@ -13,146 +13,187 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import YoloposeError
+from yolopose.base.log import LOGGER
 from yolopose.data.images import read_reduced
-from yolopose.evaluate.errors import Kind
-from yolopose.evaluate.places import unpacked
-from yolopose.evaluate.record import Record
+from yolopose.evaluate.diagnostics import OUTCOME_MASK
+from yolopose.evaluate.metrics import PoseMetrics
+from yolopose.evaluate.page.content import Json, embedded_json, figure_schema
+from yolopose.evaluate.record import RunRecord, dequantize
+from yolopose.evaluate.record_builder import STORED_CONF
 
 SIDE = 640
-"""Longer side of the copies, pixels."""
-_QUALITY = 72
-_BEST = 3  # every so many-th image is one of the best, the others are of the worst
+"""Longer side of the thumbnails, pixels."""
+_JPEG_QUALITY = 72
+_BEST_INTERVAL = 3  # every third image is one of the best, the others are of the worst
+_MAX_LIST_CHARACTERS = 1_200_000  # of the list of all images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
-    """How each of I images went, for poses, from a confidence on.
+class ImageRanking:
+    """Pose scores of each of I images at a confidence threshold.
 
     Attributes:
-        conf: the confidence.
-        truths: (I,) objects.
-        found: (I,) detections.
-        hits: (I,) hits at OKS .50.
-        f1: (I,) F1, the mean over OKS .50:.05:.95; 1 where there is nothing and nothing is found.
+        conf: the threshold.
+        num_gt: (I,) ground truths.
+        num_detections: (I,) detections.
+        tp: (I,) true positives at OKS .50.
+        f1: (I,) mean F1 over OKS .50:.05:.95; 1 without ground truth and detections.
         order: (I,) images, the worst first.
     """
 
     conf: float
-    truths: npt.NDArray[np.int64]
-    found: npt.NDArray[np.int64]
-    hits: npt.NDArray[np.int64]
+    num_gt: npt.NDArray[np.int64]
+    num_detections: npt.NDArray[np.int64]
+    tp: npt.NDArray[np.int64]
     f1: npt.NDArray[np.float64]
     order: npt.NDArray[np.int64]
 
 
-def rank(record: Record, conf: float) -> Ranking:
-    """Rank the images of a run by their poses.
+def rank_images(record: RunRecord, conf: float) -> ImageRanking:
+    """Rank the images of a run by the F1 of their poses, counting detections with a confidence of at least `conf`."""
+    num_images = len(record.image_names)
+    keep = record.det_score.astype(np.float64) >= conf
+    num_gt = np.bincount(record.gt_image, minlength=num_images)
+    num_detections = np.bincount(record.det_image[keep], minlength=num_images)
+    hits = record.hits("pose") & keep[:, None]
+    tp = np.stack([np.bincount(record.det_image[level], minlength=num_images) for level in hits.T])
+    total = num_detections + num_gt
+    f1 = (2 * tp / np.maximum(total, 1)).mean(axis=0)
+    f1[total == 0] = 1.0
+    num_errors = total - 2 * tp[0]
+    # ties: the worst have the most errors, the best the most ground truths
+    order = np.lexsort((np.arange(num_images), num_gt, -num_errors, f1))
+    return ImageRanking(conf, num_gt, num_detections, tp[0], f1, order)
+
+
+def select_images(ranking: ImageRanking, count: int) -> list[tuple[int, str]]:
+    """Return images to show, each `worst` or `best`, by falling priority."""
+    nonempty = [int(i) for i in ranking.order if ranking.num_gt[i] + ranking.num_detections[i]]
+    best = [i for i in reversed(nonempty) if ranking.f1[i] > 0][: min(count, len(nonempty)) // _BEST_INTERVAL]
+    worst = [i for i in nonempty if i not in set(best)][: count - len(best)]
+    selected: list[tuple[int, str]] = []
+    for number in range(max(len(worst), len(best))):
+        selected += [(i, "worst" if ranking.f1[i] < 1 else "best") for i in worst[number * 2 : number * 2 + 2]]
+        selected += [(i, "best") for i in best[number : number + 1]]
+    return selected
+
+
+def make_gallery(metrics: PoseMetrics, ranking: ImageRanking) -> Json:
+    """Return the data of the section of images, without cards."""
+    spec = metrics.spec
+    return {
+        "conf": ranking.conf,
+        "stored_conf": STORED_CONF,
+        "all": _image_list(metrics.record, ranking),
+        "num_images": len(metrics.record.image_names),
+        "edges": [list(edge) for edge in figure_schema(spec.keypoints, spec.names, 0)[0].skeleton],
+        "keypoint_names": [spec.keypoints.keypoint_names(index) for index in range(spec.nc)],
+        "class_names": [metrics.names[index] for index in sorted(metrics.names)],
+        "cards": [],
+        "num_missing": 0,
+        "num_omitted": 0,
+    }
+
+
+def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: int, max_bytes: int) -> None:
+    """Add the worst and the best images to a gallery, as many as fit.
 
     Args:
+        gallery: from `make_gallery`.
         record: the run.
-        conf: detections of less confidence do not count.
+        ranking: its images.
+        count: number of images at most.
+        max_bytes: size of all cards at most.
     """
-    count = len(record.names)
-    sure = record.score.astype(np.float64) >= conf
-    truths = np.bincount(record.truth_image, minlength=count)
-    found = np.bincount(record.image[sure], minlength=count)
-    hit = record.hits("pose") & sure[:, None]
-    each = np.stack([np.bincount(record.image[hit[:, level]], minlength=count) for level in range(hit.shape[1])])
-    f1 = (2 * each / np.maximum(found + truths, 1)).mean(axis=0)
-    f1[found + truths == 0] = 1.0
-    wrong = found + truths - 2 * each[0]
-    # among equals, the worst is where most is wrong, and the best where most is right
-    order = np.lexsort((np.arange(count), truths, -wrong, f1))
-    return Ranking(conf, truths, found, each[0], f1, order)
+    root = Path(record.run_info["root"])
+    rank_of = {index: rank for rank, index in enumerate(ranking.order.tolist())}
+    selected = select_images(ranking, count)
+    for index, label in selected:
+        height, width = record.image_size[index].tolist()
+        card: Json = {
+            "rank": rank_of[index],
+            "name": record.image_names[index],
+            "label": label,
+            "width": width,
+            "height": height,
+            "jpeg": thumbnail(root / record.image_names[index], (height, width)),
+            "gt": list(_ground_truths(record, index)),
+            "detections": list(_stored_detections(record, index)),
+        }
+        max_bytes -= len(embedded_json(card)) + 1
+        if max_bytes < 0:
+            gallery["num_omitted"] = len(selected) - len(gallery["cards"])
+            break
+        gallery["num_missing"] += card["jpeg"] is None
+        gallery["cards"].append(card)
+    if gallery["num_missing"]:
+        LOGGER.warning(
+            f"{gallery['num_missing']} of the {len(gallery['cards'])} images of the report are missing under {root}, "
+            "unreadable, or changed since the run. The report shows their poses without the image."
+        )
 
 
-def chosen(ranking: Ranking, count: int) -> list[tuple[int, str]]:
-    """Return images to show and what they are, `worst` or `best`, in the order in which they are to be kept."""
-    telling = [int(i) for i in ranking.order if ranking.truths[i] + ranking.found[i]]
-    best = [i for i in reversed(telling) if ranking.f1[i] > 0][: min(count, len(telling)) // _BEST]
-    worst = [i for i in telling if i not in set(best)][: count - len(best)]
-    shown: list[tuple[int, str]] = []
-    for number in range(max(len(worst), len(best))):
-        shown += [(i, "worst" if ranking.f1[i] < 1 else "best") for i in worst[number * 2 : number * 2 + 2]]
-        shown += [(i, "best") for i in best[number : number + 1]]
-    return shown
-
-
-def table(record: Record, ranking: Ranking, limit: int) -> list[list[Any]]:
-    """Return name, objects, detections, hits and F1 of images, the worst first, in `limit` characters or so."""
+def _image_list(record: RunRecord, ranking: ImageRanking) -> list[list[Any]]:
+    """Return name, ground truths, detections, true positives and F1 of images, the worst first, up to a size limit."""
     rows: list[list[Any]] = []
+    remaining = _MAX_LIST_CHARACTERS
     for index in ranking.order.tolist():
-        numbers = (int(column[index]) for column in (ranking.truths, ranking.found, ranking.hits))
-        rows.append([record.names[index], *numbers, round(float(ranking.f1[index]), 3)])
-        limit -= len(record.names[index]) + 24
-        if limit < 0:
+        name = record.image_names[index]
+        counts = (int(column[index]) for column in (ranking.num_gt, ranking.num_detections, ranking.tp))
+        rows.append([name, *counts, round(float(ranking.f1[index]), 3)])
+        remaining -= len(name) + 24
+        if remaining < 0:
             break
     return rows
 
 
-def jpeg(root: Path, name: str, size: tuple[int, int]) -> str | None:
-    """Return a small copy of an image as the text of a JPEG, or None where it is gone, broken, or another one.
+def thumbnail(path: Path, size: tuple[int, int]) -> str | None:
+    """Return a small copy of an image as base64 JPEG; None if it is missing, unreadable, or not of `size` any more.
 
     Args:
-        root: folder of the data set.
-        name: the image, as a path below it.
-        size: the (height, width) that it had.
+        path: the image.
+        size: (height, width) at the time of the run.
     """
     try:
-        image, whole = read_reduced(root / name, SIDE)
+        image, original_size = read_reduced(path, SIDE)
     except (YoloposeError, OSError, ValueError):
         return None
-    if tuple(whole or image.shape[:2]) != size:
+    if tuple(original_size or image.shape[:2]) != size:
         return None
     scale = min(SIDE / max(size), 1.0)
-    small = cv2.resize(
-        image, (max(round(size[1] * scale), 1), max(round(size[0] * scale), 1)), interpolation=cv2.INTER_AREA
-    )
-    fine, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return base64.b64encode(data.tobytes()).decode() if fine else None
+    width, height = (max(round(side * scale), 1) for side in (size[1], size[0]))
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    ok, data = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return base64.b64encode(data.tobytes()).decode() if ok else None
 
 
-def poses(record: Record, index: int) -> dict[str, Any]:
-    """Return what is drawn on an image: its size, truths and detections, in pixels.
-
-    A truth has its class `c`, box `b`, points `p` and their visibility `v`; a detection score `s`, the same, which
-    truth it hits by IoU (`h`) and by OKS (`k`) of .50, and what became of its points (`e`) where it is paired.
-    """
-    height, width = record.size[index].tolist()
-    return {
-        "width": width,
-        "height": height,
-        "truth": list(_truths(record, index)),
-        "found": list(_detections(record, index)),
-    }
-
-
-def _truths(record: Record, index: int) -> Iterator[dict[str, Any]]:
-    for row in np.flatnonzero(record.truth_image == index).tolist():
+def _ground_truths(record: RunRecord, image: int) -> Iterator[Json]:
+    size = record.image_size[image]
+    for row in np.flatnonzero(record.gt_image == image).tolist():
         yield {
-            "c": int(record.truth_cls[row]),
-            "b": _pixels(record.truth_box[row], record.size[index]),
-            "p": _pixels(record.truth_place[row], record.size[index]),
-            "v": record.truth_seen[row].tolist(),
+            "cls": int(record.gt_class[row]),
+            "box": _pixels(record.gt_box[row], size),
+            "points": _pixels(record.gt_keypoints[row], size),
+            "conf": record.gt_visibility[row].tolist(),
         }
 
 
-def _detections(record: Record, index: int) -> Iterator[dict[str, Any]]:
-    for place in np.flatnonzero(record.image[record.drawn] == index).tolist():
-        row = int(record.drawn[place])
-        pair = np.flatnonzero(record.pair_detection == row)
-        kinds = (record.pair_kind[pair[0]] & 7).tolist() if len(pair) else None
+def _stored_detections(record: RunRecord, image: int) -> Iterator[Json]:
+    size = record.image_size[image]
+    for stored in np.flatnonzero(record.det_image[record.stored_det] == image).tolist():
+        row = int(record.stored_det[stored])
+        pairs = np.flatnonzero(record.pair_det == row)  # at most one
         yield {
-            "s": float(record.score[row]),  # not rounded: it is compared with thresholds
-            "c": int(record.cls[row]),
-            "b": _pixels(record.drawn_box[place], record.size[index]),
-            "p": _pixels(record.drawn_place[place], record.size[index]),
-            "v": (record.drawn_seen[place] / 255).round(2).tolist(),
-            "h": int(record.box_hit[row, 0]),
-            "k": int(record.pose_hit[row, 0]),
-            "e": None if kinds is None else [0 if kind == Kind.UNLABELED else kind for kind in kinds],
+            "score": float(record.det_score[row]),  # unrounded, since it is compared with thresholds
+            "cls": int(record.det_class[row]),
+            "box": _pixels(record.stored_box[stored], size),
+            "points": _pixels(record.stored_keypoints[stored], size),
+            "conf": (record.stored_conf[stored] / 255).round(2).tolist(),
+            "box_match": int(record.det_box_match[row, 0]),
+            "pose_match": int(record.det_pose_match[row, 0]),
+            "outcomes": (record.pair_outcome[pairs[0]] & OUTCOME_MASK).tolist() if len(pairs) else None,
         }
 
 
 def _pixels(shares: npt.NDArray[np.uint16], size: npt.NDArray[np.int32]) -> list[float]:
-    return unpacked(shares, size).reshape(-1).round(1).astype(float).round(1).tolist()
+    return dequantize(shares, size).reshape(-1).astype(float).round(1).tolist()

@@ -1,122 +1,144 @@
-const LAYERS = ["truth", "found", "boxes"];
-const LISTED = 100;  // rows of the list of all images that are shown at once
-const BAD_KINDS = { 2: "jitter", 3: "inversion", 4: "swap", 5: "miss" };
+const LAYERS = ["gt", "predictions", "boxes"];
+const MAX_LISTED = 100;  // rows of the list of all images that are shown at once
+const ERROR_NAMES = { 2: "jitter", 3: "inversion", 4: "swap", 5: "miss" };  // `KeypointOutcome`
+const LAST_GOOD_OUTCOME = 2;  // jitter and better get no red ring
 const gallery = report.images;
-let shownCards = [];
-let open = -1;
+let shownCards = [];  // indices of cards, in order
+let openPosition = -1;  // of the viewer, in shownCards
 
-// One image with its poses as shapes above it, so that truth and prediction come and go by themselves.
-function framed(card) {
-  const frame = element("div", { class: "frame" });
+// An image with its poses as SVG layers above it, which can be hidden separately.
+function makeFrame(card) {
+  const frame = html("div", { class: "frame" });
   const unit = Math.max(card.width, card.height) / 320;
-  const image = card.jpeg === null ? null
-    : element("img", { src: `data:image/jpeg;base64,${card.jpeg}`, alt: "" });
-  const layer = (kind, objects) => shape("g", { class: `${kind}-layer` }, objects.map((one) => posed(one, kind, unit)));
-  frame.append(...[image].filter((part) => part), shape("svg", { class: "poses", "aria-hidden": "true",
-    viewBox: `0 0 ${card.width} ${card.height}` }, layer("truth", card.truth), layer("found", card.found)));
+  if (card.jpeg !== null) frame.append(html("img", { src: `data:image/jpeg;base64,${card.jpeg}`, alt: "" }));
+  const layer = (name, instances) =>
+    svg("g", { class: `${name}-layer` }, instances.map((instance) => drawInstance(instance, name, unit)));
+  frame.append(svg("svg", { class: "poses", "aria-hidden": "true", viewBox: `0 0 ${card.width} ${card.height}` },
+    layer("gt", card.gt), layer("predictions", card.detections)));
   return frame;
 }
 
-function posed(one, kind, unit) {
-  const [x1, y1, x2, y2] = one.b;
+function drawInstance(instance, layer, unit) {
+  const { box: [x1, y1, x2, y2], points, conf, outcomes } = instance;
+  const isGt = layer === "gt";
   const radius = Math.min(Math.max(0.02 * Math.max(x2 - x1, y2 - y1), 1.1 * unit), 2.6 * unit);
-  const there = one.v.map((value) => value > (kind === "truth" ? 0 : 0.1));
-  const lines = gallery.edges.filter(([a, b]) => there[a] && there[b])
-    .map(([a, b]) => `M${one.p[2 * a]} ${one.p[2 * a + 1]}L${one.p[2 * b]} ${one.p[2 * b + 1]}`).join("");
-  const points = one.v.map((value, index) => {
-    if (!there[index]) return null;
-    const wrong = kind === "found" && one.e && one.e[index] > 2;
-    const name = kind === "truth" ? (value === 1 ? "hidden" : "") : `${value < 0.5 ? "unsure" : ""} ${wrong ? "wrong" : ""}`;
-    return shape("circle", { class: name.trim() || null, cx: one.p[2 * index], cy: one.p[2 * index + 1], r: radius });
+  const isDrawn = conf.map((value) => value > (isGt ? 0 : 0.1));
+  const path = gallery.edges.filter(([a, b]) => isDrawn[a] && isDrawn[b])
+    .map(([a, b]) => `M${points[2 * a]} ${points[2 * a + 1]}L${points[2 * b]} ${points[2 * b + 1]}`).join("");
+  const circles = conf.map((value, index) => {
+    if (!isDrawn[index]) return null;
+    const classes = [];
+    if (isGt && value === 1) classes.push("occluded");
+    if (!isGt && value < 0.5) classes.push("invisible");
+    if (!isGt && outcomes && outcomes[index] > LAST_GOOD_OUTCOME) classes.push("wrong");
+    const [cx, cy] = [points[2 * index], points[2 * index + 1]];
+    return svg("circle", { class: classes.join(" ") || null, cx, cy, r: radius });
   });
-  const limbs = lines ? [shape("path", { class: "halo", d: lines }), shape("path", { class: "limbs", d: lines })] : [];
-  return shape("g", { class: "object" }, shape("rect", { class: "box", x: x1, y: y1, width: x2 - x1, height: y2 - y1 }),
-    limbs, points);
+  const limbs = path ? [svg("path", { class: "halo", d: path }), svg("path", { class: "limbs", d: path })] : [];
+  return svg("g", { class: "instance" },
+    svg("rect", { class: "box", x: x1, y: y1, width: x2 - x1, height: y2 - y1 }), limbs, circles);
 }
 
-// Which detections and truths stand at a threshold; a detection that hits nothing and a missed truth are dashed.
-function judge(frame, card, conf) {
-  const sure = card.found.map((one) => one.s >= conf);
-  const hit = card.truth.map((_, index) => card.found.some((one, number) => sure[number] && one.k === index));
-  const groups = (kind) => [...frame.querySelectorAll(`.${kind}-layer > .object`)];
-  groups("found").forEach((node, number) => {
-    node.classList.toggle("below", !sure[number]);
-    node.classList.toggle("amiss", card.found[number].k < 0);
+// Hide detections below the threshold and mark false positives and false negatives; returns a summary.
+function applyThreshold(frame, card, conf) {
+  const above = card.detections.map((detection) => detection.score >= conf);
+  const isHit = card.gt.map((_, index) =>
+    card.detections.some((detection, number) => above[number] && detection.pose_match === index));
+  const groups = (layer) => [...frame.querySelectorAll(`.${layer}-layer > .instance`)];
+  groups("predictions").forEach((node, number) => {
+    node.classList.toggle("below", !above[number]);
+    node.classList.toggle("unmatched", card.detections[number].pose_match < 0);
   });
-  groups("truth").forEach((node, index) => node.classList.toggle("amiss", !hit[index]));
-  const hits = hit.filter((fine) => fine).length, wrong = sure.filter((fine, number) => fine && card.found[number].k < 0).length;
-  return `${hits} of ${plural(card.truth.length, "pose", "poses")} right at OKS .50, ${wrong} false`;
+  groups("gt").forEach((node, index) => node.classList.toggle("unmatched", !isHit[index]));
+  const tp = isHit.filter((hit) => hit).length;
+  const fp = above.filter((isAbove, number) => isAbove && card.detections[number].pose_match < 0).length;
+  const poses = plural(card.gt.length, "pose", "poses");
+  return `${tp} of ${poses} correct at OKS .50, ${plural(fp, "false positive", "false positives")}`;
 }
 
-function cardOf(card, index) {
-  const button = element("button", { type: "button", "aria-label": `Enlarge ${card.name}` }, framed(card));
-  button.addEventListener("click", () => view(shownCards.indexOf(index)));
-  const verdict = element("span", { class: "verdict" }), rank = gallery.all[card.row]; // best ones may be cut from the list
-  card.node = element("li", { class: "card", "data-name": card.name }, button,
-    element("div", { class: "under" }, element("span", { class: "name", title: card.name }, element("bdi", {}, card.name)),
-      element("span", { class: `badge ${card.why}` }, rank ? `${card.why} · F1 ${digits(rank[4])}` : card.why)), verdict);
-  card.judge = (conf) => { verdict.textContent = judge(button, card, conf); };
+function makeCard(card, index) {
+  const button = html("button", { type: "button", "aria-label": `Enlarge ${card.name}` }, makeFrame(card));
+  button.addEventListener("click", () => openViewer(shownCards.indexOf(index)));
+  const summary = html("span", { class: "summary" });
+  const row = gallery.all[card.rank];  // missing for the best images if the list is cut
+  const badge = row ? `${card.label} · F1 ${formatNumber(row[4])}` : card.label;
+  card.node = html("li", { class: "card", "data-name": card.name }, button,
+    html("div", { class: "under" }, html("span", { class: "name", title: card.name }, html("bdi", {}, card.name)),
+      html("span", { class: `badge ${card.label}` }, badge)), summary);
+  card.update = (conf) => { summary.textContent = applyThreshold(button, card, conf); };
   return card.node;
 }
 
-function arrange() {
-  const words = byId("search").value.trim().toLowerCase(), order = byId("order").value;
-  const names = gallery.all.map((row) => row[0].toLowerCase());
-  const sorted = (rows, place, name) => (order === "name"
-    ? rows.sort((a, b) => (name(a) < name(b) ? -1 : 1)) : rows.sort((a, b) => (place(a) - place(b)) * (order === "best" ? -1 : 1)));
+function updateOrder() {
+  const query = byId("search").value.trim().toLowerCase(), order = byId("order").value;
   const cards = gallery.cards;
-  shownCards = sorted(cards.map((_, index) => index).filter((index) => cards[index].name.toLowerCase().includes(words)),
-    (index) => cards[index].row, (index) => cards[index].name);
+  const matches = (name) => name.toLowerCase().includes(query);
+  const sortRows = (rows, rank, name) => (order === "name"
+    ? rows.sort((a, b) => (name(a) < name(b) ? -1 : 1))
+    : rows.sort((a, b) => (rank(a) - rank(b)) * (order === "best" ? -1 : 1)));
+  shownCards = sortRows([...cards.keys()].filter((index) => matches(cards[index].name)),
+    (index) => cards[index].rank, (index) => cards[index].name);
   byId("cards").replaceChildren(...shownCards.map((index) => cards[index].node));
-  const rows = sorted(names.map((_, index) => index).filter((index) => names[index].includes(words)),
+  const rows = sortRows([...gallery.all.keys()].filter((index) => matches(gallery.all[index][0])),
     (index) => index, (index) => gallery.all[index][0]);
-  byId("search-count").textContent = `${plural(rows.length, "image", "images")}, ${whole(shownCards.length)} shown`;
-  listAll(rows);
+  byId("search-count").textContent =
+    `${plural(rows.length, "image", "images")}, ${formatCount(shownCards.length)} shown`;
+  listImages(rows);
 }
 
-function listAll(rows) {
-  const shown = new Map(gallery.cards.map((card, index) => [card.row, index]));
-  const heads = ["Image", "Objects", "Detections", "Poses right", "F1", ""];
-  const lines = rows.slice(0, LISTED).map((index) => {
-    const [name, truths, found, hits, f1] = gallery.all[index];
+function listImages(rows) {
+  const cardAt = new Map(gallery.cards.map((card, index) => [card.rank, index]));
+  const header = ["Image", "Instances", "Detections", "Poses correct", "F1", ""];
+  const lines = rows.slice(0, MAX_LISTED).map((rank) => {
+    const [name, numGt, numDetections, tp, f1] = gallery.all[rank];
     let button = "";
-    if (shown.has(index)) {
-      button = element("button", { type: "button", "aria-label": `Show ${name}` }, "show");
-      button.addEventListener("click", () => view(shownCards.indexOf(shown.get(index))));
+    if (cardAt.has(rank)) {
+      button = html("button", { type: "button", "aria-label": `Show ${name}` }, "show");
+      button.addEventListener("click", () => openViewer(shownCards.indexOf(cardAt.get(rank))));
     }
-    return [name, whole(truths), whole(found), whole(hits), digits(f1), button];
+    return [name, formatCount(numGt), formatCount(numDetections), formatCount(tp), formatNumber(f1), button];
   });
-  const rest = rows.length - lines.length, cut = gallery.count - gallery.all.length;
-  byId("all").replaceChildren(...[rows.length ? table("All images", heads, lines) : element("p", {}, "No image has such a name."),
-    rest > 0 ? element("p", { class: "small" }, `${plural(rest, "more image", "more images")}: search by name to see others.`) : null,
-    cut > 0 ? element("p", { class: "small" }, `The best ${whole(cut)} of ${whole(gallery.count)} images are not listed.`) : null,
+  const more = rows.length - lines.length, unlisted = gallery.num_images - gallery.all.length;
+  byId("all").replaceChildren(...[
+    rows.length ? makeTable("All images", header, lines) : html("p", {}, "No file name matches."),
+    more > 0 ? html("p", { class: "small" }, `${plural(more, "more image", "more images")}: search by name.`) : null,
+    unlisted > 0 ? html("p", { class: "small" },
+      `The best ${formatCount(unlisted)} of ${formatCount(gallery.num_images)} images are not listed.`) : null,
   ].filter((part) => part));
 }
 
-function view(place) {
-  if (place < 0 || place >= shownCards.length) return;
-  open = place;
-  const card = gallery.cards[shownCards[place]], frame = framed(card), viewer = byId("viewer");
+function openViewer(position) {
+  if (position < 0 || position >= shownCards.length) return;
+  openPosition = position;
+  const card = gallery.cards[shownCards[position]], frame = makeFrame(card), viewer = byId("viewer");
   frame.style.aspectRatio = `${card.width} / ${card.height}`;
   frame.style.width = `min(100%, ${(0.68 * card.width / card.height * 100).toFixed(1)}vh)`;
   byId("viewer-name").textContent = card.name;
   byId("viewer-image").replaceChildren(frame);
-  const conf = Number(byId("conf-exactly").value);
-  byId("viewer-words").replaceChildren(element("p", {}, `${judge(frame, card, conf)} from confidence ${conf} on.`),
-    element("ul", { class: "small" }, card.found.filter((one) => one.s >= conf).map((one) => element("li", {}, inWords(one)))));
-  byId("viewer-before").disabled = place === 0;
-  byId("viewer-next").disabled = place === shownCards.length - 1;
+  const conf = Number(byId("conf-input").value);
+  const lines = card.detections.filter((detection) => detection.score >= conf)
+    .map((detection) => html("li", {}, describeDetection(detection)));
+  byId("viewer-text").replaceChildren(
+    html("p", {}, `${applyThreshold(frame, card, conf)}, at confidence threshold ${conf}.`),
+    html("ul", { class: "small" }, lines));
+  byId("viewer-previous").disabled = position === 0;
+  byId("viewer-next").disabled = position === shownCards.length - 1;
   if (!viewer.open) viewer.showModal();
 }
 
-function inWords(one) {
-  const names = gallery.points[one.c] || gallery.points[0];
-  const kinds = Object.entries(BAD_KINDS).map(([kind, word]) => {
-    const points = (one.e || []).flatMap((value, index) => (value === Number(kind) ? [names[index]] : []));
-    return points.length ? `${word}: ${points.slice(0, 8).join(", ")}${points.length > 8 ? ` and ${points.length - 8} more` : ""}` : null;
-  }).filter((words) => words);
-  const verdict = one.k >= 0 ? "right" : one.h >= 0 ? "box right, pose not" : "hits nothing";
-  return `${gallery.classes[one.c] || one.c} ${digits(one.s)}: ${verdict}${kinds.length ? `; ${kinds.join("; ")}` : ""}`;
+function describeDetection(detection) {
+  const names = gallery.keypoint_names[detection.cls] || gallery.keypoint_names[0];
+  const outcomes = detection.outcomes || [];
+  const errors = Object.entries(ERROR_NAMES).flatMap(([outcome, error]) => {
+    const points = names.filter((_, index) => outcomes[index] === Number(outcome));
+    if (!points.length) return [];
+    return `${error}: ${points.slice(0, 8).join(", ")}${points.length > 8 ? ` and ${points.length - 8} more` : ""}`;
+  });
+  let verdict = "false positive";
+  if (detection.pose_match >= 0) verdict = "correct";
+  else if (detection.box_match >= 0) verdict = "box correct, pose not";
+  const name = gallery.class_names[detection.cls] || detection.cls;
+  return `${name} ${formatNumber(detection.score)}: ${[verdict, ...errors].join("; ")}`;
 }
 
 function setLayer(layer, on) {
@@ -125,29 +147,31 @@ function setLayer(layer, on) {
 }
 
 function startImages() {
-  const { cards, conf, kept_from: from, gone, without_room: left } = gallery;
-  const notes = [`The worst images and some of the best, by F1 of poses (the mean over OKS .50 to .95) from confidence ` +
-    `${digits(conf)} on. Detections are drawn from ${from} on; dashed ones hit nothing, dashed truths are missed, hollow ` +
-    "points are hidden ones, red rings are inversions, swaps and misses."];
-  if (gone) notes.push(`${plural(gone, "image was", "images were")} not there any more: poses alone are shown.`);
-  if (left) notes.push(`${plural(left, "image is", "images are")} left out to keep this page under 5 MB.`);
-  byId("images-words").append(notes.join(" "));
-  cards.forEach(cardOf);
-  listeners.push((value) => cards.forEach((card) => card.judge(value)));
-  for (const name of ["search", "order"]) byId(name).addEventListener("input", arrange);
+  const { cards, conf, stored_conf: storedConf, num_missing: numMissing, num_omitted: numOmitted } = gallery;
+  const notes = ["The worst images and some of the best, by the mean F1 of poses over OKS .50:.95 at confidence " +
+    `threshold ${formatNumber(conf)}. Detections are drawn from confidence ${storedConf}. Dashed: false positives and ` +
+    "false negatives. Hollow keypoints: labeled as occluded. Red rings: inversions, swaps and misses."];
+  if (numMissing) notes.push(`${plural(numMissing, "image is", "images are")} missing now: only the poses are shown.`);
+  if (numOmitted) notes.push(`${plural(numOmitted, "image is", "images are")} omitted to keep this page below 5 MB.`);
+  byId("images-text").append(notes.join(" "));
+  cards.forEach(makeCard);
+  confListeners.push((value) => cards.forEach((card) => card.update(value)));
+  for (const name of ["search", "order"]) byId(name).addEventListener("input", updateOrder);
   for (const layer of LAYERS) {
-    const words = byId(`show-${layer}`).parentNode;
-    const twin = element("input", { type: "checkbox", id: `viewer-${layer}` });
-    byId("viewer-ticks").append(element("label", { class: words.className }, twin, words.textContent));
-    for (const box of [byId(`show-${layer}`), twin]) box.addEventListener("change", () => setLayer(layer, box.checked));
+    const label = byId(`show-${layer}`).parentNode;
+    const viewerBox = html("input", { type: "checkbox", id: `viewer-${layer}` });
+    byId("viewer-layers").append(html("label", { class: label.className }, viewerBox, label.textContent));
+    for (const box of [byId(`show-${layer}`), viewerBox]) {
+      box.addEventListener("change", () => setLayer(layer, box.checked));
+    }
     setLayer(layer, layer !== "boxes");
   }
   byId("viewer-close").addEventListener("click", () => byId("viewer").close());
-  byId("viewer-before").addEventListener("click", () => view(open - 1));
-  byId("viewer-next").addEventListener("click", () => view(open + 1));
+  byId("viewer-previous").addEventListener("click", () => openViewer(openPosition - 1));
+  byId("viewer-next").addEventListener("click", () => openViewer(openPosition + 1));
   byId("viewer").addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") view(open - 1);
-    if (event.key === "ArrowRight") view(open + 1);
+    if (event.key === "ArrowLeft") openViewer(openPosition - 1);
+    if (event.key === "ArrowRight") openViewer(openPosition + 1);
   });
-  arrange();
+  updateOrder();
 }

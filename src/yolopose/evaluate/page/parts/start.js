@@ -1,25 +1,26 @@
 function startTheme() {
-  let kept = "";
-  try { kept = localStorage.getItem("yolopose-theme") || ""; } catch { /* a page from disk may have no storage */ }
+  let stored = "";
+  try { stored = localStorage.getItem("yolopose-theme") || ""; } catch { /* no storage for pages from disk */ }
   const set = (theme) => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
   };
   for (const choice of document.querySelectorAll("input[name=theme]")) {
-    choice.checked = choice.value === kept;
+    choice.checked = choice.value === stored;
     choice.addEventListener("change", () => {
       set(choice.value);
-      try { localStorage.setItem("yolopose-theme", choice.value); } catch { /* likewise */ }
+      try { localStorage.setItem("yolopose-theme", choice.value); } catch { /* no storage */ }
     });
   }
-  set(kept);
+  set(stored);
 }
 
 startTheme();
 showRun();
-showNumbers();
+showScores();
 startThreshold();
 startKeypoints();
 showErrors();
 startImages();
+// rounded down to a step, so that the detection at the best threshold itself is included
 setConf(Math.floor(gallery.conf * report.counts.steps + 1e-6) / report.counts.steps);

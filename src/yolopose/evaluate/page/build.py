@@ -1,0 +1,93 @@
+"""Assemble the page from its template, style, scripts and data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from yolopose.base.errors import DataError
+from yolopose.base.files import write_bytes
+from yolopose.evaluate.metrics import PoseMetrics
+from yolopose.evaluate.page.content import embedded_json, page_content
+from yolopose.evaluate.page.gallery import add_cards, make_gallery, rank_images
+from yolopose.evaluate.record import load_record, run_spec
+
+REPORT_FILE = "report.html"
+MAX_IMAGES = 24
+_MAX_BYTES = 4_900_000  # of the page
+_SCRIPTS = ("tools", "scores", "threshold", "keypoints", "images", "start")
+
+
+def make_report(run: str | Path, images: int = MAX_IMAGES) -> Path:
+    """Make the report of a run from its record.
+
+    Args:
+        run: folder of a run of `val` or of a training, or the record in it.
+        images: number of images shown at most.
+
+    Returns:
+        The file.
+
+    Raises:
+        NotFoundError: the folder has no record of detections.
+        DataError: it is damaged.
+        OutputError: the report cannot be written.
+    """
+    record = load_record(run)
+    if not record.run_info:
+        raise DataError(f"The record in {run} does not describe its run, so that no report can be made from it.")
+    metrics = PoseMetrics(dict(enumerate(record.run_info["names"])))
+    metrics.set_record(record, run_spec(record))
+    return write_report(metrics, Path(run) if Path(run).is_dir() else Path(run).parent, images)
+
+
+def write_report(metrics: PoseMetrics, folder: Path, images: int = MAX_IMAGES) -> Path:
+    """Write `report.html`.
+
+    Args:
+        metrics: a run, with its record.
+        folder: the run folder.
+        images: number of images shown at most; fewer if they would make the page larger than 5 MB.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    ranking = rank_images(metrics.record, metrics.reliability("pose").best_conf)
+    content = {**page_content(metrics), "images": make_gallery(metrics, ranking)}
+    add_cards(content["images"], metrics.record, ranking, images, _MAX_BYTES - len(_render(content)))
+    path = folder / REPORT_FILE
+    write_bytes(path, _render(content), sync=False)
+    return path
+
+
+def _render(content: Any) -> bytes:
+    style = _read_part("style.css")
+    # one function around all scripts keeps their names out of the global scope
+    script = "(() => {\n" + "\n".join(_read_part(f"{name}.js") for name in _SCRIPTS) + "})();\n"
+    values = {"style": style, "script": script, "data": embedded_json(content), "policy": _policy(style, script)}
+    # a single pass: `{{…}}` within a value is not replaced
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read_part("page.html"))
+    return page.encode()
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy that allows this style and script, embedded images, and nothing else."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _read_part(name: str) -> str:
+    return (files("yolopose.evaluate.page") / "parts" / name).read_text(encoding="utf-8")
