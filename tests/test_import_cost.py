@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import yolopose
+
 HEAVY = ("torch", "cv2", "matplotlib", "onnxruntime", "rich", "PIL")
 TORCH_FREE = [
     f"yolopose.{room}"
@@ -37,6 +39,14 @@ def loaded_after(code: str, names: tuple[str, ...]) -> str:
 def test_light_starts_load_nothing_heavy(code: str) -> None:
     heavy = HEAVY if "model" not in code else ("torch", "matplotlib")
     assert loaded_after(code, heavy) == "[]"
+
+
+def test_public_names_are_loaded_on_first_use() -> None:
+    code = "from yolopose import Boxes, Keypoints, PoseMetrics, Results; assert Results.__module__ == 'yolopose.results.results'"
+    assert loaded_after(code, ("torch", "matplotlib", "onnxruntime")) == "[]"
+    assert set(yolopose.__all__) <= set(dir(yolopose))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = yolopose.Nothing
 
 
 def test_the_lower_floors_load_no_torch() -> None:

@@ -140,7 +140,7 @@ MISTAKES = [
     Mistake(
         "Two words that contradict each other",
         "yolo predict model=cats.pt source=a.png end2end=False nms=False",
-        ("leave one out",),
+        ("omit one of them",),
     ),
     Mistake("A model without its ending", "yolo predict model=yolo11n source=a.png", ("=yolo11n-pose.pt (weights)",)),
     Mistake(
@@ -261,7 +261,7 @@ MISTAKES = [
         ("notes.json", "line 2, column 3"),
         text("notes.json", "{\n  x"),
     ),
-    Mistake("Conversion into what is there", "yolo convert data=cats.yaml output=a.png", ("a.png is there already",)),
+    Mistake("Conversion into what is there", "yolo convert data=cats.yaml output=a.png", ("a.png already exists",)),
     Mistake("No COCO file to convert", "yolo convert source=annotations", ("annotations",)),
 ]
 

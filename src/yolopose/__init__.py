@@ -1,24 +1,36 @@
 """yolopose: pose estimation with YOLO networks.
 
-`from yolopose import YOLO` is the whole interface; importing the package loads no torch, and the
-class itself is loaded when it is first asked for.
+Importing the package loads no other library; each name is loaded when it is first used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from yolopose._version import __version__
 
 if TYPE_CHECKING:
+    from yolopose.evaluate import PoseMetrics
     from yolopose.model import YOLO
+    from yolopose.results import Boxes, Keypoints, Results
 
-__all__ = ["YOLO", "__version__"]
+__all__ = ["YOLO", "Boxes", "Keypoints", "PoseMetrics", "Results", "__version__"]
+
+_PACKAGES = {
+    "YOLO": "model",
+    "Boxes": "results",
+    "Keypoints": "results",
+    "Results": "results",
+    "PoseMetrics": "evaluate",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "YOLO":
-        from yolopose.model import YOLO
-
-        return YOLO
+    if name in _PACKAGES:
+        return getattr(import_module(f"yolopose.{_PACKAGES[name]}"), name)
     raise AttributeError(f"module 'yolopose' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

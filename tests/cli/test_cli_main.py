@@ -14,7 +14,8 @@ import yolopose.model
 from yolopose import __version__
 from yolopose.base.settings import settings_file
 from yolopose.cli import main
-from yolopose.config import MODES, make_options
+from yolopose.config import MODES, OptionSpec, check, make_options
+from yolopose.config.check import check_value
 
 
 class FakeYOLO:
@@ -26,11 +27,11 @@ class FakeYOLO:
     def __init__(self, model: str) -> None:
         self.model = model
 
-    def predict(self, source: Any, **options: Any) -> Iterator[Any]:
+    def _predict(self, source: Any, options: dict[str, Any]) -> Iterator[Any]:
         self.calls.append((self.model, source, options))
         yield from (SimpleNamespace(error=error) for error in self.errors)
 
-    def val(self, **options: Any) -> None:
+    def _val(self, options: dict[str, Any]) -> None:
         self.calls.append((self.model, None, options))
 
 
@@ -45,7 +46,7 @@ def test_predict_saves_by_default_and_streams(
     calls: list[tuple[str, Any, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", "source=a.jpg", "conf=0.5", "epochs=3", "stream=False"]) == 0
-    assert calls == [("yolo11n-pose.pt", "a.jpg", {"save": True, "stream": True, "conf": 0.5})]
+    assert calls == [("yolo11n-pose.pt", "a.jpg", {"save": True, "stream": False, "conf": 0.5})]
     shown = capsys.readouterr()
     assert "No model= given: using yolo11n-pose.pt." in shown.out
     assert shown.err.count("epochs=3 has no effect") == 1
@@ -59,10 +60,25 @@ def test_a_cfg_file_gives_model_source_and_save(
     assert main(["predict", f"cfg={file}", "conf=0.6"]) == 0
     assert main(["val", f"cfg={file}"]) == 0
     assert calls == [
-        ("a.pt", "a.jpg", {"save": False, "stream": True, "conf": 0.6, "iou": 0.4}),
+        ("a.pt", "a.jpg", {"save": False, "conf": 0.6, "iou": 0.4}),
         ("a.pt", None, {"data": "d.yaml", "conf": 0.5, "iou": 0.4}),
     ]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("line", ["predict source=a.jpg conf=0.5 iou=0.6 verbose=False", "val data=none.yaml conf=0.5"])
+def test_each_option_is_checked_once(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    names: list[str] = []
+
+    def count(spec: OptionSpec, value: Any, where: str = "") -> Any:
+        names.append(spec.name)
+        return check_value(spec, value, where)
+
+    monkeypatch.setattr(check, "check_value", count)
+    assert main([*line.split(), "model=yolo11n-pose.yaml"]) == 1  # neither the image nor the data set exists
+    assert sorted(names) == sorted([*(part.split("=")[0] for part in line.split()[1:]), "model"])
 
 
 @pytest.mark.parametrize(

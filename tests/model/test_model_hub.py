@@ -122,11 +122,11 @@ def test_the_folder_of_a_training_names_its_best(asked: str) -> None:
         YOLO(asked)
 
 
-def test_a_new_network_says_that_it_has_learned_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_warns_once_about_untrained_networks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model = YOLO("yolo11n-pose.yaml")
     image = np.zeros((32, 32, 3), np.uint8)
     for _ in range(2):
         model.predict(image, imgsz=32, verbose=False)
-    assert capsys.readouterr().err.count("has learned nothing") == 1
+    assert capsys.readouterr().err.count("with random weights") == 1
     YOLO(model.save(tmp_path / "w.pt")).predict(image, imgsz=32, verbose=False)
-    assert "learned" not in capsys.readouterr().err
+    assert "random weights" not in capsys.readouterr().err

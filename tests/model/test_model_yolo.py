@@ -121,8 +121,8 @@ def test_what_cannot_be_opened(
 
 
 @pytest.mark.parametrize("model", [26, None])
-def test_what_is_no_path(model: Any) -> None:
-    with pytest.raises(UsageError, match="is no path"):
+def test_refuses_models_that_are_not_paths(model: Any) -> None:
+    with pytest.raises(UsageError, match="is not a path"):
         YOLO(model)
 
 

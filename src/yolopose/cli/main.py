@@ -18,7 +18,8 @@ from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.cli import help as texts
 from yolopose.cli.grammar import Command, parse
-from yolopose.cli.verbs import VERBS
+from yolopose.cli.modes import RUN_MODE
+from yolopose.config import check_options
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -62,8 +63,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(command: Command) -> int:
     if command.action == "toolchain":
         return _toolchain(**command.options)
-    if command.action in VERBS:
-        VERBS[command.action](command.options)
+    if command.action in RUN_MODE:
+        RUN_MODE[command.action](check_options(command.action, command.options))
     else:
         _ACTIONS.get(command.action, _later)(command)
     return 0

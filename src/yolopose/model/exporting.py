@@ -1,12 +1,14 @@
-"""What `YOLO.export` does around the writing: where the file goes, and the image that it is tried on."""
+"""`YOLO.export`: choose the path and the test image, emit the callbacks, and write the file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import YoloposeError
 from yolopose.config import ExportOptions
 from yolopose.data import load_dataset, read_image
@@ -16,30 +18,45 @@ from yolopose.nn import PoseModel
 from yolopose.schema import ModelMetadata
 
 
-def export(
-    network: PoseModel, metadata: ModelMetadata | None, options: ExportOptions, model_name: str, data: str | None
-) -> Path:
-    """Write the file beside the weights it comes from and says how to use it; see `export_network`.
+@dataclass(slots=True)
+class Export:
+    """One export; the argument of `on_export_start` and `on_export_end`.
 
-    Args:
-        network: the network.
-        metadata: the record that came with its weights.
-        options: format, input size, ….
-        model_name: the file that the network was opened as. A name that was looked up elsewhere, and a model YAML,
-            put the export into the current folder.
-        data: data YAML that the network knows, for an image to try the file on and for the words about its use.
+    Attributes:
+        model: the network.
+        metadata: metadata of the network.
+        args: the options.
+        callbacks: functions by event.
+        file: the written file or folder; None before the end.
     """
-    path = Path(model_name)
-    stem = path.with_suffix("") if path.exists() else Path(path.stem)
-    known = metadata or network.default_metadata()
-    return export_network(network, known, options, stem, _image(options.data or data), data)
+
+    model: PoseModel
+    metadata: ModelMetadata
+    args: ExportOptions
+    callbacks: Callbacks
+    file: Path | None = None
+
+    def run(self, weights: Path, data: str | None) -> Path:
+        """Write the file and log how to use it; see `export_network`.
+
+        Args:
+            weights: path or name with which the network was opened. The export is written beside an existing file,
+                else (a name that was downloaded, a model YAML) into the current folder.
+            data: data YAML that the weights remember, for the test image and the usage message.
+        """
+        stem = weights.with_suffix("") if weights.exists() else Path(weights.stem)
+        self.callbacks.emit("on_export_start", self)
+        image = _test_image(self.args.data or data)
+        self.file = export_network(self.model, self.metadata, self.args, stem, image, data)
+        self.callbacks.emit("on_export_end", self)
+        return self.file
 
 
-def _image(data: str | None) -> npt.NDArray[np.uint8]:
-    """An image of the network's own data where that is at hand, else one that is drawn."""
+def _test_image(data: str | None) -> npt.NDArray[np.uint8]:
+    """Return an image of the network's own data where it is available, else a drawn one."""
     if data:
         try:
             return read_image(load_dataset(data).image_files("val")[0])
-        except (YoloposeError, OSError, IndexError):  # the data set has moved, or was never here: no reason to stop
+        except (YoloposeError, OSError, IndexError):  # the data set has moved or was never on this machine
             pass
     return draw_scene(0, "val", 0, 640)[0]

@@ -1,14 +1,14 @@
-"""Which engine computes for a `YOLO` object."""
+"""Choose and open the runtime (inference engine) of a `YOLO` object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
-from yolopose.config import PredictOptions, ValOptions
+from yolopose.config import PredictOptions, ValOptions, parse_devices
 from yolopose.formats import format_for_path, open_runtime
 from yolopose.schema import ModelMetadata
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
-    """What of an engine a call may choose.
+    """The options of a call that decide on the runtime.
 
     Attributes:
-        device: where to compute.
-        half: whether in 16 bits, where the device gains from that.
-        name: `auto`, `openvino`, `onnx`, `torch`, or None for the engine that the file is for.
-        compile: whether torch compiles the network, and how.
-        end2end: whether the network's own finished detections are taken; None leaves that to an exported file.
-        uncertainty: whether σ of each point is told.
+        device: names of the devices, joined by commas; empty for the best one.
+        half: compute in 16 bits where the device supports it.
+        name: `auto`, `openvino`, `onnx`, `torch`, or None for the runtime of the file.
+        compile: whether, or in which mode, torch compiles the network.
+        end2end: whether to use the NMS-free output of the network; None leaves that to an exported file.
+        uncertainty: whether to output σ of each keypoint.
     """
 
-    device: Any = None
+    device: str = ""
     half: bool = False
     name: str | None = None
     compile: bool | str = False
@@ -39,76 +39,78 @@ class RuntimeConfig:
 
 
 def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | None) -> RuntimeConfig:
-    """Return what options say of the engine.
+    """Return the runtime configuration that the options ask for.
 
     Args:
-        options: those of a call.
-        network: what torch holds, or None for an exported file.
+        options: options of the call.
+        network: the torch network, or None for an exported file.
     """
     end2end = options.end2end
     if end2end is None and options.nms is False and network is not None:
-        end2end = network.supports_end2end  # no older head minds nms=False
-    compile, uncertainty = (
-        (options.compile, options.uncertainty) if isinstance(options, PredictOptions) else (False, False)
+        end2end = network.supports_end2end  # heads without an NMS-free branch ignore nms=False
+    is_predict = isinstance(options, PredictOptions)
+    return RuntimeConfig(
+        device=",".join(parse_devices(options.device)),
+        half=options.half,
+        name=options.runtime,
+        compile=options.compile if is_predict else False,
+        end2end=end2end,
+        uncertainty=options.uncertainty if is_predict else False,
     )
-    return RuntimeConfig(options.device, options.half, options.runtime, compile, end2end, uncertainty)
 
 
-def open_exported(file: Path, choice: RuntimeConfig) -> Runtime:
-    """Open the engine of an exported file.
+def open_exported(file: Path, config: RuntimeConfig) -> Runtime:
+    """Open an exported file.
 
     Raises:
-        UsageError: another engine is asked for, or the device is not here.
+        UsageError: the file has another runtime or output than requested, or the device is not available.
     """
     own = format_for_path(file).name
-    if choice.name not in (None, "auto", own):
+    if config.name not in (None, "auto", own):
         raise UsageError(
-            f"runtime={choice.name} does not run {file}, which is for {own}: leave runtime= out, or give the .pt that "
-            "it was made from."
+            f"runtime={config.name} cannot run {file}, which needs {own}: omit runtime=, or open the .pt that it was "
+            "exported from."
         )
-    _leave_aside(choice)
-    runtime = open_runtime(file, device=choice.device, half=choice.half)
-    for wish, given in ((choice.end2end, "end2end"), (choice.uncertainty or None, "uncertainty")):
-        if wish is not None and wish != getattr(runtime.metadata, given):
+    _warn_compile(config)
+    runtime = open_runtime(file, device=config.device, half=config.half)
+    for name, value in (("end2end", config.end2end), ("uncertainty", config.uncertainty or None)):
+        if value is not None and value != getattr(runtime.metadata, name):
             raise UsageError(
-                f"{given}={wish} is not what {file} gives: it was exported otherwise. Leave {given} out, or export it "
-                f"again with {given}={wish}."
+                f"{name}={value} is not available in {file}, which was exported without it: omit {name}, or export "
+                f"again with {name}={value}."
             )
     return runtime
 
 
-def runtime_for_network(
-    network: PoseModel, metadata: ModelMetadata | None, choice: RuntimeConfig, fresh: str
-) -> Runtime:
-    """Make the engine of a network that torch holds.
+def runtime_for_network(network: PoseModel, metadata: ModelMetadata, config: RuntimeConfig, untrained: str) -> Runtime:
+    """Make the runtime of a torch network.
 
     Args:
         network: the network.
-        metadata: the record that came with its weights, or None.
-        choice: what is asked for.
-        fresh: name of the network when it has learned nothing yet, else an empty text.
+        metadata: its metadata.
+        config: the requested configuration.
+        untrained: name of a network with random weights, for a warning; empty for a trained one.
 
     Raises:
-        UsageError: the device is not here.
-        DependencyError: the engine that was named is not installed.
+        UsageError: the device is not available.
+        DependencyError: the requested runtime is not installed.
     """
-    if fresh:
+    if untrained:
         LOGGER.warning(
-            f"{fresh} is a new network that has learned nothing, so nothing will be found: train it, or open trained "
+            f"{untrained} is a new network with random weights and will find nothing: train it, or open trained "
             "weights (such as yolo11n-pose.pt)."
         )
-    known = metadata or network.default_metadata()
-    known = replace(known, end2end=bool(choice.end2end), uncertainty=choice.uncertainty)
-    if choice.name in (None, "torch"):
+    metadata = replace(metadata, end2end=bool(config.end2end), uncertainty=config.uncertainty)
+    if config.name in (None, "torch"):
         from yolopose.formats.pytorch import TorchRuntime
 
-        return TorchRuntime(network, choice.device, choice.half, known, choice.compile)
+        return TorchRuntime(network, config.device, config.half, metadata, config.compile)
     from yolopose.formats.auto_runtime import create_runtime
 
-    _leave_aside(choice)
-    return create_runtime(network, known, choice.name, choice.device, choice.half)
+    _warn_compile(config)
+    return create_runtime(network, metadata, config.name, config.device, config.half)
 
 
-def _leave_aside(choice: RuntimeConfig) -> None:
-    if choice.compile:
-        warn_once(f"compile={choice.compile} is left aside: it is for networks that torch runs.")
+def _warn_compile(config: RuntimeConfig) -> None:
+    if config.compile:
+        warn_once(f"compile={config.compile} is ignored: it applies only to networks that torch runs.")

@@ -1,8 +1,8 @@
-"""The class that people import: one verb per mode, each a few lines that join the rooms below."""
+"""The class `YOLO`: one method per mode, each a few lines that join the packages below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -12,6 +12,7 @@ from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.config import (
     BenchmarkOptions,
+    CheckedOptions,
     ExportOptions,
     PredictOptions,
     TrainOptions,
@@ -22,9 +23,12 @@ from yolopose.config import (
 from yolopose.formats import format_for_path, formats, require_engine, require_packages, suffixes
 from yolopose.model.hub import find_weights, is_url, suggest_model
 from yolopose.model.runtimes import RuntimeConfig, open_exported, runtime_config, runtime_for_network
-from yolopose.schema import PoseSpec
+from yolopose.schema import ModelMetadata, PoseSpec
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from yolopose.config.kwargs import BenchmarkKwargs, ExportKwargs, PredictKwargs, TrainKwargs, ValKwargs
     from yolopose.evaluate import PoseMetrics
     from yolopose.model.benchmark_table import Benchmark
     from yolopose.nn import ModelInfo, PoseModel
@@ -34,24 +38,30 @@ if TYPE_CHECKING:
     from yolopose.weights import Checkpoint
 
 _YAML = (".yaml", ".yml")
-# what a checkpoint's training arguments decide for later calls; the rest of them is about training alone
-_REMEMBERED = ("data", "imgsz", "single_cls")
-_USUAL = RuntimeConfig()
-_LATER = {"track": "tracking", "embed": "embedding", "tune": "tuning"}
-_PLACES = ("to", "cpu", "cuda", "half", "float", "eval")
+# training arguments of a checkpoint that are defaults of later calls, by mode; the others concern only training
+_REMEMBERED = {
+    "predict": ("imgsz",),
+    "export": ("imgsz",),
+    "benchmark": ("data", "imgsz"),
+    "val": ("data", "imgsz", "single_cls"),
+    "train": ("data", "imgsz", "single_cls"),
+}
+_DEFAULT_RUNTIME = RuntimeConfig()
+_PLANNED = {"track": "tracking", "embed": "embedding", "tune": "tuning"}
+_MODULE_METHODS = ("to", "cpu", "cuda", "half", "float", "eval")
 
 
 class YOLO:
-    """A pose network with the verbs of its life: `train`, `val`, `predict`, `export`, `load`, `save`, `info`, `fuse`.
+    """A pose network: `train`, `val`, `predict`, `export`, `benchmark`, `load`, `save`, `info`, `fuse`.
 
     Args:
-        model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), or an
-            exported file (`.onnx`, `_openvino_model/`), which predicts and validates without torch.
-        task: `pose` or None; there is no other.
-        verbose: print the table of a newly built network.
+        model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), an exported
+            file (`.onnx`, `_openvino_model/`), which predicts and validates without torch, or the URL of a file.
+        task: `pose` or None; other tasks do not exist here.
+        verbose: print the layers of a newly built network.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         ModelError: the model YAML cannot be built.
         WeightsError: the weights file is damaged, unsafe or of an unknown kind.
         DependencyError: torch is not installed.
@@ -63,9 +73,9 @@ class YOLO:
 
     def __init__(self, model: str | Path = "yolo11n-pose.pt", task: str | None = None, verbose: bool = False) -> None:
         if task not in (None, "pose"):
-            raise UsageError(f"task={task!r}: yolopose estimates poses only; leave `task` out or say 'pose'.")
+            raise UsageError(f"task={task!r}: yolopose estimates poses only; omit `task` or give 'pose'.")
         if not isinstance(cast(object, model), str | Path):
-            raise UsageError(f"model={model!r} is no path: give that of weights, a model YAML or an exported file.")
+            raise UsageError(f"model={model!r} is not a path: give a weights file, a model YAML or an exported file.")
         self.task = "pose"
         self.model_name = str(model)
         self.ckpt: Checkpoint | None = None
@@ -73,7 +83,7 @@ class YOLO:
         self.metrics: PoseMetrics | None = None
         self.trainer: Trainer | None = None
         self.callbacks = Callbacks()
-        self._fresh = Path(model).suffix.lower() in _YAML  # nothing learned yet: training draws its own start
+        self._untrained = Path(model).suffix.lower() in _YAML  # training then initializes the weights
         self._runtimes: dict[str, Runtime] = {}
         self._exported: Path | None = None
         self._network: PoseModel | None = None
@@ -91,7 +101,7 @@ class YOLO:
             return
         if not any(row.matches(path) for row in formats()):
             raise UsageError(
-                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a file that holds a network "
+                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a network file "
                 f"({', '.join(suffixes())}).{suggest_model(path)}"
             )
         row = format_for_path(path)
@@ -99,34 +109,34 @@ class YOLO:
         file = find_weights(path)
         if row.exportable:
             self._exported = file
-            metadata = self._runtime().metadata  # what is wrong with a file is said when it is opened
+            metadata = self._runtime().metadata  # report a damaged file now, not at the first prediction
             self.overrides["imgsz"] = list(metadata.imgsz)
             return
         from yolopose.weights import load_network
 
         self._network, self.ckpt = load_network(file)
-        remembered = self.ckpt.train_args
-        self.overrides.update({key: remembered[key] for key in _REMEMBERED if remembered.get(key) is not None})
+        args = self.ckpt.train_args
+        self.overrides.update({key: args[key] for key in _REMEMBERED["val"] if args.get(key) is not None})
 
-    # -- what it is -----------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------
 
     @property
     def model(self) -> PoseModel:
         """The network as a torch module.
 
         Raises:
-            UsageError: the object holds an exported file, which has none.
+            UsageError: the object holds an exported file.
         """
         if self._network is None:
             raise UsageError(
-                f"{self.model_name} is an exported file: it predicts and validates, but it cannot be trained, "
-                "exported, changed or looked into. Open the .pt that it was made from for that."
+                f"{self.model_name} is an exported file: it can predict and validate, but not be trained, exported or "
+                "modified. Open the .pt that it was exported from."
             )
         return self._network
 
     @property
     def names(self) -> dict[int, str]:
-        """Classes names by index."""
+        """Class names by index."""
         return self.spec.names
 
     @property
@@ -136,23 +146,23 @@ class YOLO:
 
     @property
     def device(self) -> str:
-        """Where the network's parameters are; where it runs, for an exported file."""
+        """Device of the parameters, or on which an exported file runs."""
         if self._network is None:
             return self._runtime().device
         return str(next(self._network.parameters()).device)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
-        """Count layers, parameters and GFLOPs, and prints them.
+        """Count layers, parameters and GFLOPs, and print them.
 
         Args:
             detailed: print a line per row of the model YAML.
-            verbose: print at all.
+            verbose: print anything.
             imgsz: side of the square input for the GFLOPs, pixels.
         """
         return self.model.info(detailed=detailed, verbose=verbose, imgsz=imgsz)
 
     def fuse(self) -> YOLO:
-        """Fold each batch norm into its convolution, for inference; the outputs stay equal to rounding."""
+        """Fold each batch norm into its convolution, for inference; outputs change only by rounding."""
         self.model.eval().fuse()
         self._runtimes.clear()
         return self
@@ -160,10 +170,10 @@ class YOLO:
     # -- weights --------------------------------------------------------------------------------
 
     def load(self, weights: str | Path) -> YOLO:
-        """Move weights that agree by name and shape from a file, and says how many of how many.
+        """Copy the tensors of a weights file that match in name and shape, and log how many.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: the file does not exist.
             WeightsError: the file is damaged or unsafe.
         """
         from yolopose.weights import load_matching, read_checkpoint
@@ -172,7 +182,7 @@ class YOLO:
         moved = load_matching(self.model, read_checkpoint(path).state)
         LOGGER.info(f"{moved.summary(path, 'keep their own values')}.")
         self._runtimes.clear()
-        self._fresh = False
+        self._untrained = False
         return self
 
     def save(self, filename: str | Path = "model.pt") -> Path:
@@ -190,21 +200,30 @@ class YOLO:
         write_checkpoint(path, make_checkpoint(self.model, args=args, license=license_))
         return path
 
-    # -- verbs ----------------------------------------------------------------------------------
+    # -- modes -----------------------------------------------------------------------------------
+    # Each public method checks its options once; the command line calls the private ones with checked options.
 
     @overload
-    def predict(self, source: Any = None, *, stream: Literal[True], **options: Any) -> Iterator[Results]: ...
+    def predict(
+        self, source: Any = None, *, stream: Literal[True], **options: Unpack[PredictKwargs]
+    ) -> Iterator[Results]: ...
     @overload
-    def predict(self, source: Any = None, *, stream: Literal[False] = False, **options: Any) -> list[Results]: ...
+    def predict(
+        self, source: Any = None, *, stream: Literal[False] = False, **options: Unpack[PredictKwargs]
+    ) -> list[Results]: ...
     @overload
-    def predict(self, source: Any = None, *, stream: bool, **options: Any) -> list[Results] | Iterator[Results]: ...
-    def predict(self, source: Any = None, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+    def predict(
+        self, source: Any = None, *, stream: bool, **options: Unpack[PredictKwargs]
+    ) -> list[Results] | Iterator[Results]: ...
+    def predict(
+        self, source: Any = None, *, stream: bool = False, **options: Unpack[PredictKwargs]
+    ) -> list[Results] | Iterator[Results]:
         """Estimate poses in images.
 
         Args:
             source: a path, folder, glob, PIL image, numpy array (H, W, 3) BGR uint8, torch tensor
                 (B, 3, H, W) RGB 0…1, or a list of these.
-            stream: give an iterator that holds one result at a time, instead of a list.
+            stream: return an iterator that holds one result at a time, instead of a list.
             **options: `conf`, `iou`, `imgsz`, `device`, `save`, …: `yolo help predict` lists them.
 
         Returns:
@@ -213,79 +232,86 @@ class YOLO:
         Raises:
             UsageError: an unknown or impossible option.
             SourceError: the only image cannot be read.
-            NotFoundError: a path leads nowhere.
+            NotFoundError: a path does not exist.
         """
-        from yolopose.predict import predict
-
-        chosen = self._options("predict", options, PredictOptions)
-        found = predict(self._engine(chosen), source, chosen, self.callbacks)
-        return found if stream else list(found)
+        results = self._predict(source, check_options("predict", options))
+        return results if stream else list(results)
 
     __call__ = predict
 
-    def val(self, data: str | Path | None = None, **options: Any) -> PoseMetrics:
+    def _predict(self, source: Any, given: CheckedOptions) -> Iterator[Results]:
+        from yolopose.predict import predict
+
+        options = cast(PredictOptions, self._make_options(given))
+        return predict(self._runtime_for(options), source, options, self.callbacks)
+
+    def val(self, data: str | Path | None = None, **options: Unpack[ValKwargs]) -> PoseMetrics:
         """Measure precision, recall and mAP of boxes and poses on a data set.
 
         Args:
-            data: data YAML; the one that the weights were trained on when left out.
+            data: data YAML; by default the one that the weights were trained on.
             **options: `imgsz`, `batch`, `conf`, `iou`, `split`, `device`, …: `yolo help val` lists them.
 
         Raises:
             UsageError: an unknown or impossible option, or no data set is known.
             DataError: the data set cannot be used with this network.
         """
+        return self._val(check_options("val", _with_data(options, data)))
+
+    def _val(self, given: CheckedOptions) -> PoseMetrics:
         from yolopose.evaluate import validate
 
-        if data is not None:
-            options["data"] = str(data)
-        chosen = self._options("val", options, ValOptions)
-        if chosen.data is None:
+        options = cast(ValOptions, self._make_options(given))
+        if options.data is None:
             raise UsageError(
                 "Validation needs a data set: give `data=coco8-pose.yaml` or the path of your own data YAML "
-                "(these weights do not remember one)."
+                "(these weights do not store one)."
             )
-        self.metrics = validate(self._engine(chosen), chosen, callbacks=self.callbacks)
+        self.metrics = validate(self._runtime_for(options), options, callbacks=self.callbacks)
         return self.metrics
 
-    def train(self, data: str | Path | None = None, **options: Any) -> PoseMetrics | None:
+    def train(
+        self, data: str | Path | None = None, trainer: object = None, **options: Unpack[TrainKwargs]
+    ) -> PoseMetrics | None:
         """Train on a data set; the object then holds the best network of the run.
 
-        A model YAML starts fresh, or from the weights of `pretrained=…`; a weights file goes on from its own. Weights
-        move wherever name and shape agree, so the data set may have other classes or keypoints.
+        A model YAML starts from random weights, or from those of `pretrained=…`; a weights file starts from its own.
+        Tensors that match in name and shape are copied, so the data set may have other classes or keypoints.
 
         Args:
-            data: data YAML; the one that the weights were trained on when left out.
+            data: data YAML; by default the one that the weights were trained on.
+            trainer: ignored; accepted for compatibility.
             **options: `epochs`, `imgsz`, `batch`, `resume`, …: `yolo help train` lists them.
 
         Returns:
-            The metrics of the best network; None when the data set has nothing to measure on, and under torchrun in
-            all processes but the first.
+            The metrics of the best network; None when the data set has no images to validate on, and in every process
+            of torchrun but the first.
 
         Raises:
             UsageError: an unknown or impossible option, or no data set is known.
             DataError: the data set cannot be used.
-            TrainError: the training cannot go on, or there is nothing to resume.
+            TrainError: the training fails, or there is nothing to resume.
             OutputError: a file cannot be written.
-            KeyboardInterrupt: the run was interrupted; `resume=True` goes on with it.
+            KeyboardInterrupt: the run was interrupted; `resume=True` continues it.
         """
-        if data is not None:
-            options["data"] = str(data)
-        given = check_options("train", {key: value for key, value in options.items() if key != "trainer"})
-        chosen = self._options("train", given, TrainOptions)
+        return self._train(check_options("train", _with_data(options, data)))
+
+    def _train(self, given: CheckedOptions) -> PoseMetrics | None:
+        options = cast(TrainOptions, self._make_options(given))
         from yolopose.model.training import trainer_of
         from yolopose.train import Launcher, worker_trainer
 
-        with quiet(not chosen.verbose), silent(is_worker_rank()), Launcher() as launcher:
+        with quiet(not options.verbose), silent(is_worker_rank()), Launcher() as launcher:
             if is_worker_rank():
                 self.trainer = worker_trainer(launcher)
             else:
-                self.trainer = trainer_of(self, chosen, given, launcher, fresh=self._fresh)
+                self.trainer = trainer_of(self, options, given, launcher, fresh=self._untrained)
             self.metrics = self.trainer.train()
-        self._take_over(self.trainer)
+        self._load_trained(self.trainer)
         return self.metrics
 
-    def export(self, **options: Any) -> str:
-        """Write the network in another format, beside its weights, and compares the file's numbers with torch's.
+    def export(self, **options: Unpack[ExportKwargs]) -> str:
+        """Write the network in another format, beside its weights, and compare its outputs with torch's.
 
         Args:
             **options: `format`, `imgsz`, `half`, `dynamic`, …: `yolo help export` lists them.
@@ -299,18 +325,21 @@ class YOLO:
             ExportError: the network cannot be converted, or the file computes something else.
             OutputError: the file cannot be written.
         """
-        from yolopose.model.exporting import export
+        return self._export(check_options("export", options))
 
-        chosen = self._options("export", options, ExportOptions)
-        with quiet(not chosen.verbose):
-            metadata = self.ckpt.metadata if self.ckpt else None
-            return str(export(self.model, metadata, chosen, self.model_name, self.overrides.get("data")))
+    def _export(self, given: CheckedOptions) -> str:
+        from yolopose.model.exporting import Export
 
-    def benchmark(self, data: str | Path | None = None, **options: Any) -> Benchmark:
-        """Write the network in every format that goes here, and measures size, accuracy and time of each.
+        options = cast(ExportOptions, self._make_options(given))
+        with quiet(not options.verbose):
+            export = Export(self.model, self._metadata, options, self.callbacks)
+            return str(export.run(Path(self.model_name), self.overrides.get("data")))
+
+    def benchmark(self, data: str | Path | None = None, **options: Unpack[BenchmarkKwargs]) -> Benchmark:
+        """Export to every format available here, and measure size, accuracy and time of each.
 
         Args:
-            data: data YAML to measure on; the one that the weights were trained on when left out.
+            data: data YAML to measure on; by default the one that the weights were trained on.
             **options: `format`, `imgsz`, `half`, `int8`, …: `yolo help benchmark` lists them.
 
         Returns:
@@ -322,18 +351,19 @@ class YOLO:
             ExportError: `verbose` is a number, and the accuracy of a format is below it.
             OutputError: a file cannot be written.
         """
+        return self._benchmark(check_options("benchmark", _with_data(options, data)))
+
+    def _benchmark(self, given: CheckedOptions) -> Benchmark:
         from yolopose.model.benchmark import benchmark
 
-        if data is not None:
-            options["data"] = str(data)
-        chosen = self._options("benchmark", options, BenchmarkOptions)
-        with quiet(not chosen.verbose):
-            return benchmark(self.model, self.ckpt.metadata if self.ckpt else None, chosen, Path(self.model_name).stem)
+        options = cast(BenchmarkOptions, self._make_options(given))
+        with quiet(not options.verbose):
+            return benchmark(self.model, self._metadata, options, Path(self.model_name).stem)
 
-    def _take_over(self, trainer: Trainer) -> None:
-        """Hold what a run has made: best.pt, or the last average where nothing was kept."""
+    def _load_trained(self, trainer: Trainer) -> None:
+        """Switch to the network of a finished run: best.pt, or the EMA weights where nothing was saved."""
         self._runtimes.clear()
-        self._fresh = False
+        self._untrained = False
         if trainer.best.exists() and trainer.args.save:
             self.model_name = str(trainer.best)
             self._open(trainer.best, False)
@@ -341,7 +371,7 @@ class YOLO:
             self._network, self.ckpt = trainer.ema.model.cpu(), None
         self.overrides.update({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
 
-    # -- callbacks ------------------------------------------------------------------------------
+    # -- callbacks -------------------------------------------------------------------------------
 
     def add_callback(self, event: str, func: Callable[[Any], object]) -> None:
         """Call a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
@@ -363,44 +393,42 @@ class YOLO:
         """Remove the functions of all events."""
         self.callbacks.reset()
 
-    # -- within ---------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------
 
-    def _options(self, mode: str, given: Mapping[str, Any], kind: type[Any]) -> Any:
-        remembered = {key: self.overrides[key] for key in _REMEMBERED if key in self.overrides}
-        if mode in ("predict", "export"):  # neither needs a data set
-            remembered.pop("data", None)
-        if mode in ("predict", "export", "benchmark"):
-            remembered.pop("single_cls", None)
-        asked = check_options(mode, given)
-        options = make_options(mode, {**remembered, **asked})
-        named = asked.get("data") or asked.get("resume")
-        if "data" in remembered and not named and asked.get("verbose", True):
-            LOGGER.info(f"No data= given: {remembered['data']}, as when these weights were trained.")
-        assert isinstance(options, kind)  # noqa: S101  # the table of modes and this file must agree
-        return options
+    @property
+    def _metadata(self) -> ModelMetadata:
+        """Metadata stored with the weights, or that of a network without any."""
+        return (self.ckpt.metadata if self.ckpt else None) or self.model.default_metadata()
 
-    def _engine(self, options: PredictOptions | ValOptions) -> Runtime:
+    def _make_options(self, given: CheckedOptions) -> Any:
+        """Complete the given options with those that the weights remember, and with defaults."""
+        names = [name for name in _REMEMBERED[given.mode] if name in self.overrides and name not in given]
+        remembered = check_options(given.mode, {name: self.overrides[name] for name in names})
+        if "data" in remembered and not given.get("resume") and given.get("verbose", True):
+            LOGGER.info(f"No data= given: using {remembered['data']}, on which these weights were trained.")
+        return make_options(given.mode, CheckedOptions(given.mode, {**remembered, **given}))
+
+    def _runtime_for(self, options: PredictOptions | ValOptions) -> Runtime:
         with quiet(not options.verbose):
             return self._runtime(runtime_config(options, self._network))
 
-    def _runtime(self, choice: RuntimeConfig = _USUAL) -> Runtime:
-        """The engine that is asked for, made once: folding and moving the weights takes longer than an image."""
-        key = str(choice)
+    def _runtime(self, config: RuntimeConfig = _DEFAULT_RUNTIME) -> Runtime:
+        """Return the runtime of this configuration, made once: fusing and moving weights is slower than an image."""
+        key = str(config)
         if key not in self._runtimes:
             if self._exported is not None:
-                self._runtimes[key] = open_exported(self._exported, choice)
+                self._runtimes[key] = open_exported(self._exported, config)
             else:
-                metadata = self.ckpt.metadata if self.ckpt else None
-                fresh = self.model_name if self._fresh else ""
-                self._runtimes[key] = runtime_for_network(self.model, metadata, choice, fresh)
+                untrained = self.model_name if self._untrained else ""
+                self._runtimes[key] = runtime_for_network(self.model, self._metadata, config, untrained)
         return self._runtimes[key]
 
     def __getattr__(self, name: str) -> Any:
-        if name in _LATER:
-            raise NotYetError(f"{_LATER[name].capitalize()} is not in this version of yolopose yet.")
-        if name in _PLACES:
+        if name in _PLANNED:
+            raise NotYetError(f"{_PLANNED[name].capitalize()} is not in this version of yolopose yet.")
+        if name in _MODULE_METHODS:
             raise AttributeError(
-                f"'YOLO' object has no attribute {name!r}: each call chooses for itself, as in "
+                f"'YOLO' object has no attribute {name!r}: give the device and precision to each call, as in "
                 "predict(…, device=0, half=True); the torch module is `.model`."
             )
         raise AttributeError(f"'YOLO' object has no attribute {name!r}")
@@ -410,4 +438,9 @@ class YOLO:
 
 
 class NotYetError(UsageError, AttributeError):
-    """A verb that the interface will have and this version has not."""
+    """A method of the public interface that this version does not have yet."""
+
+
+def _with_data(options: object, data: str | Path | None) -> dict[str, Any]:
+    values = dict(cast("dict[str, Any]", options))
+    return values if data is None else {**values, "data": data}

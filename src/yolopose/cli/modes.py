@@ -1,0 +1,120 @@
+"""The modes of the command line: what `yolo train`, `val`, `predict`, `export`, … do with their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from yolopose.base.errors import SourceError, UsageError
+from yolopose.base.launch_env import is_worker_rank
+from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
+from yolopose.config import CheckedOptions, CompareOptions, ConvertOptions, ExportOptions, ReportOptions, make_options
+from yolopose.formats import get_format
+
+if TYPE_CHECKING:
+    from yolopose.model import YOLO
+
+DEFAULT_MODEL = "yolo11n-pose.pt"
+
+
+def _open(options: CheckedOptions) -> YOLO:
+    from yolopose.model import YOLO  # loads OpenCV, and torch for weights: not needed for help
+
+    model = options.pop("model", None)
+    if model is None:
+        LOGGER.info(f"No model= given: using {DEFAULT_MODEL}.")
+        model = DEFAULT_MODEL
+    return YOLO(model)
+
+
+def _predict(options: CheckedOptions) -> None:
+    options.setdefault("save", True)
+    source = options.pop("source", None)
+    if source is None:
+        raise UsageError("Prediction needs images: give source=image.jpg, a folder, a glob or a list.")
+    total = 0
+    failed = 0
+    for result in _open(options)._predict(source, options):
+        total += 1
+        failed += bool(result.error)
+    if failed and failed == total:
+        raise SourceError(f"None of the {total} images could be read; see the reasons above.")
+    if failed:
+        LOGGER.warning(f"{failed} of {total} images could not be read; see above for their names.")
+
+
+def _val(options: CheckedOptions) -> None:
+    _open(options)._val(options)
+
+
+def _train(options: CheckedOptions) -> None:
+    if is_worker_rank():
+        from yolopose.train import worker_main
+
+        worker_main()
+        return
+    if isinstance(options.get("resume"), str):  # the file to resume is the model
+        options.setdefault("model", options["resume"])
+    elif options.get("resume") and not options.get("model"):
+        from yolopose.train.setup import nothing_to_resume
+
+        raise nothing_to_resume("none was named", Path(load_settings().runs_dir))
+    _open(options)._train(options)
+
+
+def _export(options: CheckedOptions) -> None:
+    get_format(options.get("format", ExportOptions.format))  # fail before the seconds that loading a network takes
+    _open(options)._export(options)
+
+
+def _benchmark(options: CheckedOptions) -> None:
+    if options.get("format"):
+        get_format(options["format"])
+    _open(options)._benchmark(options)
+
+
+def _convert(given: CheckedOptions) -> None:
+    from yolopose.data.convert import convert_coco, export_coco
+
+    options = cast(ConvertOptions, make_options("convert", given))
+    if (options.source is None) == (options.data is None):
+        raise UsageError(
+            "Give either source=annotations/ (COCO JSON, to write labels) or data=my.yaml (labels, to write COCO JSON)."
+        )
+    if options.source is not None:
+        convert_coco(options.source, options.output or "coco_converted", images_dir=options.images)
+    else:
+        export_coco(str(options.data), options.split, options.output or f"{options.split}.json")
+
+
+def _compare(given: CheckedOptions) -> None:
+    from yolopose.evaluate import compare_runs
+
+    options = cast(CompareOptions, make_options("compare", given))
+    if options.a is None or options.b is None:
+        raise UsageError("Give the folders of two validation runs: yolo compare a=runs/pose/val b=runs/pose/val2.")
+    print(compare_runs(options.a, options.b))
+
+
+def _report(given: CheckedOptions) -> None:
+    from yolopose.evaluate.page import make_report
+
+    options = cast(ReportOptions, make_options("report", given))
+    if options.run is None:
+        raise UsageError("Give the folder of a run of val or train: yolo report run=runs/pose/val.")
+    print(f"Wrote {make_report(options.run, options.images)}")
+
+
+RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
+    "train": _train,
+    "val": _val,
+    "predict": _predict,
+    "export": _export,
+    "benchmark": _benchmark,
+    "convert": _convert,
+    "compare": _compare,
+    "report": _report,
+}
+"""Function of each mode; takes the checked options of the command line."""

@@ -1,0 +1,229 @@
+"""Keyword arguments of the verbs of `YOLO`, for editors and type checkers (PEP 692).
+
+They repeat the option dataclasses without the parameters that a verb declares itself (`source`, `data`, `stream`). Paths
+may be `Path` objects. A test compares names and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from yolopose.config.options import DeviceSpec, ImageSize
+
+
+class CommonKwargs(TypedDict, total=False):
+    """Keys of every mode."""
+
+    model: str | Path | None
+    device: DeviceSpec
+    imgsz: ImageSize
+    verbose: bool
+    cfg: str | Path | None
+
+
+class RunFolderKwargs(TypedDict, total=False):
+    """Where a run's files go."""
+
+    project: str | Path | None
+    name: str | None
+    exist_ok: bool
+
+
+class DetectionKwargs(TypedDict, total=False):
+    """What counts as a detection."""
+
+    conf: float | None
+    iou: float
+    max_det: int
+    classes: int | Sequence[int] | None
+    agnostic_nms: bool
+    half: bool
+    runtime: str | None
+    augment: bool
+    end2end: bool | None
+    nms: bool | None
+
+
+class LabelFileKwargs(TypedDict, total=False):
+    """Text files of detections."""
+
+    save_txt: bool
+    save_conf: bool
+
+
+class DrawingKwargs(TypedDict, total=False):
+    """What drawings show."""
+
+    show: bool
+    show_labels: bool
+    show_conf: bool
+    show_boxes: bool
+    line_width: int | None
+
+
+class PredictKwargs(DrawingKwargs, LabelFileKwargs, RunFolderKwargs, DetectionKwargs, CommonKwargs, total=False):
+    """Options of `YOLO.predict`."""
+
+    batch: int
+    save: bool
+    save_crop: bool
+    save_frames: bool
+    save_json: bool
+    save_jsonl: bool
+    save_csv: bool
+    vid_stride: int
+    stream_buffer: bool
+    fast_decode: bool
+    compile: bool | str
+    uncertainty: bool
+
+
+class DataKwargs(TypedDict, total=False):
+    """Which data set, and how it is read."""
+
+    single_cls: bool
+    workers: int | None
+    strict: bool
+    download: bool | None
+    fraction: float | int | Sequence[Any]
+
+
+class ValKwargs(LabelFileKwargs, RunFolderKwargs, DetectionKwargs, DataKwargs, CommonKwargs, total=False):
+    """Options of `YOLO.val`."""
+
+    split: str
+    batch: int
+    rect: bool
+    save_json: bool
+    protocol: str
+    annotations: str | Path | None
+    plots: bool
+
+
+class ScheduleKwargs(TypedDict, total=False):
+    """Optimizer, learning rate and its course."""
+
+    epochs: int
+    time: float | None
+    patience: int
+    optimizer: str
+    lr0: float
+    lrf: float
+    momentum: float
+    weight_decay: float
+    warmup_epochs: float
+    warmup_momentum: float
+    warmup_bias_lr: float
+    nbs: int
+    cos_lr: bool
+    close_mosaic: int
+
+
+class LossKwargs(TypedDict, total=False):
+    """Gains of the losses."""
+
+    box: float
+    cls: float
+    cls_pw: float
+    dfl: float
+    pose: float
+    kobj: float
+    rle: float
+    assigner: str | None
+
+
+class AugmentKwargs(TypedDict, total=False):
+    """Augmentation of training images."""
+
+    hsv_h: float
+    hsv_s: float
+    hsv_v: float
+    degrees: float
+    translate: float
+    scale: float
+    shear: float
+    perspective: float
+    flipud: float
+    fliplr: float
+    bgr: float
+    mosaic: float
+    mixup: float
+    cutmix: float
+
+
+class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, DataKwargs, CommonKwargs, total=False):
+    """Options of `YOLO.train`."""
+
+    batch: int | float
+    save: bool
+    save_period: int
+    cache: bool | str
+    pretrained: bool | str | Path
+    cls_remap: bool
+    seed: int
+    deterministic: bool
+    rect: bool
+    resume: bool | str | Path
+    amp: bool | str
+    profile: bool
+    freeze: int | Sequence[int] | None
+    multi_scale: bool | float
+    compile: bool | str
+    channels_last: bool | None
+    loggers: str | Sequence[Any] | None
+    val: bool
+    plots: bool
+    split: str
+    conf: float | None
+    iou: float
+    max_det: int
+    save_json: bool
+    half: bool
+
+
+class ExportKwargs(CommonKwargs, total=False):
+    """Options of `YOLO.export`."""
+
+    format: str
+    data: str | Path | None
+    split: str
+    fraction: float
+    batch: int
+    half: bool
+    int8: bool
+    quantize: int | str | None
+    dynamic: bool
+    simplify: bool
+    opset: int | None
+    workspace: float | None
+    nms: bool | None
+    end2end: bool | None
+    uncertainty: bool
+    optimize: bool
+    web_runtime: str | Path | None
+    name: str | None
+    keras: bool
+    conf: float | None
+    iou: float
+    max_det: int
+    agnostic_nms: bool
+    classes: int | Sequence[int] | None
+
+
+class BenchmarkKwargs(RunFolderKwargs, total=False):
+    """Options of `YOLO.benchmark`."""
+
+    model: str | Path | None
+    device: DeviceSpec
+    imgsz: ImageSize
+    split: str
+    format: str
+    half: bool
+    int8: bool
+    nms: bool
+    fraction: float
+    plots: bool
+    verbose: bool | float
+    cfg: str | Path | None
