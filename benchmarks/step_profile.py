@@ -23,18 +23,20 @@ import torch
 
 from yolopose import YOLO
 from yolopose.config import TrainOptions
-from yolopose.criterion import pose as losses_module
+from yolopose.criterion import base as criterion_module
+from yolopose.criterion import losses as losses_module
 from yolopose.train import Trainer, ema, nan_guard, precision, state
 from yolopose.train.feed import image_cache, loader, render, sampling
 from yolopose.train.record import EpochLine
 
 STEP: tuple[tuple[Any, str, str], ...] = (
     (state.TrainState, "_pixels", "bytes to numbers of 0…1 on the device"),
-    (losses_module, "assign", "loss: which cells answer"),
-    (losses_module, "_all_boxes", "loss: boxes of all cells"),
-    (losses_module, "_box_losses", "loss: boxes and distributions"),
-    (losses_module.PoseCriterion, "_keypoint_losses", "loss: keypoints"),
-    (losses_module, "soft_targets", "loss: class targets"),
+    (criterion_module, "assign", "loss: assignment"),
+    (losses_module.PoseCriterion, "_decode_sides", "loss: boxes of all anchors"),
+    (losses_module.PoseCriterion, "_box_terms", "loss: boxes and distributions"),
+    (criterion_module, "keypoint_loss", "loss: keypoints"),
+    (criterion_module, "visibility_loss", "loss: visibility"),
+    (criterion_module, "soft_targets", "loss: class targets"),
     (losses_module.PoseCriterion, "__call__", "loss: the rest"),
     (precision.Precision, "backward", "backward"),
     (precision, "clip_grad_norm_", "norm of the gradients"),

@@ -1,62 +1,55 @@
-"""The assignment against a plain, slow form of its definition."""
+"""The assigner against a slow implementation of its definition, and its size and level rules."""
+
+from __future__ import annotations
 
 import resource
 
 import numpy as np
 import pytest
 import torch
+from loss_cases import anchor_levels, instance_scene, pixel_anchors
 
-from yolopose.criterion import Targets, assign, ciou
-from yolopose.criterion.assign import inside
-from yolopose.nn.head import anchor_points, level_centers
-
-
-def cells(hw, strides=(8, 16, 32)):
-    points, sizes = anchor_points(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
-    return points * sizes
+from yolopose.criterion import ONE_TO_ONE, AssignerConfig, Targets, assign, ciou
+from yolopose.criterion.assign import anchors_in_boxes, level_mask
+from yolopose.criterion.similarity import keypoint_similarity
+from yolopose.geometry import oks
 
 
-def levels(hw, strides=(8, 16, 32)):
-    return level_centers(tuple((hw[0] // s, hw[1] // s) for s in strides), strides)
-
-
-def slow_assign(scores, boxes, points, targets, smallest):
-    """Per image, per object, over all cells: {(image, cell): (object, weight)}."""
-    owned = {}
+def slow_assign(scores, boxes, points, targets, min_side):
+    """Per image, per instance, over all anchors: {(image, anchor): (instance, weight)}."""
+    owners = {}
     for image in range(len(scores)):
-        mine = [n for n in range(len(targets)) if int(targets.batch_idx[n]) == image]
-        u, t, candidate, taken = {}, {}, {}, {}
-        for n in mine:
+        instances = [n for n in range(len(targets)) if int(targets.batch_idx[n]) == image]
+        u, t, inside, taken = {}, {}, {}, {}
+        for n in instances:
             x1, y1, x2, y2 = targets.boxes[n].tolist()
-            w, h = max(x2 - x1, smallest) / 2, max(y2 - y1, smallest) / 2
+            w, h = max(x2 - x1, min_side) / 2, max(y2 - y1, min_side) / 2
             cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
             x, y = points.numpy()
-            candidate[n] = (x > cx - w) & (x < cx + w) & (y > cy - h) & (y < cy + h)
-            overlap = ciou(targets.boxes[n].expand(len(x), 4), boxes[image]).clamp(min=0).numpy()
-            u[n] = overlap * candidate[n]
+            inside[n] = (x > cx - w) & (x < cx + w) & (y > cy - h) & (y < cy + h)
+            u[n] = ciou(targets.boxes[n].expand(len(x), 4), boxes[image]).clamp(min=0).numpy() * inside[n]
             t[n] = scores[image, int(targets.classes[n])].numpy() ** 0.5 * u[n] ** 6
-            best = np.argsort(-t[n], kind="stable")[:10]
-            taken[n] = [a for a in best if candidate[n][a]]
-        for cell in range(points.shape[1]):
-            takers = [n for n in mine if cell in taken[n]]
+            taken[n] = [a for a in np.argsort(-t[n], kind="stable")[:10] if inside[n][a]]
+        for anchor in range(points.shape[1]):
+            takers = [n for n in instances if anchor in taken[n]]
             if takers:
-                inside_all = [n for n in mine if candidate[n][cell]]
-                owned[image, cell] = max(inside_all, key=lambda n: u[n][cell]) if len(takers) > 1 else takers[0]
-        for n in mine:
-            held = [a for (p, a), owner in owned.items() if p == image and owner == n]
-            if held:
-                most_u, most_t = max(u[n][held]), max(t[n][held])
-                owned |= {(image, a): (n, t[n][a] * most_u / (most_t + 1e-9)) for a in held}
-    return owned
+                containing = [n for n in instances if inside[n][anchor]]
+                owners[image, anchor] = max(containing, key=lambda n: u[n][anchor]) if len(takers) > 1 else takers[0]
+        for n in instances:
+            anchors = [a for (p, a), owner in owners.items() if p == image and owner == n]
+            if anchors:
+                max_u, max_t = max(u[n][anchors]), max(t[n][anchors])
+                owners |= {(image, a): (n, t[n][a] * max_u / (max_t + 1e-9)) for a in anchors}
+    return owners
 
 
-def scene(seed, count, hw, nc=3, batch=3):
+def random_boxes_scene(seed, count, hw, nc=3, batch=3):
     rng = np.random.default_rng(seed)
-    points = cells(hw)
+    points = pixel_anchors(hw)
     scores = torch.from_numpy(rng.uniform(0, 1, (batch, nc, points.shape[1])).astype(np.float32))
     half = rng.uniform(1, 40, (batch, points.shape[1], 2))
-    near = points.T.numpy() + rng.normal(0, 4, half.shape)
-    boxes = torch.from_numpy(np.concatenate((near - half, near + half), 2).astype(np.float32))
+    center = points.T.numpy() + rng.normal(0, 4, half.shape)
+    boxes = torch.from_numpy(np.concatenate((center - half, center + half), 2).astype(np.float32))
     low = rng.uniform(0, 0.8, (count, 2)) * hw[::-1]
     high = low + rng.uniform(2, 60, (count, 2))
     targets = Targets(
@@ -69,53 +62,55 @@ def scene(seed, count, hw, nc=3, batch=3):
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 1), (1, 8), (2, 40), (3, 120), (4, 0)])
-def test_same_positives_and_weights_as_the_definition(seed, count):
-    scores, boxes, points, targets = scene(seed, count, (96, 128))
-    found = assign(scores, boxes, levels((96, 128)), targets, smallest=16)
+def test_positives_and_weights_match_the_definition(seed, count):
+    scores, boxes, points, targets = random_boxes_scene(seed, count, (96, 128))
+    result = assign(scores, boxes, anchor_levels((96, 128)), targets, min_side=16)
     expected = slow_assign(scores, boxes, points, targets, 16)
-    rows = [tuple(row) for row in torch.stack((found.image, found.cell, found.target), 1)[found.mask].tolist()]
+    columns = torch.stack((result.batch_idx, result.anchor_idx, result.gt_idx), 1)
+    rows = [tuple(row) for row in columns[result.mask].tolist()]
     assert len({row[:2] for row in rows}) == len(rows)
     assert {(p, a): n for p, a, n in rows} == {key: value[0] for key, value in expected.items()}
-    weights = {row[:2]: w for row, w in zip(rows, found.weight[found.mask].tolist(), strict=True)}
+    weights = {row[:2]: w for row, w in zip(rows, result.weight[result.mask].tolist(), strict=True)}
     assert weights == pytest.approx({key: float(value[1]) for key, value in expected.items()}, abs=1e-6)
-    assert not found.weight[~found.mask].any()
+    assert not result.weight[~result.mask].any()
 
 
-def test_an_object_that_no_prediction_overlaps_takes_no_cell_far_from_the_corner():
-    scores, boxes, _, targets = scene(5, 4, (96, 128))
-    away = assign(scores, boxes + 1000, levels((96, 128)), targets, smallest=16)
-    assert all(cell < 10 for cell in away.cell[away.mask].tolist())
-    assert not away.weight.any()
+def test_instance_without_overlapping_prediction_takes_only_the_first_anchors():
+    scores, boxes, _, targets = random_boxes_scene(5, 4, (96, 128))
+    result = assign(scores, boxes + 1000, anchor_levels((96, 128)), targets, min_side=16)
+    assert all(anchor < 10 for anchor in result.anchor_idx[result.mask].tolist())
+    assert not result.weight.any()
 
 
-def test_small_boxes_are_widened_and_the_edge_is_outside():
-    points = cells((64, 64))
-    small = torch.tensor([[30.0, 30.0, 31.0, 31.0], [4.0, 4.0, 28.0, 28.0]])
-    box, cell = inside(small, levels((64, 64)), 16)
-    found = points.T[cell[box == 0]].tolist()
-    assert [p for p in found if p[1] == 28.0] == [[28.0, 28.0], [36.0, 28.0]]
-    assert [4.0, 4.0] not in points.T[cell[box == 1]].tolist()
-    assert [12.0, 12.0] in points.T[cell[box == 1]].tolist()
+def test_small_boxes_are_widened_and_anchors_on_the_edge_are_outside():
+    points = pixel_anchors((64, 64))
+    boxes = torch.tensor([[30.0, 30.0, 31.0, 31.0], [4.0, 4.0, 28.0, 28.0]])
+    gt_idx, anchor_idx = anchors_in_boxes(boxes, anchor_levels((64, 64)), 16)
+    widened = points.T[anchor_idx[gt_idx == 0]].tolist()
+    assert [p for p in widened if p[1] == 28.0] == [[28.0, 28.0], [36.0, 28.0]]
+    inside = points.T[anchor_idx[gt_idx == 1]].tolist()
+    assert [4.0, 4.0] not in inside
+    assert [12.0, 12.0] in inside
 
 
 @pytest.mark.parametrize("hw", [(96, 128), (160, 32), (32, 32)])
-def test_the_pairs_are_those_of_every_comparison(hw):
+def test_anchors_in_boxes_match_a_comparison_of_all_pairs(hw):
     rng = np.random.default_rng(3)
-    low = rng.integers(-80, 160, (300, 2)) / 2 * rng.choice([1.0, 1.01], (300, 1))  # many edges on a center, some off
+    low = rng.integers(-80, 160, (300, 2)) / 2 * rng.choice([1.0, 1.01], (300, 1))  # many edges exactly on a center
     sides = rng.integers(0, 120, (300, 2)) / 2
     boxes = torch.from_numpy(np.concatenate((low, low + sides), 1).astype(np.float32))
-    x, y = cells(hw)
+    x, y = pixel_anchors(hw)
     x1, y1, x2, y2 = boxes.T[..., None]
     expected = ((x > x1) & (x < x2) & (y > y1) & (y < y2)).nonzero(as_tuple=True)
     assert len(expected[0]) > 100
-    for one, two in zip(inside(boxes, levels(hw), 0), expected, strict=True):
-        assert torch.equal(one, two)
+    for ours, theirs in zip(anchors_in_boxes(boxes, anchor_levels(hw), 0), expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
-def test_memory_is_bounded_for_hundreds_of_objects():
+def test_memory_is_bounded_for_hundreds_of_instances():
     hw, batch, count = (640, 640), 4, 1600
     rng = np.random.default_rng(0)
-    points = cells(hw)
+    points = pixel_anchors(hw)
     scores = torch.rand(batch, 1, points.shape[1])
     boxes = torch.cat((points.T - 30, points.T + 30), 1).expand(batch, -1, 4)
     low = torch.from_numpy(rng.uniform(0, 500, (count, 2)).astype(np.float32))
@@ -126,7 +121,51 @@ def test_memory_is_bounded_for_hundreds_of_objects():
         torch.zeros(count, 1, 3),
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = assign(scores, boxes, levels(hw), targets, smallest=16)
-    assert found.mask.sum() > count
-    # a dense table of this scene, 1600 objects x 8400 cells, takes 51 MiB for each of its dozen numbers
+    result = assign(scores, boxes, anchor_levels(hw), targets, min_side=16)
+    assert result.mask.sum() > count
+    # a dense table of 1600 instances x 8400 anchors takes 51 MiB for each of its dozen values
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
+
+
+def test_level_mask_follows_instance_size() -> None:
+    boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 30, 40], [0, 0, 100, 100], [0, 0, 800, 800], [0, 0, 5, 5]]).float()
+    strides = torch.tensor([8.0, 16.0, 32.0])
+    gt_idx, anchor_idx = torch.arange(5).repeat_interleave(3), torch.arange(3).repeat(5)
+    mask = level_mask(boxes, gt_idx, anchor_idx, strides).view(5, 3)
+    assert mask.int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 0]]
+    # without an anchor of the finest level the smallest instance keeps all its anchors
+    rest = (gt_idx != 4) | (anchor_idx != 0)
+    assert level_mask(boxes, gt_idx[rest], anchor_idx[rest], strides)[-2:].tolist() == [True, True]
+
+
+def test_keypoint_similarity_is_oks_and_ciou_without_labeled_keypoints() -> None:
+    _, corners, _, targets, xy = instance_scene()
+    sigmas = torch.tensor([0.1, 0.2, 0.3])
+    anchor_idx = torch.arange(12) * 7
+    batch_idx = targets.batch_idx
+    similarity = keypoint_similarity(xy, corners, (2 * sigmas).square())
+    values = similarity(targets, batch_idx, torch.arange(12), anchor_idx)
+    area = 0.53 * (targets.boxes[:, 2:] - targets.boxes[:, :2]).prod(1)
+    predicted = xy[batch_idx, :, :, anchor_idx].numpy()
+    expected = oks(targets.keypoints.numpy(), predicted, area.numpy(), sigmas.numpy())
+    labeled = (targets.keypoints[..., 2] != 0).any(1).numpy()
+    np.testing.assert_allclose(values.numpy()[labeled], np.diag(expected)[labeled], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(values[:1], ciou(targets.boxes[:1], corners[0, :1]).clamp(min=0))
+
+
+def test_one_to_one_keeps_the_best_anchor_of_each_instance() -> None:
+    scores, corners, sizes, targets, xy = instance_scene()
+    similarity = keypoint_similarity(xy, corners, torch.full((3,), 0.25))
+    common = {"min_side": 16, "strides": sizes, "similarity": similarity}
+    levels = anchor_levels((96, 128))
+    seven = assign(scores, corners, levels, targets, config=AssignerConfig(topk=7, level_range=True), **common)
+    one = assign(scores, corners, levels, targets, config=ONE_TO_ONE, **common)
+    owners = one.gt_idx[one.mask].tolist()
+    assert sorted(owners) == sorted(set(seven.gt_idx[seven.mask].tolist()))
+    for gt_idx, anchor_idx in zip(owners, one.anchor_idx[one.mask].tolist(), strict=True):
+        mask = seven.mask & (seven.gt_idx == gt_idx)
+        assert seven.anchor_idx[mask][seven.weight[mask].argmax()] == anchor_idx or not seven.weight[mask].any()
+    # soft targets are computed after the selection: the remaining anchor has its own u
+    row = int(one.weight.argmax())
+    indices = tuple(index[row : row + 1] for index in (one.batch_idx, one.gt_idx, one.anchor_idx))
+    assert one.weight[row] == pytest.approx(similarity(targets, *indices).item(), rel=1e-3)

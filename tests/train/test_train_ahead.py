@@ -78,7 +78,9 @@ class Poison:
             if self.kind == "gradient":
                 terms.total.register_hook(lambda gradient: gradient * float("nan"))
                 return terms
-            return type(terms)(terms.total * float("nan"), terms.items * float("nan"), terms.names)
+            return type(terms)(
+                terms.total * float("nan"), {name: value * float("nan") for name, value in terms.items.items()}
+            )
 
         def stepped(i: int) -> Any:
             if self.kind == "loss" and self.bad(self.count - 1):
@@ -113,7 +115,7 @@ def test_the_judges_see_what_waits() -> None:
 def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(tmp_path, mosaic=1.0, **options)
     module = importlib.import_module("yolopose.criterion.assign")
-    monkeypatch.setattr(module, "inside", on_the_host(module.inside))
+    monkeypatch.setattr(module, "anchors_in_boxes", on_the_host(module.anchors_in_boxes))
     trainer._batches._render_on = torch.device("cpu")
     learner, guard = trainer._learner, trainer._guard
     learner.begin_epoch(0, 1)

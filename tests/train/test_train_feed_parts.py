@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from feed_scenes import options, request, scenes, spec, table
 
-from yolopose.base.errors import UsageError
 from yolopose.data import ImageLabels
 from yolopose.geometry import Transform2D
 from yolopose.train.feed.augment import mosaic, random_change

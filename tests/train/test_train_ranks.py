@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from rank_threads import together
-from train_worlds import FAST, make_world
+from train_worlds import DUAL_MODEL, FAST, MODEL, make_world
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.config import make_options
@@ -90,14 +90,16 @@ def learned(
     losses = []
     for number, batch in enumerate(samples(data, chosen, (group.rank, group.size))):
         terms = learner.learn(batch, 0, number)
-        losses.append(torch.cat((terms.total[None], terms.items)))
+        losses.append(torch.cat((terms.total[None], terms.stack())))
     learner._group.gather(learner.model)
     return losses, {name: one.grad.clone() for name, one in learner.model.named_parameters() if one.grad is not None}
 
 
+@pytest.mark.parametrize("model_yaml", [MODEL, DUAL_MODEL], ids=["one branch", "two branches"])
 @pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4)])
-def test_losses_and_gradients_are_those_of_one_process(world, still, batch, size):
-    """9 images: with 4 a batch and several processes the last batch leaves some without an image."""
+def test_losses_and_gradients_equal_those_of_one_process(world, still, model_yaml, batch, size):
+    """The last batch of the 9 images leaves some processes without an image."""
+    world[1].write_text(model_yaml)
     losses, gradients = learned(world, ProcessGroup(), batch=batch)
     assert all(float(loss[0]) > 0 for loss in losses)
     for ours, theirs in together(lambda group: learned(world, group, batch=batch), size):

@@ -196,7 +196,9 @@ class Poison:
             for buffer in trainer.model.buffers():  # what an overflow in the network does
                 if buffer.is_floating_point():
                     buffer.fill_(float("nan"))
-            return type(terms)(terms.total * float("nan"), terms.items * float("nan"), terms.names)
+            return type(terms)(
+                terms.total * float("nan"), {name: value * float("nan") for name, value in terms.items.items()}
+            )
 
         learner.losses = losses
 

@@ -18,6 +18,7 @@ backbone:
 head:
   - [[2, 3], 1, Pose, [nc, kpt_shape]]
 """
+DUAL_MODEL = MODEL.replace("nc: 1\n", "nc: 1\nend2end: True\nreg_max: 1\n").replace("Pose,", "Pose26,")
 # nothing random beside seeds; enough steps for so few images
 FAST = {
     "imgsz": 64, "batch": 4, "nbs": 4, "epochs": 2, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 0,

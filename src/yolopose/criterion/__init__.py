@@ -1,19 +1,16 @@
-"""The criterion: which cells answer for which objects, and the losses."""
+"""Training criterion: anchor-to-ground-truth assignment and losses."""
 
-# it loads torch in the way that is wanted, so it comes first
+# imports torch with the OpenMP settings of nn/openmp.py, so it comes first
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
-from yolopose.criterion.assign import Assignment, Rule, assign
-from yolopose.criterion.base import Criterion
-from yolopose.criterion.choose import build_criterion
-from yolopose.criterion.dual import MANY, SINGLE, TERMS26, DualCriterion
-from yolopose.criterion.overlap import ciou
-from yolopose.criterion.pose import COUNTS, TERMS, PoseCriterion
+from yolopose.criterion.assign import AssignerConfig, Assignment, assign
+from yolopose.criterion.base import Criterion, Gains, LossTerms
+from yolopose.criterion.losses import ONE_TO_MANY, ONE_TO_ONE, DualCriterion, PoseCriterion, build_criterion
+from yolopose.criterion.similarity import ciou
 from yolopose.criterion.targets import Targets
-from yolopose.criterion.terms import Gains, LossTerms
 
 __all__ = [
-    "COUNTS", "MANY", "SINGLE", "TERMS", "TERMS26", "Assignment", "Criterion", "DualCriterion", "Gains", "LossTerms",
-    "PoseCriterion", "Rule", "Targets", "assign", "ciou", "build_criterion",
+    "ONE_TO_MANY", "ONE_TO_ONE", "AssignerConfig", "Assignment", "Criterion", "DualCriterion", "Gains", "LossTerms",
+    "PoseCriterion", "Targets", "assign", "build_criterion", "ciou",
 ]  # fmt: skip

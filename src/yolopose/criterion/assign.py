@@ -1,9 +1,9 @@
-"""Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755): which cells answer for which objects.
+"""Task-aligned assignment of anchors to ground-truth instances (TAL; Feng et al., TOOD, arXiv 2108.07755).
 
-Nothing here is a loop over images or objects: the cells inside each box are listed once as (object, cell) pairs, and
-all that follows is arithmetic on the pairs. Their number is the covered area, not objects × cells, and they are
-measured in pieces, so hundreds of objects in an image cost megabytes. No step waits for the device: sizes that depend
-on data come from the pairs alone, which are made where the labels are.
+There is no loop over images or instances. The candidate pairs (instance, anchor inside its box) are listed once, and
+every later step is a gather or scatter over these P pairs. P is the area that boxes cover, not instances × anchors,
+and similarities are computed in chunks, so hundreds of instances per image need only megabytes. No step synchronizes
+with a GPU: data-dependent sizes exist only in the list of pairs, which is made on the device of the labels.
 """
 
 from __future__ import annotations
@@ -14,51 +14,53 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from yolopose.criterion.similarity import Likeness, by_box
+from yolopose.criterion.similarity import Similarity, box_similarity
 from yolopose.criterion.targets import Targets
 
 TOPK = 10
 ALPHA = 0.5
 BETA = 6.0
 _EPS = 1e-9
-_PAIRS = 1 << 17  # pairs measured at once
-_GATE = (2.0, 12.0)  # sides of objects that a level is for, in its strides
+_CHUNK = 1 << 17  # pairs whose similarity is computed at once
+_LEVEL_RANGE = (2.0, 12.0)  # √(w·h) of the instances a level is for, in strides of the level
 
 Levels = Sequence[tuple[Tensor, Tensor]]
-"""(w,) x and (h,) y of the centers of each level's cells, pixels, ascending."""
+"""(w,) x and (h,) y of the anchor centers of each level, pixels, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """How many cells objects take, and which.
+class AssignerConfig:
+    """Which anchors an instance may take, and how many.
 
     Attributes:
-        topk: cells that each object takes.
-        single: of these each object keeps the best one alone, once contested cells are settled.
-        gated: an object takes cells of the levels alone that suit its size, if there are any in it.
+        topk: anchors each instance takes, by alignment.
+        one_to_one: each instance keeps only its best anchor after conflicts are resolved.
+        level_range: instances take anchors only from levels that suit their size, if such anchors lie in the box.
     """
 
     topk: int = TOPK
-    single: bool = False
-    gated: bool = False
+    one_to_one: bool = False
+    level_range: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """R rows of (object, cell), of which those with `mask` are the positives; each cell is in one positive at most.
+    """R rows of (instance, anchor); the rows with `mask` are the positives. An anchor is in at most one positive.
+
+    The number of rows does not depend on how many are positive, so no step waits for the GPU to count them.
 
     Attributes:
-        mask: (R,) bool.
-        target: (R,) int64, index of the object.
-        image: (R,) int64, image of the batch.
-        cell: (R,) int64.
-        weight: (R,) float32, soft class target 0…1 of the cell; 0 where `mask` is False.
+        mask: (R,) bool, which rows are positives.
+        gt_idx: (R,) int64, index of the instance in the targets.
+        batch_idx: (R,) int64, index of the image.
+        anchor_idx: (R,) int64.
+        weight: (R,) float32, soft class target 0…1 of the anchor; 0 where `mask` is False.
     """
 
     mask: Tensor
-    target: Tensor
-    image: Tensor
-    cell: Tensor
+    gt_idx: Tensor
+    batch_idx: Tensor
+    anchor_idx: Tensor
     weight: Tensor
 
 
@@ -69,180 +71,202 @@ def assign(
     levels: Levels,
     targets: Targets,
     *,
-    smallest: float,
-    rule: Rule = Rule(),
+    min_side: float,
+    config: AssignerConfig = AssignerConfig(),
     strides: Tensor | None = None,
-    likeness: Likeness | None = None,
+    similarity: Similarity | None = None,
 ) -> Assignment:
-    """Assign cells to objects.
+    """Assign anchors to instances by alignment t = s^α·u^β, with class score s and similarity u.
 
     Args:
         scores: (B, nc, A) probabilities.
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
-        levels: the cells of each level, row by row those that the A stand for; on the device of the targets.
-        targets: the objects, on the same device, or on the CPU, which spares the device a wait.
-        smallest: boxes with a side below this (pixels) are widened to it when cells inside them are looked for.
-        rule: how many cells objects take.
-        strides: (A,) pixels a cell, where the targets are; a gated rule needs them.
-        likeness: u of pairs of object and cell; CIoU of the boxes when left out.
+        levels: centers of the A anchors by level, on the device of the targets.
+        targets: ground truth on the device of the scores, or on the CPU, which avoids a synchronization.
+        min_side: boxes with a shorter side (pixels) are widened to it for the test which anchors lie inside.
+        config: which anchors an instance may take.
+        strides: (A,) stride of each anchor in pixels, on the device of the targets; needed for `level_range`.
+        similarity: u of the pairs; CIoU of the boxes by default.
 
     Returns:
-        The rows, on the device of the scores.
+        The assignment, on the device of the scores.
     """
-    pairs = inside(targets.boxes, levels, smallest)
-    if rule.gated and strides is not None:
-        suits = suiting(targets.boxes, *pairs, strides)
-        pairs = pairs[0][suits], pairs[1][suits]
-    target, cell = (index.to(scores.device, non_blocking=True) for index in pairs)
+    pairs = anchors_in_boxes(targets.boxes, levels, min_side)
+    if config.level_range and strides is not None:
+        keep = level_mask(targets.boxes, *pairs, strides)
+        pairs = pairs[0][keep], pairs[1][keep]
+    gt_idx, anchor_idx = (index.to(scores.device, non_blocking=True) for index in pairs)
     targets = targets.to(scores.device)
-    image = targets.batch_idx[target]
-    align, overlap = _measure(scores, targets, image, target, cell, likeness or by_box(boxes))
-    slot = image * scores.shape[2] + cell
-    slots = scores.shape[0] * scores.shape[2]
-    chosen = _top(align, target, cell, len(targets), rule.topk)
-    pair, mask = _settle(chosen, overlap, slot, slots)
-    if rule.single:
-        mask = _best(align, target, cell, pair, mask, len(targets))
-    weight = _weights(align, overlap, target, pair, mask, len(targets))
-    return Assignment(mask, target[pair], image[pair], cell[pair], weight)
+    batch_idx = targets.batch_idx[gt_idx]
+    num_gt = len(targets)
+    alignment, u = _measure_alignment(
+        scores, targets, batch_idx, gt_idx, anchor_idx, similarity or box_similarity(boxes)
+    )
+    topk = _select_topk(alignment, gt_idx, anchor_idx, num_gt, config.topk)
+    slot = batch_idx * scores.shape[2] + anchor_idx  # index of the pair's anchor among those of all images
+    pair, mask = resolve_conflicts(topk, u, slot, scores.shape[0] * scores.shape[2])
+    if config.one_to_one:
+        mask = _keep_best(alignment, gt_idx, anchor_idx, pair, mask, num_gt)
+    weight = _target_weights(alignment, u, gt_idx, pair, mask, num_gt)
+    return Assignment(mask, gt_idx[pair], batch_idx[pair], anchor_idx[pair], weight)
 
 
-def inside(boxes: Tensor, levels: Levels, smallest: float) -> tuple[Tensor, Tensor]:
-    """List the pairs of a box and a cell whose center lies strictly inside it.
+def anchors_in_boxes(boxes: Tensor, levels: Levels, min_side: float) -> tuple[Tensor, Tensor]:
+    """List the pairs of a box and an anchor whose center lies strictly inside it.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2, pixels.
-        levels: the cells.
-        smallest: shorter sides are widened to this about the center, pixels.
+        levels: anchor centers by level.
+        min_side: shorter sides are widened to this about the box center, pixels.
 
     Returns:
-        (P,) boxes, ascending, and (P,) cells, ascending within a box.
+        (P,) box indices, ascending, and (P,) anchor indices, ascending within a box.
     """
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    half = torch.where(half < smallest / 2, smallest / 2, half)
-    low, high = ((center - half + _EPS).T.contiguous(), (center + half - _EPS).T.contiguous())
-    # what a box covers of a level is a rectangle of cells: its first cell, sides, and cells in a row of the level
-    blocks: list[tuple[Tensor, ...]] = []
-    before = 0
-    for level in levels:
-        start, end = (
-            [torch.searchsorted(at, sides[axis], right=first) for axis, at in enumerate(level)]
-            for sides, first in ((low, True), (high, False))
-        )
-        wide, tall = ((last - first).clamp(min=0) for first, last in zip(start, end, strict=True))
-        pitch = len(level[0])
-        blocks.append((before + start[1] * pitch + start[0], wide, tall, torch.full_like(wide, pitch)))
-        before += pitch * len(level[1])
-    corner, wide, tall, pitch = (torch.stack(part, 1).flatten() for part in zip(*blocks, strict=True))
-    count = wide * tall
-    block = torch.arange(len(count), device=boxes.device).repeat_interleave(count)
-    number = torch.arange(len(block), device=boxes.device) - (count.cumsum(0) - count)[block]
-    row = number // wide[block]
-    cell = corner[block] + row * pitch[block] + number - row * wide[block]
-    return block // len(levels), cell
+    half = torch.where(half < min_side / 2, min_side / 2, half)
+    low = (center - half + _EPS).T.contiguous()
+    high = (center + half - _EPS).T.contiguous()
+    # the anchors of a level inside a box form a rectangle of the grid: first anchor, width, height, row length
+    rectangles: list[tuple[Tensor, ...]] = []
+    offset = 0
+    for x, y in levels:
+        left, top = torch.searchsorted(x, low[0], right=True), torch.searchsorted(y, low[1], right=True)
+        right, bottom = torch.searchsorted(x, high[0]), torch.searchsorted(y, high[1])
+        width = (right - left).clamp(min=0)
+        height = (bottom - top).clamp(min=0)
+        rectangles.append((offset + top * len(x) + left, width, height, torch.full_like(width, len(x))))
+        offset += len(x) * len(y)
+    first, width, height, row_length = (torch.stack(part, 1).flatten() for part in zip(*rectangles, strict=True))
+    count = width * height
+    rectangle = torch.arange(len(count), device=boxes.device).repeat_interleave(count)
+    # position of each pair within its rectangle, row by row
+    position = torch.arange(len(rectangle), device=boxes.device) - (count.cumsum(0) - count)[rectangle]
+    row = position // width[rectangle]
+    anchor_idx = first[rectangle] + row * row_length[rectangle] + position - row * width[rectangle]
+    return rectangle // len(levels), anchor_idx
 
 
-def suiting(boxes: Tensor, target: Tensor, cell: Tensor, strides: Tensor) -> Tensor:
-    """Log which pairs join an object and a cell of a level for objects of its size.
+def level_mask(boxes: Tensor, gt_idx: Tensor, anchor_idx: Tensor, strides: Tensor) -> Tensor:
+    """Mark the pairs whose anchor is on a level for instances of that size.
 
-    A level is for √(w·h) from 2 to 12 of its strides; the finest one for smaller ones too, the coarsest for larger.
+    A level is for √(w·h) from 2 to 12 of its strides; the finest level also for smaller and the coarsest also for
+    larger instances.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2, pixels.
-        target: (P,) boxes of the pairs.
-        cell: (P,) cells of the pairs.
-        strides: (A,) pixels a cell.
+        gt_idx: (P,) box of each pair.
+        anchor_idx: (P,) anchor of each pair.
+        strides: (A,) stride of each anchor in pixels.
 
     Returns:
-        (P,) bool; all pairs of an object that has no other.
+        (P,) bool; True for all pairs of an instance that would otherwise lose every pair.
     """
     strides = strides.to(boxes.device)
-    low, high = _GATE[0] * strides, _GATE[1] * strides
-    low = torch.where(strides == strides.min(), 0.0, low)
-    high = torch.where(strides == strides.max(), torch.inf, high)
-    size = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()[target]
-    suits = (size >= low[cell]) & (size <= high[cell])
-    left = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device).scatter_add_(0, target, suits.long())
-    return suits | (left[target] == 0)
+    low = torch.where(strides == strides.min(), 0.0, _LEVEL_RANGE[0] * strides)
+    high = torch.where(strides == strides.max(), torch.inf, _LEVEL_RANGE[1] * strides)
+    size = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()[gt_idx]
+    mask = (size >= low[anchor_idx]) & (size <= high[anchor_idx])
+    remaining = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device).scatter_add_(0, gt_idx, mask.long())
+    return mask | (remaining[gt_idx] == 0)
 
 
-def _measure(
-    scores: Tensor, targets: Targets, image: Tensor, target: Tensor, cell: Tensor, likeness: Likeness
+def _measure_alignment(
+    scores: Tensor, targets: Targets, batch_idx: Tensor, gt_idx: Tensor, anchor_idx: Tensor, similarity: Similarity
 ) -> tuple[Tensor, Tensor]:
-    """(P,) alignment t = s^α·u^β and (P,) likeness u of each pair."""
-    overlap = torch.empty(len(target), device=scores.device)
-    score = torch.empty_like(overlap)
-    for start in range(0, len(target), _PAIRS):
-        part = slice(start, start + _PAIRS)
-        overlap[part] = likeness(targets, image[part], target[part], cell[part])
-        score[part] = scores[image[part], targets.classes[target[part]], cell[part]]
-    return score.pow(ALPHA) * overlap.pow(BETA), overlap
+    """Return (P,) alignment t = s^α·u^β and (P,) similarity u of each pair."""
+    u = torch.empty(len(gt_idx), device=scores.device)
+    score = torch.empty_like(u)
+    for start in range(0, len(gt_idx), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        u[chunk] = similarity(targets, batch_idx[chunk], gt_idx[chunk], anchor_idx[chunk])
+        score[chunk] = scores[batch_idx[chunk], targets.classes[gt_idx[chunk]], anchor_idx[chunk]]
+    return score.pow(ALPHA) * u.pow(BETA), u
 
 
-def _top(align: Tensor, target: Tensor, cell: Tensor, count: int, topk: int) -> Tensor:
-    """(N·topk,) the pairs that each object takes, best first; −1 where it takes fewer.
+def _select_topk(alignment: Tensor, gt_idx: Tensor, anchor_idx: Tensor, num_gt: int, topk: int) -> Tensor:
+    """Return (N·topk,) the pairs each instance takes, best first; −1 where it takes fewer.
 
-    The best are taken from all cells, where those outside the box have t = 0 as well; among equal ones the first cell
-    goes first. A pair with t = 0 thus has little chance against the crowd outside.
+    The reference takes the top k over all anchors, where anchors outside the box have t = 0 and ties go to the lower
+    anchor index. A pair with t = 0 therefore competes with every anchor outside the box; its rank is computed as if
+    those anchors were listed.
     """
-    size = torch.zeros(count, dtype=torch.int64, device=align.device).scatter_add_(0, target, torch.ones_like(target))
+    device = alignment.device
+    size = torch.zeros(num_gt, dtype=torch.int64, device=device).scatter_add_(0, gt_idx, torch.ones_like(gt_idx))
     start = size.cumsum(0) - size
-    order = align.argsort(descending=True, stable=True)
-    order = order[target[order].argsort(stable=True)]
+    # two stable sorts order the pairs by instance and, within an instance, by falling alignment
+    order = alignment.argsort(descending=True, stable=True)
+    order = order[gt_idx[order].argsort(stable=True)]
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=align.device) - start[target[order]]
-    good = (align > 0).long()
-    before = good.cumsum(0) - good  # pairs with t > 0 ahead of this one, of all objects
-    firsts = torch.cat((before, before.new_zeros(1)))[start.clamp(max=len(order))]  # an object at the end may be bare
-    of_object = torch.zeros_like(size).scatter_add_(0, target, good)
-    zero_rank = of_object[target] + cell - (before - firsts[target])
-    rank = torch.where(good.bool(), rank, zero_rank)
-    place = torch.where(rank < topk, target * topk + rank, count * topk)
-    table = torch.full((count * topk + 1,), -1, dtype=torch.int64, device=align.device)
-    return table.scatter_(0, place, torch.arange(len(order), device=align.device))[:-1]
+    rank[order] = torch.arange(len(order), device=device) - start[gt_idx[order]]
+    positive = (alignment > 0).long()
+    before = positive.cumsum(0) - positive  # pairs with t > 0 before this one, over all instances
+    # `start` of a last instance without pairs is one past the end
+    before_first = torch.cat((before, before.new_zeros(1)))[start.clamp(max=len(order))]
+    positives_of_gt = torch.zeros_like(size).scatter_add_(0, gt_idx, positive)
+    # rank of a pair with t = 0: all t > 0 of its instance come first, then every anchor with a lower index
+    zero_rank = positives_of_gt[gt_idx] + anchor_idx - (before - before_first[gt_idx])
+    rank = torch.where(positive.bool(), rank, zero_rank)
+    # pairs beyond the top k go to one extra slot that is cut off
+    slot = torch.where(rank < topk, gt_idx * topk + rank, num_gt * topk)
+    table = torch.full((num_gt * topk + 1,), -1, dtype=torch.int64, device=device)
+    return table.scatter_(0, slot, torch.arange(len(order), device=device))[:-1]
 
 
-def _settle(chosen: Tensor, overlap: Tensor, slot: Tensor, slots: int) -> tuple[Tensor, Tensor]:
-    """Return each cell to one object: of a contested cell the one with the largest u of all that contain it.
+def resolve_conflicts(topk: Tensor, u: Tensor, slot: Tensor, num_slots: int) -> tuple[Tensor, Tensor]:
+    """Give an anchor that several instances take to the one with the largest u of all instances that contain it.
+
+    The winner need not have the anchor among its own top k.
+
+    Args:
+        topk: (R,) pairs taken; −1 for none.
+        u: (P,) similarity of the pairs.
+        slot: (P,) index of the pair's anchor among those of all images.
+        num_slots: number of anchors of all images.
 
     Returns:
-        (R,) pairs, and (R,) which of them count.
+        (R,) pairs, and (R,) bool which of them are positives.
     """
-    mask = chosen >= 0
-    if len(overlap) == 0:  # no cell lies in any box; `chosen` is then of no pair
-        return chosen[:0], mask[:0]
-    pair = chosen.clamp(min=0)
-    here = slot[pair]
-    takers = torch.zeros(slots, dtype=torch.int64, device=slot.device).scatter_add_(0, here, mask.long())
-    largest = torch.zeros(slots, device=slot.device).scatter_reduce_(0, slot, overlap, "amax")
-    index = torch.arange(len(slot), device=slot.device)
-    owner = torch.full((slots,), len(slot), dtype=torch.int64, device=slot.device)
-    best = torch.where(overlap == largest[slot], index, len(slot))
-    owner.scatter_reduce_(0, slot, best, "amin")
-    pair = torch.where(takers[here] > 1, owner[here], pair)
-    # rows of one cell are alike now: the first stands for all
-    row = torch.arange(len(pair), device=slot.device)
-    first = torch.full((slots,), len(pair), dtype=torch.int64, device=slot.device)
-    first.scatter_reduce_(0, here, torch.where(mask, row, len(pair)), "amin")
-    return pair, mask & (first[here] == row)
+    mask = topk >= 0
+    if len(u) == 0:  # no anchor lies in any box, so there is no pair to refer to
+        return topk[:0], mask[:0]
+    device = slot.device
+    pair = topk.clamp(min=0)
+    row_slot = slot[pair]
+    takers = torch.zeros(num_slots, dtype=torch.int64, device=device).scatter_add_(0, row_slot, mask.long())
+    max_u = torch.zeros(num_slots, device=device).scatter_reduce_(0, slot, u, "amax")
+    # among pairs with the largest u the first wins, which keeps the result deterministic
+    candidate = torch.where(u == max_u[slot], torch.arange(len(slot), device=device), len(slot))
+    winner = torch.full((num_slots,), len(slot), dtype=torch.int64, device=device)
+    winner.scatter_reduce_(0, slot, candidate, "amin")
+    pair = torch.where(takers[row_slot] > 1, winner[row_slot], pair)
+    # all rows of a contested anchor now hold the same pair: only the first row stays a positive
+    row = torch.arange(len(pair), device=device)
+    first = torch.full((num_slots,), len(pair), dtype=torch.int64, device=device)
+    first.scatter_reduce_(0, row_slot, torch.where(mask, row, len(pair)), "amin")
+    return pair, mask & (first[row_slot] == row)
 
 
-def _best(align: Tensor, target: Tensor, cell: Tensor, pair: Tensor, mask: Tensor, count: int) -> Tensor:
-    """(R,) which rows hold the cell with the largest t of their object, the first among equal ones."""
-    of, t = target[pair], torch.where(mask, align[pair], -1.0)
-    most = torch.full((count,), -1.0, device=t.device).scatter_reduce_(0, of, t, "amax")
-    first = mask & (t == most[of])
-    beyond = torch.iinfo(torch.int64).max
-    cells = torch.where(first, cell[pair], beyond)
-    lowest = torch.full((count,), beyond, dtype=torch.int64, device=t.device).scatter_reduce_(0, of, cells, "amin")
-    return first & (cells == lowest[of])
+def _keep_best(
+    alignment: Tensor, gt_idx: Tensor, anchor_idx: Tensor, pair: Tensor, mask: Tensor, num_gt: int
+) -> Tensor:
+    """Return (R,) bool, the positive with the largest t of each instance; ties go to the lower anchor index."""
+    owner = gt_idx[pair]
+    t = torch.where(mask, alignment[pair], -1.0)
+    max_t = torch.full((num_gt,), -1.0, device=t.device).scatter_reduce_(0, owner, t, "amax")
+    best = mask & (t == max_t[owner])
+    sentinel = torch.iinfo(torch.int64).max
+    anchors = torch.where(best, anchor_idx[pair], sentinel)
+    lowest = torch.full((num_gt,), sentinel, dtype=torch.int64, device=t.device)
+    lowest.scatter_reduce_(0, owner, anchors, "amin")
+    return best & (anchors == lowest[owner])
 
 
-def _weights(align: Tensor, overlap: Tensor, target: Tensor, pair: Tensor, mask: Tensor, count: int) -> Tensor:
-    """(R,) soft class targets: t scaled so that an object's best cell gets its largest u."""
-    of, t, u = target[pair], align[pair] * mask, overlap[pair] * mask
-    most_t, most_u = (
-        torch.zeros(count, device=align.device).scatter_reduce_(0, of, values, "amax") for values in (t, u)
+def _target_weights(alignment: Tensor, u: Tensor, gt_idx: Tensor, pair: Tensor, mask: Tensor, num_gt: int) -> Tensor:
+    """Return (R,) soft class targets: t scaled so that the largest of an instance equals its largest u."""
+    owner = gt_idx[pair]
+    t, row_u = alignment[pair] * mask, u[pair] * mask
+    max_t, max_u = (
+        torch.zeros(num_gt, device=alignment.device).scatter_reduce_(0, owner, values, "amax") for values in (t, row_u)
     )
-    return t * most_u[of] / (most_t[of] + _EPS)
+    return t * max_u[owner] / (max_t[owner] + _EPS)

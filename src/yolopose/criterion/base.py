@@ -1,99 +1,273 @@
-"""What the losses of all heads have in common, whatever their terms are."""
+"""Base class of the criteria: assignment, normalization over processes, and loss terms by name."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from yolopose.criterion.assign import Levels
-from yolopose.criterion.similarity import Likeness, by_box, by_points
+from yolopose.criterion.assign import AssignerConfig, Assignment, assign
+from yolopose.criterion.similarity import box_similarity, keypoint_similarity
 from yolopose.criterion.targets import Targets
-from yolopose.criterion.terms import LossTerms
+from yolopose.criterion.terms import gather_positives, keypoint_loss, soft_targets, visibility_loss
 from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput, Shapes, anchor_points, level_centers
 
-_KNOWN = 32  # shapes whose cells are remembered
+ReduceFn = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes that share a batch."""
+
+_MAX_CACHED_SHAPES = 32
+_GAIN_NAMES = {"l1": "dfl"}  # terms whose gain has another name
+
+# the count that each term's sum is divided by
+_NORMALIZERS = {
+    "box": "scores", "cls": "scores", "dfl": "scores", "l1": "scores",
+    "pose": "keypoints", "kobj": "keypoints", "rle": "rle_keypoints",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gains:
+    """Weights of the loss terms. `dfl` also weighs `l1`, which takes its place in heads without bins."""
+
+    box: float = 7.5
+    pose: float = 12.0
+    kobj: float = 1.0
+    cls: float = 0.5
+    dfl: float = 1.5
+    rle: float = 1.0
+
+    def for_term(self, term: str) -> float:
+        """Return the gain of a loss term."""
+        return getattr(self, _GAIN_NAMES.get(term, term))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossTerms:
+    """Losses of a batch.
+
+    Attributes:
+        total: the tensor to differentiate: sum of the gained terms × batch size.
+        items: gained terms by name, averaged over images, without gradient.
+    """
+
+    total: Tensor
+    items: Mapping[str, Tensor]
+
+    @classmethod
+    def from_values(cls, total: Tensor, names: Sequence[str], values: Tensor) -> LossTerms:
+        """Make the losses from a (T,) tensor of terms."""
+        return cls(total, dict(zip(names, values.unbind(), strict=True)))
+
+    def stack(self) -> Tensor:
+        """Return the terms as a (T,) tensor, in their order."""
+        return torch.stack(list(self.items.values()))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the terms as floats; synchronizes with a GPU."""
+        return dict(zip(self.items, self.stack().tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BranchSums:
+    """Unnormalized losses of one branch of a head.
+
+    Attributes:
+        terms: sums over positives by name, with gradient.
+        counts: by name what normalizes them, and what else is summed over processes, without gradient.
+    """
+
+    terms: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Positives:
+    """What the loss terms read of the assignment's R rows.
+
+    Attributes:
+        assigned: the rows.
+        points: (R, 2) anchor points, grid units.
+        strides: (R,) pixels per grid unit.
+        gt_boxes: (R, 4) x1, y1, x2, y2, grid units.
+        targets: all ground truth, on the device of the network.
+    """
+
+    assigned: Assignment
+    points: Tensor
+    strides: Tensor
+    gt_boxes: Tensor
+    targets: Targets
 
 
 class Criterion(ABC):
-    """Losses of a head's raw output against the labeled objects.
+    """Losses of a head's raw output against ground truth.
 
     Args:
         kpt_shape: (K, D); with D = 2 there is no visibility loss.
-        strides: pixels per cell of each level.
+        strides: stride of each level, pixels.
         sigmas: (K,) OKS σ of each keypoint.
-        gains: weights of the terms, in their order.
-        class_weights: (nc,) weights of the classes in the class loss; 1 each when left out.
-        assigner: `box` or `oks`: what cells are assigned by, the overlap of boxes or the likeness of keypoints.
+        gains: weights of the terms.
+        class_weights: (nc,) weights of the classes in the class loss; 1 each by default.
+        assigner: similarity used for assignment, `box` (CIoU) or `oks`.
 
     Attributes:
-        terms: names of the losses, in the order in which they are reported.
-        shared: whether the losses of a part of a batch can be computed, so that several processes may train.
+        terms: names of the loss terms, in the order of meters and results.csv.
+        num_counts: values that one call of the criterion passes to `reduce_fn`.
+        kpt_scale: with `kpt_shift` the decoding of keypoints: scale · raw + anchor point + shift, in grid units.
     """
 
     terms: ClassVar[tuple[str, ...]]
-    shared: ClassVar[bool] = True
+    num_counts: ClassVar[int]
+    kpt_scale: ClassVar[float]
+    kpt_shift: ClassVar[float]
 
     def __init__(
         self,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
         sigmas: Sequence[float],
-        gains: Sequence[float],
+        gains: Gains | None,
         class_weights: Sequence[float] | None,
         assigner: str,
     ) -> None:
-        self._kpt_shape, self._strides, self._assigner = kpt_shape, tuple(strides), assigner
-        self._gains = torch.tensor(list(gains))
-        self._falloff = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
+        gains = gains or Gains()
+        self._kpt_shape = kpt_shape
+        self._strides = tuple(strides)
+        self._assigner = assigner
+        self._gains = torch.tensor([gains.for_term(term) for term in self.terms])
+        self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
-        self._known: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
-        # a small object holds a cell of the second level even where it lies between all centers
-        self._smallest = float(self._strides[min(1, len(self._strides) - 1)])
+        self._anchors_cache: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
+        # widened to the second stride, a small instance contains an anchor even where it lies between all centers
+        self._min_side = float(self._strides[min(1, len(self._strides) - 1)])
 
     @abstractmethod
-    def __call__(
-        self, output: HeadOutput, targets: Targets, together: Callable[[Tensor], Tensor] | None = None
-    ) -> LossTerms:
-        """Compute the losses, in float32 whatever the network ran in.
+    def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
+        """Compute the losses, in float32 for any precision of the network.
 
         Args:
             output: raw output for B images.
-            targets: their objects; left on the CPU, a GPU need not be waited for.
-            together: where the images are a part of a batch: sums a tensor of `COUNTS` numbers over all parts, and
-                the losses are then this part's share of those of the whole batch. None where they are not `shared`.
+            targets: their ground truth; on the CPU no step synchronizes with a GPU.
+            reduce_fn: for images that are a part of a batch, sums a (`num_counts`,) tensor over all parts. The losses
+                are then this part's share of the losses of the whole batch: they sum up to them, and so do gradients.
         """
 
+    def empty(self, device: torch.device, reduce_fn: ReduceFn) -> LossTerms:
+        """Return zero losses of a part of a batch without images, and take part in the sum over processes."""
+        reduce_fn(torch.zeros(self.num_counts, device=device))
+        values = torch.zeros(1 + len(self.terms), device=device)
+        return LossTerms.from_values(values[0], self.terms, values[1:])
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027  # most losses do not depend on it
-        """Prepare for an epoch, counted from 0, of so many."""
+        """Prepare for an epoch, counted from 0, of a run of `epochs`."""
 
     def for_network(self, network: PoseModel) -> Criterion:
-        """Return the losses of another network of this kind: the same where nothing in them is learned."""
+        """Return the criterion for another network of the same kind; the same one where nothing in it is learned."""
         del network
         return self
 
-    def _cells(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`anchor_points` of the last few shapes and devices, remembered."""
-        if (shapes, device) not in self._known:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            with torch.inference_mode(False):  # what validation made must serve training too
-                self._known[shapes, device] = anchor_points(shapes, self._strides, device)
-        return self._known[shapes, device]
+    @abstractmethod
+    def _decode_sides(self, boxes: Tensor) -> Tensor:
+        """(B, C, A) raw boxes → (B, 4, A) distances to left, top, right, bottom in grid units."""
 
-    def _levels(self, shapes: Shapes, device: torch.device) -> Levels:
-        return level_centers(shapes, self._strides, device)
+    @abstractmethod
+    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return the sums of the box terms of (R, C) raw boxes; size is (height, width) of the input in pixels."""
 
-    def _likeness(self, xy: Tensor, corners: Tensor) -> Likeness:
-        """What cells are assigned by, from (B, K, 2, A) keypoints and (B, A, 4) corners, pixels."""
-        return by_box(corners) if self._assigner == "box" else by_points(xy, corners, self._falloff)
+    def _extra_sums(
+        self, output: HeadOutput, error: Tensor, labeled: Tensor, positives: Positives
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return terms and counts beyond those of all heads."""
+        del output, error, labeled, positives
+        return {}, {}
+
+    def _branch_sums(self, output: HeadOutput, targets: Targets, config: AssignerConfig) -> BranchSums:
+        """Assign anchors and sum the loss terms of one branch."""
+        device = output.scores.device
+        self._move(device)
+        boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
+        points, strides = self._anchors(output.shapes, device)
+        assigned = self._assign(boxes.detach(), scores.detach(), kpts.detach(), output.shapes, targets, config)
+        targets = targets.to(device)
+        row_strides = strides[assigned.anchor_idx]
+        gt_boxes = targets.boxes[assigned.gt_idx] / row_strides[:, None]
+        positives = Positives(assigned, points.T[assigned.anchor_idx], row_strides, gt_boxes, targets)
+        soft = soft_targets(scores, assigned, targets)
+        height, width = (side * self._strides[0] for side in output.shapes[0])
+        terms = self._box_terms(gather_positives(boxes, assigned), positives, (height, width))
+        raw = gather_positives(kpts, assigned).unflatten(1, self._kpt_shape)  # (R, K, D)
+        xy = self.kpt_scale * raw[..., :2] + (positives.points[:, None] + self.kpt_shift)
+        terms["pose"], error, labeled = keypoint_loss(xy, row_strides, self._kpt_variance, assigned, targets)
+        has_visibility = self._kpt_shape[1] == 3
+        terms["kobj"] = (
+            visibility_loss(raw[..., 2], labeled, assigned) if has_visibility else torch.zeros_like(terms["pose"])
+        )
+        terms["cls"] = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
+        counts = {"scores": soft.sum(), "keypoints": assigned.mask.sum() * float(self._kpt_shape[0])}
+        extra_terms, extra_counts = self._extra_sums(output, error, labeled, positives)
+        return BranchSums(terms | extra_terms, counts | extra_counts)
+
+    def _assign(
+        self, boxes: Tensor, scores: Tensor, kpts: Tensor, shapes: Shapes, targets: Targets, config: AssignerConfig
+    ) -> Assignment:
+        points, strides = self._anchors(shapes, scores.device)
+        sides = self._decode_sides(boxes)
+        corners = (torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1) * strides).transpose(1, 2)
+        similarity = box_similarity(corners)
+        if self._assigner == "oks":
+            raw = kpts.unflatten(1, self._kpt_shape)[:, :, :2]
+            xy = (self.kpt_scale * raw + (points + self.kpt_shift)) * strides
+            similarity = keypoint_similarity(xy, corners, self._kpt_variance)
+        labels_device = targets.boxes.device  # anchors beside the labels: reading them from a GPU would synchronize
+        return assign(
+            scores.sigmoid(),
+            corners,
+            level_centers(shapes, self._strides, labels_device),
+            targets,
+            min_side=self._min_side,
+            config=config,
+            strides=self._anchors(shapes, labels_device)[1] if config.level_range else None,
+            similarity=similarity,
+        )
+
+    def _reduce(
+        self, branches: Sequence[BranchSums], images: int, reduce_fn: ReduceFn | None
+    ) -> tuple[list[dict[str, Tensor]], Tensor | int]:
+        """Sum counts and number of images over the parts of a batch, with one call of `reduce_fn`."""
+        if reduce_fn is None:
+            return [branch.counts for branch in branches], images
+        counts = [count.float() for branch in branches for count in branch.counts.values()]
+        reduced = iter(reduce_fn(torch.stack([*counts, counts[0].new_full((), images)])).unbind())
+        return [_take(branch.counts, reduced) for branch in branches], next(reduced)
+
+    def _normalize(self, sums: BranchSums, counts: Mapping[str, Tensor], images: Tensor | int) -> LossTerms:
+        """Divide the sums by the batch-wide counts and apply the gains."""
+        means = [sums.terms[term] / counts[_NORMALIZERS[term]].clamp(min=1) for term in self.terms]
+        values = torch.stack(means) * self._gains
+        return LossTerms.from_values(values.sum() * images, self.terms, values.detach())
+
+    def _anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return `anchor_points` of these level shapes, cached."""
+        if (shapes, device) not in self._anchors_cache:
+            if len(self._anchors_cache) >= _MAX_CACHED_SHAPES:
+                self._anchors_cache.clear()
+            with torch.inference_mode(False):  # tensors cached during validation must be usable in training
+                self._anchors_cache[shapes, device] = anchor_points(shapes, self._strides, device)
+        return self._anchors_cache[shapes, device]
 
     def _move(self, device: torch.device) -> None:
         if self._gains.device != device:
-            self._gains, self._falloff = self._gains.to(device), self._falloff.to(device)
+            self._gains = self._gains.to(device)
+            self._kpt_variance = self._kpt_variance.to(device)
             if self._class_weights is not None:
                 self._class_weights = self._class_weights.to(device)
+
+
+def _take(names: Mapping[str, Tensor], values: Iterator[Tensor]) -> dict[str, Tensor]:
+    return {name: next(values) for name in names}

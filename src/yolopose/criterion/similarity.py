@@ -1,54 +1,89 @@
-"""u of a pair of object and cell: how well what the cell predicts meets the object, 0…1."""
+"""Similarity of predictions and ground truth: complete IoU of boxes, and the u of task-aligned assignment."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from yolopose.criterion.overlap import ciou
 from yolopose.criterion.targets import Targets
 
-Likeness = Callable[[Targets, Tensor, Tensor, Tensor], Tensor]
-"""(targets, (P,) images, (P,) objects, (P,) cells) → (P,) 0…1."""
+Similarity = Callable[[Targets, Tensor, Tensor, Tensor], Tensor]
+"""(targets, (P,) batch_idx, (P,) gt_idx, (P,) anchor_idx) → (P,) similarity 0…1 of each pair."""
 
-_AREA = 0.53  # share of its box that an object fills, as validation takes it
-_EPS = 1e-9
+_AREA_SHARE = 0.53  # instance area as a share of its box area, as in COCO's OKS and in validation
+_CIOU_EPS = 1e-7
+_OKS_EPS = 1e-9
 
 
-def by_box(boxes: Tensor) -> Likeness:
-    """Return CIoU, at least 0, of the objects' boxes and predicted ones.
+def ciou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Compute complete IoU row by row: IoU − ρ²/c² − α·v (Zheng et al., Distance-IoU Loss, arXiv 1911.08287).
+
+    ρ is the distance of the centers, c the diagonal of the smallest enclosing box, v the squared difference of the
+    aspect angles. α weighs v by the overlap and is treated as a constant by the gradient.
+
+    Args:
+        boxes1: (N, 4) x1, y1, x2, y2.
+        boxes2: (N, 4), in the same units.
+
+    Returns:
+        (N,) values in −1.5…1.
+    """
+    low1, high1 = boxes1[:, :2], boxes1[:, 2:]
+    low2, high2 = boxes2[:, :2], boxes2[:, 2:]
+    width1, height1 = (high1 - low1).unbind(1)
+    width2, height2 = (high2 - low2).unbind(1)
+    height1 = height1 + _CIOU_EPS
+    height2 = height2 + _CIOU_EPS
+    overlap_x, overlap_y = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0).unbind(1)
+    intersection = overlap_x * overlap_y  # not `prod`: its backward counts zeros, which synchronizes with the GPU
+    iou = intersection / (width1 * height1 + width2 * height2 - intersection + _CIOU_EPS)
+    diagonal = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).square().sum(1) + _CIOU_EPS
+    distance = (low2 + high2 - low1 - high1).square().sum(1) / 4
+    v = (4 / math.pi**2) * (torch.atan(width2 / height2) - torch.atan(width1 / height1)).square()
+    with torch.no_grad():
+        alpha = v / (v - iou + (1 + _CIOU_EPS))
+    return iou - (distance / diagonal + v * alpha)
+
+
+def box_similarity(boxes: Tensor) -> Similarity:
+    """Return a function that computes CIoU, at least 0, of ground-truth and predicted boxes.
 
     Args:
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
     """
 
-    def likeness(targets: Targets, image: Tensor, target: Tensor, cell: Tensor) -> Tensor:
-        return ciou(targets.boxes[target], boxes[image, cell]).clamp(min=0)
+    def similarity(targets: Targets, batch_idx: Tensor, gt_idx: Tensor, anchor_idx: Tensor) -> Tensor:
+        return ciou(targets.boxes[gt_idx], boxes[batch_idx, anchor_idx]).clamp(min=0)
 
-    return likeness
+    return similarity
 
 
-def by_points(points: Tensor, boxes: Tensor, falloff: Tensor) -> Likeness:
-    """Return OKS of the objects' points and predicted ones; CIoU of the boxes for objects without labeled points.
+def keypoint_similarity(keypoints: Tensor, boxes: Tensor, kpt_variance: Tensor) -> Similarity:
+    """Return a function that computes OKS of ground-truth and predicted keypoints.
+
+    Instances without labeled keypoints fall back to `box_similarity`.
 
     Args:
-        points: (B, K, 2, A) predicted x, y, pixels.
+        keypoints: (B, K, 2, A) predicted x, y, pixels.
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
-        falloff: (K,) (2σ)² of each point.
+        kpt_variance: (K,) (2σ)² of each keypoint.
     """
-    overlap, rows = by_box(boxes), points.permute(0, 3, 1, 2).contiguous()  # those of a cell side by side
+    box = box_similarity(boxes)
+    # (B, A, K, 2): the keypoints of an anchor become one contiguous row, which indexing reads much faster
+    rows = keypoints.permute(0, 3, 1, 2).contiguous()
 
-    def likeness(targets: Targets, image: Tensor, target: Tensor, cell: Tensor) -> Tensor:
-        truth = targets.keypoints[target]
-        labeled = (truth[..., 2] != 0).float()
-        apart = (rows[image, cell] - truth[..., :2]).square().sum(2)
-        corners = targets.boxes[target]
-        area = _AREA * (corners[:, 2:] - corners[:, :2]).prod(1)
-        near = torch.exp(-apart / (2 * falloff * (area[:, None] + _EPS)))
+    def similarity(targets: Targets, batch_idx: Tensor, gt_idx: Tensor, anchor_idx: Tensor) -> Tensor:
+        gt_keypoints = targets.keypoints[gt_idx]
+        gt_boxes = targets.boxes[gt_idx]
+        labeled = (gt_keypoints[..., 2] != 0).float()
+        distance = (rows[batch_idx, anchor_idx] - gt_keypoints[..., :2]).square().sum(2)
+        area = _AREA_SHARE * (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
+        per_keypoint = torch.exp(-distance / (2 * kpt_variance * (area[:, None] + _OKS_EPS)))
         count = labeled.sum(1)
-        oks = (near * labeled).sum(1) / count.clamp(min=1)
-        return torch.where(count > 0, oks, overlap(targets, image, target, cell))
+        oks = (per_keypoint * labeled).sum(1) / count.clamp(min=1)
+        return torch.where(count > 0, oks, box(targets, batch_idx, gt_idx, anchor_idx))
 
-    return likeness
+    return similarity

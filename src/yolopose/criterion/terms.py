@@ -1,116 +1,158 @@
-"""What the losses of all heads share: rows of the positives, class targets, and the losses of points."""
+"""Loss terms as sums over the positives of one branch. The criterion divides them by batch-wide counts.
+
+Sources: class targets of TOOD (arXiv 2108.07755), CIoU (1911.08287), distribution focal loss (2006.04388), keypoint
+loss by object keypoint similarity (YOLO-Pose, 2204.06806), residual log-likelihood estimation (RLE, 2107.11291).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from yolopose.criterion.assign import Assignment
-from yolopose.criterion.overlap import ciou
+from yolopose.criterion.similarity import ciou
 from yolopose.criterion.targets import Targets
 
 _EPS = 1e-9
+_MAX_RESIDUAL = 100.0  # RLE: errors are clipped to this many σ
+_MIN_SIGMA = torch.finfo(torch.float32).tiny
+# RLE weights of the 17 COCO keypoints: wrists and ankles have the largest errors, elbows and knees smaller ones
+_PERSON_WEIGHTS = (1.0,) * 7 + (1.2,) * 2 + (1.5,) * 2 + (1.0,) * 2 + (1.2,) * 2 + (1.5,) * 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gains:
-    """Weights of the losses; `dfl` is also that of the distances of heads without bins."""
-
-    box: float = 7.5
-    pose: float = 12.0
-    kobj: float = 1.0
-    cls: float = 0.5
-    dfl: float = 1.5
-    rle: float = 1.0
+def gather_positives(values: Tensor, assigned: Assignment) -> Tensor:
+    """(B, C, A) values of all anchors → (R, C) values of the assignment's rows."""
+    return values.permute(0, 2, 1)[assigned.batch_idx, assigned.anchor_idx]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LossTerms:
-    """The losses of a batch.
-
-    Attributes:
-        total: what is differentiated: the sum of the gained terms × the batch size.
-        items: (T,) the gained terms per image, in the order of `names`, without gradient.
-        names: names of the terms.
-    """
-
-    total: Tensor
-    items: Tensor
-    names: tuple[str, ...]
-
-    def named(self) -> Mapping[str, float]:
-        """Return the terms by name as plain numbers; on a GPU this waits for the device."""
-        return dict(zip(self.names, self.items.tolist(), strict=True))
+def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """Sum (R, K) values over the rows with `mask`; without such rows 0 that still has a gradient."""
+    return (values * mask[:, None]).sum()
 
 
-def rows_of(values: Tensor, found: Assignment) -> Tensor:
-    """(B, C, A) values of all cells → (R, C) those of the rows."""
-    return values.permute(0, 2, 1)[found.image, found.cell]
-
-
-def soft_targets(scores: Tensor, found: Assignment, targets: Targets) -> Tensor:
-    """(B, nc, A) class targets."""
+def soft_targets(scores: Tensor, assigned: Assignment, targets: Targets) -> Tensor:
+    """Return (B, nc, A) class targets in the shape of the scores."""
     soft = torch.zeros_like(scores)
-    # added, not set: rows that do not count hold 0 and may name any cell
-    soft.index_put_((found.image, targets.classes[found.target], found.cell), found.weight, accumulate=True)
-    return soft
+    index = assigned.batch_idx, targets.classes[assigned.gt_idx], assigned.anchor_idx
+    # added, not set: rows that are not positives have weight 0 and may name the anchor of a positive
+    return soft.index_put_(index, assigned.weight, accumulate=True)
 
 
-def box_loss(sides: Tensor, point: Tensor, truth: Tensor, found: Assignment) -> Tensor:
-    """Sum over the rows, by weight, of 1 − CIoU.
+def box_loss(sides: Tensor, points: Tensor, gt_boxes: Tensor, assigned: Assignment) -> Tensor:
+    """Sum 1 − CIoU over the rows, by weight.
 
     Args:
         sides: (R, 4) predicted distances to left, top, right, bottom.
-        point: (R, 2) where they are measured from, in the same units.
-        truth: (R, 4) x1, y1, x2, y2 of the objects, in the same units.
-        found: the rows.
+        points: (R, 2) anchor points from which they are measured, in the same units.
+        gt_boxes: (R, 4) x1, y1, x2, y2, in the same units.
+        assigned: the rows.
     """
-    predicted = torch.cat((point - sides[:, :2], point + sides[:, 2:]), 1)
-    return ((1 - ciou(predicted, truth)) * found.weight).sum()
+    predicted = torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1)
+    return ((1 - ciou(predicted, gt_boxes)) * assigned.weight).sum()
 
 
-def position_loss(
-    points: Tensor, strides: Tensor, falloff: Tensor, found: Assignment, targets: Targets, positives: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean over positives and labeled points of 1 − exp(−e), where e is the distance in σ of an object of this size.
+def distribution_focal_loss(logits: Tensor, sides: Tensor, assigned: Assignment) -> Tensor:
+    """Sum the cross entropy of the two bins around each target distance, by weight.
 
     Args:
-        points: (R, K, 2) predicted x, y in grid units.
-        strides: (R,) pixels of a grid unit.
-        falloff: (K,) (2σ)² of each point.
-        found: the rows.
-        targets: the objects.
-        positives: how many rows count, those of other parts of the batch with them.
+        logits: (R, 4, bins).
+        sides: (R, 4) target distances in grid units; clipped so that both neighboring bins exist.
+        assigned: the rows.
+    """
+    sides = sides.clamp(0, logits.shape[2] - 1 - 0.01)
+    lower = sides.floor()
+    fraction = sides - lower
+    log_probs = logits.log_softmax(2)
+    index = lower.long()[..., None]
+    low, high = log_probs.gather(2, index)[..., 0], log_probs.gather(2, index + 1)[..., 0]
+    return -((low * (1 - fraction) + high * fraction).mean(1) * assigned.weight).sum()
+
+
+def keypoint_loss(
+    keypoints: Tensor, strides: Tensor, kpt_variance: Tensor, assigned: Assignment, targets: Targets
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum 1 − exp(−e) over positives and labeled keypoints, e the exponent of OKS (YOLO-Pose, arXiv 2204.06806).
+
+    Each positive is scaled by K / (number of its labeled keypoints), so partly labeled instances count fully.
+
+    Args:
+        keypoints: (R, K, 2) predicted x, y in grid units.
+        strides: (R,) pixels per grid unit.
+        kpt_variance: (K,) (2σ)² of each keypoint.
+        assigned: the rows.
+        targets: ground truth.
 
     Returns:
-        The loss; (R, K, 2) by how much the points are off, grid units; (R, K) 1 where a point is labeled, else 0.
+        The sum; (R, K, 2) predicted minus target position in grid units; (R, K) 1 where a keypoint is labeled, else 0.
     """
-    truth, area = targets.keypoints[found.target], areas(targets.boxes)[found.target]
-    labeled = (truth[..., 2] != 0).float()
-    error = points - truth[..., :2] / strides[:, None, None]
-    spread = falloff * (area / strides.square() + _EPS)[:, None] * 2
-    near = 1 - torch.exp(-error.square().sum(-1) / spread)
+    gt_keypoints = targets.keypoints[assigned.gt_idx]
+    area = box_areas(targets.boxes)[assigned.gt_idx]
+    labeled = (gt_keypoints[..., 2] != 0).float()
+    error = keypoints - gt_keypoints[..., :2] / strides[:, None, None]
+    scale = kpt_variance * (area / strides.square() + _EPS)[:, None] * 2
+    dissimilarity = 1 - torch.exp(-error.square().sum(-1) / scale)
     factor = labeled.shape[1] / (labeled.sum(1, keepdim=True) + _EPS)
-    return mean_of(factor * near * labeled, found.mask, positives), error, labeled
+    return masked_sum(factor * dissimilarity * labeled, assigned.mask), error, labeled
 
 
-def visibility_loss(logits: Tensor, labeled: Tensor, found: Assignment, positives: Tensor) -> Tensor:
-    """Mean over positives and points of the cross entropy of (R, K) logits, target: whether it is labeled."""
-    return mean_of(
-        functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none"), found.mask, positives
-    )
+def visibility_loss(logits: Tensor, labeled: Tensor, assigned: Assignment) -> Tensor:
+    """Sum the binary cross entropy of (R, K) visibility logits; the target is whether a keypoint is labeled."""
+    return masked_sum(functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none"), assigned.mask)
 
 
-def areas(boxes: Tensor) -> Tensor:
-    """(N, 4) corners → (N,) areas."""
+def box_areas(boxes: Tensor) -> Tensor:
+    """(N, 4) x1, y1, x2, y2 → (N,) areas."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     return width * height
 
 
-def mean_of(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """Mean of (R, K) values over the rows that count, so many in all; 0, still with a gradient, when there are none."""
-    return (values * mask[:, None]).sum() / (rows.clamp(min=1) * values.shape[1])
+def rle_weights(count: int) -> Tensor:
+    """Return (K,) keypoint weights of the RLE loss: those of a COCO person for 17 keypoints, else 1."""
+    return torch.tensor(_PERSON_WEIGHTS) if count == len(_PERSON_WEIGHTS) else torch.ones(count)
+
+
+def rle_loss(
+    error: Tensor,
+    logits: Tensor,
+    labeled: Tensor,
+    weights: Tensor,
+    log_density: Callable[[Tensor], Tensor],
+    *,
+    gather: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Sum the negative log-likelihood of the errors: Laplace times a learned density (RLE, arXiv 2107.11291).
+
+    Loss and gradients are finite for any input: errors are clipped to 100 σ, and keypoints whose error or σ is not
+    finite are ignored.
+
+    Args:
+        error: (R, K, 2) predicted minus target position, grid units.
+        logits: (R, K, 2) logits of σ, whose sigmoid is in grid units.
+        labeled: (R, K) 1 where a keypoint counts, else 0.
+        weights: (K,) keypoint weights.
+        log_density: maps (N, 2) errors in units of σ to (N,) log densities.
+        gather: compute only the keypoints that count. It saves most of the work, but their number depends on data,
+            so a GPU would have to synchronize.
+
+    Returns:
+        The weighted sum over keypoints and axes, and the number of keypoints that count, without gradient.
+    """
+    finite = torch.isfinite(error).all(2) & torch.isfinite(logits).all(2)
+    counts = (labeled * finite).flatten()
+    factor = (weights * labeled * finite).flatten()
+    error, logits, finite = error.flatten(0, 1), logits.flatten(0, 1), finite.flatten()[:, None]
+    if gather:
+        rows = counts.nonzero()[:, 0]
+        error, logits, finite, factor = error[rows], logits[rows], finite[rows], factor[rows]
+    # replaced before any arithmetic: the gradient 0 · NaN of a later mask would be NaN
+    error = torch.where(finite, error, 0.0)
+    # σ is below 1, so this never changes a residual within the limit, and the division by a small σ cannot overflow
+    error = error.clamp(-2 * _MAX_RESIDUAL, 2 * _MAX_RESIDUAL)
+    sigma = torch.where(finite, logits, 0.0).sigmoid().clamp(min=_MIN_SIGMA)
+    residual = (error / (sigma + _EPS)).clamp(-_MAX_RESIDUAL, _MAX_RESIDUAL)
+    nll = 2 * sigma.log() + math.log(2) + residual.abs() - log_density(residual)[:, None]
+    return (nll.sum(1) * factor).sum(), counts.sum()

@@ -216,7 +216,7 @@ class Trainer:
                     self._emit("optimizer_step")
                     guard.note("gradient", learner.step(i), self._where)
                     self._emit("on_before_zero_grad")
-                self.loss, self.loss_items = terms.total.detach(), terms.items
+                self.loss, self.loss_items = terms.total.detach(), terms.stack()
                 self._tally.add(terms, number + 1, last=number + 1 == len(self._batches))
                 objects, images, asked = self._group.total(len(batch.classes), len(batch), self._interruption.asked)
                 line.update(self._tally.shown, int(objects), tuple(batch.images.shape[2:]), int(images))

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.callbacks import Callbacks
-from yolopose.base.errors import TrainError, UsageError
+from yolopose.base.errors import TrainError
 from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions
-from yolopose.criterion import build_criterion
 from yolopose.formats.pytorch import pick_device
-from yolopose.nn import PoseModel, build_network
+from yolopose.nn import build_network
 from yolopose.train.auto_batch import auto_batch_size
 from yolopose.train.autotune import autotune
 from yolopose.train.checkpoint import newest_interrupted, read_interrupted
 from yolopose.train.compute_config import resumed_config
-from yolopose.train.data import TrainData, load_data, remembered_name, resolve_options
+from yolopose.train.data import load_data, remembered_name, resolve_options
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
@@ -65,7 +64,7 @@ def new_trainer(
     if options.batch < 1:
         fitting = auto_batch_size(network, data, plan.applied(options), device)
         options = replace(options, batch=planned.whole_batch(fitting))
-    _check_places(planned, network, data, options)
+    planned.check_batch(options.batch)
     group = launcher.gather() if launcher else ProcessGroup()
     parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
     freeze_layers(network, options.freeze)  # an error of it is said before a folder is made
@@ -107,7 +106,7 @@ def resumed_trainer(
             f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
         )
     options = resolve_options(found.options, max(network.stride))
-    _check_places(planned, network, data, options)
+    planned.check_batch(options.batch)
     group = launcher.gather() if launcher else ProcessGroup()
     LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
     state, license_ = found.state, found.checkpoint.license
@@ -117,20 +116,6 @@ def resumed_trainer(
         state=state, group=group, plan=plan if group.size == 1 else plan.among(group.workers),
     )  # fmt: skip
     return start_workers(group, trainer, state)
-
-
-def _check_places(planned: DeviceAssignment, network: PoseModel, data: TrainData, options: TrainOptions) -> None:
-    """Check that several processes, where they are asked for, can train this network with this batch.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    planned.check_batch(options.batch)
-    if planned.size > 1 and not build_criterion(network, data.spec).shared:
-        raise UsageError(
-            f"{network.name} has a head whose losses are computed by one process in this version, and "
-            f"device={options.device} asks for {planned.size}: name one device, such as device=0 or device=cpu."
-        )
 
 
 def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:

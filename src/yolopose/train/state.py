@@ -14,7 +14,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.criterion import COUNTS, Gains, LossTerms, Targets, build_criterion
+from yolopose.criterion import Gains, LossTerms, Targets, build_criterion
 from yolopose.nn import PoseModel
 from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
@@ -138,15 +138,15 @@ class TrainState:
         if len(found) == 1:
             return found[0][1]
         total = torch.stack([terms.total for _, terms in found]).sum()
-        items = torch.stack([terms.items * count for count, terms in found]).sum(0) / len(batch)
-        return LossTerms(total, items, self.criterion.terms)
+        values = torch.stack([terms.stack() * count for count, terms in found]).sum(0) / len(batch)
+        return LossTerms.from_values(total, self.criterion.terms, values)
 
     def _of_all(self, mine: LossTerms) -> LossTerms:
         """The losses of a batch that several processes share, without gradient."""
         if self._group.size == 1:
-            return LossTerms(mine.total.detach(), mine.items, mine.names)
-        values = self._group.sum(torch.cat((mine.total.detach()[None], mine.items)))
-        return LossTerms(values[0], values[1:], mine.names)
+            return LossTerms(mine.total.detach(), mine.items)
+        values = self._group.sum(torch.cat((mine.total.detach()[None], mine.stack())))
+        return LossTerms.from_values(values[0], self.criterion.terms, values[1:])
 
     def _part_size(self, batch: TrainBatch) -> int:
         return max(-(-len(batch) // self.parts), 1)
@@ -198,9 +198,7 @@ class TrainState:
             number: the batch in the epoch.
         """
         if not len(batch):  # the last batch of an epoch may be too small for all processes
-            self._group.sum(torch.zeros(COUNTS, device=self.device))
-            nothing = torch.zeros(1 + len(self.criterion.terms), device=self.device)
-            return LossTerms(nothing[0], nothing[1:], self.criterion.terms)
+            return self.criterion.empty(self.device, self._group.sum)
         images = self._pixels(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))

@@ -38,7 +38,7 @@ class LossMeter:
             batches: how many the epoch has had with it.
             last: whether none follows, so that what is on its way is waited for.
         """
-        self.sum += terms.items.nan_to_num(0.0, 0.0, 0.0)
+        self.sum += terms.stack().nan_to_num(0.0, 0.0, 0.0)
         self.mean = self.sum / batches
         self._later.put(self.mean, self._show)
         if last:

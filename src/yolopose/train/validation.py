@@ -117,7 +117,7 @@ def _measured(
         nonlocal batches
         check()
         batches += 1
-        sums.add_(criterion(runtime.output, _targets(made)).items.cpu())
+        sums.add_(criterion(runtime.output, _targets(made)).stack().cpu())
 
     with torch.no_grad():
         metrics = validate(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from yolopose.base.log import LOGGER
-from yolopose.criterion import TERMS
+from yolopose.criterion import PoseCriterion
 
 _GIB = 2**30
 _WIDTH = 8  # of a column, in characters; a longer head makes its column wider
@@ -22,7 +22,7 @@ _BAR_ROOM = 40  # characters that bar, batches and time left take beside the tex
 _TIME_ROOM = 14  # those that percent and time left take where a bar has no place
 
 
-def header(names: Iterable[str] = TERMS) -> str:
+def header(names: Iterable[str] = PoseCriterion.terms) -> str:
     """Return the head line that the lines of the epochs stand under.
 
     Args:
@@ -52,7 +52,7 @@ class EpochLine:
         *,
         enabled: bool = True,
         head: bool = True,
-        names: Iterable[str] = TERMS,
+        names: Iterable[str] = PoseCriterion.terms,
     ) -> None:
         self._header = header(names)
         self._name, self._batches, self._enabled, self._head = f"{epoch}/{epochs}", batches, enabled, head

@@ -1,0 +1,233 @@
+"""The criteria of the two kinds of heads: one branch with bins (YOLOv8, YOLO11, YOLO12), two branches (YOLO26)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from yolopose.base.errors import ModelError
+from yolopose.criterion.assign import AssignerConfig
+from yolopose.criterion.base import BranchSums, Criterion, Gains, LossTerms, Positives, ReduceFn
+from yolopose.criterion.targets import Targets
+from yolopose.criterion.terms import box_loss, distribution_focal_loss, gather_positives, rle_loss, rle_weights
+from yolopose.nn import Pose26, PoseModel, RealNVP
+from yolopose.nn.head import HeadOutput
+from yolopose.schema import PoseSpec
+
+ONE_TO_MANY = AssignerConfig(topk=10, level_range=True)
+ONE_TO_ONE = AssignerConfig(topk=7, one_to_one=True, level_range=True)
+_O2M_WEIGHTS = (0.8, 0.1)  # share of the one-to-many branch at the start and at the end of a run
+
+
+class PoseCriterion(Criterion):
+    """Losses of a head with one branch and bins of distances (YOLOv8, YOLO11, YOLO12).
+
+    Args:
+        kpt_shape, strides, sigmas, gains, class_weights, assigner: see `Criterion`.
+    """
+
+    terms = ("box", "pose", "kobj", "cls", "dfl")
+    num_counts = 3
+    kpt_scale = 2.0
+    kpt_shift = -0.5
+
+    def __init__(
+        self,
+        kpt_shape: tuple[int, int],
+        strides: Sequence[int],
+        sigmas: Sequence[float],
+        gains: Gains | None = None,
+        class_weights: Sequence[float] | None = None,
+        assigner: str = "box",
+    ) -> None:
+        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner)
+
+    def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
+        """Compute the losses; see `Criterion`."""
+        sums = self._branch_sums(output, targets, AssignerConfig())
+        [counts], images = self._reduce([sums], len(output.scores), reduce_fn)
+        return self._normalize(sums, counts, images)
+
+    def _decode_sides(self, boxes: Tensor) -> Tensor:
+        return _expectation(boxes.unflatten(1, (4, -1)).softmax(2).transpose(2, 3))
+
+    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+        logits = boxes.unflatten(1, (4, -1))  # (R, 4, bins)
+        sides = _expectation(logits.softmax(2))
+        return {
+            "box": box_loss(sides, positives.points, positives.gt_boxes, positives.assigned),
+            "dfl": distribution_focal_loss(logits, _target_sides(positives), positives.assigned),
+        }
+
+
+class DualCriterion(Criterion):
+    """Losses of both branches of a `Pose26` head, whose shares change over a run.
+
+    The one-to-many branch trains the features, the one-to-one branch learns to predict each instance once (YOLOv10,
+    arXiv 2405.14458).
+
+    Args:
+        kpt_shape, strides, sigmas, gains, class_weights, assigner: see `Criterion`.
+        flow: density of the keypoint errors; it belongs to the network and is trained with it.
+
+    Attributes:
+        o2m_weight: share of the one-to-many branch in the total; the one-to-one branch has the rest.
+    """
+
+    terms = ("box", "pose", "kobj", "cls", "l1", "rle")
+    num_counts = 9  # 4 of each branch, and the images
+    kpt_scale = 1.0
+    kpt_shift = 0.0
+
+    def __init__(
+        self,
+        kpt_shape: tuple[int, int],
+        strides: Sequence[int],
+        sigmas: Sequence[float],
+        flow: RealNVP,
+        gains: Gains | None = None,
+        class_weights: Sequence[float] | None = None,
+        assigner: str = "oks",
+    ) -> None:
+        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner)
+        self._flow = flow
+        self._rle_weights = rle_weights(kpt_shape[0])
+        self.o2m_weight = _O2M_WEIGHTS[0]
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Set the shares of the branches for an epoch, counted from 0, of a run of `epochs`."""
+        progress = epoch / (epochs - 1) if epochs > 1 else 0.0
+        self.o2m_weight = _O2M_WEIGHTS[0] + (_O2M_WEIGHTS[1] - _O2M_WEIGHTS[0]) * min(progress, 1.0)
+
+    def for_network(self, network: PoseModel) -> DualCriterion:
+        """Return the criterion for another network of the same kind, with a copy of that network's flow.
+
+        Raises:
+            ModelError: the network was pruned to one branch.
+        """
+        criterion = copy.copy(self)
+        criterion._flow = copy.deepcopy(get_flow(network)).float()
+        return criterion
+
+    def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
+        """Compute the losses; see `Criterion`.
+
+        Returns:
+            The weighted total of both branches, and the terms of the one-to-one branch.
+
+        Raises:
+            ModelError: the network was pruned to one branch.
+        """
+        if output.one2one is None:
+            raise _pruned_error()
+        branches = [
+            self._branch_sums(output, targets, ONE_TO_MANY),
+            self._branch_sums(output.one2one, targets, ONE_TO_ONE),
+        ]
+        counts, images = self._reduce(branches, len(output.scores), reduce_fn)
+        many, one = (self._normalize(*branch, images) for branch in zip(branches, counts, strict=True))
+        return LossTerms(self.o2m_weight * many.total + (1 - self.o2m_weight) * one.total, one.items)
+
+    def branch(self, output: HeadOutput, targets: Targets, config: AssignerConfig) -> LossTerms:
+        """Compute the losses of one branch, with the assignment of `config`."""
+        sums = self._branch_sums(output, targets, config)
+        return self._normalize(sums, sums.counts, len(output.scores))
+
+    def _decode_sides(self, boxes: Tensor) -> Tensor:
+        return boxes
+
+    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+        # distances are compared as shares of the input size, so that all levels weigh alike
+        scale = positives.strides[:, None] / boxes.new_tensor([size[1], size[0]] * 2)
+        difference = (boxes - _target_sides(positives)).abs() * scale
+        return {
+            "box": box_loss(boxes, positives.points, positives.gt_boxes, positives.assigned),
+            "l1": (difference.mean(1) * positives.assigned.weight).sum(),
+        }
+
+    def _extra_sums(
+        self, output: HeadOutput, error: Tensor, labeled: Tensor, positives: Positives
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if output.sigmas is None:
+            raise _pruned_error()
+        logits = gather_positives(output.sigmas.float(), positives.assigned).unflatten(1, (-1, 2))
+        on_cpu = error.device.type == "cpu"
+        total, count = rle_loss(
+            error,
+            logits,
+            labeled * positives.assigned.mask[:, None],
+            self._rle_weights,
+            self._flow.log_density,
+            gather=on_cpu,
+        )
+        return {"rle": total}, {"rle_keypoints": count, "rle_total": total.detach()}
+
+    def _normalize(self, sums: BranchSums, counts: Mapping[str, Tensor], images: Tensor | int) -> LossTerms:
+        # a likelihood above 1 counts as loss 0; the sign is that of the whole batch, so it is decided after the
+        # reduction. `where` and not `clamp`, so that NaN stays visible
+        rle = torch.where(counts["rle_total"] < 0, 0.0, sums.terms["rle"])
+        return super()._normalize(BranchSums(sums.terms | {"rle": rle}, sums.counts), counts, images)
+
+    def _move(self, device: torch.device) -> None:
+        super()._move(device)
+        self._rle_weights = self._rle_weights.to(device)
+
+
+def build_criterion(
+    network: PoseModel,
+    spec: PoseSpec,
+    gains: Gains | None = None,
+    class_weights: Sequence[float] | None = None,
+    assigner: str | None = None,
+) -> Criterion:
+    """Build the criterion for a network's head.
+
+    Args:
+        network: the network; a `Pose26` head shares its flow with the criterion.
+        spec: classes and keypoints of the data.
+        gains: weights of the terms.
+        class_weights: (nc,) weights of the classes in the class loss.
+        assigner: `box` or `oks`; None takes the default of the head.
+
+    Raises:
+        ModelError: the network was pruned to one branch.
+    """
+    sigmas = spec.keypoints.oks_sigmas.tolist()
+    shape, strides = spec.keypoints.shape, network.stride
+    if isinstance(network.head, Pose26):
+        flow = get_flow(network)
+        return DualCriterion(shape, strides, sigmas, flow, gains, class_weights, assigner or "oks")
+    return PoseCriterion(shape, strides, sigmas, gains, class_weights, assigner or "box")
+
+
+def get_flow(network: PoseModel) -> RealNVP:
+    """Return the flow of a network with a `Pose26` head.
+
+    Raises:
+        ModelError: the network has no flow, or was pruned to one branch.
+    """
+    flow = network.head.flow_model if isinstance(network.head, Pose26) else None
+    if flow is None:
+        raise _pruned_error()
+    return flow
+
+
+def _target_sides(positives: Positives) -> Tensor:
+    """Return (R, 4) distances from anchor points to the sides of the ground-truth boxes, grid units."""
+    points, boxes = positives.points, positives.gt_boxes
+    return torch.cat((points - boxes[:, :2], boxes[:, 2:] - points), 1)
+
+
+def _expectation(probabilities: Tensor) -> Tensor:
+    """(…, bins) probabilities → (…) expected bin."""
+    bins = torch.arange(probabilities.shape[-1], dtype=probabilities.dtype, device=probabilities.device)
+    return probabilities @ bins
+
+
+def _pruned_error() -> ModelError:
+    return ModelError(
+        "The network was pruned to one branch by fuse(), so it cannot be trained: load the weights again."
+    )
