@@ -80,6 +80,16 @@ def test_missing_or_damaged_record(tmp_path: Path, content: bytes | None) -> Non
         load_record(tmp_path)
 
 
+def test_refuses_columns_of_different_length(tmp_path: Path) -> None:
+    path = tmp_path / "detections.npz"
+    random_run().record.save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **{**arrays, "pair_torso": arrays["pair_torso"][1:]})
+    with pytest.raises(DataError, match="differ in length"):
+        load_record(path)
+
+
 @pytest.mark.parametrize(("version", "message"), [(1, "older yolopose"), (2, "older yolopose"), (99, "newer yolopose")])
 def test_record_of_another_version(tmp_path: Path, version: int, message: str) -> None:
     np.savez(tmp_path / "detections.npz", format=np.array(version))

@@ -153,7 +153,7 @@ def _read_rows(path: Path) -> Iterator[Json]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CocoGroundTruth:
+class CocoAnnotations:
     """COCO annotations, mapped to the images and classes of a run.
 
     Attributes:
@@ -173,7 +173,7 @@ class CocoGroundTruth:
 
 def load_coco_gt(
     dataset: Dataset, labels: Annotations, split: str, file: str | None = None, classes: Sequence[int] | None = None
-) -> CocoGroundTruth:
+) -> CocoAnnotations:
     """Find or make the annotations of a split.
 
     The first that exists is used: `file`; the record of a conversion beside the labels;
@@ -209,7 +209,7 @@ def load_coco_gt(
         _check_images(path, content, ids, files)
     categories = _category_ids(content, spec.classes, source)
     selected = [categories[index] for index in classes] if classes is not None else categories
-    return CocoGroundTruth(source, _select(content, ids, selected), ids, categories, from_labels=path is None)
+    return CocoAnnotations(source, _select(content, ids, selected), ids, categories, from_labels=path is None)
 
 
 def _annotation_paths(root: Path, names: Sequence[str]) -> Iterator[Path]:

@@ -24,7 +24,7 @@ NO_MATCH, BELOW_CONF = -1, -2
 
 
 def match_any_class(iou: FloatArray, above: BoolArray, iou_thres: float = MATRIX_IOU) -> npt.NDArray[np.int64]:
-    """Match the detections of an image with ground truth by box IoU, whatever their classes.
+    """Match the detections of an image with ground truth by box IoU in any class.
 
     Args:
         iou: (N, M) IoU of ground truths with detections, by falling confidence.
@@ -40,7 +40,7 @@ def match_any_class(iou: FloatArray, above: BoolArray, iou_thres: float = MATRIX
 
 
 class ConfusionMatrix(TableMixin):
-    """Counts of detections (rows) against ground truth (columns), matched by box IoU whatever their classes.
+    """Counts of detections (rows) against ground truth (columns), matched by box IoU in any class.
 
     The last row counts missed ground truths, the last column detections without a match.
 

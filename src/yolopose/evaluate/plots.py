@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,14 +15,12 @@ import numpy.typing as npt
 from yolopose.base.files import atomic_path
 from yolopose.base.log import warn_once
 from yolopose.data.batches import ValBatch
+from yolopose.evaluate.metric import Metric
 from yolopose.results.drawing import Style, annotate
 from yolopose.results.text import get_text_writer
 from yolopose.results.writing import save_image
 from yolopose.runtime.nms import Detections
 from yolopose.schema import KeypointSchema
-
-if TYPE_CHECKING:
-    from yolopose.evaluate.metric import Metric
 
 DPI = 200
 MAX_LEGEND_CLASSES = 20  # with more classes, curves are gray and unnamed
@@ -42,27 +39,6 @@ CAPTION_HEIGHT = 18
 
 Overlay = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """What is drawn on an image: (N, 6) x1, y1, x2, y2, score, class, and (N, K, D) keypoints, in its pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePlot:
-    """One curve figure.
-
-    Attributes:
-        file_part: the part of the file name between `Box` or `Pose` and `_curve.png`.
-        x_label: of the axis.
-        y_label: of the axis.
-        curves: (C, 1000) y of each class.
-        mean_label: legend text of the mean curve.
-        notes: legend text of each class beside its name.
-    """
-
-    file_part: str
-    x_label: str
-    y_label: str
-    curves: npt.NDArray[np.float64]
-    mean_label: str
-    notes: Sequence[str]
 
 
 def plot_curves(
@@ -86,12 +62,25 @@ def plot_curves(
     """
     written: list[Path] = []
     classes = [names.get(int(index), str(index)) for index in metric.ap_class_index]
-    for plot in _curve_plots(metric):
-        path = Path(folder) / f"{prefix}{plot.file_part}_curve.png"
+    for file_part, (x, curves, x_label, y_label) in zip(("PR", "F1", "P", "R"), metric.curves_results, strict=True):
         figure = new_figure(10, 6)
         if figure is None:
             break
-        _draw_curves(figure, metric.px, plot, classes, f"{prefix} {plot.y_label}-{plot.x_label}")
+        if file_part == "PR":
+            mean_note = f"{metric.map50:.3f} mAP50"
+            labels = [f"{name} {value:.3f}" for name, value in zip(classes, metric.ap50, strict=True)]
+        else:
+            mean = curves.mean(axis=0) if len(curves) else np.zeros(len(x))
+            mean_note = f"best {mean.max():.2f} at {x[mean.argmax()]:.3f}"
+            labels = classes
+        axes = figure.subplots()
+        axes.set(xlabel=x_label, ylabel=y_label, xlim=(0, 1), ylim=(0, 1.01), title=f"{prefix} {y_label}-{x_label}")
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        if classes:
+            mean_label = f"{classes[0] if len(classes) == 1 else 'all classes'}: {mean_note}"
+            _draw_curves(axes, x, curves, labels, mean_label)
+        path = Path(folder) / f"{prefix}{file_part}_curve.png"
         save_figure(figure, path)
         written.append(path)
         if on_plot:
@@ -99,38 +88,19 @@ def plot_curves(
     return written
 
 
-def _curve_plots(metric: Metric) -> list[CurvePlot]:
-    ap50 = [f"{value:.3f}" for value in metric.ap50]
-    mean_label = f"all classes: {metric.map50:.3f} mAP50"
-    plots = [CurvePlot("PR", "Recall", "Precision", metric.prec_values, mean_label, ap50)]
-    for file_part, label, curves in (
-        ("F1", "F1", metric.f1_curve),
-        ("P", "Precision", metric.p_curve),
-        ("R", "Recall", metric.r_curve),
-    ):
-        mean = curves.mean(axis=0) if len(curves) else np.zeros(len(metric.px))
-        best = int(mean.argmax())
-        mean_label = f"all classes: best {mean[best]:.2f} at {metric.px[best]:.3f}"
-        plots.append(CurvePlot(file_part, "Confidence", label, curves, mean_label, [""] * len(curves)))
-    return plots
-
-
-def _draw_curves(figure: Any, x: npt.NDArray[np.float64], plot: CurvePlot, classes: list[str], title: str) -> None:
-    axes = figure.subplots()
-    many = len(classes) > MAX_LEGEND_CLASSES
-    if len(classes) > 1:
-        for name, note, curve in zip(classes, plot.notes, plot.curves, strict=True):
-            style = {"color": "0.7"} if many else {"label": f"{name} {note}".strip()}
+def _draw_curves(
+    axes: Any, x: npt.NDArray[np.float64], curves: npt.NDArray[np.float64], labels: Sequence[str], mean_label: str
+) -> None:
+    if len(labels) > 1:
+        for label, curve in zip(labels, curves, strict=True):
+            style = {"color": "0.7"} if len(labels) > MAX_LEGEND_CLASSES else {"label": label}
             axes.plot(x, curve, linewidth=1, **style)
-    if len(classes):
-        label = plot.mean_label if len(classes) > 1 else plot.mean_label.replace("all classes", classes[0])
-        axes.plot(x, plot.curves.mean(axis=0), linewidth=2.5, color=MEAN_COLOR, label=label)
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "frameon": False}
-        above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "frameon": False}  # outside the axes: hides no curve
-        axes.legend(**(beside if len(classes) > 1 else above))
-    axes.set(xlabel=plot.x_label, ylabel=plot.y_label, xlim=(0, 1), ylim=(0, 1.01), title=title)
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.plot(x, curves.mean(axis=0), linewidth=2.5, color=MEAN_COLOR, label=mean_label)
+    # both places are outside the axes, where the legend hides no curve
+    if len(labels) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    else:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: Path, normalized: bool) -> bool:
@@ -223,20 +193,18 @@ def save_batch_grids(
         OutputError: a file cannot be written.
     """
     count = min(len(batch.images), GRID_IMAGES)
-    ground_truth: list[Overlay] = []
+    labeled: list[Overlay] = []
     predictions: list[Overlay] = []
     for index, item in enumerate(detections[:count]):
         rows = batch.batch_idx == index
-        ground_truth.append(
-            _overlay(batch.boxes[rows], np.ones(rows.sum()), batch.classes[rows], batch.keypoints[rows])
-        )
+        labeled.append(_overlay(batch.boxes[rows], np.ones(rows.sum()), batch.classes[rows], batch.keypoints[rows]))
         keep = item.scores > MIN_DRAWN_CONF
         predictions.append(_overlay(item.boxes[keep], item.scores[keep], item.classes[keep], item.points[keep]))
     captions = [file.name for file in files[:count]]
     labels_path = folder / f"val_batch{number}_labels.jpg"
     pred_path = folder / f"val_batch{number}_pred.jpg"
     images = batch.images[:count]
-    save_image(image_grid(images, captions, ground_truth, names, schema, conf=False), labels_path)
+    save_image(image_grid(images, captions, labeled, names, schema, conf=False), labels_path)
     save_image(image_grid(images, captions, predictions, names, schema, conf=True), pred_path)
     return [labels_path, pred_path]
 

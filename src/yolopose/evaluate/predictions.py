@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from yolopose.base.files import atomic_path
-from yolopose.evaluate.coco import CocoGroundTruth
+from yolopose.evaluate.coco import CocoAnnotations
 from yolopose.geometry import Letterbox
 from yolopose.results.coco import CocoResultsWriter, coco_results
 from yolopose.results.instances import Boxes, Keypoints
@@ -35,7 +35,7 @@ class PredictionsFile:
         gt: annotations whose image and category ids are used; images that they do not contain are skipped.
     """
 
-    def __init__(self, rows: CocoResultsWriter, gt: CocoGroundTruth | None = None) -> None:
+    def __init__(self, rows: CocoResultsWriter, gt: CocoAnnotations | None = None) -> None:
         self._rows = rows
         self._gt = gt
 
@@ -59,7 +59,7 @@ class PredictionsFile:
 
 
 @contextmanager
-def open_predictions(path: Path, gt: CocoGroundTruth | None = None) -> Generator[PredictionsFile, None, None]:
+def open_predictions(path: Path, gt: CocoAnnotations | None = None) -> Generator[PredictionsFile, None, None]:
     """Open `predictions.json`; it appears only if the block ends without an error.
 
     Args:

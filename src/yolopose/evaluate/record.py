@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.base.files import atomic_path
-from yolopose.evaluate.matching import BoolArray
+from yolopose.evaluate.matching import THRESHOLDS, BoolArray
 from yolopose.geometry import Letterbox
 from yolopose.schema import PoseSpec
 
 RECORD_FILE = "detections.npz"
 _FORMAT = 3  # 2: other column names, no det_any_match
-_TEXT_FIELDS = ("image_names", "run_info")
 _MAX_UINT16 = 65535
 
 Int64 = npt.NDArray[np.int64]
@@ -33,41 +32,9 @@ UInt16 = npt.NDArray[np.uint16]
 Float32 = npt.NDArray[np.float32]
 
 
-def column_types(keypoints: int, thresholds: int) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
-    """Return dtype and shape of a row of each column.
-
-    Args:
-        keypoints: K.
-        thresholds: T.
-    """
-    return {
-        "image_size": (np.int32, (2,)),
-        "det_image": (np.int32, ()),
-        "det_score": (np.float32, ()),
-        "det_class": (np.int32, ()),
-        "det_box_match": (np.int16, (thresholds,)),
-        "det_pose_match": (np.int16, (thresholds,)),
-        "det_any_match": (np.int16, ()),
-        "det_corrected": (np.int16, (4,)),
-        "gt_image": (np.int32, ()),
-        "gt_class": (np.int32, ()),
-        "gt_box_area": (np.float32, ()),
-        "gt_labeled": (np.int16, ()),
-        "gt_crowding": (np.float32, ()),
-        "gt_box": (np.uint16, (4,)),
-        "gt_keypoints": (np.uint16, (keypoints, 2)),
-        "gt_visibility": (np.uint8, (keypoints,)),
-        "stored_det": (np.int32, ()),
-        "stored_box": (np.uint16, (4,)),
-        "stored_keypoints": (np.uint16, (keypoints, 2)),
-        "stored_conf": (np.uint8, (keypoints,)),
-        "pair_gt": (np.int32, ()),
-        "pair_det": (np.int32, ()),
-        "pair_diagonal": (np.float32, ()),
-        "pair_torso": (np.float32, ()),
-        "pair_distance": (np.float32, (keypoints,)),
-        "pair_outcome": (np.int8, (keypoints,)),
-    }
+def _column(dtype: type[np.generic], *shape: int | str) -> Any:
+    """Declare a column by dtype and shape of a row; "T" and "K" are the numbers of thresholds and keypoints."""
+    return field(metadata={"dtype": dtype, "shape": shape})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +54,7 @@ class RunRecord:
         det_class: (M,) class.
         det_box_match: (M, T) index, within its image, of the ground truth that it matches by box IoU, or -1.
         det_pose_match: (M, T) the same by OKS.
-        det_any_match: (M,) the same by box IoU .45 whatever the class, for the confusion matrix; -2 if its score is
+        det_any_match: (M,) the same by box IoU .45 in any class, for the confusion matrix; -2 if its score is
             below the threshold of the matrix.
         det_corrected: (M, 4) bit t is set if it matches at threshold t by OKS once all errors of one kind
             (`matching.ERROR_KINDS`) are corrected.
@@ -113,32 +80,32 @@ class RunRecord:
     """
 
     image_names: tuple[str, ...]
-    image_size: Int32
-    det_image: Int32
-    det_score: Float32
-    det_class: Int32
-    det_box_match: Int16
-    det_pose_match: Int16
-    det_any_match: Int16
-    det_corrected: Int16
-    gt_image: Int32
-    gt_class: Int32
-    gt_box_area: Float32
-    gt_labeled: Int16
-    gt_crowding: Float32
-    gt_box: UInt16
-    gt_keypoints: UInt16
-    gt_visibility: UInt8
-    stored_det: Int32
-    stored_box: UInt16
-    stored_keypoints: UInt16
-    stored_conf: UInt8
-    pair_gt: Int32
-    pair_det: Int32
-    pair_diagonal: Float32
-    pair_torso: Float32
-    pair_distance: Float32
-    pair_outcome: Int8
+    image_size: Int32 = _column(np.int32, 2)
+    det_image: Int32 = _column(np.int32)
+    det_score: Float32 = _column(np.float32)
+    det_class: Int32 = _column(np.int32)
+    det_box_match: Int16 = _column(np.int16, "T")
+    det_pose_match: Int16 = _column(np.int16, "T")
+    det_any_match: Int16 = _column(np.int16)
+    det_corrected: Int16 = _column(np.int16, 4)
+    gt_image: Int32 = _column(np.int32)
+    gt_class: Int32 = _column(np.int32)
+    gt_box_area: Float32 = _column(np.float32)
+    gt_labeled: Int16 = _column(np.int16)
+    gt_crowding: Float32 = _column(np.float32)
+    gt_box: UInt16 = _column(np.uint16, 4)
+    gt_keypoints: UInt16 = _column(np.uint16, "K", 2)
+    gt_visibility: UInt8 = _column(np.uint8, "K")
+    stored_det: Int32 = _column(np.int32)
+    stored_box: UInt16 = _column(np.uint16, 4)
+    stored_keypoints: UInt16 = _column(np.uint16, "K", 2)
+    stored_conf: UInt8 = _column(np.uint8, "K")
+    pair_gt: Int32 = _column(np.int32)
+    pair_det: Int32 = _column(np.int32)
+    pair_diagonal: Float32 = _column(np.float32)
+    pair_torso: Float32 = _column(np.float32)
+    pair_distance: Float32 = _column(np.float32, "K")
+    pair_outcome: Int8 = _column(np.int8, "K")
     run_info: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @cached_property
@@ -174,12 +141,23 @@ class RunRecord:
         Raises:
             OutputError: the file cannot be written.
         """
-        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _TEXT_FIELDS}
+        arrays = {name: getattr(self, name) for name in column_types()}
         # surrogateescape: file names that are not valid UTF-8 survive the round trip
         names = np.frombuffer("\0".join(self.image_names).encode(errors="surrogateescape"), np.uint8)
         info = np.frombuffer(json.dumps(dict(self.run_info)).encode(), np.uint8)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, format=np.array(_FORMAT), image_names=names, run_info=info, **arrays)
+
+
+def column_types(keypoints: int = 0) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    """Return dtype and shape of a row of each column, for K keypoints."""
+    sizes = {"T": len(THRESHOLDS), "K": keypoints}
+    types: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+    for item in fields(RunRecord):
+        if item.metadata:
+            shape = tuple(sizes[n] if isinstance(n, str) else n for n in item.metadata["shape"])
+            types[item.name] = item.metadata["dtype"], shape
+    return types
 
 
 def run_spec(record: RunRecord) -> PoseSpec:
@@ -194,7 +172,7 @@ def load_record(run: str | Path) -> RunRecord:
         run: the run folder, or the file in it.
 
     Raises:
-        NotFoundError: there is no record.
+        NotFoundError: the file does not exist.
         DataError: it is damaged, or of another format version.
     """
     path = Path(run)
@@ -209,7 +187,7 @@ def load_record(run: str | Path) -> RunRecord:
                     f"{path} was written by an older yolopose (record format {version}, expected {_FORMAT}). "
                     "Run `yolo val` again."
                 )
-            arrays: dict[str, Any] = {item.name: archive[item.name] for item in fields(RunRecord)}
+            arrays: dict[str, Any] = {name: archive[name] for name in ("image_names", "run_info", *column_types())}
     except FileNotFoundError:
         raise NotFoundError(
             f"{path} does not exist. `yolo val` writes it into its run folder (runs/pose/val…), unless plots=False is "
@@ -222,11 +200,13 @@ def load_record(run: str | Path) -> RunRecord:
             f"{path} is not the record of a validation run, or is damaged ({error}). Run `yolo val` again."
         ) from error
     names = arrays.pop("image_names").tobytes().decode(errors="surrogateescape")
+    image_names = tuple(names.split("\0")) if names else ()
     info = json.loads(arrays.pop("run_info").tobytes())
-    record = RunRecord(image_names=tuple(names.split("\0")) if names else (), run_info=info, **arrays)
-    if len(record.det_box_match) != len(record.det_image) or len(record.gt_class) != len(record.gt_image):
+    # columns of the same prefix describe the same rows
+    lengths = {(name.partition("_")[0], len(column)) for name, column in arrays.items()} | {("image", len(image_names))}
+    if len(lengths) > len({prefix for prefix, _ in lengths}):
         raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
-    return record
+    return RunRecord(image_names=image_names, run_info=info, **arrays)
 
 
 def quantize(points: npt.NDArray[Any], letterbox: Letterbox) -> UInt16:

@@ -62,7 +62,7 @@ class RecordBuilder:
         self._torsos = [_torso_pairs(keypoints.keypoint_names(index)) for index in range(spec.nc)]
         self._matrix_conf = matrix_conf
         self._names: list[str] = []
-        self._types = column_types(keypoints.count, len(THRESHOLDS))
+        self._types = column_types(keypoints.count)
         self._bytes = {name: bytearray() for name in self._types}
         self.num_detections = 0
         self.num_gt = 0

@@ -28,7 +28,7 @@ from yolopose.evaluate.checks import (
     check_scores_not_nan,
     warn_about_results,
 )
-from yolopose.evaluate.coco import CocoGroundTruth, load_coco_gt, require_evaluator, score_coco
+from yolopose.evaluate.coco import CocoAnnotations, load_coco_gt, require_evaluator, score_coco
 from yolopose.evaluate.console import coco_lines, detail_lines, speed_line, table_head, table_rows
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.page import write_report
@@ -291,7 +291,7 @@ class Validation:
             workers=settings.workers,
         )
 
-    def _load_coco_gt(self) -> CocoGroundTruth:
+    def _load_coco_gt(self) -> CocoAnnotations:
         """Load the annotations; everything that can fail does so before the network runs."""
         require_evaluator()
         if self.args.single_cls and self.dataset.spec.nc > 1:

@@ -117,7 +117,7 @@ def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: in
             "width": width,
             "height": height,
             "jpeg": thumbnail(root / record.image_names[index], (height, width)),
-            "gt": list(_ground_truths(record, index)),
+            "gt": list(_gt_entries(record, index)),
             "detections": list(_stored_detections(record, index)),
         }
         max_bytes -= len(embedded_json(card)) + 1
@@ -167,7 +167,7 @@ def thumbnail(path: Path, size: tuple[int, int]) -> str | None:
     return base64.b64encode(data.tobytes()).decode() if ok else None
 
 
-def _ground_truths(record: RunRecord, image: int) -> Iterator[Json]:
+def _gt_entries(record: RunRecord, image: int) -> Iterator[Json]:
     size = record.image_size[image]
     for row in np.flatnonzero(record.gt_image == image).tolist():
         yield {
