@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from newcomer import SHARED
+from docs_setup import SHARED
 from servers import Server, serving
 
 

@@ -1,4 +1,4 @@
-"""Every Python block and command of the README and the docs runs as it stands, with less work of the same kind."""
+"""Every Python block and command of README and docs runs, with fewer epochs and smaller images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from newcomer import MODEL, less, place_for
+from docs_setup import MODEL, make_home, shorten
 from servers import Server
 from yolopose import YOLO
 from yolopose.cli import main
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
-if find_spec("openvino") is None:  # which importorskip would import, and it would report that
+if find_spec("openvino") is None:  # importorskip would import it, and it reports imports
     pytest.skip("openvino is not installed", allow_module_level=True)
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ PAGES = [
     "docs/safety.md",
     "docs/architecture.md",
 ]
-# lines to type that are tested elsewhere: installing by CI itself, resuming in test_train_loop, formats in
+# commands that are tested elsewhere: installation by CI, resuming in test_train_loop, formats in
 # test_model_benchmark, test_formats_suppression and test_formats_int8, several devices in test_train_ranks_processes,
 # toolchains in test_toolchains_venvs
 ELSEWHERE = (
@@ -59,10 +59,8 @@ def fenced(page: str, kind: str) -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     lines = [(page, line) for page in PAGES for block in fenced(page, "bash") for line in block.splitlines()]
-    found = {
-        line.split("  #")[0].strip(): page for page, line in reversed(lines)
-    }  # one that stands on two pages runs once
-    return [(page, line) for line, page in reversed(found.items()) if line]
+    pages = {line.split("  #")[0].strip(): page for page, line in reversed(lines)}  # a command of two pages runs once
+    return [(page, line) for line, page in reversed(pages.items()) if line]
 
 
 def write_video(path: Path) -> None:
@@ -73,8 +71,8 @@ def write_video(path: Path) -> None:
 
 
 @pytest.fixture
-def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = place_for(shared, server, tmp_path, monkeypatch)
+def home(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = make_home(shared, server, tmp_path, monkeypatch)
     (home / "my-network.yaml").write_text(MODEL)
     (home / "images").mkdir()
     for name in ("image.jpg", "bus.jpg", "images/one.jpg"):
@@ -90,20 +88,22 @@ def place(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if fenced(page, "python")])
-def test_python_blocks(page: str, place: Path, server: Server) -> None:
+def test_python_blocks(page: str, home: Path, server: Server) -> None:
     names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
     for number, block in enumerate(fenced(page, "python")):
-        exec(compile(less(block, server), f"{page}, block {number}", "exec"), names)  # noqa: S102
+        exec(compile(shorten(block, server), f"{page}, block {number}", "exec"), names)  # noqa: S102
 
 
-def marked(page: str, line: str) -> Any:
-    """Long lines whose like also runs from the page of promises wait for `make test-all`."""
+def command_param(page: str, line: str) -> Any:
+    """Mark slow commands whose kind test_the_page runs too."""
     long = (" train " in line and "figures" not in line) or "dynamic=True" in line or "format=onnx imgsz=640" in line
     return pytest.param(page, line, marks=pytest.mark.slow if long else ())
 
 
-@pytest.mark.parametrize(("page", "line"), [marked(*one) for one in commands() if not one[1].startswith(ELSEWHERE)])
-def test_commands(page: str, line: str, place: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("page", "line"), [command_param(*command) for command in commands() if not command[1].startswith(ELSEWHERE)]
+)
+def test_commands(page: str, line: str, home: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     if "yolo11n-pose.onnx" in line:
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
     if "data=my-labels" in line:
@@ -113,7 +113,7 @@ def test_commands(page: str, line: str, place: Path, server: Server, capsys: pyt
         for _ in range(2):
             assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64", *saved]) == 0
     assert line.startswith("yolo ")
-    assert main(shlex.split(less(line, server))[1:]) == 0, capsys.readouterr().err
+    assert main(shlex.split(shorten(line, server))[1:]) == 0, capsys.readouterr().err
 
 
 def test_lines_tested_elsewhere_are_few() -> None:

@@ -1,4 +1,4 @@
-"""What a newcomer has at hand: a folder with data, and a server with what the docs name."""
+"""Set-up of the tests that run the documents: a folder with data, and a server with the files that they name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from servers import Server, whole
 
 SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-"""The folder of golden numbers, real data and weights."""
+"""Folder of fixtures, real data and weights."""
 
-# less work of the same kind: one epoch and small images; images and weights from the test's own server
-LESS = {
+# less work of the same kind: one epoch and small images; downloads come from the test server
+SHORTER = {
     "from ultralytics import YOLO": "from yolopose import YOLO",
     "epochs=100": "epochs=1",
     "imgsz=640": "imgsz=64",
@@ -38,14 +38,14 @@ head:
 """
 
 
-def less(text: str, server: Server) -> str:
-    for old, new in LESS.items():
+def shorten(text: str, server: Server) -> str:
+    for old, new in SHORTER.items():
         text = text.replace(old, new.replace("ADDRESS", server.address))
     return text
 
 
-def set_up(shared: Path, folder: Path) -> Path:
-    """A copy of COCO8-pose as somebody's own data set."""
+def copy_dataset(shared: Path, folder: Path) -> Path:
+    """Copy COCO8-pose as a user's own data set."""
     shutil.copytree(shared / "data/coco8-pose/images", folder / "own/images")
     shutil.copytree(shared / "data/coco8-pose/labels", folder / "own/labels")
     text = (shared / "data/coco8-pose/coco8-pose.yaml").read_text()
@@ -53,17 +53,17 @@ def set_up(shared: Path, folder: Path) -> Path:
     return folder / "your-dataset.yaml"
 
 
-def place_for(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Make the folder the current one, and gives the server what the docs name."""
+def make_home(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Create a home folder, change to it, and let the server serve the files that the documents name."""
     home = folder / "home"
     home.mkdir()
     patch.chdir(home)
     patch.setenv("YOLOPOSE_DATASETS_DIR", str(folder / "datasets"))
-    set_up(shared, home)
+    copy_dataset(shared, home)
     server.answers["/v8.3.0/yolo11n-pose.pt"] = whole((shared / "checkpoints/yolo11n-pose.pt").read_bytes())
     server.answers["/images/bus.jpg"] = whole((shared / "images/bus.jpg").read_bytes())
     server.answers["/v0.0.0/coco8-pose.zip"] = whole(archive(shared / "data/coco8-pose", "coco8-pose"))
-    some_of_coco(shared, folder / "datasets/coco-pose")
+    copy_coco_subset(shared, folder / "datasets/coco-pose")
     return home
 
 
@@ -77,8 +77,8 @@ def archive(folder: Path, name: str) -> bytes:
     return data.getvalue()
 
 
-def some_of_coco(shared: Path, root: Path) -> None:
-    """The few images of COCO val2017 that are at hand, laid out as the whole is."""
+def copy_coco_subset(shared: Path, root: Path) -> None:
+    """Copy some images of COCO val2017 in the layout of the full data set."""
     source = shared / "data/coco-mini"
     files = sorted((source / "images/val").glob("*.jpg"))[:24]
     for part, suffix in (("images", ".jpg"), ("labels", ".txt")):
