@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import DataError
-from yolopose.data.batches import ValBatch, batch_shape, letterbox_for, loaded_size, val_batches
+from yolopose.data.batches import ValBatch, ValBatches, batch_shape, letterbox_for, loaded_size
 from yolopose.data.dataset import load_dataset
 from yolopose.data.labels import Annotations, load_labels
 from yolopose.geometry import Letterbox
@@ -52,7 +52,7 @@ def test_helper_finds_the_center() -> None:
 @pytest.mark.parametrize("options", [{}, {"rect": False}, {"imgsz": (256, 416)}])
 def test_points_and_boxes_land_where_the_image_shows_them(dotted: Annotations, options: dict) -> None:
     seen = 0
-    for batch in val_batches(dotted, batch=3, **{"imgsz": 320, **options}):
+    for batch in ValBatches(dotted, batch=3, **{"imgsz": 320, **options}):
         for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             rows = slice(letterbox.top, letterbox.top + letterbox.inner[0])
@@ -77,7 +77,7 @@ def test_points_and_boxes_land_where_the_image_shows_them(dotted: Annotations, o
 
 
 def test_padding_is_114_and_content_is_resized_once(dotted: Annotations) -> None:
-    for batch in val_batches(dotted, imgsz=320, batch=4):
+    for batch in ValBatches(dotted, imgsz=320, batch=4):
         for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             (height, width), top, left = letterbox.inner, letterbox.top, letterbox.left
@@ -125,7 +125,7 @@ def test_every_image_fits_its_batch_without_shrinking(imgsz: int, stride: int) -
 
 
 def test_order_is_by_shape_and_ties_keep_the_path_order(dotted: Annotations) -> None:
-    batches = list(val_batches(dotted, batch=3, imgsz=64))
+    batches = list(ValBatches(dotted, batch=3, imgsz=64))
     order = [index for batch in batches for index in batch.indices]
     ratios = [SIZES[index][0] / SIZES[index][1] for index in range(len(SIZES))]
     assert order == sorted(range(len(SIZES)), key=lambda index: (ratios[index], index))
@@ -136,13 +136,13 @@ def test_many_ties_keep_the_path_order(dotted: Annotations) -> None:
     # numpy's default sort is stable below 16 entries, so this needs more
     shapes = np.tile(np.array([[480, 640], [640, 480], [240, 320]], np.int32), (100, 1))
     table = replace(dotted, shapes=shapes, files=[Path(f"{number}.jpg") for number in range(300)])
-    order = np.concatenate(val_batches(table, batch=16).groups).tolist()
+    order = np.concatenate(ValBatches(table, batch=16).groups).tolist()
     ratios = shapes[:, 0] / shapes[:, 1]
     assert order == sorted(range(300), key=lambda index: (ratios[index], index))
 
 
 def test_without_rect_all_are_square_in_path_order(dotted: Annotations) -> None:
-    batches = val_batches(dotted, batch=3, imgsz=64, rect=False)
+    batches = ValBatches(dotted, batch=3, imgsz=64, rect=False)
     assert batches.shapes == [(64, 64)] * 3
     assert [index for batch in batches for index in batch.indices] == list(range(len(SIZES)))
 
@@ -152,16 +152,16 @@ def _equal(first: ValBatch, second: ValBatch) -> bool:
 
 
 def test_same_batches_again_whatever_the_threads(dotted: Annotations) -> None:
-    batches = val_batches(dotted, batch=2, imgsz=96, workers=3)
+    batches = ValBatches(dotted, batch=2, imgsz=96, workers=3)
     assert len(batches) == len(batches.shapes) == math.ceil(len(SIZES) / 2)
-    first, second = list(batches), list(val_batches(dotted, batch=2, imgsz=96, workers=1))
+    first, second = list(batches), list(ValBatches(dotted, batch=2, imgsz=96, workers=1))
     assert all(_equal(*pair) for pair in zip(first, second, strict=True))
     assert all(_equal(*pair) for pair in zip(first, batches, strict=True))
     assert [batch.images.shape[2:] for batch in first] == batches.shapes
 
 
 def test_leaving_early_leaves_no_threads_waiting(dotted: Annotations) -> None:
-    for batch in val_batches(dotted, batch=1, imgsz=96):
+    for batch in ValBatches(dotted, batch=1, imgsz=96):
         assert batch.images.shape[0] == 1
         break
 
@@ -169,28 +169,28 @@ def test_leaving_early_leaves_no_threads_waiting(dotted: Annotations) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:50]), "could be read when its labels were"),
-        (lambda path: path.unlink(), "could be read when its labels were"),
+        (lambda path: path.write_bytes(path.read_bytes()[:50]), "was readable when its labels were loaded"),
+        (lambda path: path.unlink(), "was readable when its labels were loaded"),
         (lambda path: cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8)), "has changed"),
     ],
 )
 def test_a_image_that_went_bad_is_named(dotted: Annotations, damage: Callable[[Path], object], words: str) -> None:
     damage(dotted.files[4])
     with pytest.raises(DataError, match=words) as caught:
-        list(val_batches(dotted, imgsz=64))
+        list(ValBatches(dotted, imgsz=64))
     assert str(dotted.files[4]) in str(caught.value)
 
 
 def test_background_images_are_in_their_batch(make_set: MakeSet) -> None:
     yaml = make_set({"a": None, "b": "1 .5 .5 .2 .2 .4 .4 2 .6 .6 1", "c": None})
-    (batch,) = val_batches(load_labels(load_dataset(yaml), "val", cache=False), imgsz=64)
+    (batch,) = ValBatches(load_labels(load_dataset(yaml), "val", cache=False), imgsz=64)
     assert (batch.batch_idx.tolist(), batch.classes.tolist(), batch.keypoints.shape) == ([1], [1], (1, 2, 3))
 
 
 def test_real_batches(shared: Path) -> None:
     """Shapes and pixels that the reference package gives for the same set (recorded by running it)."""
     table = load_labels(load_dataset(shared / "data/coco-mini/coco-mini.yaml"), "val", cache=False)
-    batches = val_batches(table, imgsz=640, batch=16)
+    batches = ValBatches(table, imgsz=640, batch=16)
     assert batches.shapes == [*[(448, 672)] * 3, *[(512, 672)] * 2, (608, 672), (672, 672), (672, 512), (672, 448)]
     first = next(iter(batches))
     assert all(isinstance(letterbox, Letterbox) for letterbox in first.letterboxes)

@@ -89,14 +89,14 @@ def test_values_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"flip_index": [0, 1, 2]}, "is `flip_idx` meant"),
-        ({"kpt_name": []}, "is `kpt_names` meant"),
+        ({"flip_index": [0, 1, 2]}, "Did you mean `flip_idx`"),
+        ({"kpt_name": []}, "Did you mean `kpt_names`"),
         ({"flip_idx": [1, 2, 0]}, "mirroring twice"),
-        ({"flip_idx": [0, 1, 2], "kpt_names": ["nose", "Left_Eye", "Right_Eye"]}, "Left_Eye into Left_Eye"),
+        ({"flip_idx": [0, 1, 2], "kpt_names": ["nose", "Left_Eye", "Right_Eye"]}, "maps Left_Eye to Left_Eye"),
         ({"flip_idx": [0, 1, 2], "kpt_names": {0: list("abc"), 1: list("abc")}}, "only 1 classes"),
-        ({"flip_idx": [0, 1, 2], "download": "import os; os.system('rm x.zip')"}, "refused"),
-        ({"flip_idx": [0, 1, 2], "download": "bash get.sh https://a.b/c.zip"}, "refused"),
-        ({"flip_idx": [0, 1, 2], "download": "https://a.b/c.sh"}, "refused"),
+        ({"flip_idx": [0, 1, 2], "download": "import os; os.system('rm x.zip')"}, "is ignored"),
+        ({"flip_idx": [0, 1, 2], "download": "bash get.sh https://a.b/c.zip"}, "is ignored"),
+        ({"flip_idx": [0, 1, 2], "download": "https://a.b/c.sh"}, "is ignored"),
     ],
 )
 def test_notes(tmp_path: Path, said: pytest.LogCaptureFixture, keys: dict[str, Any], words: str) -> None:
@@ -134,7 +134,7 @@ def test_coco_names_attach_by_the_mirror(
         points = load_dataset(path).spec.keypoints
     assert (points.keypoint_names(0) == COCO_PERSON_NAMES) is is_person
     assert (points.skeleton == COCO_PERSON_SKELETON) is is_person
-    assert said.text.count("σ of human points") == int(warned)
+    assert said.text.count("σ of a person") == int(warned)
     if points.dims == 3 and "kpt_oks_sigmas" not in change:
         assert np.array_equal(points.oks_sigmas, COCO_PERSON_SIGMAS)
 
@@ -169,7 +169,7 @@ class TestRoot:
         with pytest.raises(DataError) as caught:
             load_dataset(path)
         for words in (tmp_path / "mine", Path.cwd() / "mine", Path(load_settings().datasets_dir) / "mine",
-                      "images/train", "https://a.b/c.zip", "download=True fetches"):  # fmt: skip
+                      "images/train", "https://a.b/c.zip", "download=True downloads"):  # fmt: skip
             assert str(words) in str(caught.value)
 
     def test_parent_notation_of_labeling_tools(self, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ class TestImageFiles:
 
     @pytest.mark.parametrize(
         ("val", "words"),
-        [("nowhere", "is not there"), ("empty", "no images"), ("some.yaml", "neither a folder"), (..., "`valid:`")],
+        [("nowhere", "does not exist"), ("empty", "no images"), ("some.yaml", "neither a folder"), (..., "`valid:`")],
     )
     def test_errors(self, tmp_path: Path, val: Any, words: str) -> None:
         (tmp_path / "empty").mkdir()
@@ -230,7 +230,7 @@ class TestShipped:
     )  # fmt: skip
     def test_each_is_sound(self, said: pytest.LogCaptureFixture, name: str, shape: tuple[int, int]) -> None:
         assert f"{name}.yaml" in shipped_datasets()
-        with pytest.raises(DataError, match="download=True fetches"):
+        with pytest.raises(DataError, match="download=True downloads"):
             load_dataset(f"{name}.yaml")
         fill(Path(load_settings().datasets_dir) / name, "images/val/1.jpg", "val/1.jpg", "val2017.txt")
         points = load_dataset(f"{name}.yaml").spec.keypoints

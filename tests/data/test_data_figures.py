@@ -11,12 +11,12 @@ import pytest
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.settings import load_settings
 from yolopose.data import load_dataset, load_labels, read_image
-from yolopose.data.figures import draw_scene, make, make_figures, truth
-from yolopose.data.figures.paint import THING, owner, owner_of, paint
-from yolopose.data.figures.scene import LEAST_SIDE, compose
+from yolopose.data.figures import FiguresSpec, draw_scene, write, write_figures
+from yolopose.data.figures.paint import OCCLUDER_ID, decode_part_id, paint, part_id
+from yolopose.data.figures.scene import MIN_BOX_SIDE, compose_scene, figure_box, keypoint_visibility, visible_share
 from yolopose.schema import COCO_PERSON_NAMES as NAMES
 
-SMALL = {"train": 6, "val": 3, "size": 128, "seed": 5}
+SMALL = FiguresSpec(train=6, val=3, size=128, seed=5)
 SCENES = range(60)
 
 
@@ -51,7 +51,7 @@ class TestScene:
             assert image.dtype == np.uint8
             assert (boxes >= 0).all()
             assert (boxes <= (width, height, width, height)).all()
-            assert (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all()
+            assert (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_SIDE).all()
             inside = points[points[..., 2] > 0]
             assert (inside[:, :2] < (width, height)).all()
             assert (points[points[..., 2] == 0] == 0).all()
@@ -68,12 +68,12 @@ class TestScene:
     def test_seen_points_are_on_pixels_of_their_figure(self) -> None:
         parts_of_face = 0
         for index in SCENES:
-            scene = compose(0, "val", index, 320)
+            scene = compose_scene(0, "val", index, 320)
             _, _, points = draw_scene(0, "val", index, 320)
             for number, row in zip(scene.labeled(), points, strict=True):
                 for name, (x, y, v) in zip(NAMES, row, strict=True):
                     if v == 2:
-                        who, part = owner_of(int(scene.owners[int(y), int(x)]))
+                        who, part = decode_part_id(int(scene.id_map[int(y), int(x)]))
                         assert who == number
                         # an eye of a small figure is smaller than a pixel
                         if name in ("nose", "left_eye", "right_eye") and scene.figures[number].scale > 100:
@@ -84,10 +84,10 @@ class TestScene:
     def test_box_is_tight_around_the_figure_painted_alone(self) -> None:
         cut = 0
         for index in SCENES:
-            scene = compose(0, "val", index, 320)
+            scene = compose_scene(0, "val", index, 320)
             _, boxes, _ = draw_scene(0, "val", index, 320)
             for number, box in zip(scene.labeled(), boxes, strict=True):
-                alone = np.zeros_like(scene.owners)
+                alone = np.zeros_like(scene.id_map)
                 paint(np.zeros_like(scene.image), alone, scene.figures[number], 0)
                 rows, columns = np.nonzero(alone)
                 around = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
@@ -98,19 +98,19 @@ class TestScene:
     def test_left_and_right_agree_with_face_and_back(self) -> None:
         fronts = backs = 0
         for index in range(120):
-            for figure in compose(1, "train", index, 96).figures:
-                at, body = dict(zip(NAMES, figure.points, strict=True)), figure.body
-                upright = body.at["neck"][1] < -0.2
-                if not upright or abs(body.chest[2]) < 0.8:
+            for figure in compose_scene(1, "train", index, 96).figures:
+                at, body = dict(zip(NAMES, figure.keypoints, strict=True)), figure.body
+                upright = body.joints["neck"][1] < -0.2
+                if not upright or abs(body.chest_direction[2]) < 0.8:
                     continue
                 left_is_right = at["left_shoulder"][0] > at["right_shoulder"][0]
-                assert left_is_right == (body.chest[2] > 0)
+                assert left_is_right == (body.chest_direction[2] > 0)
                 faces = [part for part in figure.parts if part.name == "face"]
                 fronts += left_is_right
                 backs += not left_is_right
-                if body.face[2] > 0.5:
+                if body.face_direction[2] > 0.5:
                     assert len(faces) >= 3
-                if body.face[2] < -0.5:
+                if body.face_direction[2] < -0.5:
                     assert not faces
         assert fronts > 50
         assert backs > 10
@@ -118,57 +118,57 @@ class TestScene:
 
 class TestTruth:
     def test_what_covers_a_figure_hides_its_points(self) -> None:
-        scene = compose(0, "train", 8, 320)
+        scene = compose_scene(0, "train", 8, 320)
         number = scene.labeled()[0]
         figure = scene.figures[number]
-        before = truth.visibility(figure, number, scene.owners)
+        before = keypoint_visibility(figure, number, scene.id_map)
         assert (before == 2).any()
-        x, y = figure.points[int(np.argmax(before == 2))].astype(int)
-        scene.owners[y, x] = THING
-        after = truth.visibility(figure, number, scene.owners)
+        x, y = figure.keypoints[int(np.argmax(before == 2))].astype(int)
+        scene.id_map[y, x] = OCCLUDER_ID
+        after = keypoint_visibility(figure, number, scene.id_map)
         assert after[np.argmax(before == 2)] == 1
-        scene.owners[:] = THING
-        assert set(truth.visibility(figure, number, scene.owners)) <= {0, 1}
-        assert truth.seen_share(figure, number, scene.owners) == 0
+        scene.id_map[:] = OCCLUDER_ID
+        assert set(keypoint_visibility(figure, number, scene.id_map)) <= {0, 1}
+        assert visible_share(figure, number, scene.id_map) == 0
         assert number not in scene.labeled()
 
     def test_points_on_the_far_side_of_the_head_are_hidden(self) -> None:
         for index in range(80):
-            scene = compose(2, "train", index, 128)
+            scene = compose_scene(2, "train", index, 128)
             for number, figure in enumerate(scene.figures):
-                states = truth.visibility(figure, number, scene.owners)
-                if figure.body.face[2] < -0.4:
+                states = keypoint_visibility(figure, number, scene.id_map)
+                if figure.body.face_direction[2] < -0.4:
                     assert (states[:3] < 2).all()
 
     def test_seen_share_and_box_of_a_whole_a_cut_and_an_absent_figure(self) -> None:
-        figure = compose(0, "train", 8, 320).figures[0]
+        figure = compose_scene(0, "train", 8, 320).figures[0]
         figure = replace(figure, parts=tuple(replace(part, outline=part.outline + 900) for part in figure.parts))
-        owners = np.zeros((2000, 2000), dtype=np.int32)
-        paint(np.zeros((2000, 2000, 3), dtype=np.uint8), owners, figure, 0)
-        assert truth.seen_share(figure, 0, owners) == pytest.approx(1, abs=0.01)
-        cut = int(np.median(np.nonzero(owners)[0]))
-        assert truth.seen_share(figure, 0, owners[:cut]) == pytest.approx(0.5, abs=0.05)
-        assert truth.box_of(figure, 2000, cut)[3] == cut
-        assert truth.seen_share(figure, 0, owners[:320, :320]) == 0
-        assert truth.box_of(figure, 320, 320).tolist() == [0, 0, 0, 0]
+        id_map = np.zeros((2000, 2000), dtype=np.int32)
+        paint(np.zeros((2000, 2000, 3), dtype=np.uint8), id_map, figure, 0)
+        assert visible_share(figure, 0, id_map) == pytest.approx(1, abs=0.01)
+        cut = int(np.median(np.nonzero(id_map)[0]))
+        assert visible_share(figure, 0, id_map[:cut]) == pytest.approx(0.5, abs=0.05)
+        assert figure_box(figure, 2000, cut)[3] == cut
+        assert visible_share(figure, 0, id_map[:320, :320]) == 0
+        assert figure_box(figure, 320, 320).tolist() == [0, 0, 0, 0]
 
     def test_marks_tell_figures_apart(self) -> None:
-        assert owner_of(owner(3, 20)) == (3, 20)
-        assert owner_of(0)[0] == owner_of(THING)[0] == -1
+        assert decode_part_id(part_id(3, 20)) == (3, 20)
+        assert decode_part_id(0)[0] == decode_part_id(OCCLUDER_ID)[0] == -1
 
 
 class TestMake:
     def test_same_bytes_each_time_and_nothing_left_beside(self, tmp_path: Path) -> None:
         for name in ("one", "two"):
-            make_figures(tmp_path / name, **SMALL)
+            write_figures(tmp_path / name, SMALL)
         one = files_of(tmp_path / "one")
         assert one == files_of(tmp_path / "two")
         assert len(one) == 2 * (6 + 3) + 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
         # the number of images changes none of them
-        make_figures(tmp_path / "more", **{**SMALL, "train": 8})
+        write_figures(tmp_path / "more", replace(SMALL, train=8))
         more = files_of(tmp_path / "more")
-        assert all(more[name] == data for name, data in one.items() if name != make.STAMP)
+        assert all(more[name] == data for name, data in one.items() if name != write.MANIFEST)
 
     def test_labels_load_and_agree_with_the_scene(self, tmp_path: Path) -> None:
         dataset = load_dataset(write_yaml(tmp_path))
@@ -204,13 +204,13 @@ class TestMake:
         target = Path(load_settings().datasets_dir) / "drawn"
         target.mkdir(parents=True)
         (target / "thesis.txt").write_text("mine")
-        with pytest.raises(DataError, match=r"holds other data.*figures\.json.*path:"):
+        with pytest.raises(DataError, match=r"contains other data.*figures\.json.*path:"):
             load_dataset(write_yaml(tmp_path))
         assert files_of(target) == {"thesis.txt": b"mine"}
 
     def test_empty_folder_is_filled(self, tmp_path: Path) -> None:
         (tmp_path / "set").mkdir()
-        make_figures(tmp_path / "set", **SMALL)
+        write_figures(tmp_path / "set", SMALL)
         assert len(list((tmp_path / "set/images/train").iterdir())) == 6
 
     @pytest.mark.parametrize("size", [64, 1024])
@@ -228,30 +228,30 @@ class TestMake:
         assert list(files_of(tmp_path / "drawn")) == ["figures.json"]
 
     def test_failure_leaves_the_old_set_and_nothing_new(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        make_figures(tmp_path / "set", **SMALL)
+        write_figures(tmp_path / "set", SMALL)
         old = files_of(tmp_path / "set")
 
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(make, "draw_scene", stop)
+        monkeypatch.setattr(write, "draw_scene", stop)
         for name in ("set", "new"):
             with pytest.raises(KeyboardInterrupt):
-                make_figures(tmp_path / name, **{**SMALL, "seed": 6})
+                write_figures(tmp_path / name, replace(SMALL, seed=6))
         assert [path.name for path in tmp_path.iterdir()] == ["set"]
         assert files_of(tmp_path / "set") == old
 
     def test_a_quicker_process_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = make._draw_all
+        real = write._write_images
 
-        def slow(folder: Path, plan: make.FiguresPlan) -> None:
-            monkeypatch.setattr(make, "_draw_all", real)
-            make_figures(tmp_path / "set", **SMALL)
+        def slow(folder: Path, plan: FiguresSpec) -> None:
+            monkeypatch.setattr(write, "_write_images", real)
+            write_figures(tmp_path / "set", SMALL)
             (tmp_path / "set/first").touch()
             real(folder, plan)
 
-        monkeypatch.setattr(make, "_draw_all", slow)
-        make_figures(tmp_path / "set", **SMALL)
+        monkeypatch.setattr(write, "_write_images", slow)
+        write_figures(tmp_path / "set", SMALL)
         assert (tmp_path / "set/first").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -266,12 +266,12 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("figures", "text"),
         [
-            ("{train: 0}", r"figures: train: 0` must be a whole number from 1 to 100000"),
+            ("{train: 0}", r"figures: train: 0` must be an integer from 1 to 100000"),
             ("{val: 2.5}", r"figures: val: 2\.5` must be"),
-            ("{size: 32}", r"figures: size: 32` must be a whole number from 64 to 2048"),
-            ("{seed: -1}", r"figures: seed: -1` must be a whole number from 0 to"),
+            ("{size: 32}", r"figures: size: 32` must be an integer from 64 to 2048"),
+            ("{seed: -1}", r"figures: seed: -1` must be an integer from 0 to"),
             ("{train: true}", r"figures: train: True` must be"),
-            ("{sied: 3}", r"no key `sied`.*'size'|no key `sied`.*'seed'"),
+            ("{sied: 3}", r"no option `sied`.*'size'|no option `sied`.*'seed'"),
             ("800", r"must be like \{train: 800.*got 800"),
             ("[1]", r"must be like"),
         ],
@@ -295,9 +295,9 @@ class TestPlan:
             load_dataset(write_yaml(tmp_path, more=keys))
 
     def test_shipped_yaml_asks_for_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[dict[str, int]] = []
-        monkeypatch.setattr("yolopose.data.dataset.make_figures", lambda _, **numbers: asked.append(numbers))
+        requested: list[FiguresSpec] = []
+        monkeypatch.setattr("yolopose.data.dataset.write_figures", lambda _, spec: requested.append(spec))
         dataset = load_dataset("figures-pose.yaml")
-        assert asked == [{"train": 800, "val": 160, "size": 320, "seed": 0}]
+        assert requested == [FiguresSpec(train=800, val=160, size=320, seed=0)]
         assert dataset.root == Path(load_settings().datasets_dir) / "figures-pose"
         assert dataset.spec.keypoints.sigmas is None

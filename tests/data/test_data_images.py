@@ -139,7 +139,7 @@ def test_arrays_of_each_kind(array: np.ndarray, pixel: tuple[int, ...]) -> None:
     [np.zeros(4), np.zeros((3, 40, 60)), np.zeros((0, 4, 3)), np.full((4, 4), np.nan), np.full((4, 4), "a")],
 )
 def test_arrays_that_are_no_image(array: np.ndarray) -> None:
-    with pytest.raises(SourceError, match="image"):
+    with pytest.raises(SourceError, match="(?i)image"):
         to_bgr(array)
 
 
@@ -220,5 +220,5 @@ def test_reduced_reading_of_other_and_broken_files(tmp_path: Path) -> None:
 
 
 def test_the_bytes_of_a_video_are_told_from_a_image() -> None:
-    with pytest.raises(SourceError, match="holds a video"):
+    with pytest.raises(SourceError, match="is a video"):
         decode_image(b"\0\0\0\x18ftypisom" + b"\0" * 50, "x")

@@ -25,13 +25,13 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scans = 0
-        real = labels.scan_files
+        real = labels.scan_labels
 
         def counted(*args: object, **options: object) -> object:
             self.scans += 1
             return real(*args, **options)
 
-        monkeypatch.setattr(labels, "scan_files", counted)
+        monkeypatch.setattr(labels, "scan_labels", counted)
 
     def load(self, yaml: Path) -> Annotations:
         return load_labels(load_dataset(yaml), "val")

@@ -1,43 +1,41 @@
-"""Validation batches: images of alike shape together, padded no more than needed, with their truth.
+"""Validation batches: images of similar shape together, with minimal padding, and their ground truth.
 
-Images are decoded and resized by threads, some batches ahead of the network.
+Threads decode and resize images for the next batches while the network computes.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError, SourceError
-from yolopose.data.images import read_image
+from yolopose.base.prefetch import prefetch
+from yolopose.config import limit_workers
+from yolopose.data.images import letterbox_into, read_image
 from yolopose.data.label_file import FloatArray
-from yolopose.data.label_scan import worker_count
 from yolopose.data.labels import Annotations
 from yolopose.geometry import Letterbox
-from yolopose.geometry.letterbox import PAD_VALUE
 
 Size = tuple[int, int]
-_AHEAD = 2  # batches being made while one is in use
+_AHEAD = 2  # batches in preparation while one is in use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ValBatch:
-    """A batch of B images with their objects, everything in network-input pixels.
+    """A batch of B images with their N instances, in pixels of the network input.
 
     Attributes:
         images: (B, 3, H, W) uint8 RGB, contiguous.
-        letterboxes: where each image lies; the source is the original image, so results map back to it.
+        letterboxes: position of each image, by which results are mapped back to the original image.
         indices: index of each image in the annotations.
-        batch_idx: (N,) int64, for each object its image in the batch, ascending.
+        batch_idx: (N,) int64 image of each instance, ascending.
         classes: (N,) int32.
         boxes: (N, 4) float32 x1, y1, x2, y2.
         keypoints: (N, K, 3) float32 x, y, v.
@@ -53,103 +51,86 @@ class ValBatch:
 
 
 class ValBatches:
-    """The batches of a table, in a fixed order; may be gone through again and again.
+    """The batches of a validation run in a fixed order; can be iterated repeatedly.
+
+    Iterating raises DataError, with its path, for an image that can no longer be read.
+
+    Args:
+        annotations: the annotations.
+        imgsz: longer side of a loaded image, pixels; or the (height, width) of the input.
+        batch: number of images in a batch, at least 1.
+        stride: largest stride of the network.
+        rect: sort by aspect ratio and use the smallest shape that fits each batch; False uses the shape `imgsz` in the
+            order of the paths. Ignored if (height, width) is not square.
+        workers: number of threads that decode and resize; None or 0 chooses.
 
     Attributes:
-        groups: for each batch the indices of its images in the table.
+        groups: indices of the images of each batch.
         shapes: (height, width) of each batch.
     """
 
     def __init__(
         self,
-        table: Annotations,
+        annotations: Annotations,
         *,
         imgsz: int | Size = 640,
         batch: int = 16,
         stride: int = 32,
         rect: bool = True,
-        workers: int = 0,
+        workers: int | None = None,
     ) -> None:
-        self._table = table
-        self._workers = worker_count(workers)
-        self._side = imgsz if isinstance(imgsz, int) else max(imgsz)
-        order = np.arange(len(table))
-        ratios = table.shapes[:, 0] / table.shapes[:, 1]
-        rect = rect and isinstance(imgsz, int)
+        self._annotations = annotations
+        self._workers = limit_workers(workers or None)
+        shape = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+        self._side = max(shape)
+        order = np.arange(len(annotations))
+        ratios = annotations.shapes[:, 0] / annotations.shapes[:, 1]
+        rect = rect and shape[0] == shape[1]
         if rect:
-            # stable: images of one shape keep the order of their paths, on every machine
+            # a stable sort leaves images of equal shape in the order of their paths, on every machine
             order = np.argsort(ratios, kind="stable")
         self.groups = [order[start : start + batch] for start in range(0, len(order), batch)]
-        fixed = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-        self.shapes = [batch_shape(ratios[group], self._side, stride) if rect else fixed for group in self.groups]
+        self.shapes = [batch_shape(ratios[group], self._side, stride) if rect else shape for group in self.groups]
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __iter__(self) -> Iterator[ValBatch]:
         pool = ThreadPoolExecutor(self._workers)
-        waiting: deque[tuple[ValBatch, list[Future[None]]]] = deque()
         try:
-            for group, shape in zip(self.groups, self.shapes, strict=True):
-                waiting.append(self._start(pool, group, shape))
-                if len(waiting) > _AHEAD:
-                    yield _finish(*waiting.popleft())
-            while waiting:
-                yield _finish(*waiting.popleft())
+            batches = zip(self.groups, self.shapes, strict=True)
+            yield from prefetch(batches, lambda batch: self._start(pool, *batch), _finish, _AHEAD)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, group: npt.NDArray[Any], shape: Size) -> tuple[ValBatch, list[Future]]:
-        """Make a batch with its truth; threads fill in the images."""
-        index = [int(one) for one in group]
-        sources = [(int(height), int(width)) for height, width in self._table.shapes[group]]
+        """Return a batch with its ground truth, and the pending work that fills in the images."""
+        indices = [int(index) for index in group]
+        sources = [(int(height), int(width)) for height, width in self._annotations.shapes[group]]
         letterboxes = [letterbox_for(source, self._side, shape) for source in sources]
-        truths = [self._table.to_letterbox(letterbox, one) for letterbox, one in zip(letterboxes, index, strict=True)]
-        images = np.full((len(index), 3, *shape), PAD_VALUE, dtype=np.uint8)
-        work = [
-            pool.submit(_fill, images[number], self._table.files[one], letterboxes[number])
-            for number, one in enumerate(index)
+        gt = [
+            self._annotations.to_letterbox(letterbox, index)
+            for letterbox, index in zip(letterboxes, indices, strict=True)
         ]
-        made = ValBatch(
+        images = np.empty((len(indices), 3, *shape), dtype=np.uint8)
+        pending = [
+            pool.submit(_load_into, planes, self._annotations.files[index], letterbox)
+            for planes, index, letterbox in zip(images, indices, letterboxes, strict=True)
+        ]
+        batch = ValBatch(
             images=images,
             letterboxes=letterboxes,
-            indices=index,
-            batch_idx=np.repeat(np.arange(len(index)), [len(truth.classes) for truth in truths]),
-            classes=np.concatenate([truth.classes for truth in truths]),
-            boxes=np.concatenate([truth.boxes for truth in truths]),
-            keypoints=np.concatenate([truth.keypoints for truth in truths]),
+            indices=indices,
+            batch_idx=np.repeat(np.arange(len(indices)), [len(labels.classes) for labels in gt]),
+            classes=np.concatenate([labels.classes for labels in gt]),
+            boxes=np.concatenate([labels.boxes for labels in gt]),
+            keypoints=np.concatenate([labels.keypoints for labels in gt]),
         )
-        return made, work
-
-
-def val_batches(
-    table: Annotations,
-    *,
-    imgsz: int | Size = 640,
-    batch: int = 16,
-    stride: int = 32,
-    rect: bool = True,
-    workers: int = 0,
-) -> ValBatches:
-    """Make the batches of a validation run.
-
-    Args:
-        table: the labels.
-        imgsz: longer side of a loaded image, pixels; or a fixed (height, width) of the input.
-        batch: images in a batch, at least 1.
-        stride: largest stride of the network.
-        rect: sort by aspect ratio and give each batch the smallest shape that fits; False gives squares of `imgsz`
-            in path order.
-        workers: threads that decode and resize; 0 chooses.
-
-    Returns:
-        An iterable with a length. Iterating raises DataError when an image cannot be read any more; it names it.
-    """
-    return ValBatches(table, imgsz=imgsz, batch=batch, stride=stride, rect=rect, workers=workers)
+        return batch, pending
 
 
 def loaded_size(source: Size, imgsz: int) -> Size:
-    """Return (height, width) after loading: the longer side `imgsz`, the other rounded up."""
+    """Return (height, width) after loading: the longer side is `imgsz`, the other is rounded up."""
     ratio = imgsz / max(source)
     return min(math.ceil(source[0] * ratio), imgsz), min(math.ceil(source[1] * ratio), imgsz)
 
@@ -160,9 +141,10 @@ def batch_shape(ratios: npt.NDArray[np.floating[Any]], imgsz: int, stride: int =
     Args:
         ratios: (B,) height / width of its images.
         imgsz: longer side of a loaded image, pixels.
-        stride: the sides are multiples of it, with half a stride or more to spare.
+        stride: the sides are multiples of it, with at least half a stride of padding.
     """
-    low, high = float(ratios.min()), float(ratios.max())
+    low = float(ratios.min())
+    high = float(ratios.max())
     factors = (1.0, 1.0)
     if high < 1:
         factors = (high, 1.0)
@@ -173,7 +155,7 @@ def batch_shape(ratios: npt.NDArray[np.floating[Any]], imgsz: int, stride: int =
 
 
 def letterbox_for(source: Size, imgsz: int, shape: Size) -> Letterbox:
-    """Return where an image lies in an input: loaded to `imgsz`, not enlarged further, centerd.
+    """Return the position of an image in an input: loaded at `imgsz`, not enlarged further, centered.
 
     Args:
         source: (height, width) of the original image.
@@ -184,22 +166,18 @@ def letterbox_for(source: Size, imgsz: int, shape: Size) -> Letterbox:
     return Letterbox(source, fitted.inner, fitted.top, fitted.left, fitted.out)
 
 
-def _finish(made: ValBatch, work: list[Future[None]]) -> ValBatch:
-    for one in work:
-        one.result()
-    return made
+def _finish(started: tuple[ValBatch, list[Future[None]]]) -> ValBatch:
+    batch, pending = started
+    for future in pending:
+        future.result()
+    return batch
 
 
-def _fill(target: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> None:
-    """Decode an image and lays it into its (3, H, W) place, BGR to RGB."""
+def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> None:
     try:
-        image: npt.NDArray[Any] = read_image(path)
+        image = read_image(path)
     except (NotFoundError, SourceError) as error:
-        raise DataError(f"{error} It could be read when its labels were.") from error
+        raise DataError(f"{error} It was readable when its labels were loaded.") from error
     if image.shape[:2] != letterbox.source:
-        raise DataError(f"The image {path} has changed since its labels were read; start again.")
-    height, width = letterbox.inner
-    if image.shape[:2] != letterbox.inner:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    top, left = letterbox.top, letterbox.left
-    target[:, top : top + height, left : left + width] = image.transpose(2, 0, 1)[::-1]
+        raise DataError(f"The size of the image {path} has changed since its labels were loaded; start again.")
+    letterbox_into(planes, image, letterbox)

@@ -1,6 +1,6 @@
-"""DNG files: raw data of a sensor, developed by `rawpy` where it is installed, else the image that lies beside it.
+"""Decode DNG files (raw sensor data) with `rawpy` if it is installed, otherwise from the embedded preview.
 
-To OpenCV a DNG is a TIFF, of which it reads the first image: mostly a thumbnail of some hundred pixels.
+OpenCV reads a DNG as a TIFF and returns its first image, which usually is a thumbnail of some hundred pixels.
 """
 
 from __future__ import annotations
@@ -19,97 +19,125 @@ from yolopose.base.errors import SourceError
 from yolopose.base.log import warn_once
 
 Image = npt.NDArray[np.uint8]
-Directory = dict[int, tuple[int, ...]]
+Directory = dict[int, tuple[int, ...]]  # values by tag
 
-_SUBFILE, _WIDTH, _HEIGHT, _PACKING, _COLORS, _OFFSETS, _TURNED, _LENGTHS = 254, 256, 257, 259, 262, 273, 274, 279
-_INNER, _DNG_VERSION = 330, 50706
-_SIZES = {1: "B", 3: "H", 4: "I", 13: "I"}  # whole numbers; other kinds of values are not needed here
-_MOST = 64  # directories that are looked at
-# EXIF orientation: quarter turns against the clock, after a mirroring left to right
-_TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
+# Tags of TIFF 6.0 and DNG 1.4
+_NEW_SUBFILE_TYPE = 254
+_IMAGE_WIDTH = 256
+_IMAGE_LENGTH = 257
+_COMPRESSION = 259
+_PHOTOMETRIC = 262
+_STRIP_OFFSETS = 273
+_ORIENTATION = 274
+_STRIP_BYTE_COUNTS = 279
+_SUB_IFDS = 330
+_DNG_VERSION = 50706
+
+_PHOTOMETRIC_RENDERED = (1, 2, 6)  # grayscale, RGB, YCbCr; raw data have values above 32000
+_YCBCR = 6
+_JPEG_COMPRESSIONS = (6, 7)
+_TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I"}  # the integer types; the tags above use no others
+_MAX_DIRECTORIES = 64
+_MAX_VALUES = 100_000
+# EXIF orientation → (counterclockwise quarter turns, whether to flip left to right before)
+_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
 
 
 def is_dng(data: bytes) -> bool:
-    """Whether the bytes of a TIFF file hold raw data; a DNG whose first image is the whole one is read as TIFF."""
+    """Return whether TIFF data are raw; a DNG whose first image has full size can be read as a TIFF."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return False
     first = next(_directories(data), {})
-    return _DNG_VERSION in first and not (
-        first.get(_SUBFILE, (0,))[0] == 0 and first.get(_COLORS, (0,))[0] in (1, 2, 6)
-    )
+    has_full_image = _value(first, _NEW_SUBFILE_TYPE) == 0 and _value(first, _PHOTOMETRIC) in _PHOTOMETRIC_RENDERED
+    return _DNG_VERSION in first and not has_full_image
 
 
 def decode_dng(data: bytes, name: str) -> Image:
-    """Return the image of a DNG file as (H, W, 3) uint8 BGR, or (H, W, 1) from a sensor without colors.
+    """Decode a DNG file to (H, W, 3) uint8 BGR, or (H, W, 1) for a monochrome sensor.
+
+    Args:
+        data: contents of the file.
+        name: name of the image in error messages.
 
     Raises:
-        SourceError: `rawpy` is not installed and no preview of at least half the size is there, or it is damaged.
+        SourceError: it is damaged, or `rawpy` is not installed and there is no preview of at least half the size.
     """
     try:
-        raw: Any = importlib.import_module("rawpy")
+        rawpy: Any = importlib.import_module("rawpy")
     except ImportError:
-        return _preview(data, name)
+        return _decode_preview(data, name)
     try:
-        with raw.imread(io.BytesIO(data)) as opened:
-            return np.ascontiguousarray(opened.postprocess(use_camera_wb=True, output_bps=8)[:, :, ::-1])
-    except Exception as error:  # LibRaw has an error class for each of its reasons
-        raise SourceError(f"The image {name} is a DNG that cannot be developed ({error}). Save it as JPEG.") from error
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            return np.ascontiguousarray(raw.postprocess(use_camera_wb=True, output_bps=8)[:, :, ::-1])
+    except Exception as error:  # LibRaw has a separate error class for each reason
+        raise SourceError(f"The DNG image {name} cannot be decoded ({error}). Save it as JPEG.") from error
 
 
-def _preview(data: bytes, name: str) -> Image:
+def _decode_preview(data: bytes, name: str) -> Image:
+    """Return the largest JPEG preview, with the orientation of the file applied."""
     directories = list(_directories(data))
-    raw = max((max(_side(one, _WIDTH), _side(one, _HEIGHT)) for one in directories), default=0)
-    best: Image | None = None
-    for one in directories:
-        start, length = one.get(_OFFSETS, (0,)), one.get(_LENGTHS, (0,))
-        if one.get(_COLORS, (0,))[0] != 6 or one.get(_PACKING, (0,))[0] not in (6, 7) or len(start) != 1:
+    raw_side = max((max(_value(entry, _IMAGE_WIDTH), _value(entry, _IMAGE_LENGTH)) for entry in directories), default=0)
+    largest: Image | None = None
+    for entry in directories:
+        is_jpeg = _value(entry, _PHOTOMETRIC) == _YCBCR and _value(entry, _COMPRESSION) in _JPEG_COMPRESSIONS
+        if not is_jpeg or len(entry.get(_STRIP_OFFSETS, ())) > 1:
             continue
-        buffer = np.frombuffer(data[start[0] : start[0] + length[0]], np.uint8)
-        image: Any = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
-        if image is not None and (best is None or image.size > best.size):
-            best = image
-    if best is None or 2 * max(best.shape) < raw:
+        start = _value(entry, _STRIP_OFFSETS)
+        buffer = np.frombuffer(data[start : start + _value(entry, _STRIP_BYTE_COUNTS)], np.uint8)
+        # the orientation is stored in the first directory, not in the preview
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image: Any = cv2.imdecode(buffer, flags) if buffer.size else None
+        if image is not None and (largest is None or image.size > largest.size):
+            largest = image
+    if largest is None or 2 * max(largest.shape) < raw_side:
         raise SourceError(
-            f"The image {name} is a DNG: raw data of a sensor, without an image beside them that is large enough. "
-            "Install the developer with `pip install rawpy`, or save it as JPEG."
+            f"The image {name} is a DNG (raw sensor data) without a preview that is large enough. Run `pip install "
+            "rawpy` to decode the raw data, or save it as JPEG."
         )
-    warn_once("DNG: the preview in the file is used. Install `rawpy` to have the raw data developed.")
-    turns, mirrored = _TURNS.get(directories[0].get(_TURNED, (1,))[0], (0, False))
-    best = best[:, ::-1] if mirrored else best
-    return np.ascontiguousarray(np.rot90(best, turns))
+    warn_once("DNG: the preview in the file is used. Install `rawpy` to decode the raw data.")
+    quarter_turns, flip = _ORIENTATIONS.get(_value(directories[0], _ORIENTATION), (0, False))
+    if flip:
+        largest = largest[:, ::-1]
+    return np.ascontiguousarray(np.rot90(largest, quarter_turns))
 
 
-def _side(directory: Directory, tag: int) -> int:
+def _value(directory: Directory, tag: int) -> int:
+    """Return the first value of a tag; 0 if it is absent."""
     return directory.get(tag, (0,))[0]
 
 
 def _directories(data: bytes) -> Iterator[Directory]:
-    """The directories of a TIFF file, those inside others included; nothing where it is damaged."""
+    """Yield the directories of a TIFF file including nested ones; damaged directories are skipped."""
     order = "<" if data[:2] == b"II" else ">"
-    queue, seen = [_number(data, 4, order)], set[int]()
-    while queue and len(seen) < _MOST:
-        at = queue.pop(0)
-        if at in seen or not 8 <= at <= len(data) - 6:
+    queue = [_uint32(data, 4, order)]
+    visited: set[int] = set()
+    while queue and len(visited) < _MAX_DIRECTORIES:
+        position = queue.pop(0)
+        if position in visited or not 8 <= position <= len(data) - 6:
             continue
-        seen.add(at)
-        count = struct.unpack_from(f"{order}H", data, at)[0]
-        if at + 2 + 12 * count + 4 > len(data):
+        visited.add(position)
+        count = struct.unpack_from(f"{order}H", data, position)[0]
+        end = position + 2 + 12 * count
+        if end + 4 > len(data):
             continue
-        rows = (_value(data, at + 2 + 12 * row, order) for row in range(count))
-        found = {tag: values for tag, values in rows if values}
-        yield found
-        queue += [*found.get(_INNER, ()), _number(data, at + 2 + 12 * count, order)]
+        rows = (_read_entry(data, position + 2 + 12 * row, order) for row in range(count))
+        directory = {tag: values for tag, values in rows if values}
+        yield directory
+        queue += [*directory.get(_SUB_IFDS, ()), _uint32(data, end, order)]
 
 
-def _value(data: bytes, at: int, order: str) -> tuple[int, tuple[int, ...]]:
-    tag, kind, count = struct.unpack_from(f"{order}HHI", data, at)
-    letter = _SIZES.get(kind)
-    if letter is None or count > 100_000:
+def _read_entry(data: bytes, position: int, order: str) -> tuple[int, tuple[int, ...]]:
+    """Return tag and values of a directory entry; no values if the type is not an integer or the data end early."""
+    tag, value_type, count = struct.unpack_from(f"{order}HHI", data, position)
+    letter = _TYPE_FORMATS.get(value_type)
+    if letter is None or count > _MAX_VALUES:
         return tag, ()
-    form = f"{order}{count}{letter}"
-    place = at + 8 if struct.calcsize(form) <= 4 else _number(data, at + 8, order)
-    return tag, struct.unpack_from(form, data, place) if place + struct.calcsize(form) <= len(data) else ()
+    layout = f"{order}{count}{letter}"
+    size = struct.calcsize(layout)
+    # up to 4 bytes are stored in the entry itself, more at the offset in it
+    start = position + 8 if size <= 4 else _uint32(data, position + 8, order)
+    return tag, struct.unpack_from(layout, data, start) if start + size <= len(data) else ()
 
 
-def _number(data: bytes, at: int, order: str) -> int:
-    return struct.unpack_from(f"{order}I", data, at)[0] if at + 4 <= len(data) else 0
+def _uint32(data: bytes, position: int, order: str) -> int:
+    return struct.unpack_from(f"{order}I", data, position)[0] if position + 4 <= len(data) else 0

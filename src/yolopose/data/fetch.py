@@ -1,69 +1,70 @@
-"""Data sets that a YAML says where to get: archives fetched and unpacked, scripts never run."""
+"""Download the archives of a data set and unpack them; scripts are never executed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from yolopose import zoo
 from yolopose.base.archives import unzip
-from yolopose.base.download import DownloadSpec, download
+from yolopose.base.download import DownloadSpec, download, file_name_from_url, url_digest
 from yolopose.base.errors import DownloadError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 
-FREE = 1_000_000_000
-"""Bytes of an archive that are fetched without being asked twice."""
+MAX_AUTOMATIC_BYTES = 1_000_000_000
+"""Size up to which archives are downloaded without `download=True`."""
 
-_LIMIT = 200_000_000_000
-_UNPACKED = 4  # times that an archive of images and labels may grow
-_SIZES = {"train2017.zip": 19_300_000_000, "val2017.zip": 815_000_000, "test2017.zip": 6_650_000_000}
-_NAMES = ("train", "val", "test")
+_MAX_BYTES = 200_000_000_000
+_MAX_EXPANSION = 4  # how much larger the files of an archive of images and labels may be together
+# The official COCO archives, so that the size is known before the download starts.
+_KNOWN_SIZES = {"train2017.zip": 19_300_000_000, "val2017.zip": 815_000_000, "test2017.zip": 6_650_000_000}
+_SPLITS = ("train", "val", "test")
 
 
 def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: Sequence[str] | None) -> None:
-    """Fetch what is missing of a data set.
+    """Download the missing parts of a data set.
 
-    The first archive is the data set itself and becomes `root`; each further one holds images and becomes
-    `root/images/NAME` (COCO's own layout).
+    The first archive is the data set itself and becomes `root`; the others contain images and become
+    `root/images/NAME`, as for COCO.
 
     Args:
         root: folder of the data set.
-        urls: addresses of zip archives.
-        large: True fetches archives of any size, None those of up to 1 GB.
-        splits: splits that are wanted; further archives named after others (`train2017.zip`) are left. None: all.
+        urls: URLs of zip archives.
+        large: True downloads archives of any size, None those of up to 1 GB.
+        splits: splits that are needed; image archives named after others (`train2017.zip`) are skipped. None: all.
 
     Raises:
-        DownloadError: an archive cannot be fetched, or is larger than that.
+        DownloadError: an archive cannot be downloaded or is too large.
         DataError: it cannot be unpacked.
         OutputError: the disk is full, or a folder cannot be written.
     """
-    for number, url in enumerate(urls):
-        name = urlsplit(url).path.rsplit("/", 1)[-1]
-        folder = root / "images" / Path(name).stem if number else root
-        split = next((split for split in _NAMES if name.startswith(split)), None)
-        if folder.exists() or (number and splits is not None and split is not None and split not in splits):
-            continue
-        _fetch_one(zoo.mirror_url(url), name, folder, large)
+    for index, url in enumerate(urls):
+        name = file_name_from_url(url, "data.zip")
+        folder = root / "images" / Path(name).stem if index else root
+        split = next((split for split in _SPLITS if name.startswith(split)), None)
+        is_needed = index == 0 or splits is None or split is None or split in splits
+        if is_needed and not folder.exists():
+            _fetch_archive(zoo.mirror_url(url), name, folder, large)
 
 
-def _fetch_one(url: str, name: str, folder: Path, large: bool | None) -> None:
-    size = _SIZES.get(name)
-    asked = "Give download=True to fetch it all the same, or put the data there yourself."
-    if size and size > FREE and not large:
-        raise DownloadError(f"The data set needs {url}, which is {size / 1e9:.0f} GB. {asked}")
-    archive = Path(load_settings().datasets_dir) / "downloads" / name
-    wanted = DownloadSpec(
+def _fetch_archive(url: str, name: str, folder: Path, large: bool | None) -> None:
+    size = _KNOWN_SIZES.get(name)
+    advice = "Set download=True to download it nevertheless, or copy the data there yourself."
+    if size and size > MAX_AUTOMATIC_BYTES and not large:
+        raise DownloadError(f"The data set needs {url}, which has {size / 1e9:.0f} GB. {advice}")
+    # archives of the same name from different addresses must not be mixed up when a download is resumed
+    archive = Path(load_settings().datasets_dir) / "downloads" / f"{url_digest(url)}-{name}"
+    spec = DownloadSpec(
         url=url,
         title=f"the data set archive {name}",
-        max_bytes=_LIMIT if large else FREE,
+        max_bytes=_MAX_BYTES if large else MAX_AUTOMATIC_BYTES,
         manual_hint=f"unpack it to {folder}.",
     )
     try:
-        download(wanted, archive)
+        download(spec, archive)
     except DownloadError as error:
-        raise DownloadError(f"{error} {asked}" if "more than the" in str(error) else str(error)) from error
+        raise DownloadError(f"{error} {advice}" if "more than the" in str(error) else str(error)) from error
     LOGGER.info(f"Unpacking {name} to {folder}.")
-    unzip(archive, folder, _UNPACKED * archive.stat().st_size + 100_000_000)
+    unzip(archive, folder, _MAX_EXPANSION * archive.stat().st_size + 100_000_000)
     archive.unlink()

@@ -1,4 +1,4 @@
-"""The labels of a split as flat arrays, with a report of what was refused and why."""
+"""Annotations of a split as flat arrays, with a report of refused images."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
 from yolopose.data.label_cache import cache_path, fingerprint, read_cache, write_cache
 from yolopose.data.label_file import FloatArray, LabelIssue
-from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, Scan, scan_files
+from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, LabelScan, scan_labels
 from yolopose.data.paths import label_path
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
-_SHOWN = 5  # refusals in an error text
+_MAX_LISTED = 5  # issues in an error message
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many images had what.
+    """Number of images by the state of their labels.
 
     Attributes:
-        labeled: label files with at least one object.
-        missing: images without a label file.
-        empty: label files without a row.
-        refused: images left out.
+        labeled: with at least one instance.
+        missing: without a label file.
+        empty: with a label file without rows.
+        refused: skipped because the image or its label file is not valid.
     """
 
     labeled: int
@@ -41,17 +41,17 @@ class LabelCounts:
 
     @property
     def background(self) -> int:
-        """Images without an object."""
+        """Number of images without instances."""
         return self.missing + self.empty
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLabels:
-    """Objects of one image, or of several; those of the table are views into it.
+    """Instances of one image, or of several; those from `Annotations` are views of its arrays.
 
     Attributes:
         classes: (n,) int32.
-        boxes: (n, 4) float32; float64 on their way through augmentation.
+        boxes: (n, 4) float32; float64 during augmentation.
         keypoints: (n, K, 3) x, y, v of the same type.
     """
 
@@ -62,17 +62,19 @@ class ImageLabels:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Annotations:
-    """Labels of a split; flat arrays, so that worker processes share them without copying.
+    """Annotations of a split; flat arrays, which worker processes share without copying.
+
+    `annotations[i]` are the normalized `ImageLabels` of image i.
 
     Attributes:
-        files: the n images that are left, by sorted path.
+        files: the n usable images, sorted by path.
         shapes: (n, 2) int32 height, width in pixels, after EXIF orientation.
-        offsets: (n + 1,) int64; objects of image i are rows offsets[i]…offsets[i+1] of the next three.
+        offsets: (n + 1,) int64; the instances of image i are rows offsets[i]…offsets[i+1] of the next three.
         classes: (N,) int32.
-        boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
-        keypoints: (N, K, 3) float32 x, y normalized 0…1, v (0: not labeled).
+        boxes: (N, 4) float32 cx, cy, w, h, normalized to 0…1.
+        keypoints: (N, K, 3) float32 x, y normalized to 0…1, v (0: not labeled).
         issues: why images were refused.
-        counts: how many images had what.
+        counts: number of images by the state of their labels.
     """
 
     files: list[Path]
@@ -88,7 +90,6 @@ class Annotations:
         return len(self.files)
 
     def __getitem__(self, index: int) -> ImageLabels:
-        """Return the objects of an image, normalized."""
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return ImageLabels(self.classes[rows], self.boxes[rows], self.keypoints[rows])
 
@@ -98,29 +99,29 @@ class Annotations:
         Args:
             indices: indices into `files`.
         """
-        idx = np.asarray(indices, dtype=np.int64)
-        sizes = np.diff(self.offsets)[idx]
+        image_idx = np.asarray(indices, dtype=np.int64)
+        sizes = np.diff(self.offsets)[image_idx]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         # row of the full arrays for each row of the subset
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[idx] - offsets[:-1], sizes)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[image_idx] - offsets[:-1], sizes)
         labeled = int((sizes > 0).sum())
         return replace(
             self,
-            files=[self.files[index] for index in idx],
-            shapes=self.shapes[idx],
+            files=[self.files[index] for index in image_idx],
+            shapes=self.shapes[image_idx],
             offsets=offsets,
             classes=self.classes[rows],
             boxes=self.boxes[rows],
             keypoints=self.keypoints[rows],
-            counts=LabelCounts(labeled, 0, len(idx) - labeled, self.counts.refused),
+            counts=LabelCounts(labeled, 0, len(image_idx) - labeled, self.counts.refused),
         )
 
     def to_letterbox(self, letterbox: Letterbox, index: int) -> ImageLabels:
-        """Return the objects of an image in pixels of a network input.
+        """Return the instances of an image in pixels of a network input.
 
         Args:
-            letterbox: where the image lies in the input.
-            index: which image.
+            letterbox: position of the image in the input.
+            index: index of the image.
 
         Returns:
             Boxes as x1, y1, x2, y2; keypoints as x, y, v. Nothing is clipped.
@@ -141,32 +142,33 @@ def load_labels(
     strict: bool = False,
     cache: bool = True,
     single_cls: bool = False,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> Annotations:
-    """Read the labels of a split, from the cache where that fits, and reports what was refused.
+    """Load the annotations of a split, from the cache if it is up to date, and log which images were refused.
 
     Args:
         dataset: the data set.
         split: `train`, `val` or `test`.
-        strict: make any refused file an error.
+        strict: raise an error if any image or label file is refused.
         cache: read and write the cache in the labels folder (`SPLIT.yolopose.npz`).
-        single_cls: give every object class 0.
-        workers: threads that decode and parse; 0 chooses.
+        single_cls: set the class of every instance to 0.
+        workers: number of threads that decode and parse; None or 0 chooses.
 
     Raises:
-        DataError: the split has no images, nothing usable is left of them, or a file is refused while `strict`.
+        DataError: the split has no images or no labeled image is usable, or a file is refused while `strict`.
     """
     images = dataset.image_files(split)
-    scan = _scan(dataset, split, images, cache, workers)
+    scan = _load_scan(dataset, split, images, cache, workers)
     counts = LabelCounts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
-    _check_usable(dataset, split, images, scan, counts, strict)
-    _report(dataset, split, images, scan, counts)
-    kept = scan.status != REFUSED
+    where = f"{dataset.yaml_path}, {split}"
+    _check_usable(where, images, scan, counts, strict)
+    _log_report(f"{dataset.yaml_path.name}, {split}", images, scan, counts)
+    usable = scan.status != REFUSED
     return Annotations(
-        files=[image for image, keep in zip(images, kept, strict=True) if keep],
-        shapes=scan.shapes[kept],
-        # a refused image has no rows, so the rows themselves need no choosing
-        offsets=np.concatenate(([0], scan.offsets[1:][kept])),
+        files=[image for image, is_usable in zip(images, usable, strict=True) if is_usable],
+        shapes=scan.shapes[usable],
+        # a refused image has no rows, so the arrays of rows remain as they are
+        offsets=np.concatenate(([0], scan.offsets[1:][usable])),
         classes=np.zeros_like(scan.classes) if single_cls else scan.classes,
         boxes=scan.boxes,
         keypoints=scan.keypoints,
@@ -175,55 +177,54 @@ def load_labels(
     )
 
 
-def _scan(dataset: Dataset, split: str, images: Sequence[Path], cache: bool, workers: int) -> Scan:
+def _load_scan(dataset: Dataset, split: str, images: Sequence[Path], cache: bool, workers: int | None) -> LabelScan:
     title = f"{split} labels"
     if not cache:
-        return scan_files(images, dataset.spec, title=title, workers=workers)
+        return scan_labels(images, dataset.spec, title=title, workers=workers)
     path = cache_path(images[0], split)
     key = fingerprint(images, dataset.spec, dataset.root)
     scan = read_cache(path, key, images)
     if scan is None:
-        scan = scan_files(images, dataset.spec, title=title, workers=workers)
+        scan = scan_labels(images, dataset.spec, title=title, workers=workers)
         write_cache(path, key, images, scan)
     return scan
 
 
-def _check_usable(
-    dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: LabelCounts, strict: bool
-) -> None:
-    where = f"{dataset.yaml_path}, {split}"
+def _check_usable(where: str, images: Sequence[Path], scan: LabelScan, counts: LabelCounts, strict: bool) -> None:
     if counts.refused and (strict or counts.refused == len(images)):
-        rule = "strict=True allows none" if strict else "nothing is left"
-        raise DataError(f"{where}: {counts.refused} of {len(images)} images are refused; {rule}. {_first(scan)}")
+        rule = "strict=True allows none" if strict else "no image is usable"
+        raise DataError(f"{where}: {counts.refused} of {len(images)} images are refused; {rule}. {_list_issues(scan)}")
     if not counts.labeled:
-        example = f"the labels of {images[0]} would be {label_path(images[0])}"
-        reasons = f" {_first(scan)}" if scan.issues else ""
+        example = f"the label file of {images[0]} would be {label_path(images[0])}"
+        reasons = f" {_list_issues(scan)}" if scan.issues else ""
         raise DataError(
-            f"{where}: no labeled object was found in {len(images)} images: {counts.missing} have no label file, "
-            f"{counts.empty} an empty one ({example}).{reasons}"
+            f"{where}: none of {len(images)} images has a labeled instance: {counts.missing} have no label file, "
+            f"{counts.empty} have an empty one ({example}).{reasons}"
         )
 
 
-def _first(scan: Scan) -> str:
-    lines = [f"\n  {one}" for one in scan.issues[:_SHOWN]]
+def _list_issues(scan: LabelScan) -> str:
+    lines = [f"\n  {issue}" for issue in scan.issues[:_MAX_LISTED]]
     more = len(scan.issues) - len(lines)
-    return f"Mend or remove what is refused; the first are:{''.join(lines)}" + (
+    return f"Fix or remove the refused files; the first are:{''.join(lines)}" + (
         f"\n  … and {more} more" if more else ""
     )
 
 
-def _report(dataset: Dataset, split: str, images: Sequence[Path], scan: Scan, counts: LabelCounts) -> None:
-    """One line of numbers, and one table of what was refused or odd."""
-    total = counts.labeled + counts.background
+def _log_report(where: str, images: Sequence[Path], scan: LabelScan, counts: LabelCounts) -> None:
+    """Log the counts, and one table of all issues and warnings by kind."""
     LOGGER.info(
-        f"{dataset.yaml_path.name} {split}: {total} images, {len(scan.classes)} objects, "
-        f"{counts.background} without an object, {counts.refused} refused"
+        f"{where}: {counts.labeled + counts.background} images, {len(scan.classes)} instances, {counts.background} "
+        f"images without instances, {counts.refused} refused"
     )
-    lines: list[str] = []
-    first = {one.kind: one for one in reversed(scan.issues)}
-    for kind, count in Counter(one.kind for one in scan.issues).most_common():
-        lines.append(f"  {count:>6}  refused: {kind}; first: {first[kind]}")
-    for note, (count, index) in scan.notes.items():
-        lines.append(f"  {count:>6}  accepted: {note}; first: {label_path(images[index])}")
+    first_issue = {issue.kind: issue for issue in reversed(scan.issues)}
+    lines = [
+        f"  {count:>6}  refused: {kind}; first: {first_issue[kind]}"
+        for kind, count in Counter(issue.kind for issue in scan.issues).most_common()
+    ]
+    lines += [
+        f"  {count:>6}  accepted: {warning}; first: {label_path(images[index])}"
+        for warning, (count, index) in scan.warnings.items()
+    ]
     if lines:
-        LOGGER.warning(f"labels of {dataset.yaml_path} {split}, files by reason:\n" + "\n".join(lines))
+        LOGGER.warning(f"Labels of {where}: number of files by reason:\n" + "\n".join(lines))

@@ -1,4 +1,4 @@
-"""What is worth a word in a data YAML though it is no error; and the rule about COCO's person points."""
+"""Checks of a data YAML that warn instead of raising errors; keypoint names and `flip_idx`."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ _SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(
 _OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
-def note_keys(path: Path, raw: Iterable[str]) -> None:
-    """Name keys that look like a misspelt known one; other unknown keys are fine."""
-    present = set(raw)
+def warn_misspelled_keys(path: Path, keys: Iterable[str]) -> None:
+    """Warn of unknown keys that resemble a known one; other unknown keys are ignored."""
+    present = set(keys)
     for key in sorted(present - set(KNOWN_KEYS)):
-        close = [known for known in nearest(key, KNOWN_KEYS) if known not in present]
-        if close:
-            LOGGER.warning(f"{path}: the key `{key}` is unknown and has no effect; is `{close[0]}` meant?")
+        similar = [known for known in nearest(key, KNOWN_KEYS) if known not in present]
+        if similar:
+            LOGGER.warning(f"{path}: the key `{key}` is unknown and has no effect. Did you mean `{similar[0]}`?")
 
 
-def zip_urls(path: Path, download: object) -> tuple[str, ...]:
-    """Return the `download` value as addresses of zip files; anything else is refused with a message, never run."""
+def parse_download(path: Path, download: object) -> tuple[str, ...]:
+    """Return the `download` value as URLs of zip files; anything else, such as a script, is ignored with a warning."""
     if download in (None, "", False):
         return ()
     items = cast("list[object]", download) if isinstance(download, list) else [download]
     if all(isinstance(item, str) and _is_zip_url(item) for item in items):
         return tuple(str(item).strip() for item in items)
     LOGGER.warning(
-        f"{path}: `download:` is refused: only the URL of a zip file (or a list of them) is accepted, and this is "
-        "something else, such as a script. Nothing of it was run; fetch the data by hand where they are missing."
+        f"{path}: `download:` is ignored: only the URL of a zip file, or a list of such URLs, is accepted. Scripts are "
+        "never executed; download the data manually if they are missing."
     )
     return ()
 
 
 def _is_zip_url(text: str) -> bool:
-    address = urlparse(text.strip())
-    whole = bool(address.netloc) and not re.search(r"\s", text.strip())
-    return whole and address.scheme in ("http", "https") and address.path.lower().endswith(".zip")
+    url = urlparse(text.strip())
+    is_complete = bool(url.netloc) and not re.search(r"\s", text.strip())
+    return is_complete and url.scheme in ("http", "https") and url.path.lower().endswith(".zip")
 
 
-def complete_keypoints(path: Path, keypoints: KeypointSchema, nc: int) -> KeypointSchema:
-    """Add names and skeleton of a COCO person where `flip_idx` shows that the points are those.
+def with_coco_person_defaults(path: Path, keypoints: KeypointSchema, nc: int) -> KeypointSchema:
+    """Add names and skeleton of a COCO person if `flip_idx` shows that the keypoints are those.
 
-    Names or edges that the YAML gives stand. A [17, 3] set of other points is told that human σ are in use.
+    Values from the YAML take precedence. Warns if the OKS σ of a person would be used for other keypoints.
     """
-    beyond = [index for index in keypoints.names if index >= nc]
-    if beyond:
-        LOGGER.warning(f"{path}: kpt_names holds class {beyond[0]}, but there are only {nc} classes (0…{nc - 1}).")
+    excess = [index for index in keypoints.names if index >= nc]
+    if excess:
+        LOGGER.warning(f"{path}: kpt_names contains class {excess[0]}, but there are only {nc} classes (0…{nc - 1}).")
     if keypoints.count != len(COCO_PERSON_NAMES):
         return keypoints
     names_differ = any(names != COCO_PERSON_NAMES for names in keypoints.names.values())
-    mirror_differs = keypoints.flip_idx not in (None, COCO_PERSON_FLIP)
-    if keypoints.dims == 3 and keypoints.sigmas is None and (names_differ or mirror_differs):
+    flip_differs = keypoints.flip_idx not in (None, COCO_PERSON_FLIP)
+    if keypoints.dims == 3 and keypoints.sigmas is None and (names_differ or flip_differs):
         warn_once(
-            f"{path}: its 17 points are not those of a COCO person, but the OKS σ of human points are in use, as for "
-            "every [17, 3] set. Give your own with `kpt_oks_sigmas: [17 positive numbers]`."
+            f"{path}: its 17 keypoints are not those of a COCO person, but the OKS σ of a person are used, as for "
+            "every [17, 3] data set. Set your own with `kpt_oks_sigmas: [17 positive numbers]`."
         )
     if keypoints.flip_idx != COCO_PERSON_FLIP or names_differ:
         return keypoints
@@ -78,36 +78,36 @@ def complete_keypoints(path: Path, keypoints: KeypointSchema, nc: int) -> Keypoi
     )
 
 
-def note_mirror(path: Path, keypoints: KeypointSchema) -> None:
-    """Warn, once for each file, where `flip_idx` contradicts itself or the point names.
-
-    That there is none is a matter of training, which says so.
-    """
-    flip = keypoints.flip_idx
-    if flip is None:
+def warn_wrong_flip_idx(path: Path, keypoints: KeypointSchema) -> None:
+    """Warn, once per file, if `flip_idx` contradicts itself or the keypoint names; training warns if it is absent."""
+    flip_idx = keypoints.flip_idx
+    if flip_idx is None:
         return
-    once = [index for index in range(len(flip)) if flip[flip[index]] != index]
-    if once:
+    index = next((index for index, partner in enumerate(flip_idx) if flip_idx[partner] != index), None)
+    if index is not None:
+        partner = flip_idx[index]
         warn_once(
-            f"{path}: flip_idx maps keypoint {once[0]} to {flip[once[0]]}, but {flip[once[0]]} to "
-            f"{flip[flip[once[0]]]}; mirroring twice should give every point back."
+            f"{path}: flip_idx maps keypoint {index} to {partner}, but {partner} to {flip_idx[partner]}; mirroring "
+            "twice should restore every keypoint."
         )
-    wrong = _first_wrong_pair(keypoints.names, flip)
-    if wrong:
+    mismatch = _first_mismatch(keypoints.names, flip_idx)
+    if mismatch:
+        name, mapped, expected = mismatch
         warn_once(
-            f"{path}: flip_idx turns {wrong[0]} into {wrong[1]}, though there is a {wrong[2]}; left and right would be "
-            "mixed up by mirror augmentation."
+            f"{path}: flip_idx maps {name} to {mapped}, although there is a {expected}; mirror augmentation would mix "
+            "up left and right."
         )
 
 
-def _first_wrong_pair(names: Mapping[int, tuple[str, ...]], flip: tuple[int, ...]) -> tuple[str, str, str] | None:
-    """The first point whose name says left or right while flip_idx makes it something else than its partner."""
-    for points in names.values():
-        lowered = [name.lower() for name in points]
-        for index, name in enumerate(points):
-            partner = _other_side(name).lower()
-            if partner != name.lower() and partner in lowered and lowered[flip[index]] != partner:
-                return points[index], points[flip[index]], points[lowered.index(partner)]
+def _first_mismatch(names: Mapping[int, tuple[str, ...]], flip_idx: tuple[int, ...]) -> tuple[str, str, str] | None:
+    """Return the first name with a side that is not mapped to its partner: (name, mapped name, partner)."""
+    for keypoint_names in names.values():
+        indices = {name.lower(): index for index, name in enumerate(keypoint_names)}
+        for index, name in enumerate(keypoint_names):
+            partner = _other_side(name)
+            expected = indices.get(partner.lower())
+            if partner != name and expected is not None and flip_idx[index] != expected:
+                return name, keypoint_names[flip_idx[index]], keypoint_names[expected]
     return None
 
 

@@ -19,7 +19,7 @@ from yolopose.base.log import LOGGER, quiet
 from yolopose.base.prefetch import prefetch
 from yolopose.base.progress import progress
 from yolopose.config import ValOptions, ValSettings, val_settings
-from yolopose.data.batches import ValBatch, ValBatches, val_batches
+from yolopose.data.batches import ValBatch, ValBatches
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.labels import Annotations, ImageLabels, load_labels
 from yolopose.evaluate.checks import (
@@ -282,9 +282,9 @@ class Validation:
     def _make_batches(self) -> ValBatches:
         """Make rectangular batches, or batches of the one size of a fixed export."""
         settings = self.args
-        return val_batches(
+        return ValBatches(
             self.labels,
-            imgsz=settings.imgsz[0] if settings.rect else settings.imgsz,
+            imgsz=settings.imgsz,
             batch=settings.batch,
             stride=settings.stride,
             rect=settings.rect,

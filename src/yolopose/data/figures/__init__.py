@@ -1,6 +1,6 @@
-"""A data set of drawn figures with exact truth, for machines without images or network."""
+"""A data set of drawn figures with exact annotations, for machines without images or network access."""
 
-from yolopose.data.figures.make import FiguresPlan, figures_plan, is_made, make_figures
 from yolopose.data.figures.scene import draw_scene
+from yolopose.data.figures.write import FiguresSpec, is_figures_folder, parse_figures, write_figures
 
-__all__ = ["FiguresPlan", "draw_scene", "figures_plan", "is_made", "make_figures"]
+__all__ = ["FiguresSpec", "draw_scene", "is_figures_folder", "parse_figures", "write_figures"]

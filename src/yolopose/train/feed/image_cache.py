@@ -19,10 +19,10 @@ from yolopose.base.files import atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.base.memory import available_memory
 from yolopose.base.progress import progress
+from yolopose.config import limit_workers
 from yolopose.data import Annotations, read_image
 from yolopose.data.batches import loaded_size
 from yolopose.data.label_cache import cache_path
-from yolopose.data.label_scan import worker_count
 
 Image = npt.NDArray[np.uint8]
 RECENT_BYTES = 192 * 2**20  # of decoded images that each process keeps
@@ -217,7 +217,7 @@ def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> No
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         pixels[offsets[index] : offsets[index + 1]] = image.reshape(-1)
 
-    with ThreadPoolExecutor(worker_count(0)) as pool:
+    with ThreadPoolExecutor(limit_workers(None)) as pool:
         for _ in progress(pool.map(put, range(len(table))), "decoding into the cache", len(table)):
             pass
 

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from yolopose.base.errors import DataError, YoloposeError
 from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations, ImageLabels
-from yolopose.data.label_scan import worker_count
 from yolopose.geometry import xyxy_to_cxcywh
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.batch import DeferredBatch, TrainBatch
@@ -172,7 +171,7 @@ class TrainBatches:
 
     def _by_threads(self, requests: list[BatchSpec]) -> Iterator[Any]:
         make = make_batch if self._render_on is None else make_deferred
-        with ThreadPoolExecutor(worker_count(0)) as pool:
+        with ThreadPoolExecutor(limit_workers(None)) as pool:
             waiting: deque[Future[Any]] = deque()
             try:
                 for request in requests:
