@@ -139,7 +139,7 @@ def test_arrays_of_each_kind(array: np.ndarray, pixel: tuple[int, ...]) -> None:
     [np.zeros(4), np.zeros((3, 40, 60)), np.zeros((0, 4, 3)), np.full((4, 4), np.nan), np.full((4, 4), "a")],
 )
 def test_arrays_that_are_no_image(array: np.ndarray) -> None:
-    with pytest.raises(SourceError, match="(?i)image"):
+    with pytest.raises(SourceError, match=r"(?i)image"):
         to_bgr(array)
 
 
