@@ -1,11 +1,11 @@
-"""Whether σ of a YOLO26 network's points is what it says: the share of truths within 1 σ and 2 σ.
+"""Calibration of the keypoint uncertainty of YOLO26: the share of ground truth within 1 sigma and 2 sigma.
 
     python benchmarks/calibration.py --model yolo26n-pose.pt --data my-data.yaml [--split val] [--imgsz 640]
 
-Detections are paired with labeled objects by the overlap of their boxes (.5 and more, the surest first). For each
-labeled point r² = (Δx/σx)² + (Δy/σy)²; of a normal distribution 39.3 % lie within r = 1 and 86.5 % within r = 2, of
-Laplace ones in x and y (the law that residual log-likelihood starts from) 35.3 % and 70.7 %. The last column is the
-factor that would bring the median of r to that of a normal distribution.
+Detections are matched with labeled instances by box IoU (.5 or more, by falling confidence). For each labeled
+keypoint r² = (Δx/σx)² + (Δy/σy)². A normal distribution has 39.3 % within r = 1 and 86.5 % within r = 2; a Laplace
+distribution in x and y (the base distribution of residual log-likelihood estimation) has 35.3 % and 70.7 %. The last
+column is the factor on sigma that gives r the median of a normal distribution.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import numpy as np
 
 from yolopose import YOLO
 from yolopose.data import load_dataset, load_labels
+from yolopose.evaluate.matching import greedy_match
 from yolopose.geometry import box_iou, cxcywh_to_xyxy
 
 NORMAL_MEDIAN = float(np.sqrt(2 * np.log(2)))
+IOU = np.array([0.5])
 
 
-def distances(model: YOLO, given: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, int]:
-    """(N, K) distances in σ, NaN for points without a label; the same in pixels; objects of the truth."""
-    dataset = load_dataset(given.data, splits=[given.split])
-    labels = load_labels(dataset, given.split)
+def keypoint_distances(model: YOLO, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return (N, K) distances in sigma (NaN if not labeled), the same in pixels, and the number of ground truths."""
+    dataset = load_dataset(args.data, splits=[args.split])
+    labels = load_labels(dataset, args.split)
     in_sigma: list[np.ndarray] = []
     in_pixels: list[np.ndarray] = []
     for index, file in enumerate(labels.files):
-        truth, (height, width) = labels[index], labels.shapes[index]
-        (result,) = model.predict(file, uncertainty=True, conf=given.conf, imgsz=given.imgsz, verbose=False)
-        found = result.numpy()
-        if not len(found) or not len(truth.boxes):
-            continue
+        gt = labels[index]
+        height, width = labels.shapes[index]
         size = np.array([width, height])
-        overlap = box_iou(found.boxes.xyxy.astype(float), cxcywh_to_xyxy(truth.boxes) * np.tile(size, 2))
-        for row in np.argsort(-found.boxes.conf, kind="stable"):
-            column = int(overlap[row].argmax())
-            if overlap[row, column] < 0.5:
-                continue
-            overlap[:, column] = 0  # an object is found once
-            apart = found.keypoints.xy[row] - truth.keypoints[column, :, :2] * size
-            labeled = truth.keypoints[column, :, 2] > 0
-            in_sigma.append(np.where(labeled, np.linalg.norm(apart / found.keypoints.sigma[row], axis=1), np.nan))
-            in_pixels.append(np.where(labeled, np.linalg.norm(apart, axis=1), np.nan))
+        (result,) = model.predict(file, uncertainty=True, conf=args.conf, imgsz=args.imgsz, verbose=False)
+        detections = result.numpy()
+        order = np.argsort(-detections.boxes.conf, kind="stable")
+        boxes = detections.boxes.xyxy[order].astype(float)
+        matches = greedy_match(box_iou(cxcywh_to_xyxy(gt.boxes) * np.tile(size, 2), boxes), IOU)[:, 0]
+        rows = order[matches >= 0]
+        targets = gt.keypoints[matches[matches >= 0]]
+        offsets = detections.keypoints.xy[rows] - targets[..., :2] * size
+        labeled = targets[..., 2] > 0
+        in_sigma.extend(np.where(labeled, np.linalg.norm(offsets / detections.keypoints.sigma[rows], axis=-1), np.nan))
+        in_pixels.extend(np.where(labeled, np.linalg.norm(offsets, axis=-1), np.nan))
     if not in_sigma:
-        raise SystemExit(f"Nothing of {given.data}, {given.split} is found with conf={given.conf}.")
+        raise SystemExit(f"Nothing in {args.data}, {args.split} is detected with conf={args.conf}.")
     return np.array(in_sigma), np.array(in_pixels), len(labels.classes)
 
 
@@ -56,19 +56,19 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--conf", type=float, default=0.25)
-    given = parser.parse_args()
-    model = YOLO(given.model)
-    r, pixels, objects = distances(model, given)
-    print(f"{len(r)} of {objects} objects found\n\n| point | labeled | within 1 σ | within 2 σ | median, px | factor |")
-    print("|---|---|---|---|---|---|")
-    rows = [("all", slice(None)), *((name, index) for index, name in enumerate(model.spec.keypoints.keypoint_names(0)))]
-    for name, which in rows:
-        known = ~np.isnan(r[:, which])
-        if known.any():
-            own = r[:, which][known]
+    args = parser.parse_args()
+    model = YOLO(args.model)
+    in_sigma, in_pixels, num_gt = keypoint_distances(model, args)
+    print(f"{len(in_sigma)} of {num_gt} instances detected\n")
+    print("| keypoint | labeled | within 1 σ | within 2 σ | median, px | factor |\n|---|---|---|---|---|---|")
+    columns = [("all", slice(None)), *((name, k) for k, name in enumerate(model.spec.keypoints.keypoint_names(0)))]
+    for name, column in columns:
+        labeled = ~np.isnan(in_sigma[:, column])
+        if labeled.any():
+            r = in_sigma[:, column][labeled]
             print(
-                f"| {name} | {len(own)} | {(own <= 1).mean():.1%} | {(own <= 2).mean():.1%} | "
-                f"{np.median(pixels[:, which][known]):.1f} | {np.median(own) / NORMAL_MEDIAN:.2f} |"
+                f"| {name} | {len(r)} | {(r <= 1).mean():.1%} | {(r <= 2).mean():.1%} | "
+                f"{np.median(in_pixels[:, column][labeled]):.1f} | {np.median(r) / NORMAL_MEDIAN:.2f} |"
             )
 
 
