@@ -119,16 +119,16 @@ def training_tasks(YOLO: Any, params: dict[str, Any]) -> dict[str, Callable[[], 
 def bare_engine(params: dict[str, Any]) -> Callable[[], float]:
     """Return a timer of the engine alone, which gets prepared inputs one after the other."""
     from yolopose import YOLO
-    from yolopose.config import PredictOptions
-    from yolopose.predict.plan import Plan
+    from yolopose.config import PredictOptions, predict_settings
+    from yolopose.predict.batching import fit_image
     from yolopose.predict.sources import open_source
     from yolopose.runtime.letterbox import letterbox_batch
 
     options = PredictOptions(**params.get("options", {}))
     runtime = YOLO(params["model"])._engine(options)
-    plan = Plan.make(runtime.metadata, options)
-    items = [entry.load() for entry in islice(open_source(params["source"]).entries, 100)]
-    batches = [letterbox_batch([item.image], [plan.fit(item)]) for item in items]
+    settings = predict_settings(options, runtime.metadata)
+    images = [image.load() for image in islice(open_source(params["source"]).images, 100)]
+    batches = [letterbox_batch([image.image], [fit_image(image, settings)]) for image in images]
 
     def once() -> float:
         start = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from yolopose.config import PredictOptions, PredictSettings, predict_settings
 from yolopose.results import HostArray
 from yolopose.runtime import Candidates
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
@@ -62,3 +63,8 @@ def painted(height: int, width: int, box: tuple[int, int, int, int], cls: int = 
     image = np.zeros((height, width, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2], 2 - cls] = 255
     return image
+
+
+def settings(**options: Any) -> PredictSettings:
+    """Settings of `predict` for the network of `FakeRuntime`, without log lines."""
+    return predict_settings(PredictOptions(**{"verbose": False, **options}), FakeRuntime().metadata)

@@ -11,14 +11,14 @@ from videos_made import make
 from servers import Server, whole
 from stream_server import page, refused, stream
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
-from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
-from yolopose.predict.sources.addresses import feed_of, shown
+from yolopose.predict.sources.base import LoadedImage
+from yolopose.predict.sources.urls import redact, stream_feed
 
 PNG = cv2.imencode(".png", np.full((4, 5, 3), 7, np.uint8))[1].tobytes()
 
 
-def read(source: object) -> list[Item]:
+def read(source: object) -> list[LoadedImage]:
     return list(load_all(open_source(source), ahead=2))
 
 
@@ -53,9 +53,9 @@ def test_a_stream_is_told_by_what_it_announces(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "answer", "words"),
     [
-        ("/cam", refused(404), "answers 404 Not Found: there is nothing of this name"),
+        ("/cam", refused(404), "answers 404 Not Found: it does not exist"),
         ("/cam", refused(403), "user and password"),
-        ("/cam", page, "gives a web page, no image or stream"),
+        ("/cam", page, "is a web page instead of an image or stream"),
     ],
 )
 def test_what_is_nothing_is_said_before_anything_is_read(server: Server, path: str, answer: object, words: str) -> None:
@@ -74,9 +74,9 @@ def test_a_video_that_is_not_there(server: Server) -> None:
     [
         ("https://www.youtube.com/watch?v=abc", r"yt-dlp .*source=video\.mp4"),
         ("https://youtu.be/abc", "yt-dlp"),
-        ("s3://bucket/a.mp4", "known are http, https, .*rtsp"),
-        ("http://[::1/a.jpg", "no usable address"),
-        ("http://anna:geheim@127.0.0.1/a.jpg", r"http://\*\*\*@127\.0\.0\.1/a\.jpg is not fetched"),
+        ("s3://bucket/a.mp4", "the scheme must be http, https, .*rtsp"),
+        ("http://[::1/a.jpg", "not a valid URL"),
+        ("http://anna:geheim@127.0.0.1/a.jpg", r"http://\*\*\*@127\.0\.0\.1/a\.jpg is not downloaded"),
     ],
 )
 def test_addresses_that_are_not_read(source: str, words: str) -> None:
@@ -103,9 +103,9 @@ def test_file_addresses(tmp_path: Path) -> None:
     ],
 )
 def test_passwords_are_not_shown(address: str, seen: str) -> None:
-    assert shown(address) == seen
+    assert redact(address) == seen
 
 
 def test_names_of_streams_are_fit_for_files_and_tell_streams_apart() -> None:
-    names = [feed_of(f"rtsp://u:p@10.0.0.7:554/cam?channel={number}&pwd=x").name for number in (1, 2)]
+    names = [stream_feed(f"rtsp://u:p@10.0.0.7:554/cam?channel={number}&pwd=x").name for number in (1, 2)]
     assert names == ["10_0_0_7_554_cam_channel_1_pwd", "10_0_0_7_554_cam_channel_2_pwd"]

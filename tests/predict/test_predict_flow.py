@@ -10,9 +10,9 @@ from source_images import load_all
 
 from fake_runtime import FakeRuntime
 from yolopose.base.errors import SourceError
-from yolopose.predict import flow
-from yolopose.predict.flow import run_jobs
-from yolopose.predict.items import Entry, Item, Source
+from yolopose.predict import parallel
+from yolopose.predict.parallel import run_windows
+from yolopose.predict.sources.base import ImageRef, LoadedImage, Source
 
 pauses = np.random.default_rng(0)
 PIXELS = np.zeros((4, 4, 3), np.uint8)
@@ -25,16 +25,16 @@ class Lanes(FakeRuntime):
         return [Lanes() for _ in range(count)]
 
 
-def entries(count: int, made: list[int] | None = None) -> Iterator[Entry]:
+def entries(count: int, made: list[int] | None = None) -> Iterator[ImageRef]:
     for number in range(count):
         if made is not None:
             made.append(number)
-        yield Entry(str(number), lambda name=str(number): Item(name, PIXELS))
+        yield ImageRef(str(number), lambda name=str(number): LoadedImage(name, PIXELS))
 
 
 @pytest.fixture(autouse=True)
 def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "physical_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "physical_cores", lambda: 3)
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -43,7 +43,7 @@ def test_results_keep_their_order_and_engines_are_never_shared(runtime: FakeRunt
     busy: list[int] = []
     seen: set[int] = set()
 
-    def work(engine: object, items: list[Item]) -> list[str]:
+    def work(engine: object, items: list[LoadedImage]) -> list[str]:
         assert id(engine) not in busy
         busy.append(id(engine))
         seen.add(id(engine))
@@ -51,7 +51,7 @@ def test_results_keep_their_order_and_engines_are_never_shared(runtime: FakeRunt
         busy.remove(id(engine))
         return [item.path for item in items]
 
-    jobs = list(run_jobs(Source(entries(41), 41), runtime, work, size))
+    jobs = list(run_windows(Source(entries(41), 41), runtime, work, size))
     assert [name for job in jobs for name in job] == [str(number) for number in range(41)]
     assert {len(job) for job in jobs[:-1]} == {size}
     assert len(seen) == (3 if isinstance(runtime, Lanes) else 1)
@@ -59,7 +59,7 @@ def test_results_keep_their_order_and_engines_are_never_shared(runtime: FakeRunt
 
 def test_no_more_than_a_few_jobs_are_in_flight() -> None:
     made: list[int] = []
-    jobs = run_jobs(Source(entries(1000, made), None), Lanes(), lambda _, items: items, 1)
+    jobs = run_windows(Source(entries(1000, made), None), Lanes(), lambda _, items: items, 1)
     for taken, _ in enumerate(jobs, start=1):
         assert len(made) <= taken + 4
         if taken == 20:
@@ -70,17 +70,17 @@ def test_no_more_than_a_few_jobs_are_in_flight() -> None:
 
 def test_a_live_source_is_asked_only_when_the_engine_is_free() -> None:
     made: list[int] = []
-    source = Source(entries(10, made), None, live=True, together=2)
-    for taken, items in enumerate(run_jobs(source, Lanes(), lambda _, items: items, 1), start=1):
+    source = Source(entries(10, made), None, live=True, per_call=2)
+    for taken, items in enumerate(run_windows(source, Lanes(), lambda _, items: items, 1), start=1):
         assert ([item.path for item in items], len(made)) == ([str(2 * taken - 2), str(2 * taken - 1)], 2 * taken)
 
 
-def failing() -> Item:
+def failing() -> LoadedImage:
     raise SourceError("broken")
 
 
 def test_a_broken_image_keeps_its_place_unless_it_is_the_only_one() -> None:
-    broken = Entry("b", failing)
+    broken = ImageRef("b", failing)
     first, second, third = load_all(Source([*entries(1), broken, *entries(1)], 3))
     assert [first.error, second.error, third.error] == [None, "broken", None]
     with pytest.raises(SourceError, match="broken"):
@@ -92,12 +92,12 @@ def test_the_source_is_closed_and_no_thread_stays(how: str) -> None:
     closed: list[bool] = []
     before = threading.active_count()
 
-    def work(_: object, items: list[Item]) -> list[Item]:
+    def work(_: object, items: list[LoadedImage]) -> list[LoadedImage]:
         if how == "error" and items[0].path == "5":
             raise SourceError("a fault of the engine")
         return items
 
-    jobs = run_jobs(Source(entries(30), 30, close=lambda: closed.append(True)), Lanes(), work, 1)
+    jobs = run_windows(Source(entries(30), 30, close=lambda: closed.append(True)), Lanes(), work, 1)
     if how == "whole":
         assert len(list(jobs)) == 30
     elif how == "left":

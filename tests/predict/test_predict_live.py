@@ -15,31 +15,30 @@ import pytest
 from servers import Server
 from stream_server import in_turn, mid_frame, number_of, page, refused, rubbish, stall, stream
 from yolopose.base.errors import SourceError, UsageError
-from yolopose.predict.items import Item
-from yolopose.predict.sources import captures, live, open_source
-from yolopose.predict.sources.parts import Patience
+from yolopose.predict.sources import live, open_source, video
+from yolopose.predict.sources.base import LoadedImage, RetryPolicy
 
 GONE = refused(404)
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = Patience(open=2, read=0.7, pause=0.05, longest=0.2, total=0.6, tries=2)
-    monkeypatch.setattr(live, "PATIENCE", quick)
+    quick = RetryPolicy(2, read_timeout=0.7, first_delay=0.05, max_delay=0.2, give_up_after=0.6, max_attempts=2)
+    monkeypatch.setattr(live, "RETRY_POLICY", quick)
 
 
-def items(source: Any, most: int = 10_000, **options: Any) -> Iterator[Item]:
+def items(source: Any, most: int = 10_000, **options: Any) -> Iterator[LoadedImage]:
     opened = open_source(source, **options)
     assert opened.live
     try:
-        for entry in islice(opened.entries, most):
+        for entry in islice(opened.images, most):
             yield entry.load()
     finally:
         opened.close()
 
 
-def until_error(source: Any, **options: Any) -> tuple[list[Item], str]:
-    got: list[Item] = []
+def until_error(source: Any, **options: Any) -> tuple[list[LoadedImage], str]:
+    got: list[LoadedImage] = []
     try:
         for item in items(source, **options):
             got.append(item)
@@ -81,7 +80,7 @@ def test_pauses_double_up_to_the_longest(server: Server, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(GONE, "answers 404"), (page, "gives a web page"), (refused(401), "user and password"), (refused(503), "503")],
+    [(GONE, "answers 404"), (page, "is a web page"), (refused(401), "user and password"), (refused(503), "503")],
 )
 def test_what_is_no_stream_is_said_at_once(server: Server, answer: Any, words: str) -> None:
     server.answers["/cam.mjpg"] = answer
@@ -133,7 +132,7 @@ def test_a_dead_and_a_slow_stream_hold_nobody_up(
     names = ("quick.mjpg", "dead.mjpg", "slow.mjpg")
     server.answers["/dead.mjpg"] = GONE
     list_file.write_text("# the yard\n" + "".join(f"{server.address}/{name}\n" for name in names))
-    assert open_source(list_file).together == 3
+    assert open_source(list_file).per_call == 3
     got, error = until_error(list_file, buffer=True)
     by_feed: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for item in got:
@@ -141,7 +140,7 @@ def test_a_dead_and_a_slow_stream_hold_nobody_up(
         by_feed[item.frame.video].append(number_of(item.image))
     assert by_feed == {0: list(range(30)), 1: [], 2: [0, 1, 2]}
     assert "dead.mjpg" in error
-    assert "The other streams go on." in capsys.readouterr().err
+    assert "The other streams continue." in capsys.readouterr().err
 
 
 def test_closing_ends_the_threads(server: Server) -> None:
@@ -156,7 +155,7 @@ def test_closing_ends_the_threads(server: Server) -> None:
 
 
 def test_streams_and_files_do_not_mix() -> None:
-    with pytest.raises(UsageError, match="go together with other cameras and streams alone"):
+    with pytest.raises(UsageError, match="only be combined with other cameras and streams"):
         open_source([np.zeros((4, 4, 3), np.uint8), "rtsp://x/1"])
 
 
@@ -193,7 +192,7 @@ class FakeCapture:
 
 @pytest.fixture
 def cameras(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[list[int | None]]]:
-    monkeypatch.setattr(captures.cv2, "VideoCapture", FakeCapture)
+    monkeypatch.setattr(video.cv2, "VideoCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "plugged", {})
     monkeypatch.setattr(FakeCapture, "open_now", set())
     return FakeCapture.plugged
@@ -221,12 +220,12 @@ def test_a_broken_frame_costs_that_frame_and_a_pulled_plug_a_pause(
 
 
 @pytest.mark.parametrize(
-    ("there", "readable", "words"), [(0, 1, "not there"), (1, 0, "group"), (1, 1, "another program")]
+    ("there", "readable", "words"), [(0, 1, "does not exist"), (1, 0, "group"), (1, 1, "another program")]
 )
 def test_why_a_camera_does_not_open(
     cameras: object, monkeypatch: pytest.MonkeyPatch, there: bool, readable: bool, words: str
 ) -> None:
-    monkeypatch.setattr(captures.sys, "platform", "linux")
+    monkeypatch.setattr(video.sys, "platform", "linux")
     monkeypatch.setattr(Path, "exists", lambda _: bool(there))
     monkeypatch.setattr(os, "access", lambda *_: bool(readable))
     got, error = until_error(3)
@@ -236,5 +235,5 @@ def test_why_a_camera_does_not_open(
 
 
 def test_there_is_no_camera_below_nought() -> None:
-    with pytest.raises(UsageError, match="numbered from 0"):
+    with pytest.raises(UsageError, match="start at 0"):
         open_source(-1)

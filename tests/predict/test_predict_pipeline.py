@@ -69,7 +69,7 @@ def test_a_fixed_network_gets_its_own_size_and_batch(capsys: pytest.CaptureFixtu
     runtime = FakeRuntime(FIXED)
     list(predict(runtime, [np.zeros((60, 120, 3), np.uint8)] * 3, options(batch=16, imgsz=224)))
     assert runtime.shapes == [(2, 3, 96, 128), (1, 3, 96, 128)]
-    assert "exported for (96, 128)" in capsys.readouterr().err
+    assert "exported only for [96, 128]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("imgsz", "shape"), [(65, (96, 96)), ([32, 65], (32, 96)), ((64,), (64, 64))])
@@ -90,7 +90,7 @@ def test_tensors_go_in_as_they_are() -> None:
     for result in results:
         np.testing.assert_allclose(result.boxes.xyxy, [[10, 5, 30, 20]])
         np.testing.assert_array_equal(result.orig_img, image)
-    with pytest.raises(UsageError, match="96 × 128 alone"):
+    with pytest.raises(UsageError, match="only inputs of 96 × 128"):
         list(predict(FakeRuntime(FIXED), batch, options()))
 
 

@@ -56,13 +56,13 @@ def mss(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 )
 def test_what_is_grabbed(mss: object, text: str, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
     source = open_source(text)
-    assert (source.live, source.together, source.count) == (True, 1, None)
-    items = [entry.load() for entry in islice(source.entries, 2)]
+    assert (source.live, source.per_call, source.count) == (True, 1, None)
+    items = [entry.load() for entry in islice(source.images, 2)]
     assert items[0].image.shape == shape
     assert tuple(items[0].image[0, 0]) == corner
     assert [item.frame and item.frame.number for item in items] == [1, 2]
     source.close()
-    assert list(source.entries) == []
+    assert list(source.images) == []
 
 
 @pytest.mark.parametrize("text", ["screen 0 10 10", "screen x", "screen -1", "screen 0 0 0 0 5", "screen 1 2 3 4 5 6"])
@@ -72,15 +72,15 @@ def test_no_part_of_a_screen(mss: object, text: str) -> None:
 
 
 def test_no_such_screen_and_no_screen_at_all(mss: SimpleNamespace) -> None:
-    with pytest.raises(SourceError, match="no screen 3: this machine has 2"):
-        list(open_source("screen 3").entries)
+    with pytest.raises(SourceError, match="Screen 3 does not exist: this machine has 2"):
+        list(open_source("screen 3").images)
 
     def fail() -> Any:
         raise ScreenShotError("no\n display")
 
     mss.mss = fail
-    with pytest.raises(SourceError, match=r"cannot be captured: no display\. A program without a desktop"):
-        list(open_source("screen").entries)
+    with pytest.raises(SourceError, match=r"cannot be captured: no display\. Programs without a desktop"):
+        list(open_source("screen").images)
 
 
 def test_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fake_runtime import FakeRuntime, painted
+from fake_runtime import FakeRuntime, painted, settings
 from yolopose.base.errors import OutputError
 from yolopose.config import PredictOptions
 from yolopose.predict import predict
-from yolopose.predict.sinks import RunFiles, lines
-from yolopose.predict.sinks.names import source_stem
+from yolopose.predict.sinks import RunFiles, tables
+from yolopose.predict.sinks.base import source_stem
 from yolopose.results import Frame, HostArray, Results
 from yolopose.schema import KeypointSchema
 
@@ -59,7 +59,7 @@ def result(path: str = "in/000012.jpg", count: int = 2, **more: object) -> Resul
 
 
 def saved(*results: Results, **given: object) -> RunFiles:
-    run_files = RunFiles(PredictOptions(**{"verbose": False, **given}))  # type: ignore[arg-type]  # any key
+    run_files = RunFiles(settings(**given))
     for one in results:
         run_files.write(one)
     run_files.close()
@@ -156,7 +156,7 @@ def test_a_full_disk_during_the_run(option: str) -> None:
     frame = Frame(1, fps=5) if option == "save_frames" else None
     one = result(count=2, frame=frame)
     one.orig_img = noise
-    run_files = RunFiles(PredictOptions(verbose=True, **{option: True}))  # type: ignore[arg-type]  # any key
+    run_files = RunFiles(settings(verbose=True, **{option: True}))  # type: ignore[arg-type]  # any key
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0 if option == "save_txt" else 2000, before[1]))
@@ -174,7 +174,7 @@ def test_a_full_disk_during_the_run(option: str) -> None:
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_files = RunFiles(PredictOptions(save_json=True, save_csv=True, verbose=False))
+    run_files = RunFiles(settings(save_json=True, save_csv=True))
     run_files.write(result())
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: full() if str(b).endswith(".json") else replace(a, b))
@@ -203,7 +203,7 @@ def test_coco_results_of_nothing() -> None:
 
 
 def test_lines_can_be_read_while_the_run_goes_on() -> None:
-    run_files = RunFiles(PredictOptions(save_jsonl=True, verbose=False))
+    run_files = RunFiles(settings(save_jsonl=True))
     run_files.write(result("in/a.jpg"))
     run_files.write(Results.unreadable("b.jpg", ("person",), "It is empty."))
     run_files.write(result("v.mp4", 0, frame=Frame(31, fps=30)))
@@ -221,27 +221,27 @@ def test_lines_can_be_read_while_the_run_goes_on() -> None:
 
 
 def test_names_of_points_in_lines() -> None:
-    person, dog = lines.record(result(schema=BY_CLASS))["detections"]
+    person, dog = tables.json_record(result(schema=BY_CLASS))["detections"]
     assert (list(person["keypoints"]), list(dog["keypoints"])) == (["nose", "tail", "paw"], ["a", "b", "c"])
-    assert list(lines.record(result(schema=None))["detections"][0]["keypoints"]) == ["x", "y", "visible"]
-    flat = lines.record(result(keypoints=HostArray(np.ones((2, 3, 2)))))["detections"][0]
+    assert list(tables.json_record(result(schema=None))["detections"][0]["keypoints"]) == ["x", "y", "visible"]
+    flat = tables.json_record(result(keypoints=HostArray(np.ones((2, 3, 2)))))["detections"][0]
     assert flat["keypoints"]["nose"] == {"x": 1, "y": 1}
-    unknown = lines.record(result(keypoints=HostArray(np.full((2, 3, 3), np.nan))))
-    assert "NaN" not in lines.to_json(unknown)
+    unknown = tables.json_record(result(keypoints=HostArray(np.full((2, 3, 3), np.nan))))
+    assert "NaN" not in tables.to_json(unknown)
 
 
 def test_sigma_is_written_where_it_is_told() -> None:
     told = result()
     assert told.keypoints is not None
     told.keypoints.sigma = HostArray(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
-    tail = lines.record(told)["detections"][1]["keypoints"]["tail"]
+    tail = tables.json_record(told)["detections"][1]["keypoints"]["tail"]
     assert (tail["sigma_x"], tail["sigma_y"]) == (8, 9)
     assert told.summary(normalize=True)[1]["keypoints"]["sigma_x"][1:] == [8 / 200, 10 / 200]
     saved(told, save_csv=True)
     with Path(FOLDER, "predictions.csv").open(newline="", encoding="utf-8") as text:
         _, second = csv.DictReader(text)
     assert [second[f"tail_{part}"] for part in ("conf", "sigma_x", "sigma_y")] == ["0.7", "8.0", "9.0"]
-    assert "sigma" not in str(lines.record(result()))
+    assert "sigma" not in str(tables.json_record(result()))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_last_words(given: dict[str, bool], words: str | None, capsys: pytest.Ca
     run_files = saved(result(), result(count=0), verbose=True, **given)
     said = capsys.readouterr().out.splitlines()
     if words is None:
-        assert said == ["Nothing was saved: there was nothing of the kind that was asked for."]
+        assert said == ["Nothing was saved: no result was of the requested kind."]
         assert run_files.folder is None
     else:
         assert said == [f"Results saved to {Path(FOLDER)}: {words}"]
@@ -288,7 +288,7 @@ def test_last_words(given: dict[str, bool], words: str | None, capsys: pytest.Ca
 
 def test_show_opens_a_window_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[object, ...]] = []
-    monkeypatch.setattr("yolopose.predict.sinks.show.show_image", lambda _, title, wait: shown.append((title, wait)))
+    monkeypatch.setattr("yolopose.predict.sinks.images.show_image", lambda _, title, wait: shown.append((title, wait)))
     saved(result("a.jpg"), result("v.mp4", frame=Frame(1)), show=True)
     assert shown == [("a.jpg", True), ("v.mp4", False)]
     assert not Path("runs").exists()
@@ -307,7 +307,7 @@ def test_names_after_sources(path: str, stem: str) -> None:
 
 def test_memory_stays_flat() -> None:
     """Nothing is kept of a frame that is written."""
-    run_files = RunFiles(PredictOptions(save_json=True, save_jsonl=True, save_csv=True, verbose=False))
+    run_files = RunFiles(settings(save_json=True, save_jsonl=True, save_csv=True))
     one, held = result("v.mp4"), []
     for number in range(1, 2001):
         one.frame = Frame(number, fps=30)

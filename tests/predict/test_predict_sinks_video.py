@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import yolopose
-from fake_runtime import SPEC
+from fake_runtime import SPEC, settings
 from yolopose.base.errors import OutputError
-from yolopose.config import PredictOptions
 from yolopose.predict.sinks import RunFiles, videos
 from yolopose.results import Frame, HostArray, Results
 
@@ -45,7 +44,7 @@ def still(path: str = "in/s.png") -> Results:
 
 
 def saved(results: list[Results], **given: object) -> RunFiles:
-    files = RunFiles(PredictOptions(**{"save": True, "verbose": False, **given}))  # type: ignore[arg-type]  # any key
+    files = RunFiles(settings(**{"save": True, "verbose": False, **given}))  # type: ignore[arg-type]  # any key
     for result in results:
         files.write(result)
     files.close()
@@ -86,7 +85,7 @@ def test_a_video_holds_the_drawn_frames_at_the_rate_of_the_source(stride: int, f
         ("0", [float(n) for n in range(12)], 5, 56),  # a frame a second is shown five times
         ("0", [n / 100 for n in range(101)], 30, 31),  # more than can be shown: some are left out
         ("0", [*(n / 100 for n in range(10)), 1.0, 2.0, 3.0], 30, 91),  # what had waited comes at once
-        ("0", [*(n / 10 for n in range(10)), 3600.9], 10, 110),  # an hour away: ten seconds of it are shown
+        ("0", [*(n / 10 for n in range(10)), 3600.9], 10, 110),  # an hour away: ten seconds of it are redact
         ("0", [0.0], 30, 1),
     ],
 )
@@ -134,7 +133,7 @@ def test_several_videos_and_images_in_one_run(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_video_is_finished_when_the_next_source_comes() -> None:
-    files = RunFiles(PredictOptions(save=True, verbose=False))
+    files = RunFiles(settings(save=True))
     files.write(frame(1))
     assert not Path("runs/pose/predict/a.mp4").exists()
     files.write(still())
@@ -146,7 +145,7 @@ def test_a_video_is_finished_when_the_next_source_comes() -> None:
 
 
 def test_open_videos_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos, "_OPEN", 2)
+    monkeypatch.setattr(videos, "_MAX_OPEN_VIDEOS", 2)
     order = [0, 1, 0, 2, 0, 1]
     saved([frame(n, f"rtsp://h/{index}", video=index, live=True) for n, index in enumerate(order, 1)])
     assert {name: len(read(name)[1]) for name in listed()} == {"0.mkv": 3, "1.mkv": 1, "1_2.mkv": 1, "2.mkv": 1}
@@ -180,7 +179,7 @@ def test_where_mp4_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_full_disk_keeps_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
-    files = RunFiles(PredictOptions(save=True, verbose=False))
+    files = RunFiles(settings(save=True))
     files.write(frame(1))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 20))
     with pytest.raises(OutputError, match="disk is full"):
@@ -190,14 +189,16 @@ def test_a_full_disk_keeps_what_was_written(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_video_that_did_not_reach_the_disk_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    files = RunFiles(PredictOptions(save=True, save_json=True))
+    files = RunFiles(settings(save=True, save_json=True, verbose=True))
     for number in range(1, 9):
         files.write(frame(number))
-    (opened,) = (one for sink in files._sinks if isinstance(sink, videos.Videos) for one, _ in sink._open.values())
+    (opened,) = (
+        one for sink in files._sinks if isinstance(sink, videos.AnnotatedVideos) for one, _ in sink._open.values()
+    )
     assert opened._writer is not None
     opened._writer.release()
     os.truncate(opened._temporary, 100)
-    with pytest.raises(OutputError, match="of 8 frames 0 reached the disk"):
+    with pytest.raises(OutputError, match="only 0 of 8 frames are on the disk"):
         files.close()
     assert listed() == ["predictions.json"]
     assert len(json.loads(Path("runs/pose/predict/predictions.json").read_text())) == 8
@@ -208,7 +209,7 @@ def test_a_killed_run_leaves_no_half_file_under_a_final_name() -> None:
     code = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"
         "from test_predict_sinks_video import *\n"
-        "files = RunFiles(PredictOptions(save=True, save_jsonl=True, save_json=True))\n"
+        "files = RunFiles(settings(save=True, save_jsonl=True, save_json=True, verbose=True))\n"
         "noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)\n"
         "for number in range(1, 60):\n"
         "    one = frame(number, 'rtsp://h/live', live=True)\n"
@@ -226,5 +227,5 @@ def test_a_killed_run_leaves_no_half_file_under_a_final_name() -> None:
     assert [name for name in listed() if not name.startswith(".")] == ["predictions.jsonl"]
     lines = Path("runs/pose/predict/predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == list(range(1, 60))
-    (named,) = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if "until it is finished" in line]
+    (named,) = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if "its temporary file is" in line]
     assert len(read(Path(named).name)[1]) > 10  # what was written so far can be played

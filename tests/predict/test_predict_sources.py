@@ -10,8 +10,8 @@ import pytest
 from source_images import load_all
 
 from yolopose.base.errors import NotFoundError, SourceError, UsageError
-from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
+from yolopose.predict.sources.base import LoadedImage
 
 
 def img(shade: int, size: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(source: Any) -> list[Item]:
+def read(source: Any) -> list[LoadedImage]:
     return list(load_all(open_source(source), ahead=2))
 
 
@@ -121,7 +121,7 @@ def test_pillow_keeps_the_name_of_its_file(tmp_path: Path) -> None:
     img = image_module.new("RGB", (20, 20))
     img.save(tmp_path / "a.png")
     source = open_source([img, image_module.open(tmp_path / "a.png")])
-    assert [entry.path for entry in source.entries] == ["image0.jpg", str(tmp_path / "a.png")]
+    assert [entry.path for entry in source.images] == ["image0.jpg", str(tmp_path / "a.png")]
 
 
 def test_pillow_is_turned_as_its_exif_says() -> None:
@@ -226,8 +226,8 @@ def test_reduced_decoding_tells_the_true_size(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), img(9, (1200, 1601)))
     cv2.imwrite(str(tmp_path / "b.png"), img(9, (1200, 1601)))
     large, other = load_all(open_source(tmp_path, reduce_to=640), ahead=1)
-    assert (large.image.shape, large.full) == ((600, 801, 3), (1200, 1601))
-    assert (other.image.shape, other.full) == ((1200, 1601, 3), None)
+    assert (large.image.shape, large.full_size) == ((600, 801, 3), (1200, 1601))
+    assert (other.image.shape, other.full_size) == ((1200, 1601, 3), None)
 
 
 def test_closing_early_ends_the_decoding(folder: Path) -> None:

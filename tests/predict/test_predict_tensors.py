@@ -15,38 +15,38 @@ def test_each_image_of_a_batch_is_an_item() -> None:
     items = list(load_all(open_source([np.zeros((4, 5, 3), np.uint8), batch]), ahead=1))
     assert [item.path for item in items] == ["image0.jpg", "image1.jpg", "image2.jpg"]
     for item, planes in zip(items[1:], batch.detach().numpy(), strict=True):
-        assert item.planes is not None
-        assert item.planes.dtype == np.float32
-        np.testing.assert_array_equal(item.planes, planes)
+        assert item.tensor is not None
+        assert item.tensor.dtype == np.float32
+        np.testing.assert_array_equal(item.tensor, planes)
         np.testing.assert_allclose(item.image[:, :, ::-1], planes.transpose(1, 2, 0) * 255, atol=0.51)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_floats_and_a_single_image(dtype: torch.dtype) -> None:
     (item,) = load_all(open_source(torch.full((3, 32, 32), 0.5, dtype=dtype)), ahead=1)
-    assert item.planes is not None
-    assert (item.planes == 0.5).all()
+    assert item.tensor is not None
+    assert (item.tensor == 0.5).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_values_up_to_255_are_divided(dtype: torch.dtype, capsys: pytest.CaptureFixture[str]) -> None:
     (item,) = load_all(open_source(torch.full((1, 3, 32, 32), 51, dtype=dtype)), ahead=1)
-    assert item.planes is not None
-    np.testing.assert_allclose(item.planes, 0.2)
+    assert item.tensor is not None
+    np.testing.assert_allclose(item.tensor, 0.2)
     assert "divided by 255" in capsys.readouterr().err
 
 
 def test_a_little_overshoot_is_not_taken_for_bytes() -> None:
     (item,) = load_all(open_source(torch.full((1, 3, 32, 32), 1.05)), ahead=1)
-    assert item.planes is not None
-    np.testing.assert_allclose(item.planes, 1.05)
+    assert item.tensor is not None
+    np.testing.assert_allclose(item.tensor, 1.05)
 
 
 @pytest.mark.parametrize(
     "shape", [(1, 3, 33, 32), (1, 3, 32, 40), (1, 1, 32, 32), (32, 32), (1, 32, 32, 3), (0, 3, 32, 32)]
 )
 def test_wrong_shapes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"multiples of 32|no network input"):
+    with pytest.raises(UsageError, match=r"multiples of 32|not a network input"):
         open_source(torch.zeros(shape))
 
 

@@ -12,8 +12,8 @@ from source_images import load_all
 from videos_made import STEP, make
 
 from yolopose.base.errors import NotFoundError, SourceError
-from yolopose.predict.items import Item
 from yolopose.predict.sources import open_source
+from yolopose.predict.sources.base import LoadedImage
 
 KINDS = [("mp4v", "mp4"), ("MJPG", "avi"), ("MJPG", "mkv"), ("VP80", "webm"), ("mp4v", "ts")]
 
@@ -22,9 +22,9 @@ def number_in(image: np.ndarray) -> int:
     return round(float(image[24:, :32].mean()) / STEP)
 
 
-def frames(source: Any, **options: Any) -> Iterator[Item]:
+def frames(source: Any, **options: Any) -> Iterator[LoadedImage]:
     opened = open_source(source, **options)
-    for entry in opened.entries:
+    for entry in opened.images:
         yield entry.load()
     opened.close()
 
@@ -115,7 +115,7 @@ def test_a_video_that_ends_early_gives_what_it_has(
     got = numbers(path)
     assert got == list(range(1, len(got) + 1))
     assert 10 <= len(got) <= 30
-    assert f"ends after {len(got)} of the 40 frames" in capsys.readouterr().err
+    assert f"ends after {len(got)} of 40 frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut"])
@@ -136,12 +136,12 @@ def test_a_video_that_disappears(tmp_path: Path) -> None:
     opened = open_source(make(tmp_path / "a.mp4", count=2))
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(NotFoundError, match=r"a\.mp4"):
-        list(opened.entries)
+        list(opened.images)
 
 
 def test_closing_early_releases_the_file(tmp_path: Path) -> None:
     opened = open_source(make(tmp_path / "a.mp4"))
-    entries = iter(opened.entries)
+    entries = iter(opened.images)
     next(entries)
     opened.close()
     assert list(entries) == []

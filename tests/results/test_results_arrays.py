@@ -11,7 +11,7 @@ import torch
 
 from yolopose.base.errors import UsageError
 from yolopose.results import HostArray
-from yolopose.results.arrays import as_float, host, moved
+from yolopose.results.arrays import move_array, to_float, to_numpy
 
 VALUES = np.array([[0.5, 1.5, 2.75], [3.5, -4.5, 5.25]], np.float32)
 
@@ -72,12 +72,12 @@ def test_a_gpu_is_refused_with_a_way_out(move):
 
 def test_help_for_all_kinds():
     tensor = torch.from_numpy(VALUES).requires_grad_()
-    assert type(host(tensor)) is np.ndarray
-    assert type(host(HostArray(VALUES))) is np.ndarray
-    assert type(moved(VALUES, "cpu")) is np.ndarray
+    assert type(to_numpy(tensor)) is np.ndarray
+    assert type(to_numpy(HostArray(VALUES))) is np.ndarray
+    assert type(move_array(VALUES, "cpu")) is np.ndarray
     with pytest.raises(UsageError, match="cuda"):
-        moved(VALUES, "cuda")
-    assert as_float([[1, 2]]).dtype == np.float32
-    assert as_float(torch.tensor([1, 2])).dtype == torch.float32
-    assert as_float(np.array([1, 2])).dtype == np.float32
-    assert as_float(VALUES) is VALUES
+        move_array(VALUES, "cuda")
+    assert to_float([[1, 2]]).dtype == np.float32
+    assert to_float(torch.tensor([1, 2])).dtype == torch.float32
+    assert to_float(np.array([1, 2])).dtype == np.float32
+    assert to_float(VALUES) is VALUES

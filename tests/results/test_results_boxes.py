@@ -91,7 +91,7 @@ def test_conversions(kind):
 def test_unknown_names():
     with pytest.raises(UsageError, match=r"Did you mean .*left_ear"):
         Keypoints(POINTS, SHAPE, NAMES)["left_eat"]
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UsageError, match="are unknown"):
         Keypoints(POINTS, SHAPE)["nose"]
     with pytest.raises(UsageError, match="2 keypoint names"):
         Keypoints(POINTS, SHAPE, ("a", "b"))

@@ -43,7 +43,7 @@ def test_verbose(make):
 
 
 def test_boxes_and_keypoints_must_agree(make):
-    with pytest.raises(UsageError, match="3 boxes, but keypoints of 2"):
+    with pytest.raises(UsageError, match="3 boxes and 2 sets of keypoints"):
         make(BOXES, POINTS[:2])
     result = make()
     with pytest.raises(UsageError, match="1 boxes"):
@@ -251,7 +251,7 @@ def test_points_by_name(make, kind):
     assert result[1].keypoints["e"].tolist() == POINTS[1:2, 1].tolist()
     with pytest.raises(UsageError, match="differ"):
         result.keypoints["e"]
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UsageError, match="are unknown"):
         make(schema=None).keypoints["e"]
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from results_samples import BOXES, NAMES, POINTS, SCHEMA
 
 from yolopose.base.errors import DependencyError, UsageError
-from yolopose.results import Results, display, text
+from yolopose.results import Results, plotting, text
+from yolopose.results.drawing import drawable_points
 from yolopose.results.palette import CENTER, LEFT, RIGHT, color_for, keypoint_colors, text_color_on
-from yolopose.results.skeleton import drawn_points
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, KeypointSchema
 
 
@@ -88,9 +88,9 @@ def test_unsure_points_and_their_limbs_are_left_out():
     ],
 )
 def test_which_points_are_drawn(point, shown):
-    assert drawn_points(np.array([point], float), 100, 200).tolist() == [shown]
-    assert drawn_points(np.array([(*point, 0.25)]), 100, 200).tolist() == [shown]
-    assert drawn_points(np.array([(*point, 0.2)]), 100, 200).tolist() == [False]
+    assert drawable_points(np.array([point], float), 100, 200).tolist() == [shown]
+    assert drawable_points(np.array([(*point, 0.25)]), 100, 200).tolist() == [shown]
+    assert drawable_points(np.array([(*point, 0.2)]), 100, 200).tolist() == [False]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -268,22 +268,23 @@ def test_save_and_notebook(make, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", "näme", "results_bus.jpg"]
 
 
-def test_show_says_how_to_save(make, monkeypatch, caplog):
-    monkeypatch.setattr(display, "_told", set())
-    monkeypatch.setattr(display, "_has_windows", lambda: False)
+def test_show_explains_how_to_save(make, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(plotting, "warn_once", warnings.append)
+    monkeypatch.setattr(plotting, "_opencv_has_windows", lambda: False)
     assert not make().show()
     assert not make().show(wait=False)
-    assert caplog.text.count("result.save(") == 1
-    monkeypatch.setattr(display, "_has_windows", lambda: True)
+    assert ["result.save(" in warning for warning in warnings] == [True, True]
+    monkeypatch.setattr(plotting, "_opencv_has_windows", lambda: True)
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert "no display" in display.no_window()
+    assert "no display" in plotting.why_no_window()
 
 
 def test_show_opens_a_window(make, monkeypatch):
     shown = []
-    monkeypatch.setattr(display, "no_window", lambda: "")
+    monkeypatch.setattr(plotting, "why_no_window", lambda: "")
     for name in ("namedWindow", "destroyWindow"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "imshow", lambda title, img: shown.append((title, img.shape)))

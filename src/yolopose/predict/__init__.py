@@ -1,6 +1,6 @@
-"""Prediction: sources, sinks, and the pipeline that joins them."""
+"""Prediction: sources, parallel execution, and output files."""
 
-from yolopose.predict.pipeline import predict
+from yolopose.predict.pipeline import Predictor, predict
 from yolopose.predict.sources import open_source
 
-__all__ = ["open_source", "predict"]
+__all__ = ["Predictor", "open_source", "predict"]

@@ -1,4 +1,4 @@
-"""Prediction from source to results: options settled, images through the flow, files written, results given."""
+"""Prediction from source to results: batches, callbacks, output files, log lines."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 
 from yolopose.base.callbacks import Callback
 from yolopose.base.errors import UsageError
-from yolopose.config import PredictOptions
-from yolopose.predict.flow import run_jobs
-from yolopose.predict.items import Item, Source
-from yolopose.predict.plan import Plan
-from yolopose.predict.report import Report
+from yolopose.base.log import LOGGER
+from yolopose.config import PredictOptions, PredictSettings, predict_settings
+from yolopose.predict.batching import ImageWindow, window_size
+from yolopose.predict.parallel import run_windows
 from yolopose.predict.sinks import RunFiles
 from yolopose.predict.sources import open_source
-from yolopose.predict.work import Pair, predict_items
+from yolopose.predict.sources.base import LoadedImage, Source
 from yolopose.results import Results
 from yolopose.runtime import Runtime
+from yolopose.runtime.nms import warn_built_in_nms
 from yolopose.runtime.tta import TTARuntime
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Prediction:
-    """One prediction run; what callbacks are given.
+class Predictor:
+    """A prediction run; the argument of callbacks.
 
     Attributes:
-        args: the options.
-        runtime: the network.
-        batch: paths of the images in work.
+        args: the settings.
+        runtime: the engine.
+        batch: paths of the images of the current batch, exactly those that go through the network in one call.
         results: their results, from `on_predict_postprocess_end` on; a callback may change them before they are
-            written and given.
-        seen: images done.
-        save_dir: folder of the run's files; None while nothing was saved.
+            written and returned.
+        seen: number of returned results.
+        save_dir: folder of the run's files; None while nothing is saved.
     """
 
-    args: PredictOptions
+    args: PredictSettings
     runtime: Runtime
     callbacks: Mapping[str, Sequence[Callback]]
     batch: list[str] = field(default_factory=list[str])
@@ -46,9 +46,9 @@ class Prediction:
     save_dir: Path | None = None
 
     def emit(self, event: str) -> None:
-        """Call the functions of an event."""
-        for function in self.callbacks.get(event, ()):
-            function(self)
+        """Call the callbacks of an event."""
+        for callback in tuple(self.callbacks.get(event, ())):
+            callback(self)
 
 
 def predict(
@@ -57,70 +57,119 @@ def predict(
     options: PredictOptions,
     callbacks: Mapping[str, Sequence[Callback]] | None = None,
 ) -> Iterator[Results]:
-    """Predict every image of a source.
+    """Predict all images of a source.
 
-    Options and source are checked at once; images are read and predicted as the results are asked for, so a long
-    source never fills the memory. An image that cannot be read among others gives an empty result with its `error`.
+    Options and source are checked immediately; images are read and predicted as the results are requested, so a long
+    source does not fill the memory. Among several images, one that cannot be read has an empty result with `error`.
 
     Args:
         runtime: the engine.
         source: see `yolopose.predict.sources.open_source`.
-        options: thresholds, input size, what to save.
-        callbacks: functions for the `on_predict_…` events; each is called with the `Prediction`.
+        options: thresholds, input size, files to save.
+        callbacks: functions for the `on_predict_…` events; each is called with the `Predictor`.
 
     Returns:
-        One result for each image, in the order of the source, whatever the batch. Its numbers do not depend on
-        the images beside it: a batch holds images of one input size only.
+        One result per image, in source order. Its values do not depend on the other images: a batch holds images of
+        one input size only.
 
     Raises:
-        UsageError: an option does not go with this network, or the source is of no known kind.
-        NotFoundError: nothing is at the path.
-        SourceError: the source, or the only image in it, cannot be read.
-        OutputError: while the results are asked for: a file cannot be written.
+        UsageError: an option that the network does not support, or an unknown kind of source.
+        NotFoundError: a path does not exist.
+        SourceError: the source, or its only image, cannot be read.
+        OutputError: while results are requested: a file cannot be written.
     """
-    plan = Plan.make(runtime.metadata, options)
-    if options.augment and options.uncertainty:
-        raise UsageError(
-            "augment=True averages several looks, of which no σ is told: leave it or uncertainty=True out."
-        )
-    if options.augment:
-        runtime = TTARuntime(runtime, options.iou, options.agnostic_nms)
+    settings = predict_settings(options, runtime.metadata)
+    warn_built_in_nms(runtime.metadata, settings.conf, settings)
+    if settings.augment and settings.uncertainty:
+        raise UsageError("augment=True averages several views without σ: it cannot be combined with uncertainty=True.")
+    if settings.augment:
+        runtime = TTARuntime(runtime, settings.iou, settings.agnostic_nms)
     opened = open_source(
         source,
-        runtime.metadata.stride,
-        vid_stride=options.vid_stride,
-        buffer=options.stream_buffer,
-        reduce_to=max(plan.imgsz) if options.fast_decode else None,
+        settings.stride,
+        vid_stride=settings.vid_stride,
+        buffer=settings.stream_buffer,
+        reduce_to=max(settings.imgsz) if settings.fast_decode else None,
     )
-    run = Prediction(args=options, runtime=runtime, callbacks=callbacks or {})
-    return _results(run, opened, plan)
+    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or {}), opened)
 
 
-def _results(run: Prediction, source: Source, plan: Plan) -> Generator[Results, None, None]:
-    options = run.args
+def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
+    settings = run.args
+    # A listener of the start of a batch must be called before the batch is computed. Then this thread computes, and
+    # the threads of `run_windows` only load images; otherwise they compute, too, ahead of this one.
+    compute_here = bool(run.callbacks.get("on_predict_batch_start"))
 
-    def work(runtime: Runtime, items: list[Item]) -> list[Pair]:
-        return predict_items(runtime, items, plan, options)
+    def work(runtime: Runtime, images: list[LoadedImage]) -> _Window:
+        window = ImageWindow(images, runtime.metadata.spec, settings)
+        computed = None if compute_here else [batch.predict(runtime, settings) for batch in window.batches]
+        return window, computed
 
-    files, report = RunFiles(options), Report(source.count, options.verbose)
+    output = _Output(run, RunFiles(settings), source.count)
+    windows = run_windows(source, run.runtime, work, window_size(settings.batch), replicate=not compute_here)
     run.emit("on_predict_start")
-    with closing(files), closing(run_jobs(source, run.runtime, work, plan.job)) as done:
-        for job in done:
-            for start in range(0, len(job), plan.batch):
-                yield from _give(run, job[start : start + plan.batch], files, report)
+    with closing(output.files), closing(windows):
+        for window, computed in windows:
+            for index, batch in enumerate(window.batches):
+                run.batch = batch.paths
+                run.results = []
+                run.emit("on_predict_batch_start")
+                run.results = batch.predict(run.runtime, settings) if computed is None else computed[index]
+                run.emit("on_predict_postprocess_end")
+                window.set_results(batch, run.results)
+                yield from output.write(window)
+                run.emit("on_predict_batch_end")
+            yield from output.write(window)  # images after the last batch that could not be read
         run.emit("on_predict_end")
-        report.close()
+        output.log_speed()
 
 
-def _give(run: Prediction, pairs: list[Pair], files: RunFiles, report: Report) -> Generator[Results, None, None]:
-    """Return callbacks of a batch, writes its results and gives them."""
-    run.batch, run.results = [result.path for result, _ in pairs], []
-    run.emit("on_predict_batch_start")
-    run.results = [result for result, _ in pairs]
-    run.emit("on_predict_postprocess_end")
-    for result, (_, size) in zip(run.results, pairs, strict=True):
-        files.write(result)
-        report.add(result, size)
-        run.seen, run.save_dir = run.seen + 1, files.folder
-        yield result
-    run.emit("on_predict_batch_end")
+_Window = tuple[ImageWindow, list[list[Results]] | None]
+"""A window, and the results of each of its batches if they are computed."""
+
+
+class _Output:
+    """Writes files and log lines of a run."""
+
+    def __init__(self, run: Predictor, files: RunFiles, total: int | None) -> None:
+        self.files = files
+        self._run = run
+        self._total = total
+        self._verbose = run.args.verbose
+        self._readable = 0
+        self._milliseconds: dict[str, float] = {}
+
+    def write(self, window: ImageWindow) -> Generator[Results, None, None]:
+        """Write, log and yield the results of a window that are complete in source order."""
+        for result, input_size in window.take_ready():
+            self.files.write(result)
+            self._run.seen += 1
+            self._run.save_dir = self.files.folder
+            self._log(result, input_size)
+            yield result
+
+    def _log(self, result: Results, input_size: tuple[int, int]) -> None:
+        label = self._label(result)
+        if result.error is not None:
+            LOGGER.warning(f"{label}: {result.verbose().rstrip(', ')}")
+            return
+        self._readable += 1
+        for phase, value in result.speed.items():
+            self._milliseconds[phase] = self._milliseconds.get(phase, 0.0) + (value or 0.0)
+        if self._verbose:
+            height, width = input_size
+            LOGGER.info(f"{label}: {height}x{width} {result.verbose()}{result.speed['inference'] or 0.0:.1f}ms")
+
+    def _label(self, result: Results) -> str:
+        frame = result.frame
+        if frame is None:
+            return f"image {self._run.seen}/{self._total or '?'} {result.path}"
+        if frame.live:
+            return f"stream {frame.video + 1} (frame {frame.number}) {result.path}"
+        return f"video {frame.video + 1} (frame {frame.number}/{frame.total or '?'}) {result.path}"
+
+    def log_speed(self) -> None:
+        """Log the mean times per image."""
+        if self._verbose and self._readable:
+            phases = ", ".join(f"{value / self._readable:.1f}ms {phase}" for phase, value in self._milliseconds.items())
+            LOGGER.info(f"Speed: {phases} per image")

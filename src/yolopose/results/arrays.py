@@ -1,7 +1,7 @@
-"""Arrays of results: `HostArray`, numpy with a tensor's everyday methods, and duck-typed help for all kinds.
+"""Arrays of results: `HostArray`, a numpy array with common tensor methods, and functions for all kinds of arrays.
 
-Results of the torch engine hold `torch.Tensor`, all others `HostArray`; a plain `numpy.ndarray` goes as
-well. Nothing here imports torch: only operations are used that all three have.
+Results of the torch engine hold `torch.Tensor`, all others `HostArray`; a plain `numpy.ndarray` is supported, too. To
+run without torch, this module uses only operations that all three have.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Array = Any
 
 
 class HostArray(np.ndarray[Any, np.dtype[Any]]):
-    """A numpy array in host memory that also answers `cpu() numpy() to() detach() clone() int() float() numel()`.
+    """A numpy array in host memory with `cpu() numpy() to() detach() clone() int() float() numel()`.
 
-    So `result.boxes.xyxy.cpu().numpy()` runs the same whichever engine made the result. Slices and
-    single elements stay `HostArray` (an element is a 0-dimensional one, as with tensors).
+    `result.boxes.xyxy.cpu().numpy()` works the same for every engine. Slices and single elements are `HostArray`, too
+    (an element is 0-dimensional, as with tensors).
     """
 
     def __new__(cls, values: Any) -> HostArray:
-        """Views `values` (anything that numpy reads) as a HostArray; an array is not copied."""
+        """View `values` (anything that numpy can convert) as a HostArray; an array is not copied."""
         return np.asarray(values).view(cls)
 
     def __getitem__(self, key: Any) -> Any:
@@ -33,7 +33,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return HostArray(item) if isinstance(item, np.generic) else item
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """A single element is as good a key as its number: `names[cls]`, which libraries write."""
+        """Hash a single element like its value: libraries use it as a key, `names[cls]`."""
         if self.ndim:
             raise TypeError("unhashable type: 'HostArray'")
         return hash(self.item())
@@ -43,7 +43,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return self.size
 
     def cpu(self) -> HostArray:
-        """Return itself: the values are in host memory."""
+        """Return self: the values are in host memory."""
         return self
 
     def numpy(self) -> npt.NDArray[Any]:
@@ -51,39 +51,39 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return self.view(np.ndarray)
 
     def detach(self) -> HostArray:
-        """Return itself: there is no gradient."""
+        """Return self: there is no gradient."""
         return self
 
     def clone(self) -> HostArray:
         """Return a copy."""
         return self.copy()
 
-    def to(self, *targets: Any, **named: Any) -> HostArray:
-        """Move to `"cpu"` (itself) or to another type of number; takes what `torch.Tensor.to` takes.
+    def to(self, *targets: Any, **keywords: Any) -> HostArray:
+        """Convert to another dtype, or to the device `"cpu"` (no-op); same arguments as `torch.Tensor.to`.
 
         Raises:
-            UsageError: another device than the CPU is named.
+            UsageError: the device is not the CPU.
         """
         result = self
-        for target in (*targets, named.get("device"), named.get("dtype")):
+        for target in (*targets, keywords.get("device"), keywords.get("dtype")):
             if target is not None and not isinstance(target, bool):
-                result = _converted(result, target)
+                result = _convert(result, target)
         return result
 
     def cuda(self, *_: Any, **__: Any) -> HostArray:
-        """Explain why there is no GPU copy.
+        """Raise an error: there is no GPU copy without torch.
 
         Raises:
             UsageError: always.
         """
-        raise _no_device("cuda")
+        raise _device_error("cuda")
 
     def astype(self, *args: Any, **kwargs: Any) -> npt.NDArray[Any]:
-        """Return a plain numpy.ndarray: who calls this takes the array for one, and passes its elements to OpenCV."""
+        """Return a plain numpy.ndarray: callers of `astype` expect one, and pass its elements to OpenCV."""
         return self.view(np.ndarray).astype(*args, **kwargs)
 
     def int(self) -> HostArray:
-        """Return int32 values, rounded towards zero."""
+        """Return int32 values, rounded toward zero."""
         return HostArray(self.astype(np.int32))
 
     def float(self) -> HostArray:
@@ -91,7 +91,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return HostArray(self.astype(np.float32))
 
 
-def _converted(array: HostArray, target: Any) -> HostArray:
+def _convert(array: HostArray, target: Any) -> HostArray:
     if isinstance(target, (type, np.dtype)):
         return HostArray(array.astype(target))
     text = str(target)
@@ -100,37 +100,37 @@ def _converted(array: HostArray, target: Any) -> HostArray:
     try:
         return HostArray(array.astype(np.dtype(text.removeprefix("torch."))))
     except TypeError as fault:
-        raise _no_device(text) from fault
+        raise _device_error(text) from fault
 
 
-def _no_device(device: str) -> UsageError:
+def _device_error(device: str) -> UsageError:
     return UsageError(
-        f"This result cannot move to {device!r}: it was made without torch, so its arrays are numpy in host memory. "
-        "Leave the call out, or make a tensor of it: `torch.from_numpy(array.numpy()).to(device)`."
+        f"This result cannot move to {device!r}: its engine runs without torch, so its arrays are in host memory. "
+        "Remove the call, or convert the array to a tensor: `torch.from_numpy(array.numpy()).to(device)`."
     )
 
 
-def host(array: Array) -> npt.NDArray[Any]:
-    """Return any array as a plain numpy.ndarray in host memory, copied only when it must be."""
+def to_numpy(array: Array) -> npt.NDArray[Any]:
+    """Convert any array to a plain numpy.ndarray in host memory, without a copy if possible."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
     return np.asarray(array)
 
 
-def moved(array: Array, *args: Any, **kwargs: Any) -> Array:
-    """`array.to(…)` for every kind; a plain numpy.ndarray follows the rules of `HostArray.to`."""
+def move_array(array: Array, *args: Any, **kwargs: Any) -> Array:
+    """Call `array.to(…)`; a plain numpy.ndarray follows the rules of `HostArray.to`."""
     if hasattr(array, "to"):
         return array.to(*args, **kwargs)
     return HostArray(array).to(*args, **kwargs).numpy()
 
 
-def copied(array: Array) -> Array:
+def copy_array(array: Array) -> Array:
     """Return a copy of the same kind."""
     return array.clone() if hasattr(array, "clone") else array.copy()
 
 
-def as_float(values: Any) -> Array:
-    """Return `values` as a floating-point array of its own kind; lists become float32 numpy arrays."""
+def to_float(values: Any) -> Array:
+    """Convert to a floating-point array of the same kind; lists become float32 numpy arrays."""
     if not hasattr(values, "shape"):
         return np.asarray(values, dtype=np.float32)
     if hasattr(values, "is_floating_point"):

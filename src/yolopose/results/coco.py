@@ -1,4 +1,4 @@
-"""Detections as COCO results: the JSON list that `pycocotools` and its kin read."""
+"""COCO results: the JSON list of detections that pycocotools reads."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ import numpy.typing as npt
 Row = dict[str, Any]
 
 
-class Text(Protocol):
-    """What text can be written to."""
+class TextStream(Protocol):
+    """Anything that text can be written to."""
 
     def write(self, text: str, /) -> object:
-        """Add some text."""
+        """Append text."""
         ...
 
 
 class CocoResultsWriter:
-    """A COCO results file that is filled image by image, so that nothing piles up in memory.
+    """Writes COCO results image by image, in constant memory.
 
     Args:
-        file: where the text goes; it is not closed here.
+        file: destination of the text; it is not closed.
+
+    Attributes:
+        count: number of detections.
     """
 
-    def __init__(self, file: Text) -> None:
+    def __init__(self, file: TextStream) -> None:
         self._file = file
         self.count = 0
 
@@ -50,11 +53,11 @@ def coco_results(
     classes: npt.NDArray[Any],
     points: npt.NDArray[np.floating],
 ) -> list[Row]:
-    """Return the detections of an image as COCO results.
+    """Convert the detections of an image to COCO results.
 
     Args:
-        image_name: name that tells the image from the others; digits alone are its COCO image id.
-        file_name: the image's file.
+        image_name: unique name of the image; a number is its COCO image id.
+        file_name: file of the image.
         boxes: (N, 4) x1, y1, x2, y2, pixels.
         scores: (N,) 0…1.
         classes: (N,) class indices.
@@ -62,10 +65,10 @@ def coco_results(
 
     Returns:
         Rows of `image_id`, `file_name`, `category_id` (1-based), `bbox` (x, y, w, h), `score` and `keypoints`
-        (x, y, score for each; the score is the detection's where the network gives none to points).
+        (x, y, score of each; with D = 2 the score of the detection).
     """
     sizes = boxes[:, 2:4] - boxes[:, :2]
-    corners = np.concatenate((boxes[:, :2], sizes), axis=1)
+    xywh = np.concatenate((boxes[:, :2], sizes), axis=1)
     if points.shape[2] == 2:
         shared = np.broadcast_to(scores[:, None, None], (*points.shape[:2], 1))
         points = np.concatenate((points, shared), axis=2)
@@ -77,7 +80,7 @@ def coco_results(
             "category_id": int(cls) + 1,
             "bbox": [round(float(value), 3) for value in box],
             "score": round(float(score), 5),
-            "keypoints": [round(float(value), 4) for value in point.reshape(-1)],
+            "keypoints": [round(float(value), 4) for value in keypoints.reshape(-1)],
         }
-        for box, score, cls, point in zip(corners, scores, classes, points, strict=True)
+        for box, score, cls, keypoints in zip(xywh, scores, classes, points, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Detections drawn on an image: skeletons, boxes, labels. Sizes follow the size of the image."""
+"""Drawing of detections: skeletons, boxes and labels, with sizes relative to the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,31 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.results.palette import WHITE, Color, color_for, drawing_schema, text_color_on
-from yolopose.results.skeleton import SkeletonStyle, draw_skeleton
+from yolopose.results.palette import (
+    DARK,
+    WHITE,
+    Color,
+    color_for,
+    drawing_schema,
+    keypoint_colors,
+    text_color_on,
+)
 from yolopose.results.tables import class_name
 from yolopose.results.text import TextWriter, get_text_writer
 from yolopose.schema import KeypointSchema
 
 Image = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float64]
 Rectangle = tuple[int, int, int, int]
+"""left, top, right, bottom, pixels."""
+FixedPoint = tuple[int, int]
+"""x, y in units of 1/2**_SHIFT pixels."""
+
+MIN_VISIBILITY = 0.25
+"""Keypoints of lower confidence are not drawn."""
+
+# OpenCV draws with subpixel accuracy if coordinates are in units of 1/2**shift pixels.
+_SHIFT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +43,19 @@ class Style:
     """What is drawn and how.
 
     Attributes:
-        conf: whether labels hold the confidence.
-        line_width: thickness of boxes, pixels; None follows the image.
-        font_size: height of a line of text, pixels; None follows the image.
+        conf: whether labels include the confidence.
+        line_width: thickness of boxes, pixels; None for a size relative to the image.
+        font_size: height of a line of text, pixels; None for a size relative to the image.
         font: path or name of a TrueType font; None for the built-in one.
-        kpt_radius: radius of points in an image of about 1000 pixels; it grows and shrinks with the image.
+        kpt_radius: radius of keypoints in an image of about 1000 pixels; it scales with the image.
         kpt_line: whether limbs are drawn.
         labels: whether labels are drawn.
         boxes: whether boxes and labels are drawn.
         color_mode: `class` (boxes by class, limbs by side) or `instance` (boxes and limbs by instance or track).
-        txt_color: BGR of the text; white turns dark on light backgrounds.
+        txt_color: BGR of the text; white becomes dark on light backgrounds.
 
     Raises:
-        UsageError: a value is not possible.
+        UsageError: an invalid value.
     """
 
     conf: bool = True
@@ -61,15 +78,6 @@ class Style:
                 raise UsageError(f"{name} must be a number above 0 (pixels), got {value!r}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A text and the box it belongs to, both in one color."""
-
-    text: str
-    box: Rectangle
-    background: Color
-
-
 def annotate(
     image: Image,
     boxes: npt.NDArray[np.floating] | None,
@@ -88,24 +96,29 @@ def annotate(
         schema: names and skeleton of the keypoints.
         style: what is drawn and how.
     """
-    # the geometric mean of the sides: a panorama does not get lines as thick as itself
+    # The geometric mean of the sides, so that lines in a panorama are not too thick.
     size = float(np.sqrt(image.shape[0] * image.shape[1]))
     width = max(round(style.line_width or size * 0.003), 1)
     colors = _instance_colors(boxes, points, style)
     if boxes is not None and style.boxes:
         _draw_boxes(image, boxes, colors, width)
     if points is not None:
-        shown = drawing_schema(schema, points.shape[1], names)
-        radius, share = style.kpt_radius * size / 1000, style.kpt_radius / 200
-        look = SkeletonStyle(radius, share, max(round(size * 0.003), 1), style.kpt_line)
+        schema = drawing_schema(schema, points.shape[1], names)
+        skeleton_style = SkeletonStyle(
+            max_radius=style.kpt_radius * size / 1000,
+            relative_radius=style.kpt_radius / 200,
+            max_thickness=max(round(size * 0.003), 1),
+            limbs=style.kpt_line,
+        )
         for index in range(len(points) - 1, -1, -1):
             extent = _extent(None if boxes is None else boxes[index], points[index])
-            limb = colors[index] if style.color_mode == "instance" else None
-            draw_skeleton(image, points[index].astype(np.float64), extent, shown, look, limb)
+            limb_color = colors[index] if style.color_mode == "instance" else None
+            draw_skeleton(image, points[index].astype(np.float64), extent, schema, skeleton_style, limb_color)
     if boxes is not None and style.boxes and style.labels:
-        labels = _labels(boxes, names, colors, style.conf, image.shape[:2])
+        labels = _make_labels(boxes, names, colors, style.conf, image.shape[:2])
         height = round(style.font_size or np.clip(size * 0.024, 12, 200))
-        _draw_labels(image, labels, get_text_writer([label.text for label in labels], height, style.font), width, style)
+        writer = get_text_writer([label.text for label in labels], height, style.font)
+        _draw_labels(image, labels, writer, width, style)
 
 
 def _instance_colors(boxes: npt.NDArray | None, points: npt.NDArray | None, style: Style) -> list[Color]:
@@ -117,15 +130,25 @@ def _instance_colors(boxes: npt.NDArray | None, points: npt.NDArray | None, styl
 
 
 def _extent(box: npt.NDArray | None, points: npt.NDArray) -> float:
-    """Size of an instance in pixels: the root of its box's area, or the reach of its points."""
+    """Return the size of an instance in pixels: the root of its box area, or the larger side around its keypoints."""
     if box is not None and np.isfinite(box[:4]).all():
         return float(np.sqrt(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)))
     finite = points[np.isfinite(points[:, :2]).all(axis=1), :2]
     return float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
 
 
-def _rectangle(row: npt.NDArray, limits: Sequence[int]) -> Rectangle | None:
-    """Corner pixels of a box inside the image; None when there is nothing to draw."""
+# -- Boxes and labels ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    text: str
+    box: Rectangle
+    background: Color
+
+
+def _clip_box(row: npt.NDArray, limits: Sequence[int]) -> Rectangle | None:
+    """Return the corner pixels of a box inside the image; None if there is nothing to draw."""
     if not np.isfinite(row[:4]).all():
         return None
     height, width = limits
@@ -136,65 +159,155 @@ def _rectangle(row: npt.NDArray, limits: Sequence[int]) -> Rectangle | None:
 
 
 def _draw_boxes(image: Image, boxes: npt.NDArray, colors: Sequence[Color], width: int) -> None:
-    # the most certain one is drawn last and lies on top
-    for row, paint in zip(boxes[::-1], colors[::-1], strict=True):
-        corners = _rectangle(row, image.shape[:2])
-        if corners is not None:
-            cv2.rectangle(image, corners[:2], corners[2:], paint, width, cv2.LINE_AA)
+    # In reverse order, so that the box with the highest score is on top.
+    for row, color in zip(boxes[::-1], colors[::-1], strict=True):
+        box = _clip_box(row, image.shape[:2])
+        if box is not None:
+            cv2.rectangle(image, box[:2], box[2:], color, width, cv2.LINE_AA)
 
 
-def _labels(
+def _make_labels(
     boxes: npt.NDArray, names: Mapping[int, str], colors: Sequence[Color], conf: bool, limits: Sequence[int]
-) -> list[Label]:
-    found: list[Label] = []
-    for row, paint in zip(boxes, colors, strict=True):
-        corners = _rectangle(row, limits)
-        if corners is not None:
-            track = f"id:{int(row[4])} " if len(row) == 7 else ""
+) -> list[_Label]:
+    labels: list[_Label] = []
+    for row, color in zip(boxes, colors, strict=True):
+        box = _clip_box(row, limits)
+        if box is not None:
+            track_id = f"id:{int(row[4])} " if len(row) == 7 else ""
             score = f" {row[-2]:.2f}" if conf else ""
-            found.append(Label(f"{track}{class_name(names, int(row[-1]))}{score}", corners, paint))
-    return found
+            labels.append(_Label(f"{track_id}{class_name(names, int(row[-1]))}{score}", box, color))
+    return labels
 
 
-def _draw_labels(image: Image, labels: Sequence[Label], pen: TextWriter, width: int, style: Style) -> None:
-    """Write labels where they do not cover one another, as far as that can be had."""
-    taken: list[Rectangle] = []
+def _draw_labels(image: Image, labels: Sequence[_Label], writer: TextWriter, width: int, style: Style) -> None:
+    """Draw labels at positions where they do not overlap, if possible."""
+    occupied: list[Rectangle] = []
     for label in labels:
-        place = _place(label, pen, width, image.shape[:2], taken)
-        if place is None:
+        rectangle = _position_label(label, writer, width, image.shape[:2], occupied)
+        if rectangle is None:
             continue
-        taken.append(place)
-        cv2.rectangle(image, place[:2], (place[2] - 1, place[3] - 1), label.background, -1)
-        pad = _padding(place[3] - place[1])
+        occupied.append(rectangle)
+        left, top, right, bottom = rectangle
+        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), label.background, -1)
+        pad = _padding(bottom - top)
         text_color = text_color_on(label.background, style.txt_color)
-        pen.write(image, label.text, place[0] + pad, place[1] + pad // 2, text_color)
+        writer.write(image, label.text, left + pad, top + pad // 2, text_color)
 
 
 def _padding(height: int) -> int:
     return max(height // 6, 1)
 
 
-def _place(
-    label: Label, pen: TextWriter, width: int, limits: Sequence[int], taken: Sequence[Rectangle]
+def _position_label(
+    label: _Label, writer: TextWriter, width: int, limits: Sequence[int], occupied: Sequence[Rectangle]
 ) -> Rectangle | None:
-    """Choose where a label goes: above its box, inside its top, inside its bottom, below; the first that is free.
+    """Return the first free position: above the box, inside its top, inside its bottom, below it.
 
-    Returns:
-        (left, top, right, bottom), or None when the image is too small to hold the text.
+    Without a free one it is the first position inside the image; None if the image is too small for the text.
     """
-    text_width, text_height = pen.measure(label.text)
+    text_width, text_height = writer.measure(label.text)
     pad = _padding(round(text_height * 1.2))
-    wide, high = text_width + 2 * pad, text_height + pad
-    if wide > limits[1] or high > limits[0] // 5:
+    label_width = text_width + 2 * pad
+    label_height = text_height + pad
+    if label_width > limits[1] or label_height > limits[0] // 5:
         return None
     x1, y1, _, y2 = label.box
     edge = width // 2
-    left = min(max(x1 - edge, 0), limits[1] - wide)
-    tops = (y1 + edge - high, y1 - edge, y2 + edge + 1 - high, y2 - edge)
-    places = [(left, top, left + wide, top + high) for top in tops if 0 <= top <= limits[0] - high]
-    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
-    return (free or places or [(left, 0, left + wide, high)])[0]
+    left = min(max(x1 - edge, 0), limits[1] - label_width)
+    tops = (y1 + edge - label_height, y1 - edge, y2 + edge + 1 - label_height, y2 - edge)
+    inside = [top for top in tops if 0 <= top <= limits[0] - label_height]
+    candidates = [(left, top, left + label_width, top + label_height) for top in inside]
+    free = [rectangle for rectangle in candidates if not any(_overlap(rectangle, other) for other in occupied)]
+    return (free or candidates or [(left, 0, left + label_width, label_height)])[0]
 
 
 def _overlap(first: Rectangle, second: Rectangle) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+# -- Skeletons -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SkeletonStyle:
+    """Sizes of keypoints and limbs.
+
+    Attributes:
+        max_radius: maximum radius of a keypoint, pixels.
+        relative_radius: maximum radius relative to the size of the instance, so that small instances remain visible.
+        max_thickness: maximum thickness of a limb, pixels.
+        limbs: whether limbs are drawn.
+    """
+
+    max_radius: float
+    relative_radius: float
+    max_thickness: int
+    limbs: bool = True
+
+
+def drawable_points(points: Points, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Return which keypoints are drawn: inside the image, not (0, 0), and with at least `MIN_VISIBILITY`.
+
+    Args:
+        points: (..., K, 2 or 3), pixels.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
+
+    Returns:
+        (..., K) bool.
+    """
+    x = points[..., 0]
+    y = points[..., 1]
+    # Comparisons with NaN are False, so keypoints with NaN are excluded.
+    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height) & ((x > 0) | (y > 0))
+    return inside & (points[..., 2] >= MIN_VISIBILITY) if points.shape[-1] == 3 else inside
+
+
+def draw_skeleton(
+    image: Image,
+    points: Points,
+    extent: float,
+    schema: KeypointSchema,
+    style: SkeletonStyle,
+    limb_color: Color | None = None,
+) -> None:
+    """Draw the keypoints of one instance in place.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        points: (K, 2 or 3) x, y in pixels and confidence.
+        extent: size of the instance, pixels; it limits the size of keypoints and limbs.
+        schema: names and skeleton of K keypoints.
+        style: sizes.
+        limb_color: color of all limbs; None for one per side of the body.
+    """
+    colors = keypoint_colors(schema.keypoint_names(0), schema.skeleton)
+    drawn = drawable_points(points, *image.shape[:2])
+    positions = _to_fixed_point(np.where(drawn[:, None], points[:, :2], 0))
+    if style.limbs:
+        edges = zip(schema.skeleton, colors.edges, strict=True)
+        limbs = [(positions[a], positions[b], limb_color or color) for (a, b), color in edges if drawn[a] and drawn[b]]
+        _draw_limbs(image, limbs, max(min(round(extent / 60), style.max_thickness), 1))
+    radius = max(min(extent * style.relative_radius, style.max_radius), 1.0)
+    for index in np.flatnonzero(drawn):
+        if radius >= 2:
+            _draw_dot(image, positions[index], WHITE, radius + max(1.0, radius * 0.3))
+        _draw_dot(image, positions[index], colors.points[index], radius)
+
+
+def _draw_limbs(image: Image, limbs: Sequence[tuple[FixedPoint, FixedPoint, Color]], thickness: int) -> None:
+    if thickness > 1:  # dark outlines below all limbs, so that they are visible on any background
+        outline = thickness + max(2, thickness // 2 * 2)
+        for start, end, _ in limbs:
+            cv2.line(image, start, end, DARK, outline, cv2.LINE_AA, _SHIFT)
+    for start, end, color in limbs:
+        cv2.line(image, start, end, color, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_dot(image: Image, center: FixedPoint, color: Color, radius: float) -> None:
+    cv2.circle(image, center, max(round(radius * 2**_SHIFT), 1), color, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _to_fixed_point(points: Points) -> list[FixedPoint]:
+    """Convert to OpenCV's coordinates, where the center of the first pixel is 0 (here it is 0.5)."""
+    return [(x, y) for x, y in np.rint((points - 0.5) * 2**_SHIFT).astype(int).tolist()]

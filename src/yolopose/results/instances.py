@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.results.arrays import Array, as_float, copied, host, moved
+from yolopose.results.arrays import Array, copy_array, move_array, to_float, to_numpy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Rows:
-    """One row per instance; indexing gives an object of the same class, whose arrays keep their kind.
+class InstanceArray:
+    """An array with one row per instance; indexing returns an object of the same class and kind of array.
 
     Attributes:
         data: the array, rows first.
@@ -21,23 +21,23 @@ class Rows:
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
-        self.data: Array = as_float(data)
+        self.data: Array = to_float(data)
         self.orig_shape = int(orig_shape[0]), int(orig_shape[1])
 
-    def _with(self, change: Callable[[Array], Array]) -> Self:
-        """The same object with its arrays changed."""
-        return type(self)(change(self.data), self.orig_shape)
+    def _apply(self, function: Callable[[Array], Array]) -> Self:
+        """Apply a function to all arrays and return a new object."""
+        return type(self)(function(self.data), self.orig_shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shapes of `data`."""
+        """Shape of `data`."""
         return tuple(self.data.shape)
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
 
     def __getitem__(self, index: Any) -> Self:
-        return self._with(lambda array: array[index])
+        return self._apply(lambda array: array[index])
 
     def __iter__(self) -> Iterator[Self]:
         return (self[index] for index in range(len(self)))
@@ -47,36 +47,36 @@ class Rows:
         return f"{type(self).__name__}(shape={self.shape}, orig_shape={self.orig_shape}, {kind})\n{self.data}"
 
     def cpu(self) -> Self:
-        """Return it with the array in host memory."""
-        return self._with(lambda array: array.cpu() if hasattr(array, "cpu") else array)
+        """Return a copy with arrays in host memory."""
+        return self._apply(lambda array: array.cpu() if hasattr(array, "cpu") else array)
 
     def numpy(self) -> Self:
-        """Return it with a plain numpy.ndarray."""
-        return self._with(host)
+        """Return a copy with plain numpy arrays."""
+        return self._apply(to_numpy)
 
     def cuda(self) -> Self:
-        """Return it with the array on the GPU.
+        """Return a copy with arrays on the GPU.
 
         Raises:
-            UsageError: the array is no torch.Tensor.
+            UsageError: the arrays are not torch tensors.
         """
-        return self._with(lambda array: moved(array, "cuda"))
+        return self._apply(lambda array: move_array(array, "cuda"))
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Return it with `data.to(…)`: another device or type of number.
+        """Return a copy with another dtype or device, as `torch.Tensor.to`.
 
         Raises:
-            UsageError: the array is no torch.Tensor, and a device other than the CPU is named.
+            UsageError: a device other than the CPU is given, and the arrays are not torch tensors.
         """
-        return self._with(lambda array: moved(array, *args, **kwargs))
+        return self._apply(lambda array: move_array(array, *args, **kwargs))
 
 
-class Boxes(Rows):
-    """N boxes with score and class, and the track they belong to where tracking is on.
+class Boxes(InstanceArray):
+    """N boxes with score and class, and track ids if tracking is on.
 
     Attributes:
         data: (N, 6) x1, y1, x2, y2, confidence, class; or (N, 7) with the track id before the confidence.
-            Corners are pixels of the image, confidence is 0…1. One row of shape (6,) or (7,) goes as well.
+            Corners are pixels of the image, confidence is 0…1. A single row of shape (6,) or (7,) is accepted, too.
         orig_shape: (height, width) of the image, pixels.
 
     Raises:
@@ -84,19 +84,19 @@ class Boxes(Rows):
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
-        data = as_float(data)
+        data = to_float(data)
         if len(data.shape) == 1:
             data = data[None]
         if len(data.shape) != 2 or data.shape[1] not in (6, 7):
             raise UsageError(
                 f"Boxes need an array of shape (N, 6) (x1, y1, x2, y2, confidence, class) or (N, 7) (track id before "
-                f"the confidence), got shape {tuple(data.shape)}. For no boxes give an empty array of shape (0, 6)."
+                f"the confidence), got shape {tuple(data.shape)}. For no boxes pass an empty array of shape (0, 6)."
             )
         super().__init__(data, orig_shape)
 
     @property
     def is_track(self) -> bool:
-        """Whether the boxes carry track ids."""
+        """Whether the boxes have track ids."""
         return self.data.shape[1] == 7
 
     @property
@@ -111,7 +111,7 @@ class Boxes(Rows):
 
     @property
     def cls(self) -> Array:
-        """(N,) class indices, as floating-point numbers."""
+        """(N,) class indices, floating-point."""
         return self.data[:, -1]
 
     @property
@@ -123,38 +123,38 @@ class Boxes(Rows):
     def xywh(self) -> Array:
         """(N, 4) center x, center y, width, height, pixels."""
         corners = self.xyxy
-        result = copied(corners)
+        result = copy_array(corners)
         result[:, :2] = (corners[:, :2] + corners[:, 2:]) / 2
         result[:, 2:] = corners[:, 2:] - corners[:, :2]
         return result
 
     @property
     def xyxyn(self) -> Array:
-        """(N, 4) corners as shares of the image's width and height, 0…1."""
-        return self._share(copied(self.xyxy))
+        """(N, 4) corners divided by width and height of the image, 0…1."""
+        return self._normalize(copy_array(self.xyxy))
 
     @property
     def xywhn(self) -> Array:
-        """(N, 4) center and size as shares of the image's width and height, 0…1."""
-        return self._share(self.xywh)
+        """(N, 4) center and size divided by width and height of the image, 0…1."""
+        return self._normalize(self.xywh)
 
-    def _share(self, values: Array) -> Array:
+    def _normalize(self, values: Array) -> Array:
         height, width = self.orig_shape
         values[:, 0::2] /= width
         values[:, 1::2] /= height
         return values
 
 
-class Keypoints(Rows):
-    """K keypoints of N instances. `keypoints[0]` is an instance, `keypoints["left_wrist"]` a point of all.
+class Keypoints(InstanceArray):
+    """K keypoints of N instances. `keypoints[0]` is an instance, `keypoints["left_wrist"]` a keypoint of all.
 
     Attributes:
-        data: (N, K, D) x, y in pixels of the image and, with D = 3, confidence 0…1.
-            One instance of shape (K, D) goes as well.
+        data: (N, K, D) x, y in pixels of the image and, with D = 3, confidence 0…1. A single instance of shape (K, D)
+            is accepted, too.
         orig_shape: (height, width) of the image, pixels.
-        names: K names of the points, or None when they are not known.
-        sigma: (N, K, 2) how far off a point may be in x and y, pixels of the image: σ as the network tells it; None
-            unless `predict(…, uncertainty=True)` asked for it.
+        names: K names of the keypoints, or None if unknown.
+        sigma: (N, K, 2) standard deviation of each keypoint in x and y, pixels of the image; None unless predicted with
+            `uncertainty=True`.
 
     Raises:
         UsageError: `data` or `sigma` has another shape, or `names` another length.
@@ -163,31 +163,33 @@ class Keypoints(Rows):
     def __init__(
         self, data: Any, orig_shape: tuple[int, int], names: tuple[str, ...] | None = None, sigma: Any = None
     ) -> None:
-        data = as_float(data)
+        data = to_float(data)
         if len(data.shape) == 2:
             data = data[None]
         if len(data.shape) != 3 or data.shape[2] not in (2, 3):
             raise UsageError(
                 f"Keypoints need an array of shape (N, K, 2) (x, y) or (N, K, 3) (x, y, confidence), got shape "
-                f"{tuple(data.shape)}. For no instances give an empty array of shape (0, K, D)."
+                f"{tuple(data.shape)}. For no instances pass an empty array of shape (0, K, D)."
             )
         if names is not None and len(names) != data.shape[1]:
-            raise UsageError(f"{len(names)} keypoint names were given for {data.shape[1]} keypoints; make them agree.")
+            raise UsageError(
+                f"Got {len(names)} keypoint names for {data.shape[1]} keypoints; the numbers must be equal."
+            )
         super().__init__(data, orig_shape)
         self.names = names
-        sigma = None if sigma is None else as_float(sigma)
+        sigma = None if sigma is None else to_float(sigma)
         if sigma is not None and len(sigma.shape) == 2:
             sigma = sigma[None]
         if sigma is not None and tuple(sigma.shape) != (*self.shape[:2], 2):
             raise UsageError(f"Keypoints of shape {self.shape} need σ of shape (N, K, 2), got {tuple(sigma.shape)}.")
         self.sigma: Array | None = sigma
 
-    def _with(self, change: Callable[[Array], Array]) -> Self:
-        sigma = None if self.sigma is None else change(self.sigma)
-        return type(self)(change(self.data), self.orig_shape, self.names, sigma)
+    def _apply(self, function: Callable[[Array], Array]) -> Self:
+        sigma = None if self.sigma is None else function(self.sigma)
+        return type(self)(function(self.data), self.orig_shape, self.names, sigma)
 
     def __getitem__(self, index: Any) -> Any:
-        """Instances by number, slice or mask as `Keypoints`; a point of all instances by name as (N, D) array.
+        """Select instances by index, slice or mask, or a keypoint of all instances by name as an (N, D) array.
 
         Raises:
             UsageError: there is no keypoint of that name.
@@ -197,13 +199,13 @@ class Keypoints(Rows):
     def _column(self, name: str) -> int:
         if self.names is None:
             raise UsageError(
-                f"The names of the keypoints are not known here, so {name!r} cannot be found: the network brings none "
-                "(they come from `kpt_names` of the data set), or they differ between the classes in the image. Take "
-                "one instance, `result[0].keypoints[…]`, or the point's number, `keypoints.data[:, 9]`."
+                f"The keypoint {name!r} cannot be looked up, because keypoint names are unknown: the network has none "
+                "(they come from `kpt_names` of the data set), or they differ between the classes in the image. Select "
+                "one instance, `result[0].keypoints[…]`, or use the index of the keypoint, `keypoints.data[:, 9]`."
             )
         if name not in self.names:
             raise UsageError(
-                f"There is no keypoint {name!r}.{did_you_mean(name, self.names)} There are: {', '.join(self.names)}."
+                f"There is no keypoint {name!r}.{did_you_mean(name, self.names)} Keypoints: {', '.join(self.names)}."
             )
         return self.names.index(name)
 
@@ -214,19 +216,19 @@ class Keypoints(Rows):
 
     @property
     def xyn(self) -> Array:
-        """(N, K, 2) x, y as shares of the image's width and height, 0…1."""
+        """(N, K, 2) x, y divided by width and height of the image, 0…1."""
         height, width = self.orig_shape
-        result = copied(self.xy)
+        result = copy_array(self.xy)
         result[..., 0] /= width
         result[..., 1] /= height
         return result
 
     @property
     def has_visible(self) -> bool:
-        """Whether the points carry a confidence (D = 3)."""
+        """Whether the keypoints have a confidence (D = 3)."""
         return self.data.shape[2] == 3
 
     @property
     def conf(self) -> Array | None:
-        """(N, K) confidence that each point is visible, 0…1; None when D = 2."""
+        """(N, K) confidence that each keypoint is visible, 0…1; None if D = 2."""
         return self.data[..., 2] if self.has_visible else None

@@ -18,26 +18,26 @@ LEFT: Color = (40, 150, 255)
 RIGHT: Color = (255, 190, 50)
 CENTER: Color = (110, 225, 90)
 
-_GOLDEN = 0.618033988749895
+_GOLDEN_RATIO = 0.618033988749895
 
 
 @lru_cache(maxsize=4096)
 def color_for(index: int) -> Color:
-    """Return the color of a class or instance; neighbors in number are far apart in hue, and never repeat soon."""
-    hue = (0.70 + index * _GOLDEN) % 1.0
+    """Return the color of a class or instance; consecutive indices differ strongly in hue (golden ratio)."""
+    hue = (0.70 + index * _GOLDEN_RATIO) % 1.0
     return _bgr(hue, 0.78, 0.95 if index % 2 == 0 else 0.80)
 
 
-def text_color_on(background: Color, wanted: Color) -> Color:
-    """Return the wanted text color, or a dark one where white would not be readable."""
+def text_color_on(background: Color, text_color: Color) -> Color:
+    """Return the text color, but dark instead of white on a light background."""
     blue, green, red = background
-    light = 0.114 * blue + 0.587 * green + 0.299 * red > 150
-    return DARK if light and wanted == WHITE else wanted
+    is_light = 0.114 * blue + 0.587 * green + 0.299 * red > 150  # luma of BT.601
+    return DARK if is_light and text_color == WHITE else text_color
 
 
 @dataclass(frozen=True, slots=True)
 class KeypointColors:
-    """Colors of the K points and of the edges of the skeleton, in their order."""
+    """Colors of the K keypoints and of the edges of the skeleton, in their order."""
 
     points: tuple[Color, ...]
     edges: tuple[Color, ...]
@@ -45,11 +45,10 @@ class KeypointColors:
 
 @lru_cache(maxsize=64)
 def keypoint_colors(names: tuple[str, ...], edges: tuple[tuple[int, int], ...]) -> KeypointColors:
-    """Choose colors for a skeleton.
+    """Return the colors of a skeleton.
 
-    Names with a left and a right (`left_wrist`, `wrist_r`) give one color per side and one for the
-    middle, so that a turned person is seen at once. Other names give every point a hue of its own,
-    going round the color wheel; an edge takes the hue of its second point.
+    If the names have sides (`left_wrist`, `wrist_r`), there is one color per side and one for the center. Otherwise
+    each keypoint has its own hue, and an edge has the hue of its second keypoint.
     """
     sides = [_side(name) for name in names]
     if "left" in sides and "right" in sides:
@@ -63,19 +62,18 @@ def keypoint_colors(names: tuple[str, ...], edges: tuple[tuple[int, int], ...]) 
 
 
 def _edge_side(first: str, second: str) -> str:
-    """An edge from the middle to a side belongs to the side; one between the sides to the middle."""
+    """Return the side of an edge: center to side is that side, left to right is the center."""
     if first == second or not second:
         return first
     return second if not first else ""
 
 
 def _side(name: str) -> str:
-    # words of snake_case, kebab-case and camelCase
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    lowered = {word.lower() for word in words}
-    if lowered & {"left", "l"} or name.lower().startswith("left"):
+    """Return `left`, `right` or an empty text, from names in snake_case, kebab-case or camelCase."""
+    parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    if parts & {"left", "l"} or name.lower().startswith("left"):
         return "left"
-    return "right" if lowered & {"right", "r"} or name.lower().startswith("right") else ""
+    return "right" if parts & {"right", "r"} or name.lower().startswith("right") else ""
 
 
 def _bgr(hue: float, saturation: float, value: float) -> Color:
@@ -86,17 +84,17 @@ def _bgr(hue: float, saturation: float, value: float) -> Color:
 def drawing_schema(schema: KeypointSchema | None, count: int, names: Mapping[int, str]) -> KeypointSchema:
     """Return the schema to draw with.
 
-    It is the given one; but 17 points of which neither names nor skeleton are known are a COCO person's when they
-    mirror as those do or, where that is not known either, when a class is called `person`.
+    17 keypoints without names and skeleton are treated as COCO persons if they have the same mirror pairs or, without
+    mirror pairs, if a class is named `person`.
 
     Args:
-        schema: what is known, or None for nothing.
-        count: K, number of points.
+        schema: schema of the network, or None.
+        count: K, number of keypoints.
         names: class names.
     """
     if schema is None or schema.count != count:
         return KeypointSchema.coco_person() if count == 17 else KeypointSchema(count=max(count, 1))
     if count != 17 or schema.skeleton or schema.names:
         return schema
-    person = "person" in names.values() if schema.flip_idx is None else schema.flip_idx == COCO_PERSON_FLIP
-    return KeypointSchema.coco_person() if person else schema
+    is_person = "person" in names.values() if schema.flip_idx is None else schema.flip_idx == COCO_PERSON_FLIP
+    return KeypointSchema.coco_person() if is_person else schema

@@ -1,26 +1,33 @@
-"""The part of `Results` that draws: images as arrays, files, windows, notebook output."""
+"""The drawing methods of `Results`: annotated arrays, files, windows and notebook output."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DependencyError
-from yolopose.results import display, writing
-from yolopose.results.arrays import host
-from yolopose.results.canvas import as_bgr, notice
+from yolopose.base.log import warn_once
+from yolopose.results import writing
+from yolopose.results.arrays import to_numpy
 from yolopose.results.drawing import Style, annotate
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.palette import WHITE, Color
 from yolopose.schema import KeypointSchema
 
+Image = npt.NDArray[np.uint8]
 
-class Plotted:
-    """Draws what `Results` holds; the attributes are those of `Results`."""
+
+class PlotMixin:
+    """Drawing methods; the attributes are those of `Results`."""
 
     _image: npt.NDArray[Any] | Callable[[], npt.NDArray[Any]]
     orig_shape: tuple[int, int]
@@ -33,7 +40,7 @@ class Plotted:
 
     @property
     def orig_img(self) -> npt.NDArray[Any]:
-        """(H, W, 3) BGR uint8, or (H, W): the image; read now where it was not needed so far."""
+        """(H, W, 3) BGR uint8, or (H, W): the image; loaded on first access if necessary."""
         if callable(self._image):
             self._image = self._image()
         return self._image
@@ -65,98 +72,161 @@ class Plotted:
         """Draw the result on a copy of the image.
 
         Args:
-            conf: whether labels hold the confidence.
-            line_width: thickness of boxes, pixels; None follows the image.
-            font_size: height of the text, pixels; None follows the image.
+            conf: whether labels include the confidence.
+            line_width: thickness of boxes, pixels; None for a size relative to the image.
+            font_size: height of the text, pixels; None for a size relative to the image.
             font: TrueType font file for the text; None for the built-in one.
             pil: whether to return a PIL image instead of an array.
-            img: image to draw on instead of `orig_img`; of another size, the drawing is scaled to it.
-            kpt_radius: radius of points in an image of about 1000 pixels; it follows the image and the instance.
+            img: image to draw on instead of `orig_img`; the drawing is scaled to its size.
+            kpt_radius: radius of keypoints in an image of about 1000 pixels; it scales with image and instance.
             kpt_line: whether limbs are drawn.
             labels: whether labels are drawn.
             boxes: whether boxes and labels are drawn.
-            masks: of no effect: poses have none.
-            probs: of no effect: poses have none.
-            show: whether to show the image as well.
-            save: whether to write it to `filename` as well.
+            masks: no effect: poses have no masks.
+            probs: no effect: poses have no class probabilities.
+            show: whether to show the image, too.
+            save: whether to write it to `filename`, too.
             filename: file for `save`; None for `results_NAME.jpg` in the current folder.
-            color_mode: `class`, or `instance` for one color per instance (per track when tracked).
-            txt_color: BGR of the text; white turns dark on light backgrounds.
+            color_mode: `class`, or `instance` for one color per instance (per track with tracking).
+            txt_color: BGR of the text; white becomes dark on light backgrounds.
 
         Returns:
-            (H, W, 3) uint8 BGR, or a PIL RGB image. Points below 0.25 confidence are left out.
+            (H, W, 3) uint8 BGR, or a PIL RGB image. Keypoints below 0.25 confidence are not drawn.
 
         Raises:
-            UsageError: a value is not possible.
+            UsageError: an invalid value.
             DependencyError: `pil=True` without Pillow.
         """
         style = Style(conf, line_width, font_size, font, kpt_radius, kpt_line, labels, boxes, color_mode, txt_color)
-        img = self._drawn(style, img)
+        annotated = self._annotate(style, img)
         if show:
-            display.show_image(img, self.path)
+            show_image(annotated, self.path)
         if save:
-            writing.save_image(img, filename or self._default_name())
-        return _pil(img) if pil else img
+            writing.save_image(annotated, filename or self._default_file_name())
+        return _to_pil(annotated) if pil else annotated
 
-    def _drawn(self, style: Style, img: Any) -> npt.NDArray[np.uint8]:
-        base = host(self.orig_img if img is None else img)
-        if 0 in base.shape:
-            return notice(f"{self.path}: {self.error or 'the image holds no pixels'}")
-        img = as_bgr(base)
-        if np.may_share_memory(img, base):
-            img = img.copy()
-        scale = writing.scale_to(img, self.orig_shape)
-        boxes = None if self.boxes is None else host(self.boxes.data).astype(np.float64)
-        points = None if self.keypoints is None else host(self.keypoints.data).astype(np.float64)
+    def _annotate(self, style: Style, img: Any) -> Image:
+        original = to_numpy(self.orig_img if img is None else img)
+        if 0 in original.shape:
+            return _error_image(f"{self.path}: {self.error or 'the image has no pixels'}")
+        canvas = writing.to_uint8_bgr(original)
+        if np.may_share_memory(canvas, original):
+            canvas = canvas.copy()
+        scale = writing.scale_to_image(canvas, self.orig_shape)
+        boxes = None if self.boxes is None else to_numpy(self.boxes.data).astype(np.float64)
+        points = None if self.keypoints is None else to_numpy(self.keypoints.data).astype(np.float64)
         if boxes is not None:
             boxes[:, :4] *= scale
         if points is not None:
             points[..., :2] *= scale[:2]
-        annotate(img, boxes, points, self.names, self.schema, style)
-        return img
+        annotate(canvas, boxes, points, self.names, self.schema, style)
+        return canvas
 
-    def _default_name(self) -> str:
+    def _default_file_name(self) -> str:
         return f"results_{Path(self.path).stem}.jpg"
 
     def show(self, wait: bool = True, **plot: Any) -> bool:
-        """Show the drawn image in a window or notebook; takes the arguments of `plot`.
+        """Show the annotated image in a window or notebook.
 
         Args:
-            wait: whether to wait until a key is pressed or the window closed.
+            wait: whether to wait until a key is pressed or the window is closed.
             **plot: arguments of `plot`.
 
         Returns:
-            Whether it was shown; where there is no window, a warning says how to save it instead.
+            Whether it was shown; otherwise a warning explains how to save it instead.
         """
-        return display.show_image(self._array(plot), self.path, wait)
+        return show_image(self._plot_array(plot), self.path, wait)
 
     def save(self, filename: str | Path | None = None, **plot: Any) -> str:
-        """Write the drawn image and returns its path; takes the arguments of `plot`.
+        """Write the annotated image and return its path.
 
         Args:
             filename: file to write; None for `results_NAME.jpg` in the current folder.
             **plot: arguments of `plot`.
 
         Raises:
-            UsageError: the suffix names no image format.
+            UsageError: the suffix is not an image format.
             OutputError: it cannot be written.
         """
-        target = str(filename or self._default_name())
-        writing.save_image(self._array(plot), target)
+        target = str(filename or self._default_file_name())
+        writing.save_image(self._plot_array(plot), target)
         return target
 
     def _repr_png_(self) -> bytes:
-        """The drawn image, for notebooks."""
-        return writing.encoded(self.plot(), ".png")
+        """Return the annotated image for notebooks."""
+        return writing.encode_image(self.plot(), ".png")
 
-    def _array(self, plot: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    def _plot_array(self, plot: dict[str, Any]) -> Image:
         plot["pil"] = False
         return self.plot(**plot)
 
 
-def _pil(img: npt.NDArray[np.uint8]) -> Any:
+def _to_pil(img: Image) -> Any:
     try:
-        from PIL import Image
-    except ImportError as fault:
-        raise DependencyError("`pil=True` needs Pillow, which is not installed: `pip install pillow`.") from fault
-    return Image.fromarray(np.ascontiguousarray(img[..., ::-1]))
+        from PIL import Image as PILImage
+    except ImportError as error:
+        raise DependencyError("`pil=True` needs Pillow, which is not installed: `pip install pillow`.") from error
+    return PILImage.fromarray(np.ascontiguousarray(img[..., ::-1]))
+
+
+def _error_image(text: str) -> Image:
+    """Return a gray image with a text, for an image that could not be read."""
+    width = 640
+    line_height = 22
+    lines = textwrap.wrap(text, 66)
+    img = np.full((max(120, line_height * (len(lines) + 2)), width, 3), 114, np.uint8)
+    for number, line in enumerate(lines, start=1):
+        origin = (12, 10 + line_height * number)
+        cv2.putText(img, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, WHITE, 1, cv2.LINE_AA)
+    return img
+
+
+# -- Windows ---------------------------------------------------------------------------------------------------------
+
+
+def show_image(image: Image, title: str, wait: bool = True) -> bool:
+    """Show a BGR image in a notebook or window.
+
+    Args:
+        image: (H, W, 3) uint8.
+        title: name of the window; an open window of that name is reused.
+        wait: whether to wait until a key is pressed or the window is closed; False for frames of a video.
+
+    Returns:
+        Whether it was shown; otherwise a warning gives the reason, once.
+    """
+    if "ipykernel" in sys.modules:
+        display = importlib.import_module("IPython.display")
+        display.display(display.Image(data=writing.encode_image(image, ".png")))
+        return True
+    reason = why_no_window()
+    if reason:
+        warn_once(reason)
+        return False
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+    cv2.imshow(title, image)
+    key = cv2.waitKey(1)
+    while wait and key < 0 and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
+        key = cv2.waitKey(50)
+    if wait:
+        cv2.destroyWindow(title)
+    return True
+
+
+def why_no_window() -> str:
+    """Return why no window can be opened and what to do instead; an empty text if one can."""
+    alternative = "Save the image instead: `result.save('image.jpg')`, or `save=True` in predict."
+    if not _opencv_has_windows():
+        return (
+            "The image cannot be shown: this OpenCV was built without windows (`opencv-python-headless`). "
+            f"{alternative} To open windows: `pip uninstall opencv-python-headless`, `pip install opencv-python`."
+        )
+    # Without a display, the GUI library of OpenCV terminates the process, so check it first.
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return f"The image cannot be shown: this session has no display ($DISPLAY is not set). {alternative}"
+    return ""
+
+
+def _opencv_has_windows() -> bool:
+    lines = [line.split(":", 1) for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
+    return any(len(parts) == 2 and parts[1].strip() not in ("", "NONE") for parts in lines)

@@ -1,8 +1,9 @@
-"""`Results`: what was found in one image, and what can be done with it."""
+"""`Results`: boxes and keypoints of one image, and their conversion to files, texts and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,42 +13,69 @@ import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
 from yolopose.results import tables, writing
-from yolopose.results.arrays import Array, HostArray, copied, host
-from yolopose.results.frame import Frame
-from yolopose.results.instances import Boxes, Keypoints, Rows
-from yolopose.results.plotting import Plotted
+from yolopose.results.arrays import Array, HostArray, copy_array, to_numpy
+from yolopose.results.instances import Boxes, InstanceArray, Keypoints
+from yolopose.results.plotting import PlotMixin
 from yolopose.schema import KeypointSchema
 
-_PARTS = ("preprocess", "inference", "postprocess")
+_PHASES = ("preprocess", "inference", "postprocess")
 
 
-class Results(Plotted):
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Position of an image in a video or live stream.
+
+    Attributes:
+        number: frame number from 1, including frames skipped by `vid_stride`.
+        total: number of frames according to the video; None if unknown, and for a stream.
+        fps: frames per second of the video or stream; 0 if unknown.
+        video: index of the video or stream in the source.
+        live: whether it comes from a camera or stream.
+        at: seconds of wall time since the first frame of its camera or stream; None for a video.
+    """
+
+    number: int
+    total: int | None = None
+    fps: float = 0.0
+    video: int = 0
+    live: bool = False
+    at: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time since the first frame; None if the frame rate of a video is unknown."""
+        if self.live:
+            return self.at
+        return (self.number - 1) / self.fps if self.fps > 0 else None
+
+
+class Results(PlotMixin):
     """Boxes and keypoints of one image.
 
-    `len`, indexing and iteration go by instance: `result[0]` is a result that holds the first one alone.
+    `len`, indexing and iteration are by instance: `result[0]` is a result with the first instance only.
 
     Args:
-        orig_img: (H, W, 3) BGR uint8, or (H, W); or a function that reads it, called once, when it is first needed.
-        path: file that the image came from, or a made-up name.
+        orig_img: (H, W, 3) BGR uint8, or (H, W); or a function that loads it, called once, on first access.
+        path: file of the image, or a generated name.
         names: class names by index.
         boxes: (N, 6 or 7) array as in `Boxes.data`, or None.
         keypoints: (N, K, D) array as in `Keypoints.data`, or None.
         speed: milliseconds for `preprocess`, `inference`, `postprocess`.
-        schema: names and skeleton of the keypoints; without it 17 points are drawn as a COCO person.
-        error: why the image could not be read; None when it could.
-        save_dir: folder of the run that made it, or None when nothing is saved.
-        frame: where it stands in a video or stream; None for an image of its own.
-        orig_shape: (height, width), pixels, that boxes and keypoints are given in; the image's own when left out.
+        schema: names and skeleton of the keypoints; without it, 17 keypoints are drawn as a COCO person.
+        error: why the image could not be read; None if it was.
+        save_dir: folder of the run, or None if nothing is saved.
+        frame: position in a video or stream; None for an image.
+        orig_shape: (height, width), pixels, to which boxes and keypoints refer; by default the size of the image.
         sigmas: (N, K, 2) array as in `Keypoints.sigma`, or None.
 
     Attributes:
         orig_img: the image.
         boxes: `Boxes` or None.
         keypoints: `Keypoints` or None.
-        masks: always None, as are `probs`, `obb`, `semantic_mask` and `depth`: other tasks have them.
+        masks: always None, like `probs`, `obb`, `semantic_mask` and `depth`, which belong to other tasks.
 
     Raises:
-        UsageError: an array has a shape that is not possible, or boxes and keypoints differ in number.
+        UsageError: an array of invalid shape, or different numbers of boxes and keypoints.
     """
 
     masks = probs = obb = semantic_mask = depth = None
@@ -68,23 +96,23 @@ class Results(Plotted):
         orig_shape: tuple[int, int] | None = None,
         sigmas: Any = None,
     ) -> None:
-        # results of parts of it share one reading
+        # Results of single instances (`result[0]`) share the loaded image.
         self._image = cache(orig_img) if callable(orig_img) else orig_img
         height, width = self.orig_img.shape[:2] if orig_shape is None else orig_shape
         self.orig_shape: tuple[int, int] = int(height), int(width)
         self.path = str(path)
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
-        self.speed: dict[str, float | None] = dict(speed) if speed else dict.fromkeys(_PARTS)
+        self.speed: dict[str, float | None] = dict(speed) if speed else dict.fromkeys(_PHASES)
         self.schema = schema
         self.error = error
         self.save_dir = None if save_dir is None else str(save_dir)
         self.frame = frame
-        self.boxes = None if boxes is None else Boxes(_data(boxes), self.orig_shape)
-        self.keypoints = self._keypoints(keypoints, sigmas)
+        self.boxes = None if boxes is None else Boxes(_get_data(boxes), self.orig_shape)
+        self.keypoints = self._make_keypoints(keypoints, sigmas)
         if self.boxes is not None and self.keypoints is not None and len(self.boxes) != len(self.keypoints):
             raise UsageError(
-                f"A result needs the keypoints of every box: got {len(self.boxes)} boxes, but keypoints of "
-                f"{len(self.keypoints)} instances."
+                f"Boxes and keypoints must have the same number of instances: got {len(self.boxes)} boxes and "
+                f"{len(self.keypoints)} sets of keypoints."
             )
 
     @classmethod
@@ -98,7 +126,7 @@ class Results(Plotted):
         save_dir: str | Path | None = None,
         frame: Frame | None = None,
     ) -> Results:
-        """Make the empty result of an image that could not be read, so that results line up with sources."""
+        """Return an empty result for an image that could not be read, so that results match the sources."""
         points = (0, *schema.shape) if schema else (0, 17, 3)
         return cls(
             np.zeros((0, 0, 3), np.uint8),
@@ -112,26 +140,29 @@ class Results(Plotted):
             frame=frame,
         )
 
-    def _keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints | None:
+    def _make_keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints | None:
         if keypoints is None:
             return None
-        data = _data(keypoints)
-        known = isinstance(keypoints, Keypoints) and keypoints.names is not None
-        sigmas = keypoints.sigma if isinstance(keypoints, Keypoints) else sigmas
-        return Keypoints(data, self.orig_shape, keypoints.names if known else self._point_names(), sigmas)
+        names: tuple[str, ...] | None = None
+        if isinstance(keypoints, Keypoints):
+            names = keypoints.names
+            sigmas = keypoints.sigma
+        if names is None:
+            names = self._keypoint_names()
+        return Keypoints(_get_data(keypoints), self.orig_shape, names, sigmas)
 
-    def _point_names(self) -> tuple[str, ...] | None:
-        """Name of the keypoints, unless the classes in the image name them differently."""
+    def _keypoint_names(self) -> tuple[str, ...] | None:
+        """Return the names of the keypoints, or None if they differ between the classes in the image."""
         if self.schema is None or not self.schema.names:
             return None
-        if set(self.schema.names) == {0}:  # the usual case needs no look at the classes, which may lie on a GPU
+        if set(self.schema.names) == {0}:  # the usual case: do not copy the classes from the GPU
             return self.schema.keypoint_names(0)
-        classes = {0} if self.boxes is None or not len(self.boxes) else {int(c) for c in host(self.boxes.cls)}
-        found = {self.schema.keypoint_names(index) for index in classes}
-        return found.pop() if len(found) == 1 else None
+        classes = {0} if self.boxes is None or not len(self.boxes) else {int(c) for c in to_numpy(self.boxes.cls)}
+        names = {self.schema.keypoint_names(index) for index in classes}
+        return names.pop() if len(names) == 1 else None
 
-    def _with(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:
-        """The same image with other rows."""
+    def _replace(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:
+        """Return a result of the same image with other instances."""
         return Results(
             self._image,
             self.path,
@@ -147,18 +178,20 @@ class Results(Plotted):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled and copied: the image itself, not the way to read it."""
+        """Load the image before pickling and copying."""
         return {**self.__dict__, "_image": self.orig_img}
 
-    def _each(self, change: Callable[[Any], Any]) -> Results:
-        return self._with(*(None if part is None else change(part) for part in (self.boxes, self.keypoints)))
+    def _apply(self, function: Callable[[Any], Any]) -> Results:
+        boxes = None if self.boxes is None else function(self.boxes)
+        keypoints = None if self.keypoints is None else function(self.keypoints)
+        return self._replace(boxes, keypoints)
 
     def __len__(self) -> int:
-        part = self.boxes if self.boxes is not None else self.keypoints
-        return 0 if part is None else len(part)
+        instances = self.boxes if self.boxes is not None else self.keypoints
+        return 0 if instances is None else len(instances)
 
     def __getitem__(self, index: Any) -> Results:
-        return self._each(lambda part: part[index])
+        return self._apply(lambda instances: instances[index])
 
     def __iter__(self) -> Iterator[Results]:
         return (self[index] for index in range(len(self)))
@@ -169,93 +202,96 @@ class Results(Plotted):
         return f"Results({self.path!r}, {width}×{height} pixels: {self.verbose().removesuffix(', ')}{points})"
 
     def cpu(self) -> Results:
-        """Return it with arrays in host memory."""
-        return self._each(lambda part: part.cpu())
+        """Return a copy with arrays in host memory."""
+        return self._apply(lambda instances: instances.cpu())
 
     def numpy(self) -> Results:
-        """Return it with plain numpy arrays."""
-        return self._each(lambda part: part.numpy())
+        """Return a copy with plain numpy arrays."""
+        return self._apply(lambda instances: instances.numpy())
 
     def cuda(self) -> Results:
-        """Return it with arrays on the GPU.
+        """Return a copy with arrays on the GPU.
 
         Raises:
-            UsageError: the arrays are no torch.Tensor.
+            UsageError: the arrays are not torch tensors.
         """
-        return self._each(lambda part: part.cuda())
+        return self._apply(lambda instances: instances.cuda())
 
     def to(self, *args: Any, **kwargs: Any) -> Results:
-        """Return it with arrays of another type of number or on another device, as `torch.Tensor.to`.
+        """Return a copy with another dtype or device, as `torch.Tensor.to`.
 
         Raises:
-            UsageError: the arrays are no torch.Tensor, and a device other than the CPU is named.
+            UsageError: a device other than the CPU is given, and the arrays are not torch tensors.
         """
-        return self._each(lambda part: part.to(*args, **kwargs))
+        return self._apply(lambda instances: instances.to(*args, **kwargs))
 
     def new(self) -> Results:
-        """Return a result of the same image that holds nothing yet."""
-        return self._with(None, None)
+        """Return a result of the same image without boxes and keypoints."""
+        return self._replace(None, None)
 
     def update(self, boxes: Any = None, keypoints: Any = None) -> None:
-        """Replace boxes (clipped to the image) or keypoints by other arrays.
+        """Replace boxes (clipped to the image) or keypoints.
 
         Args:
-            boxes: (N, 6 or 7), pixels; None keeps them.
-            keypoints: (N, K, D), pixels; None keeps them.
+            boxes: (N, 6 or 7), pixels; None to keep them.
+            keypoints: (N, K, D), pixels; None to keep them.
 
         Raises:
-            UsageError: a shape is not possible, or boxes and keypoints differ in number; nothing was replaced.
+            UsageError: an invalid shape, or different numbers of boxes and keypoints; nothing is replaced.
         """
-        changed = Results(
+        updated = Results(
             self._image,
             self.path,
             self.names,
-            boxes=self.boxes if boxes is None else self._clipped(_data(boxes)),
+            boxes=self.boxes if boxes is None else self._clip(_get_data(boxes)),
             keypoints=self.keypoints if keypoints is None else keypoints,
             schema=self.schema,
             orig_shape=self.orig_shape,
         )
-        self.boxes, self.keypoints = changed.boxes, changed.keypoints
+        self.boxes = updated.boxes
+        self.keypoints = updated.keypoints
 
-    def _clipped(self, boxes: Any) -> Array:
-        boxes = copied(Boxes(boxes, self.orig_shape).data)
+    def _clip(self, boxes: Any) -> Array:
+        boxes = copy_array(Boxes(boxes, self.orig_shape).data)
         height, width = self.orig_shape
         boxes[:, 0:4:2] = boxes[:, 0:4:2].clip(0, width)
         boxes[:, 1:4:2] = boxes[:, 1:4:2].clip(0, height)
         return boxes
 
     def verbose(self) -> str:
-        """Return the text of the log line: `"4 persons, 1 dog, "`, `"(no detections), "`, or why it was not read."""
+        """Return the text for log lines: `"4 persons, 1 dog, "`, `"(no detections), "`, or the error."""
         if self.error is not None:
             return f"(not read: {self.error.rstrip('. ')}), "
         if not len(self):
             return "(no detections), "
-        return tables.counts(self.boxes, self.names) or f"{len(self)} poses, "
+        return tables.format_counts(self.boxes, self.names) or f"{len(self)} poses, "
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False, append: bool = True) -> str:
-        """Write one line per instance: class, box cx cy w h, then x y (v) of every point, as shares of the image.
+        """Write one line per instance: class, box cx cy w h, x y (v) of each keypoint, [confidence], [track id].
+
+        Coordinates are divided by width and height of the image.
 
         Args:
-            txt_file: the file; its folder is made. Without instances no file is made.
-            save_conf: whether the confidence of the box follows.
-            append: whether lines are added to those already there; False replaces them.
+            txt_file: the file; its folder is created. Without instances no file is created.
+            save_conf: whether to add the confidence of the box.
+            append: whether to append to an existing file instead of replacing it.
 
         Returns:
-            The path. A track id stands at the end of its line.
+            The path.
 
         Raises:
             OutputError: it cannot be written.
         """
         lines = [] if self.boxes is None else writing.label_lines(self.boxes, self.keypoints, save_conf)
-        writing.append_lines(txt_file, lines, append)
+        writing.write_lines(txt_file, lines, append)
         return str(txt_file)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> list[Path]:
         """Write the image inside each box as `save_dir/CLASS/NAME.jpg`, then `NAME-2.jpg` and so on.
 
         Args:
-            save_dir: folder; it is made.
-            file_name: name of the files; the ending `.jpg` may be left out.
+            save_dir: folder; it is created.
+            file_name: name of the files, with or without the suffix `.jpg`.
 
         Returns:
             The files, in the order of the boxes.
@@ -272,13 +308,13 @@ class Results(Plotted):
         """Return one dictionary per instance.
 
         Args:
-            normalize: whether coordinates are shares of the image's width and height instead of pixels.
-            decimals: digits after the point.
+            normalize: whether to divide coordinates by width and height of the image.
+            decimals: number of decimals.
 
         Returns:
             `{name, class, confidence, box: {x1, y1, x2, y2}, keypoints: {x: […], y: […], visible: […]}}`, with
-            `track_id` before `keypoints` when tracked; `visible` is missing when D = 2, and keypoints have
-            `sigma_x: […]` and `sigma_y: […]` beside where σ is told.
+            `track_id` before `keypoints` with tracking. `visible` is missing if D = 2; with uncertainty, keypoints have
+            `sigma_x: […]` and `sigma_y: […]`, too.
         """
         return tables.summary_rows(self.boxes, self.keypoints, self.names, normalize, decimals)
 
@@ -290,16 +326,18 @@ class Results(Plotted):
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return the summary as CSV text with a header line."""
-        return tables.to_csv(self.summary(normalize, decimals), tables.columns(self.boxes, self.keypoints))
+        return tables.to_csv(self.summary(normalize, decimals), tables.summary_columns(self.boxes, self.keypoints))
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Return the summary as a polars DataFrame, or a pandas one where polars is not installed.
+        """Return the summary as a polars DataFrame, or a pandas DataFrame if polars is not installed.
 
         Raises:
             DependencyError: neither is installed.
         """
-        return tables.to_dataframe(self.summary(normalize, decimals), tables.columns(self.boxes, self.keypoints))
+        return tables.to_dataframe(
+            self.summary(normalize, decimals), tables.summary_columns(self.boxes, self.keypoints)
+        )
 
 
-def _data(part: Any) -> Any:
-    return part.data if isinstance(part, Rows) else part
+def _get_data(instances: Any) -> Any:
+    return instances.data if isinstance(instances, InstanceArray) else instances

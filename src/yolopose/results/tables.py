@@ -1,4 +1,4 @@
-"""Results as plain values and text: the line for the log, dictionaries, JSON, CSV, data frames."""
+"""Results as plain values and text: log lines, dictionaries, JSON, CSV, data frames."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.errors import DependencyError
-from yolopose.results.arrays import host
+from yolopose.results.arrays import to_numpy
 from yolopose.results.instances import Boxes, Keypoints
 
 Row = dict[str, Any]
 
 
 def class_name(names: Mapping[int, str], index: int) -> str:
-    """Return the name of a class, `class7` where it has none."""
+    """Return the name of a class, `class7` if it has none."""
     return names.get(index, f"class{index}")
 
 
-def counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
-    """Return how many of each class there are, `"4 persons, 1 dog, "`, by class index; empty text for none."""
+def format_counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
+    """Return the number of instances of each class, `"4 persons, 1 dog, "`; an empty text without boxes."""
     if boxes is None:
         return ""
-    indices, numbers = np.unique(host(boxes.cls).astype(int), return_counts=True)
-    parts = [
-        f"{number} {class_name(names, int(index))}{'s' if number > 1 else ''}, "
-        for index, number in zip(indices, numbers, strict=True)
-    ]
-    return "".join(parts)
+    indices, counts = np.unique(to_numpy(boxes.cls).astype(int), return_counts=True)
+    return "".join(
+        f"{count} {class_name(names, int(index))}{'s' if count > 1 else ''}, "
+        for index, count in zip(indices, counts, strict=True)
+    )
 
 
 def summary_rows(
@@ -49,26 +49,33 @@ def summary_rows(
     if keypoints is None:
         return rows
     rows = rows if boxes is not None else [{} for _ in range(len(keypoints))]
-    places = host(keypoints.xyn if normalize else keypoints.xy)
-    seen = host(keypoints.conf) if keypoints.has_visible else None
-    sigmas = np.empty((0, 0, 0)) if keypoints.sigma is None else host(keypoints.sigma).astype(float)
-    sigmas = sigmas / np.array(keypoints.orig_shape[::-1]) if normalize and sigmas.size else sigmas
+    columns = _keypoint_columns(keypoints, normalize)
     for index, row in enumerate(rows):
         row["keypoints"] = {
-            "x": [round(float(x), decimals) for x in places[index, :, 0]],
-            "y": [round(float(y), decimals) for y in places[index, :, 1]],
+            name: [round(float(value), decimals) for value in values[index]] for name, values in columns.items()
         }
-        if seen is not None:
-            row["keypoints"]["visible"] = [round(float(value), decimals) for value in seen[index]]
-        for axis, letter in enumerate("xy" if keypoints.sigma is not None else ""):
-            row["keypoints"][f"sigma_{letter}"] = sigmas[index, :, axis].round(decimals).tolist()
     return rows
+
+
+def _keypoint_columns(keypoints: Keypoints, normalize: bool) -> dict[str, npt.NDArray[np.floating]]:
+    """Return (N, K) values by name: x, y, visible if D = 3, sigma_x and sigma_y with uncertainty."""
+    xy = to_numpy(keypoints.xyn if normalize else keypoints.xy)
+    columns = {"x": xy[..., 0], "y": xy[..., 1]}
+    if keypoints.has_visible:
+        columns["visible"] = to_numpy(keypoints.conf)
+    if keypoints.sigma is not None:
+        sigma = to_numpy(keypoints.sigma).astype(float)
+        if normalize:
+            sigma = sigma / np.array(keypoints.orig_shape[::-1])
+        columns["sigma_x"] = sigma[..., 0]
+        columns["sigma_y"] = sigma[..., 1]
+    return columns
 
 
 def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals: int) -> list[Row]:
     height, width = boxes.orig_shape if normalize else (1, 1)
     rows: list[Row] = []
-    for values in host(boxes.data).tolist():
+    for values in to_numpy(boxes.data).tolist():
         x1, y1, x2, y2 = values[:4]
         index = int(values[-1])
         row: Row = {
@@ -88,24 +95,24 @@ def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals:
     return rows
 
 
-def columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
-    """Return the keys that the rows of a summary have, also where there is no row."""
-    found = [] if boxes is None else ["name", "class", "confidence", "box"]
+def summary_columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
+    """Return the keys of the rows of a summary, also if there are no rows."""
+    columns = [] if boxes is None else ["name", "class", "confidence", "box"]
     if boxes is not None and boxes.is_track:
-        found.append("track_id")
-    return found if keypoints is None else [*found, "keypoints"]
+        columns.append("track_id")
+    return columns if keypoints is None else [*columns, "keypoints"]
 
 
 def to_json(values: Any) -> str:
-    """Return rows, or any plain values, as compact JSON; what JSON does not know (NaN, infinity) becomes null."""
-    return json.dumps(_finite(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    """Return rows, or any plain values, as compact JSON; NaN and infinity become null."""
+    return json.dumps(_replace_non_finite(values), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -119,24 +126,24 @@ def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
 
 
 def to_dataframe(rows: Sequence[Row], header: Sequence[str]) -> Any:
-    """Return a polars DataFrame, or a pandas one where polars is not installed.
+    """Return a polars DataFrame, or a pandas DataFrame if polars is not installed.
 
     Raises:
         DependencyError: neither is installed.
     """
-    polars = _library("polars")
+    polars = _import_optional("polars")
     if polars is not None:
         return polars.DataFrame(list(rows)) if rows else polars.DataFrame(schema=list(header))
-    pandas = _library("pandas")
+    pandas = _import_optional("pandas")
     if pandas is not None:
         return pandas.DataFrame(list(rows), columns=list(header))
     raise DependencyError(
         "A data frame needs polars (or pandas), and neither is installed: `pip install polars`. "
-        "Without them, `result.summary()` gives the same rows as dictionaries and `result.to_csv()` as text."
+        "Without them, `result.summary()` returns the same rows as dictionaries and `result.to_csv()` as text."
     )
 
 
-def _library(name: str) -> Any:
+def _import_optional(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:

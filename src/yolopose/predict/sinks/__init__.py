@@ -1,4 +1,4 @@
-"""Where results go: one small file for each kind of output, joined by `RunFiles`."""
+"""Output files of prediction: images, videos, labels and tables, written by `RunFiles`."""
 
 from yolopose.predict.sinks.run_files import RunFiles
 

@@ -1,113 +1,98 @@
-"""The files of one prediction run."""
+"""`RunFiles`: all output files of a prediction run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
-from yolopose.base.settings import load_settings
-from yolopose.config import PredictOptions
-from yolopose.predict.sinks.coco import CocoResults
-from yolopose.predict.sinks.crops import Crops
-from yolopose.predict.sinks.frames import Frames
-from yolopose.predict.sinks.images import Images
-from yolopose.predict.sinks.labels import LabelFiles
-from yolopose.predict.sinks.lines import JsonLines
-from yolopose.predict.sinks.names import SourceNames
-from yolopose.predict.sinks.show import Window
-from yolopose.predict.sinks.sink import Place, Sink
-from yolopose.predict.sinks.table import Table
-from yolopose.predict.sinks.videos import Videos
+from yolopose.config import PredictSettings
+from yolopose.predict.sinks.base import Sink, SourceNames, WriteContext
+from yolopose.predict.sinks.images import AnnotatedImages, Crops, PlainFrames, Window
+from yolopose.predict.sinks.labels import CocoResults, LabelFiles
+from yolopose.predict.sinks.tables import CsvTable, JsonLines
+from yolopose.predict.sinks.videos import AnnotatedVideos
 from yolopose.results import Results
+
+# The option that enables a sink, and its constructor, in the order of the summary.
+_SINKS: tuple[tuple[str, Callable[[PredictSettings, SourceNames], Sink]], ...] = (
+    ("save", lambda settings, names: AnnotatedImages()),
+    ("save", lambda settings, names: AnnotatedVideos(names, settings.vid_stride, settings.verbose)),
+    ("save_frames", lambda settings, names: PlainFrames()),
+    ("save_txt", lambda settings, names: LabelFiles(settings.save_conf)),
+    ("save_crop", lambda settings, names: Crops()),
+    ("save_json", lambda settings, names: CocoResults()),
+    ("save_jsonl", lambda settings, names: JsonLines()),
+    ("save_csv", lambda settings, names: CsvTable()),
+)
 
 
 class RunFiles:
-    """Writes what the options ask for, under a run folder that is made with the first file.
+    """Writes the requested outputs into a run folder, which is created with the first file.
 
-    Files are called after the source; when two sources of a run share a name, the second one is `NAME_2`.
+    Files are named after their source; the second source of the same name is `NAME_2`.
 
     Args:
-        options: `save`, `save_txt`, … and how to draw; `project`, `name`, `exist_ok`; `verbose` for the last words.
+        settings: `save`, `save_txt`, …; drawing options; the run folder; `verbose` for the summary.
 
     Attributes:
-        folder: the run folder; None until something is saved.
+        folder: the run folder; None until a file is written.
     """
 
-    def __init__(self, options: PredictOptions) -> None:
+    def __init__(self, settings: PredictSettings) -> None:
         self.folder: Path | None = None
-        self._any = False
-        self._options = options
+        self._settings = settings
+        self._has_results = False
         self._names = SourceNames()
-        self._sinks = _sinks(options, self._names)
-        self._window = Window() if options.show else None
+        self._sinks = [make_sink(settings, self._names) for option, make_sink in _SINKS if getattr(settings, option)]
+        self._window = Window() if settings.show else None
         self._style: dict[str, Any] = {
-            "line_width": options.line_width,
-            "labels": options.show_labels,
-            "conf": options.show_conf,
-            "boxes": options.show_boxes,
+            "line_width": settings.line_width,
+            "labels": settings.show_labels,
+            "conf": settings.show_conf,
+            "boxes": settings.show_boxes,
         }
 
     def write(self, result: Results) -> None:
-        """Write and shows one result; sets its `save_dir` when anything is saved.
+        """Write and show one result; set its `save_dir` if a file is written.
 
-        To be called for all results in their order, from one thread.
+        Must be called for all results in order, from one thread.
 
         Raises:
-            OutputError: the disk is full or read-only; no file is half-written, files of earlier results stay.
+            OutputError: the disk is full or read-only; no incomplete file is left, files of earlier results remain.
         """
-        self._any = True
-        takers = [sink for sink in self._sinks if sink.takes(result)]
-        if takers:
-            folder = self._run_folder()
-            result.save_dir = str(folder)
-            place = Place(result, folder, self._names.of(result), self._style)
-            for sink in takers:
-                sink.write(place)
+        self._has_results = True
+        accepting = [sink for sink in self._sinks if sink.accepts(result)]
+        if accepting:
+            if self.folder is None:
+                self.folder = self._settings.run.create()
+            result.save_dir = str(self.folder)
+            context = WriteContext(result, self.folder, self._names.stem_for(result), self._style)
+            for sink in accepting:
+                sink.write(context)
         else:
-            place = Place(result, Path(), "", self._style)
-        if self._window and self._window.takes(result):
-            self._window.write(place)
+            context = WriteContext(result, Path(), "", self._style)
+        if self._window and self._window.accepts(result):
+            self._window.write(context)
 
     def close(self) -> None:
-        """Finish the files and says where they are; to be called at the end, also after an error.
+        """Finish all files and log what was written; must be called at the end, also after an error.
 
         Raises:
             OutputError: a file cannot be finished; the others are.
         """
         sinks, self._sinks = self._sinks, []
-        with ExitStack() as closing:
-            if self._options.verbose and sinks and self._any:  # an error before the first result has words of its own
-                closing.callback(lambda: LOGGER.info(self._last_words(sinks)))
+        with ExitStack() as stack:  # callbacks run in reverse order: the log line comes last
+            # Without a result the run has failed, and the error is the message.
+            if self._settings.verbose and sinks and self._has_results:
+                stack.callback(lambda: LOGGER.info(self._summarize(sinks)))
             for sink in sinks:
-                closing.callback(sink.close)
+                stack.callback(sink.close)
 
-    def _last_words(self, sinks: list[Sink]) -> str:
-        words = [sink.words for sink in sinks if sink.words]
-        if self.folder is None or not words:
-            return "Nothing was saved: there was nothing of the kind that was asked for."
-        return f"Results saved to {self.folder}: {', '.join(words)}"
-
-    def _run_folder(self) -> Path:
-        if self.folder is None:
-            options = self._options
-            parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-            self.folder = make_run_folder(parent, options.name or "predict", options.exist_ok)
-        return self.folder
-
-
-def _sinks(options: PredictOptions, names: SourceNames) -> list[Sink]:
-    """The kinds of output that the options ask for, in the order of the last words."""
-    kinds: list[tuple[bool, Sink]] = [
-        (options.save, Images()),
-        (options.save, Videos(names, options.vid_stride, options.verbose)),
-        (options.save_frames, Frames()),
-        (options.save_txt, LabelFiles(options.save_conf)),
-        (options.save_crop, Crops()),
-        (options.save_json, CocoResults()),
-        (options.save_jsonl, JsonLines()),
-        (options.save_csv, Table()),
-    ]
-    return [sink for asked, sink in kinds if asked]
+    def _summarize(self, sinks: list[Sink]) -> str:
+        summaries = [sink.summary for sink in sinks if sink.summary]
+        if self.folder is None or not summaries:
+            return "Nothing was saved: no result was of the requested kind."
+        return f"Results saved to {self.folder}: {', '.join(summaries)}"

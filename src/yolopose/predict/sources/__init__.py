@@ -1,6 +1,6 @@
-"""Sources: one file for each kind of thing that can be given to predict."""
+"""Sources of images: files, folders, lists, videos, URLs, cameras, streams, screens and arrays in memory."""
 
-from yolopose.predict.sources.opening import open_source
-from yolopose.predict.sources.parts import VIDEO_SUFFIXES
+from yolopose.predict.sources.base import VIDEO_SUFFIXES
+from yolopose.predict.sources.dispatch import open_source
 
 __all__ = ["VIDEO_SUFFIXES", "open_source"]

@@ -1,4 +1,4 @@
-"""What a screen shows, grabbed when it is asked for, through the package `mss`."""
+"""Screen capture with the package `mss`; each image is captured when it is requested."""
 
 from __future__ import annotations
 
@@ -13,35 +13,40 @@ import numpy as np
 
 from yolopose.base.errors import DependencyError, SourceError, UsageError
 from yolopose.data.images import to_bgr
-from yolopose.predict.items import Entry, Item, Source
-from yolopose.predict.sources.parts import Screen
+from yolopose.predict.sources.base import ImageRef, LoadedImage, ScreenRegion, Source
 from yolopose.results import Frame
 
-_WORDS = (
-    "Write `screen`, `screen NUMBER` or `screen NUMBER LEFT TOP WIDTH HEIGHT` (screen 0 is all of them side by side)."
+_SYNTAX = (
+    "Write `screen`, `screen NUMBER` or `screen NUMBER LEFT TOP WIDTH HEIGHT` (screen 0 is all screens side by side)."
 )
 
 
-def parse_screen(text: str) -> Screen | None:
-    """Read `screen`, `screen 1`, `screen 1 left top width height`; None for another text.
+def parse_screen(text: str) -> ScreenRegion | None:
+    """Parse `screen`, `screen 1` or `screen 1 left top width height`; return None for other texts.
 
     Raises:
-        UsageError: it begins so, but goes on in another way.
+        UsageError: the text starts with `screen`, but the rest is invalid.
     """
     if not re.match(r"screen(\s|$)", text.strip(), re.IGNORECASE):
         return None
     try:
-        numbers = [int(word) for word in text.split()[1:]]
+        values = [int(word) for word in text.split()[1:]]
     except ValueError:
-        numbers = [0] * 99
-    if len(numbers) not in (0, 1, 5) or (numbers and numbers[0] < 0) or min(numbers[3:], default=1) < 1:
-        raise UsageError(f"The source {text!r} is no part of a screen. {_WORDS}")
-    area = (numbers[1], numbers[2], numbers[3], numbers[4]) if len(numbers) == 5 else None
-    return Screen(numbers[0] if numbers else 0, area)
+        values = None
+    if values is None or not _is_valid(values):
+        raise UsageError(f"The source {text!r} is not a valid screen region. {_SYNTAX}")
+    area = (values[1], values[2], values[3], values[4]) if len(values) == 5 else None
+    return ScreenRegion(values[0] if values else 0, area)
 
 
-def screen_source(screen: Screen) -> Source:
-    """Images of a screen, without end.
+def _is_valid(values: list[int]) -> bool:
+    """Check for no value, a screen number, or a number and an area with positive size."""
+    number_is_valid = not values or values[0] >= 0
+    return len(values) in (0, 1, 5) and number_is_valid and min(values[3:], default=1) >= 1
+
+
+def open_screen(region: ScreenRegion) -> Source:
+    """Return an endless source of images of a screen.
 
     Raises:
         DependencyError: `mss` is not installed.
@@ -51,31 +56,35 @@ def screen_source(screen: Screen) -> Source:
     except ImportError as error:
         raise DependencyError("Screen capture needs the package mss. Install it: pip install mss") from error
     stopped: list[bool] = []
-    return Source(_entries(mss, screen, stopped), None, live=True, close=partial(stopped.append, True))
+    return Source(_capture(mss, region, stopped), None, live=True, close=partial(stopped.append, True))
 
 
-def _entries(mss: Any, screen: Screen, stopped: list[bool]) -> Generator[Entry, None, None]:
-    name, number, began = f"screen{screen.number}", 0, monotonic()
+def _capture(mss: Any, region: ScreenRegion, stopped: list[bool]) -> Generator[ImageRef, None, None]:
+    name = f"screen{region.number}"
+    number = 0
+    start = monotonic()
     try:
         with mss.mss() as grabber:
-            box = _box(grabber.monitors, screen)
+            box = _grab_box(grabber.monitors, region)
             while not stopped:
                 image = to_bgr(np.array(grabber.grab(box), np.uint8))
                 number += 1
-                frame = Frame(number, live=True, at=monotonic() - began)
-                yield Entry(name, partial(Item, name, image, frame=frame))
+                frame = Frame(number, live=True, at=monotonic() - start)
+                yield ImageRef(name, partial(LoadedImage, name, image, frame=frame))
     except mss.exception.ScreenShotError as error:
         raise SourceError(
-            f"The screen cannot be captured: {' '.join(str(error).split())}. A program without a desktop (over ssh, in "
-            "a container) has no screen; on macOS it must be allowed in the privacy settings."
+            f"The screen cannot be captured: {' '.join(str(error).split())}. Programs without a desktop (over ssh, in "
+            "a container) have no screen; on macOS, allow screen recording in the privacy settings."
         ) from error
 
 
-def _box(monitors: list[dict[str, int]], screen: Screen) -> dict[str, int]:
-    if screen.number >= len(monitors):
-        raise SourceError(f"There is no screen {screen.number}: this machine has {len(monitors) - 1}. {_WORDS}")
-    whole = monitors[screen.number]
-    if screen.area is None:
-        return {side: int(whole[side]) for side in ("left", "top", "width", "height")}
-    left, top, width, height = screen.area
-    return {"left": whole["left"] + left, "top": whole["top"] + top, "width": width, "height": height}
+def _grab_box(monitors: list[dict[str, int]], region: ScreenRegion) -> dict[str, int]:
+    if region.number >= len(monitors):
+        raise SourceError(
+            f"Screen {region.number} does not exist: this machine has {len(monitors) - 1} screens. {_SYNTAX}"
+        )
+    screen = monitors[region.number]
+    if region.area is None:
+        return {side: int(screen[side]) for side in ("left", "top", "width", "height")}
+    left, top, width, height = region.area
+    return {"left": screen["left"] + left, "top": screen["top"] + top, "width": width, "height": height}

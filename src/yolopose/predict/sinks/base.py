@@ -1,0 +1,179 @@
+"""What the kinds of output share: the protocol of a sink, file names, text files that grow during the run."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.files import atomic_path
+from yolopose.results import Results
+
+_FRAME_STEM = re.compile(r"(.+)_\d+")
+
+
+class WriteContext:
+    """A result to be written.
+
+    Args:
+        result: the result.
+        folder: the run folder.
+        stem: file stem of its source (image, video or stream), unique in the run.
+        style: arguments of `Results.plot`.
+    """
+
+    def __init__(self, result: Results, folder: Path, stem: str, style: dict[str, Any]) -> None:
+        self.result = result
+        self.folder = folder
+        self.stem = stem
+        self._style = style
+
+    @property
+    def name(self) -> str:
+        """The stem; for a frame with its number, `STEM_12`."""
+        frame = self.result.frame
+        return self.stem if frame is None else f"{self.stem}_{frame.number}"
+
+    @cached_property
+    def annotated(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) BGR image with the detections, drawn once for all sinks."""
+        return self.result.plot(**self._style)
+
+
+class Sink(ABC):
+    """A kind of output."""
+
+    def accepts(self, result: Results) -> bool:
+        """Whether the sink writes this result; by default all images that could be read."""
+        return result.error is None
+
+    @abstractmethod
+    def write(self, context: WriteContext) -> None:
+        """Write one result.
+
+        Raises:
+            OutputError: it cannot be written; no incomplete file is left under a final name.
+        """
+
+    def close(self) -> None:  # noqa: B027  # most files are complete after `write`
+        """Finish open files; may be called again.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What was written, `"12 images"`; empty for nothing."""
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return `"1 image"`, `"12 images"`, or an empty text for 0."""
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
+
+
+class SourceNames:
+    """Assigns each source of a run a unique file stem, also for case-insensitive file systems.
+
+    The second source of the same name is `NAME_2`. Frames of a video `NAME` are written to `NAME_12`, so an image with
+    that name becomes `NAME_12_2`.
+    """
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._videos: dict[tuple[int, str], str] = {}
+        self._video_stems: set[str] = set()
+        self._frame_like: set[str] = set()  # "a" for an image stem "a_12"
+
+    def stem_for(self, result: Results) -> str:
+        """Return the stem of a result: a new one for each image, the same one for all frames of a video."""
+        if result.frame is None:
+            return self.reserve(source_stem(result.path))
+        source = result.frame.video, result.path
+        if source not in self._videos:
+            self._videos[source] = self.reserve(source_stem(result.path), video=True)
+        return self._videos[source]
+
+    def reserve(self, stem: str, video: bool = False) -> str:
+        """Reserve an unused stem: `stem` itself, or `STEM_2`, `STEM_3`, …."""
+        unique = stem
+        number = self._numbers.get(stem.casefold(), 1)
+        while not self._is_unused(unique.casefold(), video):
+            number += 1
+            unique = f"{stem}_{number}"
+        self._numbers[stem.casefold()] = number
+        self._used.add(unique.casefold())
+        if video:
+            self._video_stems.add(unique.casefold())
+        elif match := _FRAME_STEM.fullmatch(unique.casefold()):
+            self._frame_like.add(match[1])
+        return unique
+
+    def _is_unused(self, stem: str, video: bool) -> bool:
+        if stem in self._used:
+            return False
+        if video:
+            return stem not in self._frame_like
+        match = _FRAME_STEM.fullmatch(stem)
+        return match is None or match[1] not in self._video_stems
+
+
+def source_stem(path: str) -> str:
+    """Return the file name of a source without folder and suffix; for a URL, without unsafe characters."""
+    if "://" not in path:
+        return Path(path).stem or "image"
+    parsed = urlsplit(path)
+    name = Path(unquote(parsed.path)).stem or parsed.hostname or parsed.scheme
+    return re.sub(r"[^\w.-]+", "_", name).strip("._") or "stream"
+
+
+class AtomicTextFile:
+    """A text file that is written to a temporary file piece by piece, and renamed by `close`.
+
+    Args:
+        path: final path.
+
+    Attributes:
+        failed: whether it could not be written; then it does not exist.
+
+    Raises:
+        OutputError: it cannot be written, here or later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.failed = False
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(path))
+            self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+            self._stack = stack.pop_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is finished."""
+        return self._file.closed
+
+    def write(self, text: str) -> None:
+        """Append text."""
+        try:
+            self._file.write(text)
+        except OSError:
+            self.failed = True
+            with self._stack.pop_all():  # closes and removes the file, and raises an OutputError
+                raise
+
+    def close(self) -> None:
+        """Rename the file to its final path."""
+        try:
+            self._stack.close()
+        except OSError:
+            self.failed = True
+            raise

@@ -1,0 +1,207 @@
+"""URLs: detection of images, videos and streams, downloads, and display without credentials."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from functools import partial
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from yolopose._version import __version__
+from yolopose.base.download import DownloadSpec, download, file_name_from_url, url_digest, verify_checksum
+from yolopose.base.errors import SourceError
+from yolopose.base.settings import load_settings
+from yolopose.data.images import IMAGE_SUFFIXES, read_image
+from yolopose.predict.sources.base import (
+    VIDEO_SUFFIXES,
+    ImageRef,
+    LiveFeed,
+    LoadedImage,
+    RetryPolicy,
+    SourcePart,
+    Video,
+)
+from yolopose.predict.sources.video import PermanentSourceError, open_stream
+
+_MAX_IMAGE_BYTES = 500_000_000
+_MAX_VIDEO_BYTES = 8_000_000_000
+_PROBE_TIMEOUT = 10.0  # seconds for a server to announce its content type
+
+_STREAM_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+_LIVE_SUFFIXES = frozenset({".m3u8", ".mjpeg", ".mjpg", ".mpd", ".sdp"})
+_YOUTUBE = re.compile(r"(.+\.)?(youtube\.com|youtu\.be|youtube-nocookie\.com)$", re.IGNORECASE)
+# Query parameters whose values may be secret.
+_SECRET = re.compile(r"((?:^|[?&])[^=&]*(?:pass|pwd|psw|token|key|auth|secret|sig|user|usr|login)[^=&]*=)[^&]*", re.I)
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is `scheme://…`."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
+
+
+def open_url(text: str) -> SourcePart:
+    """Return the image, video or stream at a URL.
+
+    Images and finished videos at http(s) URLs are downloaded once, when their turn comes. If the suffix of the URL is
+    unknown, the server is asked for the content type.
+
+    Raises:
+        SourceError: a YouTube page, an unsupported scheme, a missing file, or a web page.
+    """
+    url = text.strip()
+    try:
+        parsed = urlsplit(url)
+        host = parsed.hostname or ""
+    except ValueError as error:
+        raise SourceError(f"The source is not a valid URL ({error}).") from error
+    scheme = parsed.scheme.lower()
+    if _YOUTUBE.match(host):
+        raise SourceError(
+            f"YouTube pages are not supported ({redact(url)}). Download the video first, for example with "
+            "`yt-dlp -o video.mp4 URL`, and pass the file: source=video.mp4"
+        )
+    if scheme in _STREAM_SCHEMES:
+        return stream_feed(url)
+    if scheme not in ("http", "https") or not host:
+        raise SourceError(
+            f"The URL {redact(url)} is not supported: the scheme must be http, https, "
+            f"{', '.join(sorted(_STREAM_SCHEMES))}. Download it with another program and pass the file."
+        )
+    kind = _detect_kind(url, parsed)
+    if kind == "live":
+        return stream_feed(url)
+    if "@" in parsed.netloc:
+        raise SourceError(
+            f"{redact(url)} is not downloaded: user and password in a URL are supported for streams only. Download it "
+            "with another program and pass the file."
+        )
+    if kind == "video":
+        return Video(file_name_from_url(url, "video"), partial(_download, url, "video"))
+    return ImageRef(file_name_from_url(url, "image"), partial(_load_image, url))
+
+
+def stream_feed(url: str) -> LiveFeed:
+    """Return the feed of a stream."""
+    parsed = urlsplit(url)
+    host = parsed.netloc.rpartition("@")[2]
+    text = f"{host}{unquote(parsed.path)}_{_redact_query(parsed.query, '')}"
+    name = re.sub(r"[^\w-]+", "_", text).strip("_")[:100] or "stream"
+    return LiveFeed(name, f"The stream {redact(url)}", partial(_connect, url))
+
+
+def redact(url: str) -> str:
+    """Replace the user part of a URL, and query values that may be secret, by `***`."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, rest = rest.partition("/")
+    if "@" in authority:
+        authority = "***@" + authority.rpartition("@")[2]
+    path, mark, query = rest.partition("?")
+    return f"{scheme}://{authority}{slash}{path}{mark}{_redact_query(query, '***')}"
+
+
+def _redact_query(query: str, replacement: str) -> str:
+    return _SECRET.sub(lambda match: match[1] + replacement, query)
+
+
+def _connect(url: str, retry: RetryPolicy) -> object:
+    capture = open_stream(url, retry)
+    if capture.isOpened():
+        return capture
+    capture.release()
+    if url.lower().startswith("http"):
+        # OpenCV does not report why it failed; the HTTP status and content type do.
+        content_type = _probe(url, retry.connect_timeout)
+        if content_type.startswith("text/html"):
+            raise PermanentSourceError(_web_page_message(url))
+    raise SourceError(
+        f"The stream {redact(url)} cannot be opened: no answer, or not a video format that OpenCV can read."
+    )
+
+
+# -- Content type ----------------------------------------------------------------------------------------------------
+
+
+def _detect_kind(url: str, parsed: SplitResult) -> str:
+    """Return `image`, `video` (of finite length) or `live`."""
+    suffix = Path(parsed.path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    # Some cameras accept a single connection, so a URL that is a stream by its suffix or credentials is not probed.
+    if suffix in _LIVE_SUFFIXES or "@" in parsed.netloc:
+        return "live"
+    if suffix in VIDEO_SUFFIXES - {".ts"}:  # .ts files and live transport streams share the suffix
+        return "video"
+    try:
+        answer = _probe(url, _PROBE_TIMEOUT)
+    except PermanentSourceError:
+        raise
+    except SourceError:  # a stream that is not available yet is retried later
+        return "video" if suffix in VIDEO_SUFFIXES else "live"
+    content_type, _, length = answer.partition(" ")
+    if content_type.startswith("text/html"):
+        raise PermanentSourceError(_web_page_message(url))
+    if content_type.startswith("image/"):
+        return "image"
+    return "video" if length and (content_type.startswith("video/") or suffix in VIDEO_SUFFIXES) else "live"
+
+
+def _probe(url: str, timeout: float) -> str:
+    """Return the content type of a URL, a space, and the length if the server sends one.
+
+    Raises:
+        PermanentSourceError: the server answers 4xx.
+        SourceError: no answer, or a temporary failure.
+    """
+    if "@" in urlsplit(url).netloc:  # urllib ignores the credentials and would print them in errors
+        return " "
+    request = urllib.request.Request(url, headers={"User-Agent": f"yolopose/{__version__}"})  # noqa: S310  # http(s)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            return f"{answer.headers.get_content_type()} {answer.headers.get('Content-Length', '')}"
+    except urllib.error.HTTPError as error:
+        with error:
+            permanent = 400 <= error.code < 500 and error.code not in (408, 425, 429)
+            error_type = PermanentSourceError if permanent else SourceError
+            message = f"{redact(url)} answers {error.code} {error.reason}: {_explain_status(error.code)}"
+            raise error_type(message) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise SourceError(f"{redact(url)} cannot be reached: {reason}.") from None
+
+
+def _explain_status(code: int) -> str:
+    if code in (401, 403):
+        return "it requires a user and password. Add them to the URL: http://USER:PASSWORD@host/…"
+    if code in (404, 410):
+        return "it does not exist. Check the URL."
+    if code >= 500 or code == 429:
+        return "the server is overloaded or has an error."
+    return "the server rejects the request."
+
+
+def _web_page_message(url: str) -> str:
+    return (
+        f"{redact(url)} is a web page instead of an image or stream: perhaps a login page, or a page that embeds the "
+        "stream. Use the URL of the stream itself, from the manual of the camera."
+    )
+
+
+# -- Downloads -------------------------------------------------------------------------------------------------------
+
+
+def _load_image(url: str) -> LoadedImage:
+    return LoadedImage(file_name_from_url(url, "image"), read_image(_download(url, "image")))
+
+
+def _download(url: str, kind: str) -> Path:
+    """Download a file once; a URL with a query is downloaded again, since its content may change."""
+    name = file_name_from_url(url, kind)
+    target = Path(load_settings().datasets_dir) / "downloads" / f"{kind}s" / f"{url_digest(url)[:12]}-{name}"
+    if target.exists() and not urlsplit(url).query:
+        verify_checksum(target)
+    else:
+        max_bytes = _MAX_IMAGE_BYTES if kind == "image" else _MAX_VIDEO_BYTES
+        download(DownloadSpec(url=url, title=f"the {kind} {name}", max_bytes=max_bytes), target)
+    return target
