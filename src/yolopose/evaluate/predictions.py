@@ -14,7 +14,7 @@ from yolopose.evaluate.coco import CocoAnnotations
 from yolopose.geometry import Letterbox
 from yolopose.results.coco import CocoResultsWriter, coco_results
 from yolopose.results.instances import Boxes, Keypoints
-from yolopose.results.writing import append_lines, label_lines
+from yolopose.results.writing import label_lines, write_lines
 from yolopose.runtime.nms import Detections
 
 PREDICTIONS_FILE = "predictions.json"
@@ -109,4 +109,4 @@ class LabelFolder:
         classes = detections.classes[:, None].astype(np.float32)
         boxes = Boxes(np.concatenate((detections.boxes, detections.scores[:, None], classes), axis=1), size)
         lines = label_lines(boxes, Keypoints(detections.points, size), self._save_conf)
-        append_lines(self._folder / f"{name}.txt", lines, append=False)
+        write_lines(self._folder / f"{name}.txt", lines, append=False)
