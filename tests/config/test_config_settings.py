@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from yolopose.config import (
     ExportOptions,
     PredictOptions,
     TrainOptions,
+    TrainSettings,
     ValOptions,
+    adjustable,
     benchmark_settings,
     export_settings,
     limit_workers,
@@ -144,6 +146,14 @@ def test_train_settings() -> None:
     for batch in (0, -2, 1.5):
         with pytest.raises(UsageError, match="not a number of images"):
             train_settings(TrainOptions(batch=batch), 32)
+
+
+def test_callbacks_may_change_adjustable_settings() -> None:
+    settings = train_settings(TrainOptions(), 32)
+    changed = adjustable(settings)
+    changed.val = False  # type: ignore[misc]
+    assert (settings.val, changed.val, replace(changed, epochs=3).val) == (True, False, False)
+    assert isinstance(changed, TrainSettings)
 
 
 def test_export_and_benchmark_settings() -> None:

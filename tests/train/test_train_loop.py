@@ -142,7 +142,7 @@ def test_callbacks_come_in_the_public_order_and_can_stop(world, runs):
         model.add_callback(event, lambda subject, event=event: seen.append(event))
     model.add_callback("on_train_epoch_end", lambda trainer: setattr(trainer, "stop", True))
     model.train(data=data, **{**runs, "epochs": 9})
-    batch = ["on_train_batch_start", "optimizer_step", "on_before_zero_grad", "on_train_batch_end"]
+    batch = ["on_train_batch_start", "optimizer_step", "on_params_update", "on_before_zero_grad", "on_train_batch_end"]
     val = ["on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end"]
     assert seen == [
         "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start",

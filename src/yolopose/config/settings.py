@@ -347,6 +347,14 @@ def benchmark_settings(options: BenchmarkOptions, metadata: ModelMetadata) -> Be
     return _complete(BenchmarkSettings, options, imgsz=imgsz, run=run_location(options, "benchmark"))
 
 
+def adjustable(settings: S) -> S:
+    """Return a copy of options or settings that callbacks may change during a run: `trainer.args.val = False`."""
+    kind = type(settings)
+    # a subclass may lift the protection of a frozen dataclass; fields(), replace() and isinstance() still work
+    unlocked = type(f"Adjustable{kind.__name__}", (kind,), {"__setattr__": object.__setattr__})
+    return _complete(cast("type[S]", unlocked), settings)
+
+
 def _complete(kind: type[S], options: object, **resolved: Any) -> S:
     """Make settings of the given options with some values resolved."""
     values = {field.name: getattr(options, field.name) for field in fields(cast(Any, options))}

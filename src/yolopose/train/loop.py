@@ -24,7 +24,7 @@ from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import DataError, TrainError
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import format_duration
-from yolopose.config import TrainOptions
+from yolopose.config import TrainOptions, adjustable
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
 from yolopose.train.compute_config import ComputeConfig, default_config
@@ -100,6 +100,7 @@ class Trainer:
     ) -> None:
         self._group, self.plan = group or ProcessGroup(), plan or default_config(options, device)
         group, planned = self._group, self.plan.applied(options)
+        options = adjustable(options)
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
         self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
         self._batches = train_batches(
@@ -215,6 +216,7 @@ class Trainer:
                 if learner.step_due(i, accumulation):
                     self._emit("optimizer_step")
                     guard.note("gradient", learner.step(i), self._where)
+                    self._emit("on_params_update")
                     self._emit("on_before_zero_grad")
                 self.loss, self.loss_items = terms.total.detach(), terms.stack()
                 self._tally.add(terms, number + 1, last=number + 1 == len(self._batches))
