@@ -1,4 +1,4 @@
-"""A small data set written to disk, to be spoilt by the tests."""
+"""A small data set on disk, which the tests may damage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD = {2: "0 .5 .5 .2 .2 .4 .4 .6 .6\n", 3: "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1\n"}
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> MakeSet:
-    """Write `images` (name → label text, bytes or None) with K = 2 points and returns the YAML."""
+    """Write `images` (name → label text, bytes or None) with K = 2 points and return the YAML."""
 
     def make(
         images: dict[str, str | bytes | None] | None = None, dims: int = 3, extra: str = "", name: str = "set"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ POINTS = [(0.3, 0.25), (0.7, 0.8)]
 
 
 @pytest.fixture
-def dotted(make_set: MakeSet) -> Annotations:
+def blob_images(make_set: MakeSet) -> Annotations:
     """Black images of many shapes; a white blob at each keypoint, a row saying where; point 2 in red."""
     row = f"0 .5 .525 .4 .55 {POINTS[0][0]} {POINTS[0][1]} 2 {POINTS[1][0]} {POINTS[1][1]} 1"
     yaml = make_set({f"{number}": row for number in range(len(SIZES))})
@@ -50,9 +51,9 @@ def test_helper_finds_the_center() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"rect": False}, {"imgsz": (256, 416)}])
-def test_points_and_boxes_land_where_the_image_shows_them(dotted: Annotations, options: dict) -> None:
+def test_gt_matches_the_image_content(blob_images: Annotations, options: dict) -> None:
     seen = 0
-    for batch in ValBatches(dotted, batch=3, **{"imgsz": 320, **options}):
+    for batch in ValBatches(blob_images, batch=3, **{"imgsz": 320, **options}):
         for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             rows = slice(letterbox.top, letterbox.top + letterbox.inner[0])
@@ -76,12 +77,14 @@ def test_points_and_boxes_land_where_the_image_shows_them(dotted: Annotations, o
     assert seen == len(SIZES)
 
 
-def test_padding_is_114_and_content_is_resized_once(dotted: Annotations) -> None:
-    for batch in ValBatches(dotted, imgsz=320, batch=4):
+def test_padding_is_114_and_content_is_resized_once(blob_images: Annotations) -> None:
+    for batch in ValBatches(blob_images, imgsz=320, batch=4):
         for number, index in enumerate(batch.indices):
             letterbox = batch.letterboxes[number]
             (height, width), top, left = letterbox.inner, letterbox.top, letterbox.left
-            image = cv2.resize(cv2.imread(str(dotted.files[index])), (width, height), interpolation=cv2.INTER_LINEAR)
+            image = cv2.resize(
+                cv2.imread(str(blob_images.files[index])), (width, height), interpolation=cv2.INTER_LINEAR
+            )
             expected = np.full((*letterbox.out, 3), 114, np.uint8)
             expected[top : top + height, left : left + width] = image[:, :, ::-1]
             assert np.array_equal(batch.images[number].transpose(1, 2, 0), expected)
@@ -124,25 +127,25 @@ def test_every_image_fits_its_batch_without_shrinking(imgsz: int, stride: int) -
         assert shape[0] % stride == shape[1] % stride == 0
 
 
-def test_order_is_by_shape_and_ties_keep_the_path_order(dotted: Annotations) -> None:
-    batches = list(ValBatches(dotted, batch=3, imgsz=64))
+def test_sorts_by_aspect_ratio_then_path(blob_images: Annotations) -> None:
+    batches = list(ValBatches(blob_images, batch=3, imgsz=64))
     order = [index for batch in batches for index in batch.indices]
     ratios = [SIZES[index][0] / SIZES[index][1] for index in range(len(SIZES))]
     assert order == sorted(range(len(SIZES)), key=lambda index: (ratios[index], index))
     assert [len(batch.indices) for batch in batches] == [3, 3, 2]
 
 
-def test_many_ties_keep_the_path_order(dotted: Annotations) -> None:
+def test_sort_is_stable_for_many_equal_ratios(blob_images: Annotations) -> None:
     # numpy's default sort is stable below 16 entries, so this needs more
     shapes = np.tile(np.array([[480, 640], [640, 480], [240, 320]], np.int32), (100, 1))
-    table = replace(dotted, shapes=shapes, files=[Path(f"{number}.jpg") for number in range(300)])
+    table = replace(blob_images, shapes=shapes, files=[Path(f"{number}.jpg") for number in range(300)])
     order = np.concatenate(ValBatches(table, batch=16).groups).tolist()
     ratios = shapes[:, 0] / shapes[:, 1]
     assert order == sorted(range(300), key=lambda index: (ratios[index], index))
 
 
-def test_without_rect_all_are_square_in_path_order(dotted: Annotations) -> None:
-    batches = ValBatches(dotted, batch=3, imgsz=64, rect=False)
+def test_square_batches_in_path_order_without_rect(blob_images: Annotations) -> None:
+    batches = ValBatches(blob_images, batch=3, imgsz=64, rect=False)
     assert batches.shapes == [(64, 64)] * 3
     assert [index for batch in batches for index in batch.indices] == list(range(len(SIZES)))
 
@@ -151,17 +154,17 @@ def _equal(first: ValBatch, second: ValBatch) -> bool:
     return first.indices == second.indices and np.array_equal(first.images, second.images)
 
 
-def test_same_batches_again_whatever_the_threads(dotted: Annotations) -> None:
-    batches = ValBatches(dotted, batch=2, imgsz=96, workers=3)
+def test_batches_do_not_depend_on_the_number_of_threads(blob_images: Annotations) -> None:
+    batches = ValBatches(blob_images, batch=2, imgsz=96, workers=3)
     assert len(batches) == len(batches.shapes) == math.ceil(len(SIZES) / 2)
-    first, second = list(batches), list(ValBatches(dotted, batch=2, imgsz=96, workers=1))
+    first, second = list(batches), list(ValBatches(blob_images, batch=2, imgsz=96, workers=1))
     assert all(_equal(*pair) for pair in zip(first, second, strict=True))
     assert all(_equal(*pair) for pair in zip(first, batches, strict=True))
     assert [batch.images.shape[2:] for batch in first] == batches.shapes
 
 
-def test_leaving_early_leaves_no_threads_waiting(dotted: Annotations) -> None:
-    for batch in ValBatches(dotted, batch=1, imgsz=96):
+def test_stopping_early_ends_the_threads(blob_images: Annotations) -> None:
+    for batch in ValBatches(blob_images, batch=1, imgsz=96):
         assert batch.images.shape[0] == 1
         break
 
@@ -174,11 +177,13 @@ def test_leaving_early_leaves_no_threads_waiting(dotted: Annotations) -> None:
         (lambda path: cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8)), "has changed"),
     ],
 )
-def test_a_image_that_went_bad_is_named(dotted: Annotations, damage: Callable[[Path], object], words: str) -> None:
-    damage(dotted.files[4])
+def test_names_an_image_that_became_unreadable(
+    blob_images: Annotations, damage: Callable[[Path], object], words: str
+) -> None:
+    damage(blob_images.files[4])
     with pytest.raises(DataError, match=words) as caught:
-        list(ValBatches(dotted, imgsz=64))
-    assert str(dotted.files[4]) in str(caught.value)
+        list(ValBatches(blob_images, imgsz=64))
+    assert str(blob_images.files[4]) in str(caught.value)
 
 
 def test_background_images_are_in_their_batch(make_set: MakeSet) -> None:
@@ -187,7 +192,16 @@ def test_background_images_are_in_their_batch(make_set: MakeSet) -> None:
     assert (batch.batch_idx.tolist(), batch.classes.tolist(), batch.keypoints.shape) == ([1], [1], (1, 2, 3))
 
 
-def test_real_batches(shared: Path) -> None:
+def test_batch_shapes_of_the_reference(blob_images: Annotations) -> None:
+    """Recorded from the reference package, for the image sizes of a data set."""
+    golden = json.loads((Path(__file__).parents[1] / "fixtures/val_batches.json").read_text())
+    shapes = np.array(golden["image_shapes"], np.int32)
+    annotations = replace(blob_images, shapes=shapes, files=[Path(f"{index}.jpg") for index in range(len(shapes))])
+    batches = ValBatches(annotations, imgsz=golden["imgsz"], batch=golden["batch"])
+    assert [list(shape) for shape in batches.shapes] == golden["batch_shapes"]
+
+
+def test_batches_of_coco_mini(shared: Path) -> None:
     """Shapes and pixels that the reference package gives for the same set (recorded by running it)."""
     table = load_labels(load_dataset(shared / "data/coco-mini/coco-mini.yaml"), "val", cache=False)
     batches = ValBatches(table, imgsz=640, batch=16)

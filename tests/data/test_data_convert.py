@@ -45,7 +45,7 @@ def written(folder: Path, content: object, name: str = "person_keypoints_train.j
     return folder
 
 
-def test_rows_schema_and_what_rows_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_converts_rows_schema_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
     done = convert_coco(
         labels_dir=written(tmp_path / "json", annotations()), save_dir=tmp_path / "out", use_keypoints=True
@@ -63,7 +63,7 @@ def test_rows_schema_and_what_rows_cannot_hold(tmp_path: Path, capsys: pytest.Ca
     assert "1 crowds (stored in labels/train.coco.json), 1 faulty" in capsys.readouterr().out
 
 
-def test_coco_there_and_back(shared: Path, tmp_path: Path) -> None:
+def test_coco_round_trip_is_exact(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/coco-mini/annotations/person_keypoints_val.json"
     official = json.loads(source.read_text())
     done = convert_coco(source, tmp_path / "out", images_dir=shared / "data/coco-mini/images")
@@ -78,7 +78,7 @@ def test_coco_there_and_back(shared: Path, tmp_path: Path) -> None:
     assert found == expected  # every digit, areas, crowds and outlines
 
 
-def test_our_labels_to_coco_and_back_are_the_same_text(shared: Path, tmp_path: Path) -> None:
+def test_label_round_trip_is_exact(shared: Path, tmp_path: Path) -> None:
     target = export_coco(shared / "data/mouse/mouse.yaml", "val", tmp_path / "json/val.json")
     done = convert_coco(target, tmp_path / "out", images_dir=shared / "data/mouse/images/val")
     for path in sorted((tmp_path / "out/labels/val").glob("*.txt")):
@@ -93,7 +93,7 @@ def test_our_labels_to_coco_and_back_are_the_same_text(shared: Path, tmp_path: P
     assert again.instances == done.instances
 
 
-def test_a_changed_label_keeps_its_area_and_id(tmp_path: Path) -> None:
+def test_changed_label_keeps_id_and_area(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
     done = convert_coco(written(tmp_path / "json", annotations()), tmp_path / "out")
     label = tmp_path / "out/labels/train/a.txt"
@@ -120,7 +120,7 @@ def test_a_changed_label_keeps_its_area_and_id(tmp_path: Path) -> None:
         (annotations(), {"use_segments": True}, UsageError, "use_keypoints=True"),
     ],
 )
-def test_what_cannot_be_converted(
+def test_refuses_invalid_input(
     content: object, options: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=words):
@@ -128,7 +128,7 @@ def test_what_cannot_be_converted(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_there_and_something_there(tmp_path: Path) -> None:
+def test_refuses_missing_source_and_occupied_target(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no COCO \.json file"):
         convert_coco(tmp_path / "none", tmp_path / "out")
     written(tmp_path / "out", "{}")
@@ -136,7 +136,7 @@ def test_nothing_there_and_something_there(tmp_path: Path) -> None:
         convert_coco(written(tmp_path / "json", annotations()), tmp_path / "out")
 
 
-def test_missing_images_and_mirror_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warns_of_missing_images_and_flip_idx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = annotations()
     content["categories"][1]["keypoints"] = ["a", "b", "c"]
     done = convert_coco(written(tmp_path / "json", content), tmp_path / "out")
@@ -161,7 +161,7 @@ def test_missing_images_and_mirror_are_said(tmp_path: Path, capsys: pytest.Captu
         (("a", "a"), None),
     ],
 )
-def test_mirror_from_names(names: tuple[str, ...], expected: tuple[int, ...] | None) -> None:
+def test_infer_flip_idx(names: tuple[str, ...], expected: tuple[int, ...] | None) -> None:
     assert infer_flip_idx(names) == expected
 
 

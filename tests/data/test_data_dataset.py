@@ -18,7 +18,7 @@ GOOD: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": [
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def log_text(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     """What is logged, with everything said for the first time."""
     monkeypatch.setattr(log, "_said", set())
     monkeypatch.setattr(log.LOGGER, "propagate", True)
@@ -62,7 +62,7 @@ def write(folder: Path, **keys: Any) -> Path:
         ({"path": 3}, "path"),
     ],
 )
-def test_wrong_keys_are_errors_that_name_file_and_key(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+def test_invalid_keys_are_named_with_the_file(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     path = write(tmp_path, **{**GOOD, **change})
     with pytest.raises(DataError) as caught:
         load_dataset(path)
@@ -70,7 +70,7 @@ def test_wrong_keys_are_errors_that_name_file_and_key(tmp_path: Path, change: di
     assert words in str(caught.value)
 
 
-def test_values_are_read(tmp_path: Path) -> None:
+def test_reads_all_keys(tmp_path: Path) -> None:
     path = write(
         tmp_path, **GOOD, nc=1, flip_idx=[0, 2, 1], kpt_oks_sigmas=[0.1, 0.2, 0.3], skeleton=[[0, 1]], author="me",
         kpt_names={0: ["nose", "left_eye", "right_eye"]},
@@ -99,15 +99,15 @@ def test_values_are_read(tmp_path: Path) -> None:
         ({"flip_idx": [0, 1, 2], "download": "https://a.b/c.sh"}, "is ignored"),
     ],
 )
-def test_notes(tmp_path: Path, said: pytest.LogCaptureFixture, keys: dict[str, Any], words: str) -> None:
+def test_warnings(tmp_path: Path, log_text: pytest.LogCaptureFixture, keys: dict[str, Any], words: str) -> None:
     load_dataset(write(tmp_path, **GOOD, **keys))
-    assert words in said.text
+    assert words in log_text.text
 
 
-def test_a_clean_yaml_says_nothing(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+def test_no_warnings_for_a_valid_yaml(tmp_path: Path, log_text: pytest.LogCaptureFixture) -> None:
     keys = {"flip_idx": [0, 2, 1], "kpt_names": ["nose", "l_eye", "r_eye"], "version": 2, "roboflow": {"a": 1}}
     load_dataset(write(tmp_path, **GOOD, **keys, download="https://a.b/c.zip"))
-    assert said.text == ""
+    assert log_text.text == ""
 
 
 PERSON: dict[str, Any] = {**GOOD, "kpt_shape": [17, 3], "flip_idx": list(COCO_PERSON_FLIP)}
@@ -126,22 +126,22 @@ OTHER = [f"p{index}" for index in range(17)]
         ({"kpt_shape": [17, 2], "kpt_names": OTHER}, False, False),
     ],
 )
-def test_coco_names_attach_by_the_mirror(
-    tmp_path: Path, said: pytest.LogCaptureFixture, change: dict[str, Any], is_person: bool, warned: bool
+def test_coco_person_defaults_are_added_by_flip_idx(
+    tmp_path: Path, log_text: pytest.LogCaptureFixture, change: dict[str, Any], is_person: bool, warned: bool
 ) -> None:
     path = write(tmp_path, **{**PERSON, **change})
     for _ in range(2):
         points = load_dataset(path).spec.keypoints
     assert (points.keypoint_names(0) == COCO_PERSON_NAMES) is is_person
     assert (points.skeleton == COCO_PERSON_SKELETON) is is_person
-    assert said.text.count("σ of a person") == int(warned)
+    assert log_text.text.count("σ of a person") == int(warned)
     if points.dims == 3 and "kpt_oks_sigmas" not in change:
         assert np.array_equal(points.oks_sigmas, COCO_PERSON_SIGMAS)
 
 
 class TestRoot:
     @pytest.mark.parametrize("where", ["yaml", "cwd", "datasets", "absolute"])
-    def test_each_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def test_root_candidates(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")
         bases = {"yaml": tmp_path / "yaml", "cwd": Path.cwd(), "datasets": Path(load_settings().datasets_dir)}
@@ -152,7 +152,7 @@ class TestRoot:
         path.write_text(yaml.safe_dump({**GOOD, "path": str(root) if where == "absolute" else "mine"}))
         assert load_dataset(path).root == root
 
-    def test_first_wins_and_needs_an_entry(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_first_candidate_with_an_entry_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         datasets = Path(load_settings().datasets_dir)
         (tmp_path / "mine").mkdir()  # the folder alone is not enough
@@ -163,7 +163,7 @@ class TestRoot:
         fill(tmp_path / "mine", "images/train/1.jpg", "images/val/1.jpg")
         assert load_dataset(path).root == tmp_path / "mine"
 
-    def test_error_lists_what_was_tried(self, tmp_path: Path) -> None:
+    def test_error_lists_the_candidates(self, tmp_path: Path) -> None:
         path = tmp_path / "some.yaml"
         path.write_text(yaml.safe_dump({**GOOD, "path": "mine", "download": "https://a.b/c.zip"}))
         with pytest.raises(DataError) as caught:
@@ -172,13 +172,13 @@ class TestRoot:
                       "images/train", "https://a.b/c.zip", "download=True downloads"):  # fmt: skip
             assert str(words) in str(caught.value)
 
-    def test_parent_notation_of_labeling_tools(self, tmp_path: Path) -> None:
+    def test_tolerates_parent_folder_of_labeling_tools(self, tmp_path: Path) -> None:
         path = write(tmp_path, **{**GOOD, "train": "../images/train", "val": "../images/val"})
         assert load_dataset(path).image_files("val") == [tmp_path / "images/val/1.jpg"]
 
 
 class TestImageFiles:
-    def test_folder_is_searched_below_and_sorted(self, tmp_path: Path) -> None:
+    def test_searches_subfolders_and_sorts(self, tmp_path: Path) -> None:
         fill(tmp_path, *(f"images/val/{n}" for n in ("b.PNG", "a/z.jpeg", "a-b/z.jpg", "notes.txt", "._b.jpg")))
         (tmp_path / "images/val/loop").symlink_to(tmp_path / "images/val")
         files = load_dataset(write(tmp_path, **GOOD)).image_files("val")
@@ -212,14 +212,14 @@ class TestImageFiles:
 
 
 class TestShipped:
-    def test_found_by_name_and_by_an_absent_path(self, said: pytest.LogCaptureFixture) -> None:
+    def test_loads_by_name_and_by_nonexistent_path(self, log_text: pytest.LogCaptureFixture) -> None:
         fill(Path(load_settings().datasets_dir) / "coco8-pose", "images/train/1.jpg", "images/val/1.jpg")
         dataset = load_dataset("coco8-pose.yaml")
         assert dataset.root == Path(load_settings().datasets_dir) / "coco8-pose"
         assert load_dataset("/home/other/coco8-pose.yaml").yaml_path == dataset.yaml_path
-        assert "shipped coco8-pose.yaml is used" in said.text
+        assert "shipped coco8-pose.yaml is used" in log_text.text
 
-    def test_unknown_name_proposes(self) -> None:
+    def test_unknown_name_suggests_similar(self) -> None:
         with pytest.raises(NotFoundError, match=r"'coco8-pose\.yaml'"):
             load_dataset("coco8_pose.yaml")
 
@@ -228,7 +228,7 @@ class TestShipped:
         [("coco-pose", (17, 3)), ("coco8-pose", (17, 3)), ("dog-pose", (24, 3)), ("hand-keypoints", (21, 3)),
          ("tiger-pose", (12, 2))],
     )  # fmt: skip
-    def test_each_is_sound(self, said: pytest.LogCaptureFixture, name: str, shape: tuple[int, int]) -> None:
+    def test_each_yaml_is_valid(self, log_text: pytest.LogCaptureFixture, name: str, shape: tuple[int, int]) -> None:
         assert f"{name}.yaml" in shipped_datasets()
         with pytest.raises(DataError, match="download=True downloads"):
             load_dataset(f"{name}.yaml")
@@ -236,12 +236,12 @@ class TestShipped:
         points = load_dataset(f"{name}.yaml").spec.keypoints
         assert points.shape == shape
         assert len(points.names[0]) == len(set(points.names[0])) == shape[0]
-        assert said.text == ""  # the mirror fits the names, the address is a zip
+        assert log_text.text == ""  # the mirror fits the names, the address is a zip
         if shape == (17, 3):
             assert (points.skeleton, points.flip_idx) == (COCO_PERSON_SKELETON, COCO_PERSON_FLIP)
 
 
 @pytest.mark.parametrize(("folder", "train", "val"), [("coco-mini", 73, 133), ("coco8-pose", 4, 4), ("mouse", 93, 23)])
-def test_real_sets(shared: Path, folder: str, train: int, val: int) -> None:
+def test_shared_data_sets(shared: Path, folder: str, train: int, val: int) -> None:
     dataset = load_dataset(shared / f"data/{folder}/{folder}.yaml")
     assert (len(dataset.image_files("train")), len(dataset.image_files("val"))) == (train, val)

@@ -72,7 +72,7 @@ def _without_rawpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rawpy", None)
 
 
-def test_the_preview_and_not_the_thumbnail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_decodes_the_preview_not_the_thumbnail(capsys: pytest.CaptureFixture[str]) -> None:
     img = np.zeros((400, 600, 3), np.uint8)
     img[:200] = 200
     image = decode_image(dng(img), "a.dng")
@@ -82,13 +82,13 @@ def test_the_preview_and_not_the_thumbnail(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("preview", [None, np.zeros((100, 150, 3), np.uint8)])
-def test_without_a_preview_of_some_size_it_is_an_error(preview: np.ndarray | None) -> None:
+def test_refuses_dng_without_large_preview(preview: np.ndarray | None) -> None:
     with pytest.raises(SourceError, match=r"a\.dng is a DNG.*pip install rawpy"):
         decode_image(dng(preview), "a.dng")
 
 
 @pytest.mark.parametrize(("developed", "pixel"), [((1, 2, 3), [3, 2, 1]), ((7,), [7, 7, 7])])
-def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch, developed: tuple[int, ...], pixel: list[int]) -> None:
+def test_decodes_with_rawpy(monkeypatch: pytest.MonkeyPatch, developed: tuple[int, ...], pixel: list[int]) -> None:
     class Raw:
         def __enter__(self) -> Raw:
             return self
@@ -108,7 +108,7 @@ def test_rawpy_develops_it(monkeypatch: pytest.MonkeyPatch, developed: tuple[int
     assert decode_image(dng(None), "a.dng")[0, 0].tolist() == pixel
 
 
-def test_damage_and_other_tiffs() -> None:
+def test_is_dng_for_damaged_and_other_tiffs() -> None:
     whole = dng(None)
     for size in (8, 20, 100, 200, 300):
         assert is_dng(whole[:size]) in (True, False)

@@ -29,16 +29,16 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "sets"
 
 
-def described(folder: Path, download: object, **more: object) -> Path:
+def write_data_yaml(folder: Path, download: object, **more: object) -> Path:
     path = folder / "pets.yaml"
     entries = {"train": "images/train", "val": "images/val", **more}
     path.write_text(yaml.safe_dump({**TEXT, **entries, "download": download}))
     return path
 
 
-def test_an_archive_is_fetched_once(server: Server, datasets: Path, tmp_path: Path) -> None:
+def test_downloads_an_archive_once(server: Server, datasets: Path, tmp_path: Path) -> None:
     server.answers["/pets.zip"] = whole(zipped("pets/images/train/a.jpg", "pets/images/val/b.jpg"))
-    path = described(tmp_path, f"{server.address}/pets.zip")
+    path = write_data_yaml(tmp_path, f"{server.address}/pets.zip")
     for _ in range(2):
         found = load_dataset(path, download=None)
         assert found.root == datasets / "pets"
@@ -48,12 +48,12 @@ def test_an_archive_is_fetched_once(server: Server, datasets: Path, tmp_path: Pa
     assert not list((datasets / "downloads").glob("*.zip"))
 
 
-def test_images_of_other_splits_stay_where_they_are(server: Server, datasets: Path, tmp_path: Path) -> None:
+def test_downloads_only_needed_splits(server: Server, datasets: Path, tmp_path: Path) -> None:
     server.answers["/lists.zip"] = whole(zipped("top/val.txt", "top/train.txt", "top/labels/val2017/b.txt"))
     server.answers["/val2017.zip"] = whole(zipped("val2017/b.jpg"))
     server.answers["/train2017.zip"] = whole(zipped("train2017/a.jpg"))
     urls = [f"{server.address}/{name}.zip" for name in ("lists", "train2017", "val2017")]
-    path = described(tmp_path, urls, train="train.txt", val="val.txt")
+    path = write_data_yaml(tmp_path, urls, train="train.txt", val="val.txt")
     load_dataset(path, download=True, splits=["val"])
     assert (datasets / "pets/images/val2017/b.jpg").exists()
     assert not (datasets / "pets/images/train2017").exists()
@@ -66,7 +66,7 @@ def test_images_of_other_splits_stay_where_they_are(server: Server, datasets: Pa
     ("download", "size", "words"),
     [(None, 2000, "Set download=True"), (False, 2000, "download=True downloads"), (None, None, "Set download=True")],
 )
-def test_large_sets_are_fetched_on_demand_alone(
+def test_large_archives_need_download_true(
     download: bool | None,
     size: int | None,
     words: str,
@@ -78,7 +78,7 @@ def test_large_sets_are_fetched_on_demand_alone(
     monkeypatch.setattr(fetch, "MAX_AUTOMATIC_BYTES", 100)
     monkeypatch.setitem(fetch._KNOWN_SIZES, "pets.zip", size)
     server.answers["/pets.zip"] = whole(zipped("pets/images/train/a.jpg", "pets/images/val/b.jpg"))
-    path = described(tmp_path, f"{server.address}/pets.zip")
+    path = write_data_yaml(tmp_path, f"{server.address}/pets.zip")
     with pytest.raises((DownloadError, DataError), match=words):
         load_dataset(path, download=download)
     assert load_dataset(path, download=True).root == datasets / "pets"
@@ -91,21 +91,21 @@ def test_large_sets_are_fetched_on_demand_alone(
         (["../../x", "pets/images/train/a.jpg"], "leads out of the folder"),
     ],
 )
-def test_archives_of_another_layout(
+def test_refuses_archives_of_another_layout(
     names: list[str], words: str, server: Server, datasets: Path, tmp_path: Path
 ) -> None:
     server.answers["/pets.zip"] = whole(zipped(*names))
     with pytest.raises(DataError, match=words):
-        load_dataset(described(tmp_path, f"{server.address}/pets.zip"), download=None)
+        load_dataset(write_data_yaml(tmp_path, f"{server.address}/pets.zip"), download=None)
 
 
-def test_somebodys_own_folder_is_not_touched(server: Server, datasets: Path, tmp_path: Path) -> None:
+def test_existing_folder_is_left_unchanged(server: Server, datasets: Path, tmp_path: Path) -> None:
     (datasets / "pets").mkdir(parents=True)
     with pytest.raises(DataError, match="already exists"):
-        load_dataset(described(tmp_path, f"{server.address}/pets.zip"), download=True)
+        load_dataset(write_data_yaml(tmp_path, f"{server.address}/pets.zip"), download=True)
     assert not server.seen
 
 
-def test_the_mirror_of_the_settings_is_asked(server: Server, datasets: Path) -> None:
+def test_uses_the_mirror_of_the_settings(server: Server, datasets: Path) -> None:
     server.answers["/v0.0.0/coco8-pose.zip"] = whole(zipped("coco8-pose/images/train/a.jpg"))
     assert load_dataset("coco8-pose.yaml", download=None).root == datasets / "coco8-pose"

@@ -1,4 +1,4 @@
-"""Drawn figures: the truth agrees with what is painted, and the set on disk is whole, ours, and the same each time."""
+"""Drawn figures: labels match the painted images, and the data set on disk is complete and reproducible."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def write_yaml(folder: Path, figures: object = "{train: 6, val: 3, size: 128, se
 
 
 class TestScene:
-    def test_depends_on_its_arguments_alone(self) -> None:
+    def test_depends_only_on_its_arguments(self) -> None:
         first, again = draw_scene(3, "train", 7, 160), draw_scene(3, "train", 7, 160)
         assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
         for other in ((4, "train", 7), (3, "val", 7), (3, "train", 8)):
             image = draw_scene(*other, 160)[0]
             assert image.shape != first[0].shape or (image != first[0]).any()
 
-    def test_truth_is_inside_the_image(self) -> None:
+    def test_labels_are_inside_the_image(self) -> None:
         shapes, states, counts = set[tuple[int, ...]](), [], []
         for index in SCENES:
             image, boxes, points = draw_scene(0, "val", index, 320)
@@ -65,7 +65,7 @@ class TestScene:
         assert (v == 0).mean() > 0.005
         assert (v == 2).mean() > 0.5
 
-    def test_seen_points_are_on_pixels_of_their_figure(self) -> None:
+    def test_visible_keypoints_are_on_their_figure(self) -> None:
         parts_of_face = 0
         for index in SCENES:
             scene = compose_scene(0, "val", index, 320)
@@ -81,7 +81,7 @@ class TestScene:
                             assert scene.figures[number].parts[part].name == "face"
         assert parts_of_face > 100
 
-    def test_box_is_tight_around_the_figure_painted_alone(self) -> None:
+    def test_box_is_tight(self) -> None:
         cut = 0
         for index in SCENES:
             scene = compose_scene(0, "val", index, 320)
@@ -95,7 +95,7 @@ class TestScene:
                 cut += bool((around[:2] == 0).any())
         assert cut > 5
 
-    def test_left_and_right_agree_with_face_and_back(self) -> None:
+    def test_left_and_right_match_the_view(self) -> None:
         fronts = backs = 0
         for index in range(120):
             for figure in compose_scene(1, "train", index, 96).figures:
@@ -116,8 +116,8 @@ class TestScene:
         assert backs > 10
 
 
-class TestTruth:
-    def test_what_covers_a_figure_hides_its_points(self) -> None:
+class TestVisibility:
+    def test_occluders_hide_keypoints(self) -> None:
         scene = compose_scene(0, "train", 8, 320)
         number = scene.labeled()[0]
         figure = scene.figures[number]
@@ -132,7 +132,7 @@ class TestTruth:
         assert visible_share(figure, number, scene.id_map) == 0
         assert number not in scene.labeled()
 
-    def test_points_on_the_far_side_of_the_head_are_hidden(self) -> None:
+    def test_keypoints_on_the_far_side_of_the_head_are_hidden(self) -> None:
         for index in range(80):
             scene = compose_scene(2, "train", index, 128)
             for number, figure in enumerate(scene.figures):
@@ -140,7 +140,7 @@ class TestTruth:
                 if figure.body.face_direction[2] < -0.4:
                     assert (states[:3] < 2).all()
 
-    def test_seen_share_and_box_of_a_whole_a_cut_and_an_absent_figure(self) -> None:
+    def test_visible_share_and_box_of_full_cut_and_outside_figures(self) -> None:
         figure = compose_scene(0, "train", 8, 320).figures[0]
         figure = replace(figure, parts=tuple(replace(part, outline=part.outline + 900) for part in figure.parts))
         id_map = np.zeros((2000, 2000), dtype=np.int32)
@@ -152,13 +152,13 @@ class TestTruth:
         assert visible_share(figure, 0, id_map[:320, :320]) == 0
         assert figure_box(figure, 320, 320).tolist() == [0, 0, 0, 0]
 
-    def test_marks_tell_figures_apart(self) -> None:
+    def test_part_ids_are_unique(self) -> None:
         assert decode_part_id(part_id(3, 20)) == (3, 20)
         assert decode_part_id(0)[0] == decode_part_id(OCCLUDER_ID)[0] == -1
 
 
-class TestMake:
-    def test_same_bytes_each_time_and_nothing_left_beside(self, tmp_path: Path) -> None:
+class TestWrite:
+    def test_output_is_reproducible_without_temporary_files(self, tmp_path: Path) -> None:
         for name in ("one", "two"):
             write_figures(tmp_path / name, SMALL)
         one = files_of(tmp_path / "one")
@@ -170,7 +170,7 @@ class TestMake:
         more = files_of(tmp_path / "more")
         assert all(more[name] == data for name, data in one.items() if name != write.MANIFEST)
 
-    def test_labels_load_and_agree_with_the_scene(self, tmp_path: Path) -> None:
+    def test_label_files_match_the_scene(self, tmp_path: Path) -> None:
         dataset = load_dataset(write_yaml(tmp_path))
         assert dataset.root == Path(load_settings().datasets_dir) / "drawn"
         for split, count in (("train", 6), ("val", 3)):
@@ -189,7 +189,7 @@ class TestMake:
                 found = rows[:, 5:].reshape(-1, 17, 3) * (*sides, 1)
                 assert np.allclose(found, points, atol=1e-3)
 
-    def test_made_once_and_anew_for_other_numbers(self, tmp_path: Path) -> None:
+    def test_is_rewritten_only_for_other_options(self, tmp_path: Path) -> None:
         root = load_dataset(write_yaml(tmp_path)).root
         mark = root / "mark"
         mark.touch()
@@ -200,7 +200,7 @@ class TestMake:
         assert len(list((root / "images/train").iterdir())) == 2
         assert [path.name for path in root.parent.iterdir()] == [root.name]
 
-    def test_foreign_folder_is_left_alone(self, tmp_path: Path) -> None:
+    def test_folder_with_other_data_is_left_unchanged(self, tmp_path: Path) -> None:
         target = Path(load_settings().datasets_dir) / "drawn"
         target.mkdir(parents=True)
         (target / "thesis.txt").write_text("mine")
@@ -220,14 +220,14 @@ class TestMake:
             assert max(image.shape) == size
             assert (boxes <= size).all()
 
-    def test_foreign_data_at_the_place_are_used(self, tmp_path: Path) -> None:
+    def test_existing_data_are_used(self, tmp_path: Path) -> None:
         for split in ("train", "val"):
             (tmp_path / "drawn/images" / split).mkdir(parents=True)
         (tmp_path / "drawn/figures.json").write_text('{"by": "someone else"}')
         assert load_dataset(write_yaml(tmp_path)).root == tmp_path / "drawn"
         assert list(files_of(tmp_path / "drawn")) == ["figures.json"]
 
-    def test_failure_leaves_the_old_set_and_nothing_new(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failure_leaves_the_previous_data_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_figures(tmp_path / "set", SMALL)
         old = files_of(tmp_path / "set")
 
@@ -241,7 +241,7 @@ class TestMake:
         assert [path.name for path in tmp_path.iterdir()] == ["set"]
         assert files_of(tmp_path / "set") == old
 
-    def test_a_quicker_process_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keeps_the_result_of_a_faster_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real = write._write_images
 
         def slow(folder: Path, plan: FiguresSpec) -> None:
@@ -255,14 +255,14 @@ class TestMake:
         assert (tmp_path / "set/first").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
-    def test_unwritable_place_names_folder_and_setting(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unwritable_folder_names_folder_and_setting(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("YOLOPOSE_DATASETS_DIR", str(tmp_path / "file/deep"))
         with pytest.raises(OutputError, match=r"file/deep/drawn.*`datasets_dir`.*YOLOPOSE_DATASETS_DIR"):
             load_dataset(write_yaml(tmp_path))
 
 
-class TestPlan:
+class TestParse:
     @pytest.mark.parametrize(
         ("figures", "text"),
         [
@@ -276,7 +276,7 @@ class TestPlan:
             ("[1]", r"must be like"),
         ],
     )
-    def test_bad_numbers_are_named(self, tmp_path: Path, figures: str, text: str) -> None:
+    def test_invalid_options_are_named(self, tmp_path: Path, figures: str, text: str) -> None:
         with pytest.raises(DataError, match=text) as error:
             load_dataset(write_yaml(tmp_path, figures))
         assert "mine.yaml" in str(error.value)
@@ -290,11 +290,11 @@ class TestPlan:
             ("path: ../drawn\ntrain: images/train\n", r"needs `path:`"),
         ],
     )
-    def test_other_keys_must_fit(self, tmp_path: Path, keys: str, text: str) -> None:
+    def test_other_keys_must_match(self, tmp_path: Path, keys: str, text: str) -> None:
         with pytest.raises(DataError, match=text):
             load_dataset(write_yaml(tmp_path, more=keys))
 
-    def test_shipped_yaml_asks_for_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_shipped_yaml(self, monkeypatch: pytest.MonkeyPatch) -> None:
         requested: list[FiguresSpec] = []
         monkeypatch.setattr("yolopose.data.dataset.write_figures", lambda _, spec: requested.append(spec))
         dataset = load_dataset("figures-pose.yaml")

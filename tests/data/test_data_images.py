@@ -68,7 +68,7 @@ def test_unusual_samples_become_8_bit_bgr(suffix: str, stored: np.ndarray) -> No
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_cut_files_are_errors_that_name_the_file(tmp_path: Path, suffix: str, part: float) -> None:
+def test_truncated_files_are_named(tmp_path: Path, suffix: str, part: float) -> None:
     whole = encoded(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(whole[: int(len(whole) * part)])
@@ -77,7 +77,7 @@ def test_cut_files_are_errors_that_name_the_file(tmp_path: Path, suffix: str, pa
     assert str(path) in str(caught.value)
 
 
-def test_a_cut_jpeg_with_a_whole_thumbnail_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_jpeg_with_complete_thumbnail(monkeypatch: pytest.MonkeyPatch) -> None:
     # a decoder that fills the missing half with gray must not be asked at all
     monkeypatch.setattr(images, "_cv2_decode", lambda data: img())
     thumbnail = b"Exif\0\0" + encoded(".jpg", img(8, 8))
@@ -92,7 +92,7 @@ def test_a_cut_jpeg_with_a_whole_thumbnail_is_cut(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("data", "words"), [(b"", "0 bytes"), (b"\0" * 300, "cannot be decoded"), (b"text" * 9, "cannot be decoded")]
 )
-def test_no_image(data: bytes, words: str) -> None:
+def test_refuses_other_data(data: bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         decode_image(data, "x.jpg")
 
@@ -104,7 +104,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_heic_and_avif_go_to_pillow_and_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_and_avif_fall_back_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="pip install pillow pillow-heif"):
         decode_image(b"\0\0\0\x18ftypheic" + b"\0" * 50, "phone.heic")
     buffer = io.BytesIO()
@@ -138,7 +138,7 @@ def test_arrays_of_each_kind(array: np.ndarray, pixel: tuple[int, ...]) -> None:
     "array",
     [np.zeros(4), np.zeros((3, 40, 60)), np.zeros((0, 4, 3)), np.full((4, 4), np.nan), np.full((4, 4), "a")],
 )
-def test_arrays_that_are_no_image(array: np.ndarray) -> None:
+def test_refuses_arrays_that_are_not_images(array: np.ndarray) -> None:
     with pytest.raises(SourceError, match=r"(?i)image"):
         to_bgr(array)
 
@@ -149,7 +149,7 @@ def test_image_names(name: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_avif_is_turned_as_it_is_marked(orientation: int) -> None:
+def test_avif_orientation(orientation: int) -> None:
     image_module = pytest.importorskip("PIL.Image")
     operations = pytest.importorskip("PIL.ImageOps")
     features = pytest.importorskip("PIL.features")
@@ -175,7 +175,7 @@ def test_cmyk(form: str, options: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["TIFF", "WEBP", "MPO", "GIF"])
-def test_of_several_images_the_first(form: str) -> None:
+def test_first_of_several_images(form: str) -> None:
     image_module = pytest.importorskip("PIL.Image")
     first, second = (image_module.new("RGB", (24, 16), (shade,) * 3) for shade in (200, 10))
     file = io.BytesIO()
@@ -183,7 +183,7 @@ def test_of_several_images_the_first(form: str) -> None:
     assert np.abs(decode_image(file.getvalue(), "x").astype(int) - 200).max() <= 3
 
 
-def test_tiff_of_wide_whole_numbers() -> None:
+def test_tiff_with_32_bit_integers() -> None:
     image_module = pytest.importorskip("PIL.Image")
     file = io.BytesIO()
     image_module.fromarray(np.array([[0, 256 * 7, 65535]], np.int32)).save(file, "TIFF")
@@ -192,9 +192,9 @@ def test_tiff_of_wide_whole_numbers() -> None:
 
 @pytest.mark.parametrize("orientation", [None, 3, 6])
 @pytest.mark.parametrize(
-    ("at_least", "factor"), [(3000, 1), (1601, 1), (801, 2), (640, 2), (401, 4), (320, 4), (201, 8), (1, 8)]
+    ("min_side", "factor"), [(3000, 1), (1601, 1), (801, 2), (640, 2), (401, 4), (320, 4), (201, 8), (1, 8)]
 )
-def test_reduced_jpegs(tmp_path: Path, at_least: int, factor: int, orientation: int | None) -> None:
+def test_reduced_jpegs(tmp_path: Path, min_side: int, factor: int, orientation: int | None) -> None:
     image_module = pytest.importorskip("PIL.Image")
     exif = image_module.Exif()
     if orientation:
@@ -202,13 +202,13 @@ def test_reduced_jpegs(tmp_path: Path, at_least: int, factor: int, orientation: 
     slope = np.linspace(0, 255, 1601).astype(np.uint8)[None].repeat(1200, 0)
     image_module.fromarray(slope).convert("RGB").save(tmp_path / "a.jpg", exif=exif)
     whole = read_image(tmp_path / "a.jpg")
-    image, full = read_reduced(tmp_path / "a.jpg", at_least)
+    image, full = read_reduced(tmp_path / "a.jpg", min_side)
     assert image.shape[:2] == tuple(-(-side // factor) for side in whole.shape[:2])
     assert full == (None if factor == 1 else whole.shape[:2])
     assert np.abs(cv2.resize(image, whole.shape[1::-1]).astype(int) - whole).mean() < 2
 
 
-def test_reduced_reading_of_other_and_broken_files(tmp_path: Path) -> None:
+def test_read_reduced_of_other_and_damaged_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((90, 90, 3), np.uint8))
     image, full = read_reduced(tmp_path / "a.png", 10)
     assert (image.shape, full) == ((90, 90, 3), None)
@@ -219,6 +219,6 @@ def test_reduced_reading_of_other_and_broken_files(tmp_path: Path) -> None:
         read_reduced(tmp_path / "c.jpg", 10)
 
 
-def test_the_bytes_of_a_video_are_told_from_a_image() -> None:
+def test_refuses_the_bytes_of_a_video() -> None:
     with pytest.raises(SourceError, match="is a video"):
         decode_image(b"\0\0\0\x18ftypisom" + b"\0" * 50, "x")

@@ -19,13 +19,13 @@ BOX = "0 .5 .5 .2 .2"
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def log_text(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     monkeypatch.setattr(log.LOGGER, "propagate", True)
     caplog.set_level(logging.INFO, logger="yolopose")
     return caplog
 
 
-def labels_of(yaml: Path, **options: bool) -> Annotations:
+def load_val(yaml: Path, **options: bool) -> Annotations:
     return load_labels(load_dataset(yaml), "val", cache=False, workers=1, **options)
 
 
@@ -64,18 +64,18 @@ def labels_of(yaml: Path, **options: bool) -> Annotations:
         (GOOD.encode() + b"\n0 .5 \xff", 2, 3, "not UTF-8"),
     ],
 )
-def test_refusals_name_file_row_and_column(
+def test_issues_name_file_row_and_column(
     make_set: MakeSet, text: str | bytes, row: int, column: int, words: str
 ) -> None:
     yaml = make_set({"a": GOOD, "bad": text})
-    table = labels_of(yaml)
+    table = load_val(yaml)
     assert [file.stem for file in table.files] == ["a"]
     (refusal,) = table.issues
     assert (refusal.file, refusal.row, refusal.column) == (yaml.parent / "labels/val/bad.txt", row, column)
     assert words in refusal.reason
     assert f"bad.txt, row {row}, column {column}: " in str(refusal)
     with pytest.raises(DataError, match=r"strict.*\n.*bad\.txt, row"):
-        labels_of(yaml, strict=True)
+        load_val(yaml, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_refusals_name_file_row_and_column(
         (f"{GOOD}\n{GOOD}", "duplicate rows dropped"),
     ],
 )
-def test_accepted(make_set: MakeSet, said: pytest.LogCaptureFixture, text: str, note: str) -> None:
-    table = labels_of(make_set({"a": text}))
+def test_accepted(make_set: MakeSet, log_text: pytest.LogCaptureFixture, text: str, note: str) -> None:
+    table = load_val(make_set({"a": text}))
     values = [float(value) for value in text.split("\n")[0].strip("\ufeff").split()]
     labels = table[0]
     assert labels.classes.tolist() == values[:1]
     assert labels.boxes.ravel().tolist() == pytest.approx(values[1:5])
     assert labels.keypoints.ravel().tolist() == pytest.approx(values[5:])
     assert table.issues == ()
-    assert ("accepted: " in said.text, note in said.text) == (bool(note), True)
+    assert ("accepted: " in log_text.text, note in log_text.text) == (bool(note), True)
 
 
-def test_two_dimensional_points_get_visibility(make_set: MakeSet) -> None:
-    labels = labels_of(make_set({"a": "0 .5 .5 .2 .2 -1 -1 0 0\n0 .4 .5 .2 .2 .3 -.5 1 1"}, dims=2))[0]
+def test_visibility_of_two_dimensional_keypoints(make_set: MakeSet) -> None:
+    labels = load_val(make_set({"a": "0 .5 .5 .2 .2 -1 -1 0 0\n0 .4 .5 .2 .2 .3 -.5 1 1"}, dims=2))[0]
     assert labels.keypoints[..., 2].tolist() == [[0, 1], [0, 1]]
     assert labels.keypoints[0, 1].tolist() == [0, 0, 1]
 
@@ -121,22 +121,22 @@ def test_two_dimensional_points_get_visibility(make_set: MakeSet) -> None:
 def test_bad_images_are_refused(make_set: MakeSet, damage: Callable[[Path], object], kind: str) -> None:
     yaml = make_set()
     damage(yaml.parent / "images/val/b.png")
-    table = labels_of(yaml)
+    table = load_val(yaml)
     assert [file.stem for file in table.files] == ["a"]
     (refusal,) = table.issues
     assert (refusal.file.name, refusal.row, refusal.column, refusal.kind) == ("b.png", None, None, kind)
 
 
-def test_a_side_of_ten_pixels_is_enough(make_set: MakeSet) -> None:
+def test_accepts_a_side_of_ten_pixels(make_set: MakeSet) -> None:
     yaml = make_set()
     cv2.imwrite(str(yaml.parent / "images/val/b.png"), np.zeros((10, 50, 3), np.uint8))
-    assert labels_of(yaml).shapes.tolist() == [[60, 80], [10, 50]]
+    assert load_val(yaml).shapes.tolist() == [[60, 80], [10, 50]]
 
 
-def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, said: pytest.LogCaptureFixture) -> None:
+def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, log_text: pytest.LogCaptureFixture) -> None:
     second = "1 .3 .3 .1 .1 .3 .3 0 .3 .3 0"
     images = {"a": "bad", "b": f"{GOOD}\n{second}", "c": None, "d": "\n", "e": "worse", "f": second}
-    table = labels_of(make_set(images))
+    table = load_val(make_set(images))
     assert [file.stem for file in table.files] == ["b", "c", "d", "f"]
     assert table.offsets.tolist() == [0, 2, 2, 2, 3]
     assert table.classes.tolist() == [0, 1, 1]
@@ -144,14 +144,28 @@ def test_flat_arrays_counts_and_one_summary(make_set: MakeSet, said: pytest.LogC
     assert (table.boxes.dtype, table.keypoints.shape) == (np.float32, (3, 2, 3))
     counts = table.counts
     assert (counts.labeled, counts.missing, counts.empty, counts.background, counts.refused) == (2, 1, 1, 2, 2)
-    warnings = [record.message for record in said.records if record.levelno == logging.WARNING]
+    warnings = [record.message for record in log_text.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "2  refused: wrong number of values; first: " in warnings[0]
     assert "a.txt, row 1, column 2" in warnings[0]
 
 
+def test_subset(make_set: MakeSet) -> None:
+    second = "1 .3 .3 .1 .1 .3 .3 0 .3 .3 0"
+    annotations = load_val(make_set({"a": f"{GOOD}\n{second}", "b": None, "c": second, "d": "bad"}))
+    for indices in ([2, 0], [1], [0, 1, 2], [1, 0, 0]):
+        subset = annotations.subset(indices)
+        assert subset.files == [annotations.files[index] for index in indices]
+        for position, index in enumerate(indices):
+            for name in ("classes", "boxes", "keypoints"):
+                np.testing.assert_array_equal(getattr(subset[position], name), getattr(annotations[index], name))
+        labeled = sum(index != 1 for index in indices)
+        counts = subset.counts
+        assert (counts.labeled, counts.background, counts.refused) == (labeled, len(indices) - labeled, 1)
+
+
 def test_single_class(make_set: MakeSet) -> None:
-    assert labels_of(make_set({"a": "1" + GOOD[1:]}), single_cls=True).classes.tolist() == [0]
+    assert load_val(make_set({"a": "1" + GOOD[1:]}), single_cls=True).classes.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +183,9 @@ def test_single_class(make_set: MakeSet) -> None:
         ({"a": None, "b": "x"}, ["none of 2 images has a labeled instance", "b.txt, row 1"]),
     ],
 )
-def test_nothing_left(make_set: MakeSet, images: dict[str, str | None], words: list[str]) -> None:
+def test_errors_without_usable_labels(make_set: MakeSet, images: dict[str, str | None], words: list[str]) -> None:
     with pytest.raises(DataError) as caught:
-        labels_of(make_set(images))
+        load_val(make_set(images))
     for word in words:
         assert word in str(caught.value)
 
@@ -181,9 +195,9 @@ def test_nothing_left(make_set: MakeSet, images: dict[str, str | None], words: l
     [("coco-mini", 356, 15), ("coco8-pose", 14, 0), ("mouse", 23, 0), ("zoo-mini/deepfasion2", 2, 0),
      ("zoo-mini/freihand", 8, 0), ("zoo-mini/ap10k", 2, 0)],
 )  # fmt: skip
-def test_real_sets(shared: Path, folder: str, objects: int, background: int) -> None:
+def test_shared_data_sets(shared: Path, folder: str, objects: int, background: int) -> None:
     path = shared / "data" / folder
-    table = labels_of(path / f"{path.name}.yaml")
+    table = load_val(path / f"{path.name}.yaml")
     lines = sum(len(file.read_text().split("\n")) - 1 for file in (path / "labels/val").glob("*.txt"))
     assert len(table.classes) == objects
     assert lines in (objects, objects - len(table) + background)  # with or without a last line end

@@ -7,9 +7,11 @@ import numpy as np
 
 from yolopose.geometry import Letterbox
 
+FIXTURE = Path(__file__).parents[1] / "fixtures/letterbox.json"
 
-def test_every_case_of_the_reference(shared: Path) -> None:
-    cases = json.loads((shared / "fixtures/letterbox.json").read_text())
+
+def test_every_case_of_the_reference() -> None:
+    cases = json.loads(FIXTURE.read_text())
     assert len(cases) >= 30
     for case in cases:
         fit = Letterbox.fit((case["h"], case["w"]), (640, 640), auto=case["auto"], scaleup=case["scaleup"])

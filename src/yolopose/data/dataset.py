@@ -113,7 +113,7 @@ def load_dataset(
         splits: splits that will be used; image archives of others are not downloaded. None: all.
 
     Raises:
-        NotFoundError: there is no such YAML.
+        NotFoundError: the YAML does not exist.
         DataError: a key is missing or wrong, or no `train`/`val`/`test` entry exists; the message names file and key
             and lists the folders that were searched.
         DownloadError: an archive cannot be downloaded.
@@ -160,7 +160,8 @@ def _find_yaml(source: str | Path) -> Path:
         if not hint and path.parent == Path():
             hint = did_you_mean(path.name, names, ".yaml")
         raise NotFoundError(
-            f"There is no data YAML {path} (current folder: {Path.cwd()}).{hint} Shipped YAMLs: {', '.join(names)}."
+            f"The data YAML {path} does not exist (current folder: {Path.cwd()}).{hint} Shipped YAMLs: "
+            f"{', '.join(names)}."
         )
     if path.parent != Path():
         LOGGER.warning(f"{path} does not exist; the shipped {path.name} is used.")
@@ -241,7 +242,7 @@ def _datasets_dir() -> Path:
 
 
 def _draw_figures(search: _RootSearch, figures: FiguresSpec) -> Path:
-    """Draw figures if there are no data, or if they were drawn with other options."""
+    """Draw figures if the data do not exist, or if they were drawn with other options."""
     root = search.root
     if root is None or is_figures_folder(root):
         root = root or Path(os.path.abspath(_datasets_dir() / search.folder))

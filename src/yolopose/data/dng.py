@@ -60,7 +60,7 @@ def decode_dng(data: bytes, name: str) -> Image:
         name: name of the image in error messages.
 
     Raises:
-        SourceError: it is damaged, or `rawpy` is not installed and there is no preview of at least half the size.
+        SourceError: it is damaged, or `rawpy` is not installed and no preview has at least half the size.
     """
     try:
         rawpy: Any = importlib.import_module("rawpy")

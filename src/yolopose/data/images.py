@@ -88,7 +88,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFoundError(f"There is no image {path}. Check the path (current folder: {Path.cwd()}).") from error
+        raise NotFoundError(
+            f"The image {path} does not exist. Check the path (current folder: {Path.cwd()})."
+        ) from error
     except OSError as error:
         raise SourceError(f"The image {path} cannot be read: {error.strerror or error}.") from error
 

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from yolopose.base.errors import DataError
 from yolopose.base.log import LOGGER
 from yolopose.data.dataset import Dataset
-from yolopose.data.label_cache import cache_path, fingerprint, read_cache, write_cache
 from yolopose.data.label_file import FloatArray, LabelIssue
-from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, LabelScan, scan_labels
+from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, LabelScan, cache_path, load_scan
 from yolopose.data.paths import label_path
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
@@ -158,7 +157,8 @@ def load_labels(
         DataError: the split has no images or no labeled image is usable, or a file is refused while `strict`.
     """
     images = dataset.image_files(split)
-    scan = _load_scan(dataset, split, images, cache, workers)
+    path = cache_path(images[0], split) if cache else None
+    scan = load_scan(images, dataset.spec, dataset.root, title=f"{split} labels", cache=path, workers=workers)
     counts = LabelCounts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
     where = f"{dataset.yaml_path}, {split}"
     _check_usable(where, images, scan, counts, strict)
@@ -175,19 +175,6 @@ def load_labels(
         issues=scan.issues,
         counts=counts,
     )
-
-
-def _load_scan(dataset: Dataset, split: str, images: Sequence[Path], cache: bool, workers: int | None) -> LabelScan:
-    title = f"{split} labels"
-    if not cache:
-        return scan_labels(images, dataset.spec, title=title, workers=workers)
-    path = cache_path(images[0], split)
-    key = fingerprint(images, dataset.spec, dataset.root)
-    scan = read_cache(path, key, images)
-    if scan is None:
-        scan = scan_labels(images, dataset.spec, title=title, workers=workers)
-        write_cache(path, key, images, scan)
-    return scan
 
 
 def _check_usable(where: str, images: Sequence[Path], scan: LabelScan, counts: LabelCounts, strict: bool) -> None:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import yaml
 
 from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.base.log import LOGGER
@@ -24,12 +21,12 @@ from yolopose.data.convert.output import (
     PlannedImage,
     PlannedSplit,
     check_target,
-    create_file,
+    locate_images,
     output_name,
-    write_splits,
+    write_dataset,
 )
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
-from yolopose.data.paths import relative_name, resolve_under
+from yolopose.data.paths import relative_name
 from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.schema import COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
 
@@ -89,7 +86,7 @@ def convert_coco(
 
     Raises:
         UsageError: an option asks for something other than poses.
-        NotFoundError: there is no JSON file.
+        NotFoundError: no JSON file exists.
         DataError: a JSON file is damaged, its categories have different numbers of keypoints, an image name leaves the
             folder of the images, or two outputs would have the same path.
         OutputError: `save_dir` is not empty or cannot be written.
@@ -106,15 +103,12 @@ def convert_coco(
     counts: dict[str, _Counts] = {}
     for name, content in contents.items():
         labels, record, counts[name] = _convert_annotations(content, spec, class_ids)
-        sources = _locate_images(content, name, roots, target)
-        images = [
-            PlannedImage(output_name(image["file_name"], name), located, label)
-            for image, located, label in zip(content["images"], sources, labels, strict=True)
-        ]
-        splits.append(PlannedSplit(name, images, record))
-    write_splits(target, splits)
+        file_names = [image["file_name"] for image in content["images"]]
+        sources = locate_images(file_names, name, roots, target)
+        names = (output_name(file_name, name) for file_name in file_names)
+        splits.append(PlannedSplit(name, [*map(PlannedImage, names, sources, labels)], record))
     result = ConversionResult(
-        data=_write_yaml(target, list(contents), spec),
+        data=write_dataset(target, splits, spec),
         images={name: len(content["images"]) for name, content in contents.items()},
         instances={name: count.instances for name, count in counts.items()},
         crowds={name: count.crowds for name, count in counts.items()},
@@ -133,7 +127,7 @@ def _read_splits(source: Path) -> dict[str, Json]:
         files = [source] if source.is_file() else []
     if not files:
         raise NotFoundError(
-            f"There is no COCO .json file at {source} (current folder: {Path.cwd()}).{suggest_path(source)}"
+            f"No COCO .json file exists at {source} (current folder: {Path.cwd()}).{suggest_path(source)}"
         )
     contents: dict[str, Json] = {}
     origins: dict[str, Path] = {}
@@ -340,69 +334,6 @@ def label_row(annotation: Json, image: Json, spec: PoseSpec, class_ids: Mapping[
     for a, b, v in points:
         fields += [f"{a / width:.8f}", f"{b / height:.8f}", str(v)] if v else ["0", "0", "0"]
     return " ".join(fields)
-
-
-def _locate_images(content: Json, split: str, roots: Sequence[Path], target: Path) -> list[Path | None]:
-    """Return the file of each image; None where there is none below the roots."""
-    names = [relative_name(image["file_name"]) for image in content["images"]]
-    # a name without its folders is unambiguous only if it occurs once
-    counts = Counter(name.name for name in names)
-    sources: list[Path | None] = []
-    outside: list[str] = []
-    for name in names:
-        spellings = [name, PurePosixPath(name.name)] if counts[name.name] == 1 else [name]
-        try:
-            sources.append(next(_existing_files(roots, split, spellings), None))
-        except DataError as error:
-            outside.append(str(error))
-            sources.append(None)
-    if outside:
-        LOGGER.warning(
-            f"{len(outside)} of {len(names)} images of {split} were not copied: {outside[0]}. Copy them to "
-            f"{target / 'images' / split}, or give the folder that contains the files (images=…; images_dir in Python)."
-        )
-    missing = sources.count(None) - len(outside)
-    if missing:
-        folders = dict.fromkeys(str(root / folder) for root in roots for folder in _image_folders(split))
-        LOGGER.warning(
-            f"{missing} of {len(names)} images of {split} were not found (searched {', '.join(folders)}): copy them to "
-            f"{target / 'images' / split}, or give their folder (images=…; images_dir in Python)."
-        )
-    return sources
-
-
-def _existing_files(roots: Sequence[Path], split: str, names: Sequence[PurePosixPath]) -> Iterator[Path]:
-    for name in names:
-        for root in roots:
-            for folder in _image_folders(split):
-                if os.path.isfile(root / folder / name):  # False, not an error, for names that are too long
-                    yield resolve_under(root, folder / name)
-
-
-def _image_folders(split: str) -> list[PurePosixPath]:
-    return [PurePosixPath(folder) for folder in (split, f"images/{split}", "images", "")]
-
-
-def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
-    """Write the data YAML: splits named train…, val… and test… are these; otherwise the first is train and val."""
-    entries: dict[str, str] = {}
-    for key in ("train", "val", "test"):
-        folder = next((f"images/{name}" for name in splits if name.lower().startswith(key)), None)
-        if folder:
-            entries[key] = folder
-    if not entries:
-        entries = dict.fromkeys(("train", "val"), f"images/{splits[0]}")
-    content = {"path": str(target.resolve()), **entries, **spec.to_dict()}
-    if content["flip_idx"] is None:
-        LOGGER.warning(
-            "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
-            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror."
-        )
-    text = yaml.safe_dump({key: value for key, value in content.items() if value}, sort_keys=False, allow_unicode=True)
-    path = target / "data.yaml"
-    header = "# Converted from COCO annotations; areas and crowds are in labels/*.coco.json.\n"
-    create_file(path, (header + text).encode())
-    return path
 
 
 def _summary(result: ConversionResult) -> str:

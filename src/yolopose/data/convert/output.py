@@ -1,4 +1,4 @@
-"""Write a converted data set: every file is planned and checked before the first is created.
+"""Output of all converters: every file of a data set is planned and checked before the first is created.
 
 Images are copied, never linked: a later edit of an image in the data set must not reach the original, nor the reverse.
 """
@@ -9,15 +9,20 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+import yaml
+
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import make_folder, output_error
+from yolopose.base.log import LOGGER
 from yolopose.data.paths import portable_key, relative_name, resolve_under
+from yolopose.schema import PoseSpec
 
 _FICLONE = 0x40049409  # ioctl of Linux: share the blocks of a file until one side is changed
 
@@ -124,8 +129,46 @@ def _label_name(split: PlannedSplit, image: PlannedImage) -> PurePosixPath:
     return PurePosixPath("labels", split.name, image.name.with_suffix(".txt"))
 
 
-def write_splits(target: Path, splits: Sequence[PlannedSplit]) -> None:
-    """Write labels, records and images of a data set; nothing that exists is replaced or written through.
+def locate_images(file_names: Sequence[str], split: str, roots: Sequence[Path], target: Path) -> list[Path | None]:
+    """Return the file of each image, None if there is none below the roots, and warn of those.
+
+    Args:
+        file_names: names as written in the annotations.
+        split: name of the split, which may be a folder of the images.
+        roots: folders to search; files outside them are never used.
+        target: output folder, for the warnings.
+    """
+    names = [relative_name(file_name) for file_name in file_names]
+    folders = [PurePosixPath(folder) for folder in (split, f"images/{split}", "images", "")]
+    # a name without its folders is unambiguous only if it occurs once
+    counts = Counter(name.name for name in names)
+    sources: list[Path | None] = []
+    outside: list[str] = []
+    for name in names:
+        spellings = [name, PurePosixPath(name.name)] if counts[name.name] == 1 else [name]
+        candidates = ((root, folder / spelling) for spelling in spellings for root in roots for folder in folders)
+        # os.path.isfile is False, not an error, for paths that are too long
+        root, path = next(((root, path) for root, path in candidates if os.path.isfile(root / path)), (None, name))
+        try:
+            sources.append(resolve_under(root, path) if root else None)
+        except DataError as error:
+            outside.append(str(error))
+            sources.append(None)
+    advice = f"Copy them to {target / 'images' / split}, or give their folder (images=…; images_dir in Python)."
+    if outside:
+        LOGGER.warning(f"{len(outside)} of {len(names)} images of {split} were not copied: {outside[0]}. {advice}")
+    missing = sources.count(None) - len(outside)
+    if missing:
+        searched = ", ".join(dict.fromkeys(str(root / folder) for root in roots for folder in folders))
+        LOGGER.warning(f"{missing} of {len(names)} images of {split} were not found (searched {searched}). {advice}")
+    return sources
+
+
+def write_dataset(target: Path, splits: Sequence[PlannedSplit], spec: PoseSpec) -> Path:
+    """Write labels, records, images and data YAML; nothing that exists is replaced or written through.
+
+    Returns:
+        The data YAML.
 
     Raises:
         DataError: the plan has clashes.
@@ -142,6 +185,29 @@ def write_splits(target: Path, splits: Sequence[PlannedSplit]) -> None:
         for image in split.images:
             if image.source is not None:
                 _copy(image.source, resolve_under(target, PurePosixPath("images", split.name, image.name)))
+    return _write_yaml(target, [split.name for split in splits], spec)
+
+
+def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
+    """Write the data YAML: splits named train…, val… and test… are these; otherwise the first is train and val."""
+    entries: dict[str, str] = {}
+    for key in ("train", "val", "test"):
+        folder = next((f"images/{name}" for name in splits if name.lower().startswith(key)), None)
+        if folder:
+            entries[key] = folder
+    if not entries:
+        entries = dict.fromkeys(("train", "val"), f"images/{splits[0]}")
+    content = {"path": str(target.resolve()), **entries, **spec.to_dict()}
+    if content["flip_idx"] is None:
+        LOGGER.warning(
+            "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
+            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror."
+        )
+    text = yaml.safe_dump({key: value for key, value in content.items() if value}, sort_keys=False, allow_unicode=True)
+    path = target / "data.yaml"
+    header = "# Converted by yolopose; areas and crowds are in labels/*.coco.json.\n"
+    create_file(path, (header + text).encode())
+    return path
 
 
 def create_file(path: Path, data: bytes) -> None:

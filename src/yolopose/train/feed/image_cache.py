@@ -22,7 +22,7 @@ from yolopose.base.progress import progress
 from yolopose.config import limit_workers
 from yolopose.data import Annotations, read_image
 from yolopose.data.batches import loaded_size
-from yolopose.data.label_cache import cache_path
+from yolopose.data.label_scan import cache_path
 
 Image = npt.NDArray[np.uint8]
 RECENT_BYTES = 192 * 2**20  # of decoded images that each process keeps

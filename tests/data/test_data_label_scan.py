@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from yolopose.base import log
-from yolopose.data import labels
+from yolopose.data import label_scan
 from yolopose.data.dataset import load_dataset
-from yolopose.data.label_cache import cache_path
+from yolopose.data.label_scan import cache_path
 from yolopose.data.labels import Annotations, load_labels
 
 MakeSet = Callable[..., Path]
@@ -25,13 +25,13 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scans = 0
-        real = labels.scan_labels
+        real = label_scan.scan_labels
 
         def counted(*args: object, **options: object) -> object:
             self.scans += 1
             return real(*args, **options)
 
-        monkeypatch.setattr(labels, "scan_labels", counted)
+        monkeypatch.setattr(label_scan, "scan_labels", counted)
 
     def load(self, yaml: Path) -> Annotations:
         return load_labels(load_dataset(yaml), "val")
@@ -50,7 +50,9 @@ def same(first: Annotations, second: Annotations) -> bool:
     )
 
 
-def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture) -> None:
+def test_cache_hit_returns_equal_annotations(
+    make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
     yaml = make_set(IMAGES)
     first = counter.load(yaml)
     assert (yaml.parent / "labels/val.yolopose.npz").is_file()
@@ -60,7 +62,7 @@ def test_a_hit_gives_the_same_table(make_set: MakeSet, counter: Counter, caplog:
     assert (len(second.issues), second.issues[0].row, second.counts.background) == (1, 1, 1)
 
 
-def test_it_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: Path) -> None:
+def test_cache_moves_with_the_data(make_set: MakeSet, counter: Counter, tmp_path: Path) -> None:
     yaml = make_set(IMAGES)
     counter.load(yaml)
     moved = yaml.parent.rename(tmp_path / "moved")
@@ -102,7 +104,7 @@ def test_changes_are_noticed(
     assert same(table, load_labels(load_dataset(yaml), "val", cache=False))
 
 
-def test_another_spec_is_another_cache(make_set: MakeSet, counter: Counter) -> None:
+def test_cache_depends_on_the_spec(make_set: MakeSet, counter: Counter) -> None:
     yaml = make_set(IMAGES)
     assert len(counter.load(yaml).files) == 3
     yaml.write_text(yaml.read_text().replace("[one, two]", "[one]"))
@@ -128,7 +130,7 @@ def _tampered(path: Path) -> None:
     ],
     ids=["empty", "junk", "cut", "other content", "offsets"],
 )
-def test_a_damaged_cache_is_made_anew(make_set: MakeSet, counter: Counter, damage: Callable[[Path], object]) -> None:
+def test_damaged_cache_is_rebuilt(make_set: MakeSet, counter: Counter, damage: Callable[[Path], object]) -> None:
     yaml = make_set(IMAGES)
     path = yaml.parent / "labels/val.yolopose.npz"
     first = counter.load(yaml)
@@ -143,7 +145,7 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-def test_a_pickle_in_its_place_is_never_run(
+def test_pickle_is_never_loaded(
     make_set: MakeSet, counter: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -156,7 +158,7 @@ def test_a_pickle_in_its_place_is_never_run(
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_place_that_cannot_be_written_is_only_a_note(
+def test_unwritable_cache_is_only_logged(
     make_set: MakeSet, counter: Counter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log.LOGGER, "propagate", True)
@@ -177,5 +179,5 @@ def test_a_place_that_cannot_be_written_is_only_a_note(
         ("d/flat/a.jpg", "d/flat/val.yolopose.npz"),
     ],
 )
-def test_place(image: str, place: str) -> None:
+def test_cache_path(image: str, place: str) -> None:
     assert cache_path(Path(image), "val") == Path(place)
