@@ -220,7 +220,7 @@ MISTAKES = [
         ("kpt_shape [4, 3]", "17"),
         changed("kpt_shape: [3, 3]\nflip_idx: [1, 0, 2]", "kpt_shape: [4, 3]"),
     ),
-    Mistake("Labels of boxes alone", TRAIN, ("boxes alone",), labels("0 0.5 0.5 0.4 0.4\n")),
+    Mistake("Labels of boxes alone", TRAIN, ("detection labels, without keypoints",), labels("0 0.5 0.5 0.4 0.4\n")),
     Mistake(
         "Labels without visibility",
         TRAIN,
@@ -230,7 +230,7 @@ MISTAKES = [
     Mistake(
         "Labels of another number of keypoints",
         TRAIN,
-        ("holds 56 values", "kpt_shape: [17, 3]"),
+        ("has 56 values", "kpt_shape: [17, 3]"),
         labels("0 0.5 0.5 0.4 0.4" + " 0.4 0.5 2" * 17 + "\n"),
     ),
     Mistake(

@@ -129,7 +129,7 @@ def test_refuses_invalid_input(
 
 
 def test_refuses_missing_source_and_occupied_target(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"no COCO \.json file"):
+    with pytest.raises(NotFoundError, match=r"No COCO \.json file"):
         convert_coco(tmp_path / "none", tmp_path / "out")
     written(tmp_path / "out", "{}")
     with pytest.raises(OutputError, match="not an empty folder"):
