@@ -74,12 +74,14 @@ def test_loading_reaches_later_predictions(small: YOLO, image: np.ndarray, tmp_p
     torch.testing.assert_close(after, small(image, **options)[0].boxes.data, rtol=0, atol=0)
 
 
-def test_transfer_says_how_many_of_how_many(small: YOLO, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_logs_how_many_tensors_were_copied(
+    small: YOLO, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "wide-pose.yaml").write_text(SMALL.replace("nc: 3", "nc: 1"), encoding="utf-8")
     YOLO(tmp_path / "wide-pose.yaml").load(small.save(tmp_path / "a.pt"))
     line = capsys.readouterr().out
     total = len(small.model.state_dict())
-    assert f"of {total} entries" in line
+    assert f"of {total} tensors" in line
     assert "of other shape" in line
 
 

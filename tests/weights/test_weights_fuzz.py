@@ -1,4 +1,4 @@
-"""Two thousand damaged and tampered files: each is read within bounds or is one error of ours, and runs nothing."""
+"""Two thousand damaged and tampered files: each is read within bounds or raises our error, and runs nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAYLOADS = [
     *(op(code) for code in ("REDUCE", "BUILD", "NEWOBJ", "STACK_GLOBAL", "POP", "DUP", "MARK", "APPENDS", "SETITEMS")),
     *(op(code) for code in ("BINPERSID", "TUPLE", "EMPTY_TUPLE", "EMPTY_DICT", "NEWOBJ_EX", "INST", "OBJ", "STOP")),
 ]
-# (where, how many bytes go, what comes in their place)
+# (position 0…1, number of bytes removed, bytes inserted)
 EDIT = st.tuples(
     st.floats(0, 1, exclude_max=True),
     st.sampled_from([0, 0, 1, 1, 1, 2, 4, 8, 50]),
@@ -68,7 +68,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], str]:
         else:
             assert sum(value.numel() for value in found.state.values()) <= len(content)
             for value in found.state.values():
-                value.double().sum()  # touches every number
+                value.double().sum()  # reads every element
             result = "read"
         assert not (Path.cwd() / CANARY).exists()
         assert [file.name for file in folder.iterdir()] == ["file.pt"]
@@ -93,7 +93,7 @@ def test_tampered_pickles(
 
 
 def test_edits_reach_all_outcomes(outcome: Callable[[bytes], str]) -> None:
-    """The table above would prove nothing if each file failed at the door."""
+    """The tests above would prove nothing if every file were refused at once."""
     program, storages = PICKLES[0]
     end = (len(program) - 1) / len(program)
     assert outcome(archive(program, storages)) == "read"

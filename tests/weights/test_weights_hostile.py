@@ -1,4 +1,4 @@
-"""The hostile-file table: every way a pickle can ask for a call or an object, and that nothing of it is run."""
+"""Malicious pickles: every way to ask for a call or an object is refused, and nothing is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weights_craft import LAYER, STORAGES, archive, call, checkpoint, encode, go
 from yolopose.base.errors import UnsafeFileError, WeightsError
 from yolopose.weights import read_checkpoint
 
-CANARY = "canary"  # what a payload makes in the current folder
+CANARY = "canary"  # the folder that a payload creates
 SHELL = text(f"mkdir {CANARY}")
 CODE = text(f"__import__('os').mkdir('{CANARY}')")
 RUN = encode((CANARY,)) + op("REDUCE")  # calls what is on the stack
@@ -31,7 +31,7 @@ def stacked(where: str, what: str) -> bytes:
     return b"".join(parts) + op("STACK_GLOBAL")
 
 
-# Each of these makes the canary under Python's own unpickler. id: (instructions, what the error names)
+# Each of these creates the canary under Python's unpickler. name: (instructions, part of the error message)
 LIVE = {
     "REDUCE os.system": (call("os", "system", SHELL), "os.system"),
     "REDUCE posix.system": (call("posix", "system", SHELL), "posix.system"),
@@ -79,11 +79,11 @@ LIVE = {
     ),
 }  # fmt: skip
 
-STAND = name(LAYER, "Conv2d") + EMPTY + op("NEWOBJ")
+CONV = name(LAYER, "Conv2d") + EMPTY + op("NEWOBJ")
 FLOATS = name("torch", "FloatStorage")
 METHOD = call("builtins", "getattr", name("ultralytics.nn.modules.head", "Detect"), text("forward"))
 
-# These use what a good file may name, or need a program around them. id: (instructions, what the error names)
+# These use allowed names, or need a program around them. name: (instructions, part of the error message)
 INERT = {
     "GLOBAL builtins.eval": (name("builtins", "eval"), "builtins.eval"),
     "GLOBAL pickle.loads": (name("pickle", "loads"), "pickle.loads"),
@@ -106,10 +106,10 @@ INERT = {
     "NEWOBJ_EX of a layer": (name(LAYER, "Conv2d") + EMPTY + encode({}) + op("NEWOBJ_EX"), "NEWOBJ_EX"),
     "OBJ of a layer": (MARK + name(LAYER, "Conv2d") + op("OBJ"), "OBJ"),
     "PERSID": (op("PERSID") + b"os.system\n", "PERSID"),
-    "BINPERSID of a text": (text("os.system") + op("BINPERSID"), "no tensor storage"),
+    "BINPERSID of a text": (text("os.system") + op("BINPERSID"), "not a tensor storage"),
     "BINPERSID of another kind": (
         encode(("module", name(LAYER, "Conv2d"), "a.py", "source")) + op("BINPERSID"),
-        "no tensor storage",
+        "not a tensor storage",
     ),
     "BINPERSID of a layer as storage": (
         encode(("storage", name(LAYER, "Conv2d"), "0", "cpu", 12)) + op("BINPERSID"),
@@ -117,7 +117,7 @@ INERT = {
     ),
     "BINPERSID of a text as storage": (encode(("storage", "x", "0", "cpu", 12)) + op("BINPERSID"), "storage of a str"),
     "REDUCE of a text": (text("os.system") + RUN, "a call of a str"),
-    "REDUCE of an object": (STAND + RUN, "a call of the stored torch.nn"),
+    "REDUCE of an object": (CONV + RUN, "a call of the stored torch.nn"),
     "REDUCE of a method": (METHOD + RUN, "a call of the stored builtins.getattr"),
     "REDUCE of a storage class": (FLOATS + RUN, "a call of torch.FloatStorage"),
     "REDUCE without a tuple": (name("collections", "OrderedDict") + encode([]) + op("REDUCE"), "OrderedDict"),
@@ -138,13 +138,13 @@ INERT = {
         call("torch._utils", "_rebuild_parameter", text("x"), encode(True), encode({})),
         "_rebuild_parameter",
     ),
-    "BUILD of slots": (STAND + encode((None, {"forward": 1})) + op("BUILD"), "a tuple as state of the stored torch.nn"),
-    "BUILD of a text": (STAND + text("x") + op("BUILD"), "a str as state of the stored torch.nn"),
-    "BUILD twice": (STAND + encode({"a": 1}) + op("BUILD") + encode({"b": 1}) + op("BUILD"), "as state of the stored"),
+    "BUILD of slots": (CONV + encode((None, {"forward": 1})) + op("BUILD"), "a tuple as state of the stored torch.nn"),
+    "BUILD of a text": (CONV + text("x") + op("BUILD"), "a str as state of the stored torch.nn"),
+    "BUILD twice": (CONV + encode({"a": 1}) + op("BUILD") + encode({"b": 1}) + op("BUILD"), "as state of the stored"),
     "BUILD of a class": (name(LAYER, "Conv2d") + encode({"forward": 1}) + op("BUILD"), "as state of the name torch.nn"),
     "BUILD of a list": (encode([]) + encode({"append": 1}) + op("BUILD"), "a dict as state of a list"),
-    "SETITEM on an object": (STAND + text("a") + encode(1) + op("SETITEM"), "items added to the stored torch.nn"),
-    "APPEND to an object": (STAND + encode(1) + op("APPEND"), "items added to the stored torch.nn"),
+    "SETITEM on an object": (CONV + text("a") + encode(1) + op("SETITEM"), "items added to the stored torch.nn"),
+    "APPEND to an object": (CONV + encode(1) + op("APPEND"), "items added to the stored torch.nn"),
     "APPENDS to a text": (text("x") + MARK + encode(1) + op("APPENDS"), "items added to a str"),
     "a name as key": (encode({}) + name("builtins", "set") + encode(1) + op("SETITEM"), "builtins.set as a dict"),
     "a tuple as key": (encode({}) + EMPTY + encode(1) + op("SETITEM"), "a tuple as a dictionary key"),
@@ -164,7 +164,7 @@ TABLE = {**LIVE, **INERT}
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder, and fails when anything made the canary there."""
+    """Run in an empty folder, and fail when anything created the canary."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not Path(CANARY).exists()
@@ -172,13 +172,13 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def _extension() -> Iterator[None]:
-    """Make number 241 of the extension registry a call."""
+    """Register a call as extension 241."""
     copyreg.add_extension("os", "mkdir", 241)
     yield
     copyreg.remove_extension("os", "mkdir", 241)
 
 
-def refusal(content: bytes, what: type[WeightsError] = UnsafeFileError) -> str:
+def read_error(content: bytes, what: type[WeightsError] = UnsafeFileError) -> str:
     Path("file.pt").write_bytes(content)
     with pytest.raises(what) as caught:
         read_checkpoint("file.pt")
@@ -199,7 +199,7 @@ def test_payload_is_live_in_python(row: str) -> None:
 @pytest.mark.usefixtures("_extension")
 def test_hostile_pickle_is_refused(row: str) -> None:
     body, named = TABLE[row]
-    message = refusal(archive(program(body), STORAGES))
+    message = read_error(archive(program(body), STORAGES))
     assert named in message
     assert "nothing in" in message
 
@@ -208,13 +208,13 @@ def test_hostile_pickle_is_refused(row: str) -> None:
 @pytest.mark.usefixtures("_extension")
 def test_hostile_value_in_a_good_file_is_refused(row: str) -> None:
     body, named = TABLE[row]
-    assert named in refusal(archive(program(encode(checkpoint(train_args=body))), STORAGES))
+    assert named in read_error(archive(program(encode(checkpoint(train_args=body))), STORAGES))
 
 
 @pytest.mark.parametrize("row", LIVE)
 @pytest.mark.usefixtures("_extension")
 def test_bare_pickle_is_refused(row: str) -> None:
-    assert "bare pickle" in refusal(program(LIVE[row][0]))
+    assert "bare pickle" in read_error(program(LIVE[row][0]))
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -224,8 +224,8 @@ def test_pickle_of_any_protocol_is_refused(protocol: int) -> None:
             return exec, (f"__import__('os').mkdir('{CANARY}')",)
 
     pickled = pickle.dumps({"model": Payload()}, protocol=protocol)
-    assert "file.pt" in refusal(pickled, WeightsError)
-    assert "file.pt" in refusal(archive(pickled, STORAGES), WeightsError)
+    assert "file.pt" in read_error(pickled, WeightsError)
+    assert "file.pt" in read_error(archive(pickled, STORAGES), WeightsError)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
@@ -233,11 +233,11 @@ def test_tampered_public_file_is_refused(shared: Path, place: float) -> None:
     with zipfile.ZipFile(shared / "checkpoints" / "ck_8.3.0_yolo11n-pose.pt") as real:
         content = {member.split("/", 1)[1]: real.read(member) for member in real.namelist()}
     pickled = content.pop("data.pkl")
-    # only after a value that stands by itself: at the start, after an `_rebuild_parameter`, before the end
+    # only between complete values: at the start, after an `_rebuild_parameter`, before the end
     ends = [2, pickled.index(op("REDUCE"), len(pickled) // 2) + 1, len(pickled) - 1]
     at = ends[round(place * 2)]
     payload = name("os", "mkdir") + RUN + op("POP")
-    assert "os.mkdir" in refusal(archive(pickled[:at] + payload + pickled[at:], members=content))
+    assert "os.mkdir" in read_error(archive(pickled[:at] + payload + pickled[at:], members=content))
 
 
 def test_good_file_is_read() -> None:
@@ -249,7 +249,7 @@ def test_good_file_is_read() -> None:
     "body",
     [
         METHOD,
-        call("builtins", "getattr", STAND, text("forward")),
+        call("builtins", "getattr", CONV, text("forward")),
         call("copyreg", "_reconstructor", name(LAYER, "Conv2d"), name("builtins", "object"), encode(None)),
         call("__builtin__", "set", encode([1, "a"])),
         call("torch", "Size", encode((1, 2))),

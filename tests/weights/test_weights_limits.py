@@ -1,9 +1,8 @@
-"""Files that try to take all memory or time: each is answered soon, in few megabytes, with one error."""
+"""Files that try to exhaust memory or time end in one error, within a few megabytes."""
 
 from __future__ import annotations
 
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def get(index: int) -> bytes:
 
 
 def laughs(levels: int, wrap: bytes = op("APPENDS")) -> bytes:
-    """A list of ten lists of ten lists …, each stored once."""
+    """A list of ten lists of ten lists …, each stored only once (billion laughs)."""
     body = encode(["ha"]) + put(0)
     for level in range(levels):
         body += op("POP") + op("EMPTY_LIST") + MARK + get(level) * 10 + wrap + put(level + 1)
@@ -37,13 +36,13 @@ def nested(levels: int) -> bytes:
     return EMPTY + op("TUPLE1") * levels
 
 
-def itself() -> bytes:
-    """A dict that holds itself."""
+def self_dict() -> bytes:
+    """A dict that contains itself."""
     return op("EMPTY_DICT") + put(9) + text("me") + get(9) + op("SETITEM")
 
 
 def tower(levels: int, width: int) -> bytes:
-    """A layer that holds one layer under `width` names, which holds the next one so, …."""
+    """A layer that contains one layer under `width` names, which contains the next in the same way, and so on."""
     body = encode(module("Conv2d")) + put(0)
     for level in range(levels):
         names = b"".join(text(str(number)) + get(level) for number in range(width))
@@ -62,57 +61,55 @@ EMPTY = op("EMPTY_TUPLE")
 MANY = encode(list(range(3000))) + put(7)
 COPIES = MANY + (op("POP") + name("builtins", "set") + get(7) + op("TUPLE1") + op("REDUCE")) * 3000
 
-# id: (the pickle, what the error says; None where the file is fine)
+# name: (pickle, part of the error message; None where the file is valid)
 BOMBS = {
     "lists of lists in train_args": (encode(checkpoint(train_args={"a": laughs(12)})), "unfold without end"),
-    "lists of lists nobody looks at": (encode(checkpoint(optimizer=laughs(30))), None),
+    "lists of lists that are not read": (encode(checkpoint(optimizer=laughs(30))), None),
     "deep tuples in train_args": (encode(checkpoint(train_args={"a": nested(100_000)})), "nested too deep"),
-    "deep tuples nobody looks at": (encode(checkpoint(optimizer=nested(100_000))), None),
+    "deep tuples that are not read": (encode(checkpoint(optimizer=nested(100_000))), None),
     "deep tuples as kpt_shape": (encode(checkpoint(model=network(kpt_shape=nested(100_000)))), "nested too deep"),
-    "a dict in itself as yaml": (encode(checkpoint(model=network(yaml=itself()))), "hold themselves"),
-    "a dict in itself as file": (itself(), "neither a network nor tensors"),
-    "a layer in itself": (encode(checkpoint(model=endless_module())), "holds itself"),
+    "a dict in itself as yaml": (encode(checkpoint(model=network(yaml=self_dict()))), "contain themselves"),
+    "a dict in itself as file": (self_dict(), "neither a network nor a state_dict"),
+    "a layer in itself": (encode(checkpoint(model=endless_module())), "contains itself"),
     "layers of layers": (encode(checkpoint(model=tower(12, 10))), "unfolds without end"),
     "copied sets": (encode(checkpoint(optimizer=COPIES)), "copies the same lists"),
     "too many instructions": (op("NONE") + op("DUP") * MAX_INSTRUCTIONS, "instructions"),
-    "a text of 2^62 bytes": (op("BINUNICODE8") + struct.pack("<Q", 2**62) + b"x", "breaks off"),
-    "a text of 4 GB": (op("BINUNICODE") + b"\xff\xff\xff\xff" + b"x", "breaks off"),
-    "a frame of 2^62 bytes": (op("FRAME") + struct.pack("<Q", 2**62), "breaks off"),
+    "a text of 2^62 bytes": (op("BINUNICODE8") + struct.pack("<Q", 2**62) + b"x", "ends early"),
+    "a text of 4 GB": (op("BINUNICODE") + b"\xff\xff\xff\xff" + b"x", "ends early"),
+    "a frame of 2^62 bytes": (op("FRAME") + struct.pack("<Q", 2**62), "ends early"),
     "a long number": (op("LONG4") + struct.pack("<i", 2**30), "LONG4"),
-    "a far memo": (op("NONE") + op("LONG_BINPUT") + b"\xff\xff\xff\xff", "neither a network nor tensors"),
-    "an unknown memo": (get(3), "breaks off"),
-    "an empty stack": (op("POP"), "breaks off"),
-    "no mark": (op("APPENDS"), "breaks off"),
-    "an odd number of items": (op("EMPTY_DICT") + MARK + op("NONE") + op("SETITEMS"), "breaks off"),
-    "broken UTF-8": (op("BINUNICODE") + b"\2\0\0\0\xff\xff", "breaks off"),
-    "two values": (op("NONE") * 2, "goes on after its end"),
-    "code after the end": (op("NONE") + op("STOP"), "goes on after its end"),
-    "nothing": (b"", "goes on after its end"),
-    "protocol 9": (op("PROTO") + b"\x09", "protocol 9"),
+    "a far memo": (op("NONE") + op("LONG_BINPUT") + b"\xff\xff\xff\xff", "neither a network nor a state_dict"),
+    "an unknown memo": (get(3), "ends early"),
+    "an empty stack": (op("POP"), "ends early"),
+    "no mark": (op("APPENDS"), "ends early"),
+    "an odd number of items": (op("EMPTY_DICT") + MARK + op("NONE") + op("SETITEMS"), "ends early"),
+    "broken UTF-8": (op("BINUNICODE") + b"\2\0\0\0\xff\xff", "ends early"),
+    "two values": (op("NONE") * 2, "continues after its end"),
+    "code after the end": (op("NONE") + op("STOP"), "continues after its end"),
+    "nothing": (b"", "continues after its end"),
+    "protocol 9": (op("PROTO") + b"\x09", "protocol is 9"),
 }
 
 
 @pytest.mark.parametrize("row", BOMBS)
-def test_bomb_is_answered_soon(row: str, tmp_path: Path) -> None:
-    body, said = BOMBS[row]
+def test_bomb_ends_in_an_error_within_bounded_memory(row: str, tmp_path: Path) -> None:
+    body, message = BOMBS[row]
     path = tmp_path / "file.pt"
     path.write_bytes(archive(program(body), STORAGES))
     tracemalloc.start()
-    began = time.process_time()
     try:
-        if said is None:
+        if message is None:
             assert len(read_checkpoint(path).state) == 3
         else:
-            with pytest.raises(WeightsError, match=said):
+            with pytest.raises(WeightsError, match=message):
                 read_checkpoint(path)
-        taken, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert taken < 10  # tracemalloc slows it fivefold
     assert peak < 30 * path.stat().st_size + 40e6
 
 
-def test_long_names_do_not_add_up(tmp_path: Path) -> None:
+def test_length_of_nested_names_is_limited(tmp_path: Path) -> None:
     layer = module("Conv2d")
     for _ in range(30):
         layer = module("Conv2d", _modules={"n" * 1000: layer})

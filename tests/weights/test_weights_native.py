@@ -1,4 +1,4 @@
-"""Our own format: what goes in comes out, in both kinds of file, for ever."""
+"""Our own format: round trips in both kinds of file, golden files of released formats, and damaged files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def golden() -> Checkpoint:
-    """What the golden files of format 1 hold."""
+    """Content of the golden files of format 1."""
     keypoints = KeypointSchema(
         count=3,
         dims=2,
@@ -57,26 +57,26 @@ def golden() -> Checkpoint:
     )
 
 
-def assert_same(found: Any, wanted: Any) -> None:
-    assert type(found) is type(wanted)
-    if isinstance(wanted, torch.Tensor):
-        assert found.dtype == wanted.dtype
-        assert torch.equal(found, wanted)
-    elif isinstance(wanted, dict):
-        assert list(found) == list(wanted)
-        for key, value in wanted.items():
+def assert_same(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key, value in expected.items():
             assert_same(found[key], value)
     else:
-        assert found == wanted
+        assert found == expected
 
 
-def assert_same_checkpoint(found: Checkpoint, wanted: Checkpoint, extra: bool = True) -> None:
+def assert_same_checkpoint(found: Checkpoint, expected: Checkpoint, extra: bool = True) -> None:
     for name in Checkpoint.__slots__:
         if name == "state":
-            assert_same(dict(sorted(found.state.items())), dict(sorted(wanted.state.items())))
+            assert_same(dict(sorted(found.state.items())), dict(sorted(expected.state.items())))
         elif name != "extra":
-            assert_same(getattr(found, name), getattr(wanted, name))
-    assert_same(found.extra, wanted.extra if extra else {})
+            assert_same(getattr(found, name), getattr(expected, name))
+    assert_same(found.extra, expected.extra if extra else {})
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -87,12 +87,12 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["format_1.bin", "format_1_safetensors.bin"])
-def test_golden_file_is_read_for_ever(name: str) -> None:
+def test_golden_files_of_released_formats_are_read(name: str) -> None:
     assert (GOLDEN / name).stat().st_size < 20_000
     assert_same_checkpoint(read_checkpoint(GOLDEN / name), golden(), extra="safetensors" not in name)
 
 
-def test_torch_reads_it_with_weights_only(tmp_path: Path) -> None:
+def test_torch_reads_our_format_with_weights_only(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.pt", golden())
     content = torch.load(path, weights_only=True)
     assert content["format"] == 1
@@ -100,13 +100,13 @@ def test_torch_reads_it_with_weights_only(tmp_path: Path) -> None:
     assert_same(content["extra"], golden().extra)
 
 
-def test_kind_is_told_by_content(tmp_path: Path) -> None:
+def test_kind_is_detected_by_content(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.safetensors", golden()).rename(tmp_path / "best.pt")
     assert read_checkpoint(path).epoch == 4
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_half_is_stored_but_not_where_it_overflows(tmp_path: Path, suffix: str) -> None:
+def test_half_precision_except_where_it_overflows(tmp_path: Path, suffix: str) -> None:
     values = {
         "weight": torch.tensor([1.0, 1 / 3]),
         "running_var": torch.tensor([1e6, 1 / 3]),
@@ -125,14 +125,14 @@ def test_half_is_stored_but_not_where_it_overflows(tmp_path: Path, suffix: str) 
     assert whole.stat().st_size - half.stat().st_size == pytest.approx(20_000, abs=200)
 
 
-def test_numbers_and_paths_become_plain(tmp_path: Path) -> None:
+def test_numpy_scalars_and_paths_become_plain(tmp_path: Path) -> None:
     args = {"lr0": np.float32(0.5), "data": Path("a/b.yaml"), "imgsz": (320, 640), 3: np.int64(4)}
     path = write_checkpoint(tmp_path / "best.pt", Checkpoint(state={}, train_args=args))  # type: ignore[arg-type]
     assert read_checkpoint(path).train_args == {"lr0": 0.5, "data": str(Path("a/b.yaml")), "imgsz": [320, 640], 3: 4}
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_what_cannot_be_stored_is_named_and_leaves_the_old_file(tmp_path: Path, suffix: str) -> None:
+def test_unstorable_value_is_named_and_the_old_file_remains(tmp_path: Path, suffix: str) -> None:
     path = write_checkpoint(tmp_path / f"best{suffix}", golden())
     before = path.read_bytes()
     with pytest.raises(UsageError, match=r"args\.hooks\[1\], which is a function"):
@@ -147,7 +147,7 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_full_disk_is_an_error_of_ours(tmp_path: Path, suffix: str) -> None:
+def test_full_disk_raises_output_error(tmp_path: Path, suffix: str) -> None:
     resource, signal = pytest.importorskip("resource"), pytest.importorskip("signal")
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
@@ -161,31 +161,31 @@ def test_full_disk_is_an_error_of_ours(tmp_path: Path, suffix: str) -> None:
 
 
 def changed(path: Path, **changes: Any) -> Path:
-    """Write a golden checkpoint with other values in its record."""
+    """Write a golden checkpoint with changed values."""
     content = torch.load(GOLDEN / "format_1.bin", weights_only=True) | changes
     torch.save({key: value for key, value in content.items() if value is not ...}, path)
     return path
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"format": 2}, "has format 2; yolopose .* knows formats up to 1. Upgrade"),
+        ({"format": 2}, "has format 2; yolopose .* supports formats up to 1. Upgrade"),
         ({"format": "1"}, "format number is 1"),
         ({"format": True}, "format number is True"),
         ({"format": ...}, "format number is None"),
-        ({"state": [1]}, "state is no dict of tensors"),
-        ({"state": {"a": 1}}, "state is no dict of tensors"),
+        ({"state": [1]}, "state is not a dict of tensors"),
+        ({"state": {"a": 1}}, "state is not a dict of tensors"),
         ({"yaml": ...}, "yaml is missing"),
-        ({"metrics": [1]}, "metrics is missing or no dict"),
+        ({"metrics": [1]}, "metrics is missing or not of type dict"),
         ({"metadata": {"kpt_shape": [3, 2]}}, "metadata cannot be read"),
         ({"metadata": {"kpt_shape": [3, 2], "imgsz": 640}}, "metadata cannot be read"),
         ({"metadata": 7}, "metadata cannot be read"),
-        ({"writer": "another"}, "neither a network nor tensors by name"),
+        ({"writer": "another"}, "neither a network nor a state_dict"),
     ],
 )
-def test_record_that_cannot_be_used(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(WeightsError, match=said):
+def test_unusable_header_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
         read_checkpoint(changed(tmp_path / "best.pt", **changes))
 
 
@@ -198,35 +198,35 @@ TENSOR = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (safetensors({"a": TENSOR}), "damaged"),
         (safetensors({"a": {**TENSOR, "data_offsets": [0, 400]}}, b"\0" * 4), "damaged"),
         (safetensors({"a": {**TENSOR, "shape": [-1]}}, b"\0" * 4), "damaged"),
         (safetensors({"a": {**TENSOR, "dtype": "F8_E4M3", "shape": [4]}}, b"\0" * 4), "float8"),
         (safetensors(b"{" + b'"a":{' * 5000), "damaged"),
-        (safetensors({"__metadata__": {"yolopose": "{"}}), "record is no JSON"),
-        (safetensors({"__metadata__": {"yolopose": "[" * 5000}}), "record is no JSON"),
-        (safetensors({"__metadata__": {"yolopose": "[]"}}), "record is no JSON object"),
+        (safetensors({"__metadata__": {"yolopose": "{"}}), "metadata is not valid JSON"),
+        (safetensors({"__metadata__": {"yolopose": "[" * 5000}}), "metadata is not valid JSON"),
+        (safetensors({"__metadata__": {"yolopose": "[]"}}), "metadata is not a JSON object"),
         (safetensors({"__metadata__": {"yolopose": '{"a":' * 60 + "1" + "}" * 60}}), "nested too deep"),
         (safetensors({"__metadata__": {"yolopose": '{"format": 3}'}}), "has format 3"),
     ],
     ids=["cut", "offset", "side", "type", "deep", "record", "deep record", "list", "deep dicts", "newer"],
 )
-def test_damaged_safetensors(tmp_path: Path, content: bytes, said: str) -> None:
+def test_damaged_safetensors(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         read_checkpoint(path)
 
 
-def test_foreign_safetensors_are_tensors_to_transfer(tmp_path: Path) -> None:
+def test_foreign_safetensors_are_read_as_a_state_dict(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors({"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}, b"\0\x3c\0\x40"))
     found = read_checkpoint(path)
     assert found.origin == "safetensors"
     assert_same(found.state, {"a": torch.tensor([1.0, 2.0])})
-    with pytest.raises(WeightsError, match="no model by themselves"):
+    with pytest.raises(WeightsError, match="so they are not a model"):
         _ = found.spec
 
 

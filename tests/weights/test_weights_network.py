@@ -1,4 +1,4 @@
-"""Networks into files and back, and weights moved from one network to another."""
+"""Networks to files and back, and copying weights from one network to another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = PoseSpec(classes=("mouse", "rat"), keypoints=KeypointSchema(count=3, dims
 
 
 def network(seed: int = 0, spec: PoseSpec = SPEC) -> PoseModel:
-    """A small network whose batch norms have seen numbers."""
+    """A small network with random batch norm statistics."""
     torch.manual_seed(seed)
     model = build_network(copy.deepcopy(TINY), spec=spec)
     for name, value in model.state_dict().items():
@@ -39,7 +39,7 @@ def outputs(model: PoseModel) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_network_comes_back(tmp_path: Path, suffix: str) -> None:
+def test_network_round_trip(tmp_path: Path, suffix: str) -> None:
     model = network()
     args = {"imgsz": 96, "lr0": 0.1}
     path = write_checkpoint(tmp_path / f"best{suffix}", make_checkpoint(model, args=args, metrics={"f": 1.0}, epoch=3))
@@ -78,15 +78,15 @@ def test_weights_must_fit_their_architecture(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "a.pt", found)
     with pytest.raises(WeightsError, match=r"a\.pt do not fit") as caught:
         load_network(path)
-    for said in (
+    for message in (
         "model.1.bn.weight is missing",
         "model.0.conv.weight is (8, 3, 1, 1), not (8, 3, 3, 3)",
         "model.9.x is not",
     ):
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
 
-def test_many_faults_are_counted(tmp_path: Path) -> None:
+def test_further_problems_are_counted(tmp_path: Path) -> None:
     found = make_checkpoint(network())
     found.state = {}
     with pytest.raises(WeightsError, match=r"is missing and \d+ more"):
@@ -103,44 +103,44 @@ def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
 
 def test_fused_file_gives_the_same_network(tmp_path: Path) -> None:
     model = network()
-    wanted = outputs(model)
+    expected = outputs(model)
     path = write_checkpoint(tmp_path / "a.pt", make_checkpoint(model.fuse()))
     again, found = load_network(path)
     assert not any("bn" in name for name in found.state)
     assert any("bn" in name for name in again.state_dict())
-    torch.testing.assert_close(outputs(again), wanted, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(outputs(again), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_transfer_moves_what_fits() -> None:
+def test_load_matching_copies_matching_tensors() -> None:
     source, target = network(0), network(1, PoseSpec(classes=("a",), keypoints=KeypointSchema(count=5, dims=3)))
     before = {name: value.clone() for name, value in target.state_dict().items()}
     state = {name: value for name, value in source.state_dict().items() if name != "model.0.conv.weight"}
-    moved = load_matching(target, {**state, "unknown": torch.zeros(1)})
-    assert moved.missing == ("model.0.conv.weight",)
+    report = load_matching(target, {**state, "unknown": torch.zeros(1)})
+    assert report.missing == ("model.0.conv.weight",)
     # the class branch ends in nc channels, the keypoint branch in K·D
-    assert "model.3.cv3.0.2.bias" in moved.mismatched
-    assert "model.3.cv4.1.2.weight" in moved.mismatched
-    assert moved.total == len(before)
-    assert moved.copied == moved.total - 1 - len(moved.mismatched)
+    assert "model.3.cv3.0.2.bias" in report.mismatched
+    assert "model.3.cv4.1.2.weight" in report.mismatched
+    assert report.total == len(before)
+    assert report.copied == report.total - 1 - len(report.mismatched)
     for name, value in target.state_dict().items():
-        left = name in (*moved.missing, *moved.mismatched)
+        left = name in (*report.missing, *report.mismatched)
         assert torch.equal(value, before[name] if left else state[name]), name
 
 
-def test_transfer_of_everything() -> None:
+def test_load_matching_of_a_whole_network() -> None:
     source, target = network(0), network(1)
-    moved = load_matching(target, source.state_dict())
-    assert moved.copied == moved.total
+    report = load_matching(target, source.state_dict())
+    assert report.copied == report.total
     assert torch.equal(outputs(target), outputs(source))
 
 
-def test_transfer_counts_on_public_weights(shared: Path) -> None:
+def test_load_matching_of_public_weights(shared: Path) -> None:
     from yolopose.weights import read_checkpoint
 
     state = read_checkpoint(shared / "checkpoints" / "yolo11n-pose.pt").state
     model = build_network("yolo11n-pose.yaml", kpt_shape=(17, 3), nc=2)
-    moved = load_matching(model, state)
-    assert moved.total == 541
-    assert moved.missing == ()
-    assert all(".cv3." in name and name.split(".")[4] == "2" for name in moved.mismatched)
-    assert len(moved.mismatched) == 6
+    report = load_matching(model, state)
+    assert report.total == 541
+    assert report.missing == ()
+    assert all(".cv3." in name and name.split(".")[4] == "2" for name in report.mismatched)
+    assert len(report.mismatched) == 6

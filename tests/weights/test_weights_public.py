@@ -1,4 +1,4 @@
-"""Public checkpoints of all writing versions give their tensors, their record and the reference's numbers."""
+"""Public checkpoints of several writing versions: tensors, metadata, and outputs of their networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def image() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("file", FORMULA)
-def test_record_and_names(shared: Path, file: str) -> None:
+def test_metadata_and_tensor_names(shared: Path, file: str) -> None:
     found = read_checkpoint(shared / "checkpoints" / f"{file}.pt")
     version, name = FORMULA[file]
     assert (found.origin, found.version, found.epoch, found.dtype) == ("reference", version, -1, "float16")
@@ -55,21 +55,21 @@ def test_tensors_follow_the_formula(shared: Path, file: str) -> None:
         for ending, (base, scale, absolute) in kinds.items():
             if name.endswith(ending):
                 values = wave(name, value.numel())
-                wanted = base + scale * (abs(values) if absolute else values)
-                np.testing.assert_allclose(value.numpy(), wanted, rtol=1e-3, atol=1e-4)
+                expected = base + scale * (abs(values) if absolute else values)
+                np.testing.assert_allclose(value.numpy(), expected, rtol=1e-3, atol=1e-4)
                 checked += 1
     assert checked > 150
     assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
 
 
 @pytest.mark.parametrize("file", FORMULA)
-def test_network_gives_the_reference_outputs(shared: Path, file: str) -> None:
+def test_network_outputs_match_the_reference(shared: Path, file: str) -> None:
     model, _ = load_network(shared / "checkpoints" / f"{file}.pt")
     with torch.no_grad():
         found = model(image())[0].numpy()
-    wanted = np.load(shared / "fixtures" / "network_outputs.npz")[f"{FORMULA[file][1]}_nc1_k17x3"]
+    expected = np.load(shared / "fixtures" / "network_outputs.npz")[f"{FORMULA[file][1]}_nc1_k17x3"]
     limit = 2e-3 if "26" in file else 1e-3  # FP16 in the file; boxes of one pixel's height there
-    assert np.all(abs(found - wanted) <= limit * abs(wanted).max(1, keepdims=True))
+    assert np.all(abs(found - expected) <= limit * abs(expected).max(1, keepdims=True))
 
 
 def test_public_weights_are_read(shared: Path) -> None:
@@ -123,7 +123,7 @@ def test_too_many_names_are_an_error(tmp_path: Path, names: Any) -> None:
     ],
     ids=["model", "yaml", "head", "size"],
 )
-def test_kpt_shape_is_found(tmp_path: Path, places: dict[str, Any], shape: tuple[int, int]) -> None:
+def test_kpt_shape_of_network_yaml_or_head(tmp_path: Path, places: dict[str, Any], shape: tuple[int, int]) -> None:
     model = network(kpt_shape=places.get("model"), yaml={"kpt_shape": places.get("yaml")})
     model.state["_modules"]["model"].state["_modules"]["0"].state["kpt_shape"] = places.get("head")
     assert read(tmp_path, model=model).spec.keypoints.shape == shape
@@ -135,13 +135,13 @@ def test_broken_kpt_shape(tmp_path: Path, shape: Any) -> None:
         read(tmp_path, model=network(kpt_shape=shape))
 
 
-def test_keypoint_names_are_kept_where_they_fit(tmp_path: Path) -> None:
+def test_keypoint_names_of_the_right_length_are_read(tmp_path: Path) -> None:
     names = {0: ["a", "b", "c", "d"], 1: ["too", "few"], "x": ["a", "b", "c", "d"]}
     assert read(tmp_path, model=network(kpt_names=names)).spec.keypoints.names == {0: ("a", "b", "c", "d")}
     assert read(tmp_path, model=network(kpt_names=["a", "b", "c", "d"])).spec.keypoints.names[0][3] == "d"
 
 
-def test_schema_of_coco_goes_to_persons_only(tmp_path: Path) -> None:
+def test_only_persons_get_the_coco_schema(tmp_path: Path) -> None:
     person, bear = (read(tmp_path, model=network(names=[name], kpt_shape=(17, 3))) for name in ("person", "bear"))
     assert person.spec.keypoints == KeypointSchema.coco_person()
     assert bear.spec.keypoints == KeypointSchema(count=17, dims=3)
@@ -156,13 +156,13 @@ def test_arguments_fall_back_to_those_of_the_model(tmp_path: Path) -> None:
     assert found.metadata.imgsz == (96, 160)
 
 
-def test_network_saved_by_itself(tmp_path: Path) -> None:
+def test_network_saved_without_a_dict(tmp_path: Path) -> None:
     path = tmp_path / "file.pt"
     path.write_bytes(archive(program(encode(network())), STORAGES))
     assert read_checkpoint(path).spec.classes == ("mouse",)
 
 
-def test_state_dict_is_read_to_transfer(tmp_path: Path) -> None:
+def test_bare_state_dict_is_read(tmp_path: Path) -> None:
     state = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2).bfloat16()}
     for content in (state, {"state_dict": state}, {"model": state}):
         torch.save(content, tmp_path / "x.pt")
@@ -170,7 +170,7 @@ def test_state_dict_is_read_to_transfer(tmp_path: Path) -> None:
         assert found.metadata is None
         assert {name: value.dtype for name, value in found.state.items()} == dict.fromkeys(state, torch.float32)
         assert torch.equal(found.state["a.weight"], state["a.weight"])
-    with pytest.raises(WeightsError, match=r'no model by itself.*YOLO\("yolo11n-pose\.yaml"\)\.load\('):
+    with pytest.raises(WeightsError, match=r'not a model.*YOLO\("yolo11n-pose\.yaml"\)\.load\('):
         load_network(tmp_path / "x.pt")
 
 
@@ -184,17 +184,17 @@ def test_network_of_another_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"model": None}, "its keys are: epoch, ema, model"),
         ({"model": {"a": 1}}, "its keys are: a"),
-        ({"model": network(_modules=[1])}, "_modules of a PoseModel in it is no dict"),
-        ({"model": network(_buffers={"a": 1})}, "a in it is no tensor"),
+        ({"model": network(_modules=[1])}, "_modules of a PoseModel in it is not a dict"),
+        ({"model": network(_buffers={"a": 1})}, "a in it is not a tensor"),
         ({"model": network(nc=0, yaml={}, _modules={}, kpt_shape=(4, 2))}, "number of classes is 0"),
     ],
 )
-def test_broken_network(tmp_path: Path, content: dict[str, Any], said: str) -> None:
-    with pytest.raises(WeightsError, match=said):
+def test_broken_network(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
         read(tmp_path, **content)
 
 
@@ -236,7 +236,7 @@ def test_state_dict_of_any_pickle_protocol(tmp_path: Path, protocol: int) -> Non
     assert found.dtype == "float16"
 
 
-def test_file_that_holds_something_else(tmp_path: Path) -> None:
+def test_file_with_other_content(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(archive(program(op("EMPTY_LIST"))))
-    with pytest.raises(WeightsError, match="holds a list, neither a network nor tensors"):
+    with pytest.raises(WeightsError, match="holds a list, neither a network nor a state_dict"):
         read_checkpoint(tmp_path / "x.pt")

@@ -1,4 +1,4 @@
-"""Pickles and torch archives put together byte by byte, good and hostile ones."""
+"""Pickles and torch archives assembled byte by byte, valid and malicious ones."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def encode(value: Any) -> bytes:
 
 
 def module(qualname: str, where: str = LAYER, **state: Any) -> Obj:
-    """A layer with the three dicts that torch's layers have."""
+    """A layer with the three dicts of torch's modules."""
     return Obj(where, qualname, {"_parameters": {}, "_buffers": {}, "_modules": {}, **state})
 
 
@@ -98,7 +98,7 @@ def archive(
     root: str = "archive",
     compression: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """A torch file of a pickle and its storages; `members` adds more or replaces them."""
+    """A torch file of a pickle and its storages; `members` adds or replaces archive members."""
     content = {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}
     content |= {f"data/{key}": data for key, data in (storages or {}).items()} | (members or {})
     stream = io.BytesIO()
@@ -129,7 +129,7 @@ def network(**changes: Any) -> Obj:
 
 
 def checkpoint(**changes: Any) -> dict[str, Any]:
-    """The dict that a public file holds."""
+    """The dict in a public file."""
     return {"epoch": -1, "ema": None, "model": network(), "train_args": {"imgsz": 320}, "version": "8.3.0", **changes}
 
 

@@ -1,6 +1,6 @@
 """Checkpoints: our format, and restricted reading of foreign ones."""
 
-# it loads torch in the way that is wanted, so it comes first
+# imports torch with the OpenMP settings of nn/openmp.py, so it comes first
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
@@ -11,9 +11,9 @@ from yolopose.weights.network import TransferReport, load_matching, load_network
 __all__ = [
     "Checkpoint",
     "TransferReport",
+    "load_matching",
     "load_network",
     "make_checkpoint",
     "read_checkpoint",
-    "load_matching",
     "write_checkpoint",
 ]

@@ -1,4 +1,4 @@
-"""`Checkpoint`: what a weights file holds, whoever wrote it."""
+"""`Checkpoint`: the content of a weights file, independent of the package that wrote it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from yolopose.schema import ModelMetadata, PoseSpec
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoint:
-    """Weights and the record that travels with them.
+    """Weights with their metadata and training state.
 
     Attributes:
-        state: parameters and buffers by name; floats are float32 once read.
-        model_yaml: the model YAML as a dict; empty when the file holds a bare state_dict.
-        metadata: classes, keypoints, stride, …; None when the file does not say.
+        state: parameters and buffers by name; floats are float32 after reading.
+        model_yaml: the model YAML as a dict; empty for a bare state_dict.
+        metadata: classes, keypoints, stride, …; None where the file has none.
         train_args: training arguments, plain values.
-        metrics: validation metrics at that time.
-        epoch: last finished epoch from 0; -1 for a finished training or where it is not known.
+        metrics: validation metrics of these weights.
+        epoch: last finished epoch from 0; -1 after a finished training or where unknown.
         date: when it was written, ISO 8601; may be empty.
         version: version of the writing package; may be empty.
-        license: license of the weights, as the file says; may be empty.
-        origin: who wrote the file: `yolopose`, `reference` (a public checkpoint or state_dict), or `safetensors`
-            (without our record).
-        dtype: floating-point type that the file stores, `float32` or `float16`.
-        extra: training state (optimizer, scaler, …): plain values, lists, dicts and tensors. Kept in .pt files only.
+        license: license of the weights according to the file; may be empty.
+        origin: `yolopose`, `reference` (a public checkpoint or state_dict) or `safetensors` (not written by us).
+        dtype: floating-point type in the file, `float32` or `float16`.
+        extra: training state (optimizer, scaler, …): plain values, lists, dicts and tensors. Stored only in .pt files.
     """
 
     state: dict[str, Tensor]
@@ -49,11 +48,11 @@ class Checkpoint:
         """Classes and keypoints.
 
         Raises:
-            WeightsError: the file does not say, or its network is none for poses.
+            WeightsError: the file has no metadata of a pose network.
         """
         if self.metadata is None:
             raise WeightsError(
-                "These weights come without the architecture and keypoints of a pose network, so they are no model by "
-                'themselves. Build one from a YAML and move them in: `YOLO("yolo11n-pose.yaml").load("weights.pt")`.'
+                "These weights come without the architecture and keypoints of a pose network, so they are not a model. "
+                'Build one from a YAML and load the weights into it: `YOLO("yolo11n-pose.yaml").load("weights.pt")`.'
             )
         return self.metadata.spec

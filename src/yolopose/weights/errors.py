@@ -1,22 +1,22 @@
-"""The two ways a weights file can be wrong, each said in one paragraph."""
+"""Errors of unreadable weights files: the file is damaged, or asks for something that reading weights never needs."""
 
 from __future__ import annotations
 
 from yolopose.base.errors import UnsafeFileError, WeightsError
 
 
-def shown(text: object) -> str:
-    """Return text from a file made fit to print: ASCII, no control characters, at most 80 characters."""
+def printable(text: object) -> str:
+    """Return text from a file as printable ASCII of at most 80 characters."""
     plain = ascii(str(text))[1:-1]
     return plain if len(plain) <= 80 else plain[:77] + "..."
 
 
-def damaged(path: str, what: str) -> WeightsError:
-    """Return the error for a file whose content contradicts itself."""
-    return WeightsError(f"The weights file {path} is damaged: {what}. Download or copy it again.")
+def damaged_error(path: str, reason: str) -> WeightsError:
+    """Return the error for a file whose content is inconsistent."""
+    return WeightsError(f"The weights file {path} is damaged: {reason}. Download or copy it again.")
 
 
-def refused(path: str, what: str) -> UnsafeFileError:
+def unsafe_error(path: str, what: str) -> UnsafeFileError:
     """Return the error for a file that asks for something reading weights never needs.
 
     Args:
@@ -29,11 +29,11 @@ def refused(path: str, what: str) -> UnsafeFileError:
     )
 
 
-def refused_dill(path: str, name: str) -> UnsafeFileError:
-    """Return the error for a file that dill wrote, which stores functions as code."""
+def dill_error(path: str, name: str) -> UnsafeFileError:
+    """Return the error for a file written with dill, which stores functions as code."""
     return UnsafeFileError(
         f"The weights file {path} was written with dill (it asks for {name}), which stores program code beside the "
-        "weights. It was refused, and nothing in it was run. If you trust it, save its numbers alone with the package "
+        "weights. It was refused, and nothing in it was run. If you trust it, save only its weights with the package "
         'that wrote it, where dill is not installed: `torch.save(YOLO("old.pt").model.float().state_dict(), "new.pt")`'
         ', then use `YOLO("<its model>.yaml").load("new.pt")` here.'
     )

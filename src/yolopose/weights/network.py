@@ -1,4 +1,4 @@
-"""From a weights file to a network and back, and moving weights from one network to another."""
+"""Weights files to networks and back, and copying weights from one network to another."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch import Tensor
 from yolopose._version import __version__
 from yolopose.base.errors import ModelError, WeightsError
 from yolopose.nn import PoseModel, build_network
+from yolopose.nn.conv import BN_EPS
 from yolopose.weights.checkpoint import Checkpoint
-from yolopose.weights.errors import shown
+from yolopose.weights.errors import printable
 from yolopose.weights.files import read_checkpoint
 
-_BATCH_NORM_EPS = 1e-3
-_COUNTER = ".num_batches_tracked"  # counts batches; nothing depends on it
+_BATCH_COUNTER = ".num_batches_tracked"  # no output depends on it
 
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:
-    """What `load_matching` moved.
+    """What `load_matching` copied.
 
     Attributes:
-        copied: entries of the network that took their values from the state.
-        total: entries of the network.
-        missing: entries of the network that the state does not have.
-        mismatched: entries that both have, with other shapes.
+        copied: number of the network's tensors that were copied from the state.
+        total: number of the network's tensors.
+        missing: names the state does not have.
+        mismatched: names with another shape in the state.
     """
 
     copied: int
@@ -39,48 +39,50 @@ class TransferReport:
     mismatched: tuple[str, ...]
 
     def summary(self, source: object, rest: str) -> str:
-        """Return a sentence, without its stop; a head for other classes or keypoints is why entries stay behind.
+        """Return a sentence for the log, without a full stop.
 
         Args:
             source: where the state is from.
-            rest: what those that did not move do: `start fresh`.
+            rest: what the other tensors do: `start fresh`.
         """
-        kinds = ((self.mismatched, "of other shape"), (self.missing, "absent"))
-        others = ", ".join(f"{len(names)} {why}" for names, why in kinds if names)
-        return f"Moved {self.copied} of {self.total} entries from {source}{f' ({others}: these {rest})' * bool(others)}"
+        reasons = ((self.mismatched, "of other shape"), (self.missing, "absent"))
+        others = ", ".join(f"{len(names)} {reason}" for names, reason in reasons if names)
+        note = f" ({others}: these {rest})" if others else ""
+        return f"Copied {self.copied} of {self.total} tensors from {source}{note}"
 
 
 def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
-    """Read a weights file and builds its network with its weights, on the CPU, in float32 and evaluation mode.
+    """Read a weights file and build its network on the CPU, in float32 and evaluation mode.
 
     Args:
         path: our .pt or .safetensors, or a public checkpoint.
 
     Returns:
-        The network and the checkpoint, whose state shares the network's memory.
+        The network and the checkpoint, whose state shares memory with the network.
 
     Raises:
-        NotFoundError: there is no such file.
-        WeightsError: the file cannot be read, holds no pose network, or its weights do not fit its architecture.
-        ModelError: its architecture cannot be built here.
+        NotFoundError: the file does not exist.
+        WeightsError: the file cannot be read, contains no pose network, or its weights do not fit its architecture.
+        ModelError: its architecture is not supported.
     """
     checkpoint = read_checkpoint(path)
     if not checkpoint.model_yaml:
         raise WeightsError(
-            f"{path} holds tensors by name but does not say their architecture, so it is no model by itself. Build one "
-            f'and move them in: `YOLO("yolo11n-pose.yaml").load("{path}")`.'
+            f"{path} is a state_dict without an architecture, so it is not a model. Build one from a YAML and load the "
+            f'weights into it: `YOLO("yolo11n-pose.yaml").load("{path}")`.'
         )
     if checkpoint.metadata is None:
         raise WeightsError(
-            f"{path} holds a network without keypoints, for another task than poses. Its backbone can start a pose "
+            f"{path} contains a network without keypoints, for another task than poses. Its backbone can start a pose "
             f'network: `YOLO("yolo11n-pose.yaml").load("{path}")`.'
         )
     try:
-        with torch.device("meta"):  # takes no memory: a file cannot ask for more than it brings
+        # built without memory: a small file cannot make us allocate a large network before its weights are checked
+        with torch.device("meta"):
             model = build_network(checkpoint.model_yaml, spec=checkpoint.metadata.spec)
     except ModelError as error:
         raise ModelError(f"The network in {path} cannot be built. {error}") from error
-    _fill(model, checkpoint.state, str(path))
+    _assign_state(model, checkpoint.state, str(path))
     return model.eval(), checkpoint
 
 
@@ -98,20 +100,20 @@ def make_checkpoint(
 
     Args:
         model: the network.
-        args: training arguments, plain values; `imgsz` among them is the record's input size.
+        args: training arguments, plain values; `imgsz` among them becomes the input size of the metadata.
         metrics: validation metrics.
-        epoch: last finished epoch from 0, -1 for a finished training.
-        date: ISO 8601; None takes the time now.
+        epoch: last finished epoch from 0; -1 for a finished training.
+        date: ISO 8601; None is now.
         license: license of the weights.
-        extra: training state to go on from: plain values and tensors.
+        extra: training state to resume from: plain values and tensors.
 
     Raises:
-        ModelError: a branch of the network was left away for inference.
+        ModelError: the network was pruned to one branch.
     """
     if not model.has_all_branches:
         raise ModelError(
-            f"{model.name} was reduced to one branch for inference (fuse()), and a file of it could neither be trained "
-            "nor opened. Open the weights again, and save them before fuse()."
+            f"{model.name} was pruned to one branch by fuse(); a file of it could be neither trained nor opened. Load "
+            "the weights again, and save them before fuse()."
         )
     args = dict(args or {})
     imgsz = args.get("imgsz", 640)
@@ -135,66 +137,66 @@ def make_checkpoint(
 
 @torch.no_grad()
 def load_matching(model: PoseModel, state: Mapping[str, Tensor]) -> TransferReport:
-    """Copy into a network what a state has under the same name and shape; the rest stays as it is.
+    """Copy the tensors that match by name and shape into a network; the others keep their values.
 
     Args:
-        model: the network, on any device.
-        state: tensors by name, such as `Checkpoint.state`.
+        model: the network, changed in place.
+        state: tensors by the names of the network's `state_dict`.
     """
     own = model.state_dict()
-    state = _unfused(state, own)
+    state = _unfuse(state, own)
     missing = tuple(name for name in own if name not in state)
     mismatched = tuple(name for name in own if name in state and state[name].shape != own[name].shape)
-    left = {*missing, *mismatched}
+    skipped = {*missing, *mismatched}
     for name, value in own.items():
-        if name not in left:
+        if name not in skipped:
             value.copy_(state[name])
-    return TransferReport(len(own) - len(left), len(own), missing, mismatched)
+    return TransferReport(len(own) - len(skipped), len(own), missing, mismatched)
 
 
-def _fill(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:
-    """Return a network without memory the tensors of a state, all of them.
+def _assign_state(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:
+    """Make a network on the "meta" device use the tensors of a state.
 
     Raises:
-        WeightsError: some are missing, too many, or of other shapes.
+        WeightsError: some are missing, unexpected, or of other shapes.
     """
     own = model.state_dict()
-    state = dict(_unfused(state, own))
+    state = dict(_unfuse(state, own))
     for name, value in own.items():
-        if name.endswith(_COUNTER):
+        if name.endswith(_BATCH_COUNTER):
             state.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
-    faults = [
+    problems = [
         *(f"{name} is missing" for name in own if name not in state),
         *(
             f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
             for name, value in own.items()
             if name in state and state[name].shape != value.shape
         ),
-        *(f"{shown(name)} is not part of it" for name in state if name not in own),
+        *(f"{printable(name)} is not part of it" for name in state if name not in own),
     ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise WeightsError(
-            f"The weights in {path} do not fit the architecture that it names ({model.name or 'unnamed'}): "
-            f"{'; '.join(faults[:3])}{more}."
+            f"The weights in {path} do not fit the architecture in the file ({model.name or 'unnamed'}): "
+            f"{'; '.join(problems[:3])}{more}."
         )
-    whole = {name: state[name].to(value.dtype).contiguous() for name, value in own.items()}
-    model.load_state_dict(whole, strict=True, assign=True)
+    tensors = {name: state[name].to(value.dtype).contiguous() for name, value in own.items()}
+    model.load_state_dict(tensors, strict=True, assign=True)
 
 
-def _unfused(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Put a batch norm that changes nothing but adds the bias where a file has it folded into its convolution."""
-    found = dict(state)
+def _unfuse(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Replace the bias of a convolution with a folded batch norm by a batch norm that only adds it."""
+    unfused = dict(state)
     for name in state:
         block = name.removesuffix(".conv.bias")
         if block == name or name in own or f"{block}.bn.weight" not in own or f"{block}.bn.weight" in state:
             continue
-        bias = found.pop(name)
+        bias = unfused.pop(name)
         ones = torch.ones_like(bias)
-        found |= {
+        unfused |= {
             f"{block}.bn.weight": ones,
             f"{block}.bn.bias": bias,
             f"{block}.bn.running_mean": torch.zeros_like(bias),
-            f"{block}.bn.running_var": ones * (1 - _BATCH_NORM_EPS),
+            f"{block}.bn.running_var": ones * (1 - BN_EPS),  # variance + eps = 1, so the scale is 1
         }
-    return found
+    return unfused
