@@ -129,7 +129,7 @@ class PoseMetrics(TableMixin):
 
     @cached_property
     def slices(self) -> SliceTable:
-        """MAP by size, crowding and number of labeled keypoints."""
+        """Box and pose mAP by size, crowding and number of labeled keypoints."""
         return SliceTable(self.record, self.spec.keypoints.count)
 
     @cached_property
