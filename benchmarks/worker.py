@@ -120,9 +120,9 @@ def bare_engine(params: dict[str, Any]) -> Callable[[], float]:
     """Return a timer of the engine alone, which gets prepared inputs one after the other."""
     from yolopose import YOLO
     from yolopose.config import PredictOptions, predict_settings
+    from yolopose.data.images import letterbox_batch
     from yolopose.predict.batching import fit_image
     from yolopose.predict.sources import open_source
-    from yolopose.runtime.letterbox import letterbox_batch
 
     options = PredictOptions(**params.get("options", {}))
     runtime = YOLO(params["model"])._engine(options)

@@ -40,9 +40,9 @@ def predicted(model: YOLO, img: Path, **options: Any) -> Results:
 
 @pytest.mark.parametrize("iou", [0.3, 0.7])
 def test_the_numpy_lines_of_the_page(iou: float, shared: Path) -> None:
+    from yolopose.data.images import letterbox_batch
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.geometry import Letterbox
-    from yolopose.runtime.letterbox import letterbox_batch
 
     model, page = YOLO(shared / "checkpoints/yolo11n-pose.pt"), described()
     for name in ("bus.jpg", "zidane.jpg"):

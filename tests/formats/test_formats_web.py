@@ -20,12 +20,12 @@ from servers import Server, whole
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, DownloadError, NotFoundError, UsageError, WeightsError
 from yolopose.base.settings import cache_dir
+from yolopose.data.images import letterbox_batch
 from yolopose.formats import open_runtime
 from yolopose.formats.web.about import about_page
 from yolopose.formats.web.runtime import fetch_runtime, runtime_files
 from yolopose.geometry import Letterbox
 from yolopose.runtime import from_end2end, from_raw
-from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.runtime.nms import nms
 from yolopose.schema import COCO_PERSON_SKELETON, KeypointSchema, ModelMetadata, PoseSpec
 

@@ -122,23 +122,26 @@ def test_changed_results_are_returned() -> None:
     assert [len(result) for result in results] == [0, 0, 0]
 
 
-class Paired(FakeRuntime):
-    """Computes a batch only while another one is computed."""
+class Overlapping(FakeRuntime):
+    """Finishes the first image only when another one has begun."""
 
-    def __init__(self, barrier: threading.Barrier) -> None:
+    def __init__(self, started: list[int], second_started: threading.Event) -> None:
         super().__init__()
-        self.barrier = barrier
+        self.started, self.second_started = started, second_started
 
     def infer(self, batch: np.ndarray, **options: Any) -> Candidates:
-        self.barrier.wait()
+        self.started.append(len(batch))
+        if len(self.started) > 1:
+            self.second_started.set()
+        assert self.second_started.wait(timeout=60)
         return super().infer(batch, **options)
 
     def replicas(self, count: int) -> list[FakeRuntime]:
-        return [Paired(self.barrier) for _ in range(count)]
+        return [Overlapping(self.started, self.second_started) for _ in range(count)]
 
 
 def test_without_a_start_callback_batches_are_computed_in_parallel() -> None:
-    runtime = Paired(threading.Barrier(2, timeout=20))
     callbacks = {"on_predict_batch_end": [lambda _: None], "on_predict_batch_start": []}
     images = [painted(*WIDE, (5, 7, 25, 20))] * 30
+    runtime = Overlapping([], threading.Event())
     assert len(list(predict(runtime, images, PredictOptions(imgsz=128, verbose=False), callbacks))) == 30

@@ -136,11 +136,22 @@ def train_batch(batch: float) -> int | float:
 
 @dataclass(frozen=True, slots=True)
 class RunLocation:
-    """Where the folder of a run is created: `parent/name`, numbered where that exists and `exist_ok` is False."""
+    """Where the folder of a run is created: `project/name`, numbered if that exists and `exist_ok` is False.
 
-    parent: Path
+    Attributes:
+        project: parent folder; None for `pose` in the runs folder of the user's settings.
+        name: name of the folder.
+        exist_ok: whether an existing folder is used.
+    """
+
+    project: Path | None
     name: str
     exist_ok: bool
+
+    @property
+    def parent(self) -> Path:
+        """Parent folder of the run; the user's settings are only read if it is needed."""
+        return self.project or Path(load_settings().runs_dir) / "pose"
 
     def create(self) -> Path:
         """Create the run folder.
@@ -153,8 +164,8 @@ class RunLocation:
 
 def run_location(options: RunFolderOptions, mode: str) -> RunLocation:
     """Return where a run of this mode is stored: `project/name`, `runs/pose/MODE` by default."""
-    parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-    return RunLocation(parent, options.name or mode, options.exist_ok)
+    project = Path(options.project) if options.project else None
+    return RunLocation(project, options.name or mode, options.exist_ok)
 
 
 # -- one settings object per mode ------------------------------------------------------------------------------------

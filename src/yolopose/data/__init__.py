@@ -6,6 +6,7 @@ from yolopose.data.images import (
     IMAGE_SUFFIXES,
     decode_image,
     is_image,
+    letterbox_batch,
     letterbox_into,
     read_image,
     read_reduced,
@@ -20,5 +21,5 @@ __all__ = [
     "Dataset", "load_dataset", "shipped_datasets",
     "Annotations", "ImageLabels", "LabelCounts", "LabelIssue", "infer_flip_idx", "label_path", "load_labels",
     "ValBatch", "ValBatches",
-    "IMAGE_SUFFIXES", "decode_image", "is_image", "letterbox_into", "read_image", "read_reduced", "to_bgr",
+    "IMAGE_SUFFIXES", "decode_image", "is_image", "letterbox_batch", "letterbox_into", "read_image", "read_reduced", "to_bgr",
 ]  # fmt: skip

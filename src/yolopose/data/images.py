@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,22 @@ def to_bgr(array: npt.NDArray[Any]) -> Image:
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def letterbox_batch(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
+    """Letterbox images that share an input size.
+
+    Args:
+        images: (H, W, 3) uint8 BGR each.
+        letterboxes: position of each image in the input; all with the same `out`.
+
+    Returns:
+        (B, 3, height, width) uint8 RGB.
+    """
+    batch = np.empty((len(images), 3, *letterboxes[0].out), dtype=np.uint8)
+    for planes, image, letterbox in zip(batch, images, letterboxes, strict=True):
+        letterbox_into(planes, image, letterbox)
+    return batch
 
 
 def letterbox_into(planes: Image, image: Image, letterbox: Letterbox) -> None:

@@ -15,8 +15,8 @@ from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
 from yolopose.data import load_dataset, read_image
 from yolopose.data.dataset import Split
+from yolopose.data.images import letterbox_batch
 from yolopose.geometry import Letterbox
-from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import KeypointSchema, ModelMetadata
 
 MOST = 300

@@ -22,6 +22,7 @@ from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportOptions
+from yolopose.data.images import letterbox_batch
 from yolopose.formats.agreement import NOTHING, Agreement, Simulated, of_best, of_cells, of_detections
 from yolopose.formats.calibration import Calibration, calibration_for
 from yolopose.formats.graph_runtime import GraphRuntime
@@ -30,7 +31,6 @@ from yolopose.formats.registry import Format, formats_with, get_format, packages
 from yolopose.formats.suppression import Suppression, suppressed
 from yolopose.geometry import Letterbox
 from yolopose.runtime import Batch
-from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import ModelMetadata
 from yolopose.toolchains import require_toolchain
 

@@ -15,12 +15,12 @@ from yolopose.base.settings import load_settings
 from yolopose.config import BenchmarkOptions, ExportOptions, ValOptions
 from yolopose.data import load_dataset, read_image
 from yolopose.data.dataset import Split
+from yolopose.data.images import letterbox_batch
 from yolopose.evaluate import validate
 from yolopose.formats import Format, formats, get_format, open_runtime
 from yolopose.geometry import Letterbox
 from yolopose.model.benchmark_table import Benchmark, Row, line, title
 from yolopose.runtime import Runtime
-from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.schema import ModelMetadata
 
 if TYPE_CHECKING:

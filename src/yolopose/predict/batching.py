@@ -11,12 +11,11 @@ import numpy as np
 
 from yolopose.base.errors import UsageError
 from yolopose.config import PredictSettings
-from yolopose.data.images import read_image
+from yolopose.data.images import letterbox_batch, read_image
 from yolopose.geometry import Letterbox
 from yolopose.predict.sources.base import LoadedImage
 from yolopose.results import Results
 from yolopose.runtime import Batch, Runtime
-from yolopose.runtime.letterbox import letterbox_batch
 from yolopose.runtime.nms import Detections, nms
 from yolopose.schema import PoseSpec
 

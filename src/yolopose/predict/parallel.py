@@ -63,7 +63,8 @@ def run_windows(
             replicas = get_replicas(runtime, physical_cores()) if replicate and is_long else [runtime]
             yield from _run_parallel(_split(source.images, size), ReplicaPool(replicas), work)
     finally:
-        source.close()
+        if source.close is not None:
+            source.close()
 
 
 def _split(images: Iterable[ImageRef], size: int) -> Iterator[list[ImageRef]]:

@@ -14,7 +14,7 @@ from yolopose.base.log import LOGGER
 from yolopose.config import PredictOptions, PredictSettings, predict_settings
 from yolopose.predict.batching import ImageWindow, window_size
 from yolopose.predict.parallel import run_windows
-from yolopose.predict.sinks import RunFiles
+from yolopose.predict.sinks import OUTPUT_OPTIONS, RunFiles
 from yolopose.predict.sources import open_source
 from yolopose.predict.sources.base import LoadedImage, Source
 from yolopose.results import Results
@@ -94,21 +94,25 @@ def predict(
     return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or {}), opened)
 
 
+_WindowOutput = tuple[ImageWindow, list[list[Results]] | None]
+"""A window, and the results of each of its batches, or None if they are computed later."""
+
+
 def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
     settings = run.args
     # A listener of the start of a batch must be called before the batch is computed. Then this thread computes, and
     # the threads of `run_windows` only load images; otherwise they compute, too, ahead of this one.
     compute_here = bool(run.callbacks.get("on_predict_batch_start"))
 
-    def work(runtime: Runtime, images: list[LoadedImage]) -> _Window:
+    def work(runtime: Runtime, images: list[LoadedImage]) -> _WindowOutput:
         window = ImageWindow(images, runtime.metadata.spec, settings)
         computed = None if compute_here else [batch.predict(runtime, settings) for batch in window.batches]
         return window, computed
 
-    output = _Output(run, RunFiles(settings), source.count)
+    output = _Output(run, source.count)
     windows = run_windows(source, run.runtime, work, window_size(settings.batch), replicate=not compute_here)
     run.emit("on_predict_start")
-    with closing(output.files), closing(windows):
+    with closing(output), closing(windows):
         for window, computed in windows:
             for index, batch in enumerate(window.batches):
                 run.batch = batch.paths
@@ -124,15 +128,12 @@ def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
         output.log_speed()
 
 
-_Window = tuple[ImageWindow, list[list[Results]] | None]
-"""A window, and the results of each of its batches if they are computed."""
-
-
 class _Output:
     """Writes files and log lines of a run."""
 
-    def __init__(self, run: Predictor, files: RunFiles, total: int | None) -> None:
-        self.files = files
+    def __init__(self, run: Predictor, total: int | None) -> None:
+        has_outputs = any(getattr(run.args, option) for option in OUTPUT_OPTIONS)
+        self._files = RunFiles(run.args) if has_outputs else None
         self._run = run
         self._total = total
         self._verbose = run.args.verbose
@@ -142,9 +143,10 @@ class _Output:
     def write(self, window: ImageWindow) -> Generator[Results, None, None]:
         """Write, log and yield the results of a window that are complete in source order."""
         for result, input_size in window.take_ready():
-            self.files.write(result)
             self._run.seen += 1
-            self._run.save_dir = self.files.folder
+            if self._files:
+                self._files.write(result)
+                self._run.save_dir = self._files.folder
             self._log(result, input_size)
             yield result
 
@@ -167,6 +169,11 @@ class _Output:
         if frame.live:
             return f"stream {frame.video + 1} (frame {frame.number}) {result.path}"
         return f"video {frame.video + 1} (frame {frame.number}/{frame.total or '?'}) {result.path}"
+
+    def close(self) -> None:
+        """Finish all files."""
+        if self._files:
+            self._files.close()
 
     def log_speed(self) -> None:
         """Log the mean times per image."""

@@ -1,4 +1,4 @@
-"""The engine protocol, NMS, test-time augmentation, replicas, letterbox batches."""
+"""The engine protocol, NMS, test-time augmentation, replicas."""
 
 from yolopose.runtime.protocol import (
     Batch,

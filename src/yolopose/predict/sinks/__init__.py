@@ -1,5 +1,5 @@
 """Output files of prediction: images, videos, labels and tables, written by `RunFiles`."""
 
-from yolopose.predict.sinks.run_files import RunFiles
+from yolopose.predict.sinks.run_files import OUTPUT_OPTIONS, RunFiles
 
-__all__ = ["RunFiles"]
+__all__ = ["OUTPUT_OPTIONS", "RunFiles"]

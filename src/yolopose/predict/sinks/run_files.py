@@ -27,6 +27,8 @@ _SINKS: tuple[tuple[str, Callable[[PredictSettings, SourceNames], Sink]], ...] =
     ("save_jsonl", lambda settings, names: JsonLines()),
     ("save_csv", lambda settings, names: CsvTable()),
 )
+OUTPUT_OPTIONS = (*(option for option, _ in _SINKS), "show")
+"""The options that need a `RunFiles`."""
 
 
 class RunFiles:

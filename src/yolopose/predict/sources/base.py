@@ -117,10 +117,6 @@ class ScreenRegion:
 SourcePart: TypeAlias = ImageRef | Video | LiveFeed | ScreenRegion
 
 
-def _no_op() -> None:
-    """Close a source without background threads."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """All images to predict, in order.
@@ -131,11 +127,11 @@ class Source:
         live: whether the images come from cameras, streams or a screen. The next image is requested only when the
             engine is idle, so that it is the newest.
         per_call: number of images to predict in one call (the number of streams).
-        close: stops background threads; called once, when no more images are needed.
+        close: stops background threads; called once, when no more images are needed. None without such threads.
     """
 
     images: Iterable[ImageRef]
     count: int | None
     live: bool = False
     per_call: int = 1
-    close: Callable[[], None] = _no_op
+    close: Callable[[], None] | None = None

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from yolopose.data.images import letterbox_batch
 from yolopose.geometry import Letterbox
-from yolopose.runtime.letterbox import letterbox_batch
 
 
 @pytest.mark.parametrize("auto", [True, False])
