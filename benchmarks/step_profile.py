@@ -26,7 +26,7 @@ from yolopose.config import TrainOptions
 from yolopose.criterion import base as criterion_module
 from yolopose.criterion import losses as losses_module
 from yolopose.train import Trainer, ema, nan_guard, precision, state
-from yolopose.train.feed import image_cache, loader, render, sampling
+from yolopose.train.feed import image_cache, loader, operations, render, sampling
 from yolopose.train.record import EpochLine
 
 STEP: tuple[tuple[Any, str, str], ...] = (
@@ -47,16 +47,16 @@ STEP: tuple[tuple[Any, str, str], ...] = (
 )
 SAMPLE: tuple[tuple[Any, str, str], ...] = (
     (image_cache, "decode", "decode"),
-    (sampling.SampleBuilder, "sample_params", "random choices"),
-    (render, "_prefiltered", "shrink by averaging"),
+    (sampling.SampleBuilder, "sample_params", "random parameters"),
+    (sampling, "place_labels", "labels"),
+    (sampling, "transform_labels", "labels"),
+    (render, "_prefilter", "prefilter"),
     (render, "_warp", "warp"),
-    (render, "_mask", "borders of turned tiles"),
-    (sampling, "cut_patch", "paint: where to"),
-    (sampling, "lay", "paint: the rest"),
-    (sampling, "change_hsv", "HSV"),
-    (sampling, "put", "labels"),
-    (sampling, "carry", "labels"),
-    (sampling.SampleBuilder, "paint", "sample: the rest"),
+    (render, "_mask", "masks of rotated tiles"),
+    (sampling, "cut_patch", "render: visible parts"),
+    (sampling, "blit", "render: the rest"),
+    (operations.HSV, "apply", "HSV"),
+    (sampling.SampleBuilder, "render", "sample: the rest"),
     (loader, "make_batch", "collate"),
 )
 
@@ -145,14 +145,14 @@ def profile_sample(trainer: Trainer) -> None:
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     options = replace(trainer.args, cache=False)
-    feed = loader.train_batches(
+    feed = loader.TrainBatches(
         trainer.data.train, trainer.data.spec, options, imgsz=_side(options), batch=trainer.batch_size
     )
     with clock.watching(SAMPLE):
         start = time.thread_time()
         for epoch in range(2):
-            for request in feed.batch_specs(epoch, mosaic=options.mosaic > 0):
-                loader.make_batch(feed.builder, request)
+            for spec in feed.batch_specs(epoch, mosaic=options.mosaic > 0):
+                loader.make_batch(feed.builder, spec)
         whole = time.thread_time() - start
     cv2.setNumThreads(before)
     clock.table("a sample", whole, 2 * len(trainer.data.train))

@@ -21,7 +21,7 @@ from yolopose.config import make_options
 from yolopose.nn import build_network
 from yolopose.train.data import TrainData, load_data, resolve_options
 from yolopose.train.distributed import ProcessGroup
-from yolopose.train.feed import TrainBatch, train_batches
+from yolopose.train.feed import TrainBatch, TrainBatches
 from yolopose.train.loop import Trainer
 from yolopose.train.state import TrainState
 from yolopose.weights import read_checkpoint
@@ -60,7 +60,7 @@ def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any
 
 
 def samples(data: TrainData, options: Any, share: tuple[int, int] = (0, 1), epoch: int = 0) -> list[TrainBatch]:
-    made = train_batches(data.train, data.spec, options, imgsz=64, batch=options.batch, share=share)
+    made = TrainBatches(data.train, data.spec, options, imgsz=64, batch=options.batch, share=share)
     return list(made.epoch(epoch))
 
 

@@ -29,7 +29,7 @@ from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
 from yolopose.train.compute_config import ComputeConfig, default_config, workers_given
 from yolopose.train.data import TrainData
-from yolopose.train.feed.loader import make_batch, train_batches
+from yolopose.train.feed.loader import make_batch, TrainBatches
 from yolopose.train.precision import Precision
 
 _FORMAT = 1  # of the files in the cache
@@ -213,7 +213,7 @@ def sample_seconds(data: TrainData, options: TrainOptions) -> float:
     """Return the seconds that one thread takes for a sample, its images read from their files."""
     side = options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz)
     count = min(_SAMPLES, len(data.train))
-    batches = train_batches(data.train, data.spec, replace(options, cache=False), imgsz=side, batch=count)
+    batches = TrainBatches(data.train, data.spec, replace(options, cache=False), imgsz=side, batch=count)
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

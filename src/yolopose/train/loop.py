@@ -31,7 +31,7 @@ from yolopose.train.compute_config import ComputeConfig, default_config
 from yolopose.train.data import TrainData
 from yolopose.train.distributed import ProcessGroup, RankLost
 from yolopose.train.distributed.folder import NullRunFolder
-from yolopose.train.feed import TrainBatch, train_batches
+from yolopose.train.feed import TrainBatch, TrainBatches
 from yolopose.train.interrupt import InterruptHandler
 from yolopose.train.nan_guard import Diverged, NanGuard
 from yolopose.train.optimizer import settled_batch
@@ -103,7 +103,7 @@ class Trainer:
         options = adjustable(options)
         self.args, self.data, self.device, self.callbacks = options, data, device, callbacks or Callbacks()
         self._logs, self.batch_size = logs or Callbacks(), settled_batch(options)
-        self._batches = train_batches(
+        self._batches = TrainBatches(
             data.train,
             data.spec,
             planned,

@@ -1,6 +1,6 @@
-"""Training samples: augmentation on paper, pixels sampled once, batches made by workers."""
+"""Training samples and batches: augmentation, rendering and worker processes."""
 
 from yolopose.train.feed.batch import TrainBatch
-from yolopose.train.feed.loader import TrainBatches, train_batches
+from yolopose.train.feed.loader import TrainBatches
 
-__all__ = ["TrainBatch", "TrainBatches", "train_batches"]
+__all__ = ["TrainBatch", "TrainBatches"]

@@ -1,92 +1,235 @@
-"""The random choices: where images are placed, and how the whole is changed. No pixel is touched here."""
+"""Base classes of augmentations, and the values that they return.
+
+An augmentation is a frozen dataclass derived from one of the four kinds below and listed in `operations.OPERATIONS`.
+Its fields are its options; those that `AugmentOptions` declares under the same name are set by the user.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
+from torch import Tensor
 
-from yolopose.config.options import AugmentOptions
-from yolopose.data.batches import letterbox_for, loaded_size
+from yolopose.data import ImageLabels
 from yolopose.geometry import Transform2D
 
+Image = npt.NDArray[np.uint8]
 Size = tuple[int, int]
+Window = tuple[int, int, int, int]
+Op = TypeVar("Op", bound="Operation")
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """An image and its place.
+    """An image in a layout.
 
     Attributes:
-        index: which image of the table.
-        place: 0…1 of the image to pixels of the input.
+        index: index into the annotations.
+        transform: from the unit square of the image to pixels of the layout.
     """
 
     index: int
-    place: Transform2D
+    transform: Transform2D
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Images placed side by side, before the geometric operations.
+
+    Attributes:
+        tiles: the images; later ones cover earlier ones.
+        size: (height, width) in pixels; what lies beyond is cut off.
+    """
+
+    tiles: tuple[Tile, ...]
+    size: Size
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """An augmented image on paper: tiles in an input, and the change from the input to the final image.
+    """A layout with its geometric operations composed to one transform.
 
     Attributes:
-        tiles: images, each at its place in the input.
-        inner: (height, width) of the input, pixels; what lies beyond it is cut away.
-        change: input to final image, flips included.
-        gain: the scale that `change` applies.
+        layout: the images.
+        transform: from the layout to the final image, flips included.
+        scale: factor of lengths that resizing operations apply; box areas are compared after it.
+        mirrored: whether the transform exchanges left and right, so that keypoints are permuted by `flip_idx`.
     """
 
-    tiles: tuple[Tile, ...]
-    inner: Size
-    change: Transform2D
-    gain: float
+    layout: Layout
+    transform: Transform2D
+    scale: float
+    mirrored: bool
 
 
-def mosaic(rng: np.random.Generator, indices: tuple[int, int, int, int], sizes: list[Size], side: int) -> list[Tile]:
-    """Place four images around a common center on a canvas of twice the side.
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A second canvas on top of a sample.
+
+    Attributes:
+        canvas: what is laid over the sample.
+        opacity: weight of the canvas, 0…1; 1 replaces the pixels below.
+        window: left, top, right, bottom of the part of the sample that it covers, in pixels.
+    """
+
+    canvas: Canvas
+    opacity: float
+    window: Window
+
+
+class ImageSource(Protocol):
+    """The images that operations on several images draw from.
+
+    Attributes:
+        imgsz: length that the longer side of each image is scaled to, in pixels.
+        shape: (height, width) of the final image.
+    """
+
+    imgsz: int
+    shape: Size
+
+    def image_size(self, index: int) -> Size:
+        """Return the (height, width) of an image file."""
+        ...
+
+    def random_index(self, rng: np.random.Generator) -> int:
+        """Draw an image from the pool of the batch."""
+        ...
+
+    def canvas(self, index: int) -> Canvas:
+        """Augment another image; its random streams are those of the operation that asks for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An augmentation. It is skipped if it has options and all of them are 0."""
+
+    @classmethod
+    def from_options(cls: type[Op], options: object) -> Op:
+        """Build it from the options that carry the names of its fields; other fields keep their defaults."""
+        names = [field.name for field in fields(cls) if hasattr(options, field.name)]
+        return cls(**{name: getattr(options, name) for name in names})
+
+    @property
+    def name(self) -> str:
+        """Name of its random stream."""
+        return type(self).__name__
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it can change a sample."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return any(values) or not values
+
+
+class LayoutOperation(Operation):
+    """Places several images in one layout; skipped in the last `close_mosaic` epochs and with `rect`."""
+
+    def layout(self, rng: np.random.Generator, index: int, source: ImageSource) -> Layout | None:
+        """Return a layout that contains image `index`, or None to leave it to the next operation or the letterbox."""
+        raise NotImplementedError
+
+
+class GeometricOperation(Operation):
+    """Transforms a layout.
+
+    Attributes:
+        per_sample: whether it is drawn once for a sample, also when several canvases are combined to it.
+        resizes: whether it changes the size of instances on purpose: visible areas are then compared to the new size.
+    """
+
+    per_sample: ClassVar[bool] = False
+    resizes: ClassVar[bool] = False
+
+    def transform(self, rng: np.random.Generator, shape: Size) -> Transform2D | None:
+        """Return a transform, or None for no change.
+
+        A transform that mirrors is dropped if the data set has no `flip_idx`; otherwise keypoints are permuted.
+
+        Args:
+            rng: random stream of this operation and sample.
+            shape: (height, width) of the final image, pixels.
+
+        Returns:
+            A transform about the center of the image: the origin is the center of the layout and of the final image.
+        """
+        raise NotImplementedError
+
+
+class OverlayOperation(Operation):
+    """Lays another augmented sample over a sample; skipped in the last `close_mosaic` epochs and with `rect`."""
+
+    def overlay(self, rng: np.random.Generator, labels: ImageLabels, source: ImageSource) -> Overlay | None:
+        """Return an overlay, or None for no change.
+
+        Args:
+            rng: random stream of this operation and sample.
+            labels: instances of the sample so far, in pixels of the final image.
+            source: where further images come from.
+        """
+        raise NotImplementedError
+
+
+class PixelOperation(Operation):
+    """Changes colors, not positions.
+
+    `apply` renders in the workers. With `apply_torch` a GPU renders the operation as well; without it all rendering
+    stays in the workers.
+    """
+
+    def parameters(self, rng: np.random.Generator) -> npt.NDArray[Any] | None:
+        """Draw the parameters of one sample, an array of fixed shape and type, or None for no change."""
+        raise NotImplementedError
+
+    def apply(self, image: Image, parameters: npt.NDArray[Any]) -> Image:
+        """Return the changed image, (H, W, 3) uint8 BGR; the argument may be overwritten."""
+        raise NotImplementedError
+
+    def apply_torch(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Return the changed images.
+
+        Args:
+            images: (B, H, W, 3) float32 BGR, integers 0…255.
+            parameters: (B, ...) those of each image.
+
+        Returns:
+            Images of the same shape and type, integers 0…255.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_torch(self) -> bool:
+        """Whether it can be rendered by torch."""
+        return type(self).apply_torch is not PixelOperation.apply_torch
+
+
+class _Key(ISeedSequence):
+    """A seed that is used as it is: numpy's own mixing takes five times as long as the rest of a stream."""
+
+    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
+        self._words = words
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
+        return self._words[:n_words]
+
+
+def random_stream(seed: int, epoch: int, index: int, name: str) -> np.random.Generator:
+    """Return the random numbers of one operation on one sample.
+
+    They depend on nothing else, so neither the number of workers, an interruption, nor other operations change them.
 
     Args:
-        rng: source of the center, uniform in the middle half of the canvas.
-        indices: images: top left, top right, bottom left, bottom right.
-        sizes: their (height, width) on file.
-        side: pixels that the longer side of each is scaled to.
+        seed: seed of the run.
+        epoch: epoch from 0.
+        index: image that the sample is made for.
+        name: name of the operation; operations within a second canvas have a path such as `MixUp/Rotate`.
     """
-    x, y = (int(rng.uniform(side / 2, 3 * side / 2)) for _ in range(2))
-    tiles: list[Tile] = []
-    for corner, (index, size) in enumerate(zip(indices, sizes, strict=True)):
-        height, width = loaded_size(size, side)
-        left = x if corner % 2 else x - width
-        top = y if corner >= 2 else y - height
-        tiles.append(Tile(index, Transform2D.translate(left, top) @ Transform2D.scale(width, height)))
-    return tiles
-
-
-def single(index: int, size: Size, side: int, shape: Size) -> Tile:
-    """Place one image centerd in an input of the given shape, its longer side scaled to `side`."""
-    letterbox = letterbox_for(size, side, shape)
-    return Tile(index, Transform2D.letterbox(letterbox) @ Transform2D.scale(size[1], size[0]))
-
-
-def random_change(
-    rng: np.random.Generator, options: AugmentOptions, inner: Size, out: Size
-) -> tuple[Transform2D, float]:
-    """Draw the affine or perspective change T·S·R·P·C from an input to the final image.
-
-    Args:
-        rng: source of randomness.
-        options: ranges `perspective`, `degrees`, `scale`, `shear`, `translate`.
-        inner: (height, width) of the input, whose middle C puts at the origin.
-        out: (height, width) of the final image.
-
-    Returns:
-        The map, and its scale.
-    """
-    center = Transform2D.translate(-inner[1] / 2, -inner[0] / 2)
-    tilt = Transform2D.perspective(*rng.uniform(-options.perspective, options.perspective, 2))
-    turn = Transform2D.rotate(rng.uniform(-options.degrees, options.degrees))
-    gain = max(rng.uniform(1 - options.scale, 1 + options.scale), 0.01)  # scale=1 may draw 0, which has no way back
-    shear = Transform2D.shear(*rng.uniform(-options.shear, options.shear, 2))
-    shift = rng.uniform(0.5 - options.translate, 0.5 + options.translate, 2)
-    place_back = Transform2D.translate(shift[0] * out[1], shift[1] * out[0])
-    return place_back @ shear @ Transform2D.scale(gain) @ turn @ tilt @ center, gain
+    digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{name}".encode()).digest()
+    key = _Key(np.frombuffer(digest, dtype="<u8"))
+    return np.random.Generator(np.random.PCG64(key))  # pyright: ignore[reportArgumentType]  # missing in numpy's stubs

@@ -1,28 +1,35 @@
-"""One training batch: in memory, on a device, or still to be painted there."""
+"""One training batch: on the CPU, on a device, or with its images still to be rendered."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from yolopose.base.errors import TrainError
-from yolopose.train.feed.deferred import DeferredImages
-from yolopose.train.feed.render_gpu import paint
+from yolopose.data import ImageLabels
+from yolopose.geometry import xyxy_to_cxcywh
+from yolopose.train.feed.deferred import DeferredImages, TensorData, defer_images, render_images
+from yolopose.train.feed.labels import concat_labels
+from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 from yolopose.train.process import empty_cache, is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainBatch:
-    """A batch of B augmented images with their N objects, as CPU tensors; painted ones have their images elsewhere.
+class TrainBatch(TensorData):
+    """A batch of B augmented images with their N instances. Images may be on a device while the rest is on the CPU.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, pixels lying channels last.
-        batch_idx: (N,) int64, for each object its image in the batch, ascending.
+        images: (B, 3, H, W) uint8 RGB, channels last in memory.
+        batch_idx: (N,) int64, image of each instance in the batch, ascending.
         classes: (N,) int64.
         boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
-        keypoints: (N, K, 3) float32 x, y normalized 0…1 and v; a point with v = 0 has x = y = 0.
-        index: (B,) int64, the image of the table that each sample was made for.
+        keypoints: (N, K, 3) float32 x, y normalized 0…1, and v; a keypoint with v = 0 has x = y = 0.
+        index: (B,) int64, index into the annotations of the image that each sample was made for.
     """
 
     images: torch.Tensor
@@ -36,12 +43,13 @@ class TrainBatch:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> TrainBatch:
-        """Return the batch on a device; pinned memory is copied to a GPU without waiting."""
-        ahead = torch.device(device).type != "cpu"  # the CPU would not wait for what it is to read
-        return TrainBatch(**{one.name: getattr(self, one.name).to(device, non_blocking=ahead) for one in fields(self)})
+        """Return the batch on a device; the host does not wait for copies from pinned memory to a GPU."""
+        # a copy to the CPU must be complete before the CPU reads it
+        non_blocking = torch.device(device).type != "cpu"
+        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def slice_images(self, start: int, end: int) -> TrainBatch:
-        """Return images `start`…`end - 1` of it with their objects."""
+        """Return images `start`…`end - 1` with their instances."""
         first, last = torch.searchsorted(self.batch_idx, torch.tensor([start, end])).tolist()
         rows = slice(first, last)
         return TrainBatch(
@@ -53,42 +61,96 @@ class TrainBatch:
             index=self.index[start:end],
         )
 
-    def pin_memory(self) -> TrainBatch:
-        """Return the batch in page-locked memory."""
-        return TrainBatch(**{one.name: getattr(self, one.name).pin_memory() for one in fields(self)})
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeferredBatch:
-    """A batch whose pixels are still to be painted.
+class DeferredBatch(TensorData):
+    """A batch whose images are still to be rendered.
 
     Attributes:
-        sketch: what it shows.
+        images: what is needed to render them.
         labels: the batch with empty images.
     """
 
-    sketch: DeferredImages
+    images: DeferredImages
     labels: TrainBatch
 
-    def painted(self, device: torch.device) -> TrainBatch:
-        """Return the batch; its images are painted on the device, all else stays where it is.
+    def render(self, device: torch.device) -> TrainBatch:
+        """Return the batch with images on a device; everything else stays where it is.
 
         Raises:
-            TrainError: the device's memory is full.
+            TrainError: the memory of the device is full.
         """
         for _ in range(2):
             try:
-                return replace(self.labels, images=paint(self.sketch, device))
+                return replace(self.labels, images=render_images(self.images, device))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            empty_cache(device)  # what the step before has left lies in other pieces than are wanted
+            # blocks that the previous step has left in torch's cache have other sizes than are needed here
+            empty_cache(device)
+        height, width = self.images.size
         raise TrainError(
-            f"Out of memory on {device} while {len(self.labels.index)} images of "
-            f"{' × '.join(map(str, self.sketch.size))} pixels are augmented there: choose a smaller batch or imgsz, or "
-            "close what else uses the memory."
+            f"Out of memory on {device} while {len(self.labels.index)} images of {height} × {width} pixels are "
+            "augmented there. Choose a smaller batch or imgsz, or close other programs that use the memory."
         )
 
-    def pin_memory(self) -> DeferredBatch:
-        """Return the batch in page-locked memory."""
-        return DeferredBatch(self.sketch.pin_memory(), self.labels.pin_memory())
+
+def make_batch(builder: SampleBuilder, spec: BatchSpec) -> TrainBatch:
+    """Make a batch in this thread.
+
+    Raises:
+        DataError: an image cannot be read any more; the message names it.
+    """
+    height, width = spec.shape
+    # channels last, the layout of OpenCV and the fastest one for convolutions
+    images = np.empty((len(spec.index), height, width, 3), dtype=np.uint8)
+    labels: list[ImageLabels] = []
+    for target, index in zip(images, spec.index, strict=True):
+        image, instances = builder.build(spec, int(index))
+        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB, dst=target)
+        labels.append(instances)
+    return _with_labels(torch.from_numpy(images).permute(0, 3, 1, 2), labels, spec)
+
+
+def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatch:
+    """Make a batch in this thread without rendering its images.
+
+    Raises:
+        DataError: an image cannot be read any more; the message names it.
+    """
+    samples = [builder.sample_params(spec, int(index)) for index in spec.index]
+    no_pixels = torch.empty((len(samples), 3, 0, 0), dtype=torch.uint8)
+    labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
+    return DeferredBatch(defer_images(builder, samples), labels)
+
+
+def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int]) -> TrainBatch:
+    """Return a batch without images, for keypoints of shape (K, 3)."""
+    integers = torch.zeros(0, dtype=torch.int64)
+    return TrainBatch(
+        images=torch.zeros((0, 3, *spec.shape), dtype=torch.uint8),
+        batch_idx=integers,
+        classes=integers,
+        boxes=torch.zeros((0, 4)),
+        keypoints=torch.zeros((0, *keypoint_shape)),
+        index=integers,
+    )
+
+
+def _with_labels(images: torch.Tensor, labels: Sequence[ImageLabels], spec: BatchSpec) -> TrainBatch:
+    """Join images with the instances of each, normalized by the size of the batch."""
+    instances = concat_labels(labels)
+    size = np.array(spec.shape[::-1], dtype=np.float32)
+    counts = [len(one.classes) for one in labels]
+
+    def float32(values: Any) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32))
+
+    return TrainBatch(
+        images=images,
+        batch_idx=torch.from_numpy(np.repeat(np.arange(len(labels)), counts)),
+        classes=torch.from_numpy(instances.classes.astype(np.int64)),
+        boxes=float32(xyxy_to_cxcywh(instances.boxes) / np.tile(size, 2)),
+        keypoints=float32(instances.keypoints / np.append(size, np.float32(1))),
+        index=torch.from_numpy(np.array(spec.index, dtype=np.int64)),
+    )

@@ -1,4 +1,4 @@
-"""Decoded images by index: from their files with a small memory of the last ones, from memory, or from disk."""
+"""Decoded images by index: from files with a small cache of recent ones, from memory, or from a file on disk."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from yolopose.config import limit_workers
 from yolopose.data import Annotations, read_image
 from yolopose.data.batches import loaded_size
 from yolopose.data.label_scan import cache_path
+from yolopose.train.feed.augment import Image, Size
 
-Image = npt.NDArray[np.uint8]
-RECENT_BYTES = 192 * 2**20  # of decoded images that each process keeps
+RECENT_BYTES = 192 * 2**20  # of recently decoded images in each process
 _VERSION = 1
-_DIGEST = 32  # bytes of a SHA-256
+_DIGEST_SIZE = 32  # bytes of a SHA-256
 _GIB = 2**30
 
 
@@ -35,32 +35,32 @@ class Images(Protocol):
     """Decoded images."""
 
     def __getitem__(self, index: int) -> Image:
-        """Return (h, w, 3) uint8 BGR, not to be written to; h : w as on file, the size may be smaller."""
+        """Return (h, w, 3) uint8 BGR, read-only, of the aspect ratio of the file; the size may be smaller."""
         ...
 
 
 def decode(table: Annotations, index: int) -> Image:
-    """Read an image of the table.
+    """Decode an image.
 
     Raises:
-        DataError: it cannot be read any more, or has another size than its labels were read for.
+        DataError: it cannot be read, or its size has changed since its labels were read.
     """
     path = table.files[index]
     try:
         image = read_image(path)
     except (NotFoundError, SourceError) as error:
-        raise DataError(f"{error} It could be read when its labels were.") from error
+        raise DataError(f"{error} It could be read when the training started.") from error
     if image.shape[:2] != tuple(table.shapes[index]):
-        raise DataError(f"The image {path} has changed since its labels were read; start again.")
+        raise DataError(f"The image {path} has changed since its labels were read; restart the training.")
     return image
 
 
 class FileImages:
-    """Images decoded when asked for; the last ones are kept, since mosaics use each several times.
+    """Images decoded on demand. Recent ones are cached, since mosaics use each image several times.
 
     Args:
-        table: the images.
-        limit: bytes of decoded images to keep.
+        table: the annotations.
+        limit: bytes of decoded images to cache.
     """
 
     def __init__(self, table: Annotations, limit: int = RECENT_BYTES) -> None:
@@ -86,6 +86,7 @@ class FileImages:
             if image is not None:
                 self._recent.move_to_end(index)
                 return image
+        # not locked: other threads decode other images meanwhile
         image = decode(self._table, index)
         with self._lock:
             if index not in self._recent:
@@ -97,12 +98,12 @@ class FileImages:
 
 
 class FlatImages:
-    """All images decoded, one behind the other in one flat array, their longer side at most `imgsz`.
+    """All images decoded, behind each other in one flat array.
 
     Args:
         sizes: (n, 2) height, width of each.
-        pixels: (bytes,) uint8, or the .npy file that holds a digest and then them; a file is mapped by each process,
-            so all share one copy.
+        pixels: (bytes,) uint8, or the .npy file that holds a digest and then the pixels. The file is mapped into memory
+            by each process, so all processes share one copy.
     """
 
     def __init__(self, sizes: npt.NDArray[np.int64], pixels: Image | Path) -> None:
@@ -118,91 +119,91 @@ class FlatImages:
         pixels = self._pixels
         if pixels is None:
             source = self._source
-            pixels = np.load(source, mmap_mode="r")[_DIGEST:] if isinstance(source, Path) else source
+            pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
             self._pixels = pixels
-        start, end = (int(at) for at in self._offsets[index : index + 2])
+        start, end = self._offsets[index : index + 2].tolist()
         return pixels[start:end].reshape(*self._sizes[index], 3)
 
 
 def open_images(table: Annotations, imgsz: int, cache: bool | str) -> Images:
-    """Choose where decoded images come from, and fills the cache.
+    """Return the source of decoded images and fill its cache.
 
     Args:
-        table: the images.
-        imgsz: longer side of cached images, pixels; smaller ones keep their size.
-        cache: False; True or "ram" for memory; "disk" for one file in the labels folder. A cache for which there is no
-            room, or no right to write, is left out with a warning.
+        table: the annotations.
+        imgsz: longer side of cached images, pixels; smaller images keep their size.
+        cache: False; True or "ram" for memory; "disk" for one file in the labels folder. Without enough space or
+            permission to write, a warning is logged and images are read from their files.
 
     Raises:
         DataError: an image cannot be read.
     """
     if not cache:
         return FileImages(table)
-    sizes = np.array([_small(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
-    need = int(_offsets(sizes)[-1])
+    sizes = np.array([_cached_size(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
+    required = int(_offsets(sizes)[-1])
     if cache == "disk":
-        return _on_disk(table, sizes, imgsz, need) or FileImages(table)
-    free = available_memory()
-    if free is not None and need > 0.8 * free:
+        return _open_disk_cache(table, sizes, imgsz, required) or FileImages(table)
+    available = available_memory()
+    if available is not None and required > 0.8 * available:
         LOGGER.warning(
-            f"cache=ram needs {need / _GIB:.1f} GiB, but only {free / _GIB:.1f} GiB of memory are free: images are "
-            "read from their files. cache=disk needs no memory."
+            f"cache=ram needs {required / _GIB:.1f} GiB, but only {available / _GIB:.1f} GiB of memory are available. "
+            "Images are read from their files. cache=disk needs no memory."
         )
         return FileImages(table)
-    pixels = np.empty(need, dtype=np.uint8)
+    pixels = np.empty(required, dtype=np.uint8)
     _fill(pixels, table, sizes)
-    LOGGER.info(f"cache: {len(table)} images, {need / _GIB:.2f} GiB in memory")
+    LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")
     return FlatImages(sizes, pixels)
 
 
-def _on_disk(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, need: int) -> FlatImages | None:
-    """The cache file, written whole or not at all, or None where there is no room for it."""
+def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, required: int) -> FlatImages | None:
+    """Return the images of the cache file, which is written first if necessary; None if that is not possible."""
     path = cache_path(table.files[0], "train").with_name(f"train.pixels{imgsz}.yolopose.npy")
     digest = _digest(table, imgsz)
-    if not _fits(path, digest, need):
+    if not _is_valid(path, digest, required):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
-            if need > 0.9 * free:
+            if required > 0.9 * free:
                 LOGGER.warning(
-                    f"cache=disk needs {need / _GIB:.1f} GiB in {path.parent}, where {free / _GIB:.1f} GiB are free: "
-                    "images are read from their files."
+                    f"cache=disk needs {required / _GIB:.1f} GiB in {path.parent}, where only {free / _GIB:.1f} GiB "
+                    "are free. Images are read from their files."
                 )
                 return None
             with atomic_path(path) as temporary:
-                stored = np.lib.format.open_memmap(temporary, "w+", np.uint8, (_DIGEST + need,))
-                stored[:_DIGEST] = digest
-                _fill(stored[_DIGEST:], table, sizes)
+                stored = np.lib.format.open_memmap(temporary, "w+", np.uint8, (_DIGEST_SIZE + required,))
+                stored[:_DIGEST_SIZE] = digest
+                _fill(stored[_DIGEST_SIZE:], table, sizes)
                 stored.flush()
         except OSError as error:
-            LOGGER.warning(f"cache=disk is not used; images are read from their files. {error}")
+            LOGGER.warning(f"cache=disk cannot be used, images are read from their files. {error}")
             return None
-    LOGGER.info(f"cache: {len(table)} images, {need / _GIB:.2f} GiB in {path}")
+    LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in {path}")
     return FlatImages(sizes, path)
 
 
-def _fits(path: Path, digest: Image, need: int) -> bool:
+def _is_valid(path: Path, digest: Image, required: int) -> bool:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or damaged: it is made anew
+    except (OSError, ValueError, EOFError):  # missing or damaged: it is written again
         return False
-    return stored.shape == (_DIGEST + need,) and bool((stored[:_DIGEST] == digest).all())
+    return stored.shape == (_DIGEST_SIZE + required,) and bool((stored[:_DIGEST_SIZE] == digest).all())
 
 
 def _digest(table: Annotations, imgsz: int) -> Image:
-    """(32,) uint8 that changes with any of the files."""
+    """Return (32,) uint8 that change with any of the files."""
     digest = hashlib.sha256(f"{_VERSION} {imgsz}".encode())
     for path in table.files:
-        digest.update(f"{path.name}\0{_stamp(path)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{path.name}\0{_file_stamp(path)}\n".encode("utf-8", "surrogateescape"))
     digest.update(table.shapes.tobytes())
     return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
-def _stamp(path: Path) -> str:
+def _file_stamp(path: Path) -> str:
     try:
         status = path.stat()
     except OSError:
-        return "absent"  # decoding it will say so
+        return "absent"  # decoding it raises the error
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
@@ -210,15 +211,15 @@ def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> No
     """Decode all images into the flat array, with threads."""
     offsets = _offsets(sizes)
 
-    def put(index: int) -> None:
+    def store(index: int) -> None:
         image: Any = decode(table, index)
-        height, width = (int(side) for side in sizes[index])
+        height, width = sizes[index].tolist()
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         pixels[offsets[index] : offsets[index + 1]] = image.reshape(-1)
 
     with ThreadPoolExecutor(limit_workers(None)) as pool:
-        for _ in progress(pool.map(put, range(len(table))), "decoding into the cache", len(table)):
+        for _ in progress(pool.map(store, range(len(table))), "decoding into the cache", len(table)):
             pass
 
 
@@ -226,5 +227,5 @@ def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(sizes.prod(axis=1) * 3)))
 
 
-def _small(size: tuple[int, int], imgsz: int) -> tuple[int, int]:
+def _cached_size(size: Size, imgsz: int) -> Size:
     return size if max(size) <= imgsz else loaded_size(size, imgsz)

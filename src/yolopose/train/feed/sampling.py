@@ -1,9 +1,11 @@
-"""One training sample: the random choices first, then each image drawn once onto the final image."""
+"""Training samples: first all random parameters and the labels, then the pixels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,25 +16,35 @@ from yolopose.data import Annotations, ImageLabels
 from yolopose.geometry import Transform2D
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
-from yolopose.train.feed.augment import Canvas, Size, mosaic, random_change, single
-from yolopose.train.feed.color import change_hsv
+from yolopose.train.feed.augment import (
+    Canvas,
+    GeometricOperation,
+    Image,
+    Layout,
+    LayoutOperation,
+    Operation,
+    Overlay,
+    OverlayOperation,
+    PixelOperation,
+    Size,
+    random_stream,
+)
 from yolopose.train.feed.image_cache import Images
-from yolopose.train.feed.labels import carry, crop_labels, join, mirrored, put
-from yolopose.train.feed.render import Patch, cut_patch, lay
+from yolopose.train.feed.labels import concat_labels, crop_labels, place_labels, transform_labels
+from yolopose.train.feed.operations import OPERATIONS, letterbox_layout
+from yolopose.train.feed.render import Patch, blit, cut_patch
 
-Image = npt.NDArray[np.uint8]
-Window = tuple[int, int, int, int]
-_CUT_TRIES = 3
+T = TypeVar("T", bound=Operation)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """What to make a batch of; the same request gives the same batch in every process.
+    """Description of a batch; the same one results in the same batch in every process.
 
     Attributes:
-        epoch: number of the epoch; with the seed and the image's index it seeds each sample.
-        index: (B,) images of the table.
-        pool: images that mosaic, mixup and cutmix draw their further images from.
+        epoch: epoch from 0.
+        index: (B,) indices of the images.
+        pool: indices of the images that mosaic, mixup and cutmix draw further images from.
         shape: (height, width) of the batch.
         mosaic: whether mosaic, mixup and cutmix are on.
     """
@@ -46,190 +58,217 @@ class BatchSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleParams:
-    """A sample on paper: all that was drawn by lot, and its objects; its pixels are still to be painted.
+    """Random parameters of one training sample, and its labels.
 
     Attributes:
         shape: (height, width) of the sample.
-        base: its images.
-        mixed: those of another sample that is blended in, or None.
-        weight: share of `base` in the blend.
-        cut: those of another sample, of which a window is pasted, or None.
-        window: that window.
-        gains: of hue, saturation and value; see `color.hsv_tables`.
-        swapped: whether the channels are in the order RGB, not BGR.
+        base: the canvas of its own image.
+        overlays: canvases laid over it, in order.
+        pixel: parameters of each of the builder's `pixel_operations`; None where it does not apply.
         labels: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels of the sample.
     """
 
     shape: Size
     base: Canvas
-    mixed: Canvas | None
-    weight: float
-    cut: Canvas | None
-    window: Window
-    gains: tuple[float, float, float]
-    swapped: bool
+    overlays: tuple[Overlay, ...]
+    pixel: tuple[npt.NDArray[Any] | None, ...]
     labels: ImageLabels
 
 
 class SampleBuilder:
-    """Makes training samples.
+    """Builds training samples.
 
     Args:
-        table: the labels.
+        table: the annotations.
         spec: classes and keypoints of the data; without its `flip_idx` nothing is mirrored.
-        options: the ranges and probabilities.
-        images: where decoded images come from.
-        imgsz: longer side that an image is scaled to before the random change, pixels.
-        seed: start of all random numbers.
+        options: ranges and probabilities of the augmentations.
+        images: source of decoded images.
+        imgsz: length that the longer side of an image is scaled to before geometric operations, pixels.
+        seed: seed of all random streams.
+
+    Attributes:
+        table: the annotations.
+        imgsz: length of the longer side, pixels.
+        seed: seed of all random streams.
+        layout_operations, geometric_operations, overlay_operations, pixel_operations: augmentations that are switched
+            on, in order.
     """
 
     def __init__(
         self, table: Annotations, spec: PoseSpec, options: AugmentOptions, images: Images, *, imgsz: int, seed: int
     ) -> None:
+        operations = [operation.from_options(options) for operation in OPERATIONS]
+        enabled = [operation for operation in operations if operation.enabled]
         self.table = table
+        self.imgsz = imgsz
+        self.seed = seed
+        self.layout_operations = _of_kind(enabled, LayoutOperation)
+        self.geometric_operations = _of_kind(enabled, GeometricOperation)
+        self.overlay_operations = _of_kind(enabled, OverlayOperation)
+        self.pixel_operations = _of_kind(enabled, PixelOperation)
         self._flip_idx = spec.keypoints.flip_idx
-        self._options = options
         self._images = images
-        self._imgsz = imgsz
-        self._seed = seed
 
-    def make(self, request: BatchSpec, index: int) -> tuple[Image, ImageLabels]:
-        """Make the sample of one image.
+    @property
+    def can_mirror(self) -> bool:
+        """Whether it is known which keypoints exchange places in a mirrored image."""
+        return self._flip_idx is not None
+
+    @property
+    def without_torch(self) -> list[str]:
+        """Names of the pixel operations that only OpenCV renders."""
+        return [operation.name for operation in self.pixel_operations if not operation.has_torch]
+
+    def build(self, spec: BatchSpec, index: int) -> tuple[Image, ImageLabels]:
+        """Build the sample of one image.
 
         Args:
-            request: the batch it is for.
+            spec: the batch that it belongs to.
             index: the image.
 
         Returns:
-            (H, W, 3) uint8 BGR (RGB where the `bgr` swap was drawn), and its objects: boxes x1, y1, x2, y2 and
-            keypoints x, y, v in pixels of it.
+            (H, W, 3) uint8 BGR, and its instances: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels.
 
         Raises:
-            DataError: an image cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the message names it.
         """
-        recipe = self.sample_params(request, index)
-        return self.paint(recipe), recipe.labels
+        params = self.sample_params(spec, index)
+        return self.render(params), params.labels
 
-    def sample_params(self, request: BatchSpec, index: int) -> SampleParams:
-        """Draw all that is left to chance, and finds the objects; see `make`."""
-        rng = np.random.default_rng((self._seed, request.epoch, index))
-        options, shape = self._options, request.shape
-        sides = self._draw_flips(rng)
-        base, mixed, cut = self._layer(rng, request, index, sides), None, None
-        labels, weight, window = self._objects(base, shape), 1.0, (0, 0, 0, 0)
-        if request.mosaic and rng.random() < options.mixup:
-            mixed = self._layer(rng, request, self._partner(rng, request), sides)
-            weight = float(rng.beta(32, 32))
-            labels = join([labels, self._objects(mixed, shape)])
-        if request.mosaic and rng.random() < options.cutmix:
-            other = self._layer(rng, request, self._partner(rng, request), sides)
-            found = free_window(rng, shape, labels)
-            if found is not None:
-                cut, window = other, found
-                labels = join([labels, crop_labels(self._objects(other, shape), window)])
-        for flipped in sides:
-            if flipped and self._flip_idx is not None:
-                labels = mirrored(labels, self._flip_idx)
-        hue, saturation, value = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
-        swapped = bool(rng.random() < options.bgr)
-        return SampleParams(shape, base, mixed, weight, cut, window, (hue, saturation, value), swapped, labels)
+    def sample_params(self, spec: BatchSpec, index: int) -> SampleParams:
+        """Draw all random parameters of a sample and compute its labels; see `build`."""
+        own = _Source(self, spec, index)
+        base = own.canvas(index)
+        labels = self._labels(base, spec.shape)
+        overlays: list[Overlay] = []
+        for operation in self.overlay_operations if spec.mosaic else ():
+            # a path of its own, so that the second canvas repeats none of the draws of the first
+            source = _Source(self, spec, index, f"{operation.name}/")
+            overlay = operation.overlay(own.stream(operation), labels, source)
+            if overlay is not None:
+                overlays.append(overlay)
+                labels = concat_labels([labels, self._overlay_labels(overlay, spec.shape)])
+        pixel = tuple(operation.parameters(own.stream(operation)) for operation in self.pixel_operations)
+        return SampleParams(spec.shape, base, tuple(overlays), pixel, labels)
 
-    def paint(self, recipe: SampleParams) -> Image:
-        """Paint what was decided.
+    def render(self, params: SampleParams) -> Image:
+        """Render a sample with OpenCV.
 
         Raises:
-            DataError: an image cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the message names it.
         """
-        canvas = self._render(recipe.base, recipe.shape)
-        if recipe.mixed is not None:
-            other = self._render(recipe.mixed, recipe.shape)
-            cv2.addWeighted(canvas, recipe.weight, other, 1 - recipe.weight, 0, dst=canvas)
-        if recipe.cut is not None:
-            left, top, right, bottom = recipe.window
-            view = canvas[top:bottom, left:right]
-            view[:] = PAD_VALUE
-            self._paint(recipe.cut, view, (left, top))
-        if any(recipe.gains):
-            change_hsv(canvas, *recipe.gains)
-        return canvas[:, :, ::-1] if recipe.swapped else canvas
+        image = np.full((*params.shape, 3), PAD_VALUE, dtype=np.uint8)
+        self._blit(params.base, image)
+        for overlay in params.overlays:
+            left, top, right, bottom = overlay.window
+            view = image[top:bottom, left:right]
+            other = np.full(view.shape, PAD_VALUE, dtype=np.uint8)
+            self._blit(overlay.canvas, other, (left, top))
+            view[:] = cv2.addWeighted(view, 1 - overlay.opacity, other, overlay.opacity, 0)
+        for operation, parameters in zip(self.pixel_operations, params.pixel, strict=True):
+            if parameters is not None:
+                image = operation.apply(image, parameters)
+        return image
 
-    def patches(self, layer: Canvas, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
-        """Return what a layer shows on a canvas, each with the pixels that it needs; later ones cover earlier ones.
+    def patches(self, canvas: Canvas, size: Size, corner: tuple[int, int] = (0, 0)) -> list[Patch]:
+        """Return the visible parts of a canvas's images; later ones cover earlier ones.
 
         Args:
-            layer: images on paper.
-            size: (height, width) of the canvas.
-            corner: the pixel (x, y) of the sample that the canvas begins with.
+            canvas: the images and their transform.
+            size: (height, width) of the part of the sample that is rendered.
+            corner: x, y of its top left pixel in the sample.
 
         Raises:
-            DataError: an image cannot be read any more; the text names it.
+            DataError: an image cannot be read any more; the message names it.
         """
-        shift = Transform2D.translate(-corner[0], -corner[1])
-        limits = np.array([0, 0, layer.inner[1], layer.inner[0]], dtype=np.float64)
-        found: list[Patch] = []
-        for tile in layer.tiles:
+        to_target = Transform2D.translate(-corner[0], -corner[1]) @ canvas.transform
+        limits = np.array([0, 0, canvas.layout.size[1], canvas.layout.size[0]], dtype=np.float64)
+        patches: list[Patch] = []
+        for tile in canvas.layout.tiles:
             image = self._images[tile.index]
             height, width = image.shape[:2]
-            to_inner = tile.place @ Transform2D.scale(1 / width, 1 / height)
-            patch = cut_patch(size, image, shift @ layer.change @ to_inner, to_inner.inverse().boxes(limits))
-            found += [] if patch is None else [patch]
-        return found
+            to_layout = tile.transform @ Transform2D.scale(1 / width, 1 / height)
+            patch = cut_patch(size, image, to_target @ to_layout, to_layout.inverse().boxes(limits))
+            if patch is not None:
+                patches.append(patch)
+        return patches
 
-    def _draw_flips(self, rng: np.random.Generator) -> tuple[bool, bool]:
-        """(left-right, up-down); both draws are always made, so that later ones do not depend on the data set."""
-        left_right, up_down = rng.random(2) < (self._options.fliplr, self._options.flipud)
-        known = self._flip_idx is not None
-        return bool(left_right) and known, bool(up_down) and known
+    def _blit(self, canvas: Canvas, image: Image, corner: tuple[int, int] = (0, 0)) -> None:
+        for patch in self.patches(canvas, (image.shape[0], image.shape[1]), corner):
+            blit(image, patch)
 
-    def _layer(self, rng: np.random.Generator, request: BatchSpec, index: int, sides: tuple[bool, bool]) -> Canvas:
-        side, shape = self._imgsz, request.shape
-        sizes = self.table.shapes
-        if request.mosaic and rng.random() < self._options.mosaic:
-            a, b, c = (self._partner(rng, request) for _ in range(3))
-            indices = (index, a, b, c)
-            tiles = mosaic(rng, indices, [_size(sizes[one]) for one in indices], side)
-            inner = (2 * side, 2 * side)
-        else:
-            tiles = [single(index, _size(sizes[index]), side, shape)]
-            inner = shape
-        change, gain = random_change(rng, self._options, inner, shape)
-        mirror = Transform2D.flip(*shape, horizontal=sides[0], vertical=sides[1])
-        return Canvas(tuple(tiles), inner, mirror @ change, gain)
+    def _labels(self, canvas: Canvas, shape: Size) -> ImageLabels:
+        placed = concat_labels([place_labels(self.table[tile.index], tile.transform) for tile in canvas.layout.tiles])
+        return transform_labels(placed, canvas, shape, self._flip_idx)
 
-    def _partner(self, rng: np.random.Generator, request: BatchSpec) -> int:
-        return int(request.pool[rng.integers(len(request.pool))])
-
-    def _render(self, layer: Canvas, shape: Size) -> Image:
-        canvas = np.full((*shape, 3), PAD_VALUE, dtype=np.uint8)
-        self._paint(layer, canvas, (0, 0))
-        return canvas
-
-    def _paint(self, layer: Canvas, canvas: Image, corner: tuple[int, int]) -> None:
-        for patch in self.patches(layer, (canvas.shape[0], canvas.shape[1]), corner):
-            lay(canvas, patch)
-
-    def _objects(self, layer: Canvas, shape: Size) -> ImageLabels:
-        placed = join([put(self.table[tile.index], tile.place) for tile in layer.tiles])
-        return carry(placed, layer.inner, layer.change, layer.gain, shape)
+    def _overlay_labels(self, overlay: Overlay, shape: Size) -> ImageLabels:
+        labels = self._labels(overlay.canvas, shape)
+        return labels if overlay.window == (0, 0, shape[1], shape[0]) else crop_labels(labels, overlay.window)
 
 
-def free_window(rng: np.random.Generator, shape: Size, labels: ImageLabels) -> Window | None:
-    """Draw a window (left, top, right, bottom) of a uniform share of the image that touches no object.
+class _Source:
+    """The random streams and further images of one canvas; an `ImageSource`.
 
-    Gives None when three draws all touch one or are empty.
+    Args:
+        builder: builder of the sample.
+        spec: the batch that the sample belongs to.
+        index: image that the sample is made for; with epoch and seed it seeds the streams.
+        path: prefix of the streams' names, empty for the sample's own canvas.
     """
-    height, width = shape
-    for _ in range(_CUT_TRIES):
-        half = math.sqrt(rng.random()) / 2
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-        left, right = max(int(x - half * width), 0), min(int(x + half * width), width)
-        top, bottom = max(int(y - half * height), 0), min(int(y + half * height), height)
-        boxes = labels.boxes
-        apart = (boxes[:, 2] <= left) | (boxes[:, 0] >= right) | (boxes[:, 3] <= top) | (boxes[:, 1] >= bottom)
-        if right > left and bottom > top and apart.all():
-            return left, top, right, bottom
-    return None
+
+    def __init__(self, builder: SampleBuilder, spec: BatchSpec, index: int, path: str = "") -> None:
+        self.imgsz = builder.imgsz
+        self.shape = spec.shape
+        self._builder = builder
+        self._spec = spec
+        self._index = index
+        self._path = path
+
+    def stream(self, operation: Operation, *, per_sample: bool = False) -> np.random.Generator:
+        """Return the random numbers of an operation; with `per_sample` those of the sample's own canvas."""
+        name = operation.name if per_sample else self._path + operation.name
+        return random_stream(self._builder.seed, self._spec.epoch, self._index, name)
+
+    def image_size(self, index: int) -> Size:
+        height, width = self._builder.table.shapes[index].tolist()
+        return height, width
+
+    def random_index(self, rng: np.random.Generator) -> int:
+        return int(self._spec.pool[rng.integers(len(self._spec.pool))])
+
+    def canvas(self, index: int) -> Canvas:
+        layout = self._layout(index)
+        # geometric operations act about the center of the layout, which then moves to the center of the final image
+        transform = Transform2D.translate(-layout.size[1] / 2, -layout.size[0] / 2)
+        scale = 1.0
+        mirrored = False
+        for operation in self._builder.geometric_operations:
+            step = operation.transform(self.stream(operation, per_sample=operation.per_sample), self.shape)
+            if step is None:
+                continue
+            determinant = _determinant(step)
+            if determinant < 0:
+                if not self._builder.can_mirror:
+                    continue
+                mirrored = not mirrored
+            if operation.resizes:
+                scale *= math.sqrt(abs(determinant))
+            transform = step @ transform
+        return Canvas(layout, Transform2D.translate(self.shape[1] / 2, self.shape[0] / 2) @ transform, scale, mirrored)
+
+    def _layout(self, index: int) -> Layout:
+        for operation in self._builder.layout_operations if self._spec.mosaic else ():
+            layout = operation.layout(self.stream(operation), index, self)
+            if layout is not None:
+                return layout
+        return letterbox_layout(index, self)
 
 
-def _size(shape: npt.NDArray[np.int32]) -> Size:
-    return int(shape[0]), int(shape[1])
+def _determinant(transform: Transform2D) -> float:
+    """Return the factor of areas at the center; negative if it mirrors."""
+    (a, b, _), (c, d, _), _ = transform.matrix.tolist()
+    return a * d - b * c
+
+
+def _of_kind(operations: Sequence[Operation], kind: type[T]) -> list[T]:
+    return [operation for operation in operations if isinstance(operation, kind)]
