@@ -29,7 +29,7 @@ from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel
 from yolopose.train.compute_config import ComputeConfig, default_config, workers_given
 from yolopose.train.data import TrainData
-from yolopose.train.feed.loader import make_batch, TrainBatches
+from yolopose.train.feed.loader import TrainBatches, make_batch
 from yolopose.train.precision import Precision
 
 _FORMAT = 1  # of the files in the cache
