@@ -30,6 +30,8 @@ UNSAFE = [
     ("x/NUL", "reserved device name"),
     ("Lpt1.tar.gz/a.jpg", "reserved device name"),
     ("a" * 252 + ".jpg", "too long"),
+    ("写" * 84 + ".jpg", "too long"),  # 252 bytes and the suffix
+    ("a/" * 600 + "a.jpg", "too long"),
 ]
 
 

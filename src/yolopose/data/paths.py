@@ -15,6 +15,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 # On Windows `:` opens an alternate data stream, and trailing dots and blanks of a part are dropped.
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ](/|$)')
 _MAX_PART_BYTES = 255  # limit of common file systems
+_MAX_BYTES = 1024  # leaves room below the 4096 of Linux for the folder in front
 
 
 def label_path(image: Path) -> Path:
@@ -50,7 +51,7 @@ def relative_name(name: str) -> PurePosixPath:
         reason = "is empty"
     elif any(_RESERVED.fullmatch(part) for part in path.parts):
         reason = "is a reserved device name on Windows"
-    elif any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in path.parts):
+    elif len(os.fsencode(name)) > _MAX_BYTES or any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in path.parts):
         reason = "is too long"
     elif os.name == "nt" and _NOT_ON_WINDOWS.search(path.as_posix()):
         reason = "contains characters that Windows does not allow"
