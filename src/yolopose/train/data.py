@@ -134,7 +134,7 @@ def take(table: Annotations, fraction: float | int | Sequence[float], dataset: D
     if not isinstance(fraction, (int, float)):
         return _take_of_each(table, list(fraction), dataset)
     keep = _spread(len(table), fraction)
-    return table if len(keep) == len(table) else _subset(table, keep)
+    return table if len(keep) == len(table) else table.subset(keep)
 
 
 def _take_of_each(table: Annotations, parts: list[float], dataset: Dataset) -> Annotations:
@@ -149,7 +149,7 @@ def _take_of_each(table: Annotations, parts: list[float], dataset: Dataset) -> A
         files = set(replace(dataset, entries={"train": (entry,)}).image_files("train"))
         mine = [index for index, file in enumerate(table.files) if file in files]
         keep |= {mine[index] for index in _spread(len(mine), part)}
-    return _subset(table, sorted(keep))
+    return table.subset(sorted(keep))
 
 
 def _spread(count: int, fraction: float) -> list[int]:
@@ -158,20 +158,6 @@ def _spread(count: int, fraction: float) -> list[int]:
     if not wanted:
         raise UsageError(f"fraction={fraction} leaves no training image: give a share above 0 or a number.")
     return [index * count // wanted for index in range(wanted)]
-
-
-def _subset(table: Annotations, keep: Sequence[int]) -> Annotations:
-    sizes = np.diff(table.offsets)
-    rows = np.isin(np.repeat(np.arange(len(table)), sizes), keep)
-    return replace(
-        table,
-        files=[table.files[index] for index in keep],
-        shapes=table.shapes[list(keep)],
-        offsets=np.concatenate(([0], np.cumsum(sizes[list(keep)]))),
-        classes=table.classes[rows],
-        boxes=table.boxes[rows],
-        keypoints=table.keypoints[rows],
-    )
 
 
 def _labels(dataset: Dataset, split: str, options: TrainOptions) -> Annotations:
