@@ -10,7 +10,7 @@ import pytest
 
 from yolopose import YOLO, zoo
 from yolopose.formats.registry import get_format, missing_packages
-from yolopose.zoo.networks import network_sizes
+from yolopose.zoo import network_sizes
 
 torch = pytest.importorskip("torch")
 FAMILIES = [name.removesuffix("-pose.yaml") for name in zoo.model_yaml_names()]

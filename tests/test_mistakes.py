@@ -199,7 +199,7 @@ MISTAKES = [
     Mistake(
         "The folder of the data",
         TRAIN.replace("cats.yaml", "."),
-        ("is a folder", "cats.yaml or tiny-pose.yaml is inside it"),
+        ("is a folder", "it contains cats.yaml and tiny-pose.yaml"),
     ),
     Mistake("A data YAML with a tab", TRAIN, ("cats.yaml", "line"), text("cats.yaml", "path: .\n\ttrain: x\n")),
     Mistake("No kpt_shape", TRAIN, ("kpt_shape: [K, D]",), changed("kpt_shape: [3, 3]\n", "")),

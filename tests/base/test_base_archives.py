@@ -43,7 +43,7 @@ def test_unpacks(names: list[str], expected: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "C:\\x", "c:x", "a\\..\\..\\x"])
 def test_names_that_lead_out(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match="is outside the folder"):
         unzip(archive_of(tmp_path / "a.zip", {"good": b"x", name: b"x"}), tmp_path / "out", LIMIT)
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
@@ -79,12 +79,12 @@ def test_sizes_that_lie(tmp_path: Path) -> None:
 def test_no_sound_archive(content: bytes | None, tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.zip", {"x": bytes(range(256)) * 100}, compression=0)
     path.write_bytes(path.read_bytes().replace(b"\x10\x11", b"\x11\x10", 1) if content is None else content)
-    with pytest.raises(DataError, match="no sound zip archive"):
+    with pytest.raises(DataError, match="not a valid zip archive"):
         unzip(path, tmp_path / "out", LIMIT)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         unzip(archive_of(tmp_path / "a.zip", {"x": b"x"}), tmp_path / "out", LIMIT)

@@ -32,7 +32,7 @@ def failing(code: int) -> Any:
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no right to write")],
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")],
 )
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     step: str, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,9 +73,9 @@ def test_a_written_file_is_whole_with_ordinary_rights(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         make_folder(tmp_path / "a" / "b")
-    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         make_folder(tmp_path / "a")
 
 

@@ -21,8 +21,8 @@ from yolopose.base.suggestions import list_yaml_files, suggest_path
         ("mouse.pt", ""),
         ("nothing/like/it.yaml", ""),
         ("entirely-different.yaml", ""),
-        ("C:\\data\\mouse.yaml", "path of Windows"),
-        ("sub\\b.pt", "here it is data=sub/b.pt"),
+        ("C:\\data\\mouse.yaml", "Windows path"),
+        ("sub\\b.pt", "use data=sub/b.pt"),
     ],
 )
 def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monke
 
 
 def test_yaml_files_of_a_folder(tmp_path: Path) -> None:
-    assert list_yaml_files(tmp_path) == "there is none inside it"
+    assert list_yaml_files(tmp_path) == "it contains none"
     for name in ("a.yaml", "b.yml"):
         (tmp_path / name).touch()
-    assert list_yaml_files(tmp_path) == f"{tmp_path}/a.yaml or {tmp_path}/b.yml is inside it"
+    assert list_yaml_files(tmp_path) == f"it contains {tmp_path}/a.yaml and {tmp_path}/b.yml"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from yolopose.base.errors import UsageError
-from yolopose.cli.grammar import parse, value_of
+from yolopose.cli.grammar import parse, parse_value
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_unusual_spellings_are_noted_once(line: str) -> None:
         ("predict --conf", "needs a value"),
         ("predict --model predict", "needs a value"),
         ("pose conf=0.4", "mode is missing"),
-        ("predict val", "One mode at a time"),
+        ("predict val", "Give one mode"),
         ("predict model.pt", "Did you mean model=model.pt"),
         ("predict a/b.jpg", "Did you mean source=a/b.jpg"),
         ("val coco8.yaml", "Did you mean data=coco8.yaml"),
         ("pridict", "Did you mean 'predict'"),
         ("predict conf", "needs a value"),
         ("predict conf=", "has no value"),
-        ("predict 3x=3", "is no option"),
+        ("predict 3x=3", "is not an option"),
     ],
 )
 def test_bad_lines(line: str, words: str) -> None:
@@ -90,9 +90,9 @@ def test_bad_lines(line: str, words: str) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("True", True), ("false", False), ("none", None)])
 def test_literals(text: str, value: object) -> None:
-    assert value_of("lr0", text) == value
+    assert parse_value("lr0", text) == value
 
 
 def test_values_are_never_run() -> None:
     text = "__import__('os').getcwd()"
-    assert value_of("lr0", text) == text
+    assert parse_value("lr0", text) == text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.cli import help as texts
+from yolopose.cli import help as help_texts
 from yolopose.config import MODES, option_specs
 
 PAGE = Path(__file__).parents[2] / "docs/options.md"
@@ -13,15 +13,15 @@ PAGE = Path(__file__).parents[2] / "docs/options.md"
 
 def test_the_page_of_options_is_made_from_the_table() -> None:
     if os.environ.get("YOLOPOSE_WRITE_DOCS"):
-        PAGE.write_text(texts.as_markdown(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == texts.as_markdown()
+        PAGE.write_text(help_texts.options_markdown(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == help_texts.options_markdown()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_help_of_a_mode_has_every_key(mode: str) -> None:
-    shown = texts.of_mode(mode)
+    shown = help_texts.mode_help(mode)
     assert all(f"  {name}=" in shown for name in option_specs(mode))
 
 
 def test_the_first_screen_is_one_screen() -> None:
-    assert len(texts.overview().splitlines()) <= 40
+    assert len(help_texts.overview().splitlines()) <= 40

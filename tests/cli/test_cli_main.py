@@ -199,7 +199,7 @@ def test_copy_cfg_is_whole_usable_and_never_overwrites(
     for mode in MODES:
         assert make_options(mode, {"cfg": "default_copy.yaml"}) == make_options(mode, {})
     assert main(["copy-cfg"]) == 1
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["predict", "cfg=default_copy.yaml", "source=none.jpg", "model=yolo11n-pose.yaml"]) == 1
     assert "none.jpg" in capsys.readouterr().err
 

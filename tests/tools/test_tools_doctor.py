@@ -36,24 +36,24 @@ def script(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("onnxruntime onnxruntime-gpu numpy", "onnxruntime and onnxruntime-gpu"),
     ],
 )
-def test_packages_that_overwrite_each_other_are_named(names: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_packages_that_overwrite_each_other(names: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     install(names, monkeypatch)
-    (line,) = doctor.clashes()
-    assert line.startswith(f"CLASH: {words} write the same files")
+    (line,) = doctor.find_conflicts()
+    assert line.startswith(f"CONFLICT: {words} write the same files")
     assert "pip uninstall" in line
 
 
-def test_a_variant_serves_and_no_clash_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
-    install("numpy pyyaml rich opencv-python onnxruntime-gpu", monkeypatch)
-    assert doctor.clashes() == []
-    shown = doctor.report()
+def test_accepts_a_variant_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    install("numpy pyyaml rich filelock platformdirs opencv-python onnxruntime-gpu", monkeypatch)
+    assert doctor.find_conflicts() == []
+    shown = doctor.environment_report()
     assert "MISSING" not in shown
     assert "onnxruntime-gpu" in shown
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    install("numpy pyyaml rich onnxruntime", monkeypatch)
-    shown = doctor.report()
+def test_reports_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    install("numpy pyyaml rich filelock platformdirs onnxruntime", monkeypatch)
+    shown = doctor.environment_report()
     assert "MISSING: pip install opencv-python-headless" in shown
     assert "not installed (pip install torch)" in shown
 
@@ -62,24 +62,24 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     ("installed", "package", "words"),
     [
         ("yolopose", "yolopose", None),
-        ("yolopose ultralytics", "yolopose", "NOTE: ultralytics 1.2.3 is installed too"),
+        ("yolopose ultralytics", "yolopose", "NOTE: ultralytics 1.2.3 is also installed"),
         ("yolopose ultralytics", "ultralytics", "belongs to ultralytics, not to yolopose"),
         ("yolopose", "ultralytics", "belongs to ultralytics, not to yolopose"),
     ],
 )
-def test_whose_the_command_is(
+def test_reports_the_owner_of_the_command(
     installed: str, package: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(installed, monkeypatch)
     place = script(tmp_path, package, monkeypatch)
     assert doctor.yolo_on_path() == (str(place), package)
-    assert f"{place}, of {package}, which is not of this Python" in doctor.report()
-    said = doctor.clashes()
+    assert f"{place}, of {package}, which belongs to another Python" in doctor.environment_report()
+    said = doctor.find_conflicts()
     assert len(said) == bool(words)
     assert words is None or words in said[0]
 
 
-def test_no_command_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_missing_command(monkeypatch: pytest.MonkeyPatch) -> None:
     install("yolopose", monkeypatch)
-    assert "not on PATH" in doctor.report()
-    assert doctor.clashes() == []
+    assert "not on PATH" in doctor.environment_report()
+    assert doctor.find_conflicts() == []

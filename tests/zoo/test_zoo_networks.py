@@ -7,7 +7,7 @@ import torch
 
 from yolopose import zoo
 from yolopose.nn import build_network
-from yolopose.zoo.networks import network_sizes
+from yolopose.zoo import network_sizes
 
 SIZES = {size.name: size for size in network_sizes()}
 

@@ -1,1 +1,1 @@
-"""The ground floor: errors, atomic files, settings, log, progress. Imports nothing of ours, and no torch."""
+"""Errors, files, downloads, settings, logging: used by every other package, imports none of them, and no torch."""

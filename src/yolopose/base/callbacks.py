@@ -1,4 +1,4 @@
-"""The events of a run that callers can listen to, by their public names."""
+"""Callbacks: functions that users attach to the events of a run, by their public names."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ EVENTS = (
 
 
 class Callbacks(dict[str, list[Callback]]):
-    """Functions by event; each is called with the object that the event happens to (trainer, validation, …)."""
+    """Functions by event. Each is called with the subject of the event: trainer, validation, prediction or export."""
 
     def __init__(self) -> None:
         super().__init__({event: [] for event in EVENTS})
 
     def add(self, event: str, function: Callback) -> None:
-        """Add a function, behind those that are there.
+        """Append a function to an event.
 
         Raises:
-            UsageError: there is no such event, or what is given cannot be called.
+            UsageError: there is no such event, or the function is not callable.
         """
         if not callable(function):
             raise UsageError(f"The callback for {event} must be a function of one argument, got {function!r}.")
-        self._of(event).append(function)
+        self._functions(event).append(function)
 
     def clear_event(self, event: str) -> None:
         """Remove the functions of an event.
@@ -41,7 +41,7 @@ class Callbacks(dict[str, list[Callback]]):
         Raises:
             UsageError: there is no such event.
         """
-        self._of(event).clear()
+        self._functions(event).clear()
 
     def reset(self) -> None:
         """Remove all functions."""
@@ -49,11 +49,11 @@ class Callbacks(dict[str, list[Callback]]):
             functions.clear()
 
     def emit(self, event: str, subject: Any) -> None:
-        """Call the functions of an event; an error in one of them ends the run as any other."""
-        for function in tuple(self[event]):
+        """Call the functions of an event in order; an exception in one of them ends the run."""
+        for function in tuple(self[event]):  # a function may remove itself
             function(subject)
 
-    def _of(self, event: str) -> list[Callback]:
+    def _functions(self, event: str) -> list[Callback]:
         if event not in self:
             raise UsageError(f"There is no event {event!r}.{did_you_mean(event, EVENTS)} Events: {', '.join(EVENTS)}.")
         return self[event]

@@ -1,7 +1,6 @@
-"""Error types: each carries one clear paragraph that says what is wrong, where, and how to mend it.
+"""Exceptions whose messages state what is wrong, where, and how to fix it.
 
-Every class is also the built-in exception that scripts written for such toolkits already catch
-(`FileNotFoundError`, `ValueError`, …), so `except FileNotFoundError` goes on working.
+Each class also derives from the built-in exception that scripts already catch (`FileNotFoundError`, `ValueError`, …).
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Iterable
 
 
 class YoloposeError(Exception):
-    """Base of all errors that a user can mend; the command line prints its text and no traceback."""
+    """Base of all errors that a user can fix; the command line prints the message without a traceback."""
 
 
 class UsageError(YoloposeError, ValueError):
-    """A wrong key, value or combination of arguments."""
+    """A wrong option, value or combination of arguments."""
 
 
 class NotFoundError(YoloposeError, FileNotFoundError):
-    """A file or folder that was named is not there."""
+    """A file or folder does not exist."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)
@@ -38,15 +37,15 @@ class WeightsError(YoloposeError, ValueError):
 
 
 class UnsafeFileError(WeightsError):
-    """A file asks for something to be run or made that reading weights never needs; nothing of it was run."""
+    """A file requests operations that reading weights never needs; none of them was executed."""
 
 
 class TrainError(YoloposeError, RuntimeError):
-    """A training cannot go on, or a run cannot be resumed."""
+    """A training cannot continue, or a run cannot be resumed."""
 
 
 class ExportError(YoloposeError, RuntimeError):
-    """A network cannot be written in another format, or the written file does not compute what the network does."""
+    """A network cannot be exported, or the exported file does not compute what the network does."""
 
 
 class SourceError(YoloposeError, ValueError):
@@ -54,21 +53,21 @@ class SourceError(YoloposeError, ValueError):
 
 
 class DownloadError(YoloposeError, OSError):
-    """A file could not be fetched, or is not what it should be."""
+    """A file cannot be downloaded, or is not the expected one."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)
 
 
 class OutputError(YoloposeError, OSError):
-    """A result could not be written: read-only or full disk, a folder in the way."""
+    """A file cannot be written: read-only or full disk, missing permission, a folder in the way."""
 
     def __str__(self) -> str:
         return Exception.__str__(self)
 
 
 class DependencyError(YoloposeError, ImportError):
-    """A library that this step needs is not installed; the text holds the one line that installs it."""
+    """A required library is not installed; the message has the command that installs it."""
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -81,8 +80,8 @@ def did_you_mean(word: str, known: Iterable[str], ending: str = "") -> str:
 
     Args:
         word: what was written.
-        known: what could be meant.
-        ending: what all of these end in, and `word` too: it is no likeness, and is left out of all for the comparison.
+        known: accepted words.
+        ending: common ending of all these words, removed for the comparison.
     """
     close = nearest(word.removesuffix(ending), [name.removesuffix(ending) for name in known])
     return f" Did you mean {' or '.join(repr(name + ending) for name in close)}?" if close else ""

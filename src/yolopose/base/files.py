@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their target, synced, then renamed."""
+"""Atomic files and folders: written beside their target, synced, then renamed. Locks and run folders."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run it again",
     errno.EDQUOT: "your disk quota is used up; free some space and run it again",
     errno.EROFS: "the disk is read-only; choose another folder (`project=…`)",
-    errno.EACCES: "you have no right to write there; choose another folder (`project=…`) or change its rights",
-    errno.EPERM: "you have no right to write there; choose another folder (`project=…`) or change its rights",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another folder (`project=…`)",
-    errno.EEXIST: "a file stands where a folder is needed; choose another folder (`project=…`)",
-    errno.EISDIR: "a folder stands where the file should go; remove it or choose another name",
+    errno.EACCES: "permission denied; choose another folder (`project=…`) or change its permissions",
+    errno.EPERM: "permission denied; choose another folder (`project=…`) or change its permissions",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder (`project=…`)",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another folder (`project=…`)",
+    errno.EISDIR: "there is a folder of this name; remove it or choose another name",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 
-# names that `atomic_path` gives; mkstemp adds eight letters, digits and underlines
+# temporary names of `atomic_path`; mkstemp adds eight letters, digits or underscores
 _TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:
-    """Turn an `OSError` met while writing `path` into one paragraph that says how to mend it."""
+    """Return an error that explains an `OSError` raised while writing `path`, and how to fix it."""
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}")
     return OutputError(f"Cannot write {path}: {reason}. Files that were already there are unchanged.")
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder and its parents.
+    """Create a folder and its parents.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be created.
     """
     path = Path(path)
     try:
@@ -52,18 +52,18 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
-    """Return a temporary path beside `target`; when the block ends well, it is synced and renamed onto it.
+    """Yield a temporary path beside `target`, which replaces `target` when the block succeeds.
 
-    On any error the temporary file is removed and an older `target` stands as it was. The temporary
-    name keeps the suffix, since image and video writers choose their format by it.
+    On any error the temporary file is removed and an older `target` stays unchanged. The temporary name keeps the
+    suffix, since image and video writers choose their format by it.
 
     Args:
         target: the file.
-        sync: whether to wait until the disk holds it. Costs milliseconds, which the thousands of small files of a
-            prediction run cannot afford: False leaves them to the system, so that only a power cut could lose them.
+        sync: whether to wait until the data is on the disk. That takes milliseconds per file, too long for the
+            thousands of small files of a prediction; with False only a power failure can lose them.
 
     Raises:
-        OutputError: the disk is full or read-only, or rights are missing.
+        OutputError: the disk is full or read-only, or permission is missing.
     """
     target = Path(target)
     make_folder(target.parent)
@@ -77,7 +77,7 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
         yield temporary
         if sync:
             _sync(temporary)
-        # mkstemp makes files private; a result has the rights that an ordinary new file would have
+        # mkstemp creates private files; set the permissions of an ordinary new file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
@@ -91,50 +91,50 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
 
 @contextmanager
 def atomic_folder(target: str | Path, *, sync: bool = True) -> Generator[Path, None, None]:
-    """Return an empty folder of the name of `target` in a hidden one beside it; moved there when the block ends well.
+    """Yield an empty temporary folder, which replaces `target` when the block succeeds.
 
-    Its files are synced before. A folder that stood there is replaced whole, and only when the new one is complete;
-    on any error the new one is removed and the older one stands as it was.
+    The temporary folder has the name of `target`, inside a hidden folder beside it. On any error it is removed and an
+    older `target` stays unchanged.
 
     Args:
         target: the folder.
-        sync: whether to wait until the disk holds its files; False for tens of thousands that can be had again.
+        sync: whether to wait until its files are on the disk; False for many files that can be made again.
 
     Raises:
-        OutputError: the disk is full or read-only, rights are missing, or a file stands at `target`.
+        OutputError: the disk is full or read-only, permission is missing, or `target` is a file.
     """
     target = Path(target)
     make_folder(target.parent)
     try:
-        workshop = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=target.parent))
+        staging = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=target.parent))
     except OSError as error:
         raise output_error(target, error) from error
-    temporary = workshop / target.name
+    temporary = staging / target.name
     try:
         temporary.mkdir()
         yield temporary
         for path in temporary.rglob("*") if sync else ():
             if path.is_file():
                 _sync(path)
-        _replace_folder(temporary, target, workshop / "older")
+        _replace_folder(temporary, target, staging / "older")
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise output_error(target, error) from error
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _replace_folder(new: Path, target: Path, aside: Path) -> None:
-    """Rename `new` to `target`; a folder cannot be renamed onto another, so the older one steps aside first."""
+def _replace_folder(new: Path, target: Path, backup: Path) -> None:
+    """Rename `new` to `target`. A folder cannot be renamed onto another one, so move the older one away first."""
     if not target.is_dir():
         os.rename(new, target)
         return
-    os.rename(target, aside)
+    os.rename(target, backup)
     try:
         os.rename(new, target)
     except OSError:
-        os.rename(aside, target)
+        os.rename(backup, target)
         raise
 
 
@@ -172,7 +172,7 @@ def exclusive_access(target: Path, reason: str) -> Generator[bool, None, None]:
 
 
 def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:
-    """Write `data` to `target`, whole or not at all; for `sync` see `atomic_path`.
+    """Write `data` to `target` atomically; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -182,7 +182,7 @@ def write_bytes(target: str | Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def write_text(target: str | Path, text: str, *, sync: bool = True) -> None:
-    """Write UTF-8 `text` to `target`, whole or not at all; for `sync` see `atomic_path`.
+    """Write UTF-8 `text` to `target` atomically; for `sync` see `atomic_path`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -191,10 +191,10 @@ def write_text(target: str | Path, text: str, *, sync: bool = True) -> None:
 
 
 def remove(path: str | Path) -> None:
-    """Remove a file that is there.
+    """Remove a file if it exists.
 
     Raises:
-        OutputError: rights are missing.
+        OutputError: permission is missing.
     """
     try:
         Path(path).unlink(missing_ok=True)
@@ -203,10 +203,10 @@ def remove(path: str | Path) -> None:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove what a killed process left of files that it was writing; nobody else may be writing there.
+    """Remove temporary files of `atomic_path` that a killed process left; no other process may be writing there.
 
     Raises:
-        OutputError: rights are missing.
+        OutputError: permission is missing.
     """
     for path in Path(folder).glob(".*-*"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
@@ -214,10 +214,10 @@ def remove_unfinished(folder: str | Path) -> None:
 
 
 def make_run_folder(parent: str | Path, name: str, exist_ok: bool = False) -> Path:
-    """Make `parent/name`, or `name2`, `name3`, … when that is taken; two processes never get the same.
+    """Create `parent/name`, or `name2`, `name3`, … if that exists; concurrent processes get different folders.
 
     Raises:
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be created.
     """
     parent = make_folder(parent)
     if exist_ok:

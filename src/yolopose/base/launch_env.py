@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun tells a process of its place among several."""
+"""Environment variables by which a launcher such as torchrun describes the processes of a distributed run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _KEYS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
 @dataclass(frozen=True, slots=True)
 class LaunchEnv:
-    """The place of this process.
+    """Rank of this process and address of the rendezvous.
 
     Attributes:
-        rank: its number among all processes, from 0; number 0 leads.
-        size: how many there are.
-        local_rank: its number among those of this machine.
-        local_size: how many of them are on this machine.
-        address: where they meet.
-        port: likewise.
-        served: the launcher keeps the meeting place; else rank 0 does.
+        rank: rank among all processes; rank 0 is the main process.
+        size: number of processes.
+        local_rank: rank among the processes of this machine.
+        local_size: number of processes on this machine.
+        address: host of the rendezvous store.
+        port: port of the rendezvous store.
+        served: whether the launcher runs the store; otherwise rank 0 does.
     """
 
     rank: int
@@ -32,7 +32,7 @@ class LaunchEnv:
 
 
 def read_launch_env() -> LaunchEnv | None:
-    """Read the place of this process from the environment; None where it is the only one."""
+    """Read the environment variables of a launcher; None where this is the only process."""
     try:
         rank, size, local_rank, local_size, port = (int(os.environ[key]) for key in _KEYS)
         address = os.environ["MASTER_ADDR"]
@@ -43,6 +43,6 @@ def read_launch_env() -> LaunchEnv | None:
 
 
 def is_worker_rank() -> bool:
-    """Whether this process is one of several and not the one that leads, and so has nothing to say."""
-    found = read_launch_env()
-    return found is not None and found.rank > 0
+    """Whether this is a process of a distributed run other than the main one, which alone logs and writes files."""
+    env = read_launch_env()
+    return env is not None and env.rank > 0

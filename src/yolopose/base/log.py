@@ -1,4 +1,4 @@
-"""The package's logger: plain lines on standard output, warnings marked; handlers of the caller's own win."""
+"""Logger of the package: plain lines on standard output, warnings on standard error."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class _Plain(logging.Formatter):
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
-    """Looks standard output up at each line, so that redirection in tests and notebooks is honored."""
+    """Handler that looks up the standard streams for each line, so that redirection in notebooks works."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Let a closed pipe (`| head`) end the program as it ends any other, instead of a traceback a line."""
+        """Let a closed pipe (`| head`) end the program instead of printing a traceback per line."""
         if isinstance(sys.exc_info()[1], BrokenPipeError):
             raise  # logging calls this from its own except block
         super().handleError(record)
 
 
 def setup() -> logging.Logger:
-    """Add the plain handler once; a program that set up logging for itself keeps its own."""
+    """Add the handler once, unless the program has configured this logger itself."""
     if not LOGGER.handlers:
         handler = _Stdout(sys.stdout)
         handler.setFormatter(_Plain())
@@ -44,7 +44,7 @@ def setup() -> logging.Logger:
 
 @contextmanager
 def quiet(when: bool = True) -> Generator[None, None, None]:
-    """Hold back everything below a warning inside the block (`verbose=False`)."""
+    """Log only warnings and errors inside the block (`verbose=False`)."""
     before = LOGGER.level
     if when:
         LOGGER.setLevel(logging.WARNING)
@@ -56,7 +56,7 @@ def quiet(when: bool = True) -> Generator[None, None, None]:
 
 @contextmanager
 def silent(when: bool = True) -> Generator[None, None, None]:
-    """Hold back everything inside the block: another process says it."""
+    """Log nothing inside the block, in a process of a distributed run that is not the main one."""
     before = LOGGER.level
     if when:
         LOGGER.setLevel(logging.CRITICAL + 1)
@@ -68,34 +68,34 @@ def silent(when: bool = True) -> Generator[None, None, None]:
 
 @contextmanager
 def quiet_libraries() -> Generator[None, None, None]:
-    """Lead away what libraries write past Python, to the process's own standard output and error, inside the block."""
-    _flush()  # what was written before goes where it was meant to
-    kept = [(number, os.dup(number)) for number in (1, 2)]
-    with open(os.devnull, "wb") as nowhere:
-        for number, _ in kept:
-            os.dup2(nowhere.fileno(), number)
+    """Discard what native libraries write directly to the process's standard output and error inside the block."""
+    _flush()
+    copies = [(number, os.dup(number)) for number in (1, 2)]
+    with open(os.devnull, "wb") as devnull:
+        for number, _ in copies:
+            os.dup2(devnull.fileno(), number)
     try:
         yield
     finally:
         _flush()
-        for number, copy in kept:
+        for number, copy in copies:
             os.dup2(copy, number)
             os.close(copy)
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError, OSError):  # there is none, or it is closed
+        with suppress(AttributeError, ValueError, OSError):  # missing or closed
             stream.flush()
 
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def warn_once(text: str) -> None:
-    """Log a warning the first time it is met in this process."""
-    if text not in _said:
-        _said.add(text)
+    """Log a warning unless this process has logged it before."""
+    if text not in _warned:
+        _warned.add(text)
         LOGGER.warning(text)
 
 

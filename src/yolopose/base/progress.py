@@ -1,4 +1,4 @@
-"""A progress line: a live bar on a terminal, silence elsewhere."""
+"""Progress bars on a terminal, nothing elsewhere; durations for messages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ProgressCallback = Callable[[int], None]
 
 
 def progress(items: Iterable[T], title: str, total: int | None = None, enabled: bool = True) -> Iterator[T]:
-    """Yield the items while a bar shows how far it is.
+    """Yield the items with a progress bar.
 
     Args:
-        items: what to go through.
-        title: words in front of the bar.
-        total: how many there are; taken from `len(items)` where it has one.
+        items: the items.
+        title: text in front of the bar.
+        total: number of items; `len(items)` where that exists.
         enabled: False shows nothing (`verbose=False`).
     """
     if total is None and isinstance(items, Sized):
@@ -26,13 +26,13 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
     if not enabled or not sys.stdout.isatty():
         yield from items
         return
-    from rich.progress import track  # rich costs 60 ms to import, and only a terminal needs it
+    from rich.progress import track  # rich takes 60 ms to import, and only a terminal needs it
 
     yield from track(items, description=title, total=total, transient=True)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length of time as people say it: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
+    """Return a duration as text: `40 seconds`, `3 minutes`, `1.2 hours`, `2.5 days`."""
     for unit, size, limit in (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 172_800), ("day", 86_400, 1e99)):
         if seconds < limit:
             count = seconds / size
@@ -43,12 +43,12 @@ def format_duration(seconds: float) -> str:
 
 @contextmanager
 def download_bar(title: str, total: int | None, start: int = 0) -> Generator[ProgressCallback, None, None]:
-    """Show how many bytes of a file have come, and how fast; gives the function that is told of each lot.
+    """Show the progress and speed of a download; yield the function to call with the size of each block.
 
     Args:
-        title: words in front of the bar.
-        total: bytes of the whole, where they are known.
-        start: bytes that were there before.
+        title: text in front of the bar.
+        total: size of the file in bytes, where it is known.
+        start: bytes received before.
     """
     if not sys.stdout.isatty():
         yield lambda _: None
@@ -56,6 +56,6 @@ def download_bar(title: str, total: int | None, start: int = 0) -> Generator[Pro
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), transient=True) as shown:
-        task = shown.add_task(title, total=total, completed=start)
-        yield lambda count: shown.advance(task, count)
+    with Progress(*columns, TimeRemainingColumn(), transient=True) as bar:
+        task = bar.add_task(title, total=total, completed=start)
+        yield lambda count: bar.advance(task, count)

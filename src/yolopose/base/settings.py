@@ -1,7 +1,7 @@
-"""Settings: where data sets, weights and runs live. Read from a YAML file, overridden by the environment.
+"""User settings: folders of data sets, weights and runs, and a few switches.
 
-The file is written by `yolo settings key=value` alone; nothing else ever changes it. Each setting has
-an environment variable of its own (`YOLOPOSE_DATASETS_DIR`, …), and `YOLOPOSE_CONFIG_DIR` moves the file.
+They are read from a YAML file, which only `yolo settings key=value` writes. Each setting has an environment variable
+that wins over the file (`YOLOPOSE_DATASETS_DIR`, …), and `YOLOPOSE_CONFIG_DIR` moves the file.
 """
 
 from __future__ import annotations
@@ -10,42 +10,51 @@ import os
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.files import write_text
 
-
-def _user_folder(variable: str, fallback: str) -> Path:
-    base = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get(variable)
-    return (Path(base) if base else Path.home() / fallback) / "yolopose"
+if TYPE_CHECKING:
+    from platformdirs.api import PlatformDirsABC
 
 
 def config_dir() -> Path:
-    """Return the folder of the settings file (`YOLOPOSE_CONFIG_DIR`, else the platform's own place)."""
-    chosen = os.environ.get("YOLOPOSE_CONFIG_DIR")
-    return Path(chosen) if chosen else _user_folder("XDG_CONFIG_HOME", ".config")
+    """Return the folder of the settings file (`YOLOPOSE_CONFIG_DIR`, or the user's configuration folder)."""
+    override = os.environ.get("YOLOPOSE_CONFIG_DIR")
+    return Path(override) if override else Path(_user_dirs().user_config_dir)
 
 
 def cache_dir() -> Path:
-    """Return the folder of what can be made again: `cache` in `YOLOPOSE_CONFIG_DIR`, else the platform's own place."""
-    chosen = os.environ.get("YOLOPOSE_CONFIG_DIR")
-    return Path(chosen) / "cache" if chosen else _user_folder("XDG_CACHE_HOME", ".cache")
+    """Return the folder of caches (`cache` in `YOLOPOSE_CONFIG_DIR`, or the user's cache folder)."""
+    override = os.environ.get("YOLOPOSE_CONFIG_DIR")
+    return Path(override) / "cache" if override else Path(_user_dirs().user_cache_dir)
+
+
+def _user_dirs() -> PlatformDirsABC:
+    if sys.platform == "win32":
+        from platformdirs.windows import Windows
+
+        return Windows("yolopose", appauthor=False, opinion=False)
+    from platformdirs.unix import Unix  # on macOS as well, where earlier versions used these folders too
+
+    return Unix("yolopose")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force.
+    """Effective settings.
 
     Attributes:
-        datasets_dir: folder where data sets are looked for and downloaded to.
-        weights_dir: folder where weights are looked for and downloaded to.
-        toolchains_dir: folder of the private environments that `yolo toolchain install` makes.
-        runs_dir: folder under which `pose/predict`, `pose/val`, … are made; relative to the current folder.
-        assets_url: address under which public weights and data sets are published, for a mirror of your own.
-        offline: `true` forbids the network.
-        tensorboard, wandb, mlflow, trackio: `true` writes the numbers of trainings there too, where it is installed.
+        datasets_dir: folder in which data sets are searched and to which they are downloaded.
+        weights_dir: folder in which weights are searched and to which they are downloaded.
+        toolchains_dir: folder of the private environments that `yolo toolchain install` creates.
+        runs_dir: parent folder of `pose/predict`, `pose/val`, …; relative to the current folder.
+        assets_url: address of public weights and data sets; set it to use a mirror.
+        offline: `true` forbids network access.
+        tensorboard, wandb, mlflow, trackio: `true` logs trainings there, if it is installed.
     """
 
     datasets_dir: str
@@ -61,7 +70,7 @@ class Settings:
 
 
 def _defaults() -> dict[str, str]:
-    data = _user_folder("XDG_DATA_HOME", ".local/share")
+    data = Path(_user_dirs().user_data_dir)
     return {
         "datasets_dir": str(data / "datasets"),
         "weights_dir": str(data / "weights"),
@@ -74,7 +83,7 @@ def _defaults() -> dict[str, str]:
 
 
 def settings_file() -> Path:
-    """Return the path of the settings file, which need not exist."""
+    """Return the path of the settings file, which may not exist."""
     return config_dir() / "settings.yaml"
 
 
@@ -85,18 +94,18 @@ def _stored() -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The settings file {path} cannot be read ({error}). Mend or remove it.") from error
+        raise UsageError(f"The settings file {path} cannot be read ({error}). Correct or remove it.") from error
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise UsageError(f"The settings file {path} is no valid YAML ({error}). Mend or remove it.") from error
+        raise UsageError(f"The settings file {path} is not valid YAML ({error}). Correct or remove it.") from error
     if not isinstance(values, dict):
-        raise UsageError(f"The settings file {path} must hold `key: value` lines. Mend or remove it.")
+        raise UsageError(f"The settings file {path} must have `key: value` lines. Correct or remove it.")
     return {str(key): str(value) for key, value in values.items()}
 
 
 def load_settings() -> Settings:
-    """Read the settings: built-in defaults, then the file, then the environment.
+    """Return the effective settings: defaults, overridden by the file, overridden by the environment.
 
     Raises:
         UsageError: the file is damaged.
@@ -109,7 +118,7 @@ def load_settings() -> Settings:
 
 
 def write_settings(changes: dict[str, str]) -> Settings:
-    """Store changes to the settings file and returns the settings in force.
+    """Store changes in the settings file and return the effective settings.
 
     Raises:
         UsageError: a key is not a setting.
@@ -126,5 +135,5 @@ def write_settings(changes: dict[str, str]) -> Settings:
 
 
 def settings_table() -> dict[str, str]:
-    """Return the settings in force as a plain dict."""
+    """Return the effective settings as a dict."""
     return asdict(load_settings())

@@ -1,4 +1,4 @@
-"""The grammar of the command line: words in, one `Command` out. Nothing is run here."""
+"""Grammar of the command line: parse arguments to one `Command`, without running anything."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _FILE = re.compile(r"\.\w{1,12}$")
 
 @dataclass(slots=True)
 class Command:
-    """What a line asks for.
+    """A parsed command line.
 
     Attributes:
         action: a mode (`predict`, `val`, …) or a subcommand (`help`, `settings`, …).
-        options: keys and values.
-        topic: mode that help is asked for, or None.
-        notes: how unusual spellings were read.
+        options: values by name.
+        topic: mode whose help is requested, or None.
+        notes: how unusual spellings were interpreted.
     """
 
     action: str
@@ -36,17 +36,17 @@ class Command:
     notes: list[str] = field(default_factory=list[str])
 
 
-def parse(words: Sequence[str]) -> Command:
-    """Read the words of a command line.
+def parse(args: Sequence[str]) -> Command:
+    """Parse the arguments of a command line.
 
     Raises:
-        UsageError: the words make no command; the text says what would.
+        UsageError: the arguments are not a command; the text explains the syntax.
     """
-    if words and words[0] == "toolchain":
-        return _toolchain(list(words[1:]))
+    if args and args[0] == "toolchain":
+        return _parse_toolchain(list(args[1:]))
     notes: list[str] = []
-    bare, pairs = _split(_joined(list(words), notes), notes)
-    if "settings" not in bare:  # `task=pose mode=predict` is the long form of two bare words
+    bare, pairs = _split(_join(list(args), notes), notes)
+    if "settings" not in bare:  # `task=pose mode=predict` is the long form of `pose predict`
         bare += [text for key, text in pairs if key in ("task", "mode")]
         pairs = [(key, text) for key, text in pairs if key not in ("task", "mode")]
     wants_help = any(word in _HELP for word in bare)
@@ -57,10 +57,10 @@ def parse(words: Sequence[str]) -> Command:
         if word == "pose":
             continue
         if word in OTHER_TASKS:
-            raise UsageError(f"yolopose estimates poses only; {word!r} is another task. Leave it out or say 'pose'.")
+            raise UsageError(f"yolopose estimates poses only; {word!r} is another task. Omit it or use 'pose'.")
         if word in MODES or word in ACTIONS:
             if action is not None:
-                raise UsageError(f"One mode at a time: {action!r} and {word!r} were given.")
+                raise UsageError(f"Give one mode, not both {action!r} and {word!r}.")
             action = word
         elif "settings" in bare:
             if word != "reset":
@@ -69,52 +69,55 @@ def parse(words: Sequence[str]) -> Command:
         elif _is_switch(word):
             options[word] = True
         else:
-            raise _lost(word)
+            raise _unexpected(word)
     if wants_help or (action is None and not pairs and not options):
         return Command("help", topic=action, notes=notes)
     if action is None:
         raise UsageError(
-            f"The mode is missing: yolo pose MODE {' '.join(words)}, where MODE is one of {', '.join(MODES)}."
+            f"The mode is missing: yolo pose MODE {' '.join(args)}, where MODE is one of {', '.join(MODES)}."
         )
     for key, text in pairs:
         if key in options:
-            notes.append(f"{key}= is given twice; the last one counts.")
-        options[key] = text if action == "settings" else value_of(key, text)
+            notes.append(f"{key}= is given twice; the last value is used.")
+        options[key] = text if action == "settings" else parse_value(key, text)
     return Command(action, options, notes=notes)
 
 
-def _toolchain(words: list[str]) -> Command:
-    """Read what stands behind `yolo toolchain`; what stands behind `--` is a command of its own.
+def _parse_toolchain(args: list[str]) -> Command:
+    """Parse the arguments after `yolo toolchain`; those after `--` are the command to run in the environment.
 
     Raises:
-        UsageError: the words make no command.
+        UsageError: the arguments are not a command.
     """
-    end = words.index("--") if "--" in words else len(words)
-    own, foreign = words[:end], words[end + 1 :]
+    end = args.index("--") if "--" in args else len(args)
+    own = args[:end]
+    command = args[end + 1 :]
     verb = own[0] if own else "list"
     if verb in _HELP:
         return Command("help", topic="toolchain")
     usage = "yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …"
     if verb not in TOOLCHAIN_VERBS:
-        raise UsageError(f"yolo toolchain {verb}: no such thing.{did_you_mean(verb, TOOLCHAIN_VERBS)} Try: {usage}")
+        raise UsageError(
+            f"yolo toolchain {verb}: unknown subcommand.{did_you_mean(verb, TOOLCHAIN_VERBS)} Try: {usage}"
+        )
     names = [word.removeprefix("name=") for word in own[1:] if word.startswith("name=")]
-    lost = [word for word in own[1:] if not word.startswith("name=")]
-    if lost or len(names) != (verb != "list") or not all(names) or (foreign and verb != "run"):
-        raise UsageError(f"This is not understood: yolo toolchain {' '.join(words)}. The forms are: {usage}")
-    return Command("toolchain", {"verb": verb, "name": names[0] if names else "", "words": foreign})
+    unexpected = [word for word in own[1:] if not word.startswith("name=")]
+    if unexpected or len(names) != (verb != "list") or not all(names) or (command and verb != "run"):
+        raise UsageError(f"Cannot parse: yolo toolchain {' '.join(args)}. The syntax is: {usage}")
+    return Command("toolchain", {"verb": verb, "name": names[0] if names else "", "command": command})
 
 
-def value_of(key: str, text: str) -> Any:
-    """Read a value as a Python-like literal: True, None, 3, 1e-3, [0, 1], 0,1; anything else is text.
+def parse_value(key: str, text: str) -> Any:
+    """Parse a value as a Python literal: True, None, 3, 1e-3, [0, 1], 0,1; anything else is text.
 
-    A key that takes text alone keeps what was written, so that `name=007` or `project=1e5` stay as they are.
+    Values of text options are not parsed, so that `name=007` and `project=1e5` stay unchanged.
     """
     lowered = text.lower()
     if lowered in ("none", "null"):
         return None
     specs = [option_specs(mode)[key] for mode in modes_by_option().get(key, ())]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
-        return text[1:-1]  # not by the literal's rules: a backslash is part of a Windows path
+        return text[1:-1]  # without escapes: a backslash is part of a Windows path
     if specs and all(spec.is_text for spec in specs) and not text.startswith("["):
         return text
     if lowered in ("true", "false"):
@@ -126,15 +129,15 @@ def value_of(key: str, text: str) -> Any:
 
 
 def _is_switch(word: str) -> bool:
-    """Whether a key alone means `key=True`."""
+    """Whether the bare name of an option means `name=True`."""
     return any(option_specs(mode)[word].is_switch for mode in modes_by_option().get(word, ()))
 
 
-def _joined(words: list[str], notes: list[str]) -> list[str]:
-    """Join what blanks have torn apart to one word each: `key = value`, `--key value`, `key=[1, 2]`."""
+def _join(words: list[str], notes: list[str]) -> list[str]:
+    """Join options that spaces have split: `key = value`, `--key value`, `key=[1, 2]`."""
     joined: list[str] = []
     while words:
-        count = _reach(words)
+        count = _option_length(words)
         word = "".join(words[:count])
         if count > 1 and "=" not in word:
             word = f"{words[0][2:]}={words[1]}"
@@ -145,12 +148,13 @@ def _joined(words: list[str], notes: list[str]) -> list[str]:
     return joined
 
 
-def _reach(words: list[str]) -> int:
-    """How many of the first words make one option."""
-    word, following = words[0], words[1] if len(words) > 1 else ""
+def _option_length(words: list[str]) -> int:
+    """Return how many of the first words form one option."""
+    word = words[0]
+    following = words[1] if len(words) > 1 else ""
     if _is_flag(word, following):
         return 2
-    count = 3 if following == "=" and len(words) > 2 else 2 if _halves(word, following) else 1
+    count = 3 if following == "=" and len(words) > 2 else 2 if _is_split(word, following) else 1
     value = "".join(words[:count]).partition("=")[2]
     if value[:1] in ("[", "("):
         for end in range(count, len(words) + 1):
@@ -168,15 +172,15 @@ def _is_flag(word: str, following: str) -> bool:
     return bool(following) and "=" not in following and not following.startswith("--") and following not in MODES
 
 
-def _halves(word: str, following: str) -> bool:
-    """Whether two words are one `key=value` with a blank before or after the sign."""
+def _is_split(word: str, following: str) -> bool:
+    """Whether two words are one `key=value` with a space before or after the equals sign."""
     if following.startswith("="):
         return len(following) > 1 and "=" not in word
     return bool(following) and word.endswith("=") and word.count("=") == 1 and "=" not in following
 
 
 def _split(words: list[str], notes: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Parts words into bare ones and (key, value) pairs; drops leading `--` and trailing commas, with a note."""
+    """Split words into bare ones and (key, value) pairs; drop leading `--` and trailing commas, with a note."""
     bare: list[str] = []
     pairs: list[tuple[str, str]] = []
     for original in words:
@@ -191,22 +195,22 @@ def _split(words: list[str], notes: list[str]) -> tuple[list[str], list[tuple[st
         if not sign:
             bare.append(word)
         elif not _KEY.match(key):
-            raise UsageError(f"{original!r} is no option: options are written key=value, such as conf=0.4.")
+            raise UsageError(f"{original!r} is not an option: options are written key=value, such as conf=0.4.")
         elif not text:
-            raise UsageError(f"{key}= has no value. Write {key}=VALUE without blanks, or {key}=None for none.")
+            raise UsageError(f"{key}= has no value. Write {key}=VALUE without spaces, or {key}=None.")
         else:
             pairs.append((key.replace("-", "_"), text))
     return bare, pairs
 
 
-def _lost(word: str) -> UsageError:
-    """The error for a bare word that is no mode, task or switch."""
+def _unexpected(word: str) -> UsageError:
+    """Return the error for a bare word that is not a mode, task or switch."""
     if _FILE.search(word) or "/" in word or "\\" in word:
         key = "data" if word.endswith((".yaml", ".yml")) and "pose" not in word else "model"
         if not word.endswith((".yaml", ".yml", ".pt", ".pth", ".safetensors", ".onnx")):
             key = "source"
-        return UsageError(f"{word!r} stands alone; options are written key=value. Did you mean {key}={word}?")
+        return UsageError(f"{word!r} has no option name; options are written key=value. Did you mean {key}={word}?")
     if word in modes_by_option():
         return UsageError(f"{word!r} needs a value: {word}=VALUE.")
     known = [*MODES, *ACTIONS, "pose", *modes_by_option()]
-    return UsageError(f"{word!r} is no mode, no subcommand and no option.{did_you_mean(word, known)} Try: yolo help")
+    return UsageError(f"{word!r} is not a mode, subcommand or option.{did_you_mean(word, known)} Try: yolo help")

@@ -1,44 +1,44 @@
-"""Help texts, made from the table of options."""
+"""Help texts, generated from the option table."""
 
 from __future__ import annotations
 
 from yolopose._version import __version__
 from yolopose.config import MODES, OptionSpec, modes_by_option, option_specs
 
-BUILT = {
+AVAILABLE = {
     "train": "train a network on a data set",
     "predict": "estimate poses in images",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
-    "benchmark": "size, accuracy and time of a network in every format",
-    "convert": "COCO keypoint annotations to labels, and back",
-    "compare": "what one run of val is better by than another, and whether that is chance",
-    "report": "the page of a run of val (report.html), made again from its folder",
+    "benchmark": "measure size, accuracy and speed of a network in every format",
+    "convert": "convert COCO keypoint annotations to labels, and back",
+    "compare": "compare two validation runs, with a test of significance",
+    "report": "write the report of a validation run (report.html) again from its folder",
 }
 
 TOPICS = {
     "toolchain": """yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …
 
-  list       the converters that pin their libraries against each other, what each is for, its size and state
-  install    puts one into a room of its own, a private Python environment, after saying its size
-  remove     takes it away again
-  run        runs a command in it, such as yolo val model=x_saved_model data=my-data.yaml
+  list       converters whose dependencies conflict with others: purpose, size, state
+  install    install one into a private Python environment, after printing its size
+  remove     remove it
+  run        run a command in it, such as yolo val model=x_saved_model data=my-data.yaml
 
-Nothing is installed without this word. YOLOPOSE_TOOLCHAINS_DIR says where the rooms are.""",
+Nothing is installed without this command. YOLOPOSE_TOOLCHAINS_DIR sets the folder of the environments.""",
 }
 
 
 def overview() -> str:
-    """The screen of `yolo help`."""
-    modes = "\n".join(f"  {mode:<10}{words}" for mode, words in BUILT.items())
-    later = ", ".join(mode for mode in MODES if mode not in BUILT)
+    """Return the text of `yolo help`."""
+    modes = "\n".join(f"  {mode:<10}{summary}" for mode, summary in AVAILABLE.items())
+    planned = ", ".join(mode for mode in MODES if mode not in AVAILABLE)
     return f"""yolopose {__version__}: pose estimation with YOLO networks
 
   yolo [pose] MODE key=value …
 
 Modes
 {modes}
-  (not in this version yet: {later})
+  (not in this version yet: {planned})
 
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
@@ -51,67 +51,70 @@ Examples
 Also
   yolo help MODE               the options of a mode, with defaults
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
-  yolo models                  networks that ship, their sizes, public weights and license
-  yolo formats                 file formats: what they heed and need
-  yolo toolchain list          converters in rooms of their own: install name=tf, remove, run name=tf -- yolo …
-  yolo checks                  what is installed here, and clashes
+  yolo models                  shipped networks, their sizes, public weights and license
+  yolo formats                 file formats, the options they support and the packages they need
+  yolo toolchain list          converters in private environments: install name=tf, remove, run name=tf -- yolo …
+  yolo checks                  installed packages and conflicts between them
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
   yolo version
 
 YOLO_DEBUG=1 shows the traceback of an error."""
 
 
-def of_mode(mode: str) -> str:
-    """The screen of `yolo help MODE`."""
+def mode_help(mode: str) -> str:
+    """Return the text of `yolo help MODE`."""
     lines = [f"yolo pose {mode} key=value …", ""]
-    if mode not in BUILT:
-        lines.append(f"({mode} is not in this version yet; these are the options it will take.)\n")
-    for key in option_specs(mode).values():
-        span = _span(key)
-        lines.append(f"  {key.name + '=' + str(key.default):<22} {key.description}{f' ({span})' if span else ''}")
+    if mode not in AVAILABLE:
+        lines.append(f"({mode} is not in this version yet; these are its planned options.)\n")
+    for spec in option_specs(mode).values():
+        values = _accepted_values(spec)
+        lines.append(
+            f"  {spec.name + '=' + str(spec.default):<22} {spec.description}{f' ({values})' if values else ''}"
+        )
     return "\n".join(lines)
 
 
-def as_markdown() -> str:
-    """All options of all modes as a page; docs/options.md is this text."""
-    lines = ["# Options", "", "Made from the option dataclasses, as `yolo help MODE` is; a test keeps this page equal."]
+def options_markdown() -> str:
+    """Return all options of all modes as a page; docs/options.md has this text."""
+    lines = ["# Options", "", "Generated from the option dataclasses, as `yolo help MODE` is; a test compares them."]
     for mode in MODES:
-        later = "" if mode in BUILT else " (not in this version yet)"
-        lines += ["", f"## {mode}{later}", "", "| key | default | what | values |", "|---|---|---|---|"]
-        for key in option_specs(mode).values():
-            lines.append(f"| `{key.name}` | `{key.default}` | {key.description.replace('|', '/')} | {_span(key)} |")
+        note = "" if mode in AVAILABLE else " (not in this version yet)"
+        lines += ["", f"## {mode}{note}", "", "| option | default | description | values |", "|---|---|---|---|"]
+        for spec in option_specs(mode).values():
+            description = spec.description.replace("|", "/")
+            lines.append(f"| `{spec.name}` | `{spec.default}` | {description} | {_accepted_values(spec)} |")
     return "\n".join(lines) + "\n"
 
 
-def _span(key: OptionSpec) -> str:
-    """The values that a key takes, in a few signs; empty where its type says all."""
-    if key.choices:
-        return ", ".join(map(str, key.choices))
-    if key.low is not None:
-        return f"{key.low:g}…{key.high:g}" if key.high is not None else f"from {key.low:g}"
+def _accepted_values(spec: OptionSpec) -> str:
+    """Return choices or range as short text; empty where any value of the type is accepted."""
+    if spec.choices:
+        return ", ".join(map(str, spec.choices))
+    if spec.low is not None:
+        return f"{spec.low:g}…{spec.high:g}" if spec.high is not None else f"from {spec.low:g}"
     return ""
 
 
-def as_yaml() -> str:
-    """All options with their defaults as YAML, each with its line of help; what `yolo cfg` prints.
+def options_yaml() -> str:
+    """Return all options with defaults and help as YAML, the output of `yolo cfg`.
 
-    A key whose default differs between modes is commented out, so that an unchanged copy changes nothing.
+    Options whose default differs between modes are commented out, so that an unedited copy changes nothing.
     """
     import yaml
 
-    lines = ["# Options of yolopose; use a changed copy with `yolo pose predict cfg=FILE.yaml`."]
+    lines = ["# Options of yolopose; use an edited copy with `yolo pose predict cfg=FILE.yaml`."]
     seen: set[str] = set()
     for mode in MODES:
-        own = [key for key in option_specs(mode).values() if key.name not in seen]
-        if own:
+        new = [spec for spec in option_specs(mode).values() if spec.name not in seen]
+        if new:
             lines.append(f"\n# {mode}")
-        for key in own:
-            seen.add(key.name)
-            values = {other: option_specs(other)[key.name].default for other in modes_by_option()[key.name]}
-            if all(value == key.default for value in values.values()):
-                value = yaml.safe_dump({key.name: key.default}).strip()
-                lines.append(f"{value:<24} # {key.description}")
+        for spec in new:
+            seen.add(spec.name)
+            by_mode = {other: option_specs(other)[spec.name].default for other in modes_by_option()[spec.name]}
+            if all(value == spec.default for value in by_mode.values()):
+                line = yaml.safe_dump({spec.name: spec.default}).strip()
+                lines.append(f"{line:<24} # {spec.description}")
             else:
-                each = ", ".join(f"{other} {value}" for other, value in values.items())
-                lines.append(f"# {key.name + ':':<22} # by mode: {each}")
+                defaults = ", ".join(f"{other} {value}" for other, value in by_mode.items())
+                lines.append(f"# {spec.name + ':':<22} # by mode: {defaults}")
     return "\n".join(lines) + "\n"

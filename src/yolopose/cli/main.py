@@ -1,4 +1,4 @@
-"""The command line: reads the words, calls the room that does the work, and turns errors into one paragraph."""
+"""Entry point of the command line: parse, dispatch, and print errors as one paragraph."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from yolopose._version import __version__
 from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
-from yolopose.cli import help as texts
+from yolopose.cli import help as help_texts
 from yolopose.cli.grammar import Command, parse
 from yolopose.cli.modes import RUN_MODE
 from yolopose.config import check_options
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None) -> int:
     """Run one command line.
 
     Args:
-        words: the words after `yolo`; those of this process when left out.
+        args: the arguments after `yolo`; those of this process by default.
 
     Returns:
-        Exit status: 0 on success, that of the command that `toolchain run` runs, 1 for an error, 130 when
-        interrupted, 141 when the reader of a pipe left.
+        Exit status: 0 on success, the status of the command for `toolchain run`, 1 for an error, 130 when interrupted,
+        141 when the reader of a pipe closed it.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name or sign that the terminal cannot show is no reason to stop
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding of the terminal may not have every character
         sys.stdout.reconfigure(errors="backslashreplace")
-    following = is_worker_rank()  # one of several processes, of which the first speaks for all
-    if following:
+    is_worker = is_worker_rank()  # only the main process of a distributed run prints
+    if is_worker:
         LOGGER.setLevel(logging.CRITICAL)
     try:
-        command = parse(sys.argv[1:] if words is None else words)
+        command = parse(sys.argv[1:] if args is None else args)
         for note in command.notes:
             LOGGER.warning(note)
         if command.options and command.action in _WITHOUT_OPTIONS:
             raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
         status = _run(command)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
+    except BrokenPipeError:  # the reader of our output (`| head`) has closed the pipe
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # what a shell reports of any other command in this case
-    except KeyboardInterrupt as interruption:  # a training says what it kept
-        if not following:
+        return 141  # 128 + SIGPIPE, as a shell reports for other commands
+    except KeyboardInterrupt as interruption:  # its message states what a training saved
+        if not is_worker:
             print(str(interruption) or "Interrupted.", file=sys.stderr)
         return 130
     except Exception as error:
-        if not following or os.environ.get("YOLO_DEBUG") == "1":
+        if not is_worker or os.environ.get("YOLO_DEBUG") == "1":
             _report(error)
         return 1
     return status
@@ -66,18 +66,18 @@ def _run(command: Command) -> int:
     if command.action in RUN_MODE:
         RUN_MODE[command.action](check_options(command.action, command.options))
     else:
-        _ACTIONS.get(command.action, _later)(command)
+        _ACTIONS.get(command.action, _unavailable)(command)
     return 0
 
 
 def _report(error: Exception) -> None:
-    """Print one paragraph on standard error; the traceback only when YOLO_DEBUG=1 asks for it."""
+    """Print one paragraph on standard error, or the traceback with YOLO_DEBUG=1."""
     if os.environ.get("YOLO_DEBUG") == "1":
         traceback.print_exc()
         return
     text = str(error)
     if not isinstance(error, YoloposeError):
-        text = f"{type(error).__name__}: {text or 'no further words'}. YOLO_DEBUG=1 shows where it happened."
+        text = f"{type(error).__name__}: {text or 'no message'}. YOLO_DEBUG=1 shows the traceback."
     width = 100 if sys.stderr.isatty() else 10_000
     lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
     print("error: " + "\n".join(lines), file=sys.stderr)
@@ -87,7 +87,7 @@ def _help(command: Command) -> None:
     from yolopose.config import MODES
 
     topic = command.topic or ""
-    print(texts.of_mode(topic) if topic in MODES else texts.TOPICS.get(topic) or texts.overview())
+    print(help_texts.mode_help(topic) if topic in MODES else help_texts.TOPICS.get(topic) or help_texts.overview())
 
 
 def _version(command: Command) -> None:
@@ -95,15 +95,15 @@ def _version(command: Command) -> None:
 
 
 def _checks(command: Command) -> None:
-    from yolopose.tools.doctor import report
+    from yolopose.tools.doctor import environment_report
 
-    print(report())
+    print(environment_report())
 
 
 def _models(command: Command) -> None:
-    from yolopose.tools.models import report
+    from yolopose.tools.models import models_report
 
-    print(report())
+    print(models_report())
 
 
 def _formats(command: Command) -> None:
@@ -112,12 +112,12 @@ def _formats(command: Command) -> None:
     print(report())
 
 
-def _toolchain(verb: str, name: str, words: Sequence[str]) -> int:
-    """Do what stands behind `yolo toolchain`; the exit status is that of a command that it runs."""
+def _toolchain(verb: str, name: str, command: Sequence[str]) -> int:
+    """Run `yolo toolchain …`; the exit status is that of a command that it runs."""
     from yolopose import toolchains
 
     if verb == "run":
-        return toolchains.run(name, words)
+        return toolchains.run(name, command)
     if verb == "list":
         print(toolchains.report())
     elif verb == "install":
@@ -128,28 +128,20 @@ def _toolchain(verb: str, name: str, words: Sequence[str]) -> int:
 
 
 def _settings(command: Command) -> None:
+    from yolopose.base.files import remove
     from yolopose.base.settings import settings_file, settings_table, write_settings
 
     if command.options.pop("reset", False):
-        _remove(settings_file())
+        remove(settings_file())
     if command.options:
         write_settings(command.options)
     for key, value in settings_table().items():
         print(f"{key}: {value}")
-    print(f"(file: {settings_file()}; YOLOPOSE_<KEY> in the environment wins over it)")
-
-
-def _remove(path: Path) -> None:
-    from yolopose.base.files import output_error
-
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
+    print(f"(file: {settings_file()}; environment variables YOLOPOSE_<KEY> win over it)")
 
 
 def _cfg(command: Command) -> None:
-    print(texts.as_yaml(), end="")
+    print(help_texts.options_yaml(), end="")
 
 
 def _copy_cfg(command: Command) -> None:
@@ -157,13 +149,13 @@ def _copy_cfg(command: Command) -> None:
 
     target = Path("default_copy.yaml")
     if target.exists():
-        raise UsageError(f"{target.resolve()} is already there; it was left as it is. Move or remove it first.")
-    write_text(target, texts.as_yaml())
-    print(f"Wrote {target.resolve()}; change it and use it with cfg={target}.")
+        raise UsageError(f"{target.resolve()} already exists and was not changed. Move or remove it first.")
+    write_text(target, help_texts.options_yaml())
+    print(f"Wrote {target.resolve()}; edit it and use it with cfg={target}.")
 
 
-def _later(command: Command) -> None:
-    raise UsageError(f"`yolo {command.action}` is not in this version of yolopose yet. `yolo help` lists what is.")
+def _unavailable(command: Command) -> None:
+    raise UsageError(f"`yolo {command.action}` is not in this version of yolopose yet. `yolo help` lists all commands.")
 
 
 _ACTIONS: dict[str, Callable[[Command], None]] = {

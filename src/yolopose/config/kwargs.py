@@ -1,7 +1,7 @@
 """Keyword arguments of the verbs of `YOLO`, for editors and type checkers (PEP 692).
 
-They repeat the option dataclasses without the parameters that a verb declares itself (`source`, `data`, `stream`). Paths
-may be `Path` objects. A test compares names and types.
+They repeat the option dataclasses without the parameters that a verb declares itself (`source`, `data`, `stream`). A
+path may also be a `Path` object. A test compares names and types.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     multi_scale: bool | float
     compile: bool | str
     channels_last: bool | None
+    autotune: bool
     loggers: str | Sequence[Any] | None
     val: bool
     plots: bool

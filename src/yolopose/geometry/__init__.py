@@ -1,4 +1,4 @@
-"""Boxes, maps of the plane, letterboxes and object keypoint similarity, in numpy."""
+"""Boxes, 2-D transforms, letterboxes and object keypoint similarity, in numpy."""
 
 from yolopose.geometry.boxes import box_iou, clip_boxes, clip_points, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.geometry.letterbox import Letterbox

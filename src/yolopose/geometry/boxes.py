@@ -37,19 +37,19 @@ def clip_points(points: FloatArray, height: float, width: float) -> FloatArray:
 
 
 def box_iou(first: FloatArray, second: FloatArray, eps: float = 1e-7) -> FloatArray:
-    """Intersection over union of every pair.
+    """Compute the intersection over union of every pair.
 
     Args:
         first: (N, 4) corners.
         second: (M, 4) corners.
-        eps: added to the union, so that two empty boxes give 0.
+        eps: added to the union, so that the IoU of two empty boxes is 0.
 
     Returns:
         (N, M) values 0…1.
     """
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
-    common = np.clip(high - low, 0, None).prod(axis=2)
+    intersection = np.clip(high - low, 0, None).prod(axis=2)
     area_first = (first[:, 2:4] - first[:, :2]).prod(axis=1)
     area_second = (second[:, 2:4] - second[:, :2]).prod(axis=1)
-    return common / (area_first[:, None] + area_second[None] - common + eps)
+    return intersection / (area_first[:, None] + area_second[None] - intersection + eps)

@@ -1,4 +1,4 @@
-"""Letterbox: an image scaled to fit a network input, centerd, padded; and the way back."""
+"""Letterbox: scale an image to fit a network input, center and pad it, and map coordinates back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PAD_VALUE = 114
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where an image lies inside a padded input; sizes are (height, width) in pixels.
+    """Placement of an image in a padded input; sizes are (height, width) in pixels.
 
     Attributes:
         source: size of the image.
-        inner: size of the scaled image inside the input.
+        inner: size of the resized image inside the input.
         top: rows of padding above it.
         left: columns of padding left of it.
-        out: size of the whole input.
+        out: size of the input.
     """
 
     source: tuple[int, int]
@@ -45,24 +45,25 @@ class Letterbox:
             source: (height, width) of the image.
             target: (height, width) to fit into.
             auto: pad only to the next multiple of `stride` (the minimum rectangle) instead of to `target`.
-            scaleup: whether a small image is enlarged.
+            scaleup: whether to enlarge small images.
             stride: multiple for `auto`.
         """
         ratio = min(target[0] / source[0], target[1] / source[1])
         if not scaleup:
             ratio = min(ratio, 1.0)
-        # Python's round is half to even, as the rule asks
+        # round half to even, as the reference does
         inner = max(1, round(source[0] * ratio)), max(1, round(source[1] * ratio))
-        spare = [target[0] - inner[0], target[1] - inner[1]]
+        padding = [target[0] - inner[0], target[1] - inner[1]]
         if auto:
-            spare = [value % stride for value in spare]
-        top, left = (round(value / 2 - 0.1) for value in spare)
-        bottom, right = (round(value / 2 + 0.1) for value in spare)
+            padding = [value % stride for value in padding]
+        # ± 0.1 puts the odd pixel at the bottom and the right
+        top, left = (round(value / 2 - 0.1) for value in padding)
+        bottom, right = (round(value / 2 + 0.1) for value in padding)
         return cls(source, inner, top, left, (inner[0] + top + bottom, inner[1] + left + right))
 
     @property
     def gain(self) -> tuple[float, float]:
-        """True scale (x, y) after rounding: inner size over source size."""
+        """Actual scale (x, y) after rounding: inner size over source size."""
         return self.inner[1] / self.source[1], self.inner[0] / self.source[0]
 
     def boxes_to_source(self, boxes: FloatArray) -> FloatArray:

@@ -1,1 +1,1 @@
-"""Rooms at the top that nothing imports: the environment report and the like."""
+"""Reports of the command line: environment and shipped networks."""
