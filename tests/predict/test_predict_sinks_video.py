@@ -56,7 +56,7 @@ def listed(folder: str = "runs/pose/predict") -> list[str]:
 
 
 def read(name: str) -> tuple[float, list[np.ndarray]]:
-    """Frames a second, and the frames."""
+    """Frames per second, and the frames."""
     opened = cv2.VideoCapture(f"runs/pose/predict/{name}")
     frames = []
     while (got := opened.read())[0]:
@@ -82,7 +82,7 @@ def test_a_video_holds_the_drawn_frames_at_the_rate_of_the_source(stride: int, f
     [
         ("rtsp://host:554/live/cam?user=x", [n / 20 for n in range(12)], 20, 12),
         ("0", [n / 8 for n in range(12)], 8, 12),
-        ("0", [float(n) for n in range(12)], 5, 56),  # a frame a second is shown five times
+        ("0", [float(n) for n in range(12)], 5, 56),  # a frame per second is shown five times
         ("0", [n / 100 for n in range(101)], 30, 31),  # more than can be shown: some are left out
         ("0", [*(n / 100 for n in range(10)), 1.0, 2.0, 3.0], 30, 91),  # what had waited comes at once
         ("0", [*(n / 10 for n in range(10)), 3600.9], 10, 110),  # an hour away: ten seconds of it are redact
