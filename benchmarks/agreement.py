@@ -1,9 +1,9 @@
-"""How far our detections are from the reference package's, on the images of a folder.
+"""Compare detections of yolopose with those of the reference package, on the images of a folder.
 
     python benchmarks/agreement.py --reference PYTHON --images FOLDER --model yolo11n-pose.pt [--ours OTHER …]
 
-The reference predicts with MODEL in its own environment, as a black box; ours with MODEL and with each OTHER (exported
-files; made with dynamic=True they take the same rectangles). Detections are paired by the overlap of their boxes.
+The reference package runs MODEL in its own environment, as a black box; yolopose runs MODEL and each OTHER (exported
+files; with dynamic=True they take the same rectangular inputs). Detections are paired by the IoU of their boxes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import numpy as np
 _PROGRAM = """
 import importlib, json, sys
 package, model, folder, target = sys.argv[1:]
-found = {}
+detections = {}
 for result in importlib.import_module(package).YOLO(model)(folder, stream=True, verbose=False):
     name = result.path.replace("\\\\", "/").rsplit("/", 1)[-1]
-    found[name] = [result.boxes.data.tolist(), result.keypoints.data.tolist()]
-json.dump(found, open(target, "w"))
+    detections[name] = [result.boxes.data.tolist(), result.keypoints.data.tolist()]
+json.dump(detections, open(target, "w"))
 """
 
 
 def detections(python: str, package: str, model: str, folder: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as place:
-        target = Path(place) / "found.json"
+    with tempfile.TemporaryDirectory() as output:
+        target = Path(output) / "detections.json"
         command = [python, "-c", _PROGRAM, package, model, str(folder), str(target)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return json.loads(target.read_text())
@@ -40,17 +40,20 @@ def detections(python: str, package: str, model: str, folder: Path) -> dict[str,
 def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     from yolopose.geometry import box_iou
 
-    paired, alone, worst = 0, 0, np.zeros(3)
+    paired = 0
+    unpaired = 0
+    worst = np.zeros(3)
     for name, (their_boxes, their_points) in theirs.items():
         boxes, points = (np.array(part, np.float64) for part in ours[name])
-        other, other_points = np.array(their_boxes, np.float64), np.array(their_points, np.float64)
+        other = np.array(their_boxes, np.float64)
+        other_points = np.array(their_points, np.float64)
         if not len(boxes) or not len(other):
-            alone += len(boxes) + len(other)
+            unpaired += len(boxes) + len(other)
             continue
-        overlap = box_iou(boxes[:, :4], other[:, :4])
-        pairs = [(row, int(overlap[row].argmax())) for row in range(len(boxes)) if overlap[row].max() > 0.9]
+        iou = box_iou(boxes[:, :4], other[:, :4])
+        pairs = [(row, int(iou[row].argmax())) for row in range(len(boxes)) if iou[row].max() > 0.9]
         paired += len(pairs)
-        alone += len(boxes) + len(other) - 2 * len(pairs)
+        unpaired += len(boxes) + len(other) - 2 * len(pairs)
         for row, column in pairs:
             worst = np.maximum(
                 worst,
@@ -62,7 +65,7 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
             )
     box, score, point = worst
     return (
-        f"{len(theirs)} images, {paired} detections paired, {alone} without a partner; largest difference: boxes "
+        f"{len(theirs)} images, {paired} detections paired, {unpaired} unpaired; largest difference: boxes "
         f"{box:.4f} px, points {point:.4f} px, confidence {score:.1e}"
     )
 
@@ -73,10 +76,10 @@ def main() -> None:
     parser.add_argument("--images", required=True, type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--ours", nargs="*", default=[])
-    given = parser.parse_args()
-    theirs = detections(given.reference, "ultralytics", given.model, given.images)
-    for model in [given.model, *given.ours]:
-        print(f"{Path(model).name}: {compare(detections(sys.executable, 'yolopose', model, given.images), theirs)}")
+    args = parser.parse_args()
+    theirs = detections(args.reference, "ultralytics", args.model, args.images)
+    for model in [args.model, *args.ours]:
+        print(f"{Path(model).name}: {compare(detections(sys.executable, 'yolopose', model, args.images), theirs)}")
 
 
 if __name__ == "__main__":

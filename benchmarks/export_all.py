@@ -1,9 +1,9 @@
-"""Every format with 32, 16 and 8 bits, and with suppression inside: size, seconds, agreement with torch, accuracy.
+"""Measure every format in 32, 16 and 8 bits and with NMS in the graph: size, duration, agreement with torch, accuracy.
 
     python benchmarks/export_all.py --model yolo11n-pose.pt --data coco-pose.yaml
 
-Accuracy is that of the file read back, on whole squares of 640 by the reference protocol; one further from torch's than
-is wanted is an error. This is `yolo benchmark` four times.
+The accuracy is that of the exported file on square inputs of 640 with the reference protocol. A file whose accuracy
+differs from that of torch by more than the limit is an error. This runs `yolo benchmark` four times.
 """
 
 from __future__ import annotations
@@ -12,54 +12,59 @@ import argparse
 from typing import Any
 
 from yolopose import YOLO
-from yolopose.formats import formats
+from yolopose.formats import get_format
+from yolopose.formats.registry import missing_packages
+from yolopose.toolchains import find_python, get_toolchain
 
-KINDS: dict[str, tuple[dict[str, Any], float]] = {
+VARIANTS: dict[str, tuple[dict[str, Any], float]] = {
     "float32": ({}, 0.002),
     "float16": ({"half": True}, 0.005),
     "int8": ({"int8": True}, 0.03),
-    "nms": ({"nms": True}, 0.01),  # a cell gives its best class alone there
+    "nms": ({"nms": True}, 0.01),  # NMS in the graph uses only the best class of an anchor
 }
-"""Options, and how far the pose mAP50-95 may be from that of torch."""
+"""Options, and the largest difference of the pose mAP50-95 to that of torch."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="weights")
-    parser.add_argument("--data", required=True, help="data YAML; its train split is for int8, val is measured")
+    parser.add_argument("--data", required=True, help="data YAML; int8 uses its train split, val is measured")
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--format", default="", help="one format instead of all")
-    parser.add_argument("--numbers", choices=list(KINDS), help="one kind of numbers instead of all")
+    parser.add_argument("--variant", choices=list(VARIANTS), help="one variant instead of all")
     parser.add_argument("--project", default="runs/export-all")
-    given = parser.parse_args()
-    faults: list[str] = []
-    for kind in [given.numbers] if given.numbers else list(KINDS):
-        options, limit = KINDS[kind]
-        print(f"\n{kind}")
-        table = YOLO(given.model).benchmark(
-            data=given.data, imgsz=given.imgsz, format=given.format, device="cpu", project=given.project, name=kind,
+    args = parser.parse_args()
+    errors: list[str] = []
+    for variant in [args.variant] if args.variant else list(VARIANTS):
+        options, limit = VARIANTS[variant]
+        print(f"\n{variant}")
+        table = YOLO(args.model).benchmark(
+            data=args.data,
+            imgsz=args.imgsz,
+            format=args.format,
+            device="cpu",
+            project=args.project,
+            name=variant,
             **options,
-        )  # fmt: skip
-        truth = table.rows[0].pose
-        assert truth is not None
+        )
+        expected = table.rows[0].pose
+        assert expected is not None
         for row in table.rows[1:]:
-            if row.pose is not None and not abs(row.pose - truth) <= limit:
-                faults.append(f"{row.title}, {kind}: {row.pose:.4f} instead of {truth:.4f} (within {limit:g})")
-            if row.pose is None and row.megabytes is None and _has(row.name, options):
-                faults.append(f"{row.title}, {kind}: {row.note}")
-    print("\n" + ("\n".join(faults) if faults else "All within what is wanted."))
-    return bool(faults)
+            if row.pose is not None and not abs(row.pose - expected) <= limit:
+                errors.append(f"{row.title}, {variant}: {row.pose:.4f} instead of {expected:.4f} (limit {limit:g})")
+            if row.pose is None and row.megabytes is None and can_export(row.name, options):
+                errors.append(f"{row.title}, {variant}: {row.note}")
+    print("\n" + ("\n".join(errors) if errors else "All formats are within their limits."))
+    return bool(errors)
 
 
-def _has(name: str, options: dict[str, Any]) -> bool:
-    """Whether a format can be written here with these options, so that a failure is a fault."""
-    from yolopose.formats.registry import missing_packages, packages_to_write
-    from yolopose.toolchains import get_toolchain, python_for
-
-    row, eight = next(row for row in formats() if row.name == name), "int8" in options
-    rooms = filter(None, (row.toolchain, row.int8_toolchain if eight else ""))
-    there = all(python_for(get_toolchain(room)) for room in rooms)
-    return set(options) <= set(row.options) and there and not missing_packages(packages_to_write(row, eight))
+def can_export(name: str, options: dict[str, Any]) -> bool:
+    """Return whether a format supports the options and its requirements are installed: then a failure is an error."""
+    info = get_format(name).info
+    int8 = "int8" in options
+    toolchains = filter(None, (info.toolchain, info.int8_toolchain if int8 else ""))
+    installed = all(find_python(get_toolchain(toolchain)) for toolchain in toolchains)
+    return set(options) <= set(info.options) and installed and not missing_packages(info.packages_to_export(int8))
 
 
 if __name__ == "__main__":

@@ -81,13 +81,13 @@ def test_export_computes_what_the_network_does(name: str, end2end: bool, tmp_pat
 @pytest.mark.parametrize("kind", ["torchscript", "openvino", "coreml", "tflite", "ncnn", "mnn", "executorch"])
 def test_newer_families_in_the_other_formats(kind: str, name: str, tmp_path: Path) -> None:
     row = get_format(kind)
-    if missing := missing_packages((*row.export_requires, *row.run_requires)):
+    if missing := missing_packages((*row.info.export_requires, *row.info.run_requires)):
         pytest.skip(f"{missing[0]} is not installed")
     model = seen(name)
     model.model_name = str(tmp_path / f"{name}.pt")
     Path(model.model_name).touch()
     path = model.export(format=kind, imgsz=64, verbose=False)  # which compares, where this system runs it
-    if row.runs_on_platform:
+    if row.info.runs_here:
         image = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
         with torch.no_grad():
             want = model.model(torch.from_numpy(image)).numpy()

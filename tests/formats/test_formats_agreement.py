@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yolopose.formats.agreement import Agreement, of_best, of_cells, of_detections
+from yolopose.formats.agreement import Agreement, compare_anchors, compare_best, compare_detections
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 ABOUT = ModelMetadata(spec=PoseSpec(classes=("a", "b"), keypoints=KeypointSchema(count=1, dims=3)))
@@ -27,17 +27,17 @@ def test_differences_in_pixels_and_scores() -> None:
     mine[0, 2, 0] += 3
     mine[0, 7, 1] += 2
     mine[0, 8, 1] += 0.4  # visibility is no place
-    found = of_cells(mine, theirs, ABOUT)
+    found = compare_anchors(mine, theirs, ABOUT)
     assert (found.box, found.score, found.point) == pytest.approx((3, 0.1, 2))
     mine[0, 0, 1] = np.nan
-    assert not of_cells(mine, theirs, ABOUT).within(1e9, 1)
-    assert not of_cells(mine, theirs, ABOUT, 0.25).within(1e9, 1)
+    assert not compare_anchors(mine, theirs, ABOUT).within(1e9, 1)
+    assert not compare_anchors(mine, theirs, ABOUT, 0.25).within(1e9, 1)
 
 
 @pytest.mark.parametrize(("mine_too", "counts"), [(0.05, False), (0.5, True)])
 def test_where_nothing_is_places_do_not_count(mine_too: float, counts: bool) -> None:
     """Unless the file takes it for something."""
-    for make, compare in ((cells, of_cells), (rows, of_best)):
+    for make, compare in ((cells, compare_anchors), (rows, compare_best)):
         theirs, mine = make([0.8, 0.1, 0.01]), make([0.8, mine_too, 0.01])
         view = mine[0, :, 1] if make is cells else mine[0, 1]
         view[0] += 3
@@ -51,19 +51,19 @@ def test_what_is_near_the_last_may_have_lost_its_place() -> None:
     """Of a network that has learned nothing every score is the same; others than its own best are as good."""
     theirs, mine = rows([0.8, 0.0104, 0.01]), rows([0.8, 0.0103, 0.01])
     mine[0, 1:, :4] += 50
-    assert of_best(mine, theirs, ABOUT).box == 0
-    assert of_best(mine[:, 1:], theirs[:, 1:], ABOUT).empty
+    assert compare_best(mine, theirs, ABOUT).box == 0
+    assert compare_best(mine[:, 1:], theirs[:, 1:], ABOUT).empty
     mine[0, 1, 4] = 0.5
-    assert not of_best(mine[:, 1:], theirs[:, 1:], ABOUT).within(1e9, 0.1)
+    assert not compare_best(mine[:, 1:], theirs[:, 1:], ABOUT).within(1e9, 0.1)
 
 
 def test_finished_detections_that_are_missing() -> None:
     one, both = rows([0.8, 0.0]), rows([0.8, 0.1])
     for least, missing in ((0.0, True), (0.25, False)):
         for mine, theirs in ((one, both), (both, one)):
-            found = of_detections(mine, theirs, ABOUT, 0.01, 0.0, least)
+            found = compare_detections(mine, theirs, ABOUT, 0.01, 0.0, least)
             assert (found.box > 1) == missing
     other = rows([0.8])
     other[..., 5] = 0
-    assert of_detections(other, one, ABOUT, 0.01, 0.0) == Agreement(np.inf, np.inf, np.inf)
-    assert of_detections(one * 0, one * 0, ABOUT, 0.01, 0.0, 0.25).empty
+    assert compare_detections(other, one, ABOUT, 0.01, 0.0) == Agreement(np.inf, np.inf, np.inf)
+    assert compare_detections(one * 0, one * 0, ABOUT, 0.01, 0.0, 0.25).empty

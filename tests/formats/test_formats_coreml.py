@@ -25,7 +25,7 @@ def package(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_describes_the_network(package: Path, small: YOLO) -> None:
-    model, metadata = room._read(package, run=False)
+    model, metadata = room._read_package(package, run=False)
     assert metadata.spec == small.spec
     assert (metadata.imgsz, metadata.batch, metadata.dynamic, metadata.stride) == ((64, 96), 1, False, 8)
     about = model.get_spec().description
@@ -39,7 +39,7 @@ def test_says_what_was_checked_and_what_was_not(small: YOLO, capsys: pytest.Capt
     small.export(format="mlpackage", imgsz=64, half=True)
     shown = capsys.readouterr()
     assert "float16" in shown.out
-    assert ("Not compared with torch: macOS alone runs" in shown.out) == (sys.platform != "darwin")
+    assert ("Not compared with torch: CoreML packages run on macOS only" in shown.out) == (sys.platform != "darwin")
 
 
 def test_half_is_half_the_size(package: Path, small: YOLO) -> None:
@@ -50,7 +50,7 @@ def test_half_is_half_the_size(package: Path, small: YOLO) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS runs it")
 def test_running_it_elsewhere_says_where_it_runs(package: Path) -> None:
-    with pytest.raises(UsageError, match="macOS and iOS alone can run"):
+    with pytest.raises(UsageError, match="macOS and iOS only can run"):
         YOLO(package)
 
 
@@ -58,13 +58,13 @@ def test_a_package_of_another_network_is_not_kept(small: YOLO, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
     other = PoseSpec(classes=("a", "b", "c"), keypoints=small.spec.keypoints)
-    honest = room.read_record
+    honest = room.read_metadata
 
     def changed(*given):
         found = honest(*given)
         return type(found)(**{name: getattr(found, name) for name in found.__slots__} | {"spec": other})
 
-    monkeypatch.setattr(room, "read_record", changed)
+    monkeypatch.setattr(room, "read_metadata", changed)
     with pytest.raises(ExportError, match="does not describe the network"):
         small.export(format="coreml", imgsz=64)
     assert not list(tmp_path.iterdir())
@@ -74,4 +74,4 @@ def test_damaged_packages(package: Path, tmp_path: Path) -> None:
     path = shutil.copytree(package, tmp_path / "d.mlpackage")
     next(path.rglob("*.mlmodel")).write_bytes(b"no model")
     with pytest.raises(WeightsError, match="incomplete or damaged"):
-        room._read(path, run=False)
+        room._read_package(path, run=False)

@@ -96,7 +96,7 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def kinds_of(row: Format) -> list[str]:
-    return [kind for kind, options in KINDS.items() if set(options) - {"split", "conf"} <= set(row.options)]
+    return [kind for kind, options in KINDS.items() if set(options) - {"split", "conf"} <= set(row.info.options)]
 
 
 def measured(model: YOLO, own: Own) -> tuple[float, float]:
@@ -104,12 +104,12 @@ def measured(model: YOLO, own: Own) -> tuple[float, float]:
     return float(found.box.map), float(found.pose.map)
 
 
-ROWS = [row for row in formats() if row.exportable and row.runs_on_platform and row.verified]
+ROWS = [row for row in formats() if row.info.exportable and row.info.runs_here and row.info.verified]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("row", "kind"), [pytest.param(row, kind, id=f"{row.name}, {kind}") for row in ROWS for kind in kinds_of(row)]
+    ("row", "kind"), [pytest.param(row, kind, id=f"{row.info.name}, {kind}") for row in ROWS for kind in kinds_of(row)]
 )
 def test_measures_as_the_network_does(row: Format, kind: str, own: Own) -> None:
     options = KINDS[kind]
@@ -118,7 +118,7 @@ def test_measures_as_the_network_does(row: Format, kind: str, own: Own) -> None:
     assert expected[1] > 0.9
     data = {"data": own.data} if {"int8", "nms"} & set(options) else {}
     try:
-        file = YOLO(own.model.export(format=row.name, imgsz=64, verbose=False, **options, **data))
+        file = YOLO(own.model.export(format=row.info.name, imgsz=64, verbose=False, **options, **data))
     except DependencyError as error:  # packages, a toolchain, or what computes in the browser
         pytest.skip(str(error))
     assert file.names == own.model.names

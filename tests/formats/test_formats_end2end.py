@@ -16,9 +16,9 @@ from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import ModelError, UsageError, WeightsError
 from yolopose.formats import open_runtime
-from yolopose.formats.metadata import read_record
+from yolopose.formats.metadata import read_metadata
 from yolopose.formats.registry import get_format, missing_packages
-from yolopose.formats.toolchain.worker_runtime import by_level
+from yolopose.formats.toolchain.worker_runtime import with_level_outputs
 from yolopose.runtime import Candidates
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
@@ -89,10 +89,10 @@ def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, 
 @pytest.mark.parametrize("options", [{"end2end": True, "uncertainty": True}, {"uncertainty": True}])
 def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO) -> None:
     row = get_format(kind)
-    if missing := missing_packages((*row.export_requires, *row.run_requires)):
+    if missing := missing_packages((*row.info.export_requires, *row.info.run_requires)):
         pytest.skip(f"{missing[0]} is not installed")
-    if not set(options) <= set(row.options):
-        with pytest.raises(UsageError, match="has no such option; these have: torchscript, onnx, "):
+    if not set(options) <= set(row.info.options):
+        with pytest.raises(UsageError, match="; these support it: torchscript, onnx, "):
             dual.export(format=kind, imgsz=[64, 96], verbose=False, **options)
         return
     engine = open_runtime(dual.export(format=kind, imgsz=[64, 96], verbose=False, **options), device="cpu")
@@ -105,8 +105,8 @@ def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO)
 @pytest.mark.parametrize("option", ["end2end", "uncertainty"])
 def test_levels_hold_no_more_than_the_network_gives(option: str) -> None:
     about = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=1, dims=3)), **{option: True})
-    with pytest.raises(UsageError, match=f"{option}=True is not in a file whose outputs are whole numbers"):
-        by_level(SimpleNamespace(metadata=about, suppression=None))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"{option}=True is not supported by 8-bit files with outputs per level"):
+        with_level_outputs(SimpleNamespace(metadata=about, nms=None))  # type: ignore[arg-type]
 
 
 def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
@@ -153,9 +153,9 @@ def test_wishes_that_a_file_or_network_cannot_fulfil(dual: YOLO, small: YOLO, tm
     small.predict(img, nms=False, verbose=False)  # the reference package's word; no older head minds it
     assert dual.predict(img, nms=False, verbose=False, conf=0.0, max_det=400)[0].boxes.shape[0] == 300
     file = YOLO(dual.export(format="onnx", imgsz=64, verbose=False))
-    with pytest.raises(UsageError, match="end2end=True is not what"):
+    with pytest.raises(UsageError, match="end2end=True is not available in"):
         file.predict(img, end2end=True)
-    with pytest.raises(UsageError, match="uncertainty=True is not what"):
+    with pytest.raises(UsageError, match="uncertainty=True is not available in"):
         file.predict(img, uncertainty=True)
     again = YOLO(dual_file(tmp_path))
     again.fuse()
@@ -178,6 +178,6 @@ def dual_file(folder: Path) -> Path:
 def test_files_that_the_reference_wrote_say_it_by_their_shape(said: str, shape: list[int], finished: bool) -> None:
     record = {"names": "{0: 'person'}", "kpt_shape": "[17, 3]", "end2end": said, "args": "{'nms': False}",
               "task": "pose", "stride": "32", "imgsz": "[96, 96]"}  # fmt: skip
-    assert read_record(Path("x.onnx"), record, [1, 3, 96, 96], shape).end2end == finished
-    with pytest.raises(WeightsError, match="contradicts itself"):
-        read_record(Path("x.onnx"), record, [1, 3, 96, 96], [1, 55, 8400])
+    assert read_metadata(Path("x.onnx"), record, [1, 3, 96, 96], shape).end2end == finished
+    with pytest.raises(WeightsError, match="contradicts its metadata"):
+        read_metadata(Path("x.onnx"), record, [1, 3, 96, 96], [1, 55, 8400])

@@ -12,10 +12,10 @@ from formats_samples import batch_of
 from few_images import write_images
 from yolopose import YOLO
 from yolopose.base.errors import DataError, DependencyError, UsageError
-from yolopose.config import ExportOptions
+from yolopose.config import ExportOptions, export_settings
 from yolopose.data import read_image
 from yolopose.formats import open_runtime, registry
-from yolopose.formats.calibration import MOST, calibration_for, outer_steps
+from yolopose.formats.int8 import MAX_IMAGES, Calibration, float_nodes, load_calibration
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 pytest.importorskip("torch")
@@ -28,6 +28,10 @@ FIVE = ModelMetadata(
 )
 MANY = [Path(f"{at}.png") for at in range(900)]
 FORMATS = ["onnx", pytest.param("openvino", marks=pytest.mark.skipif(not find_spec("nncf"), reason="needs nncf"))]
+
+
+def load(options: ExportOptions, metadata: ModelMetadata, train_data: str | None) -> Calibration:
+    return load_calibration(export_settings(options, metadata), metadata, train_data)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_images_are_spread_over_the_split(options: dict, expected: list[str], few: Path) -> None:
-    found = calibration_for(ExportOptions(data=str(few), **options), FIVE, None)
+    found = load(ExportOptions(data=str(few), **options), FIVE, None)
     assert [file.stem for file in found.files] == expected
-    assert found.words == f"{len(expected)} images, {options.get('split', 'val')} of few.yaml"
+    assert found.description == f"{len(expected)} images, {options.get('split', 'val')} of few.yaml"
 
 
 def test_a_network_sees_them_as_in_prediction(few: Path) -> None:
-    found = list(calibration_for(ExportOptions(data=str(few)), FIVE, None))
+    found = list(load(ExportOptions(data=str(few)), FIVE, None))
     assert [given.shape for given in found] == [(1, 3, 64, 96)] * 3
     assert {given.dtype for given in found} == {np.dtype(np.float32)}
     image = read_image(few.parent / "images/val/1.png")  # 64 × 64: in the middle, 16 columns of gray at each side
@@ -60,7 +64,7 @@ def test_a_network_sees_them_as_in_prediction(few: Path) -> None:
 
 
 def test_a_fixed_batch_is_filled_up(few: Path) -> None:
-    calibration = calibration_for(ExportOptions(data=str(few)), replace(FIVE, batch=2), None)
+    calibration = load(ExportOptions(data=str(few)), replace(FIVE, batch=2), None)
     found = list(calibration)
     assert len(found) == len(calibration) == 2
     np.testing.assert_array_equal(found[1][1], found[0][0])
@@ -70,18 +74,18 @@ def test_no_more_than_are_of_use(few: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         "yolopose.data.dataset.Dataset.image_files", lambda *_: [Path(f"{at}.png") for at in range(900)]
     )
-    found = calibration_for(ExportOptions(data=str(few)), FIVE, None)
-    assert len(found) == MOST
+    found = load(ExportOptions(data=str(few)), FIVE, None)
+    assert len(found) == MAX_IMAGES
     assert [file.stem for file in found.files[:3]] == ["0", "3", "6"]
 
 
 def test_where_images_come_from_when_none_are_named(few: Path) -> None:
     options = ExportOptions()
-    assert calibration_for(options, FIVE, str(few)).words == "3 images, val of few.yaml"
+    assert load(options, FIVE, str(few)).description == "3 images, val of few.yaml"
     with pytest.raises(UsageError, match=r"name a data set that has them, data=my\.yaml"):
-        calibration_for(options, FIVE, "moved.yaml")
+        load(options, FIVE, "moved.yaml")
     with pytest.raises(DataError, match="no `test:` entry"):
-        calibration_for(ExportOptions(data=str(few), split="test"), FIVE, None)
+        load(ExportOptions(data=str(few), split="test"), FIVE, None)
 
 
 def test_the_outer_steps_of_a_graph() -> None:
@@ -96,7 +100,7 @@ def test_the_outer_steps_of_a_graph() -> None:
         ("constant", False, [], ["f"]),
         ("scale", False, ["e", "f"], ["y"]),
     ]
-    assert sorted(outer_steps(nodes)) == ["constant", "first", "join", "left", "right", "scale", "scaled"]
+    assert sorted(float_nodes(nodes)) == ["constant", "first", "join", "left", "right", "scale", "scaled"]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +137,8 @@ def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, f
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"quantize": "w8a16"}, "is in no format of this version"),
-        ({"format": "openvino", "opset": 17}, "OpenVINO has no such option; these have: onnx"),
+        ({"quantize": "w8a16"}, "is not supported by any format"),
+        ({"format": "openvino", "opset": 17}, "is not supported by OpenVINO; these support it: onnx"),
     ],
 )
 def test_what_a_format_has_not(options: dict, words: str, small: YOLO) -> None:

@@ -53,5 +53,5 @@ def test_predicting_loads_no_torch(file: Path) -> None:
 def test_damaged_files(content: bytes | None, file: Path, tmp_path: Path) -> None:
     path = tmp_path / "d.mnn"
     path.write_bytes(file.read_bytes()[:5000] if content is None else content)
-    with pytest.raises(WeightsError, match="cut off or damaged"):
+    with pytest.raises(WeightsError, match="truncated or damaged"):
         open_runtime(path)

@@ -61,9 +61,9 @@ def test_what_it_has_not(options: dict, small: YOLO) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: None, "carries no record"),
+        (lambda found: None, "there is no metadata"),
         (lambda found: {**found, "task": "detect"}, "task 'detect'"),
-        (lambda found: {**found, "names": {0: "a"}}, "contradicts itself"),
+        (lambda found: {**found, "names": {0: "a"}}, "contradicts its metadata"),
         (lambda found: {**found, "imgsz": [64, 64]}, None),
     ],
 )
@@ -92,5 +92,5 @@ def test_damaged_folders(damage: str, folder: Path, tmp_path: Path) -> None:
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(WeightsError, match=r"cut off or damaged|should hold one"):
+    with pytest.raises(WeightsError, match=r"truncated or damaged|should hold one"):
         open_runtime(path)

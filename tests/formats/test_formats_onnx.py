@@ -12,7 +12,8 @@ from formats_samples import batch_of
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
-from yolopose.formats import exporting, open_runtime
+from yolopose.formats import open_runtime
+from yolopose.formats.export_modules import Decoded
 from yolopose.formats.onnx import OnnxRuntime
 from yolopose.formats.pytorch import TorchRuntime
 from yolopose.runtime import from_end2end
@@ -94,7 +95,7 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
     assert "ONNX, opset 18, float32" in shown.out
     assert "Compared with torch on an image: boxes within" in shown.out
     assert f"yolo pose predict model={path} source=" in shown.out
-    assert shown.err.count("keras=True is not read in this version yet") == 1
+    assert shown.err.count("keras=True is not used in this version yet") == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
         ({"opset": 30}, "13 to 23"),
         ({"int8": True}, "name a data set"),
         ({"nms": True, "classes": 9}, "no class 9"),
-        ({"format": "hailo"}, "It exports: format=torchscript, format=onnx"),
+        ({"format": "hailo"}, "Supported: format=torchscript, format=onnx"),
         ({"workspace": 2}, "engine"),
         ({"imgsz": 0}, "imgsz"),
         ({"opsett": 3}, "Did you mean 'opset'"),
@@ -120,9 +121,9 @@ def test_a_file_that_computes_something_else_is_not_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
-    honest = exporting._Decoded.forward
-    monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
-    with pytest.raises(ExportError, match="does not compute what the network does"):
+    honest = Decoded.forward
+    monkeypatch.setattr(Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
+    with pytest.raises(ExportError, match="does not reproduce the network"):
         small.export(format="onnx", imgsz=64)
     assert not list(tmp_path.iterdir())
 
@@ -153,13 +154,13 @@ def test_the_record_of_the_reference_package_is_understood(plain: str, tmp_path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: {}, "carries no record"),
+        (lambda found: {}, "there is no metadata"),
         (lambda found: {"names": "{0: 'a'}", "task": "detect"}, "task 'detect'"),
-        (lambda found: {"names": "{0: 'a'}", "kpt_shape": "[5, 2]"}, "contradicts itself"),
-        (lambda found: {"names": "__import__('os').getcwd()"}, "not understood"),
-        (lambda found: {"names": "[" * 300}, "not understood"),
-        (lambda found: {"yolopose": "{"}, "not understood"),
-        (lambda found: {"yolopose": "[]"}, "not understood"),
+        (lambda found: {"names": "{0: 'a'}", "kpt_shape": "[5, 2]"}, "contradicts its metadata"),
+        (lambda found: {"names": "__import__('os').getcwd()"}, "no valid metadata"),
+        (lambda found: {"names": "[" * 300}, "no valid metadata"),
+        (lambda found: {"yolopose": "{"}, "no valid metadata"),
+        (lambda found: {"yolopose": "[]"}, "no valid metadata"),
         (lambda found: {"yolopose": json.dumps({"names": ["a"]})}, "name is missing"),
     ],
 )
@@ -174,12 +175,12 @@ def test_records_that_are_wrong(
 def test_damaged_files(content: bytes | None, plain: str, tmp_path: Path) -> None:
     path = tmp_path / "d.onnx"
     path.write_bytes(Path(plain).read_bytes()[:-5000] if content is None else content)
-    with pytest.raises(WeightsError, match="cut off or damaged"):
+    with pytest.raises(WeightsError, match="truncated or damaged"):
         opened(str(path))
 
 
 def test_a_gpu_that_onnxruntime_has_not(plain: str) -> None:
-    with pytest.raises(UsageError, match="onnxruntime has none"):
+    with pytest.raises(UsageError, match="onnxruntime supports none"):
         open_runtime(plain, device=0)
 
 

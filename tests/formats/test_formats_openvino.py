@@ -15,8 +15,9 @@ from formats_samples import batch_of, need_openvino
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
 from yolopose.base.yamlfile import read_yaml, to_yaml
-from yolopose.formats import exporting, open_runtime
-from yolopose.formats.openvino import OpenvinoRuntime, library
+from yolopose.formats import open_runtime
+from yolopose.formats.export_modules import Decoded
+from yolopose.formats.openvino import OpenvinoRuntime, import_openvino
 from yolopose.model.runtimes import RuntimeConfig
 
 need_openvino()
@@ -96,7 +97,7 @@ def test_exact_numbers_are_asked_for_and_16_bits_only_on_demand(
 
 
 def test_nothing_is_reported(folders: dict[str, Path]) -> None:
-    library()
+    import_openvino()
     assert find_spec("openvino_telemetry") is not None  # there for programs of the user's own
     assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
     for name in ("convert_impl", "telemetry_utils", "utils"):
@@ -121,7 +122,7 @@ def as_the_reference_writes(folder: Path, target: Path, change: Callable[[dict],
     target.mkdir()
     model = room._core().read_model(str(next(folder.glob("*.xml"))))
     model.set_rt_info("", ["model_info"])
-    library().save_model(model, str(target / "s.xml"), compress_to_fp16=False)
+    import_openvino().save_model(model, str(target / "s.xml"), compress_to_fp16=False)
     record = change(read_yaml(folder / "metadata.yaml", "record"))
     if record:
         (target / "metadata.yaml").write_text(to_yaml(record), encoding="utf-8")
@@ -139,10 +140,10 @@ def test_the_record_of_the_reference_package_is_understood(folders: dict[str, Pa
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: {}, "carries no record"),
+        (lambda found: {}, "there is no metadata"),
         (lambda found: {**found, "task": "detect"}, "task 'detect'"),
-        (lambda found: {**found, "names": {0: "a"}}, "contradicts itself"),
-        (lambda found: {**found, "kpt_shape": "many"}, "not understood"),
+        (lambda found: {**found, "names": {0: "a"}}, "contradicts its metadata"),
+        (lambda found: {**found, "kpt_shape": "many"}, "no valid metadata"),
     ],
 )
 def test_records_that_are_wrong(
@@ -178,7 +179,7 @@ def test_damaged_folders(
 def test_paths_and_devices_that_do_not_go(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="gone_openvino_model"):
         YOLO(tmp_path / "gone_openvino_model")
-    with pytest.raises(UsageError, match="on the CPU alone"):
+    with pytest.raises(UsageError, match="on the CPU only"):
         open_runtime(folders["fixed"], device=0)
 
 
@@ -186,7 +187,7 @@ def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
     model, batch = YOLO(folders["dynamic"]), batch_of(1, 64, 64)
     found = model._runtime(RuntimeConfig("cpu", name="auto")).raw(batch)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(found, opened(folders["dynamic"]).raw(batch))
-    with pytest.raises(UsageError, match=r"runtime=onnx does not run .*s_openvino_model"):
+    with pytest.raises(UsageError, match=r"runtime=onnx cannot run .*s_openvino_model"):
         model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="onnx")
     with pytest.raises(UsageError, match="runtime"):
         model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="fast")
@@ -197,9 +198,9 @@ def test_a_folder_that_computes_something_else_is_not_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
-    honest = exporting._Decoded.forward
-    monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
-    with pytest.raises(ExportError, match="does not compute what the network does"):
+    honest = Decoded.forward
+    monkeypatch.setattr(Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
+    with pytest.raises(ExportError, match="does not reproduce the network"):
         small.export(format="openvino", imgsz=64)
     assert not list(tmp_path.iterdir())
 

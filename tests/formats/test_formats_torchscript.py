@@ -92,15 +92,15 @@ def test_the_record_of_the_reference_package_is_understood(plain: Path, tmp_path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: "no JSON", "carries no record"),
-        (lambda found: {}, "carries no record"),
+        (lambda found: "no JSON", "there is no metadata"),
+        (lambda found: {}, "there is no metadata"),
         (lambda found: {"names": {"0": "a"}, "task": "detect"}, "task 'detect'"),
-        (lambda found: {"names": {"a": "a"}, "kpt_shape": [5, 2]}, "not understood"),
+        (lambda found: {"names": {"a": "a"}, "kpt_shape": [5, 2]}, "no valid metadata"),
         (
             lambda found: {"names": {"0": "a"}, "kpt_shape": [5, 2], "stride": 8, "imgsz": [64, 64]},
-            "contradicts itself",
+            "contradicts its metadata",
         ),
-        (lambda found: {"yolopose": "{"}, "not understood"),
+        (lambda found: {"yolopose": "{"}, "no valid metadata"),
     ],
 )
 def test_records_that_are_wrong(change: Callable[[dict], dict | str], words: str, plain: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_records_that_are_wrong(change: Callable[[dict], dict | str], words: str
 def test_damaged_files(content: bytes | None, plain: Path, tmp_path: Path) -> None:
     path = tmp_path / "d.torchscript"
     path.write_bytes(plain.read_bytes()[:-5000] if content is None else content)
-    with pytest.raises(WeightsError, match="cut off or damaged"):
+    with pytest.raises(WeightsError, match="truncated or damaged"):
         open_runtime(path)
 
 

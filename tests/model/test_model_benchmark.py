@@ -11,7 +11,7 @@ from yolopose import YOLO
 from yolopose.base.errors import UsageError
 from yolopose.cli import main
 from yolopose.formats import registry
-from yolopose.formats.agreement import NOTHING, Agreement
+from yolopose.formats.agreement import NO_DETECTIONS, Agreement
 from yolopose.model.benchmark_table import Benchmark, Row, line
 
 pytest.importorskip("torch")
@@ -98,7 +98,7 @@ def test_rows_in_print(tmp_path: Path) -> None:
     assert line(full).split() == ["ONNX", "11.6", "4.2", "0.5000", "0.2500", "40.0", "0.0012,", "2e-06,", "0.5"]
     unrun = line(Row("CoreML", "coreml", 6.0, 3.0, note="on macOS"))
     assert unrun.split() == ["CoreML", "6.0", "3.0", "-", "-", "-", "-", "on", "macOS"]
-    assert "nothing found" in line(Row("ONNX", "onnx", agreement=NOTHING))
+    assert "nothing found" in line(Row("ONNX", "onnx", agreement=NO_DETECTIONS))
     both = Benchmark(tmp_path, [full, Row("CoreML", "coreml", 6.0, 3.0)])
     assert [row["Status❔"] for row in both.summary()] == ["✅", "❎"]
     assert len(both.to_csv().splitlines()) == 3

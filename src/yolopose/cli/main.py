@@ -107,9 +107,9 @@ def _models(command: Command) -> None:
 
 
 def _formats(command: Command) -> None:
-    from yolopose.formats.registry import report
+    from yolopose.formats.registry import format_table
 
-    print(report())
+    print(format_table())
 
 
 def _toolchain(verb: str, name: str, command: Sequence[str]) -> int:
@@ -119,7 +119,7 @@ def _toolchain(verb: str, name: str, command: Sequence[str]) -> int:
     if verb == "run":
         return toolchains.run(name, command)
     if verb == "list":
-        print(toolchains.report())
+        print(toolchains.toolchain_table())
     elif verb == "install":
         toolchains.install(name)
     else:

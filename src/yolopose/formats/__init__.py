@@ -1,31 +1,35 @@
-"""Weights and exported networks as engines; one file for each format, imported when it is asked for."""
+"""File formats of networks: one module per format that loads and exports it, imported on first use."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 from yolopose.base.errors import NotFoundError
+from yolopose.formats.protocol import ExportJob, ExportReport, Format, FormatInfo
 from yolopose.formats.registry import (
-    Format,
+    describe_suffixes,
+    find_format,
     format_for_path,
     formats,
     get_format,
     require_engine,
     require_packages,
-    suffixes,
 )
 from yolopose.runtime import Runtime
 
 __all__ = [
+    "ExportJob",
+    "ExportReport",
     "Format",
-    "get_format",
+    "FormatInfo",
+    "describe_suffixes",
+    "find_format",
     "format_for_path",
     "formats",
+    "get_format",
+    "open_runtime",
     "require_engine",
     "require_packages",
-    "open_runtime",
-    "suffixes",
 ]
 
 
@@ -33,19 +37,20 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
     """Open a file with the engine that runs it.
 
     Args:
-        path: the file; its suffix tells the format.
-        device: `cpu`, `0` (the first GPU), …; the best there is when None.
-        half: compute in float16 where the device can.
+        path: the file; its suffix determines the format.
+        device: `cpu`, `0` (the first GPU), …; the best available if None.
+        half: compute in 16 bits where the device supports it.
 
     Raises:
-        UsageError: the suffix is of no format known here, or the device is not here.
-        NotFoundError: there is no such file.
-        WeightsError: the file is damaged or holds no pose network.
-        DependencyError: the engine's library is not installed.
+        UsageError: the suffix is unknown, or the device is not available.
+        NotFoundError: the file does not exist.
+        WeightsError: the file is damaged or is not a pose network.
+        DependencyError: the library of the engine is not installed.
     """
-    row, path = format_for_path(path), Path(path)
-    if row.exportable and not path.exists():
-        kind = "folder" if row.folder else "file"
-        raise NotFoundError(f"There is no {row.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
-    require_engine(row, path)
-    return import_module(f"yolopose.formats.{row.module}").load(path, device, half)
+    entry, path = format_for_path(path), Path(path)
+    info = entry.info
+    if not info.weights and not path.exists():
+        kind = "folder" if info.folder else "file"
+        raise NotFoundError(f"There is no {info.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
+    require_engine(entry, path)
+    return entry.load(path, device, half)

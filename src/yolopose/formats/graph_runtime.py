@@ -1,4 +1,4 @@
-"""What the engines of exported graphs have in common: batches as the graph takes them, candidates, replicas."""
+"""Base of the engines of exported graphs: batches of the graph's size, candidates, replicas; device and precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cpu import physical_cores
+from yolopose.base.errors import UsageError
+from yolopose.base.log import warn_once
+from yolopose.config import parse_devices
 from yolopose.formats.metadata import check_output
 from yolopose.results import HostArray
 from yolopose.runtime import Batch, Candidates, Runtime, from_end2end, from_raw
@@ -19,10 +22,12 @@ from yolopose.schema import ModelMetadata
 
 
 class GraphRuntime(ABC):
-    """Implements `yolopose.runtime.Replicated` for a graph whose whole output comes to the host; a format adds `_run`.
+    """Engine of a graph whose whole output is copied to the host; implements `yolopose.runtime.Replicated`.
+
+    A format implements `_run` and, if several callers can compute at once, `_replica`.
 
     Attributes:
-        metadata: classes, keypoints, stride, the input sizes and batches that go.
+        metadata: classes, keypoints, stride, supported input sizes and batches.
         device: `cpu`, `cuda:0`.
     """
 
@@ -33,7 +38,7 @@ class GraphRuntime(ABC):
         self._replicas: dict[int, Sequence[Runtime]] = {}
 
     def replicas(self, count: int) -> Sequence[Runtime]:
-        """Return engines for `count` threads, made once; see `yolopose.runtime.Replicated.replicas`."""
+        """Return engines for `count` threads, created once; see `yolopose.runtime.Replicated.replicas`."""
         if count not in self._replicas:
             self._replicas[count] = self._make_replicas(count)
         return self._replicas[count]
@@ -47,8 +52,10 @@ class GraphRuntime(ABC):
         classes: Sequence[int] | None = None,
         multi_label: bool = False,
     ) -> Candidates:
-        """Run the network and keeps what scores above `conf`; see `yolopose.runtime.Runtime.infer`."""
-        raw, shape, uncertainty = self._outputs(batch), self.metadata.spec.keypoints.shape, self.metadata.uncertainty
+        """Run the network and keep candidates above `conf`; see `yolopose.runtime.Runtime.infer`."""
+        raw = self._outputs(batch)
+        shape = self.metadata.spec.keypoints.shape
+        uncertainty = self.metadata.uncertainty
         if self.metadata.end2end:
             return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
         return from_raw(
@@ -62,7 +69,7 @@ class GraphRuntime(ABC):
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Run the network and returns its whole output, float32.
+        """Run the network and return its whole output, float32.
 
         Args:
             batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
@@ -70,76 +77,108 @@ class GraphRuntime(ABC):
         return self._outputs(batch)
 
     def to_array(self, array: npt.NDArray[Any]) -> HostArray:
-        """Return a host array with a tensor's everyday methods."""
+        """Return a host array with the common methods of a tensor."""
         return HostArray(array)
 
     def _outputs(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """The whole output, in as many steps as a file of a fixed batch takes."""
+        """Return the whole output, in several runs if the batch exceeds that of the file."""
         size = self.metadata.batch or len(batch)
         if len(batch) <= size:
             return self._run(batch, size)
         first = self._run(batch[:size], size)
         whole = np.empty((len(batch), *first.shape[1:]), dtype=first.dtype)
-        whole[:size] = first  # copied at once: the next step may go where this one lies
+        whole[:size] = first  # copied before the next run, which may reuse the engine's memory
         for start in range(size, len(batch), size):
             whole[start : start + size] = self._run(batch[start : start + size], size)
         return whole
 
     @abstractmethod
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output for at most `size` images; a graph of a fixed batch computes `size`, some of them black.
+        """Return the output for at most `size` images; a graph of a fixed batch pads them with black images.
 
-        It may lie in the engine's own memory and is good until the thread's next call; an engine for which that is so
-        overrides `raw` as well.
+        The array may be memory of the engine that is valid until the thread's next call; such an engine also overrides
+        `raw`.
         """
 
-    def _try_out(self, path: Path) -> None:
-        """Run the network on nothing, so that what is wrong with a file is said when it is opened.
+    def check_runs(self, path: Path) -> None:
+        """Run the network on a black image, so that a damaged file is reported when it is opened.
 
         Raises:
-            WeightsError: the output is not that of the classes and keypoints that the record names.
+            WeightsError: the output does not fit the classes and keypoints of the metadata.
         """
-        about = self.metadata
-        sides = (2 * about.stride, 2 * about.stride) if about.dynamic else about.imgsz
-        output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), about.batch or 1)
-        check_output(path, about, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
+        metadata = self.metadata
+        sides = (2 * metadata.stride, 2 * metadata.stride) if metadata.dynamic else metadata.imgsz
+        output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), metadata.batch or 1)
+        check_output(path, metadata, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
 
     def _make_replicas(self, count: int) -> Sequence[Runtime]:
         threads = max(1, physical_cores() // count)
-        found = [] if count < 2 else [replica for _ in range(count) if (replica := self._replica(threads))]
-        return found or [self]
+        replicas = [] if count < 2 else [replica for _ in range(count) if (replica := self._replica(threads))]
+        return replicas or [self]
 
     def _replica(self, threads: int) -> Runtime | None:
-        """An engine of the same file that computes on so many threads; None where the format has but one for all."""
+        """Return an engine of the same file that computes on `threads` threads; None if the engine cannot."""
         del threads
         return None
 
 
-class InputMemory:
-    """Memory for the input of a graph that takes 0…1, kept from call to call; each thread has its own."""
+class InputBuffer:
+    """Reused memory for the input of a graph that takes 0…1; one buffer per thread."""
 
     def __init__(self) -> None:
-        self._kept = threading.local()
+        self._local = threading.local()
 
-    def filled(self, batch: Batch, size: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
-        """Return a batch as the graph takes it; good until the thread's next call.
+    def fill(self, batch: Batch, size: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
+        """Return a batch as input of the graph; valid until the thread's next call.
 
         Args:
             batch: (B, 3, H, W), uint8 0…255 or float32 0…1.
-            size: images that the graph takes, at least B; those that are not there are black.
-            dtype: of the graph's input.
+            size: batch of the graph, at least B; missing images are black.
+            dtype: input type of the graph.
         """
         if batch.dtype == dtype and len(batch) == size:
             return np.ascontiguousarray(batch)
-        values = self._values((size, *batch.shape[1:]), dtype)
+        values = self._buffer((size, *batch.shape[1:]), dtype)
         scale = 255 if np.issubdtype(batch.dtype, np.integer) else 1
-        # computed in float32 whatever is stored; numpy converts block by block, without a copy of the whole
+        # computed in float32 for any dtype; numpy converts block by block, without a copy of the whole
         np.divide(batch, np.float32(scale), out=values[: len(batch)], dtype=np.float32, casting="same_kind")
         values[len(batch) :] = 0
         return values
 
-    def _values(self, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-        found = getattr(self._kept, "values", None)
-        if found is None or found.shape != shape or found.dtype != dtype:
-            found = self._kept.values = np.empty(shape, dtype=dtype)
-        return found
+    def _buffer(self, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        values = getattr(self._local, "values", None)
+        if values is None or values.shape != shape or values.dtype != dtype:
+            values = self._local.values = np.empty(shape, dtype=dtype)
+        return values
+
+
+def single_device(device: object) -> str:
+    """Return a device in lower case: `""` (the best available), `cpu`, `cuda:0`, `mps`.
+
+    Args:
+        device: `None`, `""`, `"cpu"`, `0`, `"0"`, `"cuda"`, `"cuda:0"`, `[0]`, `"mps"`, or a value that prints as one.
+
+    Raises:
+        UsageError: several devices are given.
+    """
+    names = parse_devices(device)  # type: ignore[arg-type]  # it also takes what prints as a device
+    if len(names) > 1:
+        raise UsageError(f"device={device!r} names {len(names)} devices, which only training supports: name one.")
+    text = names[0] if names else ""
+    return f"cuda:{text}" if text.isdigit() else text
+
+
+def require_cpu(device: object, title: str) -> None:
+    """Check that no other device than the CPU is requested.
+
+    Raises:
+        UsageError: another device is.
+    """
+    if single_device(device) not in ("", "cpu"):
+        raise UsageError(f"device={device!r}: {title} files run on the CPU only; use device=cpu.")
+
+
+def warn_half_is_fixed(half: bool, path: Path) -> None:
+    """Warn once that `half=True` does not change the precision of an exported file."""
+    if half:
+        warn_once(f"half=True has no effect on {path.name}: export it with half=True for 16-bit inference.")

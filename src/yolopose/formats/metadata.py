@@ -1,4 +1,4 @@
-"""What an exported file says of its network: written beside the graph, read with the graph's own shapes."""
+"""Metadata in exported files: what a file stores about its network, and how files of other packages are read."""
 
 from __future__ import annotations
 
@@ -15,152 +15,198 @@ from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec, class_names
 
 if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
+    from yolopose.formats.protocol import ExportJob
 
-RECORD = "yolopose"  # key of our own record
-RECORD_FILE = "metadata.yaml"
+KEY = "yolopose"
+"""Key of yolopose's own metadata, a JSON text."""
+METADATA_FILE = "metadata.yaml"
+LEVELS = "levels"
+"""`ModelMetadata.outputs` of files with outputs per level."""
+_LEVEL_KINDS = ("distances", "scores", "points", "visibilities")
 _PERSON_CHANNELS = 4 + 1 + 17 * 3
 
 
-def own_record(metadata: ModelMetadata) -> str:
-    """Return our own record as one line of JSON."""
+def level_names(strides: Sequence[int], dims: int) -> list[str]:
+    """Return the names of outputs per level: `distances_8`, `scores_8`, `points_8`, `visibilities_8`, ….
+
+    Args:
+        strides: strides of the levels.
+        dims: D of the keypoints; with 2 there are no visibilities.
+    """
+    kinds = _LEVEL_KINDS if dims == 3 else _LEVEL_KINDS[:3]
+    return [f"{kind}_{stride}" for stride in strides for kind in kinds]
+
+
+# -- write --------------------------------------------------------------------------------------------------------
+
+
+def own_metadata(metadata: ModelMetadata) -> str:
+    """Return the value of `KEY`: all metadata as one line of JSON."""
     return json.dumps({**metadata.to_dict(), "names": list(metadata.spec.classes)}, ensure_ascii=False)
 
 
-def public_record(job: ExportJob) -> dict[str, Any]:
-    """Return the keys that tools for files of the reference package look for."""
-    metadata, batch = job.metadata, job.metadata.batch or 1
+def public_metadata(job: ExportJob) -> dict[str, Any]:
+    """Return the keys that tools for files of the reference package read."""
+    metadata = job.metadata
     spec = metadata.spec
+    batch = metadata.batch or 1
     return {
-        "description": f"{metadata.name} pose estimation, exported by yolopose", "version": __version__,
-        "license": metadata.license, "task": "pose", "stride": metadata.stride, "batch": batch,
-        "imgsz": list(metadata.imgsz), "names": spec.names, "kpt_shape": list(spec.keypoints.shape), "channels": 3,
-        "end2end": metadata.end2end and job.suppression is None,
+        "description": f"{metadata.name} pose estimation, exported by yolopose",
+        "version": __version__,
+        "license": metadata.license,
+        "task": "pose",
+        "stride": metadata.stride,
+        "batch": batch,
+        "imgsz": list(metadata.imgsz),
+        "names": spec.names,
+        "kpt_shape": list(spec.keypoints.shape),
+        "channels": 3,
+        "end2end": metadata.end2end and job.nms is None,
         "args": {
-            "batch": batch, "half": job.half, "int8": job.bits == 8, "dynamic": metadata.dynamic,
-            "nms": job.suppression is not None,
+            "batch": batch,
+            "half": job.half,
+            "int8": job.bits == 8,
+            "dynamic": metadata.dynamic,
+            "nms": job.nms is not None,
         },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
-    }  # fmt: skip
+    }
 
 
-def record_text(job: ExportJob) -> str:
-    """Return both records as one JSON text, for formats with room for a text."""
-    return json.dumps({RECORD: own_record(job.metadata), **public_record(job)}, ensure_ascii=False)
+def file_metadata(job: ExportJob) -> dict[str, Any]:
+    """Return all metadata of a file: own and public keys."""
+    return {KEY: own_metadata(job.metadata), **public_metadata(job)}
 
 
-def write_record(job: ExportJob, folder: Path) -> None:
-    """Write both records into a folder, as the YAML file that the reference package writes there."""
-    values = {**public_record(job), RECORD: own_record(job.metadata)}
-    (folder / RECORD_FILE).write_text(to_yaml(values), encoding="utf-8")
+def metadata_json(job: ExportJob) -> str:
+    """Return all metadata as one JSON text, for formats that store one text."""
+    return json.dumps(file_metadata(job), ensure_ascii=False)
 
 
-def record_in_text(text: str | bytes) -> dict[str, Any]:
-    """Return the keys of what `record_text` or the reference package wrote; none where it is no JSON mapping."""
+def write_metadata(job: ExportJob, folder: Path) -> None:
+    """Write all metadata into a folder, as the YAML file that the reference package writes."""
+    values = {**public_metadata(job), KEY: own_metadata(job.metadata)}
+    (folder / METADATA_FILE).write_text(to_yaml(values), encoding="utf-8")
+
+
+# -- read ---------------------------------------------------------------------------------------------------------
+
+
+def parse_metadata(text: str | bytes) -> dict[str, Any]:
+    """Return the keys of a JSON text; empty if it is not a JSON mapping."""
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
-def outputs_of(found: Mapping[str, Any]) -> str:
-    """Return the layout of the outputs that our own record names; `raw` where there is none."""
-    own = record_in_text(found.get(RECORD, ""))
-    return str(own.get("outputs", "raw"))
-
-
-def record_in_folder(folder: Path) -> dict[str, Any]:
-    """Return the keys of the YAML file in a folder; none where there is no such file.
+def read_metadata_file(folder: Path) -> dict[str, Any]:
+    """Return the keys of the YAML file in a folder; empty if there is none.
 
     Raises:
-        WeightsError: it is no YAML mapping.
+        WeightsError: the file is not a YAML mapping.
     """
-    path = folder / RECORD_FILE
-    return read_yaml(path, "record of the network", WeightsError) if path.exists() else {}
+    path = folder / METADATA_FILE
+    return read_yaml(path, "metadata of the network", WeightsError) if path.exists() else {}
 
 
-def sole_file(path: Path, suffix: str, what: str) -> Path:
-    """Return the one file with a suffix that a folder holds; a file is returned as it is.
+def output_layout(values: Mapping[str, Any]) -> str:
+    """Return the output layout in yolopose's own metadata: `raw` or `LEVELS`; `raw` if there is none."""
+    return str(parse_metadata(values.get(KEY, "")).get("outputs", "raw"))
+
+
+def find_file(path: Path, suffix: str, description: str) -> Path:
+    """Return the only file with a suffix in a folder; a path to a file is returned unchanged.
 
     Args:
         path: the folder or file.
         suffix: `.xml`.
-        what: what such a file is, for the error: `the network's graph`.
+        description: what such a file is, for the error: `the network's graph`.
 
     Raises:
         WeightsError: there is none, or several.
     """
     if not path.is_dir():
         return path
-    found = sorted(path.glob(f"*{suffix}"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise WeightsError(f"{path} should hold one {suffix}, {what}, but holds {names}. Name the {suffix} to run.")
-    return found[0]
+    files = sorted(path.glob(f"*{suffix}"))
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise WeightsError(
+            f"{path} should hold one {suffix} ({description}), but holds {names}. Name the {suffix} to run."
+        )
+    return files[0]
 
 
-def read_record(
+def read_metadata(
     path: Path,
-    found: Mapping[str, Any],
-    given: Sequence[int | str] | None = None,
-    output: Sequence[int | str] | None = None,
+    values: Mapping[str, Any],
+    input_shape: Sequence[int | str] | None = None,
+    output_shape: Sequence[int | str] | None = None,
 ) -> ModelMetadata:
-    """Return the record of a file; what its shapes say wins over what was written down.
+    """Return the metadata of a file; shapes of the graph override what was stored.
 
     Args:
-        path: the file, for error texts.
-        found: its keys: our own record under `RECORD`, or those of the reference package, as values or as texts that
+        path: the file, for error messages.
+        values: stored keys: yolopose's own under `KEY`, or those of the reference package, as values or as texts that
             hold Python literals.
-        given: shape of the input, (B, 3, H, W); what is no whole number above 0 is free. None where the graph does
-            not tell, and the record must.
-        output: shape of the output; None where it is not known yet (see `check_output`).
+        input_shape: (B, 3, H, W) of the graph; anything but a positive integer is a free dimension. None if the graph
+            does not store it.
+        output_shape: shape of the output; None if it is not known yet (see `check_output`).
 
     Raises:
-        WeightsError: the record is missing, not understood or of another task, or does not fit the shapes.
+        WeightsError: the metadata is missing, invalid, of another task, or contradicts the shapes.
     """
     try:
-        if RECORD in found:
-            record = json.loads(found[RECORD])
-        elif found.get("names"):
-            record = _foreign(found, output)
+        if KEY in values:
+            record = json.loads(values[KEY])
+        elif values.get("names"):
+            record = _reference_metadata(values, output_shape)
         else:
-            record = _guessed(path, output)
+            record = _guess_metadata(path, output_shape)
         metadata = ModelMetadata.from_dict(record)
     except (UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError) as error:
         raise WeightsError(
-            f"{path} does not say what it estimates, or in words that are not understood ({first_line(error)}). "
-            "Export it again, with yolopose or a current version of the package that it comes from."
+            f"{path} has no valid metadata on its classes and keypoints ({first_line(error)}). Export it again, with "
+            "yolopose or a current version of the package that it comes from."
         ) from error
-    if given is None:
+    if input_shape is None:
         return metadata
-    sizes = [side if isinstance(side, int) and side > 0 else 0 for side in given]
+    sizes = [side if isinstance(side, int) and side > 0 else 0 for side in input_shape]
     dynamic = not (sizes[2] and sizes[3])
-    metadata = ModelMetadata.from_dict(
-        {
-            **metadata.to_dict(),
-            "dynamic": dynamic,
-            "batch": sizes[0],
-            "imgsz": sizes[2:] if not dynamic else record["imgsz"],
-        }
-    )
-    if output is not None:
-        check_output(path, metadata, output)
+    shape = {"dynamic": dynamic, "batch": sizes[0], "imgsz": record["imgsz"] if dynamic else sizes[2:]}
+    metadata = ModelMetadata.from_dict({**metadata.to_dict(), **shape})
+    if output_shape is not None:
+        check_output(path, metadata, output_shape)
     return metadata
 
 
+def check_output(path: Path, metadata: ModelMetadata, shape: Sequence[int | str]) -> None:
+    """Check that an output shape fits the classes and keypoints of the metadata.
+
+    Raises:
+        WeightsError: it does not.
+    """
+    spec = metadata.spec
+    values = spec.keypoints.count * (spec.keypoints.dims + 2 * metadata.uncertainty)
+    expected, axis = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
+    size = shape[axis]
+    if isinstance(size, int) and size > 0 and size != expected:
+        raise WeightsError(
+            f"{path} contradicts its metadata: for {spec.nc} classes and kpt_shape {list(spec.keypoints.shape)} its "
+            f"output should have {expected} values per anchor, but has {size} ({list(shape)}). Export it again."
+        )
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, as a sentence."""
+    """Return the first line of an error message, shortened, as a sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
-def _foreign(found: Mapping[str, Any], output: Sequence[int | str] | None) -> dict[str, Any]:
-    """The record of a file of the reference package.
-
-    Its `end2end` tells of the network, which may give all of its cells nevertheless: the shape of the output decides.
-    """
-    values = {key: _literal(value) for key, value in found.items()}
-    if isinstance(values["names"], dict):  # JSON has no whole numbers as keys
+def _reference_metadata(values: Mapping[str, Any], output_shape: Sequence[int | str] | None) -> dict[str, Any]:
+    """Convert the metadata of the reference package."""
+    values = {key: _literal(value) for key, value in values.items()}
+    if isinstance(values["names"], dict):  # JSON turns integer keys into texts
         values["names"] = {int(index): name for index, name in values["names"].items()}
     task = values.get("task", "pose")
     if task != "pose":
@@ -172,6 +218,8 @@ def _foreign(found: Mapping[str, Any], output: Sequence[int | str] | None) -> di
     schema = KeypointSchema.coco_person() if shape == [17, 3] else KeypointSchema.from_dict({"kpt_shape": shape})
     if values.get("kpt_names"):
         schema = KeypointSchema.from_dict({**schema.to_dict(), "kpt_names": values["kpt_names"]})
+    # `end2end` describes the network, which may output all anchors nevertheless: the shape of the output decides
+    end2end = values.get("end2end")
     return ModelMetadata(
         spec=PoseSpec(classes=class_names(values.get("names"), None), keypoints=schema),
         name=str(values.get("description", "")).removeprefix("Ultralytics ").split(" model")[0],
@@ -179,22 +227,22 @@ def _foreign(found: Mapping[str, Any], output: Sequence[int | str] | None) -> di
         imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),
         batch=0 if dynamic else int(values.get("batch") or 1),
         dynamic=dynamic,
-        end2end=_finished(output, schema) if values.get("end2end") else bool(arguments.get("nms")),
+        end2end=_has_detections(output_shape, schema) if end2end else bool(arguments.get("nms")),
         license=str(values.get("license", "")),
         version=str(values.get("version", "")),
     ).to_dict()
 
 
-def _finished(output: Sequence[int | str] | None, schema: KeypointSchema) -> bool:
-    """Whether an output is one of finished detections, (B, N, 6+K·D), as it is taken to be where it is not known."""
-    return output is None or output[2] == 6 + schema.count * schema.dims
+def _has_detections(shape: Sequence[int | str] | None, schema: KeypointSchema) -> bool:
+    """Return whether an output shape is (B, N, 6+K·D); assumed if the shape is unknown."""
+    return shape is None or shape[2] == 6 + schema.count * schema.dims
 
 
-def _guessed(path: Path, output: Sequence[int | str] | None) -> dict[str, Any]:
-    """The record of a file without any, from the one layout that tells itself: 56 channels are a COCO person."""
-    if output is None or output[1] != _PERSON_CHANNELS:
-        raise UsageError("it carries no record of its classes and keypoints")
-    warn_once(f"{path} carries no record; its {_PERSON_CHANNELS} channels are taken for a person's 17 COCO points.")
+def _guess_metadata(path: Path, output_shape: Sequence[int | str] | None) -> dict[str, Any]:
+    """Return metadata for a file without any, if it has the 56 output channels of a COCO person."""
+    if output_shape is None or output_shape[1] != _PERSON_CHANNELS:
+        raise UsageError("there is no metadata")
+    warn_once(f"{path} has no metadata; its {_PERSON_CHANNELS} channels are read as a person's 17 COCO keypoints.")
     return ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())).to_dict()
 
 
@@ -205,20 +253,3 @@ def _literal(value: Any) -> Any:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return value
-
-
-def check_output(path: Path, metadata: ModelMetadata, output: Sequence[int | str]) -> None:
-    """Make sure that an output's shape is that of the classes and keypoints that a record names.
-
-    Raises:
-        WeightsError: it is not.
-    """
-    spec = metadata.spec
-    values = spec.keypoints.count * (spec.keypoints.dims + 2 * metadata.uncertainty)
-    expected, place = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
-    found = output[place]
-    if isinstance(found, int) and found > 0 and found != expected:
-        raise WeightsError(
-            f"{path} contradicts itself: for {spec.nc} classes and kpt_shape {list(spec.keypoints.shape)} its output "
-            f"should have {expected} values a cell, but has {found} ({list(output)}). Export it again."
-        )

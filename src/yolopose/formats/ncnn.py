@@ -1,4 +1,4 @@
-"""ncnn: a folder of a graph (.param), its weights (.bin) and a record. Running it takes no torch."""
+"""ncnn: a folder of a graph (.param), its weights (.bin) and metadata. Loading does not import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,37 +16,24 @@ import numpy.typing as npt
 from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import warn_once
-from yolopose.formats.capture import traced
-from yolopose.formats.devices import cpu_only
-from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
-from yolopose.formats.metadata import first_line, read_record, record_in_folder, sole_file, write_record
+from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, require_cpu
+from yolopose.formats.metadata import find_file, first_line, read_metadata, read_metadata_file, write_metadata
+from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.runtime import Batch
 
-if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
-
-_GRAPH, _WEIGHTS = "model.ncnn.param", "model.ncnn.bin"  # as the reference package names them
+_GRAPH = "model.ncnn.param"  # names in the reference package
+_WEIGHTS = "model.ncnn.bin"
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, device: object = None, half: bool = False) -> NcnnRuntime:
-    """Open an ncnn folder, or the .param in it: one of ours, or one that the reference package wrote.
-
-    Args:
-        path: the folder or the .param.
-        device: `cpu`.
-        half: has no effect: it is computed in float32.
-
-    Raises:
-        UsageError: the device is not here.
-        WeightsError: the file is damaged, or no pose network that can be understood.
-    """
-    cpu_only(device, "ncnn")
+    """Open an ncnn folder, or the .param in it, of yolopose or the reference package; see `Format.load`."""
+    require_cpu(device, "ncnn")
     if half:
-        warn_once("half=True has no effect on ncnn files: yolopose lets them compute in float32.")
-    return NcnnRuntime(sole_file(path, ".param", "the network's graph"))
+        warn_once("half=True has no effect on ncnn files: yolopose runs them in float32.")
+    return NcnnRuntime(find_file(path, ".param", "the network's graph"))
 
 
 class NcnnRuntime(GraphRuntime):
@@ -54,33 +41,30 @@ class NcnnRuntime(GraphRuntime):
 
     Args:
         path: the .param.
-
-    Attributes:
-        metadata: classes, keypoints, stride, the input size.
-        device: `cpu`.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path, self._memory = path, InputMemory()
+        self._path = path
+        self._buffer = InputBuffer()
         self._net = self._open(physical_cores())
-        # ncnn knows neither batches nor, in the files of its converter, other sizes than the one it was made for
-        self.metadata = replace(read_record(path, record_in_folder(path.parent)), batch=1, dynamic=False)
-        self._try_out(path)
+        # ncnn has no batches, and its converter fixes the input size
+        self.metadata = replace(read_metadata(path, read_metadata_file(path.parent)), batch=1, dynamic=False)
+        self.check_runs(path)
 
     def _open(self, threads: int) -> Any:
         net: Any = import_module("ncnn").Net()
         net.opt.num_threads = threads
         net.opt.use_vulkan_compute = False
-        # without these an Arm processor would compute in 16 bits, whatever the file holds
+        # without these, an Arm CPU computes in 16 bits at any precision of the file
         for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
             setattr(net.opt, option, False)
         weights = self._path.with_suffix(".bin")
         if not weights.is_file() or net.load_param(str(self._path)) or net.load_model(str(weights)):
-            raise _unusable(self._path)
+            raise _open_error(self._path)
         if len(net.input_names()) != 1 or len(net.output_names()) != 1:
             raise WeightsError(
-                f"{self._path} is no pose network: its inputs are {net.input_names()}, its outputs "
+                f"{self._path} is not a pose network: its inputs are {net.input_names()}, its outputs "
                 f"{net.output_names()}; expected is one of each."
             )
         return net
@@ -91,61 +75,54 @@ class NcnnRuntime(GraphRuntime):
         return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        values = self._memory.filled(batch, size)
+        values = self._buffer.fill(batch, size)
         extractor = self._net.create_extractor()
-        given: Any = import_module("ncnn").Mat(values[0])
-        if extractor.input(self._net.input_names()[0], given):
-            raise _unusable(self._path)
+        value: Any = import_module("ncnn").Mat(values[0])
+        if extractor.input(self._net.input_names()[0], value):
+            raise _open_error(self._path)
         status, output = extractor.extract(self._net.output_names()[0])
         if status:
-            raise _unusable(self._path)
+            raise _open_error(self._path)
         return np.array(output, dtype=np.float32)[None]
 
 
-def _unusable(path: Path) -> WeightsError:
+def _open_error(path: Path) -> WeightsError:
     return WeightsError(
-        f"{path} cannot be run by ncnn {import_module('ncnn').__version__}. The file or its .bin may be missing, cut "
-        "off or damaged (export or copy the folder again), or need a newer ncnn."
+        f"{path} cannot be run by ncnn {import_module('ncnn').__version__}. The file or its .bin may be missing, "
+        "truncated or damaged (export or copy the folder again), or need a newer ncnn."
     )
 
 
 # -- write --------------------------------------------------------------------------------------------------------
 
 
-def export(job: ExportJob, path: Path) -> str:
-    """Write a network as an ncnn folder.
-
-    Args:
-        job: the network and what is asked for; half stores the weights in 16 bits.
-        path: the folder, empty.
-
-    Returns:
-        A few words on it, for the log.
-
-    Raises:
-        ExportError: the network cannot be converted.
-    """
-    with tempfile.TemporaryDirectory() as workshop:  # the converter leaves much beside what it reads
-        source = Path(workshop) / "model.pt"
+def export(job: ExportJob, path: Path) -> ExportReport:
+    """Write a network as an ncnn folder; see `Format.export`. `half` stores the weights in 16 bits."""
+    with tempfile.TemporaryDirectory() as folder:  # the converter writes many files beside its input
+        source = Path(folder) / "model.pt"
         try:
-            # the graph computes in float32 whatever its weights are stored in
-            traced(replace(job, half=False)).save(str(source))
-        except Exception as error:  # whatever tracing meets
-            raise ExportError(f"The network cannot be written for ncnn: {first_line(error)}") from error
-        _convert(source, path, job)
-    write_record(job, path)
-    return f"weights {job.precision}"
+            # the graph computes in float32; `half` only changes how weights are stored
+            replace(job, half=False).trace().save(str(source))
+        except Exception as error:  # tracing may raise anything
+            raise ExportError(f"Converting the network to ncnn failed: {first_line(error)}") from error
+        _run_pnnx(source, path, job)
+    write_metadata(job, path)
+    return ExportReport(f"weights {job.precision}")
 
 
-def _convert(source: Path, folder: Path, job: ExportJob) -> None:
-    """Let pnnx, a program, make ncnn's two files of a trace."""
+def _run_pnnx(source: Path, folder: Path, job: ExportJob) -> None:
+    """Convert a trace with the program pnnx."""
     height, width = job.metadata.imgsz
     pnnx: Any = import_module("pnnx")
     command = [
-        pnnx.EXEC_PATH, source.name, f"inputshape=[1,3,{height},{width}]f32", f"fp16={int(job.half)}",
-        f"ncnnparam={folder.absolute() / _GRAPH}", f"ncnnbin={folder.absolute() / _WEIGHTS}",
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  # its own program
+        pnnx.EXEC_PATH,
+        source.name,
+        f"inputshape=[1,3,{height},{width}]f32",
+        f"fp16={int(job.half)}",
+        f"ncnnparam={folder.absolute() / _GRAPH}",
+        f"ncnnbin={folder.absolute() / _WEIGHTS}",
+    ]
+    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  # the program of the package
     if done.returncode or not all((folder / name).is_file() for name in (_GRAPH, _WEIGHTS)):
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise ExportError(f"The network cannot be written for ncnn: its converter pnnx ends with: {said[-1][:300]}.")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise ExportError(f"Converting the network to ncnn failed: its converter pnnx ends with: {lines[-1][:300]}.")

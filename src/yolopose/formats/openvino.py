@@ -1,20 +1,21 @@
-"""OpenVINO: a folder of a graph (.xml), its weights (.bin) and a record. Running it takes no torch.
+"""OpenVINO: a folder of a graph (.xml), its weights (.bin) and metadata. Loading does not import torch.
 
-OpenVINO reports each import and conversion to a web service of its maker through a package of its own,
-`openvino_telemetry`. `library` is the one place that imports OpenVINO, and it does so with that package hidden.
+OpenVINO reports each import and conversion to a web service through the package `openvino_telemetry`. This module is
+the only one that imports OpenVINO, and it does so with that package hidden.
 """
 
 from __future__ import annotations
 
 import copy
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,35 +24,46 @@ from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import to_yaml
-from yolopose.formats.capture import example, traced
-from yolopose.formats.devices import cpu_only
-from yolopose.formats.graph_runtime import GraphRuntime
+from yolopose.formats.graph_runtime import GraphRuntime, require_cpu
 from yolopose.formats.metadata import (
-    RECORD,
-    RECORD_FILE,
+    KEY,
+    METADATA_FILE,
+    find_file,
     first_line,
-    own_record,
-    public_record,
-    read_record,
-    record_in_folder,
-    sole_file,
+    own_metadata,
+    public_metadata,
+    read_metadata,
+    read_metadata_file,
 )
-from yolopose.formats.reporting import telemetry_disabled
+from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.runtime import Batch
 
-if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
-
 _SUFFIX = "_openvino_model"
-_PLACE = ["model_info", RECORD]  # of our record in the graph
-_NUMBERS = ("f32", "f16")
+_METADATA_PATH = ["model_info", KEY]  # in the graph's runtime info
+_DTYPES = ("f32", "f16")
+_TELEMETRY = "openvino_telemetry"
+
+
+@contextmanager
+def telemetry_disabled() -> Generator[None, None, None]:
+    """Hide the telemetry package of OpenVINO and NNCF from imports in this block.
+
+    If it cannot be imported, both fall back on a stub of their own that does nothing.
+    """
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == _TELEMETRY}
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # None makes the import statement fail
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        sys.modules.update(hidden)
 
 
 @cache
-def library() -> Any:
-    """Import OpenVINO so that it reports to nobody, neither now nor when it converts.
+def import_openvino() -> Any:
+    """Import OpenVINO without telemetry, now and for its conversions.
 
-    A program that has imported OpenVINO before has made that choice itself.
+    A program that has imported OpenVINO before keeps its own choice.
     """
     with telemetry_disabled():
         return import_module("openvino")
@@ -59,23 +71,23 @@ def library() -> Any:
 
 @cache
 def _core() -> Any:
-    """The one `Core` of this process: several of them, freed out of order, crash it at its next fork."""
-    core = library().Core()
-    _use_once(core)
+    """Return the only `Core` of the process: several, freed out of order, crash the process at its next fork."""
+    core = import_openvino().Core()
+    _warm_up(core)
     return core
 
 
-def _use_once(core: Any) -> None:
+def _warm_up(core: Any) -> None:
     """Run a graph of one addition.
 
-    OpenVINO's Python binding sets up its conversions at their first use, and two threads that meet there wait for
-    each other for ever: one holds Python's lock, the other that of the binding. So the first use is made here.
+    The Python binding initializes its type conversions at first use. Two threads that do so at once deadlock: one holds
+    the GIL, the other a lock of the binding. So the first use happens here, in one thread.
     """
-    ops, numbers = import_module("openvino.opset13"), library().Type.f32
-    given = ops.parameter([1, 1], numbers)
-    graph = library().Model([ops.add(given, given)], [given], "first use")
-    for kind, pixel in (("u8", np.uint8(255)), ("f32", np.float32(1))):
-        request = core.compile_model(_with_input(graph, kind), "CPU").create_infer_request()
+    ops = import_module("openvino.opset13")
+    value = ops.parameter([1, 1], import_openvino().Type.f32)
+    graph = import_openvino().Model([ops.add(value, value)], [value], "warm-up")
+    for dtype, pixel in (("u8", np.uint8(255)), ("f32", np.float32(1))):
+        request = core.compile_model(_with_input_type(graph, dtype), "CPU").create_infer_request()
         request.infer([np.full((1, 1), pixel)], share_inputs=True, share_outputs=True)[0].astype(np.float32)
 
 
@@ -83,18 +95,11 @@ def _use_once(core: Any) -> None:
 
 
 def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRuntime:
-    """Open an OpenVINO folder, or the .xml in it: one of ours, or one that the reference package wrote.
+    """Open an OpenVINO folder, or the .xml in it, of yolopose or the reference package; see `Format.load`.
 
-    Args:
-        path: the folder or the .xml.
-        device: `cpu`.
-        half: compute in bfloat16 where the processor has it.
-
-    Raises:
-        UsageError: the device is not here.
-        WeightsError: the file is damaged, or no pose network that can be understood.
+    `half` computes in bfloat16 if the CPU supports it.
     """
-    return OpenvinoRuntime(sole_file(path, ".xml", "the network's graph"), device, half)
+    return OpenvinoRuntime(find_file(path, ".xml", "the network's graph"), device, half)
 
 
 class OpenvinoRuntime(GraphRuntime):
@@ -102,37 +107,34 @@ class OpenvinoRuntime(GraphRuntime):
 
     Args:
         path: the .xml.
-        device: see `load`.
+        device: `cpu`.
         half: see `load`.
 
     Attributes:
-        metadata: classes, keypoints, stride, the input sizes and batches that go.
-        device: `cpu`.
-        half: whether bfloat16 is in use.
+        half: whether bfloat16 is used.
     """
 
     def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
         super().__init__()
-        cpu_only(device, "OpenVINO")
+        require_cpu(device, "OpenVINO")
         self.half = half and _has_bfloat16()
         if half and not self.half:
-            warn_once("half=True has no effect: this processor has no bfloat16, so OpenVINO computes in float32.")
-        model = _read(path)
-        given, output = model.inputs[0], model.outputs[0]
-        numbers = given.get_element_type().get_type_name()
-        shapes = [[side.get_length() if side.is_static else -1 for side in port.get_partial_shape()]
-                  if port.get_partial_shape().rank.is_static else [] for port in (given, output)]  # fmt: skip
-        if numbers not in _NUMBERS or [len(shape) for shape in shapes] != [4, 3]:
+            warn_once("half=True has no effect: this CPU does not support bfloat16, so OpenVINO computes in float32.")
+        model = _read_graph(path)
+        ports = model.inputs[0], model.outputs[0]
+        dtype = ports[0].get_element_type().get_type_name()
+        shapes = [_shape(port) for port in ports]
+        if dtype not in _DTYPES or [len(shape) for shape in shapes] != [4, 3]:
             raise WeightsError(
-                f"{path} is no pose network: its input is {numbers} of shape {given.get_partial_shape()}, its output "
-                f"of shape {output.get_partial_shape()}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
+                f"{path} is not a pose network: its input is {dtype} of shape {ports[0].get_partial_shape()}, its "
+                f"output has shape {ports[1].get_partial_shape()}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
             )
-        self.metadata = read_record(path, _record(path, model), *shapes)
-        # without the first, a processor with bfloat16 would compute in it, whatever the file holds
+        self.metadata = read_metadata(path, _stored_metadata(path, model), *shapes)
         self._settings = {
+            # by default, a CPU with bfloat16 computes in it at any precision of the file
             "INFERENCE_PRECISION_HINT": "bf16" if self.half else "f32",
             "INFERENCE_NUM_THREADS": physical_cores(),
-            "ENABLE_CPU_PINNING": False,  # decoding wants the same cores, and so may another process
+            "ENABLE_CPU_PINNING": False,  # image decoding, and other processes, use the same cores
         }
         self._network = _Network(path, model, {**self._settings, "PERFORMANCE_HINT": "LATENCY"})
 
@@ -142,75 +144,74 @@ class OpenvinoRuntime(GraphRuntime):
         threads = max(physical_cores(), count)
         settings = {**self._settings, "NUM_STREAMS": count, "INFERENCE_NUM_THREADS": threads}
         network = _Network(self._network.path, self._network.model, settings)
-        found = [copy.copy(self) for _ in range(count)]
-        for replica in found:
+        replicas = [copy.copy(self) for _ in range(count)]
+        for replica in replicas:
             replica._network = network
-        return found
+        return replicas
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Run the network and returns its whole output, float32.
-
-        Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
-        """
+        """Run the network and return a copy of its whole output; see `GraphRuntime.raw`."""
         return self._outputs(batch).copy()
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """The output in OpenVINO's own memory: good until the thread's next call."""
+        """Return the output in OpenVINO's memory, valid until the thread's next call."""
         if not np.issubdtype(batch.dtype, np.integer):
             batch = batch.astype(np.float32, copy=False)
         count = len(batch)
         if count < size:
             batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=batch.dtype)))
         request = self._network.request("u8" if batch.dtype == np.uint8 else "f32")
-        found = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
-        return found[0][:count]
+        outputs = request.infer([np.ascontiguousarray(batch)], share_inputs=True, share_outputs=True)
+        return outputs[0][:count]
 
 
 class _Network:
-    """A graph, compiled when it is first asked for; each thread has a request, and so memory, of its own.
+    """A graph, compiled on first use for each input type; each thread has its own request, and so its own memory.
 
     Args:
-        path: the .xml, for error texts.
-        model: what was read from it.
-        settings: OpenVINO's properties.
+        path: the .xml, for error messages.
+        model: the graph.
+        settings: properties of OpenVINO.
     """
 
     def __init__(self, path: Path, model: Any, settings: Mapping[str, Any]) -> None:
-        self.path, self.model, self._settings = path, model, settings
+        self.path = path
+        self.model = model
+        self._settings = settings
         self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         self._requests = threading.local()
-        self._compile("u8")  # what is wrong with a file is said when it is opened
+        self._compile("u8")  # reports a damaged file when it is opened
 
-    def request(self, numbers: str) -> Any:
-        """Return this thread's request for inputs of one kind, `u8` 0…255 or `f32` 0…1."""
-        name = f"request_{numbers}"
+    def request(self, dtype: str) -> Any:
+        """Return this thread's inference request for an input type: `u8` 0…255 or `f32` 0…1."""
+        name = f"request_{dtype}"
         if not hasattr(self._requests, name):
-            setattr(self._requests, name, self._compile(numbers).create_infer_request())
+            setattr(self._requests, name, self._compile(dtype).create_infer_request())
         return getattr(self._requests, name)
 
-    def _compile(self, numbers: str) -> Any:
+    def _compile(self, dtype: str) -> Any:
         with self._lock:
-            if numbers not in self._compiled:
+            if dtype not in self._compiled:
                 try:
-                    graph = _with_input(self.model, numbers)
-                    self._compiled[numbers] = _core().compile_model(graph, "CPU", dict(self._settings))
+                    graph = _with_input_type(self.model, dtype)
+                    self._compiled[dtype] = _core().compile_model(graph, "CPU", dict(self._settings))
                 except RuntimeError as error:
-                    raise _unusable(self.path, error) from error
-            return self._compiled[numbers]
+                    raise _open_error(self.path, error) from error
+            return self._compiled[dtype]
 
 
-def _with_input(model: Any, numbers: str) -> Any:
-    """A copy of a graph that takes inputs of one kind, converted and divided by 255 where the network begins."""
-    graph, library_ = model.clone(), library()
-    steps = library_.preprocess.PrePostProcessor(graph)
-    own = graph.inputs[0].get_element_type()
-    steps.input(0).tensor().set_element_type(getattr(library_.Type, numbers))
-    if numbers == "u8":
-        steps.input(0).preprocess().convert_element_type(library_.Type.f32).scale(255.0)
-    steps.input(0).preprocess().convert_element_type(own)
-    steps.output(0).tensor().set_element_type(library_.Type.f32)
+def _with_input_type(model: Any, dtype: str) -> Any:
+    """Return a copy of a graph with another input type; `u8` is converted and divided by 255 in the graph."""
+    openvino = import_openvino()
+    graph = model.clone()
+    steps = openvino.preprocess.PrePostProcessor(graph)
+    own_dtype = graph.inputs[0].get_element_type()
+    steps.input(0).tensor().set_element_type(getattr(openvino.Type, dtype))
+    if dtype == "u8":
+        steps.input(0).preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+    steps.input(0).preprocess().convert_element_type(own_dtype)
+    steps.output(0).tensor().set_element_type(openvino.Type.f32)
     return steps.build()
 
 
@@ -218,74 +219,74 @@ def _has_bfloat16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _read(path: Path) -> Any:
+def _shape(port: Any) -> list[int]:
+    """Return the shape of an input or output, -1 for free dimensions; empty if the rank is free."""
+    shape = port.get_partial_shape()
+    return [side.get_length() if side.is_static else -1 for side in shape] if shape.rank.is_static else []
+
+
+def _read_graph(path: Path) -> Any:
     try:
         model = _core().read_model(str(path))
     except RuntimeError as error:
-        raise _unusable(path, error) from error
+        raise _open_error(path, error) from error
     if not model.inputs or not model.outputs:
-        raise WeightsError(f"{path} is no pose network: it has no input or no output.")
+        raise WeightsError(f"{path} is not a pose network: it does not have an input and an output.")
     return model
 
 
-def _unusable(path: Path, error: RuntimeError) -> WeightsError:
-    # its texts begin with the place in its own source
+def _open_error(path: Path, error: RuntimeError) -> WeightsError:
+    # the message starts with positions in OpenVINO's source; the reason is its last line
     lines = [
         line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))
     ]
-    said = first_line(RuntimeError(lines[-1] if lines else str(error)))
+    reason = first_line(RuntimeError(lines[-1] if lines else str(error)))
     return WeightsError(
-        f"{path} cannot be run: OpenVINO {library().get_version().split('-')[0]} says: {said} The file or its .bin may "
-        "be missing, cut off or damaged (export or copy the folder again), or need a newer OpenVINO."
+        f"{path} cannot be opened by OpenVINO {_version()}: {reason} The file or its .bin may be missing, truncated or "
+        "damaged (export or copy the folder again), or need a newer OpenVINO."
     )
 
 
-def _record(path: Path, model: Any) -> Mapping[str, Any]:
-    """What a folder says of its network: our record in the graph, else the file beside it."""
-    with suppress(RuntimeError):  # raised where others have put something else at a part of this place
-        if model.has_rt_info(_PLACE):
-            return {RECORD: model.get_rt_info(_PLACE).astype(str)}
-    return record_in_folder(path.parent)
+def _version() -> str:
+    return import_openvino().get_version().split("-")[0]
+
+
+def _stored_metadata(path: Path, model: Any) -> Mapping[str, Any]:
+    """Return yolopose's metadata in the graph, else the YAML file in the folder."""
+    with suppress(RuntimeError):  # other writers may store a value where a mapping is expected
+        if model.has_rt_info(_METADATA_PATH):
+            return {KEY: model.get_rt_info(_METADATA_PATH).astype(str)}
+    return read_metadata_file(path.parent)
 
 
 # -- write --------------------------------------------------------------------------------------------------------
 
 
-def export(job: ExportJob, path: Path) -> str:
-    """Write a network as an OpenVINO folder.
-
-    Args:
-        job: the network and what is asked for; half stores the weights in 16 bits.
-        path: the folder, empty.
-
-    Returns:
-        A few words on it, for the log.
-
-    Raises:
-        ExportError: the network cannot be converted.
-    """
+def export(job: ExportJob, path: Path) -> ExportReport:
+    """Write a network as an OpenVINO folder; see `Format.export`. `half` stores the weights in 16 bits."""
     try:
         model = _convert(job)
         if job.calibration:
-            model = import_module("yolopose.formats.quantizing").quantized_openvino(model, job.calibration)
+            from yolopose.formats.int8 import quantize_openvino
+
+            model = quantize_openvino(model, job.calibration)
     except YoloposeError:
         raise
-    except Exception as error:  # whatever the converter meets
-        raise ExportError(f"The network cannot be written for OpenVINO: {first_line(error)}") from error
-    model.set_rt_info(own_record(job.metadata), _PLACE)
+    except Exception as error:  # the converter may raise anything
+        raise ExportError(f"Converting the network to OpenVINO failed: {first_line(error)}") from error
+    model.set_rt_info(own_metadata(job.metadata), _METADATA_PATH)
     target = path / f"{path.name.removesuffix(_SUFFIX)}.xml"
-    library().save_model(model, str(target), compress_to_fp16=job.half)
-    (path / RECORD_FILE).write_text(to_yaml(public_record(job)), encoding="utf-8")
-    return f"by version {library().get_version().split('-')[0]}, {job.precision}"
+    import_openvino().save_model(model, str(target), compress_to_fp16=job.half)
+    (path / METADATA_FILE).write_text(to_yaml(public_metadata(job)), encoding="utf-8")
+    return ExportReport(f"by version {_version()}, {job.precision}")
 
 
 def _convert(job: ExportJob) -> Any:
-    # the graph computes in float32 whatever its weights are stored in
-    graph, shape = traced(replace(job, half=False)), [-1, 3, -1, -1]
-    if not job.metadata.dynamic:
-        shape = [job.metadata.batch, 3, *job.metadata.imgsz]
-    # traced here, since OpenVINO would have torch run the trace thrice to check it; the file itself is compared
-    model = library().convert_model(graph, input=[shape], example_input=example(job))
+    # the graph computes in float32; `half` only changes how weights are stored
+    graph = replace(job, half=False).trace()
+    shape = [-1, 3, -1, -1] if job.metadata.dynamic else [job.metadata.batch, 3, *job.metadata.imgsz]
+    # traced before: OpenVINO would let torch run the trace three times to check it, and the file is compared anyway
+    model = import_openvino().convert_model(graph, input=[shape], example_input=job.example_input())
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"output0"})
     return model

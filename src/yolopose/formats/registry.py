@@ -1,171 +1,214 @@
-"""The table of formats, `zoo/formats.yaml`, as values: what help, errors, `yolo formats` and the loader read."""
+"""Registry of formats: the built-in ones (`zoo/formats.yaml`) and those of other packages (entry points)."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yolopose import zoo
 from yolopose.base.errors import DependencyError, UsageError, did_you_mean
+from yolopose.base.log import LOGGER
+from yolopose.formats.metadata import first_line
+from yolopose.formats.protocol import ExportJob, ExportReport, Format, FormatInfo
 
-_TORCH_CPU = " (for a CPU alone, add --index-url https://download.pytorch.org/whl/cpu for torch: it is far smaller)"
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from yolopose.runtime import Runtime
+
+ENTRY_POINT_GROUP = "yolopose.formats"
+_TORCH_CPU = " (for CPU only, add --index-url https://download.pytorch.org/whl/cpu for torch: it is much smaller)"
+_UNAVAILABLE = {
+    "axelera": "its compiler is on no public index. Use format=onnx, and pass that file to the vendor's own tools.",
+}
+"""Formats of the public interface that only a vendor's own tools can write."""
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """A row of the table.
+class BuiltinFormat:
+    """A `Format` that is implemented by a module of this package, which is imported on first use."""
 
-    Attributes:
-        name: what `format=` takes.
-        title: its name in running text.
-        suffixes: how such files end; one without a leading dot is the end of a folder's name.
-        module: the file of `yolopose.formats` that knows it.
-        options: keys of export that it heeds, beside `imgsz`, `data` and `device`.
-        needs: packages that running it takes.
-        makes: packages that writing it takes; empty for what `save()` writes.
-        for_int8: packages that writing it with 8-bit numbers takes beside them.
-        about: a few words.
-        aliases: other names that `format=` takes.
-        folder: whether `export` writes a folder instead of a file.
-        runs_on: systems that run it, as `sys.platform` names them; empty for all.
-        toolchain: the private environment that writes it (`yolopose.toolchains`); empty for what is installed beside
-            yolopose.
-        runs_in: the one that runs it; empty for what a chip alone runs, too.
-        int8_toolchain: the same for 8-bit numbers alone.
-        only_int8: whether there are no others in it.
-        verified: where and when it was run last by those who wrote this; empty where it never was.
-    """
-
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
+    info: FormatInfo
     module: str
-    options: tuple[str, ...]
-    run_requires: tuple[str, ...]
-    export_requires: tuple[str, ...]
-    int8_requires: tuple[str, ...]
-    about: str
-    aliases: tuple[str, ...] = ()
-    folder: bool = False
-    platforms: tuple[str, ...] = ()
-    toolchain: str = ""
-    run_toolchain: str = ""
-    int8_toolchain: str = ""
-    int8_only: bool = False
-    verified: str = ""
 
-    @property
-    def exportable(self) -> bool:
-        """Whether `export` writes it."""
-        return bool(self.export_requires)
+    def load(self, path: Path, device: object = None, half: bool = False) -> Runtime:
+        """Open a file; see `Format.load`."""
+        return self._import().load(path, device, half)
 
-    @property
-    def runs_on_platform(self) -> bool:
-        """Whether this system runs it."""
-        return not self.platforms or sys.platform in self.platforms
+    def export(self, job: ExportJob, path: Path) -> ExportReport:
+        """Write a network; see `Format.export`."""
+        return self._import().export(job, path)
 
-    def matches(self, path: str | Path) -> bool:
-        """Whether a file or folder of this name is in this format."""
-        return Path(path).name.lower().endswith(self.suffixes)
+    def _import(self) -> Any:
+        return import_module(f"yolopose.formats.{self.module}")
 
 
 @cache
+def builtin_formats() -> tuple[Format, ...]:
+    """Return the formats of `zoo/formats.yaml`."""
+    return tuple(_from_row(name, row) for name, row in zoo.format_table().items())
+
+
+def _from_row(name: str, row: dict[str, Any]) -> Format:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    module = values.pop("module")
+    values["verified"] = values["verified"] or ""
+    # a folder name has no dot, and what writes a format also runs it, unless the row states otherwise
+    values.setdefault("folder", not values["suffixes"][0].startswith("."))
+    values["run_toolchain"] = values.get("run_toolchain", values.get("toolchain")) or ""
+    return BuiltinFormat(FormatInfo(name=name, **values), module)
+
+
+@cache
+def load_plugins() -> tuple[tuple[Format, ...], dict[str, str]]:
+    """Import the formats of other packages (entry point group `yolopose.formats`), once.
+
+    Returns:
+        The formats, and by entry point name the error messages of those that cannot be used.
+    """
+    from importlib.metadata import entry_points  # deferred: not needed for built-in formats
+
+    plugins: list[Format] = []
+    errors: dict[str, str] = {}
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        try:
+            plugins.append(_load_plugin(entry, plugins))
+        except Exception as error:  # the code of another package may raise anything
+            package = entry.dist.name if entry.dist else entry.value
+            errors[entry.name] = (
+                f"The format plugin {entry.name!r} of the package {package} cannot be used: {first_line(error)} "
+                "Update or uninstall that package."
+            )
+    return tuple(plugins), errors
+
+
+def _load_plugin(entry: EntryPoint, plugins: list[Format]) -> Format:
+    """Import the format of an entry point.
+
+    Raises:
+        TypeError: the object is not a `Format`.
+        ValueError: its name or a suffix is taken.
+    """
+    plugin = entry.load()
+    if isinstance(plugin, type):
+        plugin = plugin()
+    if not isinstance(plugin, Format) or not isinstance(plugin.info, FormatInfo):
+        raise TypeError(f"{entry.value} does not have info (a FormatInfo), load and export")
+    info = plugin.info
+    for other in (*builtin_formats(), *plugins):
+        names = {other.info.name, *other.info.aliases} & {info.name, *info.aliases}
+        # the first match opens a file, so a longer suffix of another format would never be reached
+        suffixes = [suffix for suffix in info.suffixes if other.info.matches(suffix)]
+        if names or suffixes:
+            raise ValueError(f"{', '.join((*names, *suffixes))} belongs to the format {other.info.name}")
+    return plugin
+
+
 def formats() -> tuple[Format, ...]:
-    """Return the rows of the table."""
-    return tuple(
-        Format(
-            name=name,
-            title=row["title"],
-            suffixes=tuple(row["suffixes"]),
-            module=row["module"],
-            options=tuple(row["options"]),
-            run_requires=tuple(row["run_requires"]),
-            export_requires=tuple(row["export_requires"]),
-            int8_requires=tuple(row.get("int8_requires", ())),
-            about=row["about"],
-            aliases=tuple(row.get("aliases", ())),
-            folder=row.get("folder", not row["suffixes"][0].startswith(".")),
-            platforms=tuple(row.get("platforms", ())),
-            toolchain=row.get("toolchain", ""),
-            run_toolchain=row.get("run_toolchain", row.get("toolchain")) or "",
-            int8_toolchain=row.get("int8_toolchain", ""),
-            int8_only=row.get("int8_only", False),
-            verified=row["verified"] or "",
-        )
-        for name, row in zoo.format_table().items()
-    )
+    """Return all formats; a plugin that cannot be used is skipped with a warning."""
+    plugins, errors = load_plugins()
+    for message in errors.values():
+        LOGGER.warning(message)
+    return (*builtin_formats(), *plugins)
 
 
-def suffixes() -> tuple[str, ...]:
-    """Return the suffixes of all files and folders that can be opened."""
-    return tuple(suffix for row in formats() for suffix in row.suffixes)
+def describe_suffixes() -> str:
+    """Return a sentence for error messages with the suffixes of all formats, and the errors of plugins."""
+    plugins, errors = load_plugins()
+    suffixes = [suffix for entry in (*builtin_formats(), *plugins) for suffix in entry.info.suffixes]
+    return " ".join([f"known files end in {', '.join(suffixes)}.", *errors.values()])
+
+
+def find_format(path: str | Path) -> Format | None:
+    """Return the format of a file or folder by its suffix, or None; plugins are loaded if no built-in one matches."""
+    for entry in builtin_formats():
+        if entry.info.matches(path):
+            return entry
+    return next((entry for entry in load_plugins()[0] if entry.info.matches(path)), None)
 
 
 def format_for_path(path: str | Path) -> Format:
-    """Return the format of a file or folder, by the end of its name.
+    """Return the format of a file or folder by its suffix.
 
     Raises:
-        UsageError: it is of none that is known here.
+        UsageError: no format has this suffix.
     """
-    for row in formats():
-        if row.matches(path):
-            return row
-    raise UsageError(f"model={str(path)!r} is of no format known here; the known ones end in {', '.join(suffixes())}.")
-
-
-_NOWHERE = {
-    "axelera": "its compiler is on no public index. Write format=onnx, and give that file to the vendor's own tools.",
-}
-"""Formats of the public interface that nobody can write without a vendor's own tools."""
+    entry = find_format(path)
+    if entry is None:
+        raise UsageError(f"model={str(path)!r} has an unknown format; {describe_suffixes()}")
+    return entry
 
 
 def get_format(name: str) -> Format:
-    """Return the format that `format=` names.
+    """Return the format for a value of `format=`: a name, alias or suffix.
 
     Raises:
-        UsageError: there is none of this name that export writes.
+        UsageError: no format that can be exported has this name.
     """
-    rows = {row.name: row for row in formats() if row.exportable}
-    names = {alias: row for row in rows.values() for alias in (row.name, *row.aliases)}
     wanted = name.lower().removeprefix(".")
-    if wanted in names:
-        return names[wanted]
-    if any(row.name == wanted or f".{wanted}" in row.suffixes for row in formats()):
+    known = _by_name(builtin_formats())
+    if wanted in known:
+        return known[wanted]
+    if any(wanted == entry.info.name or f".{wanted}" in entry.info.suffixes for entry in builtin_formats()):
         raise UsageError(
-            f"format={name!r} is what weights are kept in already: training writes best.pt and last.pt, and from "
-            f"Python model.save('name.{wanted}') writes one. Export is for other formats: {', '.join(rows)}."
+            f"format={name!r} is the format of weights: training writes best.pt and last.pt, and in Python "
+            f"model.save('name.{wanted}') writes it. Export writes other formats: {', '.join(_names(known))}."
         )
-    if wanted in _NOWHERE:
-        raise UsageError(f"format={name!r} cannot be written here: {_NOWHERE[wanted]}")
+    if wanted in _UNAVAILABLE:
+        raise UsageError(f"format={name!r} cannot be written here: {_UNAVAILABLE[wanted]}")
+    plugins, errors = load_plugins()
+    known |= _by_name(plugins)
+    if wanted in known:
+        return known[wanted]
+    if wanted in errors:
+        raise UsageError(f"format={name!r} is not available. {errors[wanted]}")
     raise UsageError(
-        f"format={name!r} is not in this version of yolopose.{did_you_mean(wanted, names)} "
-        f"It exports: {', '.join(f'format={row}' for row in rows)}; `yolo formats` tells more."
+        f"format={name!r} is unknown in this version of yolopose.{did_you_mean(wanted, known)} "
+        f"Supported: {', '.join(f'format={row}' for row in _names(known))}; see `yolo formats`."
     )
 
 
+def _by_name(entries: Iterable[Format]) -> dict[str, Format]:
+    """Return formats that can be exported by name and alias."""
+    return {
+        name.lower(): entry
+        for entry in entries
+        if entry.info.exportable
+        for name in (entry.info.name, *entry.info.aliases)
+    }
+
+
+def _names(known: dict[str, Format]) -> list[str]:
+    return list(dict.fromkeys(entry.info.name for entry in known.values()))
+
+
 def formats_with(option: str) -> list[str]:
-    """Return the names of the formats whose export heeds an option."""
-    return [row.name for row in formats() if row.exportable and option in row.options]
+    """Return the names of the formats whose export supports an option."""
+    return [entry.info.name for entry in formats() if entry.info.exportable and option in entry.info.options]
+
+
+# -- requirements -------------------------------------------------------------------------------------------------
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:
-    """Return those of some packages that are not installed, in their order."""
+    """Return the packages that are not installed, in order."""
     return [name for name in names if find_spec(name) is None]
 
 
-def require_packages(names: tuple[str, ...], what: str) -> None:
-    """Make sure that packages are there before something that takes them is begun.
+def require_packages(names: Iterable[str], what: str) -> None:
+    """Check that packages are installed before they are needed.
 
     Args:
-        names: packages, as they are installed.
-        what: begin of the sentence, such as `yolo11n-pose.pt`.
+        names: import names.
+        what: subject of the error message, such as `yolo11n-pose.pt`.
 
     Raises:
-        DependencyError: some are not; the text holds the line that installs them.
+        DependencyError: some are not; the message has the command that installs them.
     """
     missing = missing_packages(names)
     if missing:
@@ -178,55 +221,49 @@ def require_packages(names: tuple[str, ...], what: str) -> None:
         )
 
 
-def require_engine(row: Format, path: str | Path) -> None:
-    """Make sure that what runs a file is there, as far as its name tells; see `require_packages`."""
-    if not row.int8_toolchain:  # else it depends on what is in the file, and its module asks
-        require_packages(row.run_requires, str(path))
+def require_engine(entry: Format, path: str | Path) -> None:
+    """Check that the packages that run a file are installed; see `require_packages`."""
+    if not entry.info.int8_toolchain:  # else they depend on the content of the file, and `load` checks
+        require_packages(entry.info.run_requires, str(path))
 
 
-def packages_to_write(row: Format, eight: bool) -> tuple[str, ...]:
-    """Return the packages that writing a format takes, with 8-bit numbers or without."""
-    if not eight:
-        return row.export_requires
-    return row.int8_requires if row.int8_toolchain else (*row.export_requires, *row.int8_requires)
+# -- table --------------------------------------------------------------------------------------------------------
 
 
-def report() -> str:
-    """Return the table as text: what `yolo formats` prints."""
-    rows = [("format", "files", "export heeds", "to run it", "to write it", "verified", "")]
-    for row in formats():
-        heeds = ", ".join(("imgsz", *row.options)) if row.exportable else "-"
-        run_requires, export_requires = (
-            _packages(row.run_requires, row.run_toolchain),
-            _packages(row.export_requires, row.toolchain),
-        )
-        name = " ".join((row.name, *row.aliases))
+def format_table() -> str:
+    """Return the table that `yolo formats` prints."""
+    rows = [("format", "files", "export options", "to run it", "to write it", "verified", "")]
+    plugins, errors = load_plugins()
+    for entry in (*builtin_formats(), *plugins):
+        info = entry.info
         rows.append(
             (
-                name,
-                " ".join(row.suffixes),
-                heeds,
-                run_requires,
-                export_requires,
-                row.verified or "unverified",
-                row.about,
+                " ".join((info.name, *info.aliases)),
+                " ".join(info.suffixes),
+                ", ".join(("imgsz", *info.options)) if info.exportable else "-",
+                _requirements(info.run_requires, info.run_toolchain),
+                _requirements(info.export_requires, info.toolchain),
+                "plugin" if entry in plugins else info.verified or "unverified",
+                info.about,
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]) for row in rows
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[6]]).rstrip()
+        for row in rows
     ]
-    return (
-        "\n".join(line.rstrip() for line in lines)
-        + "\n\n(+ is installed here, - is not. Verified: where and when we ran "
-        "it last; unverified: written by the book, and never run by us. toolchain:tf: yolo toolchain install name=tf.)"
+    legend = (
+        "(+ installed, - not installed. Verified: where and when the maintainers last ran it; unverified: written from "
+        "the documentation, never run by them; plugin: of another package. toolchain:tf: install with yolo toolchain "
+        "install name=tf.)"
     )
+    return "\n".join([*lines, "", legend, *errors.values()])
 
 
-def _packages(names: tuple[str, ...], toolchain: str = "") -> str:
-    found = [f"{'-' if find_spec(name) is None else '+'}{name}" for name in names]
+def _requirements(names: tuple[str, ...], toolchain: str) -> str:
+    parts = [f"{'-' if find_spec(name) is None else '+'}{name}" for name in names]
     if toolchain:
-        from yolopose.toolchains import get_toolchain, python_for  # processes and pipes: not for every start
+        from yolopose.toolchains import find_python, get_toolchain  # deferred: it imports subprocess modules
 
-        found.append(f"{'-' if python_for(get_toolchain(toolchain)) is None else '+'}toolchain:{toolchain}")
-    return " ".join(found) or "-"
+        parts.append(f"{'-' if find_python(get_toolchain(toolchain)) is None else '+'}toolchain:{toolchain}")
+    return " ".join(parts) or "-"

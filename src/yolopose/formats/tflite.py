@@ -1,4 +1,4 @@
-"""TFLite (LiteRT): one file for Android and small boards, converted from torch directly. Running it takes no torch."""
+"""TFLite (LiteRT): one file for Android and small boards, converted from torch. Loading does not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,42 +17,30 @@ import numpy.typing as npt
 from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
-from yolopose.formats.capture import example
-from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.graph_runtime import GraphRuntime, InputMemory
-from yolopose.formats.levels import LEVELS
-from yolopose.formats.metadata import first_line, outputs_of, read_record, record_in_text, record_text
+from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, require_cpu, warn_half_is_fixed
+from yolopose.formats.metadata import LEVELS, first_line, metadata_json, output_layout, parse_metadata, read_metadata
+from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.formats.registry import require_packages
 from yolopose.runtime import Batch
 
-if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
-
-_RECORD = "metadata.json"  # in a zip archive that stands behind the graph, where other tools look for it
+METADATA_MEMBER = "metadata.json"
+"""Member of the zip archive that is appended to the graph, where other tools look for metadata."""
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, device: object = None, half: bool = False) -> GraphRuntime:
-    """Open a TFLite file.
+    """Open a TFLite file; see `Format.load`."""
+    require_cpu(device, "TFLite")
+    warn_half_is_fixed(half, path)
+    values = read_appended_metadata(path)
+    if output_layout(values) == LEVELS:
+        from yolopose.formats.toolchain.tflite_int8 import load_int8
 
-    Args:
-        path: the file.
-        device: `cpu`.
-        half: has no effect: the file's numbers are what they were exported as.
-
-    Raises:
-        UsageError: the device is not here.
-        WeightsError: the file is damaged, or no pose network that can be understood.
-    """
-    cpu_only(device, "TFLite")
-    say_half_is_settled(half, path)
-    found = record_behind(path)
-    if outputs_of(found) == LEVELS:
-        return import_module("yolopose.formats.toolchain.tflite_int8").load(path, found)
+        return load_int8(path, values)
     require_packages(("ai_edge_litert",), str(path))
-    return TfliteRuntime(path)
+    return TfliteRuntime(path, values)
 
 
 class TfliteRuntime(GraphRuntime):
@@ -60,107 +48,101 @@ class TfliteRuntime(GraphRuntime):
 
     Args:
         path: the file.
-
-    Attributes:
-        metadata: classes, keypoints, stride, the one input size and batch.
-        device: `cpu`.
+        values: its stored metadata.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
         super().__init__()
-        self._path, self._memory = path, InputMemory()
-        self._use(physical_cores())
-        given, output = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
-        shapes = [[int(side) for side in port["shape"]] for port in (given, output)]
-        numbers = {port["dtype"] for port in (given, output)}
-        if [len(shape) for shape in shapes] != [4, 3] or shapes[0][1] != 3 or numbers != {np.float32}:
+        self._path = path
+        self._buffer = InputBuffer()
+        self._open(physical_cores())
+        ports = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
+        shapes = [[int(side) for side in port["shape"]] for port in ports]
+        dtypes = [port["dtype"] for port in ports]
+        if [len(shape) for shape in shapes] != [4, 3] or shapes[0][1] != 3 or {*dtypes} != {np.float32}:
             raise WeightsError(
-                f"{path} is no pose network that can be run: its input is {given['dtype'].__name__} {shapes[0]}, its "
-                f"output {output['dtype'].__name__} {shapes[1]}. Expected: float32, images (B, 3, H, W) and "
-                "(B, 4+nc+K·D, A), as yolopose writes them."
+                f"{path} is not a pose network that can be run: its input is {dtypes[0].__name__} {shapes[0]}, its "
+                f"output {dtypes[1].__name__} {shapes[1]}. Expected: float32, images (B, 3, H, W) and "
+                "(B, 4+nc+K·D, A), as exported by yolopose."
             )
-        self._input, self._output = given["index"], output["index"]
-        self.metadata = read_record(path, record_behind(path), *shapes)
+        self._input, self._output = (port["index"] for port in ports)
+        self.metadata = read_metadata(path, values, *shapes)
 
-    def _use(self, threads: int) -> None:
-        """Open the file for so many threads; an interpreter computes for one caller at a time."""
+    def _open(self, threads: int) -> None:
+        """Open the file for a number of threads; an interpreter computes for one caller at a time."""
         try:
-            with quiet_libraries():  # it tells that it computes on the CPU
+            with quiet_libraries():  # it prints that it uses the CPU
                 interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter
                 self._interpreter = interpreter(model_path=str(self._path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(
-                f"{self._path} cannot be run: LiteRT says: {first_line(error)} The file may be cut off or damaged "
+                f"{self._path} cannot be opened by LiteRT: {first_line(error)} The file may be truncated or damaged "
                 "(export or copy it again), or need a newer ai-edge-litert."
             ) from error
-        self._alone = threading.Lock()
+        self._lock = threading.Lock()
 
     def _replica(self, threads: int) -> TfliteRuntime:
         replica = copy.copy(self)
-        replica._use(threads)
+        replica._open(threads)
         return replica
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        values = self._memory.filled(batch, size)
-        with self._alone:
+        values = self._buffer.fill(batch, size)
+        with self._lock:
             self._interpreter.set_tensor(self._input, values)
             self._interpreter.invoke()
             return self._interpreter.get_tensor(self._output)[: len(batch)]
 
 
-def record_behind(path: Path) -> dict[str, Any]:
-    """Return the keys of the record that stands behind the graph; none where there is no record."""
+def read_appended_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata that is appended to the graph; empty if there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return record_in_text(archive.read(_RECORD))
-    except (zipfile.BadZipFile, KeyError, RuntimeError, OSError):  # nothing stands behind the graph
+            return parse_metadata(archive.read(METADATA_MEMBER))
+    except (zipfile.BadZipFile, KeyError, RuntimeError, OSError):  # no archive, or of another kind
         return {}
 
 
 # -- write --------------------------------------------------------------------------------------------------------
 
 
-def export(job: ExportJob, path: Path) -> str:
-    """Write a network as TFLite.
-
-    Args:
-        job: the network and what is asked for; half stores the weights in 16 bits.
-        path: the file to write.
-
-    Returns:
-        A few words on the file, for the log.
-
-    Raises:
-        ExportError: the network cannot be converted.
-    """
+def export(job: ExportJob, path: Path) -> ExportReport:
+    """Write a network as TFLite; see `Format.export`. `half` stores the weights in 16 bits."""
     if job.calibration:
-        return import_module("yolopose.formats.toolchain.tflite_int8").export(job, path)
+        from yolopose.formats.toolchain.tflite_int8 import export_int8
+
+        return export_int8(job, path)
     try:
         _convert(replace(job, half=False), path)
         if job.half:
-            _halve(path)
-    except Exception as error:  # whatever the converter meets
-        raise ExportError(f"The network cannot be written as TFLite: {first_line(error)}") from error
+            _store_half(path)
+    except Exception as error:  # the converter may raise anything
+        raise ExportError(f"Converting the network to TFLite failed: {first_line(error)}") from error
+    append_metadata(path, metadata_json(job))
+    return ExportReport(f"weights {job.precision}")
+
+
+def append_metadata(path: Path, text: str | bytes) -> None:
+    """Append metadata to the graph."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_RECORD, record_text(job))
-    return f"weights {job.precision}"
+        archive.writestr(METADATA_MEMBER, text)
 
 
 def _convert(job: ExportJob, path: Path) -> None:
     converter: Any = import_module("litert_torch")
     with warnings.catch_warnings(), quiet_libraries():
         warnings.simplefilter("ignore")
-        converter.convert(job.module(), (example(job),)).export(str(path))
+        converter.convert(job.build_module(), (job.example_input(),)).export(str(path))
 
 
-def _halve(path: Path) -> None:
+def _store_half(path: Path) -> None:
     """Store the weights in 16 bits; the graph widens them when it is opened."""
     weights = {"num_bits": 16, "symmetric": True, "granularity": "TENSORWISE", "dtype": "FLOAT"}
-    how = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
-    recipe = [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": how}]
+    config = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
+    recipe = [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": config}]
     with quiet_libraries():
-        found = import_module("ai_edge_quantizer.quantizer").Quantizer(str(path))
-        found.load_quantization_recipe(recipe)
-        content = found.quantize(enable_progress_report=False).quantized_model
+        quantizer = import_module("ai_edge_quantizer.quantizer").Quantizer(str(path))
+        quantizer.load_quantization_recipe(recipe)
+        content = quantizer.quantize(enable_progress_report=False).quantized_model
     path.write_bytes(content)

@@ -1,47 +1,33 @@
-"""TorchScript: a program of torch's own, for C++ and phones. It is the one format that torch itself runs."""
+"""TorchScript: a traced module, run by torch itself, also in C++ and on phones."""
 
 from __future__ import annotations
 
-from yolopose.formats.pytorch import compute_on, pick_device  # it loads torch in the way that is wanted: first
+from yolopose.formats.pytorch import pick_device, set_thread_count  # first: it sets how torch is loaded
 
 # isort: split
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from yolopose.base.errors import ExportError, UsageError, WeightsError
-from yolopose.formats.capture import traced
-from yolopose.formats.devices import say_half_is_settled
-from yolopose.formats.graph_runtime import GraphRuntime
-from yolopose.formats.metadata import first_line, read_record, record_in_text, record_text
+from yolopose.formats.graph_runtime import GraphRuntime, warn_half_is_fixed
+from yolopose.formats.metadata import first_line, metadata_json, parse_metadata, read_metadata
+from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.runtime import Batch
 
-if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
-
-_RECORD = "config.txt"  # where the reference package keeps its own
+_METADATA = "config.txt"  # name of the extra file, as in the reference package
 
 
 # -- run ----------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, device: object = None, half: bool = False) -> TorchscriptRuntime:
-    """Open a TorchScript file: one of ours, or one that the reference package wrote.
-
-    Args:
-        path: the file.
-        device: see `yolopose.formats.pytorch.pick_device`.
-        half: has no effect: the file's numbers are what they were exported as; on a CPU it is computed in float32.
-
-    Raises:
-        UsageError: the device is not here.
-        WeightsError: the file is damaged, or no pose network that can be understood.
-    """
-    say_half_is_settled(half, path)
+    """Open a TorchScript file of yolopose or the reference package; see `Format.load`."""
+    warn_half_is_fixed(half, path)
     return TorchscriptRuntime(path, device)
 
 
@@ -50,33 +36,30 @@ class TorchscriptRuntime(GraphRuntime):
 
     Args:
         path: the file.
-        device: see `load`.
-
-    Attributes:
-        metadata: classes, keypoints, stride, the input sizes and batches that go.
-        device: `cpu`, `cuda:0`.
+        device: see `yolopose.formats.pytorch.pick_device`.
     """
 
     def __init__(self, path: Path, device: object = None) -> None:
         super().__init__()
         self._device = pick_device(device)
         self.device = str(self._device)
-        self._threads, self._usual = 0, torch.get_num_threads()
-        kept = {_RECORD: b""}
+        self._threads = 0
+        self._default_threads = torch.get_num_threads()
+        extra = {_METADATA: b""}
         try:
-            self._module = torch.jit.load(str(path), map_location=self._device, _extra_files=kept).eval()  # pyright: ignore[reportPrivateImportUsage]
+            self._module = torch.jit.load(str(path), map_location=self._device, _extra_files=extra).eval()  # pyright: ignore[reportPrivateImportUsage]
         except RuntimeError as error:
-            raise _unusable(path, error) from error
-        self.metadata = read_record(path, record_in_text(kept[_RECORD]))
+            raise _open_error(path, error) from error
+        self.metadata = read_metadata(path, parse_metadata(extra[_METADATA]))
         self._dtype = next(self._module.parameters(), torch.empty(0)).dtype
         try:
             if self._dtype == torch.float16 and self._device.type == "cpu":
-                # a processor without 16-bit arithmetic imitates it, ten times slower than in 32 bits
+                # CPUs without float16 arithmetic emulate it, ten times slower than float32
                 self._module.float()
                 self._dtype = torch.float32
-            self._try_out(path)
+            self.check_runs(path)
         except RuntimeError as error:
-            raise _unusable(path, error) from error
+            raise _open_error(path, error) from error
 
     def _replica(self, threads: int) -> TorchscriptRuntime | None:
         if self._device.type != "cpu":
@@ -87,7 +70,7 @@ class TorchscriptRuntime(GraphRuntime):
 
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
         if self._threads:
-            compute_on(self._threads, self._usual)
+            set_thread_count(self._threads, self._default_threads)
         pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
         with torch.inference_mode():
             values = pixels.float() if pixels.is_floating_point() else pixels.float().div_(255)
@@ -97,48 +80,40 @@ class TorchscriptRuntime(GraphRuntime):
         return output[: len(batch)].float().cpu().numpy()
 
 
-def _unusable(path: Path, error: RuntimeError) -> WeightsError:
-    # the text of its interpreter begins with a trace of the program; what went wrong stands last
+def _open_error(path: Path, error: RuntimeError) -> WeightsError:
+    # the message starts with a trace of the TorchScript program; the reason is its last line
     lines = [
         line for line in str(error).strip().splitlines() if line.strip() and not line.startswith(("  ", "Traceback"))
     ]
-    said = first_line(RuntimeError(lines[-1] if lines else type(error).__name__))
+    reason = first_line(RuntimeError(lines[-1] if lines else type(error).__name__))
     return WeightsError(
-        f"{path} cannot be run: torch {torch.__version__} says: {said} The file may be cut off or damaged (export or "
-        "copy it again), need a newer torch, or be no traced pose network."
+        f"{path} cannot be opened by torch {torch.__version__}: {reason} The file may be truncated or damaged (export "
+        "or copy it again), need a newer torch, or not be a traced pose network."
     )
 
 
 # -- write --------------------------------------------------------------------------------------------------------
 
 
-def export(job: ExportJob, path: Path) -> str:
-    """Write a network as TorchScript.
-
-    Args:
-        job: the network and what is asked for; optimize rewrites it for mobile processors.
-        path: the file to write.
-
-    Returns:
-        A few words on the file, for the log.
+def export(job: ExportJob, path: Path) -> ExportReport:
+    """Write a network as TorchScript; see `Format.export`. `optimize` rewrites it for mobile CPUs.
 
     Raises:
-        UsageError: this torch cannot rewrite it for mobile processors.
-        ExportError: the network cannot be traced.
+        UsageError: this torch cannot rewrite it for mobile CPUs.
     """
     try:
-        module = traced(job)
-        if job.options.optimize:
-            module = _for_mobile(module)
+        module = job.trace()
+        if job.settings.optimize:
+            module = _optimize_for_mobile(module)
     except UsageError:
         raise
-    except Exception as error:  # whatever tracing meets
-        raise ExportError(f"The network cannot be written as TorchScript: {first_line(error)}") from error
-    module.save(str(path), _extra_files={_RECORD: record_text(job)})
-    return f"{job.precision}{', optimized for mobile processors' * job.options.optimize}"
+    except Exception as error:  # tracing may raise anything
+        raise ExportError(f"Converting the network to TorchScript failed: {first_line(error)}") from error
+    module.save(str(path), _extra_files={_METADATA: metadata_json(job)})
+    return ExportReport(f"{job.precision}{', optimized for mobile CPUs' * job.settings.optimize}")
 
 
-def _for_mobile(module: Any) -> Any:
+def _optimize_for_mobile(module: Any) -> Any:
     from torch.utils.mobile_optimizer import optimize_for_mobile
 
     try:
@@ -147,6 +122,6 @@ def _for_mobile(module: Any) -> Any:
         if "XNNPACK" not in str(error):
             raise
         raise UsageError(
-            f"optimize=True: torch {torch.__version__} is built without XNNPACK, which rewriting for mobile processors "
-            "takes. Leave optimize out, or export with format=executorch, which brings XNNPACK."
+            f"optimize=True: torch {torch.__version__} is built without XNNPACK, which optimization for mobile CPUs "
+            "needs. Omit optimize, or use format=executorch, which includes XNNPACK."
         ) from error

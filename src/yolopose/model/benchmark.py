@@ -48,7 +48,7 @@ def benchmark(network: PoseModel, metadata: ModelMetadata | None, options: Bench
     """
     from yolopose.formats.pytorch import TorchRuntime
 
-    rows = [get_format(options.format)] if options.format else [row for row in formats() if row.exportable]
+    rows = [get_format(options.format)] if options.format else [row for row in formats() if row.info.exportable]
     known = metadata or network.default_metadata()
     split: Split = options.split  # type: ignore[assignment]  # one of its choices
     if options.data is None:
@@ -88,7 +88,7 @@ class _Task:
         """The row of one format; whatever its converter or engine meets stands in it, and the next one begins."""
         from yolopose.formats.exporting import write_network
 
-        found = Row(row.title, row.name)
+        found = Row(row.info.title, row.info.name)
         try:
             with quiet():
                 written = write_network(
@@ -108,7 +108,7 @@ class _Task:
 
     def _export(self, row: Format) -> ExportOptions:
         options = self.options
-        chosen = ExportOptions(format=row.name, imgsz=options.imgsz, half=options.half, int8=options.int8)
+        chosen = ExportOptions(format=row.info.name, imgsz=options.imgsz, half=options.half, int8=options.int8)
         if options.nms:
             chosen = replace(chosen, nms=True, conf=_CONF)
         if options.int8:  # images that are not measured on

@@ -50,7 +50,7 @@ def find_weights(path: str | Path) -> Path:
     if is_bare_name and (folder / path.name).exists():
         verify_checksum(folder / path.name)
         return folder / path.name
-    kind = "exported file" if format_for_path(path).exportable else "weights file"
+    kind = "weights file" if format_for_path(path).info.weights else "exported file"
     hint = f" The bare name {path.name} downloads the public weights." if public_url else _suggest_weights(path)
     raise NotFoundError(f"There is no {kind} {path} (searched in {Path.cwd()} and {folder}). Check the path.{hint}")
 
@@ -83,7 +83,7 @@ def _suggest_weights(path: Path) -> str:
     if name is None:
         return suggest_path(path, "model") or _suggest_latest_run(path)
     if path.suffix.lower() not in (".pt", ".pth"):
-        return f" Export it first: yolo export model={name}.pt format={format_for_path(path).name}"
+        return f" Export it first: yolo export model={name}.pt format={format_for_path(path).info.name}"
     other_task = "-pose" not in path.stem.lower()
     why = "; networks of other tasks are not supported" if other_task else ""
     return f" Did you mean model={name}.pt? Pose weights have such names{why}."

@@ -65,7 +65,7 @@ def open_exported(file: Path, config: RuntimeConfig) -> Runtime:
     Raises:
         UsageError: the file has another runtime or output than requested, or the device is not available.
     """
-    own = format_for_path(file).name
+    own = format_for_path(file).info.name
     if config.name not in (None, "auto", own):
         raise UsageError(
             f"runtime={config.name} cannot run {file}, which needs {own}: omit runtime=, or open the .pt that it was "

@@ -20,7 +20,7 @@ from yolopose.config import (
     check_options,
     make_options,
 )
-from yolopose.formats import format_for_path, formats, require_engine, require_packages, suffixes
+from yolopose.formats import describe_suffixes, find_format, require_engine, require_packages
 from yolopose.model.hub import find_weights, is_url, suggest_model
 from yolopose.model.runtimes import RuntimeConfig, open_exported, runtime_config, runtime_for_network
 from yolopose.schema import ModelMetadata, PoseSpec
@@ -99,15 +99,15 @@ class YOLO:
             if verbose:
                 self._network.info()
             return
-        if not any(row.matches(path) for row in formats()):
+        file_format = find_format(path)
+        if file_format is None:
             raise UsageError(
-                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a network file "
-                f"({', '.join(suffixes())}).{suggest_model(path)}"
+                f"model={str(path)!r} is neither a model YAML ({', '.join(_YAML)}) nor a network file; "
+                f"{describe_suffixes()}{suggest_model(path)}"
             )
-        row = format_for_path(path)
-        require_engine(row, path)
+        require_engine(file_format, path)
         file = find_weights(path)
-        if row.exportable:
+        if not file_format.info.weights:
             self._exported = file
             metadata = self._runtime().metadata  # report a damaged file now, not at the first prediction
             self.overrides["imgsz"] = list(metadata.imgsz)

@@ -1,32 +1,32 @@
-"""Private environments for converters whose libraries bear no others: made, removed and used on the user's word."""
+"""Private environments for converters that pin conflicting dependencies: installed, removed and used on request."""
 
 from __future__ import annotations
 
-from yolopose.toolchains.catalog import Toolchain, get_toolchain, toolchains
-from yolopose.toolchains.environments import (
-    Installed,
-    install,
-    installed,
-    python_for,
-    remove,
-    report,
+from yolopose.toolchains.catalog import (
+    InstalledToolchain,
+    Toolchain,
+    find_installed,
+    find_python,
+    get_toolchain,
     require_toolchain,
-    run,
+    toolchain_table,
+    toolchains,
 )
-from yolopose.toolchains.worker import Worker, run_in_env
+from yolopose.toolchains.installer import install, remove
+from yolopose.toolchains.worker import Worker, run, run_in_env
 
 __all__ = [
-    "Installed",
+    "InstalledToolchain",
     "Toolchain",
     "Worker",
-    "run_in_env",
-    "install",
-    "installed",
-    "require_toolchain",
-    "python_for",
-    "remove",
-    "report",
-    "run",
+    "find_installed",
+    "find_python",
     "get_toolchain",
+    "install",
+    "remove",
+    "require_toolchain",
+    "run",
+    "run_in_env",
+    "toolchain_table",
     "toolchains",
 ]

@@ -52,7 +52,7 @@ class _LossRuntime(TorchRuntime):
 
     output: HeadOutput
 
-    whole = True  # the losses need both branches of a head
+    keep_branches = True  # the losses need both branches of a head
 
     def forward(self, values: Tensor) -> Tensor:
         self.output = self.network.outputs(values)

@@ -1,1 +1,1 @@
-"""Formats that are written, and run, in a private environment (`yolopose.toolchains`)."""
+"""Formats that are written, and mostly run, in a private environment (`yolopose.toolchains`)."""

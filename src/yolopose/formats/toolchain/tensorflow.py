@@ -1,67 +1,55 @@
-"""TensorFlow: SavedModel folders and frozen graphs, written and run in the toolchain `tf`."""
+"""TensorFlow SavedModel folders, frozen graphs and TensorFlow.js, written in the toolchain `tf`.
+
+The first two are run there as well, TensorFlow.js by Node.js (toolchain `tfjs`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from yolopose.formats.devices import cpu_only, say_half_is_settled
-from yolopose.formats.metadata import record_in_folder, record_in_text, record_text, write_record
+from yolopose.formats.graph_runtime import require_cpu, warn_half_is_fixed
+from yolopose.formats.metadata import metadata_json, parse_metadata, read_metadata_file, write_metadata
 from yolopose.formats.onnx import OPSET
-from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, convert, started
-
-if TYPE_CHECKING:
-    from yolopose.formats.exporting import ExportJob
+from yolopose.formats.protocol import ExportJob, ExportReport
+from yolopose.formats.registry import get_format
+from yolopose.formats.toolchain.worker_runtime import WorkerRuntime, convert, start_worker
+from yolopose.toolchains import Worker, require_toolchain
 
 TOOLCHAIN = "tf"
-MODULE = "on_tensorflow"
-TITLE = "TensorFlow"
+MODULE = "tensorflow_worker"
+_NODE_TOOLCHAIN = "tfjs"
 
 
 def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime:
-    """Open a SavedModel folder or a frozen graph.
+    """Open a SavedModel folder, a frozen graph or a TensorFlow.js folder; see `Format.load`."""
+    title = "TensorFlow.js" if get_format("tfjs").info.matches(path) else "TensorFlow"
+    require_cpu(device, title)
+    warn_half_is_fixed(half, path)
+    if title == "TensorFlow.js":
+        worker = Worker.start_node(require_toolchain(_NODE_TOOLCHAIN, str(path)), path)
+    else:
+        worker = start_worker(TOOLCHAIN, MODULE, path)
+    values = read_metadata_file(path) if path.is_dir() else parse_metadata(worker.info["record"])
+    return WorkerRuntime(path, worker, values)
 
-    Args:
-        path: the folder or file.
-        device: `cpu`.
-        half: has no effect: it is computed in float32.
 
-    Raises:
-        UsageError: the device is not here.
-        DependencyError: there is no TensorFlow, neither here nor in the toolchain.
-        WeightsError: it is damaged, or no pose network that can be understood.
+def export(job: ExportJob, path: Path) -> ExportReport:
+    """Write a network in the format of the job; its input is (B, H, W, 3); see `Format.export`.
+
+    `half` stores the weights of TensorFlow.js in 16 bits.
     """
-    cpu_only(device, TITLE)
-    say_half_is_settled(half, path)
-    worker = started(TOOLCHAIN, MODULE, path)
-    found = record_in_folder(path) if path.is_dir() else record_in_text(worker.info["record"])
-    return WorkerRuntime(path, worker, found)
-
-
-def export(job: ExportJob, path: Path) -> str:
-    """Write a network as a SavedModel (a folder) or a frozen graph (a file); its input is (B, H, W, 3).
-
-    Args:
-        job: the network and what is asked for.
-        path: the folder, empty, or the file to write.
-
-    Returns:
-        A few words on it, for the log.
-
-    Raises:
-        ExportError: the network cannot be converted.
-    """
-    write(job, path, "saved_model" if path.is_dir() else "pb")
+    name = get_format(job.settings.format).info.name
+    write(job, path, name)
     if path.is_dir():
-        write_record(job, path)
-    return f"input (B, H, W, 3), {job.precision}"
+        write_metadata(job, path)
+    return ExportReport(f"input (B, H, W, 3), {'weights ' * (name == 'tfjs')}{job.precision}")
 
 
-def write(job: ExportJob, path: Path, kind: str) -> None:
-    """Let TensorFlow write one of its formats; see `inside/on_tensorflow.py`.
+def write(job: ExportJob, path: Path, name: str) -> None:
+    """Let TensorFlow write one of its formats; see `scripts/tensorflow_worker.py`.
 
     Raises:
         ExportError: the network cannot be converted.
     """
-    record, place = record_text(job), (TOOLCHAIN, MODULE)
-    convert(job, path, TITLE, place, OPSET, format=kind, record=record, half=job.half)
+    metadata = metadata_json(job)
+    convert(job, path, "TensorFlow", TOOLCHAIN, MODULE, OPSET, format=name, record=metadata, half=job.half)

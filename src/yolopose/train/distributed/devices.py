@@ -10,7 +10,7 @@ import torch
 
 from yolopose.base.errors import UsageError
 from yolopose.base.launch_env import LaunchEnv, read_launch_env
-from yolopose.formats.devices import device_names
+from yolopose.config import parse_devices
 from yolopose.formats.pytorch import pick_device
 
 
@@ -58,7 +58,7 @@ def assign_devices(device: Any) -> DeviceAssignment:
     Raises:
         UsageError: one of them cannot be had, they are not alike, or the launcher says otherwise.
     """
-    found, names = read_launch_env(), device_names(device)
+    found, names = read_launch_env(), parse_devices(device)
     if found:
         return DeviceAssignment(_launched(found, names, device), size=found.size, local=found.local_size)
     if len(names) < 2:

@@ -9,7 +9,9 @@ from formats_samples import batch_of
 
 from few_images import SMALL
 from yolopose import YOLO
-from yolopose.formats.levels import by_levels, joined, level_names
+from yolopose.formats.export_modules import LevelOutputs
+from yolopose.formats.metadata import level_names
+from yolopose.formats.toolchain.worker_runtime import join_levels
 from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
 torch = pytest.importorskip("torch")
@@ -26,9 +28,9 @@ def compared(model: YOLO, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     metadata = replace(ModelMetadata(spec=model.spec), imgsz=size)
     images = torch.from_numpy(batch_of(2, *size)).float() / 255
     with torch.no_grad():
-        parts = [part.numpy() for part in by_levels(network)(images)]
+        parts = [part.numpy() for part in LevelOutputs(network).eval()(images)]
         expected = network(images).numpy()
-    return joined(parts, metadata, network.stride), expected, parts
+    return join_levels(parts, metadata, network.stride), expected, parts
 
 
 @pytest.mark.parametrize("shape", ["[5, 2]", "[5, 3]"])
@@ -53,7 +55,7 @@ def test_by_hand() -> None:
     metadata = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=1, dims=2)), imgsz=(8, 16))
     distances = np.array([[[1, 0], [2, 0], [3, 0], [4, 0]]], np.float32)  # left, top, right, bottom of two cells
     points = np.array([[[0.5, -1], [0, 2]]], np.float32)
-    found = joined([distances, np.ones((1, 1, 2), np.float32), points], metadata, [8])
+    found = join_levels([distances, np.ones((1, 1, 2), np.float32), points], metadata, [8])
     # the first cell's center is at (4, 4): from -4 to 28 and from -12 to 36
     np.testing.assert_allclose(found[0, :, 0], [12, 12, 32, 48, 1, 8, 4])
     np.testing.assert_allclose(found[0, :, 1], [12, 4, 0, 0, 1, 4, 20])

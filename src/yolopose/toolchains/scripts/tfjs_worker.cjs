@@ -1,5 +1,5 @@
-// Computes batches with a TF.js graph under Node.js, by WebAssembly: `node on_node.cjs job.json`; the job has `path`,
-// the folder of the graph, and `packages`, that of node_modules. begin.py has the same talk, and the words on it.
+// Runs a TensorFlow.js graph in Node.js with WebAssembly: `node tfjs_worker.cjs job.json`; the job has `path`, the folder
+// of the graph, and `packages`, the folder node_modules. The protocol is the same as in worker_main.py.
 "use strict";
 
 const fs = require("fs");
@@ -7,9 +7,9 @@ const path = require("path");
 
 const job = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
 const from = (name) => require(path.join(job.packages, "@tensorflow", name));
-console.log = console.info = console.warn = console.error; // standard output is for the talk alone
+console.log = console.info = console.warn = console.error; // standard output is for messages only
 
-function say(values, ...outputs) {
+function send(values, ...outputs) {
   const text = Buffer.from(JSON.stringify(values));
   const head = Buffer.alloc(4);
   head.writeUInt32LE(text.length);
@@ -26,19 +26,19 @@ function say(values, ...outputs) {
 }
 
 function read(count) {
-  const found = Buffer.alloc(count);
+  const buffer = Buffer.alloc(count);
   for (let start = 0; start < count; ) {
-    let got = 0;
+    let received = 0;
     try {
-      got = fs.readSync(0, found, start, count - start, null);
+      received = fs.readSync(0, buffer, start, count - start, null);
     } catch (error) {
       if (error.code === "EAGAIN") continue;
       if (error.code !== "EOF") throw error;
     }
-    if (got === 0) return null; // the other end is closed
-    start += got;
+    if (received === 0) return null; // the other end is closed
+    start += received;
   }
-  return found;
+  return buffer;
 }
 
 async function main() {
@@ -50,33 +50,33 @@ async function main() {
   await tf.ready();
   const model = await loadGraphModel({
     load: async () => {
-      const found = JSON.parse(fs.readFileSync(path.join(job.path, "model.json"), "utf-8"));
-      const groups = found.weightsManifest;
+      const graph = JSON.parse(fs.readFileSync(path.join(job.path, "model.json"), "utf-8"));
+      const groups = graph.weightsManifest;
       const files = groups.flatMap((group) => group.paths).map((name) => fs.readFileSync(path.join(job.path, name)));
       const whole = Buffer.concat(files);
       return {
-        modelTopology: found.modelTopology,
-        signature: found.signature,
+        modelTopology: graph.modelTopology,
+        signature: graph.signature,
         weightSpecs: groups.flatMap((group) => group.weights),
         weightData: whole.buffer.slice(whole.byteOffset, whole.byteOffset + whole.length),
       };
     },
   });
   const [batch, height, width, channels] = model.inputs[0].shape;
-  say({ input: [batch, channels, height, width], output: model.outputs[0].shape });
+  send({ input: [batch, channels, height, width], output: model.outputs[0].shape });
   for (let head = read(4); head !== null; head = read(4)) {
     const [shape] = JSON.parse(read(head.readUInt32LE(0)).toString()).shapes;
     const bytes = read(4 * shape.reduce((product, side) => product * side, 1));
-    const values = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const output = tf.tidy(() => model.predict(tf.transpose(tf.tensor(values, shape), [0, 2, 3, 1])));
-    const found = await output.data();
-    say({ shapes: [output.shape] }, found);
+    const pixels = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    const output = tf.tidy(() => model.predict(tf.transpose(tf.tensor(pixels, shape), [0, 2, 3, 1])));
+    const values = await output.data();
+    send({ shapes: [output.shape] }, values);
     output.dispose();
   }
 }
 
 main().catch((error) => {
   console.error(error.stack || String(error));
-  console.error(String(error.message || error).split("\n")[0]); // the last line is what an error text shows
+  console.error(String(error.message || error).split("\n")[0]); // the last line appears in the error message
   process.exit(1);
 });

@@ -35,9 +35,9 @@ def serve(job):
 @pytest.fixture(autouse=True)
 def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of files for another Python, with one of this test; and a place for logs."""
-    shutil.copyfile(worker_module._INSIDE / "begin.py", tmp_path / "begin.py")
+    shutil.copyfile(worker_module._SCRIPTS / "worker_main.py", tmp_path / "worker_main.py")
     (tmp_path / "on_test.py").write_text(WORKSHOP, encoding="utf-8")
-    monkeypatch.setattr(worker_module, "_INSIDE", tmp_path)
+    monkeypatch.setattr(worker_module, "_SCRIPTS", tmp_path)
     monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", str(tmp_path / "rooms"))
 
 
@@ -54,7 +54,7 @@ def test_an_errand(tmp_path: Path) -> None:
 
 def test_an_errand_that_fails(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"It cannot be written: ValueError: no such operator: Foo\. All that"
+        ExportError, match=r"It cannot be written: ValueError: no such operator: Foo\. Full log"
     ) as caught:
         do("fail")
     log = tmp_path / "rooms/logs/on_test-fail.log"
@@ -65,7 +65,7 @@ def test_an_errand_that_fails(tmp_path: Path) -> None:
 
 
 def test_a_worker_computes_until_it_is_closed() -> None:
-    worker = Worker.of_python(Path(sys.executable), "on_test", {"factor": 2.0}, Path("x.pb"))
+    worker = Worker.start_python(Path(sys.executable), "on_test", {"factor": 2.0}, Path("x.pb"))
     assert worker.info == {"record": "x"}
     for count in (1, 3):
         batch = np.arange(count * 24, dtype=np.float32).reshape(count, 2, 3, 4)
@@ -78,20 +78,20 @@ def test_a_worker_computes_until_it_is_closed() -> None:
 
 @pytest.mark.parametrize("action", ["fail", "end", "serve"])
 def test_a_worker_that_ends(action: str) -> None:
-    with pytest.raises(WeightsError, match=r"x\.pb cannot be run: .*All that was said: .*on_test-" + action):
-        Worker.of_python(Path(sys.executable), "on_test", {"factor": 1}, Path("x.pb"), action).run(
+    with pytest.raises(WeightsError, match=r"x\.pb cannot be run: .*Full log: .*on_test-" + action):
+        Worker.start_python(Path(sys.executable), "on_test", {"factor": 1}, Path("x.pb"), action).run(
             np.zeros((9, 1, 1, 1), np.float32)
         )
 
 
 def test_an_engine_that_is_left_ends_its_process() -> None:
-    from yolopose.formats.metadata import own_record
+    from yolopose.formats.metadata import own_metadata
     from yolopose.formats.toolchain.worker_runtime import WorkerRuntime
     from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
 
     about = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=5, dims=2)))
-    worker = Worker.of_python(Path(sys.executable), "on_test", {"factor": 1}, Path("x.pb"))
-    runtime = WorkerRuntime(Path("x.pb"), worker, {"yolopose": own_record(about)})
+    worker = Worker.start_python(Path(sys.executable), "on_test", {"factor": 1}, Path("x.pb"))
+    runtime = WorkerRuntime(Path("x.pb"), worker, {"yolopose": own_metadata(about)})
     assert runtime.metadata == about
     del runtime
     gc.collect()

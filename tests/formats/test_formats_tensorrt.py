@@ -103,7 +103,7 @@ class Engine:
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     found = Stub()
     monkeypatch.setitem(sys.modules, "tensorrt", found)
-    monkeypatch.setattr(room, "_gpu", lambda device: torch.device("cpu"))
+    monkeypatch.setattr(room, "_pick_gpu", lambda device: torch.device("cpu"))
     stream = SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     return found
@@ -130,15 +130,15 @@ def test_any_size(stub: Stub, small: YOLO) -> None:
 
 def test_what_tensorrt_refuses(stub: Stub, small: YOLO, tmp_path: Path) -> None:
     stub.fails = True
-    with pytest.raises(ExportError, match="builds no engine"):
+    with pytest.raises(ExportError, match="see its messages above"):
         small.export(format="engine", imgsz=64)
     path = tmp_path / "x.engine"
     record = json.dumps({"names": {"0": "a"}, "kpt_shape": [5, 2]}).encode()
     path.write_bytes(len(record).to_bytes(4, "little") + record + b"junk")
-    with pytest.raises(WeightsError, match="another kind of GPU"):
+    with pytest.raises(WeightsError, match="another type of GPU"):
         open_runtime(path)
     path.write_bytes(b"short")
-    with pytest.raises(WeightsError, match="no record"):
+    with pytest.raises(WeightsError, match="there is no metadata"):
         open_runtime(path)
 
 

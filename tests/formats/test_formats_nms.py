@@ -11,18 +11,19 @@ from formats_samples import batch_of, need_openvino
 from few_images import write_images
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError
-from yolopose.config import ExportOptions
+from yolopose.config import ExportOptions, export_settings
 from yolopose.formats.registry import get_format, missing_packages
 from yolopose.runtime import from_raw
 from yolopose.runtime.nms import Detections, nms
+from yolopose.schema import ModelMetadata
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 need_openvino()
 
 from yolopose.formats import exporting, open_runtime  # noqa: E402
+from yolopose.formats.export_modules import NMS_ROUNDS, Decoded, NmsConfig, NmsModule, surviving_boxes  # noqa: E402
 from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
-from yolopose.formats.suppression import ROUNDS, Suppressed, Suppression, settle  # noqa: E402
 
 
 def crowd(nc: int, cells: int, imgs: int = 2) -> np.ndarray:
@@ -66,10 +67,10 @@ def rows_of(found: Detections) -> np.ndarray:
 def test_the_graph_keeps_what_the_greedy_way_keeps(
     nc: int, agnostic: bool, classes: tuple[int, ...] | None, iou: float, cells: int
 ) -> None:
-    raw, rules = crowd(nc, cells), Suppression(0.3, iou, 100, agnostic, classes)
+    raw, rules = crowd(nc, cells), NmsConfig(0.3, iou, 100, agnostic, classes)
     expected = nms(from_raw(raw, (3, 2), conf=0.3, classes=classes), 2, iou=iou, max_det=100, agnostic=agnostic)
     for known in (cells, None):  # one input size, and any
-        graph = Suppressed(torch.nn.Identity(), nc, rules, known)
+        graph = NmsModule(torch.nn.Identity(), nc, rules, known)
         assert_same(graph(torch.from_numpy(raw)).numpy(), expected)
 
 
@@ -80,16 +81,16 @@ def test_equal_scores_and_boxes_without_area() -> None:
     expected = nms(from_raw(raw, (3, 2), conf=0.25), 1, iou=0.5, max_det=5)
     assert len(expected[0]) == 5
     assert len(np.unique(rows_of(expected[0]), axis=0)) == 2
-    graph = Suppressed(torch.nn.Identity(), 1, Suppression(0.25, 0.5, 5, False, None), 8)
+    graph = NmsModule(torch.nn.Identity(), 1, NmsConfig(0.25, 0.5, 5, False, None), 8)
     found = graph(torch.from_numpy(raw)).numpy()[0]
     # in which order equal scores stand is each library's own choice
     np.testing.assert_array_equal(np.unique(found[:, :5], axis=0), np.unique(rows_of(expected[0]), axis=0))
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, ROUNDS])
+@pytest.mark.parametrize("length", [1, 2, 7, NMS_ROUNDS])
 def test_a_chain_of_boxes_settles_from_the_best_one_down(length: int) -> None:
     removes = torch.diag(torch.ones(length - 1), 1)[None] if length > 1 else torch.zeros(1, 1, 1)
-    assert settle(removes, ROUNDS)[0].tolist() == [float(index % 2 == 0) for index in range(length)]
+    assert surviving_boxes(removes, NMS_ROUNDS)[0].tolist() == [float(index % 2 == 0) for index in range(length)]
 
 
 def threshold(raw: np.ndarray, nc: int) -> float:
@@ -129,7 +130,7 @@ def spread(small: YOLO) -> YOLO:
     ],
 )
 def test_exported_files_give_finished_detections(name: str, dynamic: bool, spread: YOLO, tmp_path: Path) -> None:
-    missing = missing_packages(get_format(name).export_requires)
+    missing = missing_packages(get_format(name).info.export_requires)
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
     torch_engine = TorchRuntime(spread.model, "cpu")
@@ -154,8 +155,9 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
 def test_options_that_do_not_go_with_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="there is no class 7; this network has 0"):
         small.export(format="openvino", imgsz=64, nms=True, classes=[0, 7])
-    exporting._check_options(get_format("openvino"), ExportOptions(format="openvino", max_det=10))
-    assert "max_det=10: heeded with nms=True alone" in capsys.readouterr().err
+    options = ExportOptions(format="openvino", max_det=10)
+    exporting._check_options(get_format("openvino"), export_settings(options, ModelMetadata(spec=small.spec)))
+    assert "max_det=10: only used with nms=True" in capsys.readouterr().err
 
 
 def test_a_file_that_suppresses_otherwise_is_not_kept(
@@ -165,9 +167,9 @@ def test_a_file_that_suppresses_otherwise_is_not_kept(
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(spread, "model_name", "gone.yaml")
-    honest = exporting._Decoded.forward
-    monkeypatch.setattr(exporting._Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
-    with pytest.raises(ExportError, match="does not compute what the network does"):
+    honest = Decoded.forward
+    monkeypatch.setattr(Decoded, "forward", lambda self, images: honest(self, images) * 1.01)
+    with pytest.raises(ExportError, match="does not reproduce the network"):
         spread.export(format="openvino", imgsz=[64, 96], nms=True, conf=0.5, data=data)
     assert not list(Path().iterdir())
 

@@ -18,8 +18,10 @@ import pytest
 from yolopose import __version__, toolchains, zoo
 from yolopose.base.errors import DependencyError, OutputError, UsageError
 from yolopose.cli import main
-from yolopose.toolchains import environments
-from yolopose.toolchains.install_lock import install_lock
+from yolopose.toolchains import installer
+from yolopose.toolchains import worker as worker_module
+from yolopose.toolchains.catalog import log_file, python_in
+from yolopose.toolchains.installer import install_lock
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 TINY: dict[str, Any] = {
@@ -55,7 +57,7 @@ def pretend(folder: Path, python: Path) -> None:
     """Leave what an install leaves, with a Python that is there."""
     programs = folder / "tiny" / ("Scripts" if sys.platform == "win32" else "bin")
     programs.mkdir(parents=True)
-    (programs / environments.python_in(folder).name).symlink_to(python)
+    (programs / python_in(folder).name).symlink_to(python)
     packages = folder / "tiny" / ("Lib" if sys.platform == "win32" else f"lib/python{OWN}") / "site-packages"
     packages.mkdir(parents=True)
     (packages / "tiny_thing.py").touch()
@@ -79,12 +81,12 @@ def test_installed_used_and_removed(
     monkeypatch.setenv("PYTHONPATH", str(tiny.parent))
     assert main(["toolchain", "install", "name=tiny"]) == 0
     said = capfd.readouterr().out
-    assert said.index("about 12 MB on the disk") < said.index("Installed tiny: ")
+    assert said.index("about 12 MB") < said.index("Installed tiny: ")
     assert not (tiny.parent / "elsewhere").exists()
     monkeypatch.delenv("PIP_TARGET")
     assert frozen() == before
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
-    assert toolchains.python_for(toolchains.get_toolchain("tiny")) == environments.python_in(tiny / "tiny")
+    assert toolchains.find_python(toolchains.get_toolchain("tiny")) == python_in(tiny / "tiny")
     assert main(["toolchain", "list"]) == 0
     assert "  installed" in capfd.readouterr().out
     for words, expected in (
@@ -96,15 +98,15 @@ def test_installed_used_and_removed(
     assert main(["toolchain", "run", "name=tiny", "--", "python", "-c", "raise SystemExit(7)"]) == 7
     assert main(["toolchain", "remove", "name=tiny"]) == 0
     assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
-    assert toolchains.python_for(toolchains.get_toolchain("tiny")) is None
+    assert toolchains.find_python(toolchains.get_toolchain("tiny")) is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"packages": ["tiny-thing==2.0"]}, r"packages cannot be had: ERROR: No matching distribution"),
-        ({"imports": ["tinny_thing"]}, r"does not work: ModuleNotFoundError: No module named 'tinny_thing'"),
+        ({"packages": ["tiny-thing==2.0"]}, r"cannot install packages: ERROR: No matching distribution"),
+        ({"imports": ["tinny_thing"]}, r"do not work: ModuleNotFoundError: No module named 'tinny_thing'"),
     ],
 )
 def test_what_cannot_be_finished_leaves_the_older_one(
@@ -115,7 +117,7 @@ def test_what_cannot_be_finished_leaves_the_older_one(
     give(monkeypatch, **changes)
     with pytest.raises(DependencyError, match=words) as caught:
         toolchains.install("tiny")
-    assert str(environments.log_file("tiny-install")) in str(caught.value)
+    assert str(log_file("tiny-install")) in str(caught.value)
     assert sorted(path for path in (tiny / "tiny").rglob("*")) == before
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
 
@@ -124,11 +126,11 @@ def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(tiny, Path(sys.executable))
-    monkeypatch.setattr(environments, "_install", lambda *_: "fetched")
+    monkeypatch.setattr(installer, "_install", lambda *_: "fetched")
     assert toolchains.install("tiny") != "fetched"
     assert "remove it first" in capsys.readouterr().out
     next((tiny / "tiny").rglob("tiny_thing.py")).unlink()
-    assert "installed" not in toolchains.report().splitlines()[1]
+    assert "installed" not in toolchains.toolchain_table().splitlines()[1]
     assert toolchains.install("tiny") == "fetched"
 
 
@@ -140,10 +142,10 @@ def test_one_at_a_time_and_what_killed_ones_left_is_removed(tiny: Path) -> None:
         assert not left.exists()
         left.mkdir(parents=True)
         program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=held)
-        with pytest.raises(UsageError, match="Another install"), install_lock(tiny):
+        with pytest.raises(UsageError, match="Another toolchain is being installed"), install_lock(tiny):
             pass
     with (
-        pytest.raises(UsageError, match="what a killed one called"),
+        pytest.raises(UsageError, match="a program of a killed installation"),
         install_lock(tiny),
     ):  # pip of a killed install, say
         pass
@@ -169,7 +171,7 @@ def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise DependencyError("Toolchain tiny: no.")
 
-    monkeypatch.setattr(environments, "_call", fail)
+    monkeypatch.setattr(installer, "_call", fail)
     with pytest.raises(DependencyError, match="Toolchain tiny: no"):
         toolchains.install("tiny")
     assert sorted(path.name for path in tiny.iterdir()) == ["logs"]
@@ -179,7 +181,7 @@ def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatc
     ("changes", "error", "words"),
     [
         ({"pythons": ["0.9"]}, UsageError, r"pinned for Python 0\.9, and this is"),
-        ({"systems": ["plan9-mips"]}, UsageError, "is for plan9-mips alone"),
+        ({"systems": ["plan9-mips"]}, UsageError, "supports plan9-mips only"),
         ({"megabytes": 10**9}, OutputError, "yolo settings toolchains_dir="),
     ],
 )
@@ -187,7 +189,7 @@ def test_what_is_not_begun(
     changes: dict[str, Any], error: type[Exception], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(monkeypatch, **changes)
-    monkeypatch.setattr(environments, "_call", None)
+    monkeypatch.setattr(installer, "_call", None)
     with pytest.raises(error, match=words):
         toolchains.install("tiny")
 
@@ -199,7 +201,7 @@ def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for value in ("1", "0"):
         monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
         log = tiny.parent / f"log{value}"
-        environments._call(command, log, "")
+        installer._call(command, log, "")
         seen.append(log.read_text().strip())
     assert seen == ["1", "None"]
 
@@ -207,10 +209,10 @@ def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_other_pins_are_another_toolchain(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
     row = toolchains.get_toolchain("tiny")
-    assert toolchains.python_for(row) == environments.python_in(tiny / "tiny")
+    assert toolchains.find_python(row) == python_in(tiny / "tiny")
     give(monkeypatch, packages=["tiny-thing==1.1"])
-    assert toolchains.python_for(toolchains.get_toolchain("tiny")) is None
-    assert "of other versions: install it again" in toolchains.report()
+    assert toolchains.find_python(toolchains.get_toolchain("tiny")) is None
+    assert "with other versions: install it again" in toolchains.toolchain_table()
     with pytest.raises(DependencyError, match="installed for another version of yolopose"):
         toolchains.require_toolchain("tiny", "This")
 
@@ -220,7 +222,7 @@ def test_an_environment_that_fits_serves_itself(tiny: Path, monkeypatch: pytest.
 
     give(monkeypatch, packages=[f"numpy=={version('numpy')}", "rich==0.0"], decisive=["numpy"])
     assert toolchains.require_toolchain("tiny", "This") == Path(sys.executable)
-    assert "this environment fits" in toolchains.report()
+    assert "the current environment has it" in toolchains.toolchain_table()
     give(monkeypatch, packages=["numpy==0.9"], decisive=["numpy"])
     with pytest.raises(DependencyError, match=r"Install it with: yolo toolchain install name=tiny \(about 12 MB"):
         toolchains.require_toolchain("tiny", "This")
@@ -248,7 +250,7 @@ def test_lines_that_are_not_understood(line: str, words: str, tiny: Path, capsys
 
 def test_run_wants_a_command_that_is_there(tiny: Path) -> None:
     pretend(tiny, Path(sys.executable))
-    with pytest.raises(UsageError, match="What to run is missing"):
+    with pytest.raises(UsageError, match="The command is missing"):
         toolchains.run("tiny", [])
     with pytest.raises(DependencyError, match="no program 'no-such-program'"):
         toolchains.run("tiny", ["no-such-program"])
@@ -258,9 +260,9 @@ def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
     seen: list[list[str]] = []
     done = SimpleNamespace(returncode=0)
-    monkeypatch.setattr(environments.subprocess, "run", lambda command, **_: seen.append(command) or done)
+    monkeypatch.setattr(worker_module.subprocess, "run", lambda command, **_: seen.append(command) or done)
     assert toolchains.run("tiny", ["yolo", "val", "model=x.pb"]) == 0
-    assert seen == [[str(environments.python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
+    assert seen == [[str(python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
 
 
 def test_all_that_ship_pin_every_package() -> None:

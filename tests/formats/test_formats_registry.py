@@ -9,46 +9,46 @@ import pytest
 
 from yolopose.base.errors import DependencyError, NotFoundError, UsageError
 from yolopose.formats import format_for_path, formats, get_format, open_runtime
-from yolopose.formats.registry import report, require_packages
+from yolopose.formats.registry import format_table, require_packages
 
-EXPORTED = [row.name for row in formats() if row.exportable]
+EXPORTED = [row.info.name for row in formats() if row.info.exportable]
 
 
-@pytest.mark.parametrize("row", [row for row in formats() if row.exportable], ids=EXPORTED)
+@pytest.mark.parametrize("row", [row for row in formats() if row.info.exportable], ids=EXPORTED)
 def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
     assert find_spec(f"yolopose.formats.{row.module}")
-    name = f"cats{row.suffixes[0]}"
+    name = f"cats{row.info.suffixes[0]}"
     # the first that knows it counts: that of a compiled file ends as any TFLite file does
-    assert [other.name for other in formats() if other.matches(name)] == [
-        row.name,
-        *["tflite"] * (row.name == "edgetpu"),
+    assert [other.info.name for other in formats() if other.info.matches(name)] == [
+        row.info.name,
+        *["tflite"] * (row.info.name == "edgetpu"),
     ]
-    assert format_for_path(Path("runs") / name.upper().replace("CATS", "cats")).name == row.name
-    assert get_format(row.name.upper()) is row
+    assert format_for_path(Path("runs") / name.upper().replace("CATS", "cats")).info.name == row.info.name
+    assert get_format(row.info.name.upper()) is row
     folders = ("openvino", "coreml", "ncnn", "executorch", "saved_model", "tfjs", "paddle", "rknn", "imx", "web")
-    assert row.folder == (row.name in folders)
-    assert row.run_requires or row.toolchain
+    assert row.info.folder == (row.info.name in folders)
+    assert row.info.run_requires or row.info.toolchain
 
 
 @pytest.mark.parametrize(("alias", "name"), [("litert", "tflite"), ("tensorrt", "engine"), ("mlpackage", "coreml")])
 def test_aliases(alias: str, name: str) -> None:
-    assert get_format(alias).name == name
+    assert get_format(alias).info.name == name
 
 
 def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = {line.split()[0]: line for line in report().splitlines() if line}
+    lines = {line.split()[0]: line for line in format_table().splitlines() if line}
     assert "unverified" in lines["engine"]
-    assert "written alone" in lines["coreml"]
+    assert "export only" in lines["coreml"]
     unrun = ("engine", "edgetpu")
     assert all("linux-x86_64 20" in lines[name] for name in EXPORTED if name not in unrun)
     assert all(" unverified " in lines[name] for name in unrun)
-    assert all(f"-toolchain:{get_format(name).toolchain}" in lines[name] for name in ("pb", "paddle"))
+    assert all(f"-toolchain:{get_format(name).info.toolchain}" in lines[name] for name in ("pb", "paddle"))
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="There is no"):
-        open_runtime(tmp_path / f"cats{get_format(name).suffixes[0]}")
+        open_runtime(tmp_path / f"cats{get_format(name).info.suffixes[0]}")
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -56,7 +56,7 @@ def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yolopose.formats.registry.find_spec", lambda package: None)
-    for packages in filter(None, (get_format(name).run_requires, get_format(name).export_requires)):
+    for packages in filter(None, (get_format(name).info.run_requires, get_format(name).info.export_requires)):
         with pytest.raises(DependencyError, match=f"pip install .*{packages[-1]}"):
             require_packages(packages, "This")
 
@@ -64,8 +64,8 @@ def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
 def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr(sys, "platform", "linux")
-    assert not get_format("coreml").runs_on_platform
-    with pytest.raises(UsageError, match="macOS and iOS alone"):
+    assert not get_format("coreml").info.runs_here
+    with pytest.raises(UsageError, match="macOS and iOS only"):
         import_module("yolopose.formats.coreml").load(tmp_path)
 
 

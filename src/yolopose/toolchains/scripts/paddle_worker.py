@@ -1,4 +1,4 @@
-"""PaddlePaddle: ONNX to its inference program, and what runs that."""
+"""PaddlePaddle: convert ONNX to an inference program, and run it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     """Write an ONNX graph as an inference program.
 
     Args:
-        job: `source`, an ONNX file of operator set 15 or older; `target`, the folder.
+        job: `source`, an ONNX file of opset 15 or older; `target`, the folder.
 
     Returns:
-        `files`: names of what was written.
+        `files`: names of the written files.
     """
-    _without_dilations(job["source"], "plain.onnx")
+    _remove_dilations(job["source"], "plain.onnx")
     sys.argv = ["x2paddle"]
-    import_module("x2paddle.convert").onnx2paddle("plain.onnx", "made", disable_feedback=True)
-    files = sorted(path for path in Path("made/inference_model").iterdir() if path.is_file())
+    import_module("x2paddle.convert").onnx2paddle("plain.onnx", "paddle_model", disable_feedback=True)
+    files = sorted(path for path in Path("paddle_model/inference_model").iterdir() if path.is_file())
     for path in files:
         shutil.copyfile(path, os.path.join(job["target"], path.name))
     return {"files": [path.name for path in files]}
 
 
-def _without_dilations(source: str, target: str) -> None:
-    """Take an attribute away that pooling has by default, and the converter does not know."""
+def _remove_dilations(source: str, target: str) -> None:
+    """Remove the attribute `dilations` of pooling, a default value that the converter does not support."""
     onnx: Any = import_module("onnx")
     model = onnx.load(source)
     for node in model.graph.node:
         if node.op_type == "MaxPool":
-            kept = [entry for entry in node.attribute if entry.name != "dilations"]
+            attributes = [entry for entry in node.attribute if entry.name != "dilations"]
             del node.attribute[:]
-            node.attribute.extend(kept)
+            node.attribute.extend(attributes)
     onnx.save(model, target)
 
 
@@ -47,7 +47,7 @@ def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         job: `path` of its folder; `threads`.
 
     Returns:
-        Nothing that it says of itself; and what computes.
+        Empty `info`, and the function that computes.
     """
     paddle: Any = import_module("paddle.inference")
     programs = [path for path in sorted(Path(job["path"]).iterdir()) if path.suffix in (".json", ".pdmodel")]
@@ -56,16 +56,16 @@ def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         raise ValueError(f"one program (.json or .pdmodel) and one .pdiparams are expected in {job['path']}")
     config = paddle.Config(str(programs[0]), str(weights[0]))
     config.disable_gpu()
-    config.disable_mkldnn()  # with it, programs of this kind are refused
+    config.disable_mkldnn()  # it rejects these programs
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(job["threads"])
     predictor = paddle.create_predictor(config)
-    given = predictor.get_input_handle(predictor.get_input_names()[0])
+    images_input = predictor.get_input_handle(predictor.get_input_names()[0])
     output = predictor.get_output_handle(predictor.get_output_names()[0])
 
     def compute(images: Any) -> list[Any]:
-        given.reshape(list(images.shape))
-        given.copy_from_cpu(images)
+        images_input.reshape(list(images.shape))
+        images_input.copy_from_cpu(images)
         predictor.run()
         return [output.copy_to_cpu()]
 

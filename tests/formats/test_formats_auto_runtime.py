@@ -38,9 +38,9 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
     monkeypatch.setattr(auto_runtime, "export_network", noted)
     expected = computed(small, None)
     np.testing.assert_allclose(computed(small, "auto"), expected, atol=1e-3)
-    assert "runtime=auto: OpenVINO computes; the weights are converted for it once, into " in capsys.readouterr().out
+    assert "runtime=auto: using OpenVINO; converting the weights once, into " in capsys.readouterr().out
     computed(small, "openvino")
-    assert f"runtime=openvino: OpenVINO computes, from what was converted before ({made[0]})" in capsys.readouterr().out
+    assert f"runtime=openvino: using OpenVINO, converted earlier ({made[0]})" in capsys.readouterr().out
     image = np.zeros((64, 64, 3), dtype=np.uint8)
     (found,) = small(image, runtime="openvino", imgsz=64, conf=0.0, verbose=False)
     assert isinstance(found.boxes.data, torch.Tensor)  # as the results of weights always do
@@ -60,7 +60,7 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
 def test_other_weights_are_another_file(small: YOLO) -> None:
     def identity() -> str:
         metadata = ModelMetadata(spec=small.spec, name="small")
-        return auto_runtime._identity(small.model, metadata, registry.get_format("openvino"))
+        return auto_runtime._fingerprint(small.model, metadata, registry.get_format("openvino"))
 
     first, weight = identity(), next(small.model.parameters())
     before = weight.detach().clone()
@@ -74,21 +74,21 @@ def test_other_weights_are_another_file(small: YOLO) -> None:
 def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, absent = registry.find_spec, {"openvino"}
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name in absent else honest(name))
-    row = auto_runtime._fastest()
+    row = auto_runtime._fastest_installed()
     assert row is not None
-    assert row.name == "onnx"
+    assert row.info.name == "onnx"
     with pytest.raises(DependencyError, match="pip install openvino"):
         computed(small, "openvino")
     absent.add("onnxscript")
-    assert auto_runtime._fastest() is None
+    assert auto_runtime._fastest_installed() is None
 
 
 def test_without_any_converter_torch_computes_and_says_why(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(auto_runtime, "_fastest", lambda: None)
+    monkeypatch.setattr(auto_runtime, "_fastest_installed", lambda: None)
     np.testing.assert_array_equal(computed(small, "auto"), computed(small, "torch"))
-    assert "torch computes, since no faster engine is installed (pip install openvino)" in capsys.readouterr().err
+    assert "using torch, no faster engine is installed (pip install openvino)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ExportError("no such operator"), OutputError("the disk is full")])
@@ -100,7 +100,7 @@ def test_what_cannot_be_converted_or_kept(
 
     monkeypatch.setattr(auto_runtime, "export_network", failing)
     np.testing.assert_array_equal(computed(small, "auto"), computed(small, None))
-    assert f"torch computes, since OpenVINO cannot: {error}" in capsys.readouterr().err
+    assert f"using torch, since OpenVINO failed: {error}" in capsys.readouterr().err
     with pytest.raises(type(error), match=str(error)):
         computed(small, "openvino")
 

@@ -1,1 +1,0 @@
-"""What runs in the Python of a toolchain, where yolopose is not: plain files that import nothing of ours."""
