@@ -196,7 +196,7 @@ def test_refuses_incompatible_input(
 
 def test_refuses_unlabeled_data(tmp_path: Path) -> None:
     data = make_rectangles(tmp_path / "set", labeled=False)
-    with pytest.raises(DataError, match="no labeled object"):
+    with pytest.raises(DataError, match="labeled instance"):
         validate(RectangleRuntime(), val_options(data))
 
 
