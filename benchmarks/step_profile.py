@@ -30,7 +30,7 @@ from yolopose.train.feed import image_cache, loader, operations, render, samplin
 from yolopose.train.record import EpochLine
 
 STEP: tuple[tuple[Any, str, str], ...] = (
-    (state.TrainState, "_pixels", "bytes to numbers of 0…1 on the device"),
+    (state.TrainState, "_preprocess", "bytes to numbers of 0…1 on the device"),
     (criterion_module, "assign", "loss: assignment"),
     (losses_module.PoseCriterion, "_decode_sides", "loss: boxes of all anchors"),
     (losses_module.PoseCriterion, "_box_terms", "loss: boxes and distributions"),
@@ -42,7 +42,7 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (precision, "clip_grad_norm_", "norm of the gradients"),
     (precision.Precision, "step", "optimizer"),
     (ema.EMA, "update", "average"),
-    (nan_guard.NanGuard, "note", "watching for what is no number"),
+    (nan_guard.NanGuard, "record", "watching for what is no number"),
     (EpochLine, "update", "progress line"),
 )
 SAMPLE: tuple[tuple[Any, str, str], ...] = (

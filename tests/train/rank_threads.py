@@ -28,24 +28,25 @@ class Table:
         return found
 
 
-class ThreadTeam(ProcessGroup):
+class ThreadGroup(ProcessGroup):
     """One of the threads."""
 
     def __init__(self, rank: int, size: int, table: Table) -> None:
         super().__init__(rank, size, size)
         self._table = table
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         return values.copy_(torch.stack(self._table.exchange(self.rank, values.clone())).sum(0))
 
-    def told(self, *numbers: float) -> list[float]:
-        return list(map(float, self._table.exchange(self.rank, numbers)[0]))
+    def all_reduce_async(self, values: Tensor) -> Callable[[], object]:
+        self.all_reduce(values)
+        return lambda: None
 
-    def tell(self, value: object) -> None:
-        self._table.exchange(self.rank, value)
+    def broadcast_scalars(self, *values: float) -> list[float]:
+        return list(map(float, self._table.exchange(self.rank, values)[0]))
 
-    def hear(self) -> Any:
-        return self._table.exchange(self.rank, None)[0]
+    def broadcast_object(self, value: object = None) -> Any:
+        return self._table.exchange(self.rank, value)[0]
 
 
 def together(work: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
@@ -56,7 +57,7 @@ def together(work: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
 
     def one(rank: int) -> None:
         try:
-            given[rank] = work(ThreadTeam(rank, size, table))
+            given[rank] = work(ThreadGroup(rank, size, table))
         except BaseException as error:
             raised[rank] = error
             table.barrier.abort()

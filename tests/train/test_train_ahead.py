@@ -19,8 +19,8 @@ from yolopose import YOLO
 from yolopose.base.errors import TrainError
 from yolopose.config import make_options
 from yolopose.train import Trainer, new_trainer, scalars
-from yolopose.train import state as learner_module
-from yolopose.train.scalars import EVERY, AsyncScalars
+from yolopose.train import state as state_module
+from yolopose.train.scalars import TRANSFER_SIZE, AsyncScalars
 
 # what reads numbers of a device, or makes tensors whose size depends on them
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero")
@@ -56,7 +56,7 @@ def nothing_waits() -> Iterator[None]:
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host runs ahead of the CPU as it does of a GPU."""
-    for module in (scalars, learner_module):
+    for module in (scalars, state_module):
         monkeypatch.setattr(module, "is_async", lambda _: True)
 
 
@@ -67,8 +67,8 @@ class Poison:
         self.bad, self.kind, self.count = bad, kind, 0
 
     def start(self, trainer: Any) -> None:
-        learner = trainer._learner
-        losses, step = learner.losses, learner.step
+        state = trainer._state
+        losses, step = state.losses, state.step
 
         def spoiled(*args: Any) -> Any:
             terms = losses(*args)
@@ -89,7 +89,7 @@ class Poison:
                         buffer.fill_(float("nan"))
             return step(i)
 
-        learner.losses, learner.step = spoiled, stepped
+        state.losses, state.step = spoiled, stepped
 
 
 def trainer_of(root: Path, **options: Any) -> Trainer:
@@ -117,21 +117,21 @@ def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkey
     module = importlib.import_module("yolopose.criterion.assign")
     monkeypatch.setattr(module, "anchors_in_boxes", on_the_host(module.anchors_in_boxes))
     trainer._batches._render_on = torch.device("cpu")
-    learner, guard = trainer._learner, trainer._guard
-    learner.begin_epoch(0, 1)
-    learner.learn(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made
-    learner.step(0)
-    before = [parameter.clone() for parameter in learner.model.parameters()]
+    state, guard = trainer._state, trainer._guard
+    state.begin_epoch(0, 1)
+    state.forward_backward(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made
+    state.step(0)
+    before = [parameter.clone() for parameter in state.model.parameters()]
     with nothing_waits():
         for i, batch in enumerate(trainer._batches.epoch(1), 1):
-            learner.schedule.apply(trainer.optimizer, i)
-            terms = learner.learn(batch, 0, i)
-            guard.note("loss", torch.isfinite(terms.total), "here")
-            guard.note("gradient", learner.step(i), "here")
-            trainer._tally.add(terms, i, last=False)
+            state.schedule.apply(trainer.optimizer, i)
+            terms = state.forward_backward(batch, 0, i)
+            guard.record("loss", torch.isfinite(terms.total), "here")
+            guard.record("gradient", state.step(i), "here")
+            trainer._meter.add(terms, i, last=False)
     assert i == 2
-    assert any(not torch.equal(one, two) for one, two in zip(before, learner.model.parameters(), strict=True))
-    guard.check("here")
+    assert any(not torch.equal(one, two) for one, two in zip(before, state.model.parameters(), strict=True))
+    guard.check_weights("here")
 
 
 def on_the_host(function: Any) -> Any:
@@ -150,14 +150,14 @@ def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeyp
     options = {"optimizer": optimizer, "val": False, "save": False}
     first = trainer_of(tmp_path / "ahead", **options)
     first.train()
-    for module in (scalars, learner_module):
+    for module in (scalars, state_module):
         monkeypatch.setattr(module, "is_async", lambda _: False)
     second = trainer_of(tmp_path / "beside", **options)
     second.train()
     one, two = (trainer.ema.model.state_dict() for trainer in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(first.tloss, second.tloss)
-    assert first._tally.shown == second._tally.shown == first._tally.named()
+    assert first._meter.displayed == second._meter.displayed == first._meter.to_dict()
 
 
 @pytest.mark.usefixtures("ahead")
@@ -175,7 +175,7 @@ def test_a_loss_that_is_no_number_is_left_out_by_the_device(kind: str, tmp_path:
     stood = [all(torch.equal(one, two) for one, two in zip(*pair, strict=True)) for pair in itertools.pairwise(states)]
     assert stood == [True, True, False, False, True]
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
-    assert model.trainer._learner.rate == 1
+    assert model.trainer._state.lr_scale == 1
 
 
 @pytest.mark.usefixtures("ahead")
@@ -183,14 +183,14 @@ def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> No
     data, model_yaml = make_world(tmp_path / "blocks")
     model, poison, starts = YOLO(model_yaml), Poison({3, 4, 5}.__contains__), []
     model.add_callback("on_train_start", poison.start)
-    model.add_callback("on_train_epoch_start", lambda trainer: starts.append((trainer.epoch, trainer._learner.rate)))
+    model.add_callback("on_train_epoch_start", lambda trainer: starts.append((trainer.epoch, trainer._state.lr_scale)))
     options = {**FAST, "project": tmp_path / "runs", "val": False}
     model.train(data=data, **{**options, "epochs": 4})
     assert starts == [(0, 1), (1, 1), (2, 1), (2, 0.5), (3, 0.5)]
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
     model, poison = YOLO(model_yaml), Poison(lambda count: count > 1)
     model.add_callback("on_train_start", poison.start)
-    with pytest.raises(TrainError, match="after 3 returns"):
+    with pytest.raises(TrainError, match="after 3 rollbacks"):
         model.train(data=data, **{**options, "epochs": 9})
 
 
@@ -198,34 +198,36 @@ def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> No
 def test_numbers_come_in_order_and_none_is_lost() -> None:
     told: list[list[float]] = []
     way = AsyncScalars(torch.device("cpu"))
-    for number in range(2 * EVERY + 2):
+    for number in range(2 * TRANSFER_SIZE + 2):
         way.put(torch.tensor([number, -number]), told.append)
-        assert len(told) == (0 if number < 2 * EVERY - 1 else EVERY)  # read when the next ones are sent
+        assert len(told) == (0 if number < 2 * TRANSFER_SIZE - 1 else TRANSFER_SIZE)  # read when the next ones are sent
     way.flush()
-    assert told == [[number, -number] for number in range(2 * EVERY + 2)]
+    assert told == [[number, -number] for number in range(2 * TRANSFER_SIZE + 2)]
     way.put(torch.tensor(1.0), told.append)
     way.clear()
     way.flush()
-    assert len(told) == 2 * EVERY + 2
+    assert len(told) == 2 * TRANSFER_SIZE + 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("options", [{}, {"amp": "bf16"}, {"amp": False}, {"optimizer": "SGD"}], ids=str)
 def test_nothing_in_a_step_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, mosaic=1.0, device="0", **options)
-    learner, guard = trainer._learner, trainer._guard
-    learner.begin_epoch(0, 1)
+    state, guard = trainer._state, trainer._guard
+    state.begin_epoch(0, 1)
     for i in range(2):
-        learner.learn(next(trainer._batches.epoch(0)), 0, i)  # kernels are chosen, and what is remembered is made
-        learner.step(i)
+        state.forward_backward(
+            next(trainer._batches.epoch(0)), 0, i
+        )  # kernels are chosen, and what is remembered is made
+        state.step(i)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for i, batch in enumerate(trainer._batches.epoch(1), 2):
-            learner.schedule.apply(trainer.optimizer, i)
-            terms = learner.learn(batch, 0, i)
-            guard.note("loss", torch.isfinite(terms.total), "here")
-            guard.note("gradient", learner.step(i), "here")
-            trainer._tally.add(terms, i, last=False)
+            state.schedule.apply(trainer.optimizer, i)
+            terms = state.forward_backward(batch, 0, i)
+            guard.record("loss", torch.isfinite(terms.total), "here")
+            guard.record("gradient", state.step(i), "here")
+            trainer._meter.add(terms, i, last=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    guard.check("here")
+    guard.check_weights("here")

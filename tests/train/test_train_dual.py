@@ -25,7 +25,7 @@ def test_losses_are_told_by_name_and_the_flow_learns(tmp_path: Path, capsys: pyt
     data, file = world(tmp_path)
     shares: list[float] = []
     model = YOLO(file)
-    model.add_callback("on_train_batch_end", lambda trainer: shares.append(trainer._learner.criterion.o2m_weight))
+    model.add_callback("on_train_batch_end", lambda trainer: shares.append(trainer._state.criterion.o2m_weight))
     options = FAST | {"plots": True, "verbose": True, "optimizer": "MuSGD", "rle": 2.0}
     model.train(data=data, **options, project=tmp_path)
     trainer = model.trainer

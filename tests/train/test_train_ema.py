@@ -106,5 +106,5 @@ def test_average_goes_on_through_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_average_of_another_network_is_refused() -> None:
-    with pytest.raises(WeightsError, match="not of this network"):
+    with pytest.raises(WeightsError, match="belong to another network"):
         EMA(tiny()).load_state_dict(EMA(tiny(width=16)).state_dict())

@@ -13,9 +13,9 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
-from yolopose.config import TrainOptions, make_options
+from yolopose.config import TrainOptions, make_options, train_settings
 from yolopose.train import auto_batch
-from yolopose.train.data import TrainData, load_data, resolve_options
+from yolopose.train.data import TrainData, load_data
 
 MIB = 2**20
 
@@ -38,7 +38,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     data, model_yaml = make_world(tmp_path / "blocks", images=40)
     chosen = make_options("train", {**FAST, "data": str(data), **options})
     assert isinstance(chosen, TrainOptions)
-    return YOLO(model_yaml).model, load_data(chosen), resolve_options(chosen, 8)
+    return YOLO(model_yaml).model, load_data(chosen), train_settings(chosen, 8)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     ],
 )
 def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(auto_batch, "_meter", lambda device: meter)
+    monkeypatch.setattr(auto_batch, "_memory_meter", lambda device: meter)
     network, data, settled = made(tmp_path, **options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert auto_batch.auto_batch_size(network, data, settled, torch.device("cpu")) == expected
@@ -62,16 +62,18 @@ def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, t
 
 
 def test_a_probe_that_is_too_large_leaves_one_image(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(auto_batch, "_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
+    monkeypatch.setattr(
+        auto_batch, "_step_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full"))
+    )
     assert auto_batch.auto_batch_size(*made(tmp_path, batch=-1), torch.device("cpu")) == 1
-    monkeypatch.setattr(auto_batch, "_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
+    monkeypatch.setattr(auto_batch, "_step_peaks", lambda *_: (_ for _ in ()).throw(RuntimeError("another")))
     with pytest.raises(RuntimeError, match="another"):
         auto_batch.auto_batch_size(*made(tmp_path, batch=-1), torch.device("cpu"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="a system that does not tell of its memory")
 def test_the_meter_sees_what_is_held_for_a_moment() -> None:
-    meter = auto_batch._Host()
+    meter = auto_batch._HostMeter()
     held = 64 * MIB
 
     def work() -> None:
@@ -85,13 +87,13 @@ def test_the_meter_sees_what_is_held_for_a_moment() -> None:
 
 @pytest.mark.parametrize("batch", [0, -0.5, 2.5])
 def test_other_numbers_are_refused(batch: float) -> None:
-    with pytest.raises(UsageError, match="whole number"):
-        resolve_options(TrainOptions(batch=batch), 8)
+    with pytest.raises(UsageError, match="integer"):
+        train_settings(TrainOptions(batch=batch), 8)
 
 
 def test_a_run_says_and_keeps_what_it_found(tmp_path, capsys) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model = YOLO(model_yaml)
     model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 1, "batch": -1, "verbose": True})
-    assert "MiB an image, so the batch is 8 (no more than 8)" in capsys.readouterr().out
+    assert "MiB per image, so batch=8 (the largest allowed)." in capsys.readouterr().out
     assert "batch: 8\n" in (model.trainer.save_dir / "args.yaml").read_text()

@@ -10,8 +10,7 @@ import torch
 from yolopose.base.errors import UsageError
 from yolopose.config import TrainOptions
 from yolopose.nn import HeadOutput, PoseModel, build_network
-from yolopose.train.freeze import freeze_layers
-from yolopose.train.optimizer import make_optimizer
+from yolopose.train.optimizer import freeze_layers, make_optimizer
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_frozen_layers_do_not_move(network: PoseModel, freeze: Any) -> None:
     optim = make_optimizer(network, TrainOptions(optimizer="SGD", weight_decay=0.1), images=4, nc=1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    frozen.hold()
+    frozen.set_norms_to_eval()
     output = network(torch.rand(2, 3, 32, 32))
     assert isinstance(output, HeadOutput)  # a frozen head still speaks as in training
     (output.boxes.square().mean() + output.scores.square().mean() + output.kpts.square().mean()).backward()
@@ -64,11 +63,11 @@ def test_frozen_layers_do_not_move(network: PoseModel, freeze: Any) -> None:
     ("freeze", "words"),
     [
         (5, "the network has 4"),
-        (-1, "not a number of layers"),
-        ([1, 4], "no layer 4"),
-        ([-1], "no layer -1"),
-        (4, "nothing to train"),
-        ([0, 1, 2, 3], "nothing to train"),
+        (-1, "not a valid number of layers"),
+        ([1, 4], "layer 4 does not exist"),
+        ([-1], "layer -1 does not exist"),
+        (4, "leaves no layer to train"),
+        ([0, 1, 2, 3], "leaves no layer to train"),
     ],
 )
 def test_bad_layers_say_how_to_mend_them(network: PoseModel, freeze: Any, words: str) -> None:

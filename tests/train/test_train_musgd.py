@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainOptions
 from yolopose.nn import build_network
-from yolopose.train.musgd import MuSGD, orthogonalized
+from yolopose.train.musgd import MuSGD, orthogonalize
 from yolopose.train.optimizer import make_optimizer
 from yolopose.train.schedule import make_schedule
 
@@ -25,11 +25,11 @@ def newton_schulz(matrix: Tensor) -> Tensor:
 def test_orthogonalized_by_singular_values(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(3, *shape)
-    found = orthogonalized(matrices)
+    found = orthogonalize(matrices)
     torch.testing.assert_close(found, torch.stack([newton_schulz(one) for one in matrices]), rtol=1e-3, atol=1e-4)
     spread = torch.linalg.svdvals(found)
     assert 0.3 < spread.min() <= spread.max() < 1.3
-    assert torch.isfinite(orthogonalized(torch.zeros(1, 4, 4))).all()
+    assert torch.isfinite(orthogonalize(torch.zeros(1, 4, 4))).all()
 
 
 def test_steps_as_defined() -> None:
@@ -63,7 +63,7 @@ def test_class_branches_learn_three_times_as_fast() -> None:
     network = build_network("yolo26n-pose.yaml", nc=1)
     options = TrainOptions(optimizer="MuSGD", lr0=0.02, warmup_epochs=0.0)
     optim = make_optimizer(network, options, images=73, nc=1)
-    make_schedule(options, optim.choice, 5).apply(optim.torch, 0)
+    make_schedule(options, optim.config, 5).apply(optim.torch, 0)
     groups = optim.torch.param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.02] * 3 + [0.06] * 3)
     assert [group["role"] for group in groups] == ["weight", "norm", "bias"] * 2

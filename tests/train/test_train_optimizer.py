@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.config import TrainOptions
 from yolopose.nn import PoseModel, build_network
-from yolopose.train.optimizer import Optimizer, choose, make_optimizer, parameter_groups, settled_batch
-from yolopose.train.precision import _step_where
+from yolopose.train.optimizer import Optimizer, choose_optimizer, make_optimizer, parameter_groups, resolved_batch
+from yolopose.train.precision import _step_if
 from yolopose.weights import Checkpoint, read_checkpoint, write_checkpoint
 
 RUNS = ("auto_adamw", "sgd_linear", "sgd_cos", "warm_long")
@@ -60,7 +60,7 @@ def test_groups_are_those_of_the_reference(shared: Path, network: PoseModel, run
     golden = json.loads((shared / "fixtures/schedule.json").read_text())[run]
     options = {key: value for key, value in golden["settings"].items() if key != "images"}
     optim = make_optimizer(network, TrainOptions(**options), images=golden["settings"]["images"], nc=1)
-    assert optim.choice.name == golden["optimizer"]
+    assert optim.config.name == golden["optimizer"]
     assert type(optim.torch).__name__ == golden["optimizer"]
     ours = [
         (
@@ -94,7 +94,7 @@ def test_every_parameter_is_in_one_group(network: PoseModel) -> None:
     ],
 )
 def test_auto_goes_by_the_length_of_the_run(images: int, batch: int, epochs: int, name: str) -> None:
-    choice = choose(TrainOptions(batch=batch, epochs=epochs, lr0=0.5, momentum=0.1), images=images, nc=80)
+    choice = choose_optimizer(TrainOptions(batch=batch, epochs=epochs, lr0=0.5, momentum=0.1), images=images, nc=80)
     lr = {"SGD": 0.01, "AdamW": 0.000119}[name]
     assert (choice.name, choice.lr, choice.momentum, choice.warmup_bias_lr) == (name, lr, 0.9, 0.0)
 
@@ -105,7 +105,7 @@ def test_named_choices_take_their_numbers_and_train(name: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optim = made(model, optimizer=name, lr0=0.02, momentum=0.8, warmup_bias_lr=0.3)
     assert type(optim.torch).__name__.lower() == name.lower()
-    assert optim.choice.warmup_bias_lr == 0.3
+    assert optim.config.warmup_bias_lr == 0.3
     for group in optim.torch.param_groups:
         assert group["lr"] == 0.02
         assert group["momentum"] == 0.8 if "momentum" in group else group["betas"] == (0.8, 0.999)
@@ -151,7 +151,7 @@ def test_a_first_step_that_is_left_out_leaves_no_trace(name: str) -> None:
         for parameter in model.parameters():
             parameter.grad = torch.cos(parameter.detach())
         for fine in [False] * left_out + [True, True]:
-            _step_where(optim.torch, torch.tensor(fine))
+            _step_if(optim.torch, torch.tensor(fine))
         states.append(model.state_dict())
     for key, value in states[1].items():
         torch.testing.assert_close(states[0][key], value, msg=key, rtol=0, atol=0 if name == "SGD" else 1e-6)
@@ -180,7 +180,7 @@ def test_bad_options_say_how_to_mend_them(options: dict[str, Any], words: str) -
 
 
 def test_settled_batch_takes_a_whole_float() -> None:
-    assert settled_batch(TrainOptions(batch=16.0)) == 16
+    assert resolved_batch(TrainOptions(batch=16.0)) == 16
 
 
 @pytest.mark.parametrize("name", ["SGD", "MuSGD", "AdamW", "RAdam", "RMSProp"])

@@ -17,7 +17,7 @@ from yolopose.base.cpu import available_cpus
 from yolopose.base.settings import cache_dir
 from yolopose.config import TrainOptions
 from yolopose.train import autotune
-from yolopose.train.autotune import Tunable, fastest, workers_needed
+from yolopose.train.autotune import Tunable, search, workers_needed
 from yolopose.train.compute_config import ComputeConfig, default_config, resumed_config
 from yolopose.train.data import load_data
 from yolopose.weights import read_checkpoint
@@ -36,7 +36,7 @@ def world(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def runs(tmp_path: Path) -> dict[str, Any]:
     """Options of runs that may measure."""
-    return {**FAST, "project": tmp_path / "runs", "deterministic": False, "val": False}
+    return {**FAST, "project": tmp_path / "runs", "autotune": True, "val": False}
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[ComputeConfig]:
     ],
 )
 def test_what_is_measured_fastest_is_taken(rates: Any, expected: ComputeConfig) -> None:
-    plan, rate = fastest(FIXED, ALL, rates)
+    plan, rate = search(FIXED, ALL, rates)
     assert plan == expected
     assert rate == rates(expected)
 
@@ -80,7 +80,7 @@ def test_what_is_measured_fastest_is_taken(rates: Any, expected: ComputeConfig) 
 @pytest.mark.parametrize("fixed", ["threads", "amp", "channels_last"])
 def test_what_is_given_is_not_measured(fixed: str) -> None:
     seen: list[ComputeConfig] = []
-    plan, _ = fastest(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
+    plan, _ = search(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
     assert {getattr(one, fixed) for one in seen} == {getattr(FIXED, fixed)}
     assert len({str(one) for one in seen}) == len(seen) > 1
     assert plan != FIXED
@@ -89,14 +89,14 @@ def test_what_is_given_is_not_measured(fixed: str) -> None:
 def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", autotune.physical_cores)
-    assert Tunable.by(TrainOptions()) == ALL
+    assert Tunable.from_settings(TrainOptions()) == ALL
     given = TrainOptions(amp="fp32", channels_last=True, workers=3)
-    assert Tunable.by(given) == Tunable(threads=True, amp=False, channels_last=False, workers=False)
+    assert Tunable.from_settings(given) == Tunable(threads=True, amp=False, channels_last=False, workers=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
-    assert not Tunable.by(TrainOptions()).threads
+    assert not Tunable.from_settings(TrainOptions()).threads
     monkeypatch.setattr(torch, "get_num_threads", autotune.physical_cores)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert not Tunable.by(TrainOptions()).threads
+    assert not Tunable.from_settings(TrainOptions()).threads
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_the_number_format_follows_from_option_and_device(amp: Any, device: str,
 def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> None:
     data, model_yaml = world
     network = YOLO(model_yaml).model
-    options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
+    options = TrainOptions(data=str(data), autotune=True, imgsz=64)
     first, second = (autotune.autotune(network, NO_DATA, options, CPU) for _ in range(2))
     count = len(measured)
     assert count > 1
     assert first.state_dict() == second.state_dict()
     assert not first.channels_last
-    assert str(second).endswith("channels first, samples by 1 process (measured before on this machine)")
+    assert str(second).endswith("channels first, samples by 1 process (autotune, measured before on this machine)")
     autotune.autotune(network, NO_DATA, replace(options, imgsz=96), CPU)
     assert len(measured) == 2 * count
 
@@ -138,32 +138,52 @@ def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> N
         lambda text: text.replace('"workers": 1', '"workers": 999'),
         lambda text: text.replace('"workers": 1', '"x": 1'),
         lambda text: text.replace('"threads": ', '"threads": -'),
-        lambda text: text.replace('"about": "', '"about": "x'),
+        lambda text: text.replace('"key": "', '"key": "x'),
     ],
 )  # fmt: skip
 def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     data, model_yaml = world
     network = YOLO(model_yaml).model
-    options = TrainOptions(data=str(data), deterministic=False, imgsz=64)
+    options = TrainOptions(data=str(data), autotune=True, imgsz=64)
     settled = autotune.autotune(network, NO_DATA, options, CPU)
-    (file,) = (cache_dir() / "plans").iterdir()
+    (file,) = (cache_dir() / "autotune").iterdir()
     text = file.read_text()
     assert spoil(text) != text
     file.write_text(spoil(text))
     measured.clear()
     assert autotune.autotune(network, NO_DATA, options, CPU).state_dict() == settled.state_dict()
     assert measured
-    assert json.loads(file.read_text())["plan"] == settled.state_dict()
+    assert json.loads(file.read_text())["config"] == settled.state_dict()
 
 
-@pytest.mark.parametrize("options", [{"deterministic": True}, {"compile": True}], ids=str)
-def test_nothing_is_measured_where_that_is_wanted(options, world, measured) -> None:
+def test_compiled_networks_are_not_measured(world, measured) -> None:
     data, model_yaml = world
-    given = TrainOptions(data=str(data), **{"deterministic": False, **options})
+    given = TrainOptions(data=str(data), autotune=True, compile=True)
     assert autotune.autotune(YOLO(model_yaml).model, NO_DATA, given, CPU) == default_config(given, CPU)
     assert not measured
-    assert not (cache_dir() / "plans").exists()
+    assert not (cache_dir() / "autotune").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"deterministic": False}], ids=str)
+def test_nothing_is_measured_without_autotune(options, world, runs, measured) -> None:
+    data, model_yaml = world
+    YOLO(model_yaml).train(data=data, **{**runs, "autotune": False, "epochs": 1, **options})
+    assert not measured
+    assert not (cache_dir() / "autotune").exists()
+
+
+def test_explicit_workers_count_as_given(world, measured) -> None:
+    network = YOLO(world[1]).model
+    for workers in (8, 3):  # 8 is also the default
+        measured.clear()
+        options = TrainOptions(data=str(world[0]), autotune=True, workers=workers)
+        assert not Tunable.from_settings(options).workers
+        config = autotune.autotune(network, NO_DATA, options, CPU)
+        assert config.workers == min(workers, available_cpus())
+    assert resumed_config(FIXED.state_dict(), TrainOptions(workers=8), CPU, new_workers=True).workers == min(
+        8, available_cpus()
+    )
 
 
 def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, measured, monkeypatch, caplog) -> None:
@@ -176,14 +196,14 @@ def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, meas
     with pytest.raises(ZeroDivisionError):
         broken.train(data=data, name="broken", **runs)
     assert measured
-    for file in (cache_dir() / "plans").iterdir():
+    for file in (cache_dir() / "autotune").iterdir():
         file.unlink()
     monkeypatch.setattr(autotune.StepTimer, "rate", lambda *_: 1 / 0)
     resumed = YOLO(broken.trainer.last)
     resumed.train(resume=True)
-    shown = [line for line in caplog.messages if line.startswith("Plan: ")]
+    shown = [line for line in caplog.messages if line.startswith("Compute: ")]
     assert shown  # the others were told to be quiet
-    assert all(line.endswith("channels first, samples by threads (as the run began).") for line in shown)
+    assert all(line.endswith("channels first, samples by threads (as when the run began).") for line in shown)
     order = torch.channels_last
     assert not resumed.trainer.model.state_dict()["model.1.conv.weight"].is_contiguous(memory_format=order)
     one, two = (read_checkpoint(model.trainer.best).state for model in (whole, resumed))
@@ -196,7 +216,7 @@ def test_a_plan_of_another_kind_of_device_or_version_is_not_taken() -> None:
     assert resumed_config(stored, options, CPU) == default_config(options, CPU)
     assert resumed_config(stored, options, torch.device("cuda")).threads == 3
     assert resumed_config(None, options, CPU).amp == "fp32"  # as versions without plans computed
-    assert resumed_config(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as the run began")
+    assert resumed_config(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as when the run began")
 
 
 def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
@@ -220,11 +240,11 @@ def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) ->
     monkeypatch.setattr(autotune, "_threads_given", lambda: False)
     data, model_yaml = world
     network = YOLO(model_yaml).model
-    options = TrainOptions(data=str(data), deterministic=False, imgsz=64, batch=4)
+    options = TrainOptions(data=str(data), autotune=True, imgsz=64, batch=4)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     plan = autotune.autotune(network, load_data(options), options, CPU)
-    assert plan.origin.startswith("measured in")
+    assert plan.origin.startswith("autotune, measured in")
     assert 1 <= plan.workers <= available_cpus()
     timer = autotune.StepTimer(network, options)
     assert timer.rate(FIXED) > 0

@@ -17,9 +17,9 @@ from rank_threads import together
 from train_worlds import DUAL_MODEL, FAST, MODEL, make_world
 
 from yolopose.base.callbacks import Callbacks
-from yolopose.config import make_options
+from yolopose.config import make_options, train_settings
 from yolopose.nn import build_network
-from yolopose.train.data import TrainData, load_data, resolve_options
+from yolopose.train.data import TrainData, load_data
 from yolopose.train.distributed import ProcessGroup
 from yolopose.train.feed import TrainBatch, TrainBatches
 from yolopose.train.loop import Trainer
@@ -52,7 +52,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any]:
     """Network, data and settled options."""
-    chosen = resolve_options(make_options("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
+    chosen = train_settings(make_options("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
     with ONE:
         data = load_data(chosen)
         torch.manual_seed(0)
@@ -85,14 +85,14 @@ def learned(
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """The losses of each batch of an epoch, and the gradients of all of them."""
     network, data, chosen = parts(world, **options)
-    learner = TrainState(network, data, chosen, CPU, 3, group)
-    learner.begin_epoch(0, 1)
+    state = TrainState(network, data, chosen, CPU, 3, group)
+    state.begin_epoch(0, 1)
     losses = []
     for number, batch in enumerate(samples(data, chosen, (group.rank, group.size))):
-        terms = learner.learn(batch, 0, number)
+        terms = state.forward_backward(batch, 0, number)
         losses.append(torch.cat((terms.total[None], terms.stack())))
-    learner._group.gather(learner.model)
-    return losses, {name: one.grad.clone() for name, one in learner.model.named_parameters() if one.grad is not None}
+    state._group.all_reduce_gradients(state.model)
+    return losses, {name: one.grad.clone() for name, one in state.model.named_parameters() if one.grad is not None}
 
 
 @pytest.mark.parametrize("model_yaml", [MODEL, DUAL_MODEL], ids=["one branch", "two branches"])
@@ -118,9 +118,9 @@ def run(
     network, data, chosen = parts(world, **{"nbs": 8, "val": False, **options})
     if state:
         network.load_state_dict(state["average"])
-        state = state["state"] if group.leads else {**state["state"], "gradients": None}
+        state = state["state"] if group.is_main else {**state["state"], "gradients": None}
     callbacks = Callbacks()
-    for event, function in (calls or {}).items() if group.leads else ():
+    for event, function in (calls or {}).items() if group.is_main else ():
         callbacks.add(event, function)
     folder.mkdir(exist_ok=True)
     trainer = Trainer(network, data, chosen, CPU, folder, callbacks=callbacks, state=copy.deepcopy(state), group=group)
@@ -168,7 +168,7 @@ def test_what_a_callback_of_rank_0_decides_holds_for_all(world, tmp_path):
         trainer.stop = trainer.epoch == 1
 
     found = together(lambda group: run(world, tmp_path / "two", group, calls={"on_fit_epoch_end": enough}, epochs=5))
-    assert [trainer._learner.ema.updates for trainer in found] == [found[0].ema.updates] * 2
+    assert [trainer._state.ema.updates for trainer in found] == [found[0].ema.updates] * 2
     assert len(rows(tmp_path / "two")) == 2
 
 
@@ -203,7 +203,7 @@ def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
     left: list[str] = []
 
     def press(trainer: Trainer) -> None:
-        trainer._interruption.asked = trainer.epoch == 0
+        trainer._interrupt.requested = trainer.epoch == 0
 
     def work(group: ProcessGroup) -> None:
         with pytest.raises(KeyboardInterrupt) as found:

@@ -46,8 +46,8 @@ def test_one_device_is_this_process(device):
     ("device", "said"),
     [
         ("0,0", "names a GPU twice"),
-        ("0,cpu", "of one kind"),
-        ("0,1,2", "a process for each of 3 devices.*asks for GPU 2, which is not here"),
+        ("0,cpu", "of one type"),
+        ("0,1,2", "one process on each of 3 devices.*asks for GPU 2, which is not here"),
     ],
 )
 def test_devices_that_do_not_go_together(gpus, device, said):
@@ -56,13 +56,17 @@ def test_devices_that_do_not_go_together(gpus, device, said):
 
 
 def test_under_a_launcher_each_process_has_its_own(gpus, launched):
-    assert assign_devices(None) == assign_devices("cuda") == DeviceAssignment(torch.device("cuda", 1), size=2, local=2)
-    assert assign_devices("cpu") == DeviceAssignment(CPU, size=2, local=2)
+    assert (
+        assign_devices(None)
+        == assign_devices("cuda")
+        == DeviceAssignment(torch.device("cuda", 1), size=2, local_size=2)
+    )
+    assert assign_devices("cpu") == DeviceAssignment(CPU, size=2, local_size=2)
 
 
 @pytest.mark.parametrize("device", ["0,1", 0, "cuda:1", "mps", "cpu,cpu"])
 def test_under_a_launcher_devices_are_not_named(gpus, launched, device):
-    with pytest.raises(UsageError, match=r"contradicts the launcher.*started 2 processes.*[Ll]eave `device` out"):
+    with pytest.raises(UsageError, match=r"contradicts the launcher.*started 2 processes.*Omit `device`"):
         assign_devices(device)
 
 
@@ -75,7 +79,7 @@ def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"device": [0, 1]}, "device=0,1 trains with a process for each of 2 devices.*no CUDA GPU"),
+        ({"device": [0, 1]}, "device=0,1 trains with one process on each of 2 devices.*no CUDA GPU"),
         ({"device": "cpu,cpu", "batch": 5}, "batch=5 .*2 processes.*a multiple of 2, such as batch=4"),
     ],
 )
@@ -91,7 +95,7 @@ def test_names_of_devices_in_a_list_are_read():
 
 
 def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(launcher, "_CODE", "import sys; sys.exit(3)")
+    monkeypatch.setattr(launcher, "_WORKER_CODE", "import sys; sys.exit(3)")
     data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, "device": "cpu,cpu"})
@@ -100,4 +104,4 @@ def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path
 
 @pytest.mark.parametrize(("device", "fits", "whole"), [("cpu", 8, 8), ("cpu", 9, 8), ("cpu", 1, 2), ("cuda", 8, 16)])
 def test_the_batch_that_fits_is_for_all_devices_together(device, fits, whole):
-    assert DeviceAssignment(torch.device(device), size=2, local=2).whole_batch(fits) == whole
+    assert DeviceAssignment(torch.device(device), size=2, local_size=2).global_batch(fits) == whole

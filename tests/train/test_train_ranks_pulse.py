@@ -17,8 +17,8 @@ from yolopose.train.distributed.heartbeat import Heartbeat
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "EVERY", 0.02)
-    monkeypatch.setattr(heartbeat, "STILL", 10)
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.02)
+    monkeypatch.setattr(heartbeat, "MAX_MISSED", 10)
 
 
 @pytest.fixture
@@ -47,15 +47,15 @@ def test_processes_that_answer_are_left_alone(quick, server):
     time.sleep(0.6)
     first.check()
     second.check()
-    second.end()
+    second.report_finished()
     time.sleep(0.4)  # it is done, and silent
     first.check()
-    first.end()
+    first.report_finished()
 
 
 def test_an_error_of_one_is_told_to_the_other(quick, server):
     first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
-    second.fail("The image has gone.")
+    second.report_failure("The image has gone.")
     assert lost(first) == "The image has gone."
     first.close()
 
@@ -65,7 +65,7 @@ def test_a_process_that_ended_is_named(quick, server):
     gone.wait()
     store = connect(server)
     first = Heartbeat(connect(server), 0, 2)
-    store.set("who/1", f"{gone.pid} {os.uname().nodename}")
+    store.set("process/1", f"{gone.pid} {os.uname().nodename}")
     assert f"Rank 1 of the 2 processes of this training (process {gone.pid} on " in lost(first)
     assert store.get("fault").decode().endswith("All others end with it.")
     first.close()
@@ -74,20 +74,20 @@ def test_a_process_that_ended_is_named(quick, server):
 def test_a_process_that_hangs_is_ended_and_named(quick, server):
     hangs = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     store = connect(server)
-    store.set("who/1", f"{hangs.pid} {os.uname().nodename}")
+    store.set("process/1", f"{hangs.pid} {os.uname().nodename}")
     first = Heartbeat(connect(server), 0, 2)
-    assert "has not answered for" in lost(first)
+    assert "has not responded for" in lost(first)
     assert hangs.wait(5) != 0
     first.close()
 
 
 def test_what_waits_for_others_is_told_why_it_failed(quick, server):
     first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
-    threading.Timer(0.2, second.fail, ["The disk is full."]).start()
+    threading.Timer(0.2, second.report_failure, ["The disk is full."]).start()
 
     def broken() -> None:
         raise RuntimeError("Connection closed by peer")
 
     with pytest.raises(RankLost, match="The disk is full"):
-        ProcessGroup(0, 2, 2, first)._together(broken)
+        ProcessGroup(0, 2, 2, first)._run(broken)
     first.close()

@@ -74,9 +74,9 @@ def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> Non
     lines = [line.split() for line in said.text.splitlines()]
     assert len([line for line in lines if "all" in line and "8" in line]) == HEADER_EVERY + 3  # best.pt once more
     assert len([line for line in lines if "Class" in line]) == 3
-    assert "4 of 8 images (fraction=0.5), 8 to measure on" in said.text
-    assert f"{HEADER_EVERY + 2} epochs in " in said.text
-    assert f"Measured with {net.trainer.best}" in said.text
+    assert "4 of 8 images (fraction=0.5), 8 for validation" in said.text
+    assert f"{HEADER_EVERY + 2} epochs completed in " in said.text
+    assert f"Validated {net.trainer.best}" in said.text
     last = HEADER_EVERY + 1
     assert seen[-4:] == [
         (event, last) for event in ("on_fit_epoch_end", "on_fit_epoch_end", "on_train_end", "teardown")
@@ -89,9 +89,13 @@ def test_a_run_says_what_it_measures_and_how_much_it_uses(said, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("keys", "options", "words"),
     [
-        ("", {}, ("fliplr without effect", "3 numbers", "fliplr=0")),
+        ("", {}, ("fliplr without effect", "3 integers", "fliplr=0")),
         ("", {"flipud": 0.1}, ("fliplr and flipud", "fliplr=0 flipud=0")),
-        ("kpt_names: {0: [left_eye, right_eye, nose]}", {}, ("`flip_idx: [1, 0, 2]`", "names of the points suggest")),
+        (
+            "kpt_names: {0: [left_eye, right_eye, nose]}",
+            {},
+            ("`flip_idx: [1, 0, 2]`", "names of the keypoints suggest"),
+        ),
         ("", {"fliplr": 0.0}, ()),
         ("flip_idx: [0, 1, 2]", {}, ()),
     ],
@@ -100,6 +104,6 @@ def test_a_missing_flip_idx_is_one_line_where_it_matters(keys, options, words, s
     data, model = make_world(tmp_path)
     data.write_text(data.read_text().replace("flip_idx: [1, 0, 2]", keys))
     YOLO(model).train(data=data, **{**FAST, "epochs": 1, "val": False, "project": str(tmp_path / "runs"), **options})
-    lines = [record.message for record in said.records if "no image is mirrored" in record.message]
+    lines = [record.message for record in said.records if "no image is flipped" in record.message]
     assert len(lines) == bool(words)
     assert all(word in lines[0] for word in words)

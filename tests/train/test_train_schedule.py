@@ -19,8 +19,8 @@ from yolopose.train.schedule import Schedule, make_schedule, step_due
 SGD = OptimizerConfig("SGD", 0.01, 0.937, 0.1)
 
 
-def schedule(batches: int = 10, choice: OptimizerConfig = SGD, **options: Any) -> Schedule:
-    return make_schedule(TrainOptions(**options), choice, batches)
+def schedule(batches: int = 10, optimizer: OptimizerConfig = SGD, **options: Any) -> Schedule:
+    return make_schedule(TrainOptions(**options), optimizer, batches)
 
 
 @pytest.mark.parametrize("run", ["auto_adamw", "sgd_linear", "sgd_cos", "warm_long"])
@@ -32,7 +32,7 @@ def test_every_batch_of_the_recorded_trainings(shared: Path, run: str) -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))  # one group of each role
     optim = make_optimizer(model, options, images=images, nc=1)
     batches = math.ceil(images / settings["batch"])
-    course = make_schedule(options, optim.choice, batches)
+    course = make_schedule(options, optim.config, batches)
     assert (batches, course.accumulation) == (golden["batches"], golden["accumulate"])
     assert len(golden["steps"]) == batches * options.epochs
     last, updates = -1, 0
@@ -60,7 +60,7 @@ def test_the_course_goes_from_one_to_lrf(cosine: bool) -> None:
 
 def test_warm_up_ends_at_its_last_batch() -> None:
     course = schedule(batches=7, epochs=10, warmup_epochs=1.5, batch=16)
-    assert course.warmup == 10  # 10.5, half to even
+    assert course.warmup_batches == 10  # 10.5, half to even
     before, end, after = (course.at(i) for i in (9, 10, 11))
     assert before.lr < before.bias_lr
     assert before.momentum < 0.937
@@ -86,7 +86,7 @@ def test_accumulation_rounds_halves_to_even_and_has_bounds() -> None:
 def test_another_length_changes_course_and_warm_up() -> None:
     course = schedule(epochs=100, warmup_epochs=3)
     shorter = course.with_epochs(3)
-    assert (course.warmup, shorter.warmup) == (30, 20)
+    assert (course.warmup_batches, shorter.warmup_batches) == (30, 20)
     assert shorter == schedule(epochs=3, warmup_epochs=3)
     assert shorter.at(25).lr < course.at(25).lr * 2
     assert course.with_epochs(0).epochs == 1
@@ -95,7 +95,7 @@ def test_another_length_changes_course_and_warm_up() -> None:
 def test_betas_of_adam_kinds_are_left_alone() -> None:
     model = nn.Linear(1, 1)
     optim = make_optimizer(model, TrainOptions(optimizer="NAdam", momentum=0.9), images=8, nc=1)
-    schedule(choice=optim.choice).apply(optim.torch, 0)
+    schedule(optimizer=optim.config).apply(optim.torch, 0)
     for group in optim.torch.param_groups:
         assert group["betas"] == (0.9, 0.999)
         assert "momentum" not in group
@@ -108,7 +108,7 @@ def test_summed_gradients_step_together() -> None:
     nn.init.zeros_(weight.weight)
     options = TrainOptions(optimizer="SGD", lr0=1, lrf=1, momentum=0, weight_decay=0, batch=32, warmup_epochs=0)
     optim = make_optimizer(weight, options, images=64, nc=1)
-    course = make_schedule(options, optim.choice, batches=4)
+    course = make_schedule(options, optim.config, batches=4)
     last, seen = -1, list[float]()
     for i in range(4):
         accumulation = course.apply(optim.torch, i)
@@ -122,5 +122,5 @@ def test_summed_gradients_step_together() -> None:
 
 
 def test_unsettled_batch_is_refused() -> None:
-    with pytest.raises(UsageError, match="whole number"):
+    with pytest.raises(UsageError, match="integer"):
         schedule(batch=-1)

@@ -23,9 +23,8 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import DataError, OutputError, TrainError
 from yolopose.config import make_options
-from yolopose.train import new_trainer
-from yolopose.train import state as learner_module
-from yolopose.train import validation as measuring
+from yolopose.train import new_trainer, validation
+from yolopose.train import state as state_module
 from yolopose.train.feed.image_cache import FileImages
 from yolopose.weights import read_checkpoint
 
@@ -155,9 +154,9 @@ def test_a_image_that_cannot_be_written_is_left_out(world, runs, monkeypatch, sa
     disk = Disk(monkeypatch)
     for number, batch in enumerate(trainer._batches.epoch(0)):
         disk.full = True
-        trainer._folder.draw(batch, 0, number)
+        trainer._folder.draw_batch(batch, 0, number)
     assert names(trainer.save_dir) == set()
-    assert said.text.count("goes on without this image") == 1
+    assert said.text.count("continues without this image") == 1
 
 
 def test_a_disk_that_stays_full_is_an_error_and_the_run_goes_on_from_the_last_epoch(world, runs, monkeypatch) -> None:
@@ -183,7 +182,7 @@ class Poison:
         self.bad, self.kind, self.count = bad, kind, 0
 
     def start(self, trainer: Any) -> None:
-        learner, honest = trainer._learner, trainer._learner.losses
+        state, honest = trainer._state, trainer._state.losses
 
         def losses(*args: Any) -> Any:
             terms = honest(*args)
@@ -200,7 +199,7 @@ class Poison:
                 terms.total * float("nan"), {name: value * float("nan") for name, value in terms.items.items()}
             )
 
-        learner.losses = losses
+        state.losses = losses
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
@@ -213,9 +212,9 @@ def test_a_loss_that_is_no_number_is_left_out(kind, world, runs, said) -> None:
     model.train(data=data, **{**runs, "epochs": 4, "warmup_epochs": 0})
     moved = [not torch.equal(one, two) for one, two in itertools.pairwise(before)]
     assert moved == [True, False, False, True, False, True, True]
-    assert said.text.count("is no number; the") == 3
+    assert said.text.count("is not finite; the") == 3
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
-    assert model.trainer._learner.rate == 1
+    assert model.trainer._state.lr_scale == 1
 
 
 def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
@@ -225,7 +224,7 @@ def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
     starts: list[tuple[int, float, torch.Tensor]] = []
 
     def note(trainer: Any) -> None:
-        starts.append((trainer.epoch, trainer._learner.rate, next(trainer.model.parameters()).clone()))
+        starts.append((trainer.epoch, trainer._state.lr_scale, next(trainer.model.parameters()).clone()))
 
     rates: list[float] = []
     model.add_callback("on_train_start", poison.start)
@@ -236,7 +235,7 @@ def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
     assert torch.equal(starts[2][2], starts[3][2])
     expected = [0.01, 0.01, 0.007525, 0.007525, 0.00505, 0.00505 / 2, 0.00505 / 2, 0.002575 / 2, 0.002575 / 2]
     assert rates == pytest.approx(expected)
-    assert "half the learning rate" in said.text
+    assert "learning rates times 0.5" in said.text
     assert [row["epoch"] for row in rows(model.trainer.save_dir)] == ["1", "2", "3", "4"]
 
 
@@ -244,7 +243,7 @@ def test_weights_that_run_away_again_and_again_end_the_run(world, runs) -> None:
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison(lambda count: count > 1)
     model.add_callback("on_train_start", poison.start)
-    with pytest.raises(TrainError, match=r"after 3 returns .* lower lr0"):
+    with pytest.raises(TrainError, match=r"after 3 rollbacks .* Lower lr0"):
         model.train(data=data, **{**runs, "epochs": 9})
     assert read_checkpoint(model.trainer.last).extra["training"]["epoch"] >= 1
 
@@ -260,14 +259,14 @@ def test_weights_that_are_no_numbers_are_never_saved(world, runs) -> None:
 
     model.add_callback("on_train_batch_end", spoil)
     model.train(data=data, **runs)
-    assert model.trainer._learner.rate == 0.5
+    assert model.trainer._state.lr_scale == 0.5
     assert all(torch.isfinite(value).all() for value in read_checkpoint(model.trainer.last).state.values())
 
 
 def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, monkeypatch, said) -> None:
     """The step is that of two batches of half the size whose gradients are summed."""
     data, model_yaml = world
-    honest, sizes = learner_module.TrainState.losses, []
+    honest, sizes = state_module.TrainState.losses, []
 
     def losses(self: Any, batch: Any, *place: int) -> Any:
         sizes.append(len(batch))
@@ -276,25 +275,25 @@ def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, m
         return honest(self, batch, *place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learner_module.TrainState, "losses", losses)
+        patch.setattr(state_module.TrainState, "losses", losses)
         model = YOLO(model_yaml)
         model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [4, 2, 2, 2, 2]
-    assert "from here on 2 go" in said.text
-    assert model.trainer._learner.parts == 2
+    assert "from now on 2 pass" in said.text
+    assert model.trainer._state.micro_batches == 2
     assert model.trainer.state_dict(0, 0)["parts"] == 2
 
     def always(*_: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(learner_module.TrainState, "losses", always)
+    monkeypatch.setattr(state_module.TrainState, "losses", always)
     with pytest.raises(TrainError, match="smaller imgsz"):
         YOLO(model_yaml).train(data=data, **runs)
 
 
 def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
-    honest, sizes = measuring.validate, []
+    honest, sizes = validation.validate, []
 
     def validate(runtime: Any, options: Any, *args: Any, **named: Any) -> Any:
         sizes.append(options.batch)
@@ -304,27 +303,27 @@ def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, 
 
     whole = YOLO(model_yaml)
     expected = whole.train(data=data, **{**runs, "epochs": 1})
-    monkeypatch.setattr(measuring, "validate", validate)
+    monkeypatch.setattr(validation, "validate", validate)
     model = YOLO(model_yaml)
     found = model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [8, 4, 2] * 2
     assert found.results_dict == pytest.approx(expected.results_dict)
-    assert "measuring 8 images" in said.text
+    assert "validating 8 images" in said.text
 
 
 def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
     data, model_yaml = world
     options = make_options("train", {**runs, "data": str(data)})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
-    learner, found = trainer._learner, []
-    learner.model.eval()  # statistics of norms alone differ between a batch and its parts
+    state, found = trainer._state, []
+    state.model.eval()  # statistics of norms alone differ between a batch and its parts
     batch = next(iter(trainer._batches.epoch(0)))
     for parts, batches in ((1, [batch.slice_images(0, 2), batch.slice_images(2, 4)]), (2, [batch])):
-        learner.parts = parts
+        state.micro_batches = parts
         trainer.optimizer.zero_grad()
         for one in batches:
-            learner.learn(one, 0, 0)
-        found.append([one.grad.clone() for one in learner.model.parameters() if one.grad is not None])
+            state.forward_backward(one, 0, 0)
+        found.append([one.grad.clone() for one in state.model.parameters() if one.grad is not None])
     assert len(found[0]) > 10
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)

@@ -11,8 +11,8 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import DataError
-from yolopose.train import validation as measuring
-from yolopose.train.reproducible import reproducible
+from yolopose.train import validation
+from yolopose.train.process import deterministic_kernels
 
 STILL = {"epochs": 1, "optimizer": "SGD", "lr0": 0.0, "warmup_bias_lr": 0.0}  # learns nothing
 
@@ -65,7 +65,7 @@ def test_the_size_of_what_the_network_sees(options: dict[str, Any], sizes: Any, 
 def test_number_format_and_memory_format(options: dict[str, Any], dtype: Any, last: bool, tmp_path: Path) -> None:
     trainer = trained(tmp_path, **options).trainer
     weight = trainer.model.state_dict()["model.1.conv.weight"]
-    assert trainer._learner.precision.dtype == dtype
+    assert trainer._state.precision.dtype == dtype
     assert weight.is_contiguous(memory_format=torch.channels_last) == last
     assert weight.dtype == torch.float32
 
@@ -81,13 +81,13 @@ def test_seed_and_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_validation_takes_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, taken = measuring.validate, []
+    honest, taken = validation.validate, []
 
     def validate(runtime: Any, options: Any, *args: Any, **named: Any) -> Any:
         taken.append(options)
         return honest(runtime, options, *args, **named)
 
-    monkeypatch.setattr(measuring, "validate", validate)
+    monkeypatch.setattr(validation, "validate", validate)
     given = {"conf": 0.02, "iou": 0.5, "max_det": 7, "split": "train"}
     folder = trained(tmp_path, **given, save_json=True).trainer.save_dir
     assert len(taken) == 2
@@ -103,9 +103,9 @@ def test_a_gpu_is_reproducible_where_that_is_wanted() -> None:
     cudnn, gpu = torch.backends.cudnn, torch.device("cuda")
     before = cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     for wanted in (True, False):
-        with reproducible(gpu, wanted):
+        with deterministic_kernels(gpu, wanted):
             assert (cudnn.deterministic, cudnn.benchmark) == (wanted, not wanted)
             assert torch.are_deterministic_algorithms_enabled() == wanted
         assert (cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()) == before
-    with reproducible(torch.device("cpu"), True):
+    with deterministic_kernels(torch.device("cpu"), True):
         assert not torch.are_deterministic_algorithms_enabled()

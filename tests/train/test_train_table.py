@@ -15,8 +15,7 @@ from yolopose.config import TrainOptions
 LOOP, SWITCHES, SCHEDULE, OPTIMIZER = (
     f"train/test_train_{part}" for part in ("loop", "switches", "schedule", "optimizer")
 )
-GEOMETRY, PARTS, BATCHES = (f"train/test_train_feed_{part}" for part in ("geometry", "parts", "batches"))
-DOTS = f"{GEOMETRY}::test_dots_are_where_the_labels_say"
+SAMPLING, LOADER, OPERATIONS = (f"train/test_train_feed_{part}" for part in ("sampling", "loader", "operations"))
 
 TABLE: dict[str, tuple[str, ...]] = {
     f"{LOOP}::test_a_run_leaves_the_public_files_and_learns": (
@@ -41,7 +40,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{SWITCHES}::test_number_format_and_memory_format": ("amp", "channels_last"),
     f"{SWITCHES}::test_seed_and_compile": ("seed", "compile"),
     f"{SWITCHES}::test_validation_takes_its_options": ("split", "conf", "iou", "max_det", "half", "save_json"),
-    "train/test_train_plan::test_nothing_is_measured_where_that_is_wanted": ("deterministic",),
+    "train/test_train_plan::test_nothing_is_measured_without_autotune": ("autotune",),
+    f"{SWITCHES}::test_a_gpu_is_reproducible_where_that_is_wanted": ("deterministic",),
     "train/test_train_dual::test_losses_are_told_by_name_and_the_flow_learns": ("rle", "assigner"),
     "train/test_train_fitting::test_a_run_says_and_keeps_what_it_found": ("batch",),
     "train/test_train_loggers::test_the_numbers_of_each_epoch_arrive": ("loggers",),
@@ -51,17 +51,17 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{OPTIMIZER}::test_decay_is_scaled_to_the_accumulated_batch": ("nbs",),
     f"{SCHEDULE}::test_the_course_goes_from_one_to_lrf": ("lrf", "cos_lr"),
     f"{SCHEDULE}::test_every_batch_of_the_recorded_trainings": ("warmup_epochs", "warmup_momentum"),
-    f"{BATCHES}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
-    f"{BATCHES}::test_workers_threads_and_caches_change_nothing": ("workers",),
-    f"{BATCHES}::test_cached_images_are_the_images": ("cache",),
-    f"{BATCHES}::test_rect_batches_have_the_shape_of_their_images": ("rect",),
-    DOTS: ("degrees", "translate", "scale", "shear", "perspective"),
-    f"{GEOMETRY}::test_flips_mirror_pixels_and_permute_points": ("flipud", "fliplr"),
-    f"{GEOMETRY}::test_mixup_blends_and_joins": ("mixup",),
-    f"{GEOMETRY}::test_cutmix_pastes_a_window_beside_the_objects": ("cutmix",),
-    f"{PARTS}::test_bgr_swaps_the_channels": ("bgr",),
-    f"{PARTS}::test_fraction_chooses_images_with_their_labels": ("fraction",),
-    f"{PARTS}::test_hsv_by_tables_against_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
+    f"{LOADER}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
+    f"{LOADER}::test_batches_depend_on_seed_and_epoch_only": ("workers",),
+    "train/test_train_feed_image_cache::test_cached_images_equal_the_files": ("cache",),
+    f"{LOADER}::test_rect_batches_fit_their_images": ("rect",),
+    f"{SAMPLING}::test_dots_are_where_their_labels_are": ("degrees", "translate", "scale", "shear", "perspective"),
+    f"{SAMPLING}::test_flips_mirror_pixels_and_permute_keypoints": ("flipud", "fliplr"),
+    f"{SAMPLING}::test_mixup_blends_pixels_and_joins_labels": ("mixup",),
+    f"{SAMPLING}::test_cutmix_pastes_a_window_next_to_the_instances": ("cutmix",),
+    f"{OPERATIONS}::test_bgr_reverses_the_channels": ("bgr",),
+    "train/test_train_data::test_selects_images_at_even_intervals": ("fraction",),
+    f"{OPERATIONS}::test_hsv_matches_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
     "train/test_train_table::test_strict_allows_no_refused_image": ("strict",),
     "data/test_data_fetch::test_large_sets_are_fetched_on_demand_alone": ("download",),
     "train/test_train_table::test_a_quiet_run_says_nothing_of_its_epochs": ("verbose",),

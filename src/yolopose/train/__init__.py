@@ -1,22 +1,15 @@
-"""Training: the loop, and the small handles that it calls."""
+"""Training: setup of a run, the loop, and the parts that it calls."""
 
-# it loads torch in the way that is wanted, so it comes first
+# Imported before torch is: it sets environment variables that torch reads when it is loaded.
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # isort: split
 from yolopose.train.distributed import Launcher
 from yolopose.train.distributed.worker import worker_main, worker_trainer
 from yolopose.train.loop import Trainer
-from yolopose.train.setup import new_trainer, resume_path, resumed_trainer
-from yolopose.train.start import InitialWeights
+from yolopose.train.setup import InitialWeights, new_trainer, resume_path, resumed_trainer
 
 __all__ = [
-    "Launcher",
-    "Trainer",
-    "InitialWeights",
+    "InitialWeights", "Launcher", "Trainer", "new_trainer", "resume_path", "resumed_trainer", "worker_main",
     "worker_trainer",
-    "new_trainer",
-    "resume_path",
-    "resumed_trainer",
-    "worker_main",
-]
+]  # fmt: skip

@@ -1,9 +1,9 @@
-"""The files of a run that hold weights, and the way back into an interrupted one."""
+"""Checkpoints of a run: `last.pt` with the state to resume from, and files that hold weights only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from yolopose.config import TrainOptions, make_options
 from yolopose.nn import PoseModel
 from yolopose.weights import Checkpoint, make_checkpoint, read_checkpoint, write_checkpoint
 
-_RUNNING = "training"  # key of `Checkpoint.extra` that only an unfinished run has
-# what may be chosen anew for the rest of a run; all else decides what the run computes
-_FREE = (
+_STATE_KEY = "training"  # key of `Checkpoint.extra` that only an unfinished run has
+# Options that may change when a run is resumed; all others determine what it computes.
+_RESUMABLE_OPTIONS = (
     "model", "resume", "device", "workers", "cache", "patience", "save_period", "plots", "verbose", "strict", "data",
     "save_json", "project", "name", "exist_ok", "loggers",
 )  # fmt: skip
@@ -23,13 +23,13 @@ _FREE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResumableRun:
-    """A run that was interrupted, as its `last.pt` tells.
+    """An interrupted run, read from its `last.pt`.
 
     Attributes:
-        path: that file.
+        path: the file.
         options: the run's arguments.
-        checkpoint: its average network.
-        state: what `Trainer.state_dict` gave.
+        checkpoint: its averaged network.
+        state: result of `Trainer.state_dict`.
     """
 
     path: Path
@@ -39,110 +39,116 @@ class ResumableRun:
 
     @property
     def folder(self) -> Path:
-        """The run's folder: where the file lies, even if the folder was moved."""
+        """The run folder, derived from the file's location because the folder may have been moved."""
         return self.path.resolve().parent.parent
 
 
-def save_running(
+def options_dict(options: TrainOptions) -> dict[str, Any]:
+    """Return the options of a run by name, without what its settings derive from them."""
+    return {field.name: getattr(options, field.name) for field in fields(TrainOptions)}
+
+
+def save_state(
     path: Path, network: PoseModel, *, args: Mapping[str, Any], epoch: int, license_: str, state: Mapping[str, Any]
 ) -> None:
-    """Write `last.pt` of a running training: everything that it needs to go on.
+    """Write `last.pt` of an unfinished run, with everything needed to resume it.
 
     Args:
         path: the file.
-        network: the average network.
+        network: the averaged network.
         args: arguments of the run.
-        epoch: epochs done.
+        epoch: completed epochs.
         license_: license of the weights.
-        state: what `Trainer.state_dict` gave.
+        state: result of `Trainer.state_dict`.
 
     Raises:
-        OutputError: it cannot be written; what was there stands.
+        OutputError: it cannot be written; an earlier file is unchanged.
     """
-    extra = {_RUNNING: state}
+    extra = {_STATE_KEY: state}
     write_checkpoint(path, make_checkpoint(network, args=args, epoch=epoch - 1, license=license_, extra=extra))
 
 
 def save_weights(
     path: Path, network: PoseModel, *, args: Mapping[str, Any], epoch: int, metrics: Mapping[str, float], license_: str
 ) -> None:
-    """Write weights alone: `best.pt`, `epochN.pt`.
+    """Write weights only: `best.pt`, `epochN.pt`.
 
-    In 32 bits: rounding them to 16 moves the metrics of a small validation set by a hundredth, and what is kept
-    should measure as it did when it was chosen.
+    They are stored as float32: rounding to 16 bits changes the metrics of a small validation set by up to 0.01, and the
+    saved network should reproduce the metrics that it was selected by.
 
     Args:
         path: the file.
-        network: the average network.
+        network: the averaged network.
         args: arguments of the run.
-        epoch: epochs done.
-        metrics: what was measured after it.
+        epoch: completed epochs.
+        metrics: of the validation after that epoch.
         license_: license of the weights.
 
     Raises:
-        OutputError: the file cannot be written; what was there stands.
+        OutputError: the file cannot be written; an earlier file is unchanged.
     """
     checkpoint = make_checkpoint(network, args=args, metrics=metrics, epoch=epoch - 1, license=license_)
     write_checkpoint(path, checkpoint)
 
 
-def strip(path: Path) -> None:
-    """Mark the weights of a finished run as such: no epoch, no state.
+def strip_state(path: Path) -> None:
+    """Remove epoch and training state from the checkpoint of a finished run.
 
     Raises:
-        OutputError: the file cannot be written; what was there stands.
+        OutputError: the file cannot be written; it is unchanged.
     """
     checkpoint = read_checkpoint(path)
     write_checkpoint(path, replace(checkpoint, epoch=-1, extra={}))
 
 
-def read_interrupted(path: Path, given: Mapping[str, Any]) -> ResumableRun:
+def read_resumable(path: Path, given: Mapping[str, Any]) -> ResumableRun:
     """Read the `last.pt` of an interrupted run.
 
     Args:
         path: the file.
-        given: keys that the caller gave; those that change what is computed are left aside, with a note.
+        given: options of the caller; those that would change what is computed are ignored with a warning.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         TrainError: the run is finished, or the file is not from an interrupted run.
         WeightsError: the file is damaged.
     """
     checkpoint = read_checkpoint(path)
-    state = checkpoint.extra.get(_RUNNING)
+    state = checkpoint.extra.get(_STATE_KEY)
     if not isinstance(state, dict):
-        raise TrainError(_why_not(path, checkpoint))
+        raise TrainError(_not_resumable(path, checkpoint))
     args = {key: value for key, value in checkpoint.train_args.items() if key not in ("mode", "task", "save_dir")}
-    fixed = [key for key, value in given.items() if key not in _FREE and value != args.get(key)]
-    if fixed:
+    ignored = [key for key, value in given.items() if key not in _RESUMABLE_OPTIONS and value != args.get(key)]
+    if ignored:
         LOGGER.warning(
-            f"A resumed run keeps its arguments: {', '.join(fixed)} left aside. Begin a new run (without resume) to "
+            f"A resumed run keeps its arguments: {', '.join(ignored)} ignored. Begin a new run (without resume) to "
             "change them."
         )
-    args.update({key: given[key] for key in given if key in _FREE and key not in ("model", "resume")})
+    args.update({key: given[key] for key in given if key in _RESUMABLE_OPTIONS and key not in ("model", "resume")})
     options = make_options("train", args)
     if not isinstance(options, TrainOptions):
-        raise UsageError(f"The arguments in {path} are not of a training.")
+        raise UsageError(f"The arguments in {path} are not those of a training run.")
     return ResumableRun(path, options, checkpoint, state)
 
 
-def newest_interrupted(runs: Path) -> Path | None:
-    """Return the newest `last.pt` below the runs folder that a run can go on from."""
+def newest_resumable(runs: Path) -> Path | None:
+    """Return the newest `last.pt` of an interrupted run below the runs folder."""
     for path in sorted(runs.glob("**/weights/last.pt"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            if _RUNNING in read_checkpoint(path).extra:
+            if _STATE_KEY in read_checkpoint(path).extra:
                 return path
-        except (ValueError, OSError):  # not ours to judge here
+        except (ValueError, OSError):  # damaged or foreign files are not candidates
             continue
     return None
 
 
-def _why_not(path: Path, checkpoint: Checkpoint) -> str:
-    again = (
-        f"To train on from these weights begin a new run: `model={path}` without `resume`, with the `epochs` to add."
+def _not_resumable(path: Path, checkpoint: Checkpoint) -> str:
+    advice = (
+        f"To continue training from these weights begin a new run: `model={path}` without `resume`, with the `epochs` "
+        "to add."
     )
     if checkpoint.origin == "reference":
-        return f"{path} was written by another package, whose runs cannot be resumed here. {again}"
+        return f"{path} was written by another package, whose runs cannot be resumed here. {advice}"
     if checkpoint.train_args.get("epochs"):
-        return f"The run of {path} is finished, or the file holds weights alone: there is nothing to resume. {again}"
-    return f"{path} holds weights alone, not the state of an interrupted run. {again}"
+        return f"The run of {path} is finished, or the file holds only weights: there is nothing to resume. {advice}"
+    return f"{path} holds only weights, not the state of an interrupted run. {advice}"

@@ -1,36 +1,35 @@
-"""How a training computes: threads, number format, memory format, and who makes the samples.
+"""How a training run computes: threads, precision, memory format, and the processes that make samples.
 
-A plan changes how long a step takes, and with the order of sums its last digits; so a run keeps the plan that it began
-with. Without a measurement it follows from what the processor says of itself; `deterministic=False` measures what is
-fastest here (`autotune.py`).
+They change the time of a step and, through the order of sums, its last digits, so a run keeps those that it began with.
+The default follows from options and processor; `autotune.py` measures alternatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_type_hints
 
 import torch
 
-from yolopose.config import TrainOptions, limit_workers
+from yolopose.config import TrainSettings, limit_workers
 
-FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Number formats of the forward pass, as `amp` spells them, and their names."""
+DTYPE_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Values of `amp` and the names of their types."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeConfig:
-    """How a training computes.
+    """Compute configuration of a run.
 
     Attributes:
-        device: kind of device it is for: `cpu`, `cuda`, `mps`.
-        threads: torch's threads.
-        amp: number format of the forward pass: `fp32`, `bf16`, `fp16`.
-        channels_last: whether maps lie in memory pixel by pixel, not channel by channel.
-        workers: processes that make samples; 0 makes them by threads of this process.
-        origin: words that say where it comes from.
+        device: type of the device they are for: `cpu`, `cuda`, `mps`.
+        threads: torch's intra-op threads.
+        amp: precision of the forward pass: `fp32`, `bf16`, `fp16`.
+        channels_last: memory format of the activations.
+        workers: processes that make samples; 0 makes them in threads of this process.
+        origin: how it was chosen, for the log.
     """
 
     device: str
@@ -42,90 +41,83 @@ class ComputeConfig:
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        order = "channels last" if self.channels_last else "channels first"
+        layout = "channels last" if self.channels_last else "channels first"
         makers = f"{self.workers} process{'' if self.workers == 1 else 'es'}" if self.workers else "threads"
-        return f"{threads}, {FORMATS[self.amp]}, {order}, samples by {makers} ({self.origin})"
+        return f"{threads}, {DTYPE_NAMES[self.amp]}, {layout}, samples by {makers} ({self.origin})"
 
-    def applied(self, options: TrainOptions) -> TrainOptions:
-        """Return the options with what was open in them settled."""
-        return replace(options, amp=self.amp, channels_last=self.channels_last, workers=self.workers)
+    def resolve(self, settings: TrainSettings) -> TrainSettings:
+        """Return the settings of a run with these values."""
+        return replace(settings, amp=self.amp, channels_last=self.channels_last, workers=self.workers)
 
-    def among(self, workers: int) -> ComputeConfig:
-        """Return it for one of several processes, each of which has been given its share of torch's threads.
+    def for_rank(self, max_workers: int) -> ComputeConfig:
+        """Return the configuration of one of several processes, whose share of torch's threads is set already.
 
         Args:
-            workers: processes that may make samples for this one.
+            max_workers: processes that may make samples for this one.
         """
-        return replace(self, threads=torch.get_num_threads(), workers=min(self.workers, workers))
+        return replace(self, threads=torch.get_num_threads(), workers=min(self.workers, max_workers))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for a checkpoint or a file."""
+        """Return plain values, for checkpoints and the autotune cache."""
         return {name: value for name, value in asdict(self).items() if name != "origin"}
 
     @classmethod
     def from_state(cls, saved: object, origin: str) -> ComputeConfig | None:
-        """Read `state_dict()` back; None where it is not one."""
-        kinds = {one.name: one.type for one in fields(cls) if one.default is MISSING}
-        if not isinstance(saved, Mapping) or set(saved) != set(kinds):
+        """Read `state_dict()` back; None for anything else."""
+        types = {name: kind for name, kind in get_type_hints(cls).items() if name != "origin"}
+        if not isinstance(saved, Mapping) or set(saved) != set(types):
             return None
-        if any(type(saved[name]).__name__ != kind for name, kind in kinds.items()):
+        if any(type(saved[name]) is not kind for name, kind in types.items()):
             return None
-        plan = cls(**saved, origin=origin)
-        return plan if plan.threads >= 1 and plan.workers >= 0 and plan.amp in FORMATS else None
+        config = cls(**saved, origin=origin)
+        return config if config.threads >= 1 and config.workers >= 0 and config.amp in DTYPE_NAMES else None
 
     @contextmanager
     def apply(self) -> Generator[None, None, None]:
-        """Let torch compute on the plan's threads inside the block, and on the caller's behind it."""
-        before = torch.get_num_threads()
-        if before == self.threads:  # setting it anew would still make torch build its threads again
+        """Set torch's threads inside the block and restore the caller's afterwards."""
+        previous = torch.get_num_threads()
+        if previous == self.threads:  # setting the same number would still rebuild torch's thread pool
             yield
             return
         torch.set_num_threads(self.threads)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            torch.set_num_threads(previous)
 
 
-def default_config(options: TrainOptions, device: torch.device) -> ComputeConfig:
-    """Return the plan that follows from options and processor, without any measurement."""
+def default_config(settings: TrainSettings, device: torch.device) -> ComputeConfig:
+    """Return the configuration that follows from options and processor, without any measurement."""
     return ComputeConfig(
         device=device.type,
         threads=torch.get_num_threads(),
-        amp=_format(options.amp, device),
-        channels_last=options.channels_last is not False,  # 20 % faster on CPUs, more on GPUs with tensor cores
-        workers=most_workers(options),
-        origin="fixed; deterministic=False measures what is fastest" if options.deterministic else "fixed",
+        amp=_precision(settings.amp, device),
+        channels_last=settings.channels_last is not False,  # 20 % faster on CPUs, more on GPUs with tensor cores
+        workers=limit_workers(settings.workers),
+        origin="default",
     )
 
 
-def resumed_config(saved: object, options: TrainOptions, device: torch.device) -> ComputeConfig:
-    """Return the plan of a run that goes on: the one that it began with, but for who makes the samples.
+def resumed_config(
+    saved: object, settings: TrainSettings, device: torch.device, *, new_workers: bool = False
+) -> ComputeConfig:
+    """Return the configuration of a resumed run: the one that it began with, except for `workers`.
 
     Args:
         saved: what its checkpoint holds; None in those of earlier versions.
-        options: its options; another number of `workers` may have been given.
-        device: where it goes on. A plan for another kind of device is of no use.
+        settings: its settings.
+        device: where it continues; a configuration for another type of device is replaced by the default.
+        new_workers: whether `workers` was given for the rest of the run.
     """
-    plan = ComputeConfig.from_state(saved, "as the run began")
-    if plan is None or plan.device != device.type:
-        return default_config(options, device)
-    most = most_workers(options)
-    return replace(plan, workers=most if workers_given(options) else min(plan.workers, most))
+    config = ComputeConfig.from_state(saved, "as when the run began")
+    if config is None or config.device != device.type:
+        return default_config(settings, device)
+    limit = limit_workers(settings.workers)
+    return replace(config, workers=limit if new_workers else min(config.workers, limit))
 
 
-def workers_given(options: TrainOptions) -> bool:
-    """Whether `workers` was given."""
-    return options.workers is not None
-
-
-def most_workers(options: TrainOptions) -> int:
-    """Return the number of workers, at most one per CPU."""
-    return limit_workers(options.workers)
-
-
-def _format(amp: bool | str, device: torch.device) -> str:
-    """The number format that `amp` means; True is 16 bits on CUDA GPUs, and elsewhere only what a measurement takes."""
+def _precision(amp: bool | str, device: torch.device) -> str:
+    """Resolve `amp`; True means float16 on CUDA GPUs and float32 elsewhere."""
     if isinstance(amp, str):
         return amp
     return "fp16" if amp and device.type == "cuda" else "fp32"

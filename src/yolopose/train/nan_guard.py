@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers: left out, and where they go on, back to a good state at half the rate."""
+"""Non-finite losses and gradients: skip the batch, and roll back when they persist."""
 
 from __future__ import annotations
 
@@ -14,110 +14,110 @@ from yolopose.base.log import LOGGER
 from yolopose.train.scalars import AsyncScalars
 from yolopose.train.state import TrainState
 
-IN_A_ROW = 3
-"""Batches without a number after which the weights are taken to have run away."""
-RETURNS = 3
-"""Times that a run goes back before it ends with an error."""
+MAX_CONSECUTIVE = 3
+"""Consecutive non-finite batches after which the weights count as diverged."""
+MAX_ROLLBACKS = 3
+"""Rollbacks before a run ends with an error; each halves the learning rates."""
 
 
 class Diverged(Exception):
-    """The weights are no good any more; the text says where it was seen."""
+    """The weights have diverged; the text states where."""
 
 
 class NanGuard:
-    """Watches over a learner, and takes it back where its weights run away.
+    """Count non-finite values and restore the state of the epoch's start when the weights diverge.
 
     Args:
-        learner: what is watched.
+        state: what is watched.
     """
 
-    def __init__(self, learner: TrainState) -> None:
-        self._learner = learner
-        self._later = AsyncScalars(learner.device)
-        self._bad: Counter[str] = Counter()
-        self._state: dict[str, Any] = {}
-        self._average: dict[str, Any] = {}
-        self._sum = torch.zeros(())
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._scalars = AsyncScalars(state.device)
+        self._consecutive: Counter[str] = Counter()
+        self._saved_state: dict[str, Any] = {}
+        self._saved_ema: dict[str, Any] = {}
+        self._saved_losses = torch.zeros(())
 
-    def keep(self, losses: Tensor) -> None:
-        """Keep the state of this moment in the host's memory, to go back to.
+    def snapshot(self, losses: Tensor) -> None:
+        """Copy the state to host memory for a later `rollback`.
 
         Args:
-            losses: sums of the epoch so far.
+            losses: loss sums of the epoch so far.
         """
-        self._state = _copied(self._learner.state_dict())
-        self._average = _copied(self._learner.ema.model.state_dict())
-        self._sum = losses.clone()
+        self._saved_state = _to_host(self._state.state_dict())
+        self._saved_ema = _to_host(self._state.ema.model.state_dict())
+        self._saved_losses = losses.clone()
 
-    def note(self, what: str, fine: bool | Tensor, where: str) -> None:
-        """Note whether a batch gave numbers; of a GPU that is known some batches later.
+    def record(self, what: str, finite: bool | Tensor, where: str) -> None:
+        """Count whether a value was finite; values of a GPU are counted some batches later.
 
         Args:
             what: `loss` or `gradient`.
-            fine: it is a number.
-            where: words for the batch.
+            finite: whether it was.
+            where: epoch and batch, for messages.
 
         Raises:
-            RanAway: several in a row were none.
+            Diverged: several consecutive ones were not.
         """
-        if isinstance(fine, Tensor):
-            self._later.put(fine, lambda told: self._count(what, bool(told[0]), where))
+        if isinstance(finite, Tensor):
+            self._scalars.put(finite, lambda values: self._count(what, bool(values[0]), where))
         else:
-            self._count(what, fine, where)
+            self._count(what, finite, where)
 
-    def _count(self, what: str, fine: bool, where: str) -> None:
-        if fine:
-            self._bad[what] = 0
+    def _count(self, what: str, finite: bool, where: str) -> None:
+        if finite:
+            self._consecutive[what] = 0
             return
-        self._bad[what] += 1
-        if self._bad[what] >= IN_A_ROW:
-            raise Diverged(f"The {what} is no number {IN_A_ROW} times in a row ({where})")
-        left_out = "the batch is left out" if what == "loss" else "the step is left out"
-        LOGGER.warning(f"The {what} of {where} is no number; {left_out}.")
+        self._consecutive[what] += 1
+        if self._consecutive[what] >= MAX_CONSECUTIVE:
+            raise Diverged(f"The {what} is not finite {MAX_CONSECUTIVE} times in a row ({where})")
+        skipped = "batch" if what == "loss" else "step"
+        LOGGER.warning(f"The {what} of {where} is not finite; the {skipped} is skipped.")
 
-    def check(self, where: str) -> None:
-        """Look through the weights at the end of an epoch, before they are measured and saved.
+    def check_weights(self, where: str) -> None:
+        """Check the weights at the end of an epoch, before they are validated and saved.
 
         Raises:
-            RanAway: one is no number, or several losses or gradients in a row were none.
+            Diverged: a weight is not finite, or several consecutive losses or gradients were not.
         """
-        self._later.flush()
-        if not all(bool(torch.isfinite(value).all()) for value in self._learner.model.parameters()):
-            raise Diverged(f"Weights are no numbers any more ({where})")
+        self._scalars.flush()
+        if not all(bool(torch.isfinite(value).all()) for value in self._state.model.parameters()):
+            raise Diverged(f"Weights are not finite ({where})")
 
-    def go_back(self, why: Diverged) -> Tensor:
-        """Go back to the state that was kept, at half the learning rate.
+    def rollback(self, reason: Diverged) -> Tensor:
+        """Restore the snapshot and halve the learning rates.
 
         Returns:
-            Sums of the losses at that moment.
+            Loss sums at the snapshot.
 
         Raises:
-            TrainError: that was done several times already.
+            TrainError: the run was rolled back `MAX_ROLLBACKS` times already.
         """
-        learner = self._learner
-        rate = learner.rate / 2
-        if rate < 0.5**RETURNS:
+        state = self._state
+        lr_scale = state.lr_scale / 2
+        if lr_scale < 0.5**MAX_ROLLBACKS:
             raise TrainError(
-                f"{why}, after {RETURNS} returns to the last good state at half the rate each: the weights run away "
-                f"whatever the rate. Train with a lower lr0 (now {learner.optimizer.choice.lr:g}) or amp=False, and "
-                "look at the labels and images."
+                f"{reason}, after {MAX_ROLLBACKS} rollbacks that each halved the learning rate: training diverges. "
+                f"Lower lr0 (now {state.optimizer.config.lr:g}) or set amp=False, and check labels and images."
             )
-        learner.model.load_state_dict(self._average)
-        learner.load_state_dict(_copied(self._state))
-        learner.slow_down(rate)
-        self._bad.clear()
-        self._later.clear()
+        # load_state_dict expects the averaged weights in the network
+        state.model.load_state_dict(self._saved_ema)
+        state.load_state_dict(_to_host(self._saved_state))
+        state.scale_lr(lr_scale)
+        self._consecutive.clear()
+        self._scalars.clear()
         LOGGER.warning(
-            f"{why}: back to the last good state, the beginning of this epoch, and on from there at half the learning "
-            f"rate ({rate:g} of what the options say)."
+            f"{reason}. Restored the state at the start of this epoch; training continues with the learning rates "
+            f"times {lr_scale:g}."
         )
-        return self._sum.clone()
+        return self._saved_losses.clone()
 
 
-def _copied(value: Any) -> Any:
-    """A state with its tensors copied to the host."""
+def _to_host(value: Any) -> Any:
+    """Copy a nested state, with its tensors copied to host memory."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
-        return {key: _copied(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    return [_copied(one) for one in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+        return {key: _to_host(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return [_to_host(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]

@@ -1,9 +1,9 @@
-"""The optimizer: which one, its three parameter groups, and how much the weights decay."""
+"""The optimizer: selection, parameter groups, weight decay, and frozen layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,18 @@ from torch import nn
 from torch.optim import SGD, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
 from yolopose.base.errors import UsageError, WeightsError, did_you_mean
-from yolopose.config import TrainOptions
-from yolopose.nn import PoseHead
+from yolopose.config import TrainSettings
+from yolopose.nn import PoseHead, PoseModel
+from yolopose.nn.conv import DFL
 from yolopose.train.musgd import MuSGD
 
 WEIGHT, NORM, BIAS = "weight", "norm", "bias"
-"""Roles of the parameter groups, in their order."""
+"""Roles of the parameter groups, in this order."""
 
 CLASS_GAIN = 3.0
-"""How much faster the class branches learn with MuSGD."""
+"""Factor on the learning rate of the class branches with MuSGD."""
 
-_LONG_RUN = 10_000  # iterations above which `auto` takes SGD
+_LONG_RUN = 10_000  # iterations above which `auto` selects SGD
 _BETA2 = 0.999
 _ADAM_KINDS: dict[str, type[Optimizer]] = {
     "Adam": Adam,
@@ -33,14 +34,14 @@ _ADAM_KINDS: dict[str, type[Optimizer]] = {
 }
 _NAMES = ("auto", "SGD", "MuSGD", *_ADAM_KINDS, "RMSProp")
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
-# torch has one-kernel updates for these; on the CPU too they are three to seven times faster than the plain ones
+# torch has fused kernels for these; also on the CPU they are three to seven times faster than the default ones
 _FUSED_NAMES = ("SGD", "MuSGD", "Adam", "AdamW")
 _FUSED_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """An optimizer by its numbers.
+    """An optimizer and its hyperparameters.
 
     Attributes:
         name: as the option `optimizer` spells it, never `auto`.
@@ -57,170 +58,222 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class OptimizerHandle:
-    """A torch optimizer and the numbers it was made from.
+    """A torch optimizer and the hyperparameters it was made from.
 
     Attributes:
-        torch: the optimizer; each of its groups has a key `role`: `weight`, `norm` or `bias`, and `gain` where it
-            learns faster than the rates say.
-        choice: which one it is.
+        torch: the optimizer; each of its groups has a key `role`: `weight`, `norm` or `bias`, and `gain` where its
+            learning rate is a multiple of the scheduled one.
+        config: its hyperparameters.
         weight_decay: decay of the weights, scaled to the batch.
     """
 
     torch: Optimizer
-    choice: OptimizerConfig
+    config: OptimizerConfig
     weight_decay: float
 
     def __str__(self) -> str:
         counts = ", ".join(f"{len(group['params'])} {group['role']}" for group in self.torch.param_groups)
-        choice = self.choice
-        return f"{choice.name}(lr={choice.lr:g}, momentum={choice.momentum:g}, decay={self.weight_decay:g}): {counts}"
+        config = self.config
+        return f"{config.name}(lr={config.lr:g}, momentum={config.momentum:g}, decay={self.weight_decay:g}): {counts}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs: `name`, and torch's `state` and `param_groups`."""
-        return {"name": self.choice.name, **self.torch.state_dict()}
+        return {"name": self.config.name, **self.torch.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take over the running averages of an interrupted run; rates, decay and kernels stay this run's own.
+        """Restore the running averages of an interrupted run; rates, decay and kernels remain those of this run.
 
         Raises:
-            WeightsError: the state is of another optimizer or network.
+            WeightsError: the state belongs to another optimizer or network.
         """
         own = self.torch.state_dict()["param_groups"]
-        if saved.get("name") != self.choice.name:
-            raise _misfit(f"of optimizer={saved.get('name')}, and this run uses {self.choice.name}")
+        if saved.get("name") != self.config.name:
+            raise _mismatch_error(f"it is of optimizer={saved.get('name')}, and this run uses {self.config.name}")
         if [len(group["params"]) for group in saved["param_groups"]] != [len(group["params"]) for group in own]:
-            raise _misfit("of a network with another number of parameters")
+            raise _mismatch_error("it is of a network with another number of parameters")
         parameters = [parameter for group in self.torch.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
         for index, averages in saved["state"].items():
-            if not _fits(averages, parameters[index]):
-                raise _misfit(f"of a network with other shapes (parameter {index})")
-            state[index] = {name: _laid_out_as(parameters[index], value) for name, value in averages.items()}
-        # with our own groups a state saved on one device goes on with the kernels that suit another
+            if not _same_shapes(averages, parameters[index]):
+                raise _mismatch_error(f"it is of a network with other shapes (parameter {index})")
+            state[index] = {name: _in_layout_of(parameters[index], value) for name, value in averages.items()}
+        # With this run's own groups, a state saved on one device continues with the kernels that suit another.
         self.torch.load_state_dict({"state": state, "param_groups": own})
 
 
-def make_optimizer(model: nn.Module, options: TrainOptions, *, images: int, nc: int) -> OptimizerHandle:
-    """Make the optimizer of a run; the network must be on its device already.
+def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc: int) -> OptimizerHandle:
+    """Build the optimizer of a run; the network must be on its device already.
 
-    All parameters are in the groups, also those that `freeze` holds: what has no gradient is not changed.
+    The groups hold all parameters, frozen ones included: a parameter without a gradient is not updated.
 
     Args:
         model: the network.
-        options: `batch` must be settled to a whole number.
+        settings: `batch` must be a number of images.
         images: training images of an epoch.
         nc: number of classes.
 
     Raises:
-        UsageError: there is no such optimizer, or a number does not go with it.
+        UsageError: the optimizer is unknown, or a hyperparameter does not fit it.
     """
-    choice = choose(options, images=images, nc=nc)
-    batch = settled_batch(options)
-    decay = options.weight_decay * batch * nominal_accumulation(batch, options.nbs) / options.nbs
-    groups = parameter_groups(model, decay, class_parameters(model) if choice.name == "MuSGD" else ())
-    return OptimizerHandle(_make(choice, groups), choice, decay)
+    config = choose_optimizer(settings, images=images, nc=nc)
+    batch = resolved_batch(settings)
+    # The gradients of `nominal_accumulation` batches are summed, so the decay is scaled to the images of a step.
+    decay = settings.weight_decay * batch * nominal_accumulation(batch, settings.nbs) / settings.nbs
+    groups = parameter_groups(model, decay, class_parameters(model) if config.name == "MuSGD" else ())
+    return OptimizerHandle(_build(config, groups), config, decay)
 
 
-def choose(options: TrainOptions, *, images: int, nc: int) -> OptimizerConfig:
-    """Settle `optimizer`; `auto` goes by the length of the run and sets lr, momentum and bias warm-up itself.
+def choose_optimizer(settings: TrainSettings, *, images: int, nc: int) -> OptimizerConfig:
+    """Resolve `optimizer`; `auto` depends on the length of the run and sets lr, momentum and bias warm-up itself.
 
     Args:
-        options: `batch` must be settled to a whole number.
+        settings: `batch` must be a number of images.
         images: training images of an epoch.
         nc: number of classes.
 
     Raises:
-        UsageError: there is no such optimizer, or `momentum` is 1 or more.
+        UsageError: the optimizer is unknown, or `momentum` is 1 or more.
     """
-    name = options.optimizer
+    name = settings.optimizer
     if name not in _NAMES:
         raise UsageError(
             f"optimizer={name!r} is unknown: it is one of {', '.join(_NAMES)}.{did_you_mean(name, _NAMES)}"
         )
     if name == "auto":
-        iterations = math.ceil(images / max(settled_batch(options), options.nbs)) * options.epochs
+        iterations = math.ceil(images / max(resolved_batch(settings), settings.nbs)) * settings.epochs
         if iterations > _LONG_RUN:
             return OptimizerConfig("SGD", 0.01, 0.9, 0.0)
         return OptimizerConfig("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
-    if not 0 <= options.momentum < 1:
+    if not 0 <= settings.momentum < 1:
         raise UsageError(
-            f"momentum={options.momentum} leaves no room for new gradients: it must be 0 or more, below 1."
+            f"momentum={settings.momentum} gives new gradients no weight: it must be at least 0 and below 1."
         )
-    return OptimizerConfig(name, options.lr0, options.momentum, options.warmup_bias_lr)
+    return OptimizerConfig(name, settings.lr0, settings.momentum, settings.warmup_bias_lr)
 
 
 def parameter_groups(
     model: nn.Module, weight_decay: float, faster: Iterable[nn.Parameter] = ()
 ) -> list[dict[str, Any]]:
-    """Sort all parameters into three groups: weights (which decay), norm weights and biases (which do not).
+    """Return three groups: weights (with decay), norm weights and biases (without).
 
-    Weights that are never trained, as the fixed bins of the boxes, count with the weights.
+    Parameters that are never trained, such as the fixed DFL bins, are in the weight group.
 
     Args:
         model: the network.
         weight_decay: of the weights.
-        faster: parameters that learn at a higher rate; they make three more groups, whose key `gain` says how much.
+        faster: parameters with a higher learning rate; they form three more groups with the key `gain`.
     """
-    quick = {id(parameter) for parameter in faster}
+    faster_ids = {id(parameter) for parameter in faster}
     members: dict[tuple[bool, str], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             role = BIAS if name == "bias" else NORM if isinstance(module, _NORMS) else WEIGHT
-            members.setdefault((id(parameter) in quick, role), []).append(parameter)
+            members.setdefault((id(parameter) in faster_ids, role), []).append(parameter)
     return [
         {"params": members.get((fast, role), []), "role": role, "weight_decay": weight_decay if role == WEIGHT else 0.0}
         | ({"gain": CLASS_GAIN} if fast else {})
-        for fast in ((False, True) if quick else (False,))
+        for fast in ((False, True) if faster_ids else (False,))
         for role in (WEIGHT, NORM, BIAS)
     ]
 
 
 def class_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of a network's class branches."""
-    branches = [getattr(module, name, None) for module in model.modules() for name in ("cv3", "one2one_cv3")
-                if isinstance(module, PoseHead)]  # fmt: skip
+    """Return the parameters of the class branches of a network's heads."""
+    heads = [module for module in model.modules() if isinstance(module, PoseHead)]
+    branches = [getattr(head, name, None) for head in heads for name in ("cv3", "one2one_cv3")]
     return [parameter for branch in branches if branch is not None for parameter in branch.parameters()]
 
 
+@dataclass(frozen=True)
+class FrozenLayers:
+    """Layers that training leaves unchanged.
+
+    Attributes:
+        layers: indices, ascending.
+        norms: batch norms of these layers.
+    """
+
+    layers: tuple[int, ...]
+    norms: tuple[nn.Module, ...]
+
+    def set_norms_to_eval(self) -> None:
+        """Keep the statistics of frozen batch norms fixed; call it after every `model.train()`.
+
+        Only the norms leave training mode: a head returns different outputs there.
+        """
+        for norm in self.norms:
+            norm.eval()
+
+
+def freeze_layers(model: PoseModel, freeze: int | Sequence[int] | None) -> FrozenLayers:
+    """Set `requires_grad` of every parameter: False in frozen layers and the fixed DFL bins, True elsewhere.
+
+    Args:
+        model: the network; layer n holds the parameters `model.n.…`.
+        freeze: the first n layers, or a list of layer indices; None, 0 or an empty list freezes none.
+
+    Raises:
+        UsageError: a layer does not exist, or no parameter would be trained.
+    """
+    count = len(model.model)
+    layers = range(freeze) if isinstance(freeze, int) else sorted(set(freeze or ()))
+    if isinstance(freeze, int) and not 0 <= freeze <= count:
+        raise UsageError(f"freeze={freeze} is not a valid number of layers: the network has {count}.")
+    unknown = [index for index in layers if not 0 <= index < count]
+    if unknown:
+        raise UsageError(f"freeze={freeze}: layer {unknown[0]} does not exist; the network has layers 0…{count - 1}.")
+    model.requires_grad_(True)
+    norms: list[nn.Module] = []
+    for index in layers:
+        layer = model.model[index].requires_grad_(False)
+        norms += [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    for module in model.modules():
+        if isinstance(module, DFL):
+            module.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(f"freeze={freeze} leaves no layer to train: freeze fewer than all {count} layers.")
+    return FrozenLayers(tuple(layers), tuple(norms))
+
+
 def nominal_accumulation(batch: int, nbs: int) -> int:
-    """Return how many batches make up the nominal batch `nbs`, at least 1."""
+    """Return the number of batches that make up the nominal batch `nbs`, at least 1."""
     return max(round(nbs / batch), 1)
 
 
-def settled_batch(options: TrainOptions) -> int:
+def resolved_batch(settings: TrainSettings) -> int:
     """Return `batch` as a number of images.
 
     Raises:
-        UsageError: it is still a wish (-1, a share of the memory).
+        UsageError: it is still a request (-1, a share of the memory).
     """
-    batch = options.batch
+    batch = settings.batch
     if batch < 1 or int(batch) != batch:
-        raise UsageError(f"batch={batch} is not a number of images: give a whole number, 1 or more.")
+        raise UsageError(f"batch={batch} is not a number of images: it must be an integer of at least 1.")
     return int(batch)
 
 
-def _make(choice: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
-    """Build the torch optimizer; where no fused kernel is taken, torch itself picks the multi-tensor form."""
+def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    """Build the torch optimizer; without a fused kernel torch selects its multi-tensor implementation."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    fused = choice.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES)
+    fused = config.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES)
     extra: dict[str, Any] = {"fused": True} if fused else {}
-    if choice.name == "SGD":
-        nesterov = choice.momentum > 0  # torch refuses it without momentum
-        made = SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=nesterov, **extra)
-        return _with_momentum(made) if fused and nesterov else made
-    if choice.name == "MuSGD":
-        made = MuSGD(groups, choice.lr, choice.momentum, fused)
-        return _with_momentum(made) if fused and choice.momentum > 0 else made
-    if choice.name == "RMSProp":
-        return RMSprop(groups, lr=choice.lr, momentum=choice.momentum)
-    kind: Any = _ADAM_KINDS[choice.name]
-    return kind(groups, lr=choice.lr, betas=(choice.momentum, _BETA2), **extra)
+    if config.name == "SGD":
+        nesterov = config.momentum > 0  # torch rejects it without momentum
+        sgd = SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, **extra)
+        return _with_zero_momentum(sgd) if fused and nesterov else sgd
+    if config.name == "MuSGD":
+        sgd = MuSGD(groups, config.lr, config.momentum, fused)
+        return _with_zero_momentum(sgd) if fused and config.momentum > 0 else sgd
+    if config.name == "RMSProp":
+        return RMSprop(groups, lr=config.lr, momentum=config.momentum)
+    kind: Any = _ADAM_KINDS[config.name]
+    return kind(groups, lr=config.lr, betas=(config.momentum, _BETA2), **extra)
 
 
-def _with_momentum(optimizer: SGD) -> SGD:
-    """Return an optimizer its momentum, zero, before its first step, which changes no number.
+def _with_zero_momentum(optimizer: SGD) -> SGD:
+    """Create zero momentum buffers before the first step; the updates are the same.
 
-    The fused kernel would take memory as it comes, and leave it so where the first step is left out for an overflow.
+    The fused kernel allocates them uninitialized and leaves them so when an overflow skips its first step.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -228,8 +281,8 @@ def _with_momentum(optimizer: SGD) -> SGD:
     return optimizer
 
 
-def _fits(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:
-    """Whether each running average is a single number or of the parameter's shape."""
+def _same_shapes(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:
+    """Whether each running average is a scalar or has the parameter's shape."""
     return all(
         value.ndim == 0 or value.shape == parameter.shape
         for value in averages.values()
@@ -237,15 +290,15 @@ def _fits(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:
     )
 
 
-def _laid_out_as(parameter: nn.Parameter, value: Any) -> Any:
-    """A running average in the memory order of its parameter: fused kernels go through both side by side."""
+def _in_layout_of(parameter: nn.Parameter, value: Any) -> Any:
+    """Copy a running average into the memory format of its parameter, which fused kernels assume."""
     if not isinstance(value, torch.Tensor) or value.ndim == 0:
         return value
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _misfit(reason: str) -> WeightsError:
+def _mismatch_error(reason: str) -> WeightsError:
     return WeightsError(
-        f"The optimizer state in the checkpoint does not fit: it is {reason}. Resume with the checkpoint's own "
-        "arguments, or begin a new run from its weights (model=last.pt without resume)."
+        f"The optimizer state in the checkpoint does not fit: {reason}. Resume with the checkpoint's own arguments, or "
+        "begin a new run from its weights (model=last.pt without resume)."
     )

@@ -1,33 +1,55 @@
-"""From options to a trainer: a new run, or one that was interrupted."""
+"""Setup of a training run: a new one from options and weights, or an interrupted one from its `last.pt`.
+
+Nothing is written before options, data set and network have been checked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import TrainError
-from yolopose.base.files import make_run_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.config import TrainOptions
+from yolopose.config import TrainOptions, train_settings
 from yolopose.formats.pytorch import pick_device
-from yolopose.nn import build_network
+from yolopose.nn import PoseModel, build_network
+from yolopose.schema import PoseSpec
 from yolopose.train.auto_batch import auto_batch_size
 from yolopose.train.autotune import autotune
-from yolopose.train.checkpoint import newest_interrupted, read_interrupted
-from yolopose.train.compute_config import resumed_config
-from yolopose.train.data import load_data, remembered_name, resolve_options
+from yolopose.train.checkpoint import newest_resumable, read_resumable
+from yolopose.train.compute_config import default_config, resumed_config
+from yolopose.train.data import dataset_reference, load_data
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
-from yolopose.train.freeze import freeze_layers
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
-from yolopose.train.start import InitialWeights, initial_network
+from yolopose.train.optimizer import freeze_layers
 from yolopose.weights import load_matching
+
+
+@dataclass(frozen=True, slots=True)
+class InitialWeights:
+    """Weights to start from.
+
+    Attributes:
+        state: parameters and buffers by name.
+        classes: class names, by which class weights are copied; empty when unknown.
+        source: where they come from, for the log.
+        license: their license, if known; it applies to the trained weights too.
+    """
+
+    state: Mapping[str, Tensor]
+    classes: tuple[str, ...]
+    source: str
+    license: str = ""
 
 
 def new_trainer(
@@ -37,97 +59,168 @@ def new_trainer(
     callbacks: Callbacks | None = None,
     launcher: Launcher | None = None,
 ) -> Trainer:
-    """Make the trainer of a new run; nothing is written before all that it needs has been checked.
+    """Set up a new run.
 
     Args:
-        options: as they were given.
+        options: of the caller.
         yaml: content of the model YAML.
-        weights: what to start from; None starts fresh.
+        weights: weights to start from; None starts from random weights.
         callbacks: functions by event.
-        launcher: gathers the processes of several devices; without it there is one.
+        launcher: starts the processes of further devices; by default one device is used.
 
     Raises:
-        UsageError: an option is impossible.
+        UsageError: an option is invalid.
         DependencyError: a logger is not installed.
-        NotFoundError: the data YAML is not there.
+        NotFoundError: the data YAML does not exist.
         DataError: the data set cannot be used.
         ModelError: the network cannot be built for this data set.
-        OutputError: the run folder cannot be made.
+        OutputError: the run folder cannot be created.
     """
-    logs = open_loggers(select_loggers(options.loggers, load_settings()))
-    planned = launcher.plan(options.device) if launcher else DeviceAssignment(pick_device(options.device))
-    device = planned.device
+    loggers = open_loggers(select_loggers(options.loggers, load_settings()))
+    devices = launcher.assign(options.device) if launcher else DeviceAssignment(pick_device(options.device))
     data = load_data(options)
     network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
-    options = replace(resolve_options(options, max(network.stride)), data=remembered_name(data.dataset))
-    plan = autotune(network, data, options, device)
-    if options.batch < 1:
-        fitting = auto_batch_size(network, data, plan.applied(options), device)
-        options = replace(options, batch=planned.whole_batch(fitting))
-    planned.check_batch(options.batch)
-    group = launcher.gather() if launcher else ProcessGroup()
-    parent = Path(options.project) if options.project else Path(load_settings().runs_dir) / "pose"
-    freeze_layers(network, options.freeze)  # an error of it is said before a folder is made
-    folder = make_run_folder(parent, options.name or "train", options.exist_ok)
-    license_ = weights.license if weights else ""
+    settings = train_settings(replace(options, data=dataset_reference(data.dataset)), max(network.stride))
+    freeze_layers(network, settings.freeze)  # reports an invalid `freeze` before a folder is created
+    if settings.autotune:
+        config = autotune(network, data, settings, devices.device)
+    else:
+        config = default_config(settings, devices.device)
+    if settings.batch < 1:
+        images = auto_batch_size(network, data, config.resolve(settings), devices.device)
+        settings = replace(settings, batch=devices.global_batch(images))
+    devices.check_batch(settings.batch)
+    group = launcher.launch() if launcher else ProcessGroup()
     trainer = Trainer(
-        network, data, options, device, folder, callbacks=callbacks, logs=logs, license_=license_, group=group,
-        plan=plan if group.size == 1 else plan.among(group.workers),
-    )  # fmt: skip
+        network,
+        data,
+        settings,
+        devices.device,
+        settings.run.create(),
+        callbacks=callbacks,
+        loggers=loggers,
+        license_=weights.license if weights else "",
+        group=group,
+        compute_config=config if group.size == 1 else config.for_rank(group.max_workers),
+    )
     return start_workers(group, trainer, None)
 
 
 def resumed_trainer(
     path: Path, given: Mapping[str, Any], callbacks: Callbacks | None = None, launcher: Launcher | None = None
 ) -> Trainer:
-    """Make the trainer that goes on with an interrupted run, in its own folder.
+    """Set up an interrupted run to continue in its own folder.
 
     Args:
         path: its `last.pt`.
-        given: keys that the caller gave.
+        given: options of the caller.
         callbacks: functions by event.
-        launcher: gathers the processes of several devices; without it there is one.
+        launcher: starts the processes of further devices; by default one device is used.
 
     Raises:
-        NotFoundError: there is no such file.
-        TrainError: there is nothing to resume in it, or the data have changed.
+        NotFoundError: the file does not exist.
+        TrainError: it holds no state to resume, or the data set has changed.
         WeightsError: it is damaged.
     """
-    found = read_interrupted(path, given)
-    logs = open_loggers(select_loggers(found.options.loggers, load_settings()))
-    planned = launcher.plan(found.options.device) if launcher else DeviceAssignment(pick_device(found.options.device))
-    data = load_data(found.options)
-    network = build_network(found.checkpoint.model_yaml, spec=data.spec)
-    moved = load_matching(network, found.checkpoint.state)
-    if moved.copied != moved.total:
+    run = read_resumable(path, given)
+    loggers = open_loggers(select_loggers(run.options.loggers, load_settings()))
+    devices = launcher.assign(run.options.device) if launcher else DeviceAssignment(pick_device(run.options.device))
+    data = load_data(run.options)
+    network = build_network(run.checkpoint.model_yaml, spec=data.spec)
+    matching = load_matching(network, run.checkpoint.state)
+    if matching.copied != matching.total:
+        spec = run.checkpoint.spec
         raise TrainError(
-            f"{path} was trained for {found.checkpoint.spec.nc} classes and kpt_shape "
-            f"{list(found.checkpoint.spec.keypoints.shape)}, and {data.dataset.yaml_path} now has {data.spec.nc} and "
-            f"{list(data.spec.keypoints.shape)}: the data set has changed. Put it back, or begin a new run."
+            f"{path} was trained for {spec.nc} classes and kpt_shape {list(spec.keypoints.shape)}, and "
+            f"{data.dataset.yaml_path} now has {data.spec.nc} and {list(data.spec.keypoints.shape)}: the data set has "
+            "changed. Restore it, or begin a new run."
         )
-    options = resolve_options(found.options, max(network.stride))
-    planned.check_batch(options.batch)
-    group = launcher.gather() if launcher else ProcessGroup()
-    LOGGER.info(f"Resuming {found.folder} at batch {found.state['batch'] + 1} of epoch {found.state['epoch'] + 1}.")
-    state, license_ = found.state, found.checkpoint.license
-    plan = resumed_config(state.get("plan"), options, planned.device)
+    settings = train_settings(run.options, max(network.stride))
+    devices.check_batch(settings.batch)
+    group = launcher.launch() if launcher else ProcessGroup()
+    state = run.state
+    LOGGER.info(f"Resuming {run.folder} at batch {state['batch'] + 1} of epoch {state['epoch'] + 1}.")
+    config = resumed_config(state.get("plan"), settings, devices.device, new_workers="workers" in given)
     trainer = Trainer(
-        network, data, options, planned.device, found.folder, callbacks=callbacks, logs=logs, license_=license_,
-        state=state, group=group, plan=plan if group.size == 1 else plan.among(group.workers),
-    )  # fmt: skip
+        network,
+        data,
+        settings,
+        devices.device,
+        run.folder,
+        callbacks=callbacks,
+        loggers=loggers,
+        license_=run.checkpoint.license,
+        state=state,
+        group=group,
+        compute_config=config if group.size == 1 else config.for_rank(group.max_workers),
+    )
     return start_workers(group, trainer, state)
 
 
-def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
-    """Find the `last.pt` that `resume` means.
+# -- the initial network ------------------------------------------------------------------------
+
+
+def initial_network(
+    yaml: Mapping[str, object], spec: PoseSpec, seed: int, weights: InitialWeights | None, *, remap: bool = True
+) -> PoseModel:
+    """Build a network for a data set and copy the weights that match by name and shape.
 
     Args:
-        resume: a path, or True: the model itself.
+        yaml: content of the model YAML, as `PoseModel.yaml`.
+        spec: classes and keypoints of the data set.
+        seed: of the random weights.
+        weights: weights to start from; None starts from random weights.
+        remap: where the classes differ, copy class weights by class name.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(yaml, spec=spec)
+    if weights is None:
+        LOGGER.info(f"{network.name or 'network'}: random weights, seed {seed}.")
+        return network
+    matching = load_matching(network, weights.state)
+    note = _copy_class_weights(network, weights) if remap else ""
+    LOGGER.info(f"{matching.summary(weights.source, 'start from random values')}{note}.")
+    return network
+
+
+@torch.no_grad()
+def _copy_class_weights(network: PoseModel, weights: InitialWeights) -> str:
+    """Copy the rows of common classes in the last convolutions of the class branches; return a note for the log."""
+    own_classes = network.spec.classes
+    classes = weights.classes
+    common = [name for name in own_classes if name in classes]
+    if not common or own_classes == classes:
+        return ""
+    own = network.state_dict()
+    branches = tuple(f"model.{len(network.model) - 1}.{name}." for name in ("cv3", "one2one_cv3"))
+    # the last convolution of each level: model.HEAD.cv3.LEVEL.2.weight and .bias
+    names = [name for name in own if name.startswith(branches) and name.count(".") == 5]
+    for name in names:
+        if name not in weights.state or weights.state[name].shape[1:] != own[name].shape[1:]:
+            return ""
+        if len(weights.state[name]) != len(classes) or len(own[name]) != len(own_classes):
+            return ""
+    for name in names:
+        for label in common:
+            own[name][own_classes.index(label)] = weights.state[name][classes.index(label)]
+    more = f" and {len(common) - 5} more" if len(common) > 5 else ""
+    return f"; class weights by name: {', '.join(common[:5])}{more}"
+
+
+# -- resuming -----------------------------------------------------------------------------------
+
+
+def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
+    """Return the `last.pt` that `resume` refers to.
+
+    Args:
+        resume: a path, or True for the model itself.
         model: the model's file.
         runs: folder of all runs, for a hint.
 
     Raises:
-        TrainError: the model is no weights file.
+        TrainError: the model is not a weights file.
     """
     if isinstance(resume, str):
         return Path(resume)
@@ -140,9 +233,9 @@ def nothing_to_resume(got: str, runs: Path) -> TrainError:
     """Return the error of `resume=True` without a run's weights.
 
     Args:
-        got: what stands in their place.
+        got: what was given instead.
         runs: folder of all runs, for a hint.
     """
-    newest = newest_interrupted(runs)
+    newest = newest_resumable(runs)
     hint = f" The newest interrupted run here: model={newest}." if newest else ""
     return TrainError(f"resume=True needs the last.pt of an interrupted run as the model; {got}.{hint}")

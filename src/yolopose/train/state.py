@@ -1,4 +1,4 @@
-"""All that learning changes: the network, its average, the optimizer, and where they stand in the schedule."""
+"""Training state: the network, its EMA, the optimizer and the schedule, and the operations of one batch on them."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ from torch import Tensor
 
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
-from yolopose.config import TrainOptions
+from yolopose.config import TrainSettings
 from yolopose.criterion import Gains, LossTerms, Targets, build_criterion
 from yolopose.nn import PoseModel
 from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
 from yolopose.train.distributed import ProcessGroup
+from yolopose.train.distributed.process_group import GradientReducer
 from yolopose.train.ema import EMA
 from yolopose.train.feed import TrainBatch
-from yolopose.train.freeze import freeze_layers
-from yolopose.train.optimizer import make_optimizer
+from yolopose.train.optimizer import freeze_layers, make_optimizer
 from yolopose.train.precision import Precision
-from yolopose.train.process import empty_cache, is_out_of_memory
-from yolopose.train.scalars import is_async
+from yolopose.train.process import empty_cache, is_async, is_out_of_memory
 from yolopose.train.schedule import make_schedule, step_due
 
-CLIP = 10.0
+MAX_GRAD_NORM = 10.0
 """Largest norm of all gradients together."""
 
 
 class TrainState:
-    """The handles that the loop turns.
+    """Model, optimizer, EMA and schedule state used by the loop.
 
     Args:
-        network: where it starts from; trained in place.
-        data: what is learned from.
-        options: settled options.
+        network: initial network; trained in place.
+        data: training data.
+        settings: resolved settings.
         device: where to compute.
         batches: batches of an epoch.
-        group: the processes that share each batch; one alone when left out.
+        group: the processes that share each batch; a single one by default.
 
     Attributes:
         model: the network.
-        ema: its average.
-        optimizer: the optimizer with the numbers it was made from.
+        ema: its moving average.
+        optimizer: the optimizer with its hyperparameters.
         schedule: the rates of every batch.
-        rate: share of the learning rates that the options say; 1 unless the weights ran away.
-        parts: pieces in which a batch goes through the network; 1 unless the memory was full.
-        precision: the number format of the forward pass.
+        lr_scale: factor on all learning rates; below 1 after a rollback.
+        micro_batches: parts in which a batch passes through the network; above 1 after the memory was full.
+        precision: of the forward pass.
         device: where it computes.
         criterion: the losses.
     """
@@ -59,238 +58,278 @@ class TrainState:
         self,
         network: PoseModel,
         data: TrainData,
-        options: TrainOptions,
+        settings: TrainSettings,
         device: torch.device,
         batches: int,
         group: ProcessGroup | None = None,
     ) -> None:
-        self._options, self.device, self._group = options, device, group or ProcessGroup()
-        self._ahead = is_async(device)
-        self._maps = recompute_saved_maps if device.type == "cpu" and not options.compile else nullcontext
+        self.device = device
+        self._settings = settings
+        self._group = group or ProcessGroup()
+        self._async = is_async(device)
+        self._saved_maps = recompute_saved_maps if device.type == "cpu" and not settings.compile else nullcontext
         self.model = network.to(device)
-        if options.channels_last is not False:  # 20 % faster on the CPU, more on GPUs with tensor cores
+        if settings.channels_last is not False:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
-        self._frozen = freeze_layers(self.model, options.freeze)
-        self._run: Any = _compiled(self.model.outputs, options.compile) if options.compile else self.model.outputs
+        self._frozen = freeze_layers(self.model, settings.freeze)
+        self._forward: Any = _compile(self.model.outputs, settings.compile) if settings.compile else self.model.outputs
         self.ema = EMA(self.model)
-        self.optimizer = make_optimizer(self.model, options, images=len(data.train), nc=data.spec.nc)
-        self.schedule = make_schedule(options, self.optimizer.choice, batches)
-        self.precision = Precision(options.amp, device)
+        self.optimizer = make_optimizer(self.model, settings, images=len(data.train), nc=data.spec.nc)
+        self.schedule = make_schedule(settings, self.optimizer.config, batches)
+        self.precision = Precision(settings.amp, device)
         self.criterion = build_criterion(
             self.model,
             data.spec,
-            Gains(**{field.name: getattr(options, field.name) for field in fields(Gains)}),
-            class_weights(data.train, data.spec.nc, options.cls_pw),
-            options.assigner,
+            Gains(**{field.name: getattr(settings, field.name) for field in fields(Gains)}),
+            class_weights(data.train, data.spec.nc, settings.cls_pw),
+            settings.assigner,
         )
-        self.rate, self.parts = 1.0, 1
+        self.lr_scale = 1.0
+        self.micro_batches = 1
+        self._reducer = GradientReducer(self.model, self._group) if self._group.size > 1 else None
         self._last_step = -1
-        self._begun = False  # whether gradients of the batch in work are added to those before it
+        self._has_partial_gradients = False  # whether the current batch has added gradients to those before it
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Put the network into training mode, frozen statistics aside.
+        """Set the network to training mode, except for frozen statistics.
 
         Args:
             epoch: counted from 0.
-            epochs: how many there will be.
+            epochs: length of the run.
         """
         self.criterion.begin_epoch(epoch, epochs)
         self.model.train()
-        self._frozen.hold()
+        self._frozen.set_norms_to_eval()
 
-    def learn(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
-        """Add the gradients of a batch; those of a loss that is no number are left out.
+    # -- one batch ------------------------------------------------------------------------------
 
-        Where the memory is full the batch, and every later one, goes through the network in twice as many parts,
-        whose gradients are summed: the step is made of as many images as before.
+    def forward_backward(self, batch: TrainBatch, epoch: int, number: int, *, step_follows: bool = False) -> LossTerms:
+        """Compute the losses of a batch and accumulate their gradients, unless the loss is not finite.
+
+        Where the memory is full, this batch and all later ones pass through the network in twice as many parts, whose
+        gradients are accumulated: an optimizer step uses as many images as before.
 
         Args:
             batch: the samples.
             epoch: the epoch from 0; with `number` it seeds the size of `multi_scale`.
             number: the batch in the epoch.
+            step_follows: whether `step` follows, so that processes reduce the gradients during the backward pass.
+
+        Returns:
+            The losses of the whole batch over all processes, without gradient.
 
         Raises:
-            TrainError: the memory is full with a single image.
+            TrainError: a single image does not fit the memory.
         """
         while True:
             try:
-                return self._learn_in_parts(batch, epoch, number)
+                return self._forward_backward(batch, epoch, number, step_follows)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self._halve(batch)  # out here, where the error no longer holds the tensors of the attempt
+            self._split_further(batch)  # outside the handler, where the error no longer keeps the tensors alive
 
-    def _learn_in_parts(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
-        self._begun = False
-        size = self._part_size(batch)
-        found: list[tuple[int, LossTerms]] = []
+    def _forward_backward(self, batch: TrainBatch, epoch: int, number: int, step_follows: bool) -> LossTerms:
+        self._has_partial_gradients = False
+        size = self._micro_batch_size(batch)
+        parts: list[tuple[int, LossTerms]] = []
         for start in range(0, max(len(batch), 1), size):
             part = batch if size == len(batch) else batch.slice_images(start, start + size)
-            mine = self.losses(part, epoch, number)
-            terms = self._of_all(mine)
-            # ahead of the device a loss that is no number spoils the gradients, and the device leaves out the step
-            if not (self._ahead or bool(torch.isfinite(terms.total))):
-                self._mend_statistics()
-            elif len(part):
-                self._begun = True
-                self.precision.backward(mine.total)
-            found.append((len(part), terms))
-        if len(found) == 1:
-            return found[0][1]
-        total = torch.stack([terms.total for _, terms in found]).sum()
-        values = torch.stack([terms.stack() * count for count, terms in found]).sum(0) / len(batch)
+            own_terms = self.losses(part, epoch, number)
+            terms = self._all_reduce_terms(own_terms)
+            # On an asynchronous device a non-finite loss spoils the gradients, and the device skips the step.
+            if self._async or bool(torch.isfinite(terms.total)):
+                if self._reducer and step_follows:
+                    self._reducer.start()
+                if len(part):
+                    self._has_partial_gradients = True
+                    self.precision.backward(own_terms.total)
+            else:
+                self._restore_norm_statistics()
+            parts.append((len(part), terms))
+        if len(parts) == 1:
+            return parts[0][1]
+        total = torch.stack([terms.total for _, terms in parts]).sum()
+        values = torch.stack([terms.stack() * count for count, terms in parts]).sum(0) / len(batch)
         return LossTerms.from_values(total, self.criterion.terms, values)
 
-    def _of_all(self, mine: LossTerms) -> LossTerms:
-        """The losses of a batch that several processes share, without gradient."""
-        if self._group.size == 1:
-            return LossTerms(mine.total.detach(), mine.items)
-        values = self._group.sum(torch.cat((mine.total.detach()[None], mine.stack())))
-        return LossTerms.from_values(values[0], self.criterion.terms, values[1:])
-
-    def _part_size(self, batch: TrainBatch) -> int:
-        return max(-(-len(batch) // self.parts), 1)
-
-    def _halve(self, batch: TrainBatch) -> None:
-        size = self._part_size(batch)
-        if self._group.size > 1:
-            raise TrainError(
-                f"Out of memory on {self.device} with {size} images of {tuple(batch.images.shape[2:])} pixels, the "
-                f"share of one of {self._group.size} processes: choose a smaller batch or imgsz."
-            )
-        if size == 1:
-            raise TrainError(
-                f"Out of memory on {self.device} with a single image of {tuple(batch.images.shape[2:])} pixels at "
-                "once: choose a smaller imgsz or a smaller network, or close what else uses the memory."
-            )
-        self.parts *= 2
-        lost = ""
-        if self._begun:  # they are mixed with those of the attempt
-            self.optimizer.torch.zero_grad()
-            lost = " The gradients since the last step are given up."
-        empty_cache(self.device)
-        LOGGER.warning(
-            f"Out of memory with {size} images at once: from here on {self._part_size(batch)} go through the network "
-            f"at once and their gradients are summed, so a step is made of as many images as before.{lost}"
-        )
-
-    @torch.no_grad()
-    def _mend_statistics(self) -> None:
-        """Take statistics of norms that a bad batch turned into no numbers back from the average."""
-        pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
-        live, average = zip(*((one, other) for one, other in pairs if one.is_floating_point()), strict=True)
-        flat, kept = (torch.cat([one.flatten() for one in buffers]) for buffers in (live, average))
-        mended = torch.where(torch.isfinite(flat), flat, kept).split([one.numel() for one in live])
-        copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
-        copy(live, [one.view_as(like) for one, like in zip(mended, live, strict=True)])
-
-    def slow_down(self, rate: float) -> None:
-        """Set all learning rates to a share of what the options say."""
-        self.schedule = self.schedule.slowed(rate / self.rate)
-        self.rate = rate
-
     def losses(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
-        """Run the network on a batch.
+        """Run the network on a batch; with several processes, return this process's share of the losses.
 
         Args:
             batch: the samples.
             epoch: the epoch from 0; with `number` it seeds the size of `multi_scale`.
             number: the batch in the epoch.
         """
-        if not len(batch):  # the last batch of an epoch may be too small for all processes
-            return self.criterion.empty(self.device, self._group.sum)
-        images = self._pixels(batch.images, epoch, number)
+        if not len(batch):  # the last batch of an epoch may have fewer images than there are processes
+            return self.criterion.empty(self.device, self._group.all_reduce)
+        images = self._preprocess(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
-        with self.precision.forward(), self._maps():
-            output = self._run(images)
-        return self.criterion(output, targets, self._group.sum if self._group.size > 1 else None)
+        with self.precision.autocast(), self._saved_maps():
+            output = self._forward(images)
+        return self.criterion(output, targets, self._group.all_reduce if self._group.size > 1 else None)
+
+    def _preprocess(self, images: Tensor, epoch: int, number: int) -> Tensor:
+        """Convert (B, 3, H, W) uint8 to float in [0, 1] on the device; with `multi_scale`, resize them randomly."""
+        images = images.to(self.device, non_blocking=True)
+        layout = torch.contiguous_format if self._settings.channels_last is False else torch.channels_last
+        pixels = images.to(torch.float32, memory_format=layout).div_(255)
+        spread = 0.5 if self._settings.multi_scale is True else float(self._settings.multi_scale)
+        if not spread:
+            return pixels
+        rng = np.random.default_rng((self._settings.seed, epoch, number, 1))
+        stride = max(self.model.stride)
+        scale = rng.uniform(max(1 - spread, 0.1), 1 + spread)
+        size = [max(round(side * scale / stride), 1) * stride for side in pixels.shape[2:]]
+        return torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1)
+
+    def _all_reduce_terms(self, terms: LossTerms) -> LossTerms:
+        """Return the losses of the batch that the processes share, without gradient."""
+        if self._group.size == 1:
+            return LossTerms(terms.total.detach(), terms.items)
+        values = self._group.all_reduce(torch.cat((terms.total.detach()[None], terms.stack())))
+        return LossTerms.from_values(values[0], self.criterion.terms, values[1:])
+
+    def _micro_batch_size(self, batch: TrainBatch) -> int:
+        return max(-(-len(batch) // self.micro_batches), 1)
+
+    def _split_further(self, batch: TrainBatch) -> None:
+        """Double the number of micro-batches after the memory was full."""
+        size = self._micro_batch_size(batch)
+        pixels = tuple(batch.images.shape[2:])
+        if self._group.size > 1:
+            raise TrainError(
+                f"Out of memory on {self.device} with {size} images of {pixels} pixels, the share of one of "
+                f"{self._group.size} processes: choose a smaller batch or imgsz."
+            )
+        if size == 1:
+            raise TrainError(
+                f"Out of memory on {self.device} with a single image of {pixels} pixels: choose a smaller imgsz or "
+                "network, or close other programs that use the memory."
+            )
+        self.micro_batches *= 2
+        note = ""
+        if self._has_partial_gradients:  # they cannot be separated from those of the failed attempt
+            self.optimizer.torch.zero_grad()
+            note = " The gradients accumulated since the last step are discarded."
+        empty_cache(self.device)
+        LOGGER.warning(
+            f"Out of memory with {size} images at once: from now on {self._micro_batch_size(batch)} pass through the "
+            f"network at once and their gradients are accumulated, so a step uses as many images as before.{note}"
+        )
+
+    # -- the step -------------------------------------------------------------------------------
 
     def step_due(self, i: int, accumulation: int) -> bool:
         """Whether the optimizer steps after batch i of the run."""
         return step_due(i, self._last_step, accumulation)
 
     def step(self, i: int) -> bool | Tensor:
-        """Let optimizer and average step after batch i of the run.
+        """Update the weights and the EMA after batch i of the run.
 
         Returns:
-            False where the gradients were no numbers and nothing was changed; on a GPU a tensor that says so.
+            Whether the gradients were finite (otherwise nothing was changed); on a GPU as a tensor.
         """
         self._last_step = i
-        if not self._group.gather(self.model):  # each loss of it was left out
+        if not self._reduce_gradients():  # every loss since the last step was skipped
             return True
-        fine = self.precision.step(self.optimizer.torch, self.model.parameters(), CLIP, ahead=self._ahead)
+        finite = self.precision.step(
+            self.optimizer.torch, self.model.parameters(), MAX_GRAD_NORM, on_device=self._async
+        )
         self.optimizer.torch.zero_grad()
-        if self._ahead:
-            self._mend_statistics()  # what is not known yet cannot be asked for; the average must not see it
-        if isinstance(fine, Tensor) or fine:
+        if self._async:
+            # Whether a batch was finite is not known on the host yet; the EMA must not average non-finite statistics.
+            self._restore_norm_statistics()
+        if isinstance(finite, Tensor) or finite:
             self.ema.update()
-        return fine
+        return finite
 
-    def gather(self) -> None:
-        """Bring gradients that wait for a step together in rank 0, whose state is kept; before each `state_dict`."""
-        if self._group.size > 1 and self._group.gather(self.model) and not self._group.leads:
+    def _reduce_gradients(self) -> bool:
+        """Sum the gradients over all processes; return whether there are any."""
+        if self._reducer and self._reducer.active:
+            self._reducer.finish()
+            return True
+        return self._group.all_reduce_gradients(self.model)
+
+    def collect_gradients(self) -> None:
+        """Sum gradients that wait for a step into rank 0, whose state is saved; call it before `state_dict`."""
+        if self._group.size > 1 and self._group.all_reduce_gradients(self.model) and not self._group.is_main:
             self.optimizer.torch.zero_grad()
 
-    def at_rest(self, i: int) -> bool:
-        """Whether the state after batch i may be kept: where processes share the gradients, after a step alone."""
+    def can_checkpoint(self, i: int) -> bool:
+        """Whether the state after batch i may be saved; with several processes only directly after a step."""
         return self._group.size == 1 or i == self._last_step
 
-    def _pixels(self, images: Tensor, epoch: int, number: int) -> Tensor:
-        """(B, 3, H, W) uint8 → float 0…1 on the device, with `multi_scale` at a size drawn for this batch."""
-        images = images.to(self.device, non_blocking=True)
-        form = torch.contiguous_format if self._options.channels_last is False else torch.channels_last
-        values = images.to(torch.float32, memory_format=form).div_(255)
-        spread = 0.5 if self._options.multi_scale is True else float(self._options.multi_scale)
-        if not spread:
-            return values
-        rng = np.random.default_rng((self._options.seed, epoch, number, 1))
-        stride, gain = max(self.model.stride), rng.uniform(max(1 - spread, 0.1), 1 + spread)
-        size = [max(round(side * gain / stride), 1) * stride for side in values.shape[2:]]
-        return torch.nn.functional.interpolate(values, size, mode="bilinear", antialias=gain < 1)
+    @torch.no_grad()
+    def _restore_norm_statistics(self) -> None:
+        """Replace non-finite running statistics of norms, caused by a bad batch, by those of the EMA."""
+        pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
+        float_pairs = [(buffer, average) for buffer, average in pairs if buffer.is_floating_point()]
+        # one kernel for all buffers instead of one for each
+        flat = torch.cat([buffer.flatten() for buffer, _ in float_pairs])
+        averages = torch.cat([average.flatten() for _, average in float_pairs])
+        buffers = [buffer for buffer, _ in float_pairs]
+        restored = torch.where(torch.isfinite(flat), flat, averages).split([buffer.numel() for buffer in buffers])
+        copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+        copy(buffers, [part.view_as(buffer) for part, buffer in zip(restored, buffers, strict=True)])
+
+    def scale_lr(self, lr_scale: float) -> None:
+        """Set the factor on all learning rates."""
+        self.schedule = self.schedule.scaled(lr_scale / self.lr_scale)
+        self.lr_scale = lr_scale
+
+    # -- checkpoints ----------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, but for the average's weights, which a checkpoint holds as its own."""
+        """Return what a resumed run needs, except for the EMA's weights, which are the network of the checkpoint."""
         gradients = [parameter.grad for parameter in self.model.parameters()]
         return {
             "last_step": self._last_step,
-            "rate": self.rate,
-            "parts": self.parts,
+            # key names of the checkpoint format; they differ from those of the attributes
+            "rate": self.lr_scale,
+            "parts": self.micro_batches,
             "model": self.model.state_dict(),
             "updates": self.ema.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.state_dict(),
-            # summed since the last step: an epoch need not end on a step
+            # accumulated since the last step: an epoch need not end with a step
             "gradients": gradients if any(gradient is not None for gradient in gradients) else None,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`; the network must hold the average's weights at this moment.
+        """Restore `state_dict()`; the network must hold the EMA's weights when this is called.
 
         Raises:
-            WeightsError: the state is of another network or optimizer.
-            TrainError: it is damaged.
+            TrainError: it is damaged, or belongs to another network or optimizer.
         """
+        if self._reducer and self._reducer.active:  # after a rollback: other processes are in these collectives
+            self._reducer.finish()
         try:
             self.ema.load_state_dict({"updates": saved["updates"], "model": self.model.state_dict()})
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.precision.load_state_dict(saved["scaler"])
-            gradients = saved["gradients"] or [None] * len(list(self.model.parameters()))
-            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
-                # in the parameter's memory order, which fused kernels take for granted
-                parameter.grad = (
-                    None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
-                )
+            self._load_gradients(saved["gradients"])
             self._last_step = int(saved["last_step"])
-            self.slow_down(float(saved.get("rate", 1.0)))  # runs of earlier versions know neither
-            self.parts = int(saved.get("parts", 1))
+            # earlier versions did not save these two
+            self.scale_lr(float(saved.get("rate", 1.0)))
+            # processes that share a batch never split it: each would run another number of collectives
+            self.micro_batches = int(saved.get("parts", 1)) if self._group.size == 1 else 1
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise TrainError(f"The state of the interrupted run cannot be read ({error}). {_ANEW}") from error
+            raise TrainError(
+                f"The state of the interrupted run cannot be read ({error}). Begin a new run from its weights: "
+                "model=last.pt without resume."
+            ) from error
+
+    def _load_gradients(self, gradients: list[Tensor | None] | None) -> None:
+        parameters = list(self.model.parameters())
+        for parameter, gradient in zip(parameters, gradients or [None] * len(parameters), strict=True):
+            # in the parameter's memory format, which fused kernels assume
+            parameter.grad = (
+                None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+            )
 
 
-def _compiled(function: Any, how: bool | str) -> Any:
-    return torch.compile(function, mode=how) if isinstance(how, str) else torch.compile(function)
-
-
-_ANEW = "Begin a new run from its weights: model=last.pt without resume."
+def _compile(function: Any, mode: bool | str) -> Any:
+    return torch.compile(function, mode=mode) if isinstance(mode, str) else torch.compile(function)

@@ -1,4 +1,4 @@
-"""Validation during training: the average network on the validation images, with its losses."""
+"""Validation during training: metrics and losses of the averaged network on the validation images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.log import LOGGER
-from yolopose.config import TrainOptions, ValOptions
+from yolopose.config import TrainSettings, ValOptions
 from yolopose.criterion import Criterion, Targets
 from yolopose.data import ValBatch
 from yolopose.evaluate import PoseMetrics, validate
@@ -20,17 +20,17 @@ from yolopose.formats.pytorch import TorchRuntime
 from yolopose.nn import PoseModel
 from yolopose.nn.head import HeadOutput
 from yolopose.train.data import TrainData
-from yolopose.train.optimizer import settled_batch
+from yolopose.train.optimizer import resolved_batch
 from yolopose.train.process import empty_cache, is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """Numbers of a validation.
+    """Metrics and losses of a validation.
 
     Attributes:
-        metrics: boxes and poses.
-        losses: each term, averaged over the batches.
+        metrics: of boxes and poses.
+        losses: mean of each loss term over the batches.
     """
 
     metrics: PoseMetrics
@@ -38,17 +38,17 @@ class ValidationResult:
 
     @property
     def fitness(self) -> float:
-        """What `best` is chosen by: box mAP50-95 + pose mAP50-95."""
+        """Box mAP50-95 + pose mAP50-95, by which `best.pt` is selected."""
         return self.metrics.fitness
 
-    def numbers(self) -> dict[str, float]:
-        """Return `metrics/…` and `val/…_loss` by their column names."""
-        found = {key: value for key, value in self.metrics.results_dict.items() if key != "fitness"}
-        return {**found, **{f"val/{term}_loss": value for term, value in self.losses.items()}}
+    def to_dict(self) -> dict[str, float]:
+        """Return `metrics/…` and `val/…_loss` by the column names of results.csv."""
+        metrics = {key: value for key, value in self.metrics.results_dict.items() if key != "fitness"}
+        return {**metrics, **{f"val/{term}_loss": value for term, value in self.losses.items()}}
 
 
 class _LossRuntime(TorchRuntime):
-    """Keeps the raw output of the last batch, so that losses need no second pass."""
+    """Keeps the raw output of the last batch, so that the losses need no second forward pass."""
 
     output: HeadOutput
 
@@ -59,10 +59,10 @@ class _LossRuntime(TorchRuntime):
         return self.network.head.decode(self.output)
 
 
-def measure(
+def validate_epoch(
     network: PoseModel,
     data: TrainData,
-    options: TrainOptions,
+    settings: TrainSettings,
     criterion: Criterion,
     device: torch.device,
     *,
@@ -70,40 +70,41 @@ def measure(
     save_dir: Path | None = None,
     check: Callable[[], object] = lambda: None,
 ) -> ValidationResult:
-    """Validate a network on the validation images, with fewer at once where the memory is full.
+    """Validate a network on the validation images, in smaller batches where the memory is full.
 
     Args:
-        network: the average network; it is copied.
-        data: the data; `val` must be there.
-        options: of the training.
+        network: the averaged network; it is copied.
+        data: the data; `val` must not be None.
+        settings: of the training.
         criterion: the losses.
         device: where to compute.
         callbacks: functions for the events of validation.
-        save_dir: folder for what `plots` and `save_json` ask for; None writes nothing.
-        check: called after each batch; what it raises ends the validation.
+        save_dir: folder for the files of `plots` and `save_json`; None writes none.
+        check: called after each batch; an exception from it ends the validation.
 
     Raises:
         DataError: an image cannot be read any more.
     """
-    batch = 2 * settled_batch(options)
+    batch = 2 * resolved_batch(settings)  # a forward pass takes less than half the memory of a training step
     while True:
+        val_options = _val_options(settings, batch, files=save_dir is not None)
         try:
-            return _measured(network, data, options, criterion, device, batch, callbacks, save_dir, check)
+            return _validate(network, data, val_options, criterion, device, callbacks, save_dir, check)
         except (RuntimeError, MemoryError) as error:
             if batch == 1 or not is_out_of_memory(error):
                 raise
-        empty_cache(device)  # out here, where the error no longer holds the tensors of the attempt
-        LOGGER.warning(f"Out of memory while measuring {batch} images at once: {batch // 2} are tried.")
+        # outside the handler, where the error no longer keeps the tensors of the attempt alive
+        empty_cache(device)
+        LOGGER.warning(f"Out of memory while validating {batch} images at once: continuing with {batch // 2}.")
         batch //= 2
 
 
-def _measured(
+def _validate(
     network: PoseModel,
     data: TrainData,
-    options: TrainOptions,
+    options: ValOptions,
     criterion: Criterion,
     device: torch.device,
-    batch: int,
     callbacks: Callbacks | None,
     save_dir: Path | None,
     check: Callable[[], object],
@@ -113,34 +114,28 @@ def _measured(
     sums = torch.zeros(len(criterion.terms))
     batches = 0
 
-    def add_loss(made: ValBatch) -> None:
+    def add_loss(batch: ValBatch) -> None:
         nonlocal batches
         check()
         batches += 1
-        sums.add_(criterion(runtime.output, _targets(made)).stack().cpu())
+        sums.add_(criterion(runtime.output, _targets(batch)).stack().cpu())
 
     with torch.no_grad():
         metrics = validate(
-            runtime,
-            _val_options(options, batch, files=save_dir is not None),
-            data.dataset,
-            labels=data.val,
-            callbacks=callbacks,
-            loss=add_loss,
-            save_dir=save_dir,
+            runtime, options, data.dataset, labels=data.val, callbacks=callbacks, loss=add_loss, save_dir=save_dir
         )
     return ValidationResult(metrics, dict(zip(criterion.terms, (sums / max(batches, 1)).tolist(), strict=True)))
 
 
-def _val_options(options: TrainOptions, batch: int, files: bool) -> ValOptions:
+def _val_options(settings: TrainSettings, batch: int, files: bool) -> ValOptions:
     shared = ("imgsz", "split", "conf", "iou", "max_det", "single_cls", "workers", "half")
-    values: dict[str, Any] = {key: getattr(options, key) for key in shared}
+    values: dict[str, Any] = {key: getattr(settings, key) for key in shared}
     return ValOptions(
-        data=options.data,
+        data=settings.data,
         batch=batch,
         rect=True,
-        plots=files and options.plots,
-        save_json=files and options.save_json,
+        plots=files and settings.plots,
+        save_json=files and settings.save_json,
         verbose=False,
         **values,
     )

@@ -1,9 +1,9 @@
-"""What the processes of a training do together: sums over all of them, and words of the one that leads."""
+"""Collective operations of a distributed training, and the overlap of gradient reduction with the backward pass."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,120 +14,219 @@ from yolopose.base.cpu import available_cpus
 from yolopose.train.distributed.heartbeat import Heartbeat
 from yolopose.train.process import is_out_of_memory
 
+_BUCKET_BYTES = 4 * 2**20  # small, so that even the gradients of the n networks fill several buckets
+
 
 class ProcessGroup:
-    """The processes of a training, seen from one of them. `ProcessGroup()` is a single process.
+    """The processes of a training, as seen from one of them. `ProcessGroup()` is a single process.
 
-    Each method is called by all of them at the same point of the run, and waits for the others.
+    Unless stated otherwise, all processes call a method at the same point of the run, and it blocks until they have.
 
     Args:
-        rank: number of this process, from 0; rank 0 leads: it measures, writes and speaks.
-        size: how many there are.
-        local: how many of them are on this machine.
-        pulse: tells of a process that is lost; without it others are waited for as long as it takes.
+        rank: index of this process; rank 0 is the main process, which validates, writes and logs.
+        size: number of processes.
+        local_size: number of processes on this machine.
+        heartbeat: detects lost processes; without it the others are waited for without limit.
 
     Attributes:
-        rank, size, local: as given.
+        rank, size, local_size: as given.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, local: int = 1, heartbeat: Heartbeat | None = None) -> None:
-        self.rank, self.size, self.local, self._pulse = rank, size, local, heartbeat
+    def __init__(self, rank: int = 0, size: int = 1, local_size: int = 1, heartbeat: Heartbeat | None = None) -> None:
+        self.rank = rank
+        self.size = size
+        self.local_size = local_size
+        self._heartbeat = heartbeat
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that measures, writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the main process."""
         return self.rank == 0
 
     @property
-    def workers(self) -> int:
-        """Processes that may make batches for this one, so that all on this machine find room."""
-        return max(available_cpus() // self.local, 1)
+    def max_workers(self) -> int:
+        """Processes that may make samples for this one, as its share of the CPUs of this machine."""
+        return max(available_cpus() // self.local_size, 1)
 
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum a tensor in place over all processes, on its device; returns it."""
-        self._together(lambda: dist.all_reduce(values))
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """Sum a tensor in place over all processes, on its device, and return it."""
+        self._run(lambda: dist.all_reduce(values))
         return values
 
-    def total(self, *numbers: float) -> list[float]:
-        """Return numbers summed over all processes; no GPU is waited for."""
-        return list(numbers) if self.size == 1 else self.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
+    def all_reduce_async(self, values: Tensor) -> Callable[[], object]:
+        """Start to sum a tensor in place; return a function that blocks until it is done."""
+        work = self._run(lambda: dist.all_reduce(values, async_op=True))
+        return lambda: self._run(work.wait)
 
-    def told(self, *numbers: float) -> list[float]:
-        """Return the numbers of rank 0."""
+    def all_reduce_scalars(self, *values: float) -> list[float]:
+        """Return values summed over all processes, without synchronizing a GPU."""
         if self.size == 1:
-            return list(numbers)
-        values = torch.tensor(numbers, dtype=torch.float64)
-        self._together(lambda: dist.broadcast(values, 0))
-        return values.tolist()
+            return list(values)
+        return self.all_reduce(torch.tensor(values, dtype=torch.float64)).tolist()
 
-    def tell(self, value: object) -> None:
-        """Send tensors and plain values in lists and dicts to the others, who `hear` it."""
+    def broadcast_scalars(self, *values: float) -> list[float]:
+        """Return the values of rank 0."""
         if self.size == 1:
-            return
-        buffer = io.BytesIO()
-        torch.save(value, buffer)
-        content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-        self.told(len(content))
-        self._together(lambda: dist.broadcast(content, 0))
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        self._run(lambda: dist.broadcast(tensor, 0))
+        return tensor.tolist()
 
-    def hear(self) -> Any:
-        """Return what rank 0 tells; its tensors are on the CPU."""
-        content = torch.empty(int(self.told(0)[0]), dtype=torch.uint8)
-        self._together(lambda: dist.broadcast(content, 0))
-        return torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
+    def broadcast_object(self, value: object = None) -> Any:
+        """Return the object of rank 0: tensors and plain values in lists and dicts, with the tensors on the CPU.
 
-    def gather(self, model: nn.Module) -> bool:
-        """Sum the gradients of all processes, and averages the statistics of norms that are in training mode.
+        It is read with `weights_only`, so nothing is unpickled (unlike `dist.broadcast_object_list`).
+        """
+        if self.size == 1:
+            return value
+        if self.is_main:
+            buffer = io.BytesIO()
+            torch.save(value, buffer)
+            content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+            self.broadcast_scalars(len(content))
+            self._run(lambda: dist.broadcast(content, 0))
+            return value
+        received = torch.empty(int(self.broadcast_scalars(0)[0]), dtype=torch.uint8)
+        self._run(lambda: dist.broadcast(received, 0))
+        return torch.load(io.BytesIO(received.numpy().tobytes()), map_location="cpu", weights_only=True)
+
+    def all_reduce_gradients(self, model: nn.Module) -> bool:
+        """Sum the gradients over all processes and average the statistics of norms in training mode.
 
         Returns:
-            Whether any process has gradients; where none has, nothing is done.
+            Whether any process has gradients; otherwise nothing is changed.
         """
-        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        [found] = self.total(float(any(parameter.grad is not None for parameter in learned)))
-        if not found or self.size == 1:
-            return found > 0
-        with torch.no_grad():
-            for parameter in learned:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-            self._flat([parameter.grad for parameter in learned if parameter.grad is not None], 1)
-            self._flat(list(_statistics(model)), self.size)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        has_gradients = any(parameter.grad is not None for parameter in parameters)
+        [ranks_with_gradients] = self.all_reduce_scalars(float(has_gradients))
+        if not ranks_with_gradients or self.size == 1:
+            return ranks_with_gradients > 0
+        gradients = _gradients(parameters)
+        flat = self.all_reduce(_flatten(gradients))
+        _unflatten(flat, gradients)
+        self.average_norm_statistics(model)
         return True
 
+    @torch.no_grad()
+    def average_norm_statistics(self, model: nn.Module) -> None:
+        """Average the running statistics of norms in training mode over all processes."""
+        modules = (module for module in model.modules() if module.training)
+        buffers = [
+            buffer for module in modules for buffer in module.buffers(recurse=False) if buffer.is_floating_point()
+        ]
+        if buffers and self.size > 1:
+            _unflatten(self.all_reduce(_flatten(buffers)).div_(self.size), buffers)
+
     def check(self) -> None:
-        """Look whether all are still there; the one method that does not wait for the others.
+        """Raise `RankLost` if another process is lost; this method does not wait for the others."""
+        if self._heartbeat:
+            self._heartbeat.check()
 
-        Raises:
-            RankLost: one is not.
-        """
-        if self._pulse:
-            self._pulse.check()
-
-    def _flat(self, tensors: list[Tensor], divisor: int) -> None:
-        """Sum tensors over all processes in one go."""
-        if not tensors:
-            return
-        flat = self.sum(torch.cat([one.reshape(-1) for one in tensors])).div_(divisor)
-        pieces = flat.split([one.numel() for one in tensors])
-        for one, piece in zip(tensors, pieces, strict=True):
-            one.copy_(piece.view(one.shape))
-
-    def _together(self, work: Callable[[], object]) -> None:
+    def _run(self, operation: Callable[[], Any]) -> Any:
+        """Run a collective operation; a connection error becomes `RankLost` with the reason."""
         if self.size == 1:
-            return
-        if self._pulse is None:
-            work()
-            return
+            return None
+        if self._heartbeat is None:
+            return operation()
         try:
-            with self._pulse.waiting():
-                work()
+            with self._heartbeat.waiting():
+                return operation()
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            raise self._pulse.lost(error) from error
+            raise self._heartbeat.explain(error) from error
 
 
-def _statistics(model: nn.Module) -> Iterator[Tensor]:
-    for module in model.modules():
-        if module.training:
-            yield from (one for one in module.buffers(recurse=False) if one.is_floating_point())
+class GradientReducer:
+    """Sum gradients over all processes in buckets, while the backward pass still computes the others.
+
+    `DistributedDataParallel` does the same for processes that all run forward and backward with equally many images and
+    average; here a process may have no image of a batch, losses are sums over the whole batch, and a batch with a
+    non-finite loss has no backward pass.
+
+    Args:
+        model: the network, on its device; frozen parameters are excluded.
+        group: the processes.
+    """
+
+    def __init__(self, model: nn.Module, group: ProcessGroup) -> None:
+        self._group = group
+        self._model = model
+        self.active = False
+        # Backward reaches the parameters roughly in reverse order of their registration.
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad][::-1]
+        self._buckets = list(_buckets(parameters))
+        self._missing: list[int] = []  # gradients that each bucket waits for
+        self._started: list[tuple[Tensor, Callable[[], object]]] = []
+        for index, bucket in enumerate(self._buckets):
+            for parameter in bucket:
+                parameter.register_post_accumulate_grad_hook(self._hook(index))
+
+    def start(self) -> None:
+        """Reduce the gradients of the next backward pass; all processes call it, also those without a backward pass."""
+        self.active = True
+        self._missing = [len(bucket) for bucket in self._buckets]
+        self._started = []
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Reduce the remaining buckets, wait for all of them, and average the statistics of norms."""
+        while len(self._started) < len(self._buckets):
+            self._start_next()
+        for bucket, (flat, wait) in zip(self._buckets, self._started, strict=True):
+            wait()
+            _unflatten(flat, _gradients(bucket))
+        self._started = []
+        self.active = False
+        self._group.average_norm_statistics(self._model)
+
+    def _hook(self, index: int) -> Callable[[Tensor], None]:
+        def on_gradient(parameter: Tensor) -> None:
+            if not self.active:
+                return
+            self._missing[index] -= 1
+            # Collectives must start in the same order in every process, so a bucket waits for those before it.
+            while len(self._started) < len(self._buckets) and not self._missing[len(self._started)]:
+                self._start_next()
+
+        return on_gradient
+
+    @torch.no_grad()
+    def _start_next(self) -> None:
+        flat = _flatten(_gradients(self._buckets[len(self._started)]))
+        self._started.append((flat, self._group.all_reduce_async(flat)))
+
+
+def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield groups of consecutive parameters of one type, of about `_BUCKET_BYTES` each."""
+    bucket: list[nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        if bucket and (size >= _BUCKET_BYTES or parameter.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(parameter)
+        size += parameter.numel() * parameter.element_size()
+    if bucket:
+        yield bucket
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """Return the gradients, creating zeros where a process has none."""
+    gradients: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    return gradients
+
+
+def _flatten(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _unflatten(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Copy the parts of a flat tensor back into the tensors that it was made from."""
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view(tensor.shape))

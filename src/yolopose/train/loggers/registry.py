@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import DependencyError, UsageError, did_you_mean
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.settings import Settings
+from yolopose.train.checkpoint import options_dict
 
 NAMES = ("tensorboard", "wandb", "mlflow", "trackio")
 """Names of the logs: those of their libraries, of their settings, and of the files beside this one."""
@@ -114,7 +114,7 @@ def numbers_of(trainer: Any) -> dict[str, float]:
 
 def arguments_of(trainer: Any) -> dict[str, Any]:
     """Return the options of the run."""
-    return asdict(trainer.args)
+    return options_dict(trainer.args)
 
 
 def project_of(trainer: Any) -> str:
