@@ -24,7 +24,7 @@ def test_matches_resize_and_border(shape: tuple[int, int], auto: bool) -> None:
         np.testing.assert_array_equal(found, expected[:, :, ::-1].transpose(2, 0, 1))
 
 
-def test_a_crop_of_a_larger_array_is_read_right() -> None:
+def test_letterboxes_non_contiguous_image() -> None:
     whole = np.random.default_rng(1).integers(0, 256, (50, 80, 3), dtype=np.uint8)
     crop = whole[9:41, 5:69]
     fit = Letterbox.fit((32, 64), (32, 64))

@@ -19,7 +19,7 @@ PIXELS, CONFIDENCE = 0.5, 0.005
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_every_stored_prediction(shared: Path, batch: int) -> None:
+def test_matches_reference_predictions(shared: Path, batch: int) -> None:
     stored = json.loads((shared / "fixtures/predictions_yolo11n-pose.json").read_text())["predictions"]
     runtime = open_runtime(shared / "checkpoints/yolo11n-pose.pt", device="cpu")
     names = list(stored)[:: 1 if batch == 1 else 4]

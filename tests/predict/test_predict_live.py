@@ -51,9 +51,7 @@ def until_error(source: Any, **options: Any) -> tuple[list[LoadedImage], str]:
     ("fault", "words"),
     [(None, "has ended"), (mid_frame, "has ended"), (stall, "no image for 0.7 s"), (rubbish, "has ended")],
 )
-def test_it_goes_on_after_a_fault_and_says_so(
-    server: Server, capsys: pytest.CaptureFixture[str], fault: Any, words: str
-) -> None:
+def test_reconnects_after_failure(server: Server, capsys: pytest.CaptureFixture[str], fault: Any, words: str) -> None:
     server.answers["/cam.mjpg"] = in_turn(stream(range(5), fault), stream(range(20, 25)), GONE)
     got, error = until_error(f"{server.address}/cam.mjpg", buffer=True)
     numbers = [number_of(item.image) for item in got]
@@ -69,7 +67,7 @@ def test_it_goes_on_after_a_fault_and_says_so(
     assert "Given up after 0.6 s" in error
 
 
-def test_pauses_double_up_to_the_longest(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reconnection_delay_doubles(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.answers["/cam.mjpg"] = in_turn(stream(range(3)), refused(503))
     _, error = until_error(f"{server.address}/cam.mjpg", buffer=True)
     said = capsys.readouterr().err
@@ -82,7 +80,7 @@ def test_pauses_double_up_to_the_longest(server: Server, capsys: pytest.CaptureF
     ("answer", "words"),
     [(GONE, "answers 404"), (page, "is a web page"), (refused(401), "user and password"), (refused(503), "503")],
 )
-def test_what_is_no_stream_is_said_at_once(server: Server, answer: Any, words: str) -> None:
+def test_gives_up_without_stream(server: Server, answer: Any, words: str) -> None:
     server.answers["/cam.mjpg"] = answer
     start = time.monotonic()
     got, error = until_error(f"{server.address}/cam.mjpg")
@@ -91,7 +89,7 @@ def test_what_is_no_stream_is_said_at_once(server: Server, answer: Any, words: s
     assert time.monotonic() - start < 4
 
 
-def test_nobody_there_and_no_password_in_any_word(capfd: pytest.CaptureFixture[str]) -> None:
+def test_messages_contain_no_credentials(capfd: pytest.CaptureFixture[str]) -> None:
     got, error = until_error("rtsp://anna:geheim@127.0.0.1:9/live?channel=1&token=tiger")
     said = "".join(capfd.readouterr())
     assert not got
@@ -101,7 +99,7 @@ def test_nobody_there_and_no_password_in_any_word(capfd: pytest.CaptureFixture[s
         assert secret not in said + error
 
 
-def test_newest_frame_or_all(server: Server) -> None:
+def test_newest_frame_or_buffer(server: Server) -> None:
     server.answers["/cam.mjpg"] = stream(range(50), stall)
     newest = items(f"{server.address}/cam.mjpg")
     assert number_of(next(newest).image) < 50
@@ -123,7 +121,7 @@ def test_stride_of_a_stream(server: Server) -> None:
     assert [(number_of(item.image), item.frame and item.frame.number) for item in got] == [(0, 1), (4, 5), (8, 9)]
 
 
-def test_a_dead_and_a_slow_stream_hold_nobody_up(
+def test_dead_and_slow_streams_do_not_block_others(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers["/quick.mjpg"] = in_turn(stream(range(30)), GONE)
@@ -143,7 +141,7 @@ def test_a_dead_and_a_slow_stream_hold_nobody_up(
     assert "The other streams continue." in capsys.readouterr().err
 
 
-def test_closing_ends_the_threads(server: Server) -> None:
+def test_closing_ends_threads(server: Server) -> None:
     server.answers["/cam.mjpg"] = stream(range(60), stall, pause=0.02)
     running = items(f"{server.address}/cam.mjpg")
     next(running)
@@ -154,7 +152,7 @@ def test_closing_ends_the_threads(server: Server) -> None:
     assert not any("yolopose-feed" in thread.name for thread in threading.enumerate())
 
 
-def test_streams_and_files_do_not_mix() -> None:
+def test_refuses_streams_with_files() -> None:
     with pytest.raises(UsageError, match="only be combined with other cameras and streams"):
         open_source([np.zeros((4, 4, 3), np.uint8), "rtsp://x/1"])
 
@@ -199,7 +197,7 @@ def cameras(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[list[int | None]]
 
 
 @pytest.mark.parametrize("source", [1, "1", np.int64(1), [1]])
-def test_a_camera_by_number(cameras: dict[int, list[Sequence[int]]], source: Any) -> None:
+def test_camera_by_number(cameras: dict[int, list[Sequence[int]]], source: Any) -> None:
     cameras[1] = [[7, 8, 9]]
     got, error = until_error(source, buffer=True)
     assert [int(item.image[0, 0, 0]) for item in got] == [7, 8, 9]
@@ -208,7 +206,7 @@ def test_a_camera_by_number(cameras: dict[int, list[Sequence[int]]], source: Any
     assert not FakeCapture.open_now
 
 
-def test_a_broken_frame_costs_that_frame_and_a_pulled_plug_a_pause(
+def test_skips_damaged_frame_and_reconnects_camera(
     cameras: dict[int, list[list[int | None]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cameras[0] = [[1, None, 3], [4, 5]]
@@ -222,7 +220,7 @@ def test_a_broken_frame_costs_that_frame_and_a_pulled_plug_a_pause(
 @pytest.mark.parametrize(
     ("there", "readable", "words"), [(0, 1, "does not exist"), (1, 0, "group"), (1, 1, "another program")]
 )
-def test_why_a_camera_does_not_open(
+def test_explains_unavailable_camera(
     cameras: object, monkeypatch: pytest.MonkeyPatch, there: bool, readable: bool, words: str
 ) -> None:
     monkeypatch.setattr(video.sys, "platform", "linux")
@@ -234,6 +232,6 @@ def test_why_a_camera_does_not_open(
     assert "The camera 3 cannot be opened" in error
 
 
-def test_there_is_no_camera_below_nought() -> None:
+def test_refuses_negative_camera_number() -> None:
     with pytest.raises(UsageError, match="start at 0"):
         open_source(-1)

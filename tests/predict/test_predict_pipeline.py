@@ -28,7 +28,7 @@ def write(path: Path, image: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("shape", [(64, 128), (128, 128), (200, 300), (300, 100), (1000, 999)])
 @pytest.mark.parametrize("fixed", [False, True])
-def test_boxes_and_points_come_back_in_image_pixels(shape: tuple[int, int], fixed: bool) -> None:
+def test_maps_boxes_and_keypoints_to_image_pixels(shape: tuple[int, int], fixed: bool) -> None:
     height, width = shape
     box = (width // 4, height // 8, width * 3 // 4, height // 2)
     runtime = FakeRuntime(FIXED) if fixed else FakeRuntime()
@@ -46,7 +46,7 @@ def test_boxes_and_points_come_back_in_image_pixels(shape: tuple[int, int], fixe
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
-def test_results_keep_the_order_and_do_not_depend_on_neighbors(batch: int) -> None:
+def test_results_keep_order_and_are_independent_of_batch(batch: int) -> None:
     shapes = [(64, 128), (128, 64), (60, 128), (100, 100), (128, 64), (64, 128), (30, 60)]
     sources = [painted(h, w, (5 + i, 7, 25 + i, 20)) for i, (h, w) in enumerate(shapes)]
     alone = [next(predict(FakeRuntime(), source, options())) for source in sources]
@@ -58,14 +58,14 @@ def test_results_keep_the_order_and_do_not_depend_on_neighbors(batch: int) -> No
         np.testing.assert_array_equal(one.keypoints.data, other.keypoints.data)
 
 
-def test_input_is_the_smallest_rectangle_and_batches_hold_one_size() -> None:
+def test_batches_have_one_rectangular_input_size() -> None:
     runtime = FakeRuntime()
     wide, tall = np.zeros((60, 120, 3), np.uint8), np.zeros((120, 60, 3), np.uint8)
     assert len(list(predict(runtime, [wide, wide, tall, wide, tall], options(batch=4)))) == 5
     assert runtime.shapes == [(3, 3, 64, 128), (2, 3, 128, 64)]  # the last tall one is of the next batch
 
 
-def test_a_fixed_network_gets_its_own_size_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fixed_network_gets_its_size_and_batch(capsys: pytest.CaptureFixture[str]) -> None:
     runtime = FakeRuntime(FIXED)
     list(predict(runtime, [np.zeros((60, 120, 3), np.uint8)] * 3, options(batch=16, imgsz=224)))
     assert runtime.shapes == [(2, 3, 96, 128), (1, 3, 96, 128)]
@@ -73,14 +73,14 @@ def test_a_fixed_network_gets_its_own_size_and_batch(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(("imgsz", "shape"), [(65, (96, 96)), ([32, 65], (32, 96)), ((64,), (64, 64))])
-def test_imgsz_is_rounded_up(imgsz: object, shape: tuple[int, int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_rounds_imgsz_up(imgsz: object, shape: tuple[int, int], capsys: pytest.CaptureFixture[str]) -> None:
     runtime = FakeRuntime()
     list(predict(runtime, np.zeros((shape[0] * 3, shape[1] * 3, 3), np.uint8), options(imgsz=imgsz)))
     assert runtime.shapes == [(1, 3, *shape)]
     assert ("rounded up" in capsys.readouterr().err) == (imgsz != (64,))
 
 
-def test_tensors_go_in_as_they_are() -> None:
+def test_tensors_are_network_input() -> None:
     torch = pytest.importorskip("torch")
     runtime = FakeRuntime()
     image = painted(32, 64, (10, 5, 30, 20), cls=1)
@@ -94,7 +94,7 @@ def test_tensors_go_in_as_they_are() -> None:
         list(predict(FakeRuntime(FIXED), batch, options()))
 
 
-def test_a_image_that_cannot_be_read_gives_an_empty_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_image_has_empty_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = write(tmp_path / "a.png", painted(64, 64, (10, 10, 30, 30)))
     (tmp_path / "b.png").write_bytes(b"rubbish")
     write(tmp_path / "c.png", painted(64, 64, (10, 10, 30, 30)))
@@ -109,7 +109,7 @@ def test_a_image_that_cannot_be_read_gives_an_empty_result(tmp_path: Path, capsy
     assert first.path == str(good)
 
 
-def test_classes_thresholds_and_nothing_found() -> None:
+def test_classes_and_limits() -> None:
     image = painted(64, 64, (2, 2, 20, 20)) | painted(64, 64, (30, 30, 60, 60), cls=1)
     for given, expected in (({}, [0, 1]), ({"classes": 1}, [1]), ({"classes": [1, 0]}, [0, 1]), ({"max_det": 1}, [0])):
         (result,) = predict(FakeRuntime(), image, options(**given))
@@ -119,7 +119,7 @@ def test_classes_thresholds_and_nothing_found() -> None:
     assert empty.keypoints.data.shape == (0, 2, 3)
 
 
-def test_mistakes_show_at_the_call_before_any_result_is_asked_for() -> None:
+def test_checks_arguments_immediately() -> None:
     with pytest.raises(UsageError, match="no class 7"):
         predict(FakeRuntime(), np.zeros((9, 9, 3), np.uint8), options(classes=[7]))
     with pytest.raises(NotFoundError):
@@ -128,7 +128,7 @@ def test_mistakes_show_at_the_call_before_any_result_is_asked_for() -> None:
         predict(FakeRuntime(), None, options())
 
 
-def test_results_come_one_by_one() -> None:
+def test_results_are_lazy() -> None:
     runtime = FakeRuntime()
     results = predict(runtime, [np.zeros((64, 64, 3), np.uint8)] * 50, options())
     assert isinstance(next(results), Results)
@@ -147,7 +147,7 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_fast_decode_keeps_the_coordinates_of_the_whole_image(tmp_path: Path) -> None:
+def test_fast_decode_keeps_coordinates(tmp_path: Path) -> None:
     big = painted(1200, 1600, (400, 300, 1200, 900))
     (tmp_path / "big.jpg").write_bytes(cv2.imencode(".jpg", big)[1].tobytes())
     (plain,) = predict(FakeRuntime(), tmp_path / "big.jpg", options())
@@ -158,7 +158,7 @@ def test_fast_decode_keeps_the_coordinates_of_the_whole_image(tmp_path: Path) ->
     assert cv2.imread(str(tmp_path / "predict/big.jpg")).shape == (1200, 1600, 3)
 
 
-def test_files_are_finished_when_the_results_are_left(tmp_path: Path) -> None:
+def test_closing_results_finishes_files(tmp_path: Path) -> None:
     results = predict(
         FakeRuntime(), [painted(64, 64, (10, 10, 30, 30))] * 9, options(save_csv=True, project=str(tmp_path))
     )

@@ -54,7 +54,7 @@ def mss(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ("screen 2 1 2 3 4", (4, 3, 3), (9, 2, 0)),
     ],
 )
-def test_what_is_grabbed(mss: object, text: str, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
+def test_grabs_region(mss: object, text: str, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
     source = open_source(text)
     assert (source.live, source.per_call, source.count) == (True, 1, None)
     items = [entry.load() for entry in islice(source.images, 2)]
@@ -66,12 +66,12 @@ def test_what_is_grabbed(mss: object, text: str, shape: tuple[int, ...], corner:
 
 
 @pytest.mark.parametrize("text", ["screen 0 10 10", "screen x", "screen -1", "screen 0 0 0 0 5", "screen 1 2 3 4 5 6"])
-def test_no_part_of_a_screen(mss: object, text: str) -> None:
+def test_refuses_invalid_screen_region(mss: object, text: str) -> None:
     with pytest.raises(UsageError, match="screen NUMBER LEFT TOP WIDTH HEIGHT"):
         open_source(text)
 
 
-def test_no_such_screen_and_no_screen_at_all(mss: SimpleNamespace) -> None:
+def test_missing_screen(mss: SimpleNamespace) -> None:
     with pytest.raises(SourceError, match="Screen 3 does not exist: this machine has 2"):
         list(open_source("screen 3").images)
 
@@ -83,7 +83,7 @@ def test_no_such_screen_and_no_screen_at_all(mss: SimpleNamespace) -> None:
         list(open_source("screen").images)
 
 
-def test_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mss_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mss", None)
     with pytest.raises(DependencyError, match="pip install mss"):
         open_source("screen")

@@ -70,13 +70,13 @@ def files(folder: str) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
-def test_nothing_is_written_unless_asked() -> None:
+def test_writes_nothing_by_default() -> None:
     (result,) = run(painted(64, 64, BOX))
     assert result.save_dir is None
     assert list(Path().iterdir()) == []
 
 
-def test_everything_that_can_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_writes_images_labels_and_crops(capsys: pytest.CaptureFixture[str]) -> None:
     write("in/a.png")
     (result,) = run("in", save=True, save_txt=True, save_conf=True, save_crop=True, verbose=True)
     assert files("runs/pose/predict") == ["a.png", "crops/red/a.jpg", "labels/a.txt"]
@@ -90,7 +90,7 @@ def test_everything_that_can_be_written(capsys: pytest.CaptureFixture[str]) -> N
     assert (drawn != painted(64, 64, BOX)).any()
 
 
-def test_drawing_options_are_passed_on() -> None:
+def test_passes_drawing_options() -> None:
     image = painted(64, 64, BOX)
     options = {"save": True, "show_labels": False, "show_conf": False, "show_boxes": True, "line_width": 1}
     (result,) = run(image, **options)
@@ -100,7 +100,7 @@ def test_drawing_options_are_passed_on() -> None:
     assert np.abs(saved.astype(int) - expected).mean() < 4  # JPEG
 
 
-def test_runs_are_numbered_and_named() -> None:
+def test_numbers_and_names_run_folders() -> None:
     image = painted(64, 64, BOX)
     for _ in range(2):
         run(image, save_txt=True)
@@ -110,13 +110,13 @@ def test_runs_are_numbered_and_named() -> None:
     assert files("p") == ["n/image0.jpg"]
 
 
-def test_the_runs_folder_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uses_runs_folder_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLOPOSE_RUNS_DIR", "elsewhere")
     run(painted(64, 64, BOX), save=True)
     assert files("elsewhere") == ["pose/predict/image0.jpg"]
 
 
-def test_equal_names_never_overwrite_each_other() -> None:
+def test_equal_names_get_numbers() -> None:
     names = ["a/x.png", "b/x.png", "c/X.png", "d/x_2.png", "e/x.png", "a/x.jpg"]
     boxes = [(2 + 5 * i, 10, 20 + 5 * i, 30) for i in range(len(names))]
     run([write(name, box) for name, box in zip(names, boxes, strict=True)], save=True, save_txt=True, save_crop=True)
@@ -131,26 +131,26 @@ def test_equal_names_never_overwrite_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a", "a.JP2"])
-def test_kinds_that_cannot_be_written_become_jpeg(name: str) -> None:
+def test_saves_unwritable_formats_as_jpeg(name: str) -> None:
     run([write(name)], save=True)
     assert files("runs/pose/predict") == ["a.jpg"]
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_partial_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OutputError, match="disk is full"):
         run(painted(64, 64, BOX), save=True)
     assert files("runs") == []
 
 
-def test_a_file_in_the_way_of_the_folder() -> None:
+def test_file_blocks_run_folder() -> None:
     Path("runs").write_text("")
     with pytest.raises(OutputError, match="choose another folder"):
         run(painted(64, 64, BOX), save=True)
 
 
 @pytest.mark.parametrize("option", ["save_json", "save_jsonl", "save_csv", "save_frames", "save", "save_txt"])
-def test_a_full_disk_during_the_run(option: str) -> None:
+def test_disk_full_during_run(option: str) -> None:
     """The kernel itself refuses to let a file grow, as a full disk does."""
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     frame = Frame(1, fps=5) if option == "save_frames" else None
@@ -173,7 +173,7 @@ def test_a_full_disk_during_the_run(option: str) -> None:
         assert files("runs") == []
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_file_does_not_affect_others(monkeypatch: pytest.MonkeyPatch) -> None:
     run_files = RunFiles(settings(save_json=True, save_csv=True))
     run_files.write(result())
     replace = os.replace
@@ -197,12 +197,12 @@ def test_coco_results(dims: int) -> None:
     assert rows[0]["keypoints"] == ([0, 1, 2, 3, 4, 5, 6, 7, 8] if dims == 3 else [0, 1, 0.9, 3, 4, 0.9, 6, 7, 0.9])
 
 
-def test_coco_results_of_nothing() -> None:
+def test_coco_results_without_detections() -> None:
     saved(result(count=0), save_json=True)
     assert json.loads(Path(FOLDER, "predictions.json").read_text()) == []
 
 
-def test_lines_can_be_read_while_the_run_goes_on() -> None:
+def test_json_lines_are_readable_during_run() -> None:
     run_files = RunFiles(settings(save_jsonl=True))
     run_files.write(result("in/a.jpg"))
     run_files.write(Results.unreadable("b.jpg", ("person",), "It is empty."))
@@ -220,7 +220,7 @@ def test_lines_can_be_read_while_the_run_goes_on() -> None:
     run_files.close()
 
 
-def test_names_of_points_in_lines() -> None:
+def test_keypoint_names_in_json_lines() -> None:
     person, dog = tables.json_record(result(schema=BY_CLASS))["detections"]
     assert (list(person["keypoints"]), list(dog["keypoints"])) == (["nose", "tail", "paw"], ["a", "b", "c"])
     assert list(tables.json_record(result(schema=None))["detections"][0]["keypoints"]) == ["x", "y", "visible"]
@@ -230,7 +230,7 @@ def test_names_of_points_in_lines() -> None:
     assert "NaN" not in tables.to_json(unknown)
 
 
-def test_sigma_is_written_where_it_is_told() -> None:
+def test_writes_sigma() -> None:
     told = result()
     assert told.keypoints is not None
     told.keypoints.sigma = HostArray(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
@@ -248,7 +248,7 @@ def test_sigma_is_written_where_it_is_told() -> None:
     ("schema", "names"),
     [(NAMED, ("nose", "tail", "paw")), (BY_CLASS, ("keypoint_0", "keypoint_1", "keypoint_2")), (None, None)],
 )
-def test_table(schema: KeypointSchema | None, names: tuple[str, ...] | None) -> None:
+def test_csv_table(schema: KeypointSchema | None, names: tuple[str, ...] | None) -> None:
     saved(result(schema=schema), result("v.mp4", 1, frame=Frame(3)), save_csv=True)
     with Path(FOLDER, "predictions.csv").open(newline="", encoding="utf-8") as text:
         first, second, third = csv.DictReader(text)
@@ -260,7 +260,7 @@ def test_table(schema: KeypointSchema | None, names: tuple[str, ...] | None) -> 
     assert (third["path"], third["frame"]) == ("v.mp4", "3")
 
 
-def test_labels_of_a_run_before_do_not_stay() -> None:
+def test_removes_labels_of_previous_run() -> None:
     given = {"save_txt": True, "exist_ok": True}
     saved(result(), **given)
     saved(result(count=0), **given)
@@ -276,7 +276,7 @@ def test_labels_of_a_run_before_do_not_stay() -> None:
         ({"save_frames": True}, None),
     ],
 )
-def test_last_words(given: dict[str, bool], words: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_summary(given: dict[str, bool], words: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     run_files = saved(result(), result(count=0), verbose=True, **given)
     said = capsys.readouterr().out.splitlines()
     if words is None:
@@ -286,7 +286,7 @@ def test_last_words(given: dict[str, bool], words: str | None, capsys: pytest.Ca
         assert said == [f"Results saved to {Path(FOLDER)}: {words}"]
 
 
-def test_show_opens_a_window_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_writes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[object, ...]] = []
     monkeypatch.setattr("yolopose.predict.sinks.images.show_image", lambda _, title, wait: shown.append((title, wait)))
     saved(result("a.jpg"), result("v.mp4", frame=Frame(1)), show=True)
@@ -301,11 +301,11 @@ def test_show_opens_a_window_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rtsp://h/live/../cam 1", "cam_1"), ("0", "0"), (".hidden", ".hidden"), ("tcp://127.0.0.1:9999", "127.0.0.1"),
     ],
 )  # fmt: skip
-def test_names_after_sources(path: str, stem: str) -> None:
+def test_source_stem(path: str, stem: str) -> None:
     assert source_stem(path) == stem
 
 
-def test_memory_stays_flat() -> None:
+def test_memory_is_constant() -> None:
     """Nothing is kept of a frame that is written."""
     run_files = RunFiles(settings(save_json=True, save_jsonl=True, save_csv=True))
     one, held = result("v.mp4"), []

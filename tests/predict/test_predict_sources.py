@@ -37,13 +37,13 @@ def shades(source: Any) -> list[int]:
     return [int(item.image[0, 0, 0]) for item in read(source)]
 
 
-def test_file_as_text_and_as_path(folder: Path) -> None:
+def test_file_as_str_and_path(folder: Path) -> None:
     for source in (str(folder / "b.png"), folder / "b.png"):
         (item,) = read(source)
         assert (item.path, item.image.shape, item.image[0, 0, 0]) == (str(folder / "b.png"), (20, 30, 3), 1)
 
 
-def test_folder_gives_its_images_by_name(folder: Path) -> None:
+def test_folder_is_sorted_by_name(folder: Path) -> None:
     assert shades(folder) == [2, 1, 3]
     assert open_source(folder).count == 3
 
@@ -54,7 +54,7 @@ def test_glob(folder: Path) -> None:
     assert shades(str(folder / "**/*.png")) == [1, 9]
 
 
-def test_a_name_with_glob_signs_is_a_file_first(folder: Path) -> None:
+def test_existing_file_precedes_glob(folder: Path) -> None:
     (folder / "b.png").rename(folder / "b[1].png")
     assert shades(str(folder / "b[1].png")) == [1]
 
@@ -74,7 +74,7 @@ def test_list_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shades(str(folder / "some.csv")) == [1, 2]
 
 
-def test_a_wrong_line_of_a_list_is_named(folder: Path) -> None:
+def test_reports_line_of_list_file(folder: Path) -> None:
     (folder / "some.txt").write_text("b.png\nnothere.png\n")
     with pytest.raises(NotFoundError, match=r"some\.txt, line 2: .*nothere\.png"):
         open_source(folder / "some.txt")
@@ -116,7 +116,7 @@ def test_pillow_modes(mode: str) -> None:
     assert item.image.shape[2] == 3
 
 
-def test_pillow_keeps_the_name_of_its_file(tmp_path: Path) -> None:
+def test_pillow_keeps_file_name(tmp_path: Path) -> None:
     image_module = pytest.importorskip("PIL.Image")
     img = image_module.new("RGB", (20, 20))
     img.save(tmp_path / "a.png")
@@ -124,7 +124,7 @@ def test_pillow_keeps_the_name_of_its_file(tmp_path: Path) -> None:
     assert [entry.path for entry in source.images] == ["image0.jpg", str(tmp_path / "a.png")]
 
 
-def test_pillow_is_turned_as_its_exif_says() -> None:
+def test_pillow_applies_exif_orientation() -> None:
     image_module = pytest.importorskip("PIL.Image")
     exif = image_module.Exif()
     exif[0x0112] = 6  # a quarter turn
@@ -133,7 +133,7 @@ def test_pillow_is_turned_as_its_exif_says() -> None:
     assert read(image_module.open(file))[0].image.shape == (30, 20, 3)
 
 
-def test_a_pillow_file_that_is_cut_short(folder: Path) -> None:
+def test_truncated_pillow_file(folder: Path) -> None:
     image_module = pytest.importorskip("PIL.Image")
     data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8))[1].tobytes()
     with pytest.raises(SourceError, match="cannot be decoded"):
@@ -146,20 +146,20 @@ def test_bytes_of_a_file(folder: Path) -> None:
         read(b"abc")
 
 
-def test_list_keeps_order_and_numbers_by_place(folder: Path) -> None:
+def test_list_keeps_order(folder: Path) -> None:
     items = read([img(5), str(folder / "b.png"), img(6), folder / "a.PNG"])
     assert [item.image[0, 0, 0] for item in items] == [5, 1, 6, 2]
     assert [item.path for item in items] == ["image0.jpg", str(folder / "b.png"), "image2.jpg", str(folder / "a.PNG")]
 
 
-def test_order_holds_when_the_first_image_is_the_slowest(tmp_path: Path) -> None:
+def test_slow_first_image_keeps_order(tmp_path: Path) -> None:
     sizes = [(1500, 1500), *((8, 8),) * 12]
     for index, size in enumerate(sizes):
         (tmp_path / f"{index:02}.png").write_bytes(cv2.imencode(".png", img(index, size))[1].tobytes())
     assert shades(tmp_path) == list(range(13))
 
 
-def test_an_unreadable_image_among_others_keeps_its_place(folder: Path) -> None:
+def test_unreadable_image_among_others(folder: Path) -> None:
     (folder / "b.png").write_bytes(b"rubbish")
     items = read([folder / "a.PNG", folder / "b.png", np.zeros((0, 0, 3), np.uint8), img(4)])
     assert [item.error is None for item in items] == [True, False, False, True]
@@ -167,32 +167,32 @@ def test_an_unreadable_image_among_others_keeps_its_place(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", cv2.imencode(".jpg", img(1))[1].tobytes()[:-40]])
-def test_an_unreadable_image_alone_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_single_unreadable_image_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.jpg").write_bytes(content)
     with pytest.raises(SourceError, match=r"bad\.jpg"):
         read(tmp_path / "bad.jpg")
 
 
 @pytest.mark.parametrize("source", [None, [], (), {}, {"a": 1}, 1.5, True, object(), "", " ", [[]], iter([])])
-def test_what_is_no_source(source: Any) -> None:
+def test_refuses_unknown_sources(source: Any) -> None:
     with pytest.raises(UsageError):
         open_source(source)
 
 
 @pytest.mark.parametrize("name", ["nothere.jpg", "nothere", "no/such/*.jpg", "empty", "empty/*", "a\0b", "x" * 5000])
-def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_refuses_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotFoundError):
         open_source(name)
 
 
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_empty_folder_lists_supported_formats(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="jpg"):
         open_source(tmp_path)
 
 
-def test_a_file_that_is_called_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_named_like_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "0").write_bytes(cv2.imencode(".png", img(8))[1].tobytes())
     monkeypatch.chdir(tmp_path)
     assert shades("0") == [8]
@@ -210,19 +210,19 @@ def test_open_files(folder: Path) -> None:
         open_source(file)
 
 
-def test_csv_with_its_paths_in_another_column(folder: Path) -> None:
+def test_csv_path_column(folder: Path) -> None:
     (folder / "some.csv").write_text("id,image\n1,b.png\n2,a.PNG\n")
     assert shades(folder / "some.csv") == [1, 2]
 
 
-def test_a_list_inside_a_list_is_refused(folder: Path) -> None:
+def test_refuses_nested_lists(folder: Path) -> None:
     (folder / "one.txt").write_text("b.png\n")
     (folder / "two.txt").write_text("one.txt\n")
     with pytest.raises(SourceError, match=r"two\.txt, line 1: .*is a list"):
         open_source(folder / "two.txt")
 
 
-def test_reduced_decoding_tells_the_true_size(tmp_path: Path) -> None:
+def test_reduced_decoding_keeps_full_size(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), img(9, (1200, 1601)))
     cv2.imwrite(str(tmp_path / "b.png"), img(9, (1200, 1601)))
     large, other = load_all(open_source(tmp_path, reduce_to=640), ahead=1)
@@ -230,7 +230,7 @@ def test_reduced_decoding_tells_the_true_size(tmp_path: Path) -> None:
     assert (other.image.shape, other.full_size) == ((1200, 1601, 3), None)
 
 
-def test_closing_early_ends_the_decoding(folder: Path) -> None:
+def test_closing_early_stops_decoding(folder: Path) -> None:
     items = load_all(open_source([folder] * 50), ahead=2)
     assert next(items).error is None
     items.close()

@@ -10,7 +10,7 @@ from yolopose.predict.sources import open_source
 torch = pytest.importorskip("torch")
 
 
-def test_each_image_of_a_batch_is_an_item() -> None:
+def test_splits_batch_into_images() -> None:
     batch = torch.rand(2, 3, 32, 64, requires_grad=True)
     items = list(load_all(open_source([np.zeros((4, 5, 3), np.uint8), batch]), ahead=1))
     assert [item.path for item in items] == ["image0.jpg", "image1.jpg", "image2.jpg"]
@@ -22,21 +22,21 @@ def test_each_image_of_a_batch_is_an_item() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_floats_and_a_single_image(dtype: torch.dtype) -> None:
+def test_float_types_and_single_image(dtype: torch.dtype) -> None:
     (item,) = load_all(open_source(torch.full((3, 32, 32), 0.5, dtype=dtype)), ahead=1)
     assert item.tensor is not None
     assert (item.tensor == 0.5).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_values_up_to_255_are_divided(dtype: torch.dtype, capsys: pytest.CaptureFixture[str]) -> None:
+def test_divides_values_up_to_255(dtype: torch.dtype, capsys: pytest.CaptureFixture[str]) -> None:
     (item,) = load_all(open_source(torch.full((1, 3, 32, 32), 51, dtype=dtype)), ahead=1)
     assert item.tensor is not None
     np.testing.assert_allclose(item.tensor, 0.2)
     assert "divided by 255" in capsys.readouterr().err
 
 
-def test_a_little_overshoot_is_not_taken_for_bytes() -> None:
+def test_accepts_small_overshoot() -> None:
     (item,) = load_all(open_source(torch.full((1, 3, 32, 32), 1.05)), ahead=1)
     assert item.tensor is not None
     np.testing.assert_allclose(item.tensor, 1.05)
@@ -45,13 +45,13 @@ def test_a_little_overshoot_is_not_taken_for_bytes() -> None:
 @pytest.mark.parametrize(
     "shape", [(1, 3, 33, 32), (1, 3, 32, 40), (1, 1, 32, 32), (32, 32), (1, 32, 32, 3), (0, 3, 32, 32)]
 )
-def test_wrong_shapes(shape: tuple[int, ...]) -> None:
+def test_refuses_wrong_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"multiples of 32|not a network input"):
         open_source(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite(value: float) -> None:
+def test_refuses_non_finite_values(value: float) -> None:
     batch = torch.zeros(1, 3, 32, 32)
     batch[0, 1, 2, 3] = value
     with pytest.raises(SourceError, match="NaN"):

@@ -38,11 +38,11 @@ VALUES = np.array([[0.5, 1.5, 2.75], [3.5, -4.5, 5.25]], np.float32)
         lambda a: a.numel(),
     ],
 )
-def test_the_same_code_runs_on_both(use):
+def test_host_array_matches_tensor(use):
     assert use(HostArray(VALUES)) == use(torch.from_numpy(VALUES))
 
 
-def test_libraries_that_want_numpy_get_it():
+def test_converts_to_numpy_implicitly():
     array = HostArray(VALUES)
     assert {3.5: "dog"}[array[1, 0]] == "dog"
     with pytest.raises(TypeError, match="unhashable"):
@@ -65,12 +65,12 @@ def test_slices_stay_host_arrays_and_share_memory():
 
 
 @pytest.mark.parametrize("move", [lambda a: a.cuda(), lambda a: a.to("cuda:0"), lambda a: a.to(torch.device("cuda"))])
-def test_a_gpu_is_refused_with_a_way_out(move):
+def test_refuses_gpu(move):
     with pytest.raises(UsageError, match=r"torch\.from_numpy"):
         move(HostArray(VALUES))
 
 
-def test_help_for_all_kinds():
+def test_functions_for_all_kinds_of_arrays():
     tensor = torch.from_numpy(VALUES).requires_grad_()
     assert type(to_numpy(tensor)) is np.ndarray
     assert type(to_numpy(HostArray(VALUES))) is np.ndarray

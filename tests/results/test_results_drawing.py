@@ -37,7 +37,7 @@ def pixel(img, x, y):
 PERSON = [[[200, 300, 0.9], [300, 200, 0.9], [400, 700, 0.9]]]
 
 
-def test_points_limbs_and_box_are_where_they_should_be():
+def test_positions_of_keypoints_limbs_and_box():
     img = big(PERSON, schema=SCHEMA).plot()
     assert pixel(img, 200, 300) == LEFT
     assert pixel(img, 300, 200) == CENTER
@@ -50,7 +50,7 @@ def test_points_limbs_and_box_are_where_they_should_be():
     assert pixel(img, 700, 700) == (100, 100, 100)
 
 
-def test_switches():
+def test_drawing_switches():
     result = big(PERSON, schema=SCHEMA)
     assert pixel(result.plot(kpt_line=False), 250, 250) == (100, 100, 100)
     assert pixel(result.plot(boxes=False), 100, 500) == (100, 100, 100)
@@ -66,7 +66,7 @@ def test_switches():
     assert (result.orig_img == 100).all()
 
 
-def test_unsure_points_and_their_limbs_are_left_out():
+def test_skips_uncertain_keypoints_and_limbs():
     unsure = [[[200, 300, 0.9], [300, 200, 0.24], [400, 700, 0.9]]]
     result = big(unsure, schema=SCHEMA)
     img = result.plot()
@@ -87,7 +87,7 @@ def test_unsure_points_and_their_limbs_are_left_out():
         ((np.nan, 5), False),
     ],
 )
-def test_which_points_are_drawn(point, shown):
+def test_drawable_points(point, shown):
     assert drawable_points(np.array([point], float), 100, 200).tolist() == [shown]
     assert drawable_points(np.array([(*point, 0.25)]), 100, 200).tolist() == [shown]
     assert drawable_points(np.array([(*point, 0.2)]), 100, 200).tolist() == [False]
@@ -95,7 +95,7 @@ def test_which_points_are_drawn(point, shown):
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("count", [1, 17, 294])
-def test_any_number_of_points(count, dims):
+def test_any_number_of_keypoints(count, dims):
     rng = np.random.default_rng(0)
     points = rng.uniform(100, 900, (2, count, dims))
     points[..., 2:] = 0.9
@@ -106,7 +106,7 @@ def test_any_number_of_points(count, dims):
     assert (big(points, None).plot() != 100).any()
 
 
-def test_seventeen_unknown_points_are_a_person():
+def test_17_unknown_keypoints_are_a_person():
     points = np.full((1, 17, 3), [0, 0, 0.9])
     points[0, 5], points[0, 6] = [200, 300, 0.9], [400, 300, 0.9]
     assert pixel(big(points).plot(boxes=False), 300, 300) == CENTER  # from shoulder to shoulder
@@ -124,7 +124,7 @@ def test_instance_colors():
     assert (pixel(tracks, 100, 500), pixel(tracks, 600, 500)) == (color_for(8), color_for(5))
 
 
-def test_colors_of_sides_and_of_unknown_points():
+def test_keypoint_colors():
     person = keypoint_colors(COCO_PERSON_NAMES, ((5, 6), (5, 7), (0, 2)))
     assert person.points[:3] == (CENTER, LEFT, RIGHT)
     assert person.edges == (CENTER, LEFT, RIGHT)
@@ -135,7 +135,7 @@ def test_colors_of_sides_and_of_unknown_points():
     assert text_color_on((255, 255, 255), (255, 255, 255)) != (255, 255, 255)
 
 
-def test_labels_do_not_cover_one_another():
+def test_labels_do_not_overlap():
     """Two boxes with nearly the same upper corner: the second label finds another place."""
     one = big(None, [[100, 100, 500, 900, 0.9, 0]]).plot()
     two = big(None, [[100, 100, 500, 900, 0.9, 0], [104, 103, 500, 905, 0.8, 0]]).plot()
@@ -144,7 +144,7 @@ def test_labels_do_not_cover_one_another():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (12, 7), (3000, 4000), (60, 40000)])
-def test_any_size_of_image(size):
+def test_any_image_size(size):
     h, w = size
     img = np.full((h, w, 3), 100, np.uint8)
     box = [[0.1 * w, 0.1 * h, 0.9 * w, 0.9 * h, 0.9, 0], [0, 0, w, h, 0.8, 1], [-9e9, -9e9, 9e9, 9e9, 0.5, 0]]
@@ -157,7 +157,7 @@ def test_any_size_of_image(size):
 @pytest.mark.parametrize(
     "row", [[np.nan] * 4, [np.inf] * 4, [2000, 2000, 2100, 2100], [-50, -50, -5, -5], [9, 9, 9, 9]]
 )
-def test_odd_boxes_do_no_harm(row):
+def test_degenerate_boxes(row):
     assert big(np.full((1, 3, 3), np.nan), [[*row, 0.9, 0]]).plot().shape == (1000, 1000, 3)
 
 
@@ -174,7 +174,7 @@ def test_odd_boxes_do_no_harm(row):
     ],
     ids=["gray", "gray1", "bgra", "uint16", "float", "fortran", "strided"],
 )
-def test_kinds_of_images(make, img):
+def test_image_types(make, img):
     before = img.copy()
     drawn = make(img=img).plot()
     assert (drawn.shape, drawn.dtype) == ((100, 200, 3), np.uint8)
@@ -194,7 +194,7 @@ def test_kinds_of_images(make, img):
         (KeypointSchema(count=17, names={0: tuple("abcdefghijklmnopq")}), {0: "person"}, False),
     ],
 )
-def test_only_people_have_the_limbs_of_people(schema, names, limbs):
+def test_only_persons_get_the_coco_skeleton(schema, names, limbs):
     points = np.full((1, 17, 3), [0, 0, 0.9])
     points[0, 5, :2], points[0, 7, :2] = (300, 300), (300, 700)  # left shoulder and elbow
     result = big(points, None, schema=schema)
@@ -202,7 +202,7 @@ def test_only_people_have_the_limbs_of_people(schema, names, limbs):
     assert (pixel(result.plot(), 300, 500) != (100, 100, 100)) == limbs
 
 
-def test_another_image_of_another_size(make):
+def test_draws_on_another_image(make):
     """Drawing on an image twice as large puts everything at twice the place."""
     canvas = np.full((2000, 2000, 3), 100, np.uint8)
     img = big(PERSON, schema=SCHEMA).plot(img=canvas)
@@ -211,13 +211,13 @@ def test_another_image_of_another_size(make):
 
 
 @pytest.mark.parametrize("img", [np.zeros((2, 3, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((1, 2, 2, 3))])
-def test_no_image(make, img):
+def test_unreadable_image_is_drawn_as_text(make, img):
     with pytest.raises(UsageError, match="image to draw on"):
         make().plot(img=img)
 
 
 @pytest.mark.parametrize("bad", [{"color_mode": "rainbow"}, {"line_width": 0}, {"font_size": -1}, {"kpt_radius": 0}])
-def test_bad_values(make, bad):
+def test_refuses_invalid_values(make, bad):
     with pytest.raises(UsageError, match=next(iter(bad))):
         make().plot(**bad)
 
@@ -232,7 +232,7 @@ def test_pil(make, monkeypatch):
 
 @pytest.mark.parametrize("version", ["4.9.0", "5.0.0"])
 @pytest.mark.parametrize("pillow", [True, False])
-def test_names_of_other_scripts(monkeypatch, version, pillow):
+def test_non_ascii_names(monkeypatch, version, pillow):
     monkeypatch.setattr(cv2, "__version__", version)
     if not pillow:
         without_pillow(monkeypatch)

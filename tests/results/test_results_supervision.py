@@ -38,7 +38,7 @@ def test_nothing_found(make, kind):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_supervision_draws_them_all_the_same(make, kind, dims):
+def test_supervision_annotators(make, kind, dims):
     result, plain = make(points=POINTS[..., :dims], kind=kind), make(points=POINTS[..., :dims], kind=np.array)
     assert np.array_equal(drawn(result), drawn(plain))
     assert drawn(result).any()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +24,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_agrees_with_reference(shared: Path, case: str) -> None:
-    stored = np.load(shared / "fixtures/nms.npz")
-    choose, limits = CASES[case]
-    (found,) = nms(from_raw(stored["nms.raw"], (4, 3), **choose), 1, **limits)
+def test_agrees_with_reference(case: str) -> None:
+    # The first 100 detections of the reference, and the anchors with at least their scores.
+    stored = np.load(Path(__file__).parents[1] / "fixtures/nms.npz")
+    selection, limits = CASES[case]
+    limits = {**limits, "max_det": min(limits["max_det"], 100)}
+    (found,) = nms(from_raw(stored["raw"], (4, 3), **selection), 1, **limits)
     rows = np.hstack((found.boxes, found.scores[:, None], found.classes[:, None], found.points.reshape(len(found), -1)))
-    expected = stored[f"nms.{case}"]
+    expected = stored[case]
     assert rows.shape == expected.shape
     np.testing.assert_allclose(rows, expected, atol=1e-4)
 
@@ -90,7 +91,7 @@ def test_agrees_with_naive_over_several_blocks(size: float) -> None:
     np.testing.assert_array_equal(found.boxes, candidates.boxes[naive(candidates, 0, 0.4, 300, False)])
 
 
-def test_final_candidates_are_only_cut() -> None:
+def test_limits_candidates_without_nms() -> None:
     boxes = np.tile(np.array([[0, 0, 9, 9]], np.float32), (4, 1))
     scores = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
     zeros = np.zeros(4, np.int64)
@@ -106,15 +107,7 @@ def test_images_without_candidates_are_empty() -> None:
     assert found[0].points.shape == (0, 2, 3)
 
 
-def test_thousands_of_candidates_are_quick() -> None:
-    # takes some 3 ms; the limit only catches a quadratic slip
-    candidates = random_candidates(1, [5000], classes=1, size=80, spread=600)
-    start = time.perf_counter()
-    nms(candidates, 1, iou=0.7, max_det=300)
-    assert time.perf_counter() - start < 1
-
-
-def test_rules_that_are_built_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warns_about_built_in_nms(capsys: pytest.CaptureFixture[str]) -> None:
     inside = {"conf": 0.25, "iou": 0.7, "max_det": 20, "agnostic": False, "classes": None}
     spec = PoseSpec(classes=("a",), keypoints=KeypointSchema(count=2))
     metadata = ModelMetadata(spec=spec, end2end=True, args={"nms": inside})

@@ -31,7 +31,7 @@ def slowly(raw: np.ndarray, conf: float, max_nms: int, classes: list[int] | None
 @pytest.mark.parametrize("nc", [1, 3])
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize(("conf", "max_nms", "classes"), [(0.6, 30_000, None), (0.05, 9, None), (0.3, 20, [0, 2])])
-def test_thresholding_is_the_slow_rule(
+def test_from_raw_matches_loop(
     nc: int, multi_label: bool, conf: float, max_nms: int, classes: list[int] | None
 ) -> None:
     rng = np.random.default_rng(nc)
@@ -46,11 +46,11 @@ def test_thresholding_is_the_slow_rule(
     assert [found.boxes.dtype, found.classes.dtype, found.batch_idx.dtype] == [np.float32, np.int64, np.int64]
 
 
-def test_what_is_no_number_is_no_candidate() -> None:
+def test_nan_is_not_a_candidate() -> None:
     raw = np.full((1, 4 + 2 + 6, 5), np.nan, dtype=np.float32)
     assert len(from_raw(raw, KEYPOINTS, conf=0.0).scores) == 0
 
 
-def test_an_engine_without_lanes_is_its_own_only_one() -> None:
+def test_engine_without_replicas() -> None:
     engine = object()
     assert get_replicas(engine, 3) == [engine]  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ def images(count: int) -> np.ndarray:
     ("fixed", "cores", "count", "sizes"),
     [(0, 3, 16, {1}), (1, 2, 7, {1}), (4, 2, 10, {4, 2}), (4, 1, 8, {4}), (0, 1, 8, {8}), (0, 4, 1, {1})],
 )
-def test_it_finds_what_one_engine_finds(
+def test_matches_single_engine(
     fixed: int, cores: int, count: int, sizes: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "physical_cores", lambda: cores)
@@ -77,7 +77,7 @@ def test_it_finds_what_one_engine_finds(
     assert isinstance(over, ParallelRuntime) == (len(used) > 1 or fixed == 4)
 
 
-def test_an_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raises_error_of_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "physical_cores", lambda: 2)
     engine = Counting()
     with parallel_runtime(engine, 4) as over:

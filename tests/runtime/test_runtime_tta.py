@@ -35,7 +35,7 @@ class Upper(FakeRuntime):
 @pytest.mark.parametrize("spec", [SPEC, FLIP_SPEC])
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("shape", [(96, 128), (200, 300), (300, 100)])
-def test_all_views_see_the_same_place(spec: PoseSpec, fixed: bool, shape: tuple[int, int]) -> None:
+def test_views_agree(spec: PoseSpec, fixed: bool, shape: tuple[int, int]) -> None:
     height, width = shape
     box = (width // 8, height // 8, width // 2, height * 3 // 4)
     runtime = Upper(ModelMetadata(spec=spec, imgsz=(128, 128), dynamic=not fixed, batch=1 if fixed else 0))
@@ -59,7 +59,7 @@ def detections(*rows: tuple[float, float, int]) -> Detections:
     return Detections(boxes, scores.astype(np.float32), classes.astype(np.int64), points)
 
 
-def test_fused_values() -> None:
+def test_fuse_boxes() -> None:
     one, two = detections((0, 0.9, 0), (50, 0.4, 0), (80, 0.6, 1)), detections((1, 0.3, 0), (80, 0.5, 0))
     fused = fuse_boxes([one, two], 0.7)
     # the pair at 0 and 1: (0·.9 + 1·.3) / 1.2; the others were seen by one view of two, and classes stay apart

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from make_video import make
 from source_images import load_all
-from videos_made import make
 
 from servers import Server, whole
 from stream_server import page, refused, stream
@@ -26,14 +26,14 @@ def read(source: object) -> list[LoadedImage]:
     ("path", "headers", "name"),
     [("/a.png", {}, "a.png"), ("/shot", {"Content_Type": "image/png"}, "shot"), ("/p%20q.png?x=1", {}, "p q.png")],
 )
-def test_images(server: Server, path: str, headers: dict[str, str], name: str) -> None:
+def test_downloads_images(server: Server, path: str, headers: dict[str, str], name: str) -> None:
     server.answers[path] = whole(PNG, **headers)
     (item,) = read(server.address + path)
     assert (item.path, item.image.shape, int(item.image[0, 0, 0])) == (name, (4, 5, 3), 7)
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/a.mp4", "text/plain"), ("/clip", "video/mp4"), ("/a.ts", "video/mp2t")])
-def test_videos_that_have_an_end_are_fetched_once(server: Server, tmp_path: Path, path: str, kind: str) -> None:
+def test_downloads_finished_videos_once(server: Server, tmp_path: Path, path: str, kind: str) -> None:
     code = "mp4v"
     video = make(tmp_path / ("a.ts" if path.endswith(".ts") else "a.mp4"), code, count=4).read_bytes()
     server.answers[path] = whole(video, Content_Type=kind)
@@ -45,7 +45,7 @@ def test_videos_that_have_an_end_are_fetched_once(server: Server, tmp_path: Path
     assert len(server.seen) == 1 + asked
 
 
-def test_a_stream_is_told_by_what_it_announces(server: Server) -> None:
+def test_detects_stream_by_content_type(server: Server) -> None:
     server.answers["/?action=stream"] = stream(range(3))
     assert open_source(f"{server.address}/?action=stream").live
 
@@ -58,13 +58,13 @@ def test_a_stream_is_told_by_what_it_announces(server: Server) -> None:
         ("/cam", page, "is a web page instead of an image or stream"),
     ],
 )
-def test_what_is_nothing_is_said_before_anything_is_read(server: Server, path: str, answer: object, words: str) -> None:
+def test_reports_bad_url_immediately(server: Server, path: str, answer: object, words: str) -> None:
     server.answers[path] = answer  # type: ignore[assignment]
     with pytest.raises(SourceError, match=words):
         open_source(server.address + path)
 
 
-def test_a_video_that_is_not_there(server: Server) -> None:
+def test_missing_video(server: Server) -> None:
     with pytest.raises(DownloadError, match="404"):
         read(f"{server.address}/a.mp4")
 
@@ -79,13 +79,13 @@ def test_a_video_that_is_not_there(server: Server) -> None:
         ("http://anna:geheim@127.0.0.1/a.jpg", r"http://\*\*\*@127\.0\.0\.1/a\.jpg is not downloaded"),
     ],
 )
-def test_addresses_that_are_not_read(source: str, words: str) -> None:
+def test_refuses_unsupported_urls(source: str, words: str) -> None:
     with pytest.raises(SourceError, match=words) as caught:
         open_source(source)
     assert "geheim" not in str(caught.value)
 
 
-def test_file_addresses(tmp_path: Path) -> None:
+def test_file_urls(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(PNG)
     assert read((tmp_path / "a b.png").as_uri())[0].image.shape == (4, 5, 3)
     with pytest.raises(NotFoundError):
@@ -102,10 +102,10 @@ def test_file_addresses(tmp_path: Path) -> None:
         ("http://h/a@b", "http://h/a@b"),
     ],
 )
-def test_passwords_are_not_shown(address: str, seen: str) -> None:
+def test_redacts_credentials(address: str, seen: str) -> None:
     assert redact(address) == seen
 
 
-def test_names_of_streams_are_fit_for_files_and_tell_streams_apart() -> None:
+def test_stream_names_are_unique_file_names() -> None:
     names = [stream_feed(f"rtsp://u:p@10.0.0.7:554/cam?channel={number}&pwd=x").name for number in (1, 2)]
     assert names == ["10_0_0_7_554_cam_channel_1_pwd", "10_0_0_7_554_cam_channel_2_pwd"]

@@ -57,7 +57,7 @@ def test_indexing(kind, index, rows):
     assert points.names == NAMES
 
 
-def test_iteration_ends(kind):
+def test_iteration(kind):
     assert [box.shape for box in Boxes(kind(BOXES), SHAPE)] == [(1, 6)] * 3
     assert [points.shape for points in Keypoints(kind(POINTS), SHAPE)] == [(1, 3, 3)] * 3
 
@@ -88,7 +88,7 @@ def test_conversions(kind):
                 rows.cuda()
 
 
-def test_unknown_names():
+def test_unknown_keypoint_names():
     with pytest.raises(UsageError, match=r"Did you mean .*left_ear"):
         Keypoints(POINTS, SHAPE, NAMES)["left_eat"]
     with pytest.raises(UsageError, match="are unknown"):
@@ -98,16 +98,16 @@ def test_unknown_names():
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 8), (5,), (1, 2, 6), (0,)])
-def test_bad_boxes(shape):
+def test_refuses_invalid_boxes(shape):
     with pytest.raises(UsageError, match=r"shape \(N, 6\)"):
         Boxes(np.zeros(shape), SHAPE)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (3,), (2, 3, 1), (1, 2, 3, 3)])
-def test_bad_keypoints(shape):
+def test_refuses_invalid_keypoints(shape):
     with pytest.raises(UsageError, match=r"shape \(N, K, 2\)"):
         Keypoints(np.zeros(shape), SHAPE)
 
 
-def test_whole_numbers_become_fractions():
+def test_converts_integers_to_float():
     assert np.asarray(Boxes(HostArray(np.array([[0, 0, 5, 5, 1, 0]])), SHAPE).xywh).tolist() == [[2.5, 2.5, 5, 5]]

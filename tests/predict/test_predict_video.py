@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from make_video import STEP, make
 from source_images import load_all
-from videos_made import STEP, make
 
 from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.predict.sources import open_source
@@ -34,7 +34,7 @@ def numbers(source: Any, **options: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(("code", "suffix"), KINDS)
-def test_every_frame_in_order(tmp_path: Path, code: str, suffix: str) -> None:
+def test_reads_frames_in_order(tmp_path: Path, code: str, suffix: str) -> None:
     path = make(tmp_path / f"a.{suffix}", code)
     items = list(frames(str(path)))
     assert [item.frame and item.frame.number for item in items] == list(range(1, 41))
@@ -47,7 +47,7 @@ def test_every_frame_in_order(tmp_path: Path, code: str, suffix: str) -> None:
     assert {item.path for item in items} == {str(path)}
 
 
-def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
+def test_animated_gif_is_a_video(tmp_path: Path) -> None:
     image_module = pytest.importorskip("PIL.Image")
     images = [image_module.new("L", (30, 20), 60 * index) for index in range(4)]
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
@@ -60,7 +60,7 @@ def test_stride(tmp_path: Path) -> None:
     assert [number_in(item.image) for item in items] == pytest.approx([0, 4, 8], abs=1)
 
 
-def test_images_and_videos_of_a_folder_by_name(tmp_path: Path) -> None:
+def test_folder_with_images_and_videos(tmp_path: Path) -> None:
     for name in ("a.png", "c.png"):
         cv2.imwrite(str(tmp_path / name), np.full((9, 9, 3), 200, np.uint8))
     make(tmp_path / "b.mp4", count=3)
@@ -77,7 +77,7 @@ def test_images_and_videos_of_a_folder_by_name(tmp_path: Path) -> None:
     assert mixed == ["image0.jpg", "d.avi", "d.avi", "a.png", "b.mp4", "b.mp4", "b.mp4"]
 
 
-def test_a_rotation_mark_is_honored(tmp_path: Path) -> None:
+def test_applies_rotation_flag(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "a.mp4", count=3).read_bytes())
     at = data.index(b"tkhd") + 44  # after type, flags, times, track, length, layer, volume
     matrix = struct.unpack(">9i", data[at : at + 36])
@@ -90,9 +90,7 @@ def test_a_rotation_mark_is_honored(tmp_path: Path) -> None:
     assert item.image[:16, -16:].std() < 10
 
 
-def test_a_damaged_stretch_costs_its_frames_and_the_others_keep_their_numbers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_skips_damaged_frames_and_keeps_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make(tmp_path / "a.mkv", "MJPG")
     data = bytearray(path.read_bytes())
     start = len(data) // 2
@@ -107,9 +105,7 @@ def test_a_damaged_stretch_costs_its_frames_and_the_others_keep_their_numbers(
 
 
 @pytest.mark.parametrize(("code", "suffix"), [("MJPG", "avi"), ("mp4v", "mkv")])
-def test_a_video_that_ends_early_gives_what_it_has(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, suffix: str
-) -> None:
+def test_truncated_video(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, suffix: str) -> None:
     path = make(tmp_path / f"a.{suffix}", code)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     got = numbers(path)
@@ -119,7 +115,7 @@ def test_a_video_that_ends_early_gives_what_it_has(
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut"])
-def test_what_cannot_be_opened(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_refuses_invalid_video(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = make(tmp_path / "a.mp4", count=5)
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "text": b"hello " * 99, "cut": content[: len(content) // 2]}[kind])
@@ -132,14 +128,14 @@ def test_what_cannot_be_opened(tmp_path: Path, kind: str, capfd: pytest.CaptureF
     assert "VIDEOIO" not in "".join(capfd.readouterr())  # no noise from OpenCV
 
 
-def test_a_video_that_disappears(tmp_path: Path) -> None:
+def test_video_deleted_before_reading(tmp_path: Path) -> None:
     opened = open_source(make(tmp_path / "a.mp4", count=2))
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(NotFoundError, match=r"a\.mp4"):
         list(opened.images)
 
 
-def test_closing_early_releases_the_file(tmp_path: Path) -> None:
+def test_closing_early_releases_file(tmp_path: Path) -> None:
     opened = open_source(make(tmp_path / "a.mp4"))
     entries = iter(opened.images)
     next(entries)
@@ -147,11 +143,11 @@ def test_closing_early_releases_the_file(tmp_path: Path) -> None:
     assert list(entries) == []
 
 
-def test_a_real_video(shared: Path) -> None:
+def test_real_video(shared: Path) -> None:
     items = list(frames(shared / "video/people_mmpose_demo.mp4"))
     assert [item.image.shape for item in items] == [(540, 960, 3)] * 5
 
 
 @pytest.mark.slow
-def test_a_long_real_video(shared: Path) -> None:
+def test_long_real_video(shared: Path) -> None:
     assert numbers(shared / "video/mouse_openfield_m3v1.mp4", vid_stride=500) == [1, 501, 1001, 1501, 2001]

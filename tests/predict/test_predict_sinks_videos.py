@@ -65,7 +65,7 @@ def read(name: str) -> tuple[float, list[np.ndarray]]:
 
 
 @pytest.mark.parametrize(("stride", "fps", "expected"), [(1, 10, 10), (3, 30, 10), (1, 29.97, 29.97), (2, 0, 30)])
-def test_a_video_holds_the_drawn_frames_at_the_rate_of_the_source(stride: int, fps: float, expected: float) -> None:
+def test_video_has_annotated_frames_and_source_fps(stride: int, fps: float, expected: float) -> None:
     results = [frame(number, fps=fps) for number in range(1, 20, stride)]
     saved(results, vid_stride=stride)
     assert listed() == ["a.mp4"]
@@ -89,7 +89,7 @@ def test_a_video_holds_the_drawn_frames_at_the_rate_of_the_source(stride: int, f
         ("0", [0.0], 30, 1),
     ],
 )
-def test_a_second_of_a_live_stream_stays_a_second(path: str, times: list[float], expected: float, count: int) -> None:
+def test_live_video_runs_in_real_time(path: str, times: list[float], expected: float, count: int) -> None:
     saved([frame(number, path, fps=25, live=True, at=at) for number, at in enumerate(times, start=1)])
     (name,) = listed()
     assert name == ("0.mkv" if path == "0" else "cam.mkv")
@@ -98,7 +98,7 @@ def test_a_second_of_a_live_stream_stays_a_second(path: str, times: list[float],
     assert len(frames) == pytest.approx(count, abs=1)
 
 
-def test_frames_of_another_size_are_fitted_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_fits_frames_of_other_sizes_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     sizes = [(48, 64), (96, 64), (20, 200), (48, 64)]
     saved([frame(20, size=size) for size in sizes])
     _, frames = read("a.mp4")
@@ -108,7 +108,7 @@ def test_frames_of_another_size_are_fitted_and_that_is_said_once(caplog: pytest.
     assert caplog.text.count("fitted into the first size") == 1
 
 
-def test_several_videos_and_images_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_videos_and_images_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     results = [still("in/a_2.png"), still(), frame(1), frame(2), still("in/a.png"), frame(1, "other/a.mp4", video=1)]
     results += [frame(1, "b.mp4", video=2), frame(2, "b.mp4", video=2), still("in/b_2.png")]
     every = ("save_txt", "save_frames", "save_crop", "save_json", "save_jsonl", "save_csv")
@@ -132,7 +132,7 @@ def test_several_videos_and_images_in_one_run(capsys: pytest.CaptureFixture[str]
     )
 
 
-def test_a_video_is_finished_when_the_next_source_comes() -> None:
+def test_next_source_finishes_video() -> None:
     files = RunFiles(settings(save=True))
     files.write(frame(1))
     assert not Path("runs/pose/predict/a.mp4").exists()
@@ -144,14 +144,14 @@ def test_a_video_is_finished_when_the_next_source_comes() -> None:
     assert listed() == ["a.mp4", "a_2.mp4", "s.png"]
 
 
-def test_open_videos_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_open_videos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(videos, "_MAX_OPEN_VIDEOS", 2)
     order = [0, 1, 0, 2, 0, 1]
     saved([frame(n, f"rtsp://h/{index}", video=index, live=True) for n, index in enumerate(order, 1)])
     assert {name: len(read(name)[1]) for name in listed()} == {"0.mkv": 3, "1.mkv": 1, "1_2.mkv": 1, "2.mkv": 1}
 
 
-def test_unreadable_frames_cost_themselves_alone() -> None:
+def test_skips_unreadable_frames() -> None:
     broken = Results.unreadable("in/a.mov", SPEC.names, "It is damaged.", schema=SPEC.keypoints, frame=Frame(2))
     saved([frame(1), broken, frame(3)], save_jsonl=True)
     assert len(read("a.mp4")[1]) == 2
@@ -160,7 +160,7 @@ def test_unreadable_frames_cost_themselves_alone() -> None:
     assert lines[1]["error"] == "It is damaged."
 
 
-def test_where_mp4_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_falls_back_to_motion_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     real, works = cv2.VideoWriter, ".avi"
 
     def writer(path: str, *rest: object) -> cv2.VideoWriter:
@@ -177,7 +177,7 @@ def test_where_mp4_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed("runs/pose/predict2") == []
 
 
-def test_a_full_disk_keeps_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_written_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
     files = RunFiles(settings(save=True))
     files.write(frame(1))
@@ -188,7 +188,7 @@ def test_a_full_disk_keeps_what_was_written(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(read("a.mp4")[1]) == 1
 
 
-def test_a_video_that_did_not_reach_the_disk_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verifies_written_video(capsys: pytest.CaptureFixture[str]) -> None:
     files = RunFiles(settings(save=True, save_json=True, verbose=True))
     for number in range(1, 9):
         files.write(frame(number))
@@ -205,10 +205,10 @@ def test_a_video_that_did_not_reach_the_disk_is_an_error(capsys: pytest.CaptureF
     assert capsys.readouterr().out.splitlines()[-1].endswith("predict: predictions.json (8 detections)")
 
 
-def test_a_killed_run_leaves_no_half_file_under_a_final_name() -> None:
+def test_killed_run_leaves_no_partial_files() -> None:
     code = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1])\n"
-        "from test_predict_sinks_video import *\n"
+        "from test_predict_sinks_videos import *\n"
         "files = RunFiles(settings(save=True, save_jsonl=True, save_json=True, verbose=True))\n"
         "noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)\n"
         "for number in range(1, 60):\n"

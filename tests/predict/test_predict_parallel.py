@@ -39,7 +39,7 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("runtime", [FakeRuntime(), Lanes()])
-def test_results_keep_their_order_and_engines_are_never_shared(runtime: FakeRuntime, size: int) -> None:
+def test_keeps_order_and_uses_each_replica_in_one_thread(runtime: FakeRuntime, size: int) -> None:
     busy: list[int] = []
     seen: set[int] = set()
 
@@ -57,7 +57,7 @@ def test_results_keep_their_order_and_engines_are_never_shared(runtime: FakeRunt
     assert len(seen) == (3 if isinstance(runtime, Lanes) else 1)
 
 
-def test_no_more_than_a_few_jobs_are_in_flight() -> None:
+def test_limits_windows_in_progress() -> None:
     made: list[int] = []
     jobs = run_windows(Source(entries(1000, made), None), Lanes(), lambda _, items: items, 1)
     for taken, _ in enumerate(jobs, start=1):
@@ -68,7 +68,7 @@ def test_no_more_than_a_few_jobs_are_in_flight() -> None:
     assert len(made) <= 24
 
 
-def test_a_live_source_is_asked_only_when_the_engine_is_free() -> None:
+def test_reads_live_source_only_when_engine_is_idle() -> None:
     made: list[int] = []
     source = Source(entries(10, made), None, live=True, per_call=2)
     for taken, items in enumerate(run_windows(source, Lanes(), lambda _, items: items, 1), start=1):
@@ -79,7 +79,7 @@ def failing() -> LoadedImage:
     raise SourceError("broken")
 
 
-def test_a_broken_image_keeps_its_place_unless_it_is_the_only_one() -> None:
+def test_unreadable_image_keeps_its_position() -> None:
     broken = ImageRef("b", failing)
     first, second, third = load_all(Source([*entries(1), broken, *entries(1)], 3))
     assert [first.error, second.error, third.error] == [None, "broken", None]
@@ -88,7 +88,7 @@ def test_a_broken_image_keeps_its_place_unless_it_is_the_only_one() -> None:
 
 
 @pytest.mark.parametrize("how", ["whole", "left", "error"])
-def test_the_source_is_closed_and_no_thread_stays(how: str) -> None:
+def test_closes_source_and_threads(how: str) -> None:
     closed: list[bool] = []
     before = threading.active_count()
 
