@@ -1,4 +1,4 @@
-"""An engine without a network: it finds the colored rectangles that the tests paint."""
+"""An engine without a network that detects colored rectangles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = PoseSpec(classes=("red", "green"), keypoints=KeypointSchema(count=2, dims
 
 @dataclass
 class FakeRuntime:
-    """Finds the hull of the pixels that are bright in one channel alone, in network-input pixels."""
+    """Detects the bounding box of the pixels that are bright in one channel only."""
 
     metadata: ModelMetadata = field(default_factory=lambda: ModelMetadata(spec=SPEC, name="fake"))
     device: str = "cpu"

@@ -1,4 +1,4 @@
-"""Small videos that tests make themselves."""
+"""Small videos with known content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every stored prediction of the reference, found again from the same weights and images."""
+"""Predictions equal those of the reference for the same weights and images."""
 
 from __future__ import annotations
 

@@ -48,10 +48,10 @@ def until_error(source: Any, **options: Any) -> tuple[list[LoadedImage], str]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "message"),
     [(None, "has ended"), (mid_frame, "has ended"), (stall, "no image for 0.7 s"), (rubbish, "has ended")],
 )
-def test_reconnects_after_failure(server: Server, capsys: pytest.CaptureFixture[str], fault: Any, words: str) -> None:
+def test_reconnects_after_failure(server: Server, capsys: pytest.CaptureFixture[str], fault: Any, message: str) -> None:
     server.answers["/cam.mjpg"] = in_turn(stream(range(5), fault), stream(range(20, 25)), GONE)
     got, error = until_error(f"{server.address}/cam.mjpg", buffer=True)
     numbers = [number_of(item.image) for item in got]
@@ -59,10 +59,10 @@ def test_reconnects_after_failure(server: Server, capsys: pytest.CaptureFixture[
     assert numbers[-5:] == [20, 21, 22, 23, 24]
     places = [item.frame.number for item in got if item.frame]
     assert places == sorted(set(places))
-    said = capsys.readouterr()
-    assert words in said.err
-    assert "Connecting again in 0.05 s" in said.err
-    assert "is back after" in said.out
+    output = capsys.readouterr()
+    assert message in output.err
+    assert "Connecting again in 0.05 s" in output.err
+    assert "is back after" in output.out
     assert "answers 404" in error
     assert "Given up after 0.6 s" in error
 
@@ -70,33 +70,33 @@ def test_reconnects_after_failure(server: Server, capsys: pytest.CaptureFixture[
 def test_reconnection_delay_doubles(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.answers["/cam.mjpg"] = in_turn(stream(range(3)), refused(503))
     _, error = until_error(f"{server.address}/cam.mjpg", buffer=True)
-    said = capsys.readouterr().err
-    places = [said.index(f"in {pause} s (attempt {number})") for number, pause in enumerate((0.05, 0.1, 0.2, 0.2), 1)]
+    output = capsys.readouterr().err
+    places = [output.index(f"in {pause} s (attempt {number})") for number, pause in enumerate((0.05, 0.1, 0.2, 0.2), 1)]
     assert places == sorted(places)
     assert "503" in error
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [(GONE, "answers 404"), (page, "is a web page"), (refused(401), "user and password"), (refused(503), "503")],
 )
-def test_gives_up_without_stream(server: Server, answer: Any, words: str) -> None:
+def test_gives_up_without_stream(server: Server, answer: Any, message: str) -> None:
     server.answers["/cam.mjpg"] = answer
     start = time.monotonic()
     got, error = until_error(f"{server.address}/cam.mjpg")
     assert not got
-    assert words in error
+    assert message in error
     assert time.monotonic() - start < 4
 
 
 def test_messages_contain_no_credentials(capfd: pytest.CaptureFixture[str]) -> None:
     got, error = until_error("rtsp://anna:geheim@127.0.0.1:9/live?channel=1&token=tiger")
-    said = "".join(capfd.readouterr())
+    output = "".join(capfd.readouterr())
     assert not got
     assert "rtsp://***@127.0.0.1:9/live?channel=1&token=***" in error
-    assert "Connecting again" in said
+    assert "Connecting again" in output
     for secret in ("geheim", "anna", "tiger"):
-        assert secret not in said + error
+        assert secret not in output + error
 
 
 def test_newest_frame_or_buffer(server: Server) -> None:
@@ -218,17 +218,17 @@ def test_skips_damaged_frame_and_reconnects_camera(
 
 
 @pytest.mark.parametrize(
-    ("there", "readable", "words"), [(0, 1, "does not exist"), (1, 0, "group"), (1, 1, "another program")]
+    ("there", "readable", "message"), [(0, 1, "does not exist"), (1, 0, "group"), (1, 1, "another program")]
 )
 def test_explains_unavailable_camera(
-    cameras: object, monkeypatch: pytest.MonkeyPatch, there: bool, readable: bool, words: str
+    cameras: object, monkeypatch: pytest.MonkeyPatch, there: bool, readable: bool, message: str
 ) -> None:
     monkeypatch.setattr(video.sys, "platform", "linux")
     monkeypatch.setattr(Path, "exists", lambda _: bool(there))
     monkeypatch.setattr(os, "access", lambda *_: bool(readable))
     got, error = until_error(3)
     assert not got
-    assert words in error
+    assert message in error
     assert "The camera 3 cannot be opened" in error
 
 

@@ -18,11 +18,11 @@ pauses = np.random.default_rng(0)
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 
 
-class Lanes(FakeRuntime):
+class Replicated(FakeRuntime):
     """An engine that offers as many as are asked for."""
 
-    def replicas(self, count: int) -> list[Lanes]:
-        return [Lanes() for _ in range(count)]
+    def replicas(self, count: int) -> list[Replicated]:
+        return [Replicated() for _ in range(count)]
 
 
 def entries(count: int, made: list[int] | None = None) -> Iterator[ImageRef]:
@@ -38,7 +38,7 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("runtime", [FakeRuntime(), Lanes()])
+@pytest.mark.parametrize("runtime", [FakeRuntime(), Replicated()])
 def test_keeps_order_and_uses_each_replica_in_one_thread(runtime: FakeRuntime, size: int) -> None:
     busy: list[int] = []
     seen: set[int] = set()
@@ -54,12 +54,12 @@ def test_keeps_order_and_uses_each_replica_in_one_thread(runtime: FakeRuntime, s
     jobs = list(run_windows(Source(entries(41), 41), runtime, work, size))
     assert [name for job in jobs for name in job] == [str(number) for number in range(41)]
     assert {len(job) for job in jobs[:-1]} == {size}
-    assert len(seen) == (3 if isinstance(runtime, Lanes) else 1)
+    assert len(seen) == (3 if isinstance(runtime, Replicated) else 1)
 
 
 def test_limits_windows_in_progress() -> None:
     made: list[int] = []
-    jobs = run_windows(Source(entries(1000, made), None), Lanes(), lambda _, items: items, 1)
+    jobs = run_windows(Source(entries(1000, made), None), Replicated(), lambda _, items: items, 1)
     for taken, _ in enumerate(jobs, start=1):
         assert len(made) <= taken + 4
         if taken == 20:
@@ -71,7 +71,7 @@ def test_limits_windows_in_progress() -> None:
 def test_reads_live_source_only_when_engine_is_idle() -> None:
     made: list[int] = []
     source = Source(entries(10, made), None, live=True, per_call=2)
-    for taken, items in enumerate(run_windows(source, Lanes(), lambda _, items: items, 1), start=1):
+    for taken, items in enumerate(run_windows(source, Replicated(), lambda _, items: items, 1), start=1):
         assert ([item.path for item in items], len(made)) == ([str(2 * taken - 2), str(2 * taken - 1)], 2 * taken)
 
 
@@ -97,7 +97,7 @@ def test_closes_source_and_threads(how: str) -> None:
             raise SourceError("a fault of the engine")
         return items
 
-    jobs = run_windows(Source(entries(30), 30, close=lambda: closed.append(True)), Lanes(), work, 1)
+    jobs = run_windows(Source(entries(30), 30, close=lambda: closed.append(True)), Replicated(), work, 1)
     if how == "whole":
         assert len(list(jobs)) == 30
     elif how == "left":

@@ -16,8 +16,8 @@ from yolopose.schema import ModelMetadata
 FIXED = ModelMetadata(spec=SPEC, imgsz=(96, 128), dynamic=False, batch=2)
 
 
-def options(**given: object) -> PredictOptions:
-    return PredictOptions(**{"imgsz": 128, "verbose": False, **given})  # type: ignore[arg-type]  # any key
+def options(**values: object) -> PredictOptions:
+    return PredictOptions(**{"imgsz": 128, "verbose": False, **values})  # type: ignore[arg-type]  # any key
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -111,8 +111,8 @@ def test_unreadable_image_has_empty_result(tmp_path: Path, capsys: pytest.Captur
 
 def test_classes_and_limits() -> None:
     image = painted(64, 64, (2, 2, 20, 20)) | painted(64, 64, (30, 30, 60, 60), cls=1)
-    for given, expected in (({}, [0, 1]), ({"classes": 1}, [1]), ({"classes": [1, 0]}, [0, 1]), ({"max_det": 1}, [0])):
-        (result,) = predict(FakeRuntime(), image, options(**given))
+    for values, expected in (({}, [0, 1]), ({"classes": 1}, [1]), ({"classes": [1, 0]}, [0, 1]), ({"max_det": 1}, [0])):
+        (result,) = predict(FakeRuntime(), image, options(**values))
         assert sorted(int(cls) for cls in result.boxes.cls) == expected
     (empty,) = predict(FakeRuntime(), np.zeros((64, 64, 3), np.uint8), options())
     assert empty.boxes.data.shape == (0, 6)

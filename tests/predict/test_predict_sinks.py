@@ -34,8 +34,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def run(source: object, **given: object) -> list[Results]:
-    options = PredictOptions(**{"imgsz": 64, "verbose": False, **given})  # type: ignore[arg-type]  # any key
+def run(source: object, **values: object) -> list[Results]:
+    options = PredictOptions(**{"imgsz": 64, "verbose": False, **values})  # type: ignore[arg-type]  # any key
     return list(predict(FakeRuntime(), source, options))
 
 
@@ -58,8 +58,8 @@ def result(path: str = "in/000012.jpg", count: int = 2, **more: object) -> Resul
     return Results(np.zeros((100, 200, 3), np.uint8), path, ("person", "dog, small"), **more)  # type: ignore[arg-type]
 
 
-def saved(*results: Results, **given: object) -> RunFiles:
-    run_files = RunFiles(settings(**given))
+def saved(*results: Results, **values: object) -> RunFiles:
+    run_files = RunFiles(settings(**values))
     for one in results:
         run_files.write(one)
     run_files.close()
@@ -231,13 +231,13 @@ def test_keypoint_names_in_json_lines() -> None:
 
 
 def test_writes_sigma() -> None:
-    told = result()
-    assert told.keypoints is not None
-    told.keypoints.sigma = HostArray(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
-    tail = tables.json_record(told)["detections"][1]["keypoints"]["tail"]
+    uncertain = result()
+    assert uncertain.keypoints is not None
+    uncertain.keypoints.sigma = HostArray(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
+    tail = tables.json_record(uncertain)["detections"][1]["keypoints"]["tail"]
     assert (tail["sigma_x"], tail["sigma_y"]) == (8, 9)
-    assert told.summary(normalize=True)[1]["keypoints"]["sigma_x"][1:] == [8 / 200, 10 / 200]
-    saved(told, save_csv=True)
+    assert uncertain.summary(normalize=True)[1]["keypoints"]["sigma_x"][1:] == [8 / 200, 10 / 200]
+    saved(uncertain, save_csv=True)
     with Path(FOLDER, "predictions.csv").open(newline="", encoding="utf-8") as text:
         _, second = csv.DictReader(text)
     assert [second[f"tail_{part}"] for part in ("conf", "sigma_x", "sigma_y")] == ["0.7", "8.0", "9.0"]
@@ -261,14 +261,14 @@ def test_csv_table(schema: KeypointSchema | None, names: tuple[str, ...] | None)
 
 
 def test_removes_labels_of_previous_run() -> None:
-    given = {"save_txt": True, "exist_ok": True}
-    saved(result(), **given)
-    saved(result(count=0), **given)
+    values = {"save_txt": True, "exist_ok": True}
+    saved(result(), **values)
+    saved(result(count=0), **values)
     assert files(FOLDER) == []
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("values", "message"),
     [
         ({"save": True}, "2 images"),
         ({"save_txt": True}, "labels of 1"),
@@ -276,14 +276,14 @@ def test_removes_labels_of_previous_run() -> None:
         ({"save_frames": True}, None),
     ],
 )
-def test_run_summary(given: dict[str, bool], words: str | None, capsys: pytest.CaptureFixture[str]) -> None:
-    run_files = saved(result(), result(count=0), verbose=True, **given)
-    said = capsys.readouterr().out.splitlines()
-    if words is None:
-        assert said == ["Nothing was saved: no result was of the requested kind."]
+def test_run_summary(values: dict[str, bool], message: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    run_files = saved(result(), result(count=0), verbose=True, **values)
+    output = capsys.readouterr().out.splitlines()
+    if message is None:
+        assert output == ["Nothing was saved: no result was of the requested kind."]
         assert run_files.folder is None
     else:
-        assert said == [f"Results saved to {Path(FOLDER)}: {words}"]
+        assert output == [f"Results saved to {Path(FOLDER)}: {message}"]
 
 
 def test_show_writes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_source_stem(path: str, stem: str) -> None:
 
 
 def test_memory_is_constant() -> None:
-    """Nothing is kept of a frame that is written."""
+    """Nothing is selected of a frame that is written."""
     run_files = RunFiles(settings(save_json=True, save_jsonl=True, save_csv=True))
     one, held = result("v.mp4"), []
     for number in range(1, 2001):

@@ -43,8 +43,8 @@ def still(path: str = "in/s.png") -> Results:
     return one
 
 
-def saved(results: list[Results], **given: object) -> RunFiles:
-    files = RunFiles(settings(**{"save": True, "verbose": False, **given}))  # type: ignore[arg-type]  # any key
+def saved(results: list[Results], **values: object) -> RunFiles:
+    files = RunFiles(settings(**{"save": True, "verbose": False, **values}))  # type: ignore[arg-type]  # any key
     for result in results:
         files.write(result)
     files.close()
@@ -221,8 +221,8 @@ def test_killed_run_leaves_no_partial_files() -> None:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (Path(yolopose.__file__).parents[1], Path(__file__).parents[1]))),
     }
-    given = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    done = subprocess.run(given, capture_output=True, text=True, env=ours, check=False)
+    values = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    done = subprocess.run(values, capture_output=True, text=True, env=ours, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [name for name in listed() if not name.startswith(".")] == ["predictions.jsonl"]
     lines = Path("runs/pose/predict/predictions.jsonl").read_text().splitlines()

@@ -51,16 +51,16 @@ def test_detects_stream_by_content_type(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "answer", "words"),
+    ("path", "answer", "message"),
     [
         ("/cam", refused(404), "answers 404 Not Found: it does not exist"),
         ("/cam", refused(403), "user and password"),
         ("/cam", page, "is a web page instead of an image or stream"),
     ],
 )
-def test_reports_bad_url_immediately(server: Server, path: str, answer: object, words: str) -> None:
+def test_reports_bad_url_immediately(server: Server, path: str, answer: object, message: str) -> None:
     server.answers[path] = answer  # type: ignore[assignment]
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(SourceError, match=message):
         open_source(server.address + path)
 
 
@@ -70,7 +70,7 @@ def test_missing_video(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "message"),
     [
         ("https://www.youtube.com/watch?v=abc", r"yt-dlp .*source=video\.mp4"),
         ("https://youtu.be/abc", "yt-dlp"),
@@ -79,8 +79,8 @@ def test_missing_video(server: Server) -> None:
         ("http://anna:geheim@127.0.0.1/a.jpg", r"http://\*\*\*@127\.0\.0\.1/a\.jpg is not downloaded"),
     ],
 )
-def test_refuses_unsupported_urls(source: str, words: str) -> None:
-    with pytest.raises(SourceError, match=words) as caught:
+def test_refuses_unsupported_urls(source: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
         open_source(source)
     assert "geheim" not in str(caught.value)
 

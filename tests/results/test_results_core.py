@@ -244,7 +244,7 @@ def test_keypoints_by_name(make, kind):
     assert result.keypoints["nose"].tolist() == POINTS[:, 1].tolist()
     assert result[1].keypoints["nose"].tolist() == POINTS[1:2, 1].tolist()
     assert result.keypoints[1]["nose"].tolist() == POINTS[1:2, 1].tolist()
-    with pytest.raises(UsageError, match=r"no keypoint 'nos'.*'nose'.*left_ear, nose, right_ear"):
+    with pytest.raises(UsageError, match=r"Unknown keypoint 'nos'.*'nose'.*left_ear, nose, right_ear"):
         result.keypoints["nos"]
     both = KeypointSchema(count=3, names={0: ("a", "b", "c"), 1: ("d", "e", "f")})
     result = make(schema=both, kind=kind)

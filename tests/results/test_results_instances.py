@@ -14,8 +14,8 @@ SHAPE = (100, 200)
 NAMES = SCHEMA.names[0]
 
 
-def near(found, wanted):
-    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-6, atol=1e-7)
+def near(values, expected):
+    np.testing.assert_allclose(np.asarray(values), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_box_forms(kind):

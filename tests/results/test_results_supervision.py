@@ -11,24 +11,24 @@ sv = pytest.importorskip("supervision", reason="supervision is not installed (it
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_keypoints(make, kind, dims):
-    found = sv.KeyPoints.from_ultralytics(make(points=POINTS[..., :dims], kind=kind))
-    np.testing.assert_array_equal(found.xy, POINTS[..., :2])
-    assert isinstance(found.xy, np.ndarray)
-    assert found.class_id.tolist() == [0, 1, 0]
-    assert found.data["class_name"].tolist() == ["person", "dog", "person"]
-    np.testing.assert_array_equal(found.detection_confidence, BOXES[:, 4])
+    detections = sv.KeyPoints.from_ultralytics(make(points=POINTS[..., :dims], kind=kind))
+    np.testing.assert_array_equal(detections.xy, POINTS[..., :2])
+    assert isinstance(detections.xy, np.ndarray)
+    assert detections.class_id.tolist() == [0, 1, 0]
+    assert detections.data["class_name"].tolist() == ["person", "dog", "person"]
+    np.testing.assert_array_equal(detections.detection_confidence, BOXES[:, 4])
     if dims == 3:
-        np.testing.assert_array_equal(found.keypoint_confidence, POINTS[..., 2])
+        np.testing.assert_array_equal(detections.keypoint_confidence, POINTS[..., 2])
     else:
-        assert found.keypoint_confidence is None
+        assert detections.keypoint_confidence is None
 
 
 def test_boxes(make, kind, tracked):
-    found = sv.Detections.from_ultralytics(make(kind=kind))
-    np.testing.assert_array_equal(found.xyxy, BOXES[:, :4])
-    assert isinstance(found.xyxy, np.ndarray)
-    np.testing.assert_array_equal(found.confidence, BOXES[:, 4])
-    assert (found.class_id.tolist(), found.tracker_id, found.mask) == ([0, 1, 0], None, None)
+    detections = sv.Detections.from_ultralytics(make(kind=kind))
+    np.testing.assert_array_equal(detections.xyxy, BOXES[:, :4])
+    assert isinstance(detections.xyxy, np.ndarray)
+    np.testing.assert_array_equal(detections.confidence, BOXES[:, 4])
+    assert (detections.class_id.tolist(), detections.tracker_id, detections.mask) == ([0, 1, 0], None, None)
     assert sv.Detections.from_ultralytics(make(tracked, kind=kind)).tracker_id.tolist() == [7, 3, 12]
 
 

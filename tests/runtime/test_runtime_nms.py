@@ -29,8 +29,15 @@ def test_agrees_with_reference(case: str) -> None:
     stored = np.load(Path(__file__).parents[1] / "fixtures/nms.npz")
     selection, limits = CASES[case]
     limits = {**limits, "max_det": min(limits["max_det"], 100)}
-    (found,) = nms(from_raw(stored["raw"], (4, 3), **selection), 1, **limits)
-    rows = np.hstack((found.boxes, found.scores[:, None], found.classes[:, None], found.points.reshape(len(found), -1)))
+    (detections,) = nms(from_raw(stored["raw"], (4, 3), **selection), 1, **limits)
+    rows = np.hstack(
+        (
+            detections.boxes,
+            detections.scores[:, None],
+            detections.classes[:, None],
+            detections.points.reshape(len(detections), -1),
+        )
+    )
     expected = stored[case]
     assert rows.shape == expected.shape
     np.testing.assert_allclose(rows, expected, atol=1e-4)
@@ -52,16 +59,16 @@ def random_candidates(
     )
 
 
-def naive(given: Candidates, index: int, iou: float, max_det: int, agnostic: bool) -> list[int]:
-    rows = [row for row in range(len(given.scores)) if given.batch_idx[row] == index]
-    rows.sort(key=lambda row: -given.scores[row])
-    ious = box_iou(given.boxes, given.boxes, eps=0)
-    kept: list[int] = []
+def naive(candidates: Candidates, index: int, iou: float, max_det: int, agnostic: bool) -> list[int]:
+    rows = [row for row in range(len(candidates.scores)) if candidates.batch_idx[row] == index]
+    rows.sort(key=lambda row: -candidates.scores[row])
+    ious = box_iou(candidates.boxes, candidates.boxes, eps=0)
+    selected: list[int] = []
     for row in rows:
-        rivals = [other for other in kept if agnostic or given.classes[other] == given.classes[row]]
+        rivals = [other for other in selected if agnostic or candidates.classes[other] == candidates.classes[row]]
         if not any(ious[other, row] > np.float32(iou) for other in rivals):
-            kept.append(row)
-    return kept[:max_det]
+            selected.append(row)
+    return selected[:max_det]
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,17 +94,17 @@ def test_agrees_with_naive(seed: int, counts: list[int], iou: float, max_det: in
 @pytest.mark.parametrize("size", [5, 60])
 def test_agrees_with_naive_over_several_blocks(size: float) -> None:
     candidates = random_candidates(3, [900], classes=2, size=size)
-    (found,) = nms(candidates, 1, iou=0.4, max_det=300)
-    np.testing.assert_array_equal(found.boxes, candidates.boxes[naive(candidates, 0, 0.4, 300, False)])
+    (detections,) = nms(candidates, 1, iou=0.4, max_det=300)
+    np.testing.assert_array_equal(detections.boxes, candidates.boxes[naive(candidates, 0, 0.4, 300, False)])
 
 
 def test_limits_candidates_without_nms() -> None:
     boxes = np.tile(np.array([[0, 0, 9, 9]], np.float32), (4, 1))
     scores = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
     zeros = np.zeros(4, np.int64)
-    final = Candidates(boxes, scores, zeros, np.zeros((4, 1, 2), np.float32), zeros, nms_done=True)
-    (found,) = nms(final, 1, iou=0.5, max_det=3)
-    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7])
+    candidates = Candidates(boxes, scores, zeros, np.zeros((4, 1, 2), np.float32), zeros, nms_done=True)
+    (detections,) = nms(candidates, 1, iou=0.5, max_det=3)
+    np.testing.assert_allclose(detections.scores, [0.9, 0.8, 0.7])
 
 
 def test_images_without_candidates_are_empty() -> None:
@@ -116,5 +123,5 @@ def test_warns_about_built_in_nms(capsys: pytest.CaptureFixture[str]) -> None:
     warn_built_in_nms(ModelMetadata(spec=spec), 0.001, ValOptions())
     assert capsys.readouterr().err == ""
     warn_built_in_nms(metadata, 0.001, ValOptions(iou=0.5, agnostic_nms=True))
-    told = capsys.readouterr().err
-    assert "conf=0.001 (the file uses 0.25), iou=0.5 (the file uses 0.7), max_det=300 (the file uses 20), agnos" in told
+    output = capsys.readouterr().err
+    assert "conf=0.001 (the file uses 0.25), iou=0.5 (the file uses 0.7), max_det=300 (the file uses 20)" in output

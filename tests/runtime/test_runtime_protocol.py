@@ -12,16 +12,16 @@ def slowly(raw: np.ndarray, conf: float, max_nms: int, classes: list[int] | None
     """The rule cell by cell."""
     nc = raw.shape[1] - 4 - 6
     rows = []
-    for image, cells in enumerate(raw):
-        scores = cells[4 : 4 + nc]
+    for image, anchors in enumerate(raw):
+        scores = anchors[4 : 4 + nc]
         pairs = np.argwhere(scores > conf) if multi_label else [(scores[:, at].argmax(), at) for at in range(60)]
-        found = []
+        selected = []
         for cls, at in pairs:
             if scores[cls, at] > conf and (classes is None or cls in classes):
-                x, y, w, h = cells[:4, at]
+                x, y, w, h = anchors[:4, at]
                 box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-                found.append((image, scores[cls, at], cls, box, cells[4 + nc :, at].reshape(KEYPOINTS)))
-        rows += sorted(found, key=lambda row: -row[1])[:max_nms]
+                selected.append((image, scores[cls, at], cls, box, anchors[4 + nc :, at].reshape(KEYPOINTS)))
+        rows += sorted(selected, key=lambda row: -row[1])[:max_nms]
     image, score, cls, box, points = zip(*rows, strict=True)
     numbers = (np.array(part, dtype=np.float32) for part in (box, score, points))
     boxes, scores, keypoints = numbers
@@ -36,14 +36,18 @@ def test_from_raw_matches_loop(
 ) -> None:
     rng = np.random.default_rng(nc)
     raw = rng.random((3, 4 + nc + 6, 60), dtype=np.float32)
-    raw[:, 4 : 4 + nc] = np.round(raw[:, 4 : 4 + nc], 1)  # equal scores among classes and cells
-    found = from_raw(raw, KEYPOINTS, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
+    raw[:, 4 : 4 + nc] = np.round(raw[:, 4 : 4 + nc], 1)  # equal scores among classes and anchors
+    candidates = from_raw(raw, KEYPOINTS, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label)
     expected = slowly(raw, conf, max_nms, classes, multi_label)
     assert len(expected.scores) > 10
     for part in ("batch_idx", "classes", "scores", "points"):
-        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=part)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-6)
-    assert [found.boxes.dtype, found.classes.dtype, found.batch_idx.dtype] == [np.float32, np.int64, np.int64]
+        np.testing.assert_array_equal(getattr(candidates, part), getattr(expected, part), err_msg=part)
+    np.testing.assert_allclose(candidates.boxes, expected.boxes, atol=1e-6)
+    assert [candidates.boxes.dtype, candidates.classes.dtype, candidates.batch_idx.dtype] == [
+        np.float32,
+        np.int64,
+        np.int64,
+    ]
 
 
 def test_nan_is_not_a_candidate() -> None:

@@ -1,4 +1,4 @@
-"""A batch over several replicas: the same candidates as from one engine, and no replica used twice at once."""
+"""Batches split among replicas: the same candidates as from one engine, each replica in one thread at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolopose.schema import ModelMetadata
 
 
 class Counting:
-    """Finds as many objects in an image as its first pixel says; notes how many images it is given at once."""
+    """Predicts as many instances as the first pixel of an image; records the batch sizes of its calls."""
 
     def __init__(self, batch: int = 0, replicated: bool = True) -> None:
         self.metadata = ModelMetadata(spec=SPEC, name="fake", batch=batch)
@@ -69,9 +69,9 @@ def test_matches_single_engine(
     expected = Counting().infer(batch, conf=0.5)
     with parallel_runtime(engine, count) as over:
         for _ in range(3):
-            found = over.infer(batch, conf=0.5)
+            candidates = over.infer(batch, conf=0.5)
             for name in ("boxes", "scores", "classes", "points", "batch_idx"):
-                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+                np.testing.assert_array_equal(getattr(candidates, name), getattr(expected, name))
     used = engine.made or [engine]
     assert {size for one in used for size in one.calls} == sizes
     assert isinstance(over, ParallelRuntime) == (len(used) > 1 or fixed == 4)

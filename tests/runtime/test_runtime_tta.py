@@ -23,10 +23,10 @@ FLIP_SPEC = PoseSpec(classes=SPEC.classes, keypoints=KeypointSchema(count=2, dim
 
 
 class Upper(FakeRuntime):
-    """Its keypoints are the upper corners, left and right: a pair that a mirror swaps."""
+    """Predicts the upper corners as keypoints, a pair that a flip swaps."""
 
-    def infer(self, batch: np.ndarray, **given: object) -> Candidates:
-        candidates = super().infer(batch, **given)  # type: ignore[arg-type]
+    def infer(self, batch: np.ndarray, **options: object) -> Candidates:
+        candidates = super().infer(batch, **options)  # type: ignore[arg-type]
         points = candidates.points.copy()
         points[:, 1, 1] = points[:, 0, 1]
         return replace(candidates, points=points)

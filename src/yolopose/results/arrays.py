@@ -51,7 +51,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return self.view(np.ndarray)
 
     def detach(self) -> HostArray:
-        """Return self: there is no gradient."""
+        """Return self: the array has no gradient."""
         return self
 
     def clone(self) -> HostArray:
@@ -71,7 +71,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
         return result
 
     def cuda(self, *_: Any, **__: Any) -> HostArray:
-        """Raise an error: there is no GPU copy without torch.
+        """Raise an error: without torch, arrays cannot be copied to a GPU.
 
         Raises:
             UsageError: always.

@@ -192,7 +192,7 @@ class Keypoints(InstanceArray):
         """Select instances by index, slice or mask, or a keypoint of all instances by name as an (N, D) array.
 
         Raises:
-            UsageError: there is no keypoint of that name.
+            UsageError: unknown keypoint name.
         """
         return self.data[:, self._column(index)] if isinstance(index, str) else super().__getitem__(index)
 
@@ -205,7 +205,7 @@ class Keypoints(InstanceArray):
             )
         if name not in self.names:
             raise UsageError(
-                f"There is no keypoint {name!r}.{did_you_mean(name, self.names)} Keypoints: {', '.join(self.names)}."
+                f"Unknown keypoint {name!r}.{did_you_mean(name, self.names)} Keypoints: {', '.join(self.names)}."
             )
         return self.names.index(name)
 

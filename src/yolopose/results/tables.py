@@ -96,7 +96,7 @@ def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals:
 
 
 def summary_columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
-    """Return the keys of the rows of a summary, also if there are no rows."""
+    """Return the keys of the rows of a summary, also without rows."""
     columns = [] if boxes is None else ["name", "class", "confidence", "box"]
     if boxes is not None and boxes.is_track:
         columns.append("track_id")
