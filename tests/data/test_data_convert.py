@@ -423,16 +423,19 @@ class TestExport:
             (6, "0001.png"), (7, "camera1/0001.png"), (8, "camera2/0001.png"), (5, "camera2/5.png"),
         ]  # fmt: skip
 
-    def test_records_of_older_conversions_match_by_file_name(self, tmp_path: Path) -> None:
-        # yolopose 0.1 wrote all images into one folder
+    @pytest.mark.parametrize("file_name", ["camera1/a.png", "/data/camera1/a.png", "../a.png"])
+    def test_records_of_older_conversions_match_by_file_name(self, tmp_path: Path, file_name: str) -> None:
+        # yolopose 0.1 wrote all images into one folder, and accepted any file name
         images_at(tmp_path, "camera1/a.png")
         result = convert_coco(written(tmp_path / "json", image_entries("camera1/a.png")), tmp_path / "out")
         for path in ("images/train/camera1/a.png", "labels/train/camera1/a.txt"):
             file = tmp_path / "out" / path
             file.rename(file.parents[1] / file.name)
+        record = tmp_path / "out/labels/train.coco.json"
+        record.write_text(record.read_text().replace("camera1/a.png", file_name))
         content = json.loads(export_coco(result.data, "train", tmp_path / "back.json").read_text())
-        assert content["images"][0] == image_entries("camera1/a.png")["images"][0]
-        assert content["annotations"] == image_entries("camera1/a.png")["annotations"]
+        assert content["images"][0] == image_entries(file_name)["images"][0]
+        assert content["annotations"] == image_entries(file_name)["annotations"]
 
     def test_an_existing_file_or_link_is_left_unchanged(self, make_set: Callable[..., Path], tmp_path: Path) -> None:
         data = make_set()

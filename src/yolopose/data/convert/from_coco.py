@@ -122,7 +122,7 @@ def _read_splits(source: Path) -> dict[str, Json]:
     """Read the JSON files that have keypoint categories, by split."""
     if source.is_dir():
         # hidden files: macOS leaves `._NAME.json` on foreign disks
-        files = sorted(path for path in source.glob("*.json") if not path.name.startswith("."))
+        files = sorted(path for path in source.glob("*.json") if path.is_file() and not path.name.startswith("."))
     else:
         files = [source] if source.is_file() else []
     if not files:

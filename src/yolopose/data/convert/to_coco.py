@@ -114,7 +114,7 @@ def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
     path, folder = location
     try:
         record: Json = json.loads(path.read_text(encoding="utf-8"))
-        by_path = {output_name(image["file_name"], folder.name): image for image in record["images"]}
+        by_path = {_recorded_name(image["file_name"], folder.name): image for image in record["images"]}
     except (OSError, ValueError, LookupError, TypeError):  # not written by a conversion
         return {}, {}
     # yolopose 0.1 wrote all images into one folder, so they are also looked up by a file name that occurs once
@@ -127,6 +127,13 @@ def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
         if image is not None:
             images[file] = image
     return record, images
+
+
+def _recorded_name(file_name: str, split: str) -> PurePosixPath:
+    try:
+        return output_name(file_name, split)
+    except DataError:  # yolopose 0.1 accepted absolute names; nothing is opened by this name
+        return PurePosixPath(PurePosixPath(file_name).name)
 
 
 def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[Path]) -> dict[Path, Json]:
