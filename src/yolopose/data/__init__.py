@@ -21,5 +21,6 @@ __all__ = [
     "Dataset", "load_dataset", "shipped_datasets",
     "Annotations", "ImageLabels", "LabelCounts", "LabelIssue", "infer_flip_idx", "label_path", "load_labels",
     "ValBatch", "ValBatches",
-    "IMAGE_SUFFIXES", "decode_image", "is_image", "letterbox_batch", "letterbox_into", "read_image", "read_reduced", "to_bgr",
+    "IMAGE_SUFFIXES", "decode_image", "is_image", "read_image", "read_reduced", "to_bgr",
+    "letterbox_batch", "letterbox_into",
 ]  # fmt: skip
