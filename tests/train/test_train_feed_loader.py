@@ -125,6 +125,11 @@ def test_rect_batches_fit_their_images(table: Annotations) -> None:
     assert len(orders) > 1
 
 
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_makes_batches_from_cached_images(table: Annotations, cache: str) -> None:
+    assert [len(batch) for batch in make_batches(table, cache=cache, workers=1).epoch(0)] == [3, 3, 1]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("fault", ["missing", "damaged", "other size"])
 def test_names_an_image_that_cannot_be_read(table: Annotations, workers: int, fault: str) -> None:

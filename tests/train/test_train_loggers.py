@@ -1,4 +1,4 @@
-"""Logs by name: chosen by option or setting, written at each epoch, never the end of a training."""
+"""Loggers: selected by option or setting, written at each epoch; a failing one does not end the training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.base.settings import load_settings, write_settings
-from yolopose.train.loggers import NAMES, select_loggers
+from yolopose.train.loggers import LOGGERS, select_loggers
 
-# libraries that write down what they are called with; names of MLflow's numbers are checked as it does
+# libraries that record their calls; names of metrics are checked as MLflow does
 FAKE = """
 import json, re, sys
 from pathlib import Path
-NOTES = Path(__file__).with_name(__name__ + ".jsonl")
+CALLS = Path(__file__).with_name(__name__ + ".jsonl")
 class Log:
     def __getattr__(self, name):
         def call(*args, **named):
@@ -27,7 +27,7 @@ class Log:
                 assert all(re.fullmatch(r"[\\w\\-. /:]+", key) for key in args[0])
             if FAIL and name.startswith("log"):
                 raise OSError("no connection")
-            with NOTES.open("a") as file:
+            with CALLS.open("a") as file:
                 file.write(json.dumps([name, args, named]) + "\\n")
             return self
         return call
@@ -40,7 +40,7 @@ def __getattr__(name):
 
 
 @pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fake_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "libraries"
     folder.mkdir()
     for name in ("wandb", "mlflow", "trackio"):
@@ -57,13 +57,13 @@ def run(tmp_path: Path, **options: Any) -> YOLO:
     return model
 
 
-def notes(folder: Path, name: str) -> list[tuple[str, list[Any], dict[str, Any]]]:
+def recorded_calls(folder: Path, name: str) -> list[tuple[str, list[Any], dict[str, Any]]]:
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
-def test_the_numbers_of_each_epoch_arrive(fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_epoch_is_logged(fake_libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
-        monkeypatch.setenv(name, "")  # put back afterwards
+        monkeypatch.setenv(name, "")  # restored afterwards
         monkeypatch.delenv(name)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -72,7 +72,7 @@ def test_the_numbers_of_each_epoch_arrive(fakes: Path, tmp_path: Path, monkeypat
     kinds = {"wandb": ("log", "init", "finish"), "mlflow": ("log_metrics", "start_run", "end_run")}
     for name in ("wandb", "mlflow", "trackio"):
         write, start, end = kinds.get(name, ("log", "init", "finish"))
-        calls = notes(fakes, name)
+        calls = recorded_calls(fake_libraries, name)
         assert [call[0] for call in calls].count(start) == 1
         assert calls[-1][0] == end
         written = [args[0] for call, args, _ in calls if call == write]
@@ -81,21 +81,25 @@ def test_the_numbers_of_each_epoch_arrive(fakes: Path, tmp_path: Path, monkeypat
             plain = {key.replace("(", "").replace(")", ""): value for key, value in numbers.items()}
             for key in ("train/box_loss", "metrics/mAP50(P)", "val/cls_loss", "lr/pg2"):
                 assert plain[key.replace("(", "").replace(")", "")] == pytest.approx(float(row[key]), rel=1e-5)
-    (init,) = (named for call, _, named in notes(fakes, "wandb") if call == "init")
+    (init,) = (named for call, _, named in recorded_calls(fake_libraries, "wandb") if call == "init")
     assert (init["mode"], init["project"], init["name"], init["config"]["epochs"]) == ("offline", "runs", "train", 2)
     model.train(data=tmp_path / "blocks/blocks.yaml", **{**FAST, "project": tmp_path / "runs"})
-    assert [call[0] for call in notes(fakes, "wandb")].count("init") == 1  # a log is of its run alone
+    assert [call[0] for call in recorded_calls(fake_libraries, "wandb")].count(
+        "init"
+    ) == 1  # the next run has no logger
 
 
-def test_a_log_that_fails_does_not_end_the_run(fakes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (fakes / "wandb.py").write_text(FAKE.replace("FAIL = False", "FAIL = True"))
+def test_a_failing_logger_does_not_end_the_run(
+    fake_libraries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fake_libraries / "wandb.py").write_text(FAKE.replace("FAIL = False", "FAIL = True"))
     model = run(tmp_path, loggers=["wandb"])
     assert model.trainer.epoch == 1
-    assert capsys.readouterr().err.count("wandb failed and is left (OSError: no connection)") == 1
+    assert capsys.readouterr().err.count("wandb failed and is closed (OSError: no connection)") == 1
 
 
-def test_settings_choose_what_is_installed(fakes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolopose.train.loggers.registry._installed", lambda name: name != "tensorboard")
+def test_settings_select_installed_loggers(fake_libraries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolopose.train.loggers.callbacks._is_installed", lambda name: name != "tensorboard")
     assert select_loggers(None, load_settings()) == []
     write_settings({"wandb": "True", "tensorboard": "true", "mlflow": "False"})
     assert select_loggers(None, load_settings()) == ["wandb"]
@@ -106,15 +110,17 @@ def test_settings_choose_what_is_installed(fakes: Path, monkeypatch: pytest.Monk
         select_loggers("wandbb", load_settings())
 
 
-def test_what_is_missing_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yolopose.train.loggers.registry._installed", lambda name: False)
-    for name in NAMES:
+def test_a_missing_library_is_an_error_before_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolopose.train.loggers.callbacks._is_installed", lambda name: False)
+    for name in LOGGERS:
         with pytest.raises(DependencyError, match=name):
             run(tmp_path, loggers=name)
     assert not (tmp_path / "runs").exists()
 
 
-def test_tensorboard_holds_each_epoch_once(tmp_path: Path) -> None:
+def test_tensorboard_has_each_epoch_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

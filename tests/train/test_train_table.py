@@ -44,7 +44,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{SWITCHES}::test_a_gpu_is_reproducible_where_that_is_wanted": ("deterministic",),
     "train/test_train_dual::test_losses_are_told_by_name_and_the_flow_learns": ("rle", "assigner"),
     "train/test_train_fitting::test_a_run_says_and_keeps_what_it_found": ("batch",),
-    "train/test_train_loggers::test_the_numbers_of_each_epoch_arrive": ("loggers",),
+    "train/test_train_loggers::test_each_epoch_is_logged": ("loggers",),
     "train/test_train_ranks_devices::test_several_gpus_are_a_process_each": ("device",),
     f"{OPTIMIZER}::test_groups_are_those_of_the_reference": ("optimizer", "weight_decay"),
     f"{OPTIMIZER}::test_named_choices_take_their_numbers_and_train": ("lr0", "momentum", "warmup_bias_lr"),
@@ -63,7 +63,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train/test_train_data::test_selects_images_at_even_intervals": ("fraction",),
     f"{OPERATIONS}::test_hsv_matches_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
     "train/test_train_table::test_strict_allows_no_refused_image": ("strict",),
-    "data/test_data_fetch::test_large_sets_are_fetched_on_demand_alone": ("download",),
+    "data/test_data_fetch::test_large_archives_need_download_true": ("download",),
     "train/test_train_table::test_a_quiet_run_says_nothing_of_its_epochs": ("verbose",),
     "config/test_config::test_an_unread_key_is_named_once_and_only_at_another_value": ("profile",),
 }

@@ -372,16 +372,24 @@ class Trainer:
         return (self.epoch - self.start_epoch) % HEADER_EVERY == 0
 
     def _progress(self) -> EpochLine:
-        remaining = len(self._batches) - self._first_batch
-        display = {"enabled": self.args.verbose, "head": self._show_headers}
-        return EpochLine(self.epoch + 1, self.epochs, remaining, names=self.loss_names, **display)
+        return EpochLine(
+            self.epoch + 1,
+            self.epochs,
+            len(self._batches) - self._first_batch,
+            enabled=self.args.verbose,
+            header=self._show_headers,
+            losses=self.loss_names,
+            time_left=None if self.args.val else self._seconds_left,
+        )
 
     def _log_epoch(self) -> None:
+        if self.metrics and self.validator is not None:
+            images = len(self.data.val or ())
+            LOGGER.info(epoch_summary(self.validator, images, self._seconds_left(), header=self._show_headers))
+
+    def _seconds_left(self) -> float:
         completed = self.epoch + 1
-        seconds_left = 0.0 if self.stop else self._elapsed() / completed * (self.epochs - completed)
-        metrics, images = (self.validator, len(self.data.val or ())) if self.metrics else (None, 0)
-        if summary := epoch_summary(metrics, images, seconds_left, head=self._show_headers):
-            LOGGER.info(summary)
+        return 0.0 if self.stop else self._elapsed() / completed * (self.epochs - completed)
 
     def _log_final_report(self, images: int) -> None:
         if self.validator is None:

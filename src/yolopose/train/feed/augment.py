@@ -212,11 +212,11 @@ class PixelOperation(Operation):
 class _Key(ISeedSequence):
     """A seed that is used as it is: numpy's own mixing takes five times as long as the rest of a stream."""
 
-    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
-        self._words = words
+    def __init__(self, state: npt.NDArray[np.uint64]) -> None:
+        self._state = state
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
-        return self._words[:n_words]
+        return self._state[:n_words]
 
 
 def random_stream(seed: int, epoch: int, index: int, name: str) -> np.random.Generator:

@@ -1,5 +1,6 @@
-"""Logs beside results.csv, by name; each kind has a file of its own, and its library is loaded when it is asked for."""
+"""Loggers besides results.csv: TensorBoard, Weights & Biases, MLflow, Trackio."""
 
-from yolopose.train.loggers.registry import NAMES, Log, Logs, open_loggers, select_loggers
+from yolopose.train.loggers.backends import LOGGERS, RunLogger
+from yolopose.train.loggers.callbacks import LoggerCallbacks, open_loggers, select_loggers
 
-__all__ = ["NAMES", "Log", "Logs", "open_loggers", "select_loggers"]
+__all__ = ["LOGGERS", "LoggerCallbacks", "RunLogger", "open_loggers", "select_loggers"]
