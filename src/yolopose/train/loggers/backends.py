@@ -100,7 +100,9 @@ class TrackioLogger:
 
     def __init__(self, trainer: Any) -> None:
         self._trackio: Any = import_module("trackio")
-        self._trackio.init(project=_project_name(trainer), name=trainer.save_dir.name, config=options_dict(trainer.args))
+        self._trackio.init(
+            project=_project_name(trainer), name=trainer.save_dir.name, config=options_dict(trainer.args)
+        )
 
     def write(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add the values of an epoch."""

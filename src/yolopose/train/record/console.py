@@ -161,9 +161,7 @@ def _advice(metrics: PoseMetrics, steps: int, fresh: bool) -> list[str]:
     if boxes and poses:
         return []
     if boxes:
-        problem = (
-            "The network detects boxes but no correct pose yet (pose mAP is 0): keypoints follow boxes."
-        )
+        problem = "The network detects boxes but no correct pose yet (pose mAP is 0): keypoints follow boxes."
     else:
         problem = "The network detects nothing of this data set yet (mAP is 0)."
     mostly = ", mostly from random weights (a .yaml)" if fresh else ""
