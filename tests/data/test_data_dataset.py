@@ -19,8 +19,8 @@ GOOD: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": [
 
 @pytest.fixture
 def log_text(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What is logged, with everything said for the first time."""
-    monkeypatch.setattr(log, "_said", set())
+    """What is logged, with no warning logged before."""
+    monkeypatch.setattr(log, "_warned", set())
     monkeypatch.setattr(log.LOGGER, "propagate", True)
     caplog.set_level(logging.INFO, logger="yolopose")
     return caplog
