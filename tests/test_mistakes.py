@@ -109,11 +109,11 @@ MISTAKES = [
         r"yolo predict model=cats.pt 'source=C:\images\bus.jpg'",
         (r"C:\images", "Windows"),
     ),
-    Mistake("A folder without images", "yolo predict model=cats.pt source=labels", ("no image", "jpg")),
+    Mistake("A folder without images", "yolo predict model=cats.pt source=labels", ("neither images", "jpg")),
     Mistake(
         "An image that is none", "yolo predict model=cats.pt source=text.jpg", ("text.jpg",), text("text.jpg", "hello")
     ),
-    Mistake("A damaged video", "yolo predict model=cats.pt source=a.mp4", ("cut short", "ffmpeg"), text("a.mp4", "x")),
+    Mistake("A damaged video", "yolo predict model=cats.pt source=a.mp4", ("truncated", "ffmpeg"), text("a.mp4", "x")),
     Mistake("An option misspelt", "yolo predict model=cats.pt source=a.png cnof=0.4", ("Did you mean 'conf'",)),
     Mistake(
         "An option by the name that it has elsewhere",
