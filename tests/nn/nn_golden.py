@@ -1,4 +1,4 @@
-"""The formulas behind the golden numbers: weights and images without a file."""
+"""Formulas of the weights and images behind the golden values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def wave(name: str, count: int) -> np.ndarray:
 
 
 def golden_value(name: str, tensor: Tensor, gain: float) -> np.ndarray:
-    """The formula's numbers for one state_dict entry."""
+    """Return the values of one state_dict entry."""
     values = wave(name, tensor.numel()).reshape(tuple(tensor.shape))
     if name.endswith("running_var"):
         return 1 + 0.5 * np.abs(values)

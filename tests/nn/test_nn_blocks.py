@@ -1,4 +1,4 @@
-"""Blocks against golden numbers: attention scale, softmax axis and residual forms, which whole networks hide."""
+"""Blocks against golden values: attention scale, softmax axis and residual forms, which whole networks hide."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from nn_golden import fill
 from torch import nn
 
 from yolopose.base.errors import ModelError
-from yolopose.nn.area import A2C2f, AAttn, ABlock
-from yolopose.nn.attention import C2PSA, Attention, PSABlock
-from yolopose.nn.blocks import C3, SPPF, Bottleneck, C2f, C3k, C3k2
+from yolopose.nn.attention import C2PSA, AAttn, ABlock, Attention, PSABlock
+from yolopose.nn.blocks import C3, SPPF, A2C2f, Bottleneck, C2f, C3k, C3k2
 from yolopose.nn.conv import DFL, Conv, DWConv
 
 GOLDEN: dict[str, tuple[Callable[[], nn.Module], float]] = {
@@ -37,7 +36,7 @@ def test_every_golden_block_is_compared(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_block_gives_the_golden_numbers(name: str, shared: Path) -> None:
+def test_block_matches_golden(name: str, shared: Path) -> None:
     want = np.load(shared / "fixtures" / "blocks.npz")[name]
     make, gain = GOLDEN[name]
     block = fill(make(), gain).eval()
@@ -61,7 +60,7 @@ def test_block_gives_the_golden_numbers(name: str, shared: Path) -> None:
         (lambda: ABlock(16, 2), 16),
     ],
 )
-def test_block_changes_channels_and_lets_gradients_through(make: Callable[[], nn.Module], channels: int) -> None:
+def test_block_has_output_channels_and_gradients(make: Callable[[], nn.Module], channels: int) -> None:
     block = make()
     x = torch.randn(2, 16, 8, 6, requires_grad=True)
     y = block(x)
@@ -73,7 +72,7 @@ def test_block_changes_channels_and_lets_gradients_through(make: Callable[[], nn
 
 
 @pytest.mark.parametrize(("size", "k", "s", "d"), [(9, 3, 2, 1), (8, 1, 1, 1), (8, 5, 1, 1), (8, 3, 1, 2)])
-def test_conv_padding_keeps_the_size_over_stride(size: int, k: int, s: int, d: int) -> None:
+def test_conv_padding_keeps_size_divided_by_stride(size: int, k: int, s: int, d: int) -> None:
     assert Conv(3, 8, k, s, d=d)(torch.zeros(2, 3, size, size)).shape[2:] == (-(-size // s),) * 2
 
 
@@ -82,18 +81,18 @@ def test_sppf_with_a_pool_count_has_no_first_activation() -> None:
     assert isinstance(SPPF(16, 16, 5, 3).cv1.act, nn.Identity)
 
 
-def test_area_attention_stays_within_a_run() -> None:
+def test_area_attention_stays_within_an_area() -> None:
     block = fill(AAttn(32, 1, 4), 6).eval()
-    block.pe = nn.Identity()  # the position code alone looks across
+    block.pe = nn.Identity()  # only the position encoding reaches across areas
     block.pe.forward = torch.zeros_like  # type: ignore[method-assign]
     x = torch.randn(1, 32, 8, 8)
     y = block(x)
-    x[..., 2:4, :] += 1  # the second of four runs of two rows
+    x[..., 2:4, :] += 1  # the second of four areas of two rows
     changed = (block(x) - y).abs().amax((0, 1, 3)) > 1e-6
     assert changed.tolist() == [False] * 2 + [True] * 2 + [False] * 4
 
 
-def test_dfl_is_the_expectation_and_stays_fixed() -> None:
+def test_dfl_is_the_expectation_and_is_not_trained() -> None:
     dfl = DFL(16)
     logits = torch.randn(2, 64, 7)
     share = logits.view(2, 4, 16, 7).softmax(2)
@@ -102,7 +101,7 @@ def test_dfl_is_the_expectation_and_stays_fixed() -> None:
     assert not any(parameter.requires_grad for parameter in dfl.parameters())
 
 
-def test_dfl_keeps_float32_under_autocast() -> None:
+def test_dfl_computes_in_float32_under_autocast() -> None:
     dfl, logits = DFL(16), torch.randn(1, 64, 50)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(dfl(logits), dfl(logits.double().float()), rtol=0, atol=0)
@@ -111,7 +110,7 @@ def test_dfl_keeps_float32_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: Conv(8, 16, 3, 2), lambda: DWConv(8, 16, 3), lambda: Conv(8, 8, act=False)])
-def test_folding_a_conv_keeps_its_output(make: Callable[[], Conv]) -> None:
+def test_fusing_a_conv_keeps_its_output(make: Callable[[], Conv]) -> None:
     conv = fill(make(), 3).eval()
     x = torch.randn(2, 8, 9, 9)
     before = conv(x)
@@ -133,6 +132,6 @@ def test_folding_a_conv_keeps_its_output(make: Callable[[], Conv]) -> None:
         lambda: A2C2f(32, 64, residual=True),
     ],
 )
-def test_impossible_channels_are_model_errors(make: Callable[[], nn.Module]) -> None:
+def test_impossible_channels_raise_model_error(make: Callable[[], nn.Module]) -> None:
     with pytest.raises(ModelError):
         make()

@@ -1,4 +1,4 @@
-"""From YAML to network: names and scales, forms that work, and what every wrong row is told."""
+"""Building networks from YAML: names and scales, supported content, and the error for each invalid content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from yolopose.base.errors import ModelError, NotFoundError
 from yolopose.nn import Pose26, PoseModel, build_network
-from yolopose.nn.activations import activation_by_name
+from yolopose.nn.registry import parse_activation
 from yolopose.zoo import model_yaml_names, model_yaml_path
 
 
@@ -43,7 +43,7 @@ def small() -> dict[str, Any]:
 # --- names and scales
 
 
-def test_the_zoo_holds_all_families() -> None:
+def test_all_families_are_shipped() -> None:
     assert model_yaml_names() == ["yolo11-pose.yaml", "yolo12-pose.yaml", "yolo26-pose.yaml", "yolov8-pose.yaml"]
     assert model_yaml_path("yolo11n-pose.yaml") is None
     assert model_yaml_path("../models/yolo11-pose.yaml") is None
@@ -53,35 +53,35 @@ def test_the_zoo_holds_all_families() -> None:
     ("asked", "name", "width"),
     [("yolo11s-pose.yaml", "yolo11s-pose", 32), ("yolov8m-pose", "yolov8m-pose", 48)],
 )
-def test_the_letter_in_the_name_is_the_scale(asked: str, name: str, width: int) -> None:
+def test_letter_in_the_name_selects_the_scale(asked: str, name: str, width: int) -> None:
     model = built(asked)
     assert (model.name, model.yaml["scale"]) == (name, name[6])
     assert model.model[0].conv.out_channels == width
 
 
-def test_without_a_letter_the_first_scale_is_taken_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_letter_the_first_scale_is_used_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
     assert built("yolo11-pose.yaml").name == "yolo11n-pose"
     assert "scale 'n'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kwargs", [{"source": "yolo11z-pose.yaml"}, {"source": "yolo11n-pose.yaml", "scale": "q"}])
-def test_an_unknown_letter_names_the_known(kwargs: dict[str, Any]) -> None:
+def test_unknown_letter_lists_the_scales(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="n, s, m, l, x"):
         built(**kwargs)
 
 
 @pytest.mark.parametrize("name", ["yolo8n-pose.yaml", "yolo11n-poze.yaml", "folder/yolo11n-pose.yaml"])
-def test_an_unknown_name_says_what_ships(name: str) -> None:
+def test_unknown_name_lists_the_shipped_yamls(name: str) -> None:
     with pytest.raises(NotFoundError, match=r"yolo11-pose\.yaml"):
         built(name)
 
 
-def test_weights_are_no_yaml() -> None:
+def test_weights_file_is_refused() -> None:
     with pytest.raises(ModelError, match="weights file"):
         built("yolo11n-pose.pt")
 
 
-def test_own_files_win_and_the_exact_name_before_the_stripped_one(tmp_path: Path) -> None:
+def test_local_file_and_exact_name_take_precedence(tmp_path: Path) -> None:
     shipped = model_yaml_path("yolo11-pose.yaml")
     assert shipped is not None
     shutil.copy(shipped, tmp_path / "my-yolo11-pose.yaml")
@@ -92,7 +92,7 @@ def test_own_files_win_and_the_exact_name_before_the_stripped_one(tmp_path: Path
     assert built(tmp_path / "my-yolo11s-pose.yaml").model[0].conv.out_channels == 8
 
 
-def test_a_letter_needs_scales(tmp_path: Path) -> None:
+def test_letter_needs_scales(tmp_path: Path) -> None:
     (tmp_path / "yolo11-pose.yaml").write_text(yaml.safe_dump(small()))
     assert built(tmp_path / "yolo11-pose.yaml").name == "yolo11-pose"
     with pytest.raises(ModelError, match="no `scales`"):
@@ -101,10 +101,10 @@ def test_a_letter_needs_scales(tmp_path: Path) -> None:
         built(tmp_path / "yolo11-pose.yaml", scale="s")
 
 
-# --- contents that work
+# --- supported content
 
 
-def test_a_network_is_built_again_from_its_own_yaml() -> None:
+def test_network_can_be_built_again_from_its_yaml() -> None:
     model = built("yolo11m-pose.yaml", nc=2, kpt_shape=(4, 3))
     again = built(yaml.safe_load(yaml.safe_dump(model.yaml)))
     assert (again.name, again.yaml) == (model.name, model.yaml)
@@ -114,7 +114,7 @@ def test_a_network_is_built_again_from_its_own_yaml() -> None:
 
 
 @pytest.mark.parametrize("channels", [{"ch": 3}, {"channels": 3}])
-def test_the_dict_of_a_public_checkpoint(channels: dict[str, int]) -> None:
+def test_yaml_of_a_public_checkpoint(channels: dict[str, int]) -> None:
     values = content() | {"nc": 1, "scale": "s", "yaml_file": "C:\\x\\yolo11s-pose.yaml", **channels}
     values["head"][0][3] = ["None", 2, "nearest"]
     before = copy.deepcopy(values)
@@ -123,7 +123,7 @@ def test_the_dict_of_a_public_checkpoint(channels: dict[str, int]) -> None:
     assert values == before
 
 
-def test_numbers_in_the_head_row_count_and_give_way() -> None:
+def test_values_in_the_head_layer_are_defaults() -> None:
     values = small()
     values["head"][1] = [[1, 3], 1, "Pose", [4, [5, 3]]]
     del values["nc"], values["kpt_shape"]
@@ -133,11 +133,11 @@ def test_numbers_in_the_head_row_count_and_give_way() -> None:
     assert built(model.yaml).head.nc == 2
 
 
-def test_no_scales_no_letter() -> None:
+def test_yaml_without_scales() -> None:
     model = built(small())
     assert model.stride == (4, 8)
     assert [len(model.model[3].m), model.model[0].conv.out_channels] == [2, 16]
-    assert not hasattr(model.head.cv3[0][0], "0")  # the plain class branch: no C3k2 in the graph
+    assert not hasattr(model.head.cv3[0][0], "0")  # the plain class branch: the network has no C3k2
 
 
 def test_repeats_of_plain_modules_stack() -> None:
@@ -160,19 +160,19 @@ def test_repeats_of_plain_modules_stack() -> None:
         ["A2C2f", [32, False, -1]],
     ],
 )
-def test_other_blocks_stand_in_rows(block: list[Any]) -> None:
+def test_other_blocks(block: list[Any]) -> None:
     values = small()
     values["head"][0] = [-1, 1, *block]
     assert built(values)(torch.rand(1, 3, 32, 32, device="meta")).shapes == ((8, 8), (4, 4))
 
 
-def test_any_backbone_goes_with_the_head_of_another_family() -> None:
+def test_backbone_with_the_head_of_another_family() -> None:
     values = content()
     values["head"][-1][2] = "Pose26"
     model = built(values | {"yaml_file": "yolo11n-pose.yaml"}, nc=2, kpt_shape=(4, 2))
     assert isinstance(model.head, Pose26)
-    assert model.head.cv3[0][0][0].conv.groups == 64  # the light class branch of this graph
-    assert model.model[9].cv1.conv.out_channels == 128  # rows of the backbone as they were
+    assert model.head.cv3[0][0][0].conv.groups == 64  # the depth-wise class branch
+    assert model.model[9].cv1.conv.out_channels == 128  # the backbone is unchanged
     assert built(model.yaml).state_dict().keys() == model.state_dict().keys()
     plain = built(small() | {"head": HEAD26})
     assert plain.head.cv3[0][0].conv.kernel_size == (3, 3)
@@ -196,16 +196,16 @@ def test_activation_names(text: str, kind: type[nn.Module]) -> None:
 
 def test_leaky_slope() -> None:
     for text, slope in (("nn.LeakyReLU(0.1)", 0.1), ("LeakyReLU(negative_slope=0.2, inplace=True)", 0.2)):
-        act = activation_by_name(text)
+        act = parse_activation(text)
         assert isinstance(act, nn.LeakyReLU)
         assert act.negative_slope == slope
 
 
-# --- contents that do not
+# --- invalid content
 
 
-def put(part: str, index: int, row: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda values: values[part].__setitem__(index, row)
+def put(part: str, index: int, layer: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda values: values[part].__setitem__(index, layer)
 
 
 def key(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -216,54 +216,54 @@ def drop(name: str) -> Callable[[dict[str, Any]], None]:
     return lambda values: values.pop(name)
 
 
-BAD_ROWS = {
-    "unknown module": (put("backbone", 1, [-1, 1, "Konv", [16, 3, 2]]), r"row 1 .*unknown module 'Konv'.*'Conv'"),
-    "module no text": (put("backbone", 1, [-1, 1, 7, [16]]), "row 1 .*unknown module 7"),
+BAD_LAYERS = {
+    "unknown module": (put("backbone", 1, [-1, 1, "Konv", [16, 3, 2]]), r"layer 1 .*unknown module 'Konv'.*'Conv'"),
+    "module not text": (put("backbone", 1, [-1, 1, 7, [16]]), "layer 1 .*unknown module 7"),
     "code as a name": (put("backbone", 1, [-1, 1, "__import__('os')", [16]]), "unknown module"),
     "module a list": (put("backbone", 1, [-1, 1, ["Conv"], [16]]), "unknown module"),
-    "part of a block": (put("backbone", 1, [-1, 1, "AAttn", [16]]), "row 1 .*'AAttn' cannot be built.*no row"),
-    "A2C2f channels": (put("head", 0, [-1, 1, "A2C2f", [80]]), "row 3 .*heads of 32"),
-    "area zero runs": (put("head", 0, [-1, 1, "A2C2f", [64, True, -2]]), "area must be a whole number -1"),
+    "part of a block": (put("backbone", 1, [-1, 1, "AAttn", [16]]), "layer 1 .*'AAttn' cannot be built.*not a layer"),
+    "A2C2f channels": (put("head", 0, [-1, 1, "A2C2f", [80]]), "layer 3 .*heads of 32"),
+    "negative area": (put("head", 0, [-1, 1, "A2C2f", [64, True, -2]]), "area must be an integer -1"),
     "other task": (put("head", 1, [[1, 3], 1, "Detect", ["nc"]]), "head of another task"),
-    "no head": (put("head", 1, [-1, 1, "Conv", [16]]), "last row must be the one head"),
-    "two heads": (put("head", 0, [[1], 1, "Pose", ["nc", "kpt_shape"]]), "last row must be the one head"),
+    "no head": (put("head", 1, [-1, 1, "Conv", [16]]), "last layer, and only the last, must be a head"),
+    "two heads": (put("head", 0, [[1], 1, "Pose", ["nc", "kpt_shape"]]), "only the last, must be a head"),
     "head missing": (drop("head"), "`head` must be a list"),
     "backbone empty": (key("backbone", []), "`backbone` must be a list"),
-    "short row": (put("backbone", 1, [-1, 1, "Conv"]), r"row 1 .*must be \[from"),
-    "row no list": (put("backbone", 1, "Conv"), r"row 1 .*must be \[from"),
-    "forward reference": (put("backbone", 1, [3, 1, "Conv", [16]]), "row 1 .*`from` 3 is not built yet"),
-    "itself": (put("backbone", 1, [1, 1, "Conv", [16]]), "not built yet"),
-    "before the first": (put("backbone", 1, [-2, 1, "Conv", [16]]), "before the first row"),
-    "first not image": (put("backbone", 0, [0, 1, "Conv", [16]]), "row 0 .*must be -1"),
-    "from a word": (put("backbone", 1, ["a", 1, "Conv", [16]]), "`from` must be"),
+    "short layer": (put("backbone", 1, [-1, 1, "Conv"]), r"layer 1 .*must be \[from"),
+    "layer not a list": (put("backbone", 1, "Conv"), r"layer 1 .*must be \[from"),
+    "forward reference": (put("backbone", 1, [3, 1, "Conv", [16]]), "layer 1 .*`from` 3 is not built yet"),
+    "itself as input": (put("backbone", 1, [1, 1, "Conv", [16]]), "not built yet"),
+    "before the first": (put("backbone", 1, [-2, 1, "Conv", [16]]), "before the first layer"),
+    "first not image": (put("backbone", 0, [0, 1, "Conv", [16]]), "layer 0 .*must be -1"),
+    "from text": (put("backbone", 1, ["a", 1, "Conv", [16]]), "`from` must be"),
     "from True": (put("backbone", 1, [True, 1, "Conv", [16]]), "`from` must be"),
     "from empty": (put("head", 1, [[], 1, "Pose", ["nc", "kpt_shape"]]), "`from` must be"),
     "two inputs": (put("head", 0, [[1, 2], 1, "Conv", [16]]), "reads one map"),
     "repeats zero": (put("backbone", 1, [-1, 0, "Conv", [16]]), "repeats must be"),
     "repeats text": (put("backbone", 1, [-1, "2", "Conv", [16]]), "repeats must be"),
     "repeats huge": (put("backbone", 1, [-1, 10**9, "Conv", [16]]), "repeats must be"),
-    "args no list": (put("backbone", 1, [-1, 1, "Conv", 16]), "arguments must be a list"),
+    "args not a list": (put("backbone", 1, [-1, 1, "Conv", 16]), "arguments must be a list"),
     "no args": (put("backbone", 1, [-1, 1, "Conv", []]), r"Conv takes \[channels, k, s, g, d\]"),
     "too many args": (put("backbone", 1, [-1, 1, "Conv", [16, 3, 2, 1, 1, 1]]), "got 6 arguments"),
     "channels float": (put("backbone", 1, [-1, 1, "Conv", [16.5]]), "channels must be"),
     "channels text": (put("backbone", 1, [-1, 1, "Conv", ["exit()"]]), "channels must be"),
     "channels huge": (put("backbone", 1, [-1, 1, "Conv", [10**12]]), "channels must be"),
-    "kernel zero": (put("backbone", 1, [-1, 1, "Conv", [16, 0]]), "k must be a whole number"),
+    "kernel zero": (put("backbone", 1, [-1, 1, "Conv", [16, 0]]), "k must be an integer"),
     "flag a number": (put("head", 0, [-1, 1, "C2f", [16, 1]]), "shortcut must be True or False"),
     "share negative": (put("head", 0, [-1, 1, "C3k2", [16, False, -1]]), "e must be a number above 0"),
     "share nan": (put("head", 0, [-1, 1, "C3k2", [16, False, float("nan")]]), "e must be a number above 0"),
-    "no hidden channels": (put("head", 0, [-1, 1, "C2f", [16, True, 1, 0.01]]), "row 3 .*not possible"),
-    "groups": (put("backbone", 1, [-1, 1, "Conv", [16, 3, 1, 3]]), "row 1 .*in 3 groups"),
-    "C2PSA channels": (put("head", 0, [-1, 1, "C2PSA", [64]]), "row 3 .*takes 32 and should give 64"),
+    "no hidden channels": (put("head", 0, [-1, 1, "C2f", [16, True, 1, 0.01]]), "layer 3 .*is impossible"),
+    "groups": (put("backbone", 1, [-1, 1, "Conv", [16, 3, 1, 3]]), "layer 1 .*in 3 groups"),
+    "C2PSA channels": (put("head", 0, [-1, 1, "C2PSA", [64]]), "layer 3 .*got 32 and 64"),
     "pool even": (put("head", 0, [-1, 1, "SPPF", [32, 4]]), "k must be an odd"),
-    "concat sizes": (put("head", 0, [[-1, 1], 1, "Concat", [1]]), r"row 3 .*\(32, 128, 128\), \(16, 256.*do not"),
+    "concat sizes": (put("head", 0, [[-1, 1], 1, "Concat", [1]]), r"layer 3 .*\(32, 128, 128\), \(16, 256.*do not"),
     "concat dim": (put("head", 0, [[-1, 1], 1, "Concat", [2]]), "Concat"),
     "upsample": (put("head", 0, [-1, 1, "nn.Upsample", [None, 10**6, "nearest"]]), "nn.Upsample takes"),
     "upsample mode": (put("head", 0, [-1, 1, "nn.Upsample", [None, 2, "lanczos"]]), "nn.Upsample takes"),
     "head args": (put("head", 1, [[1, 3], 1, "Pose", ["nc"]]), "arguments \\[nc, kpt_shape\\]"),
-    "head repeats": (put("head", 1, [[1, 3], 2, "Pose", ["nc", "kpt_shape"]]), "head stands once"),
-    "stride": (put("backbone", 0, [-1, 1, "Conv", [16, 3, 3]]), "row 1, which the head reads"),
-    "parameters": (put("backbone", 2, [-1, 9, "Conv", [16384, 63]]), "row 2 .*at most 500,000,000"),
+    "head repeats": (put("head", 1, [[1, 3], 2, "Pose", ["nc", "kpt_shape"]]), "head has 1 repeat"),
+    "stride": (put("backbone", 0, [-1, 1, "Conv", [16, 3, 3]]), "layer 1, which the head reads"),
+    "parameters": (put("backbone", 2, [-1, 9, "Conv", [16384, 63]]), "layer 2 .*at most 500,000,000"),
     "many blocks": (put("backbone", 2, [-1, 2000, "Conv", [8]]), "more than 2000 blocks"),
 }  # fmt: skip
 
@@ -274,14 +274,14 @@ BAD_KEYS = {
     "nc text": (key("nc", "exit()"), "nc must be"),
     "nc huge": (key("nc", 10**9), "nc must be"),
     "nc missing": (drop("nc"), "`nc` is missing"),
-    "nc twice": (put("head", 1, [[1, 3], 1, "Pose", [5, "kpt_shape"]]), "`nc` is 1, but the last row says 5"),
+    "nc twice": (put("head", 1, [[1, 3], 1, "Pose", [5, "kpt_shape"]]), "`nc` is 1, but the last layer has 5"),
     "kpt_shape missing": (drop("kpt_shape"), "`kpt_shape` is missing"),
     "kpt_shape dims": (key("kpt_shape", [3, 4]), "kpt_shape"),
     "kpt_shape text": (key("kpt_shape", "17x3"), "kpt_shape"),
     "kpt_shape huge": (key("kpt_shape", [10**7, 3]), "exceeds"),
-    "activation": (key("activation", "nn.RelU()"), "activation 'nn.RelU\\(\\)' is not known.*'ReLU'"),
-    "activation code": (key("activation", "__import__('os').system('x')"), "not known"),
-    "activation number": (key("activation", 3), "not known"),
+    "activation": (key("activation", "nn.RelU()"), "activation 'nn.RelU\\(\\)' is not supported.*'ReLU'"),
+    "activation code": (key("activation", "__import__('os').system('x')"), "not supported"),
+    "activation number": (key("activation", 3), "not supported"),
     "activation args": (key("activation", "nn.ReLU(3)"), "no arguments"),
     "leaky args": (key("activation", "nn.LeakyReLU(exit)"), "one slope"),
     "input channels": (key("ch", 0), "channels of the image"),
@@ -289,16 +289,16 @@ BAD_KEYS = {
     "end2end": (key("end2end", True), "YOLO26"),
     "end2end off": (lambda v: v.update(end2end=False, head=HEAD26), "Pose26 always has both branches"),
     "reg_max of 26": (lambda v: v.update(reg_max=16, head=HEAD26), "reg_max is 1; got 16"),
-    "scales no map": (key("scales", [1, 2]), "scales must map"),
+    "scales not a mapping": (key("scales", [1, 2]), "scales must map"),
     "scale short": (key("scales", {"n": [1, 2]}), "must be \\[depth, width"),
     "scale negative": (key("scales", {"n": [1, -1, 64]}), "positive numbers"),
     "scale huge": (key("scales", {"n": [10**6, 1, 64]}), "must not exceed"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*BAD_ROWS, *BAD_KEYS])
-def test_wrong_content_is_told_with_file_and_reason(case: str, tmp_path: Path) -> None:
-    change, text = (BAD_ROWS | BAD_KEYS)[case]
+@pytest.mark.parametrize("case", [*BAD_LAYERS, *BAD_KEYS])
+def test_invalid_content_is_refused_with_file_and_reason(case: str, tmp_path: Path) -> None:
+    change, text = (BAD_LAYERS | BAD_KEYS)[case]
     values = small()
     change(values)
     path = tmp_path / "mine.yaml"
@@ -309,7 +309,7 @@ def test_wrong_content_is_told_with_file_and_reason(case: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["- a\n", "a: [\n", "a: !!python/object/apply:os.getcwd []\n"])
-def test_a_file_that_is_no_mapping(text: str, tmp_path: Path) -> None:
+def test_file_that_is_not_a_mapping(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ModelError, match=r"mine\.yaml"):

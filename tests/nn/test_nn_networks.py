@@ -1,4 +1,4 @@
-"""Whole networks against golden numbers: outputs, sizes, state_dict names."""
+"""Whole networks against golden values: outputs, sizes, state_dict names."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ FUSED_PARAMETERS = {
 
 
 def assert_rows_close(got: torch.Tensor, want: np.ndarray[Any, Any]) -> None:
-    """Within 1e-4 of each row's largest value, and no closer than float32 computes numbers of 0…1."""
+    """Compare within 1e-4 of the largest value of each row, at least the float32 error of values in 0…1."""
     rows = want.reshape(len(want), -1)
     error = np.abs(got.numpy().reshape(rows.shape) - rows).max(1)
     assert (error <= np.maximum(1e-4 * np.abs(rows).max(1), 5e-7)).all()
 
 
 @pytest.mark.parametrize("key", OUTPUTS)
-def test_outputs_are_the_golden_ones(key: str, shared: Path) -> None:
+def test_outputs_match_golden(key: str, shared: Path) -> None:
     golden = np.load(shared / "fixtures" / "network_outputs.npz")
     name, nc, count, dims = re.fullmatch(r"(.*)_nc(\d+)_k(\d+)x(\d)", key).groups()  # type: ignore[union-attr]  # all match
     model = build_network(f"{name}.yaml", nc=int(nc), kpt_shape=(int(count), int(dims)))
@@ -69,7 +69,7 @@ def test_outputs_are_the_golden_ones(key: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["yolo26n-pose", "yolo26m-pose"])
-def test_finished_detections_are_the_golden_ones(name: str, shared: Path) -> None:
+def test_final_detections_match_golden(name: str, shared: Path) -> None:
     golden = np.load(shared / "fixtures" / "network_outputs.npz")
     model = fill(build_network(f"{name}.yaml", nc=1)).eval().select_output(end2end=True)
     with torch.no_grad():
@@ -77,7 +77,9 @@ def test_finished_detections_are_the_golden_ones(name: str, shared: Path) -> Non
     want = golden[f"{name}_nc1_k17x3.e2e"]
     assert found.shape == want.shape
     assert (np.diff(found[:, 4]) <= 0).all()
-    near = np.abs(found[:, None, :4] - want[None, :, :4]).max(2).argmin(0)  # rows of near-tied scores may change places
+    near = (
+        np.abs(found[:, None, :4] - want[None, :, :4]).max(2).argmin(0)
+    )  # rows with nearly equal scores may change places
     assert len(set(near)) == len(want)
     np.testing.assert_allclose(found[:, 4], want[:, 4], rtol=1e-6, atol=1e-6)
     assert (np.abs(found[near] - want).max(0) <= np.maximum(1e-4 * np.abs(want).max(0), 5e-7)).all()
@@ -85,7 +87,7 @@ def test_finished_detections_are_the_golden_ones(name: str, shared: Path) -> Non
 
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("family", FUSED_PARAMETERS)
-def test_sizes_are_those_of_the_family(family: str, scale: str, shared: Path) -> None:
+def test_sizes_match_golden(family: str, scale: str, shared: Path) -> None:
     name, index = f"{family}{scale}-pose", "nsmlx".index(scale)
     golden = json.loads((shared / "fixtures" / "model_sizes.json").read_text())[name]
     for nc, suffix in ((None, ""), (1, "_nc1")):
@@ -102,7 +104,7 @@ def test_sizes_are_those_of_the_family(family: str, scale: str, shared: Path) ->
 
 
 @pytest.mark.parametrize("name", ["yolo11n-pose", "yolov8n-pose", "yolo12n-pose", "yolo26n-pose"])
-def test_state_dict_has_the_public_names_order_and_shapes(name: str, shared: Path) -> None:
+def test_state_dict_has_public_names_order_and_shapes(name: str, shared: Path) -> None:
     lines = (shared / "fixtures" / f"{name}.state_dict.txt").read_text().splitlines()
     with torch.device("meta"):
         state = build_network(f"{name}.yaml").state_dict()

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-# what the OpenMP library got to see when torch was loaded, and what the environment holds after it
+# prints the variable while torch is imported, and after that
 _CODE = """
 import importlib.abc, os, sys
 class Watch(importlib.abc.MetaPathFinder):
@@ -22,11 +22,11 @@ print("after", os.environ.get("GOMP_SPINCOUNT"))
 
 
 @pytest.mark.parametrize("room", ["nn", "weights", "formats.pytorch"])
-@pytest.mark.parametrize("wish", [None, "300000"])
-def test_the_spin_is_short_while_torch_is_loaded_and_the_environment_stays(room: str, wish: str | None) -> None:
+@pytest.mark.parametrize("user_value", [None, "300000"])
+def test_spin_is_short_only_while_torch_is_imported(room: str, user_value: str | None) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    given = {} if wish is None else {"GOMP_SPINCOUNT": wish}
-    found = subprocess.run(
+    given = {} if user_value is None else {"GOMP_SPINCOUNT": user_value}
+    result = subprocess.run(
         [sys.executable, "-c", _CODE.format(room=room)], env={**environment, **given}, capture_output=True, text=True
     )
-    assert found.stdout.split() == ["at", wish or "10000", "after", str(wish)], found.stderr
+    assert result.stdout.split() == ["at", user_value or "10000", "after", str(user_value)], result.stderr

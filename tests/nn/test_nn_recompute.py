@@ -10,8 +10,8 @@ from yolopose.nn import conv, recompute
 from yolopose.nn.conv import Conv
 
 
-def learned(unit: Conv, x: Tensor) -> tuple[Tensor, ...]:
-    """Output, gradients and statistics of a step."""
+def train_step(unit: Conv, x: Tensor) -> tuple[Tensor, ...]:
+    """Return output, gradients and statistics of a step."""
     x = x.clone().requires_grad_()
     output = unit(x)
     (output.float() * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
@@ -23,7 +23,7 @@ def learned(unit: Conv, x: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_norm_and_activation_learn_as_torch_has_them(frozen, order, autocast, monkeypatch) -> None:
+def test_output_gradients_and_statistics_match_torch(frozen, order, autocast, monkeypatch) -> None:
     torch.manual_seed(0)
     unit = Conv(6, 8, 3).to(memory_format=order)
     nn.init.uniform_(unit.bn.weight)
@@ -33,25 +33,27 @@ def test_norm_and_activation_learn_as_torch_has_them(frozen, order, autocast, mo
     x = torch.randn(3, 6, 10, 12).contiguous(memory_format=order)
     plain = copy.deepcopy(unit)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = learned(unit, x)
-        monkeypatch.setattr(conv, "norm_silu", lambda *_: None)
-        expected = learned(plain, x)
-    assert len(found) == len(expected) == (7 if frozen else 8)
-    for one, two in zip(found, expected, strict=True):
+        result = train_step(unit, x)
+        monkeypatch.setattr(conv, "batch_norm_silu", lambda *_: None)
+        expected = train_step(plain, x)
+    assert len(result) == len(expected) == (7 if frozen else 8)
+    for one, two in zip(result, expected, strict=True):
         off = (one.float() - two.float()).abs().max() / two.float().abs().max().clamp(min=1)
         assert off < (0.02 if autocast else 1e-5)
 
 
-def test_one_map_less_is_kept() -> None:
-    kept: list[Tensor] = []
+def test_input_of_silu_is_not_saved() -> None:
+    saved: list[Tensor] = []
     unit, x = Conv(4, 8, 3), torch.randn(2, 4, 16, 16)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor), tensor)[1], lambda kept: kept):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (saved.append(tensor), tensor)[1], lambda saved: saved
+    ):
         unit(x)
-    assert sum(tensor.numel() == 2 * 8 * 16 * 16 for tensor in kept) == 1  # what the norm reads
+    assert sum(tensor.numel() == 2 * 8 * 16 * 16 for tensor in saved) == 1  # the input of the norm
 
 
 @pytest.mark.parametrize("how", ["eval", "frozen norm", "no gradient", "other activation"])
-def test_all_else_goes_the_ordinary_way(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_cases_call_the_modules(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unit, x, called = Conv(4, 8, 3), torch.randn(2, 4, 16, 16), []
     if how == "eval":
         unit.eval()
@@ -65,18 +67,18 @@ def test_all_else_goes_the_ordinary_way(how: str, monkeypatch: pytest.MonkeyPatc
     assert called == [1]
 
 
-def kept_by(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tensor, ...]]:
-    """How many maps of the size of x are kept of a step, each counted once; output and gradients."""
-    places: set[int] = set()
-    honest = torch.autograd.graph.saved_tensors_hooks
+def count_saved(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tensor, ...]]:
+    """Count the distinct saved maps of the size of x in a step; return also output and gradients."""
+    addresses: set[int] = set()
+    original = torch.autograd.graph.saved_tensors_hooks
 
-    class Counted(honest):
+    class Counted(original):
         def __init__(self, pack, unpack) -> None:
             def packed(tensor: Tensor):
-                kept = pack(tensor)
-                held = kept if isinstance(kept, Tensor) else kept.x
-                places.update([held.untyped_storage().data_ptr()] if held.numel() == x.numel() else [])
-                return kept
+                saved = pack(tensor)
+                held = saved if isinstance(saved, Tensor) else saved.x
+                addresses.update([held.untyped_storage().data_ptr()] if held.numel() == x.numel() else [])
+                return saved
 
             super().__init__(packed, unpack)
 
@@ -90,7 +92,7 @@ def kept_by(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tens
         else:
             with Counted(lambda one: one, lambda one: one):
                 output = units(given)
-    count = len(places)
+    count = len(addresses)
     output.square().sum().backward()
     assert given.grad is not None
     return count, (
@@ -100,8 +102,8 @@ def kept_by(units: nn.Module, x: Tensor, **where: bool) -> tuple[int, tuple[Tens
     )
 
 
-class Doubled(nn.Module):
-    """Changes its input in place, so that it is not the map any more that was made."""
+class InPlaceDouble(nn.Module):
+    """Changes its input in place, so that its recipe is wrong."""
 
     def forward(self, x: Tensor) -> Tensor:
         x.detach().mul_(2)
@@ -110,50 +112,50 @@ class Doubled(nn.Module):
 
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recompute, "LEAST", 0)
+    monkeypatch.setattr(recompute, "MIN_BYTES", 0)
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.usefixtures("any_size")
-def test_what_the_next_layer_reads_is_made_again(order) -> None:
+def test_input_of_the_next_layer_is_recomputed(order) -> None:
     torch.manual_seed(0)
     units = nn.Sequential(*(Conv(4, 4, 3) for _ in range(5))).to(memory_format=order)
     x = torch.randn(2, 4, 16, 16).contiguous(memory_format=order)
-    few, found = kept_by(units, x)
-    many, expected = kept_by(units, x, lean=False)
-    assert (few, many) == (1 + 5, 1 + 5 + 4)  # the input, what each norm reads, what each but the first layer reads
-    for one, two in zip(found, expected, strict=True):
+    few, result = count_saved(units, x)
+    many, expected = count_saved(units, x, lean=False)
+    assert (few, many) == (1 + 5, 1 + 5 + 4)  # input; inputs of norms; inputs of all but the first layer
+    for one, two in zip(result, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "between", [nn.Identity, Doubled, lambda: nn.MaxPool2d(1)], ids=["nothing", "changed", "copied"]
+    "between", [nn.Identity, InPlaceDouble, lambda: nn.MaxPool2d(1)], ids=["unchanged", "changed in place", "copied"]
 )
 @pytest.mark.usefixtures("any_size")
-def test_a_map_that_was_changed_is_kept(between) -> None:
+def test_changed_map_is_saved(between) -> None:
     torch.manual_seed(0)
     units = nn.Sequential(Conv(4, 4, 3), between(), Conv(4, 4, 3))
     x = torch.randn(2, 4, 16, 16)
-    for one, two in zip(kept_by(units, x)[1], kept_by(units, x, lean=False)[1], strict=True):
+    for one, two in zip(count_saved(units, x)[1], count_saved(units, x, lean=False)[1], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("any_size")
-def test_the_place_of_a_map_that_is_gone_may_hold_another() -> None:
+def test_reused_address_of_a_freed_map_is_saved() -> None:
     units = nn.Sequential(Conv(4, 4, 3), nn.AvgPool2d(1), Conv(4, 4, 3))
     with recompute.recompute_saved_maps():
-        known = recompute._KNOWN.get()
-        assert known is not None
+        recipes = recompute._RECIPES.get()
+        assert recipes is not None
         y = units[0](torch.randn(2, 4, 8, 8))
-        place, kept = y.data_ptr(), known.kept(y.detach())
-        assert not isinstance(kept, Tensor)
+        address, saved = y.data_ptr(), recipes.pack(y.detach())
+        assert not isinstance(saved, Tensor)
         other = torch.empty(0).set_(y.untyped_storage(), 0, y.shape, y.stride())
         del y
-        assert other.data_ptr() == place
-        assert isinstance(known.kept(other), Tensor)
+        assert other.data_ptr() == address
+        assert isinstance(recipes.pack(other), Tensor)
 
 
-def test_small_maps_are_kept_and_outside_all_are() -> None:
+def test_small_maps_and_all_maps_outside_the_context_are_saved() -> None:
     units, x = nn.Sequential(Conv(4, 4, 3), Conv(4, 4, 3)), torch.randn(2, 4, 16, 16)
-    assert kept_by(units, x)[0] == kept_by(units, x, lean=False)[0] == 4
-    assert recompute._KNOWN.get() is None
+    assert count_saved(units, x)[0] == count_saved(units, x, lean=False)[0] == 4
+    assert recompute._RECIPES.get() is None

@@ -1,4 +1,4 @@
-"""Attention over the positions of a map, as the YOLO11 backbone uses it."""
+"""Attention over the positions of a feature map: `Attention` of YOLO11, `AAttn` of YOLO12 (arXiv 2502.12524)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from torch import Tensor, nn
 from yolopose.base.errors import ModelError
 from yolopose.nn.conv import Conv
 
+_INIT_STD = 0.02  # of the convolutions in an area attention block
+
 
 class Attention(nn.Module):
-    """Multi-head attention over all positions, with a depth-wise convolution of the values as position code.
+    """Multi-head attention over all positions; a depth-wise convolution of the values encodes position.
 
     Args:
-        c: channels in and out.
+        c: input and output channels.
         heads: attention heads; must divide c.
         ratio: width of keys and queries as a share of the values'.
 
     Raises:
-        ModelError: heads does not divide c, or leaves keys without channels.
+        ModelError: heads does not divide c, or keys have no channels.
     """
 
     def __init__(self, c: int, heads: int, ratio: float = 0.5) -> None:
         super().__init__()
         if heads < 1 or c % heads or c // heads * ratio < 1:
             raise ModelError(
-                f"attention over {c} channels cannot be cut into {heads} equal heads with keys {ratio:g} as wide."
+                f"attention over {c} channels cannot be split into {heads} equal heads with keys {ratio:g} as wide."
             )
         self.heads = heads
         self.head_dim = c // heads
@@ -39,18 +41,18 @@ class Attention(nn.Module):
         shape = x.shape
         qkv = self.qkv(x).flatten(2).unflatten(1, (self.heads, 2 * self.key_dim + self.head_dim))
         q, k, v = qkv.split((self.key_dim, self.key_dim, self.head_dim), 2)
-        # the queries are scaled before the product, which keeps 16-bit products in range
+        # queries are scaled before the product, which keeps float16 products in range
         weights = ((q * self.key_dim**-0.5).transpose(2, 3) @ k).softmax(3)
         mixed = (v @ weights.transpose(2, 3)).reshape(shape)
         return self.proj(mixed + self.pe(v.reshape(shape)))
 
     def macs(self, positions: int) -> int:
-        """Return the multiply-adds of the two products for one image of so many positions."""
+        """Return the multiply-adds of both matrix products for one image."""
         return self.heads * positions**2 * (self.key_dim + self.head_dim)
 
 
 class PSABlock(nn.Module):
-    """Attention, then a two-layer feed-forward, each added to its input."""
+    """Attention, then a two-layer feed-forward network, each added to its input."""
 
     def __init__(self, c: int, ratio: float = 0.5, heads: int = 4) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class PSABlock(nn.Module):
 
 
 class C2PSA(nn.Module):
-    """Half of the channels pass by, the other half go through `n` attention blocks.
+    """Passes half of the channels through `n` attention blocks and the other half around them.
 
     Raises:
         ModelError: c1 and c2 differ.
@@ -73,7 +75,7 @@ class C2PSA(nn.Module):
     def __init__(self, c1: int, c2: int, n: int = 1, e: float = 0.5) -> None:
         super().__init__()
         if c1 != c2:
-            raise ModelError(f"C2PSA gives as many channels as it takes, but takes {c1} and should give {c2}.")
+            raise ModelError(f"C2PSA needs equal input and output channels, got {c1} and {c2}.")
         hidden = int(c1 * e)
         self.cv1 = Conv(c1, 2 * hidden)
         self.cv2 = Conv(2 * hidden, c1)
@@ -81,10 +83,74 @@ class C2PSA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, H, W) → (B, c, H, W)."""
-        passed, mixed = self.cv1(x).chunk(2, 1)
-        return self.cv2(torch.cat((passed, self.m(mixed)), 1))
+        skipped, mixed = self.cv1(x).chunk(2, 1)
+        return self.cv2(torch.cat((skipped, self.m(mixed)), 1))
 
 
 def attention_heads(channels: int) -> int:
-    """Return the number of heads used for so many channels: one for each 64."""
+    """Return the number of heads for so many channels: one per 64."""
     return max(channels // 64, 1)
+
+
+class AAttn(nn.Module):
+    """Multi-head attention within areas; a depth-wise convolution of the values encodes position.
+
+    Positions are taken row by row and split into `area` equal runs, so an area is a band of rows, and attention costs
+    `area` times less.
+
+    Args:
+        c: input and output channels.
+        heads: attention heads; must divide c.
+        area: number of areas; must divide the number of positions.
+
+    Raises:
+        ModelError: heads does not divide c.
+    """
+
+    def __init__(self, c: int, heads: int, area: int = 1) -> None:
+        super().__init__()
+        if heads < 1 or c % heads:
+            raise ModelError(f"attention over {c} channels cannot be split into {heads} equal heads.")
+        self.heads = heads
+        self.area = area
+        self.head_dim = c // heads
+        self.qkv = Conv(c, 3 * c, act=False)
+        self.proj = Conv(c, c, act=False)
+        self.pe = Conv(c, c, 7, g=c, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, H, W) → (B, c, H, W); H·W is a multiple of `area`."""
+        shape = x.shape
+        dim = self.head_dim
+        # (B, heads, 3·dim, area, positions of an area)
+        qkv = self.qkv(x).flatten(2).unflatten(2, (self.area, -1)).unflatten(1, (self.heads, 3 * dim))
+        q, k, v = qkv.transpose(2, 3).split(dim, 3)  # each (B, heads, area, dim, positions)
+        weights = ((q * dim**-0.5).transpose(3, 4) @ k).softmax(4)
+        mixed = (v @ weights.transpose(3, 4)).transpose(2, 3).reshape(shape)
+        return self.proj(mixed + self.pe(v.transpose(2, 3).reshape(shape)))
+
+    def macs(self, positions: int) -> int:
+        """Return the multiply-adds of both matrix products for one image."""
+        return self.heads * positions * (positions // self.area) * 2 * self.head_dim
+
+
+class ABlock(nn.Module):
+    """Area attention, then a two-layer feed-forward network, each added to its input."""
+
+    def __init__(self, c: int, heads: int, mlp_ratio: float = 1.2, area: int = 1) -> None:
+        super().__init__()
+        hidden = int(c * mlp_ratio)
+        self.attn = AAttn(c, heads, area)
+        self.mlp = nn.Sequential(Conv(c, hidden), Conv(hidden, c, act=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, H, W) → (B, c, H, W)."""
+        x = x + self.attn(x)
+        return x + self.mlp(x)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Initialize the convolutions."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=_INIT_STD)

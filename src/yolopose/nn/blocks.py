@@ -1,4 +1,4 @@
-"""The feature blocks of the YOLOv8 and YOLO11 families. Attribute names are the state_dict's names."""
+"""Feature blocks of all families. Attribute names are those of public state_dicts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from yolopose.nn.attention import PSABlock, attention_heads
+from yolopose.base.errors import ModelError
+from yolopose.nn.attention import ABlock, PSABlock, attention_heads
 from yolopose.nn.conv import Conv
+
+_HEAD_DIM = 32  # channels of a head of area attention
+_INIT_GAMMA = 0.01  # initial factor of a residual A2C2f: the block starts close to the identity
 
 
 class Bottleneck(nn.Module):
-    """Two convolutions, added to the input where `shortcut` is set and the channels agree."""
+    """Two convolutions, added to the input with `shortcut` and equal channels."""
 
     def __init__(
         self, c1: int, c2: int, shortcut: bool = True, g: int = 1, k: tuple[int, int] = (3, 3), e: float = 0.5
@@ -29,8 +33,8 @@ class Bottleneck(nn.Module):
         return x + y if self.add else y
 
 
-class _Staged(nn.Module):
-    """Splits the channels in two and hands one half through the inner blocks; all stages are joined."""
+class _SplitStages(nn.Module):
+    """Passes half of the channels through the inner blocks one by one; all outputs are concatenated."""
 
     def __init__(self, c1: int, c2: int, hidden: int, inner: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -46,8 +50,8 @@ class _Staged(nn.Module):
         return self.cv2(torch.cat(stages, 1))
 
 
-class C2f(_Staged):
-    """The block of YOLOv8: `n` bottlenecks in stages, every stage joined."""
+class C2f(_SplitStages):
+    """The block of YOLOv8: `n` bottlenecks, all outputs concatenated."""
 
     def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
         hidden = int(c2 * e)
@@ -55,7 +59,7 @@ class C2f(_Staged):
 
 
 class C3(nn.Module):
-    """Two 1×1 branches, one of them through `n` bottlenecks, joined by a third."""
+    """Two 1×1 branches, one followed by `n` bottlenecks, fused by a third 1×1 convolution."""
 
     kernels = (1, 3)
 
@@ -78,16 +82,16 @@ class C3k(C3):
     kernels = (3, 3)
 
 
-class C3k2(_Staged):
+class C3k2(_SplitStages):
     """`C2f` whose inner blocks are `C3k`, narrow bottlenecks, or bottlenecks followed by attention.
 
     Args:
-        c1: channels in.
-        c2: channels out.
+        c1: input channels.
+        c2: output channels.
         n: inner blocks.
         c3k: inner blocks are `C3k`.
         e: hidden channels as a share of c2.
-        attn: inner blocks are bottleneck and attention, whatever `c3k` says.
+        attn: inner blocks are a bottleneck and attention; `c3k` is ignored.
         g: groups of the inner convolutions.
         shortcut: inner blocks add their input.
     """
@@ -114,16 +118,83 @@ class C3k2(_Staged):
         super().__init__(c1, c2, hidden, [inner() for _ in range(n)])
 
 
-class SPPF(nn.Module):
-    """Chained max-pools of one size, all joined: what they see grows step by step.
+class A2C2f(nn.Module):
+    """Stages of area attention or of `C3k`, whose outputs are concatenated (YOLO12, arXiv 2502.12524).
 
     Args:
-        c1: channels in.
-        c2: channels out.
-        k: side of the pools, odd.
-        n: number of pools. None is the form of YOLOv8 to YOLO12: three pools; a number is the form of
-            YOLO26, whose first convolution has no activation.
-        shortcut: adds the input where the channels agree.
+        c1: input channels.
+        c2: output channels.
+        n: stages.
+        a2: each stage is two attention blocks; False makes it a `C3k`.
+        area: areas of the attention; below 1 counts as 1.
+        residual: add the output, scaled by a learned factor per channel, to the input; only with `a2`.
+        mlp_ratio: hidden channels of a feed-forward as a share of its input channels.
+        e: hidden channels as a share of c2.
+        g: groups of the `C3k`'s convolutions.
+        shortcut: the bottlenecks of the `C3k` add their input.
+
+    Raises:
+        ModelError: the hidden channels are not a multiple of a head's, or `residual` with c1 ≠ c2.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        a2: bool = True,
+        area: int = 1,
+        residual: bool = False,
+        mlp_ratio: float = 2.0,
+        e: float = 0.5,
+        g: int = 1,
+        shortcut: bool = True,
+    ) -> None:
+        super().__init__()
+        hidden = int(c2 * e)
+        if a2 and hidden % _HEAD_DIM:
+            raise ModelError(
+                f"A2C2f splits its {hidden} hidden channels into heads of {_HEAD_DIM}: they must be a multiple of it."
+            )
+        if a2 and residual and c1 != c2:
+            raise ModelError(f"a residual A2C2f needs equal input and output channels, got {c1} and {c2}.")
+        self.gamma = nn.Parameter(_INIT_GAMMA * torch.ones(c2)) if a2 and residual else None
+        self.cv1 = Conv(c1, hidden)
+        self.cv2 = Conv((1 + n) * hidden, c2)
+
+        def stage() -> nn.Module:
+            if not a2:
+                return C3k(hidden, hidden, 2, shortcut, g)
+            heads = hidden // _HEAD_DIM
+            return nn.Sequential(*(ABlock(hidden, heads, mlp_ratio, max(area, 1)) for _ in range(2)))
+
+        self.m = nn.ModuleList(stage() for _ in range(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c1, H, W) → (B, c2, H, W)."""
+        stages = [self.cv1(x)]
+        for block in self.m:
+            stages.append(block(stages[-1]))
+        y = self.cv2(torch.cat(stages, 1))
+        return y if self.gamma is None else x + self.gamma[:, None, None] * y
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Initialize the learned factor."""
+        if self.gamma is not None:
+            self.gamma.fill_(_INIT_GAMMA)
+
+
+class SPPF(nn.Module):
+    """Chained max-pools of one size, all outputs concatenated, so the receptive field grows step by step.
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        k: kernel side of the pools, odd.
+        n: number of pools. None is the form of YOLOv8 to YOLO12: three pools. A number is the form of YOLO26,
+            whose first convolution has no activation.
+        shortcut: add the input where the channels are equal.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 5, n: int | None = None, shortcut: bool = False) -> None:

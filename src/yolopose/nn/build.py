@@ -1,4 +1,4 @@
-"""From a model YAML to a network. Nothing in the YAML is ever evaluated as code."""
+"""Build a network from a model YAML. Nothing in the YAML is evaluated as code."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from yolopose.base.errors import ModelError, UsageError
-from yolopose.nn.activations import activation_by_name
-from yolopose.nn.area import A2C2f, ABlock
+from yolopose.nn.attention import ABlock
+from yolopose.nn.blocks import A2C2f
 from yolopose.nn.conv import Concat, Conv
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
-from yolopose.nn.layers import Row, parse_rows, raw_rows
+from yolopose.nn.layers import LayerSpec, parse_layers, raw_layers
 from yolopose.nn.model import PoseModel
-from yolopose.nn.model_yaml import Definition, load_definition
-from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_whole
+from yolopose.nn.model_yaml import ModelYaml, load_model_yaml
+from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_int, parse_activation
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
 MAX_PARAMETERS = 500_000_000
 MAX_CLASSES = 10_000
-MAX_KEYPOINT_NUMBERS = 10_000
-_MEASURE = 1024  # side of the image that strides are measured with, pixels
+MAX_KEYPOINT_VALUES = 10_000
+_STRIDE_IMGSZ = 1024  # side of the image with which strides are measured, pixels
 
 
 def build_network(
@@ -36,221 +36,224 @@ def build_network(
     spec: PoseSpec | None = None,
     scale: str | None = None,
 ) -> PoseModel:
-    """Build a pose network with fresh weights, on PyTorch's default device, in training mode.
+    """Build a pose network with new weights, on PyTorch's default device, in training mode.
 
-    Under `with torch.device("meta"):` it costs no memory and holds no numbers, which is enough to count
-    parameters or to load weights with `load_state_dict(…, assign=True)`.
+    Under `with torch.device("meta"):` it allocates no memory, which is enough to count parameters or to load weights
+    with `load_state_dict(…, assign=True)`.
 
     Args:
-        source: the name of a model YAML that ships (`yolo11n-pose.yaml`), a path, or a YAML's content.
-        nc: number of classes instead of the YAML's.
-        kpt_shape: (K, D) instead of the YAML's.
-        spec: classes and keypoints; wins over `nc` and `kpt_shape`.
-        scale: scale letter instead of the name's.
+        source: the name of a shipped model YAML (`yolo11n-pose.yaml`), a path, or the content of a YAML.
+        nc: number of classes instead of that in the YAML.
+        kpt_shape: (K, D) instead of that in the YAML.
+        spec: classes and keypoints; overrides `nc` and `kpt_shape`.
+        scale: scale letter instead of that in the name.
 
     Raises:
-        NotFoundError: there is no such YAML.
-        ModelError: the YAML cannot be built; the text names file, row and reason.
+        NotFoundError: the YAML does not exist.
+        ModelError: the YAML cannot be built; the message names file, layer and reason.
     """
-    definition = load_definition(source, scale)
-    spec = _settle_spec(definition, nc, kpt_shape, spec)
-    rows = parse_rows(definition, spec.nc, spec.keypoints.shape)
-    channels = _input_channels(definition)
-    own_yaml = _own_yaml(definition, spec, channels)
-    with torch.device("meta"):  # checked and measured before any memory is taken
-        blocks = _make_blocks(definition, rows, channels)
-        _set_activation(blocks, definition)
-        model = PoseModel(blocks, rows, spec, own_yaml, definition.name)
-    _measure_strides(model, definition.label)
-    return _with_start_values(model)
+    model_yaml = load_model_yaml(source, scale)
+    spec = _resolve_spec(model_yaml, nc, kpt_shape, spec)
+    layers = parse_layers(model_yaml, spec.nc, spec.keypoints.shape)
+    channels = _input_channels(model_yaml)
+    resolved = _resolved_yaml(model_yaml, spec, channels)
+    with torch.device("meta"):  # everything is checked before any memory is allocated
+        blocks = _make_blocks(model_yaml, layers, channels)
+        _set_activation(blocks, model_yaml)
+        model = PoseModel(blocks, layers, spec, resolved, model_yaml.name)
+    _measure_strides(model, model_yaml.label)
+    return _initialize(model)
 
 
-def _settle_spec(
-    definition: Definition, nc: int | None, kpt_shape: Sequence[int] | None, spec: PoseSpec | None
+def _resolve_spec(
+    model_yaml: ModelYaml, nc: int | None, kpt_shape: Sequence[int] | None, spec: PoseSpec | None
 ) -> PoseSpec:
-    """The given spec, or one from numbers: arguments first, then the YAML's keys, then its last row."""
+    """Return the given spec, or one from arguments, keys of the YAML, or its last layer, in this order."""
     if spec is None:
-        args = _head_args(definition)
-        nc = nc if nc is not None else _stated(definition, "nc", args[0])
-        if not is_whole(nc, 1, MAX_CLASSES):
-            raise ModelError(f"{definition.label}: nc must be a whole number 1…{MAX_CLASSES}, got {nc!r}.")
-        shape = kpt_shape if kpt_shape is not None else _stated(definition, "kpt_shape", args[1])
+        args = _head_args(model_yaml)
+        nc = nc if nc is not None else _yaml_value(model_yaml, "nc", args[0])
+        if not is_int(nc, 1, MAX_CLASSES):
+            raise ModelError(f"{model_yaml.label}: nc must be an integer 1…{MAX_CLASSES}, got {nc!r}.")
+        shape = kpt_shape if kpt_shape is not None else _yaml_value(model_yaml, "kpt_shape", args[1])
         try:
             classes = class_names(None, nc)
             keypoints = KeypointSchema.from_dict({"kpt_shape": shape})
         except UsageError as error:
-            raise ModelError(f"{definition.label}: {error}") from error
+            raise ModelError(f"{model_yaml.label}: {error}") from error
         if classes == ("class0",) and keypoints.shape == (17, 3):
             classes, keypoints = ("person",), KeypointSchema.coco_person()
         spec = PoseSpec(classes=classes, keypoints=keypoints)
     count, dims = spec.keypoints.shape
-    if count * dims > MAX_KEYPOINT_NUMBERS:
-        raise ModelError(f"{definition.label}: kpt_shape [{count}, {dims}] exceeds {MAX_KEYPOINT_NUMBERS} numbers.")
+    if count * dims > MAX_KEYPOINT_VALUES:
+        raise ModelError(f"{model_yaml.label}: kpt_shape [{count}, {dims}] exceeds {MAX_KEYPOINT_VALUES} values.")
     return spec
 
 
-def _head_args(definition: Definition) -> list[Any]:
-    last = raw_rows(definition)[-1]
+def _head_args(model_yaml: ModelYaml) -> list[Any]:
+    last = raw_layers(model_yaml)[-1]
     args = last[3] if len(last) == 4 else None
     return args if isinstance(args, list) and len(args) == 2 else ["nc", "kpt_shape"]
 
 
-def _stated(definition: Definition, key: str, in_row: object) -> Any:
-    """The value of a YAML key that the last row may repeat as a number."""
-    value = definition.values.get(key)
-    if in_row == key or in_row is None:
-        in_row = value
+def _yaml_value(model_yaml: ModelYaml, key: str, in_layer: object) -> Any:
+    """Return the value of a YAML key that the last layer may repeat as a number."""
+    value = model_yaml.values.get(key)
+    if in_layer == key or in_layer is None:
+        in_layer = value
     if value is None:
-        value = in_row
+        value = in_layer
     if value is None:
-        raise ModelError(f"{definition.label}: the key `{key}` is missing; add it, such as nc: 1, kpt_shape: [17, 3].")
-    if value != in_row:
+        raise ModelError(f"{model_yaml.label}: the key `{key}` is missing; add it, such as nc: 1, kpt_shape: [17, 3].")
+    if value != in_layer:
         raise ModelError(
-            f"{definition.label}: `{key}` is {value!r}, but the last row says {in_row!r}; write {key} there."
+            f"{model_yaml.label}: `{key}` is {value!r}, but the last layer has {in_layer!r}; write {key} there."
         )
     return value
 
 
-def _input_channels(definition: Definition) -> int:
-    values = definition.values
+def _input_channels(model_yaml: ModelYaml) -> int:
+    values = model_yaml.values
     channels = values.get("channels", values.get("ch", 3))
-    if not is_whole(channels, 1, 64):
-        raise ModelError(f"{definition.label}: channels of the image must be a whole number 1…64, got {channels!r}.")
+    if not is_int(channels, 1, 64):
+        raise ModelError(f"{model_yaml.label}: channels of the image must be an integer 1…64, got {channels!r}.")
     return channels
 
 
-def _own_yaml(definition: Definition, spec: PoseSpec, channels: int) -> dict[str, Any]:
-    """The content that builds this very network again."""
-    values = copy.deepcopy(definition.values)
+def _resolved_yaml(model_yaml: ModelYaml, spec: PoseSpec, channels: int) -> dict[str, Any]:
+    """Return the YAML content that builds the same network again."""
+    values = copy.deepcopy(model_yaml.values)
     values.pop("channels", None)
     values |= {"nc": spec.nc, "kpt_shape": list(spec.keypoints.shape), "ch": channels}
-    values |= {"scale": definition.scale, "yaml_file": f"{definition.name}.yaml"}
+    values |= {"scale": model_yaml.scale, "yaml_file": f"{model_yaml.name}.yaml"}
     values["head"][-1][3] = ["nc", "kpt_shape"]
     return values
 
 
-def _make_blocks(definition: Definition, rows: Sequence[Row], channels: int) -> nn.Sequential:
+def _make_blocks(model_yaml: ModelYaml, layers: Sequence[LayerSpec], channels: int) -> nn.Sequential:
     blocks = nn.Sequential()
     widths = {-1: channels}
-    light = any(row.module in BLOCKS and BLOCKS[row.module].light for row in rows)
+    light = any(layer.module in BLOCKS and BLOCKS[layer.module].light for layer in layers)
     parameters = 0
-    for row in rows:
-        inputs = [widths[index] for index in row.inputs]
+    for layer in layers:
+        inputs = [widths[index] for index in layer.inputs]
         try:
-            if row is rows[-1]:
-                block, widths[row.index] = _make_head(definition, row, inputs, light), 0
+            if layer is layers[-1]:
+                block, widths[layer.index] = _make_head(model_yaml, layer, inputs, light), 0
             else:
-                block, widths[row.index] = _make_block(definition, row, inputs)
+                block, widths[layer.index] = _make_block(model_yaml, layer, inputs)
         except (ValueError, RuntimeError, OverflowError) as error:
-            raise ModelError(f"{row.where}: with {inputs} channels in, {error}") from error
+            raise ModelError(f"{layer.where}: with {inputs} channels in, {error}") from error
         parameters += sum(parameter.numel() for parameter in block.parameters())
         if parameters > MAX_PARAMETERS:
-            raise ModelError(f"{row.where}: up to here are {parameters:,} parameters; at most {MAX_PARAMETERS:,} go.")
+            raise ModelError(
+                f"{layer.where}: {parameters:,} parameters up to here; at most {MAX_PARAMETERS:,} are supported."
+            )
         blocks.append(block)
     return blocks
 
 
-def _make_block(definition: Definition, row: Row, inputs: Sequence[int]) -> tuple[nn.Module, int]:
-    """A row's module and its output channels."""
-    if row.module == CONCAT:
+def _make_block(model_yaml: ModelYaml, layer: LayerSpec, inputs: Sequence[int]) -> tuple[nn.Module, int]:
+    """Return the module of a layer and its output channels."""
+    if layer.module == CONCAT:
         return Concat(), sum(inputs)
-    if row.module == UPSAMPLE:
-        return _stacked([nn.Upsample(None, row.args[1], row.args[2]) for _ in range(row.repeats)]), inputs[0]
-    entry = BLOCKS[row.module]
-    out = definition.channels(row.args[0])
-    args = {name: value for name, value in zip(entry.args, row.args[1:], strict=False) if value is not None}
-    if entry.adjust:
-        entry.adjust(args, definition.scale)
-    if entry.inner:
-        return entry.make(inputs[0], out, n=row.repeats, **args), out
-    return _stacked([entry.make(out if later else inputs[0], out, **args) for later in range(row.repeats)]), out
+    if layer.module == UPSAMPLE:
+        return _stack([nn.Upsample(None, layer.args[1], layer.args[2]) for _ in range(layer.repeats)]), inputs[0]
+    block = BLOCKS[layer.module]
+    out = model_yaml.scale_channels(layer.args[0])
+    args = {name: value for name, value in zip(block.args, layer.args[1:], strict=False) if value is not None}
+    if block.adjust:
+        block.adjust(args, model_yaml.scale)
+    if block.inner:
+        return block.make(inputs[0], out, n=layer.repeats, **args), out
+    return _stack([block.make(out if later else inputs[0], out, **args) for later in range(layer.repeats)]), out
 
 
-def _stacked(blocks: list[nn.Module]) -> nn.Module:
+def _stack(blocks: list[nn.Module]) -> nn.Module:
     return blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
 
 
-def _make_head(definition: Definition, row: Row, inputs: Sequence[int], light: bool) -> nn.Module:
-    nc, kpt_shape = row.args
+def _make_head(model_yaml: ModelYaml, layer: LayerSpec, inputs: Sequence[int], light: bool) -> nn.Module:
+    nc, kpt_shape = layer.args
     shape = kpt_shape[0], kpt_shape[1]
-    if row.module == HEAD26:
-        _check_head26(definition)
+    if layer.module == HEAD26:
+        _check_head26(model_yaml)
         return Pose26(nc, shape, inputs, light)
-    values = definition.values
+    values = model_yaml.values
     reg_max = values.get("reg_max", 16)
     if values.get("end2end") or reg_max == 1:
         raise ModelError("end2end and reg_max 1 belong to the head Pose26 of YOLO26, not to Pose; remove these keys.")
-    if not is_whole(reg_max, 2, 64):
-        raise ModelError(f"reg_max must be a whole number 2…64, got {reg_max!r}.")
+    if not is_int(reg_max, 2, 64):
+        raise ModelError(f"reg_max must be an integer 2…64, got {reg_max!r}.")
     return Pose(nc, shape, inputs, light, reg_max)
 
 
-def _check_head26(definition: Definition) -> None:
-    reg_max, end2end = definition.values.get("reg_max", 1), definition.values.get("end2end", True)
+def _check_head26(model_yaml: ModelYaml) -> None:
+    reg_max, end2end = model_yaml.values.get("reg_max", 1), model_yaml.values.get("end2end", True)
     if reg_max != 1 or isinstance(reg_max, bool):
-        raise ModelError(f"Pose26 gives distances directly, so reg_max is 1; got {reg_max!r}.")
+        raise ModelError(f"Pose26 predicts distances directly, so reg_max is 1; got {reg_max!r}.")
     if end2end is not True:
         raise ModelError(
-            f"Pose26 always has both branches, so end2end is True in a model YAML; got {end2end!r}. Which one answers "
-            "is chosen where the network is used: predict(…, end2end=False)."
+            f"Pose26 always has both branches, so end2end is True in a model YAML; got {end2end!r}. Select the branch "
+            "where the network is used: predict(…, end2end=False)."
         )
 
 
-def _set_activation(blocks: nn.Module, definition: Definition) -> None:
-    """Return all convolutions that have an activation one and the same."""
+def _set_activation(blocks: nn.Module, model_yaml: ModelYaml) -> None:
+    """Give all convolutions with an activation the same one."""
     try:
-        activation = activation_by_name(definition.values.get("activation") or "SiLU")
+        activation = parse_activation(model_yaml.values.get("activation") or "SiLU")
     except ModelError as error:
-        raise ModelError(f"{definition.label}: {error}") from error
+        raise ModelError(f"{model_yaml.label}: {error}") from error
     for module in blocks.modules():
         if isinstance(module, Conv) and not isinstance(module.act, nn.Identity):
             module.act = activation
 
 
 def _measure_strides(model: PoseModel, label: str) -> None:
-    """Set the head's strides from a forward pass that computes shapes alone.
+    """Set the strides of the head from the feature shapes of a 1024×1024 image.
 
     Raises:
-        ModelError: maps do not fit together in some row, or a stride is no whole number.
+        ModelError: shapes do not fit in some layer, or a stride is not an integer.
     """
+    # hooks record the layers reached, so that an error can name the layer in which shapes do not fit
     reached: list[tuple[int, Any]] = []
 
-    def note(index: int) -> Any:
+    def record(index: int) -> Any:
         return lambda _, inputs: reached.append((index, inputs[0]))
 
-    hooks = [block.register_forward_pre_hook(note(index)) for index, block in enumerate(model.model)]
+    hooks = [block.register_forward_pre_hook(record(index)) for index, block in enumerate(model.model)]
     try:
-        shapes = model.infer_shapes(_MEASURE, _MEASURE)
+        shapes = model.infer_shapes(_STRIDE_IMGSZ, _STRIDE_IMGSZ)
     except (RuntimeError, ValueError) as error:
-        index, given = reached[-1]
-        sizes = [tuple(x.shape[1:]) for x in ([given] if isinstance(given, Tensor) else given)]
+        index, inputs = reached[-1]
+        sizes = [tuple(x.shape[1:]) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)]
         raise ModelError(
-            f"{model.rows[index].where}: maps of (channels, height, width) {sizes} do not fit: {error}"
+            f"{model.layers[index].where}: maps of (channels, height, width) {sizes} do not fit: {error}"
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
-    for row, (height, width) in zip(model.rows[-1].inputs, shapes, strict=True):
-        if height != width or _MEASURE % height:
+    for index, (height, width) in zip(model.layers[-1].inputs, shapes, strict=True):
+        if height != width or _STRIDE_IMGSZ % height:
             raise ModelError(
-                f"{label}: row {row}, which the head reads, makes {height}×{width} cells of {_MEASURE}×{_MEASURE} "
-                "pixels; its stride must be a whole number that divides them (8, 16, 32 …)."
+                f"{label}: layer {index}, which the head reads, has {height}×{width} anchors for an image of "
+                f"{_STRIDE_IMGSZ}×{_STRIDE_IMGSZ}; its stride must be an integer that divides it (8, 16, 32 …)."
             )
-    model.head.stride = tuple(_MEASURE // height for height, _ in shapes)
+    model.head.stride = tuple(_STRIDE_IMGSZ // height for height, _ in shapes)
 
 
-def _with_start_values(model: PoseModel) -> PoseModel:
-    """Move the network from "meta" to the default device and fills it: PyTorch's defaults and the head's own."""
+def _initialize(model: PoseModel) -> PoseModel:
+    """Move the network from "meta" to the default device and initialize it: PyTorch's defaults, then special ones."""
     device = torch.get_default_device()
     if device.type == "meta":
         return model
-    # to_empty() does the same, but its empty_like() of "meta" tensors makes PyTorch import sympy (0.4 s)
+    # like to_empty(), whose empty_like() of "meta" tensors makes PyTorch import sympy (0.4 s)
     model._apply(lambda value: torch.empty(value.shape, dtype=value.dtype, device=device))
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
             module.reset_parameters()
     for module in model.modules():
         if isinstance(module, (ABlock, A2C2f)):
-            module.reset()
-    model.head.reset()
+            module.reset_parameters()
+    model.head.reset_parameters()
     return model

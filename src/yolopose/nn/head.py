@@ -1,4 +1,4 @@
-"""The pose head: boxes, class scores and keypoints at every cell, and their decoding to pixels."""
+"""Pose heads with one branch: boxes, class scores and keypoints at every anchor, and their decoding to pixels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from yolopose.nn.conv import DFL, Conv, DWConv
 
 Shapes = tuple[tuple[int, int], ...]
 
-_CACHED_SHAPES = 16
+_MAX_CACHED_SHAPES = 16
 
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """What the head gives before decoding; A cells of all levels, row-major within a level.
+    """Raw output of a head at the A anchors of all levels, row-major within a level.
 
     Attributes:
-        boxes: (B, 4·bins, A) logits of the side distances, side-major (bins of left, top, right, bottom); the distances
-            themselves where there is one bin.
+        boxes: (B, 4·bins, A) logits of the side distances, side-major (bins of left, top, right, bottom); with one bin
+            the distances.
         scores: (B, nc, A) logits.
-        kpts: (B, K·D, A) raw keypoints, x y [v] per point.
-        shapes: (height, width) of each level, in cells.
-        sigmas: (B, 2·K, A) logits of how far points may be off, x y per point; None where the head does not say.
-        one2one: what the branch gives that answers once for each object; None where there is no such branch.
+        kpts: (B, K·D, A) raw keypoints, x y [v] per keypoint.
+        shapes: (height, width) of each level, in anchors.
+        sigmas: (B, 2·K, A) logits of the σ of keypoints, x y per keypoint; None where the head predicts none.
+        one2one: output of the one-to-one branch; None where there is no such branch.
     """
 
     boxes: Tensor
@@ -41,14 +41,14 @@ class HeadOutput:
 
 @dataclass(frozen=True)
 class LevelBranches:
-    """What a head does with the map of one level.
+    """The modules of a head that read the feature map of one level.
 
     Attributes:
-        boxes: gives (B, 4·bins, h, w) logits of the side distances, or distances.
-        scores: gives (B, nc, h, w) logits.
-        trunk: what stands before `points`.
-        points: gives (B, K·D, h, w) raw keypoints.
-        scale: of raw x and y to grid units: a point is at scale · raw + shift from the cell's center.
+        boxes: outputs (B, 4·bins, h, w) logits of the side distances, or distances.
+        scores: outputs (B, nc, h, w) logits.
+        trunk: the layers before `points`.
+        points: outputs (B, K·D, h, w) raw keypoints.
+        scale: a keypoint is at anchor point + scale · raw + shift, in grid units.
         shift: see `scale`.
     """
 
@@ -63,7 +63,7 @@ class LevelBranches:
 def anchor_points(
     shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the cell centers in grid units, (2, A) x and y, and each cell's stride in pixels, (A,); float32."""
+    """Return (2, A) anchor points x, y in grid units and the (A,) stride of each in pixels; float32."""
     points: list[Tensor] = []
     sizes: list[Tensor] = []
     for (height, width), stride in zip(shapes, strides, strict=True):
@@ -78,13 +78,13 @@ def anchor_points(
 def level_centers(
     shapes: Shapes, strides: Sequence[float], device: torch.device | str | None = None
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return where the cells of each level have their centers: (w,) x and (h,) y in pixels, ascending, float32."""
+    """Return the anchor centers of each level: (w,) x and (h,) y in pixels, ascending, float32."""
 
-    def along(side: int, stride: float) -> Tensor:
+    def centers(side: int, stride: float) -> Tensor:
         return (torch.arange(side, dtype=torch.float32, device=device) + 0.5) * stride
 
-    sized = zip(shapes, strides, strict=True)
-    return [(along(width, stride), along(height, stride)) for (height, width), stride in sized]
+    levels = zip(shapes, strides, strict=True)
+    return [(centers(width, stride), centers(height, stride)) for (height, width), stride in levels]
 
 
 def decode_boxes(distances: Tensor, points: Tensor, strides: Tensor) -> Tensor:
@@ -101,16 +101,16 @@ def decode_keypoints(raw: Tensor, points: Tensor, strides: Tensor, dims: int) ->
 
 
 class PoseHead(nn.Module):
-    """What the heads of all families have in common.
+    """Base class of the heads of all families.
 
     Args:
         nc: classes.
         kpt_shape: (K, D), D 2 or 3.
-        reg_max: bins for each box side; 1 where distances are given directly.
+        reg_max: bins per box side; 1 where distances are predicted directly.
 
     Attributes:
-        stride: pixels per cell of each level; set once they have been measured.
-        end2end: whether `forward` gives finished detections in evaluation mode.
+        stride: stride of each level in pixels; set after measuring.
+        end2end: whether `forward` returns final detections in evaluation mode.
     """
 
     end2end = False
@@ -121,26 +121,26 @@ class PoseHead(nn.Module):
         self.kpt_shape = kpt_shape
         self.reg_max = reg_max
         self.stride: tuple[int, ...] = ()
-        self._anchors: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
+        self._anchor_cache: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
         self.fixed_points: Tensor | None
         self.fixed_strides: Tensor | None
         self.register_buffer("fixed_points", None, persistent=False)
         self.register_buffer("fixed_strides", None, persistent=False)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels."""
         raise NotImplementedError
 
     def decode(self, output: HeadOutput) -> Tensor:
-        """Raw outputs → what `forward` gives in evaluation mode."""
+        """Raw outputs → the output of `forward` in evaluation mode."""
         raise NotImplementedError
 
     def branches(self) -> list[LevelBranches]:
-        """What reads the map of each level, finest first; for graphs that keep the levels apart."""
+        """Return the modules of each level, finest first, for exports with separate outputs per level."""
         raise NotImplementedError
 
-    def reset(self) -> None:
-        """Set the start values that are the head's own."""
+    def reset_parameters(self) -> None:
+        """Initialize what differs from PyTorch's defaults."""
         raise NotImplementedError
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
@@ -149,22 +149,21 @@ class PoseHead(nn.Module):
         return output if self.training else self.decode(output)
 
     def anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return `anchor_points` of these level shapes, remembered from call to call outside the state."""
+        """Return `anchor_points` of these level shapes, cached outside the state_dict."""
         if self.fixed_points is not None and self.fixed_strides is not None:
             return self.fixed_points, self.fixed_strides
-        if tracing():  # it must compute them from the input's own size, so that other sizes go as well
+        if is_tracing():  # computed in the graph from the input size, so that it supports other sizes
             return anchor_points(shapes, self.stride, device)
         key = (shapes, device)
-        found = self._anchors.get(key)
-        if found is None:
-            if len(self._anchors) >= _CACHED_SHAPES:
-                self._anchors.clear()
-            with torch.inference_mode(False):  # what validation made must serve training too
-                found = self._anchors[key] = anchor_points(shapes, self.stride, device)
-        return found
+        if key not in self._anchor_cache:
+            if len(self._anchor_cache) >= _MAX_CACHED_SHAPES:
+                self._anchor_cache.clear()
+            with torch.inference_mode(False):  # tensors cached during validation must be usable in training
+                self._anchor_cache[key] = anchor_points(shapes, self.stride, device)
+        return self._anchor_cache[key]
 
     def fix_anchors(self, shapes: Shapes) -> None:
-        """Settle the level shapes, for a graph of one input size: its anchors are constants then."""
+        """Fix the level shapes: anchors become constants of an exported graph with one input size."""
         self.fixed_points, self.fixed_strides = anchor_points(shapes, self.stride)
 
 
@@ -175,8 +174,8 @@ class Pose(PoseHead):
         nc: classes.
         kpt_shape: (K, D), D 2 or 3.
         ch: channels of the feature maps, finest level first.
-        light: class branch of depth-wise convolutions (YOLO11, YOLO12); False is the plain one (YOLOv8).
-        reg_max: bins for each box side.
+        light: use the class branch of depth-wise convolutions (YOLO11, YOLO12); False is that of YOLOv8.
+        reg_max: bins per box side.
     """
 
     def __init__(
@@ -185,69 +184,78 @@ class Pose(PoseHead):
         super().__init__(nc, kpt_shape, reg_max)
         count = kpt_shape[0] * kpt_shape[1]
         c2, c3, c4 = max(16, ch[0] // 4, 4 * reg_max), max(ch[0], min(nc, 100)), max(ch[0] // 4, count)
-        class_branch = light_branch if light else branch
-        self.cv2 = nn.ModuleList(branch(c, c2, 4 * reg_max) for c in ch)
+        class_branch = depthwise_branch if light else conv_branch
+        self.cv2 = nn.ModuleList(conv_branch(c, c2, 4 * reg_max) for c in ch)
         self.cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
         self.dfl = DFL(reg_max)
-        self.cv4 = nn.ModuleList(branch(c, c4, count) for c in ch)
+        self.cv4 = nn.ModuleList(conv_branch(c, c4, count) for c in ch)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of all levels, joined."""
-        return HeadOutput(joined(self.cv2, maps), joined(self.cv3, maps), joined(self.cv4, maps), level_shapes(maps))
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels."""
+        return HeadOutput(
+            concat_levels(self.cv2, maps),
+            concat_levels(self.cv3, maps),
+            concat_levels(self.cv4, maps),
+            feature_shapes(maps),
+        )
 
     def branches(self) -> list[LevelBranches]:
-        """What reads the map of each level."""
-        rows = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), strict=True)
-        return [LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5) for box, cls, kpt in rows]
+        """Return the modules of each level, finest first."""
+        levels = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), strict=True)
+        return [LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5) for box, cls, kpt in levels]
 
     def decode(self, output: HeadOutput) -> Tensor:
         """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.
 
-        Computed in float32 whatever the network runs in, since 16 bits hold no sub-pixel positions.
+        Computed in float32 for any precision of the network: 16 bits cannot represent sub-pixel positions.
         """
         points, strides = self.anchors(output.shapes, output.boxes.device)
         boxes = decode_boxes(self.dfl(output.boxes), points, strides)
         keypoints = decode_keypoints(output.kpts, points, strides, self.kpt_shape[1])
         return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2)), 1)
 
-    def reset(self) -> None:
-        """Set the start values that are the head's own: bins, box and class biases (5 objects a 640² image)."""
-        self.dfl.reset()
-        set_biases(self.cv2, self.cv3, self.stride)
+    def reset_parameters(self) -> None:
+        """Initialize the bins and the biases of box and class branches."""
+        self.dfl.reset_parameters()
+        init_biases(self.cv2, self.cv3, self.stride)
 
 
 @torch.no_grad()
-def set_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[int]) -> None:
-    """Set the biases that box and class branches begin with: scores as of 5 objects in an image of 640 x 640."""
+def init_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[int]) -> None:
+    """Initialize the biases of box and class branches.
+
+    Class scores start at the rate of 5 instances per 640×640 image, so that the first losses are not dominated by
+    background anchors (prior of RetinaNet, arXiv 1708.02002).
+    """
     for stride, box, cls in zip(strides, boxes, classes, strict=True):
-        _bias(box).fill_(2.0)
-        bias = _bias(cls)
+        _last_bias(box).fill_(2.0)
+        bias = _last_bias(cls)
         bias.fill_(math.log(5 / len(bias) / (640 / stride) ** 2))
 
 
-def joined(branches: Iterable[nn.Module], maps: Sequence[Tensor]) -> Tensor:
-    """Run a branch on the map of each level: [(B, cᵢ, hᵢ, wᵢ), …] → (B, c, A)."""
+def concat_levels(branches: Iterable[nn.Module], maps: Sequence[Tensor]) -> Tensor:
+    """Run each level's branch on its map and concatenate: [(B, cᵢ, hᵢ, wᵢ), …] → (B, c, A)."""
     return torch.cat([branch(x).flatten(2) for branch, x in zip(branches, maps, strict=True)], 2)
 
 
-def level_shapes(maps: Sequence[Tensor]) -> Shapes:
-    """Return (height, width) of each map, in cells."""
+def feature_shapes(maps: Sequence[Tensor]) -> Shapes:
+    """Return (height, width) of each map, in anchors."""
     return tuple((x.shape[2], x.shape[3]) for x in maps)
 
 
-def tracing() -> bool:
-    """Whether a graph is being made of the network, which must serve other input sizes as well."""
+def is_tracing() -> bool:
+    """Whether a graph of the network is being captured, which must support other input sizes."""
     traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
     return traced or torch.compiler.is_compiling()
 
 
-def branch(c1: int, hidden: int, c2: int) -> nn.Module:
-    """Return the plain branch of a level: two 3×3 units and a 1×1 convolution to c2 channels."""
+def conv_branch(c1: int, hidden: int, c2: int) -> nn.Module:
+    """Return two 3×3 units and a 1×1 convolution to c2 channels."""
     return nn.Sequential(Conv(c1, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, c2, 1))
 
 
-def light_branch(c1: int, hidden: int, c2: int) -> nn.Module:
-    """Return the branch of depth-wise and 1×1 units."""
+def depthwise_branch(c1: int, hidden: int, c2: int) -> nn.Module:
+    """Return two pairs of a depth-wise 3×3 and a 1×1 unit, and a 1×1 convolution to c2 channels."""
     return nn.Sequential(
         nn.Sequential(DWConv(c1, c1, 3), Conv(c1, hidden)),
         nn.Sequential(DWConv(hidden, hidden, 3), Conv(hidden, hidden)),
@@ -255,6 +263,6 @@ def light_branch(c1: int, hidden: int, c2: int) -> nn.Module:
     )
 
 
-def _bias(branch: nn.Module) -> Tensor:
+def _last_bias(branch: nn.Module) -> Tensor:
     last = cast(nn.Sequential, branch)[-1]
     return cast(Tensor, last.bias)

@@ -1,8 +1,7 @@
-"""The head of YOLO26: two branches, distances and points given directly, and how sure it is of each point.
+"""The head of YOLO26: two branches, distances and keypoints predicted directly, and σ of each keypoint.
 
-The one-to-many branch learns from several cells for each object, and duplicates of what it finds are suppressed. The
-one-to-one branch learns from one cell for each object (YOLOv10, arXiv 2405.14458), so its best cells are the
-detections, without suppression.
+The one-to-many branch is trained with several anchors per instance and needs NMS. The one-to-one branch is trained with
+one anchor per instance (YOLOv10, arXiv 2405.14458), so its best anchors are the detections.
 """
 
 from __future__ import annotations
@@ -19,36 +18,36 @@ from yolopose.nn.head import (
     HeadOutput,
     LevelBranches,
     PoseHead,
-    branch,
+    concat_levels,
+    conv_branch,
     decode_boxes,
-    joined,
-    level_shapes,
-    light_branch,
-    set_biases,
-    tracing,
+    depthwise_branch,
+    feature_shapes,
+    init_biases,
+    is_tracing,
 )
 from yolopose.nn.realnvp import RealNVP
 
 MAX_DET = 300
-"""Detections that the one-to-one branch gives for each image."""
+"""Detections per image of the one-to-one branch."""
 
 _BRANCHES = ("cv2", "cv3", "cv4", "cv4_kpts", "cv4_sigma")
-_NEVER = -1e4  # logit of a cell that is no cell
+_PADDING_LOGIT = -1e4  # of anchors that only pad the number of detections
 
 
 class Pose26(PoseHead):
-    """Pose head of YOLO26. Every branch stands twice: by its name the one-to-many one, as `one2one_…` the other.
+    """Pose head of YOLO26. Modules of the one-to-one branch have the prefix `one2one_`.
 
     Args:
         nc: classes.
         kpt_shape: (K, D), D 2 or 3.
         ch: channels of the feature maps, finest level first.
-        light: class branch of depth-wise convolutions; False is the plain one of YOLOv8.
+        light: use the class branch of depth-wise convolutions; False is that of YOLOv8.
 
     Attributes:
-        end2end: whether evaluation mode uses the one-to-one branch and gives finished detections.
-        uncertainty: whether evaluation mode gives σ of each point as well.
-        has_all_branches: False once a branch has been left away for inference.
+        end2end: whether evaluation mode uses the one-to-one branch and returns final detections.
+        uncertainty: whether evaluation mode returns σ of each keypoint as well.
+        has_all_branches: False after `prune`.
     """
 
     def __init__(self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True) -> None:
@@ -59,7 +58,7 @@ class Pose26(PoseHead):
         count, dims = kpt_shape
         c2, c3 = max(16, ch[0] // 4), max(ch[0], min(nc, 100))
         c4 = max(ch[0] // 4, count * (dims + 2))
-        class_branch = light_branch if light else branch
+        class_branch = depthwise_branch if light else conv_branch
 
         def trunk(c1: int) -> nn.Module:
             return nn.Sequential(Conv(c1, c4, 3), Conv(c4, c4, 3))
@@ -67,10 +66,10 @@ class Pose26(PoseHead):
         def last(values: int) -> nn.ModuleList:
             return nn.ModuleList(nn.Conv2d(c4, values, 1) for _ in ch)
 
-        # in this order, which is that of the family's state_dicts
-        self.cv2 = nn.ModuleList(branch(c, c2, 4) for c in ch)
+        # the order of public state_dicts
+        self.cv2 = nn.ModuleList(conv_branch(c, c2, 4) for c in ch)
         self.cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
-        self.one2one_cv2 = nn.ModuleList(branch(c, c2, 4) for c in ch)
+        self.one2one_cv2 = nn.ModuleList(conv_branch(c, c2, 4) for c in ch)
         self.one2one_cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
         self.cv4 = nn.ModuleList(trunk(c) for c in ch)
         self.one2one_cv4 = nn.ModuleList(trunk(c) for c in ch)
@@ -81,115 +80,127 @@ class Pose26(PoseHead):
         self.one2one_cv4_sigma: nn.ModuleList | None = last(2 * count)
 
     def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the one that is left, after `prune`.
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the remaining one after `prune`.
 
-        The one-to-one branch learns by itself: no gradient of it reaches the maps.
+        No gradient of the one-to-one branch reaches the feature maps: only the one-to-many branch trains them.
         """
         if not self.has_all_branches:
-            return self._branch("one2one_" if self.end2end else "", maps)
-        single = self._branch("one2one_", [x.detach() for x in maps])
+            return self._branch(self._prefix, maps)
+        one2one = self._branch("one2one_", [x.detach() for x in maps])
         many = self._branch("", maps)
-        return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, single)
+        return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, one2one)
+
+    @property
+    def _prefix(self) -> str:
+        """Prefix of the modules that evaluation mode uses."""
+        return "one2one_" if self.end2end else ""
 
     def _branch(self, prefix: str, maps: Sequence[Tensor]) -> HeadOutput:
         cv2, cv3, cv4, kpts, sigma = (getattr(self, prefix + name) for name in _BRANCHES)
         trunks = [trunk(x) for trunk, x in zip(cv4, maps, strict=True)]
-        sigmas = None if sigma is None else joined(sigma, trunks)
-        return HeadOutput(joined(cv2, maps), joined(cv3, maps), joined(kpts, trunks), level_shapes(maps), sigmas)
+        sigmas = None if sigma is None else concat_levels(sigma, trunks)
+        return HeadOutput(
+            concat_levels(cv2, maps),
+            concat_levels(cv3, maps),
+            concat_levels(kpts, trunks),
+            feature_shapes(maps),
+            sigmas,
+        )
 
     def branches(self) -> list[LevelBranches]:
-        """What reads the map of each level, in the branch that evaluation mode uses."""
-        prefix = "one2one_" if self.end2end else ""
-        rows = zip(*(getattr(self, prefix + name) for name in _BRANCHES[:4]), strict=True)
-        return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in rows]
+        """Return the modules of each level in the branch that evaluation mode uses."""
+        levels = zip(*(getattr(self, self._prefix + name) for name in _BRANCHES[:4]), strict=True)
+        return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in levels]
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
-        """Return the output of both branches in training mode, that of one, decoded, in evaluation mode."""
+        """Return raw outputs of both branches in training mode, the decoded output of one in evaluation mode."""
         if self.training or not self.has_all_branches:
             return super().forward(maps)
-        return self.decode(self._branch("one2one_" if self.end2end else "", maps))
+        return self.decode(self._branch(self._prefix, maps))
 
     def decode(self, output: HeadOutput) -> Tensor:
-        """Raw outputs → finished detections with `end2end`, else all cells; float32, pixels.
+        """Raw outputs → final detections with `end2end`, else all anchors; float32, pixels.
 
         Returns:
             (B, 4+nc+K·D, A): cx, cy, w, h, scores 0…1, keypoints; with `end2end` (B, `MAX_DET`, 6+K·D): x1, y1, x2,
-            y2, score, class, keypoints by falling score, where rows that no cell is left for have score 0. With
-            `uncertainty` 2·K more: σ in x and y of each point.
+            y2, score, class, keypoints by falling score; rows beyond the number of anchors have score 0. With
+            `uncertainty` 2·K more values: σ in x and y of each keypoint.
         """
         if self.end2end:
-            return self._final(output.one2one or output)
+            return self._decode_final(output.one2one or output)
         points, strides = self.anchors(output.shapes, output.boxes.device)
         boxes = decode_boxes(output.boxes.float(), points, strides)
-        keypoints = self._keypoints(output.kpts, points, strides)
-        parts = (boxes, output.scores.float().sigmoid(), keypoints, *self._sigmas(output.sigmas, strides))
+        keypoints = self._decode_keypoints(output.kpts, points, strides)
+        parts = (boxes, output.scores.float().sigmoid(), keypoints, *self._decode_sigmas(output.sigmas, strides))
         return torch.cat(parts, 1)
 
-    def _final(self, output: HeadOutput) -> Tensor:
-        """The best pairs of a cell and a class; only their cells are decoded."""
+    def _decode_final(self, output: HeadOutput) -> Tensor:
+        """Decode the anchors of the best `MAX_DET` pairs of anchor and class."""
         points, strides = self.anchors(output.shapes, output.boxes.device)
-        scores, values = output.scores.float(), [output.boxes, output.kpts]
-        values += [output.sigmas] if self.uncertainty and output.sigmas is not None else []
-        # a graph for any input size cannot know whether there are as many cells as detections
-        missing = MAX_DET if tracing() else max(MAX_DET - scores.shape[2], 0)
+        scores = output.scores.float()
+        values = [output.boxes, output.kpts]
+        if self.uncertainty and output.sigmas is not None:
+            values.append(output.sigmas)
+        # a captured graph for any input size cannot test the number of anchors, so it always pads
+        missing = MAX_DET if is_tracing() else max(MAX_DET - scores.shape[2], 0)
         if missing:
-            scores = functional.pad(scores, (0, missing), value=_NEVER)
+            scores = functional.pad(scores, (0, missing), value=_PADDING_LOGIT)
             values = [functional.pad(value, (0, missing)) for value in values]
             points, strides = functional.pad(points, (0, missing)), functional.pad(strides, (0, missing))
-        cells = scores.amax(1).topk(MAX_DET).indices  # (B, 300)
-        pairs = scores.transpose(1, 2).gather(1, cells[..., None].expand(-1, -1, self.nc)).flatten(1)
+        # first the best anchors, then the best pairs among them: a top-k over all pairs would be nc times larger
+        anchors = scores.amax(1).topk(MAX_DET).indices  # (B, MAX_DET)
+        pairs = scores.transpose(1, 2).gather(1, anchors[..., None].expand(-1, -1, self.nc)).flatten(1)
         best, index = pairs.topk(MAX_DET)
-        cell = cells.gather(1, index // self.nc)
-        chosen = [value.float().gather(2, cell[:, None].expand(-1, value.shape[1], -1)) for value in values]
-        points = points[:, cell].transpose(0, 1)  # (B, 2, 300)
-        strides = strides[cell][:, None]
-        near, far = chosen[0].chunk(2, 1)
+        anchor_idx = anchors.gather(1, index // self.nc)
+        selected = [value.float().gather(2, anchor_idx[:, None].expand(-1, value.shape[1], -1)) for value in values]
+        points = points[:, anchor_idx].transpose(0, 1)  # (B, 2, MAX_DET)
+        strides = strides[anchor_idx][:, None]
+        near, far = selected[0].chunk(2, 1)
         boxes = torch.cat((points - near, points + far), 1) * strides
-        keypoints = self._keypoints(chosen[1], points[:, None], strides[:, None])
-        kind = (index % self.nc)[:, None].to(best.dtype)
-        sigmas = self._sigmas(chosen[2] if len(chosen) > 2 else None, strides)
-        return torch.cat((boxes, best.sigmoid()[:, None], kind, keypoints, *sigmas), 1).transpose(1, 2)
+        keypoints = self._decode_keypoints(selected[1], points[:, None], strides[:, None])
+        classes = (index % self.nc)[:, None].to(best.dtype)
+        sigmas = self._decode_sigmas(selected[2] if len(selected) > 2 else None, strides)
+        return torch.cat((boxes, best.sigmoid()[:, None], classes, keypoints, *sigmas), 1).transpose(1, 2)
 
-    def _keypoints(self, raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    def _decode_keypoints(self, raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
         """(B, K·D, A) raw → (B, K·D, A) x, y in pixels [and visibility 0…1], float32."""
         raw = raw.float().unflatten(1, self.kpt_shape)
         xy = (raw[:, :, :2] + points) * strides
         return (xy if self.kpt_shape[1] == 2 else torch.cat((xy, raw[:, :, 2:].sigmoid()), 2)).flatten(1, 2)
 
-    def _sigmas(self, raw: Tensor | None, strides: Tensor) -> list[Tensor]:
-        """[(B, 2·K, A) σ in pixels], or nothing where it is not asked for."""
+    def _decode_sigmas(self, raw: Tensor | None, strides: Tensor) -> list[Tensor]:
+        """Return [(B, 2·K, A) σ in pixels], or [] without `uncertainty`."""
         return [raw.float().sigmoid() * strides] if self.uncertainty and raw is not None else []
 
     def select_output(self, end2end: bool, uncertainty: bool = False) -> None:
-        """Choose what evaluation mode gives.
+        """Select the output of evaluation mode.
 
         Raises:
-            ModelError: that branch, or σ, has been left away.
+            ModelError: that branch, or σ, was pruned.
         """
         sigma = self.one2one_cv4_sigma if end2end else self.cv4_sigma
         if (not self.has_all_branches and end2end != self.end2end) or (uncertainty and sigma is None):
             raise ModelError(
-                "the network was reduced to one branch for inference (fuse()), and what is asked for is gone from it: "
-                "open the weights again."
+                "The network was pruned to one branch by fuse(), and this output was removed: load the weights again."
             )
-        self.end2end, self.uncertainty = end2end, uncertainty
+        self.end2end = end2end
+        self.uncertainty = uncertainty
 
     def prune(self) -> None:
-        """Leave away what evaluation mode does not use: the other branch, the flow, and σ unless it is given."""
-        unused = "" if self.end2end else "one2one_"
-        used = "one2one_" if self.end2end else ""
-        gone = [unused + name for name in _BRANCHES] + ([] if self.uncertainty else [f"{used}cv4_sigma"])
-        for name in (*gone, "flow_model"):
+        """Remove what evaluation mode does not use: the other branch, the flow, and σ without `uncertainty`."""
+        other = "" if self.end2end else "one2one_"
+        removed = [other + name for name in _BRANCHES] + ([] if self.uncertainty else [f"{self._prefix}cv4_sigma"])
+        for name in (*removed, "flow_model"):
             setattr(self, name, None)
         self.has_all_branches = False
 
     def training_only_modules(self) -> list[nn.Module]:
-        """Return the convolutions that only learning needs: those of σ."""
+        """Return the convolutions that only training needs: those of σ."""
         return [part for parts in (self.cv4_sigma, self.one2one_cv4_sigma) if parts is not None for part in parts]
 
-    def reset(self) -> None:
-        """Set the start values that are the head's own: the flow, and box and class biases of both branches."""
+    def reset_parameters(self) -> None:
+        """Initialize the flow, and the biases of box and class branches."""
         if self.flow_model is not None:
-            self.flow_model.reset()
-        set_biases(self.cv2, self.cv3, self.stride)
-        set_biases(self.one2one_cv2, self.one2one_cv3, self.stride)
+            self.flow_model.reset_parameters()
+        init_biases(self.cv2, self.cv3, self.stride)
+        init_biases(self.one2one_cv2, self.one2one_cv3, self.stride)

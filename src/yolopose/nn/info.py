@@ -1,4 +1,4 @@
-"""How large a network is: layers, parameters, computation, and a table of its rows."""
+"""Size of a network: layers, parameters, operations, and a table of its layers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from yolopose.base.log import LOGGER
-from yolopose.nn.area import AAttn
-from yolopose.nn.attention import Attention
+from yolopose.nn.attention import AAttn, Attention
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
 
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Sizes of a network.
+    """Size of a network.
 
     Attributes:
         name: its name.
         layers: modules without submodules, a shared one counted once.
-        parameters: numbers that it holds, those of the fixed bins included.
-        gradients: parameters that training changes.
-        gflops: 10⁹ operations for one image: two for each multiply-add of convolutions and attention,
-            eight for each element of a batch norm. What a head has for learning alone is not counted.
+        parameters: number of parameters, including the fixed bins.
+        gradients: number of trainable parameters.
+        gflops: 10⁹ operations per image: two per multiply-add of convolutions and attention, eight per element of a
+            batch norm. Modules of a head that only training uses are not counted.
     """
 
     name: str
@@ -39,7 +38,7 @@ class ModelInfo:
     gflops: float
 
     def __iter__(self) -> Iterator[float]:
-        """Return layers, parameters, gradients, GFLOPs: what the public interface has as a tuple."""
+        """Iterate over layers, parameters, gradients, GFLOPs, so that the result unpacks like a tuple."""
         return iter((self.layers, self.parameters, self.gradients, self.gflops))
 
     def __str__(self) -> str:
@@ -50,7 +49,7 @@ class ModelInfo:
 
 
 def describe(model: PoseModel, detailed: bool, verbose: bool, imgsz: int | tuple[int, int]) -> ModelInfo:
-    """Count and, where asked for, logs the numbers of a network (see `PoseModel.info`)."""
+    """Count and optionally log the size of a network; see `PoseModel.info`."""
     info = ModelInfo(
         name=model.name + (" (fused)" if model.is_fused else ""),
         layers=sum(1 for module in model.modules() if next(module.children(), None) is None),
@@ -59,20 +58,20 @@ def describe(model: PoseModel, detailed: bool, verbose: bool, imgsz: int | tuple
         gflops=count_operations(model, imgsz) / 1e9,
     )
     if detailed:
-        LOGGER.info(row_table(model))
+        LOGGER.info(layer_table(model))
     if verbose:
         LOGGER.info(str(info))
     return info
 
 
-def row_table(model: PoseModel) -> str:
-    """Return the rows of a network as a plain table: number, from, repeats, parameters, module, arguments."""
-    lines = [("row", "from", "n", "params", "module", "arguments")]
-    for row, block in zip(model.rows, model.model, strict=True):
+def layer_table(model: PoseModel) -> str:
+    """Return the layers of a network as a text table: number, from, repeats, parameters, module, arguments."""
+    lines = [("layer", "from", "n", "params", "module", "arguments")]
+    for layer, block in zip(model.layers, model.model, strict=True):
         count = sum(parameter.numel() for parameter in block.parameters())
-        source = ", ".join(str(index) for index in row.inputs)
-        args = ", ".join(str(item) for item in row.args)
-        lines.append((str(row.index), source, str(row.repeats), f"{count:,}", row.module, args))
+        source = ", ".join(str(index) for index in layer.inputs)
+        args = ", ".join(str(item) for item in layer.args)
+        lines.append((str(layer.index), source, str(layer.repeats), f"{count:,}", layer.module, args))
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     return "\n".join(
         f"{line[0]:>{widths[0]}}  {line[1]:>{widths[1]}}  {line[2]:>{widths[2]}}  {line[3]:>{widths[3]}}  "
@@ -82,7 +81,7 @@ def row_table(model: PoseModel) -> str:
 
 
 def count_operations(model: PoseModel, imgsz: int | tuple[int, int] = 640) -> int:
-    """Return the operations for one image, counted on shapes alone."""
+    """Return the operations per image, counted from shapes without computing values."""
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     with _counting(model) as counts:
         model.infer_shapes(height, width)
@@ -100,15 +99,14 @@ def _counting(model: nn.Module) -> Generator[list[int], None, None]:
             counts.append(8 * output.shape[1:].numel())
         elif isinstance(module, (Attention, AAttn)):
             counts.append(2 * module.macs(output.shape[2] * output.shape[3]))
-        elif isinstance(module, Pose):  # the expectation over the bins, whether or not this mode decodes
-            cells = sum(x.shape[2] * x.shape[3] for x in inputs[0])
-            counts.append(2 * 4 * module.reg_max * cells)
+        elif isinstance(module, Pose):  # the expectation over the bins, which this mode does not compute
+            anchors = sum(x.shape[2] * x.shape[3] for x in inputs[0])
+            counts.append(2 * 4 * module.reg_max * anchors)
 
     kinds = (nn.Conv2d, nn.BatchNorm2d, Attention, AAttn, Pose)
-    learning = {
-        part for module in model.modules() if isinstance(module, Pose26) for part in module.training_only_modules()
-    }
-    counted = [module for module in model.modules() if isinstance(module, kinds) and module not in learning]
+    heads = [module for module in model.modules() if isinstance(module, Pose26)]
+    excluded = {part for head in heads for part in head.training_only_modules()}
+    counted = [module for module in model.modules() if isinstance(module, kinds) and module not in excluded]
     hooks = [module.register_forward_hook(count) for module in counted]
     try:
         yield counts

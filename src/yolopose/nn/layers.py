@@ -1,4 +1,4 @@
-"""The rows of a model YAML, checked one by one before anything is built."""
+"""Parse the layers of a model YAML; every layer is checked before anything is built."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from yolopose.base.errors import ModelError, did_you_mean
-from yolopose.nn.model_yaml import Definition
-from yolopose.nn.registry import BLOCKS, CONCAT, FOREIGN, HEADS, KNOWN, UPSAMPLE, is_whole
+from yolopose.nn.model_yaml import ModelYaml
+from yolopose.nn.registry import BLOCKS, CONCAT, HEADS, MODULE_NAMES, UNSUPPORTED, UPSAMPLE, is_int
 
-MAX_ROWS = 500
+MAX_LAYERS = 500
 MAX_BLOCKS = 2_000
 MAX_CHANNELS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of backbone or head.
+class LayerSpec:
+    """One layer of the backbone or head.
 
     Attributes:
-        index: its number, through backbone and head.
-        inputs: numbers of the rows it reads; -1 is the image.
+        index: its number, counted over backbone and head.
+        inputs: numbers of the layers it reads; -1 is the image.
         repeats: scaled repeats.
-        module: the module's name.
+        module: name of the module.
         args: its arguments, with `nc`, `kpt_shape` and `None` resolved.
-        where: file, number and text of the row, for error texts.
+        where: file, number and text of the layer, for error messages.
     """
 
     index: int
@@ -37,123 +37,125 @@ class Row:
     where: str
 
 
-def raw_rows(definition: Definition) -> list[Any]:
-    """Return the rows of backbone and head as they stand.
+def raw_layers(source: ModelYaml) -> list[Any]:
+    """Return the layers of backbone and head as in the YAML.
 
     Raises:
-        ModelError: a part is missing or no list, there are too many rows, or the last one is not the head.
+        ModelError: a part is missing or not a list, there are too many layers, or the last one is not the head.
     """
-    parts: list[Any] = []
+    layers: list[Any] = []
     for key in ("backbone", "head"):
-        part = definition.values.get(key)
+        part = source.values.get(key)
         if not isinstance(part, list) or not part:
-            raise ModelError(f"{definition.label}: `{key}` must be a list of [from, repeats, module, args] rows.")
-        parts += part
-    if len(parts) > MAX_ROWS:
-        raise ModelError(f"{definition.label} has {len(parts)} rows; at most {MAX_ROWS} are built.")
-    heads = [index for index, row in enumerate(parts) if isinstance(row, list) and _is_head(cast(list[Any], row))]
-    if heads != [len(parts) - 1]:
-        foreign = isinstance(parts[-1], list) and len(parts[-1]) == 4 and str(parts[-1][2]) in FOREIGN
-        if foreign:
-            _checked_name(parts[-1][2], _where(definition, len(parts) - 1, parts[-1]))
+            raise ModelError(f"{source.label}: `{key}` must be a list of [from, repeats, module, args] layers.")
+        layers += part
+    if len(layers) > MAX_LAYERS:
+        raise ModelError(f"{source.label} has {len(layers)} layers; at most {MAX_LAYERS} are supported.")
+    heads = [index for index, layer in enumerate(layers) if isinstance(layer, list) and _is_head(layer)]
+    if heads != [len(layers) - 1]:
+        last = layers[-1]
+        if isinstance(last, list) and len(last) == 4 and str(last[2]) in UNSUPPORTED:
+            _check_module(last[2], _location(source, len(layers) - 1, last))
         raise ModelError(
-            f"{definition.label}: the last row must be the one head, such as [[16, 19, 22], 1, Pose, [nc, kpt_shape]]; "
-            f"rows with Pose or Pose26: {heads or 'none'}, rows: 0…{len(parts) - 1}."
+            f"{source.label}: the last layer, and only the last, must be a head such as [[16, 19, 22], 1, Pose, [nc, "
+            f"kpt_shape]]; layers with Pose or Pose26: {heads or 'none'}, layers: 0…{len(layers) - 1}."
         )
-    return parts
+    return layers
 
 
-def parse_rows(definition: Definition, nc: int, kpt_shape: tuple[int, int]) -> list[Row]:
-    """Check every row and returns them with scaled repeats and resolved arguments.
+def parse_layers(source: ModelYaml, nc: int, kpt_shape: tuple[int, int]) -> list[LayerSpec]:
+    """Check every layer and return them with scaled repeats and resolved arguments.
 
     Raises:
-        ModelError: a row is wrong; the text names it.
+        ModelError: a layer is wrong; the message names it.
     """
-    words = {"nc": nc, "kpt_shape": list(kpt_shape), "None": None}
-    rows: list[Row] = []
-    for index, raw in enumerate(raw_rows(definition)):
-        where = _where(definition, index, raw)
+    variables = {"nc": nc, "kpt_shape": list(kpt_shape), "None": None}
+    layers: list[LayerSpec] = []
+    for index, raw in enumerate(raw_layers(source)):
+        where = _location(source, index, raw)
         if not isinstance(raw, list) or len(raw) != 4:
             raise ModelError(f"{where} must be [from, repeats, module, args].")
-        source, repeats, name, args = raw
-        if not is_whole(repeats, 1, MAX_BLOCKS):
-            raise ModelError(f"{where}: repeats must be a whole number 1…{MAX_BLOCKS}, got {repeats!r}.")
+        inputs, repeats, name, args = raw
+        if not is_int(repeats, 1, MAX_BLOCKS):
+            raise ModelError(f"{where}: repeats must be an integer 1…{MAX_BLOCKS}, got {repeats!r}.")
         if not isinstance(args, list):
             raise ModelError(f"{where}: the arguments must be a list, such as [64, 3, 2]; got {args!r}.")
-        resolved = tuple(words.get(item, item) if isinstance(item, str) else item for item in args)
-        if name in HEADS and len(args) == 2:  # numbers that stand in the row itself give way as well
+        resolved = tuple(variables.get(item, item) if isinstance(item, str) else item for item in args)
+        if name in HEADS and len(args) == 2:  # values written in the layer itself are overridden as well
             resolved = (nc, list(kpt_shape))
-        inputs = _inputs(source, index, where)
-        row = Row(index, inputs, definition.repeats(repeats), _checked_name(name, where), resolved, where)
-        _check_args(row)
-        rows.append(row)
-    if sum(row.repeats for row in rows) > MAX_BLOCKS:
-        raise ModelError(f"{definition.label}: the repeats make more than {MAX_BLOCKS} blocks.")
-    return rows
+        indices = _parse_inputs(inputs, index, where)
+        layer = LayerSpec(index, indices, source.scale_repeats(repeats), _check_module(name, where), resolved, where)
+        _check_args(layer)
+        layers.append(layer)
+    if sum(layer.repeats for layer in layers) > MAX_BLOCKS:
+        raise ModelError(f"{source.label}: the repeats make more than {MAX_BLOCKS} blocks.")
+    return layers
 
 
-def _is_head(row: list[Any]) -> bool:
-    return any(row[2:3] == [name] for name in HEADS)
+def _is_head(layer: list[Any]) -> bool:
+    return any(layer[2:3] == [name] for name in HEADS)
 
 
-def _where(definition: Definition, index: int, raw: object) -> str:
-    return f"{definition.label}, row {index} {reprlib.repr(raw)}"
+def _location(source: ModelYaml, index: int, raw: object) -> str:
+    return f"{source.label}, layer {index} {reprlib.repr(raw)}"
 
 
-def _checked_name(name: object, where: str) -> str:
-    if isinstance(name, str) and name in KNOWN:
+def _check_module(name: object, where: str) -> str:
+    if isinstance(name, str) and name in MODULE_NAMES:
         return name
-    if isinstance(name, str) and name in FOREIGN:
-        raise ModelError(f"{where}: module {name!r} cannot be built: {FOREIGN[name]}.")
-    hint = did_you_mean(str(name), KNOWN)
-    raise ModelError(f"{where}: unknown module {name!r}.{hint} The modules are: {', '.join(KNOWN)}.")
+    if isinstance(name, str) and name in UNSUPPORTED:
+        raise ModelError(f"{where}: module {name!r} cannot be built: {UNSUPPORTED[name]}.")
+    hint = did_you_mean(str(name), MODULE_NAMES)
+    raise ModelError(f"{where}: unknown module {name!r}.{hint} The modules are: {', '.join(MODULE_NAMES)}.")
 
 
-def _inputs(source: object, index: int, where: str) -> tuple[int, ...]:
-    """Rows numbers that `from` means."""
-    sources = cast(list[int], source if isinstance(source, list) else [source])
-    if not sources or not all(is_whole(item, -MAX_ROWS, MAX_ROWS) for item in sources):
-        raise ModelError(f"{where}: `from` must be -1, a row number, or a list of them; got {source!r}.")
+def _parse_inputs(inputs: object, index: int, where: str) -> tuple[int, ...]:
+    """Return the absolute layer numbers of a `from` entry."""
+    items = cast(list[int], inputs if isinstance(inputs, list) else [inputs])
+    if not items or not all(is_int(item, -MAX_LAYERS, MAX_LAYERS) for item in items):
+        raise ModelError(f"{where}: `from` must be -1, a layer number, or a list of them; got {inputs!r}.")
     if index == 0:
-        if sources != [-1]:
-            raise ModelError(f"{where}: the first row reads the image, so its `from` must be -1; got {source!r}.")
+        if items != [-1]:
+            raise ModelError(f"{where}: the first layer reads the image, so its `from` must be -1; got {inputs!r}.")
         return (-1,)
-    found = tuple(index + item if item < 0 else item for item in sources)
-    for item, target in zip(sources, found, strict=True):
+    absolute = tuple(index + item if item < 0 else item for item in items)
+    for item, target in zip(items, absolute, strict=True):
         if target >= index:
-            raise ModelError(f"{where}: `from` {item} is not built yet; a row reads rows before it (0…{index - 1}).")
+            raise ModelError(
+                f"{where}: `from` {item} is not built yet; a layer reads layers before it (0…{index - 1})."
+            )
         if target < 0:
-            raise ModelError(f"{where}: `from` {item} lies before the first row; the lowest here is {-index}.")
-    return found
+            raise ModelError(f"{where}: `from` {item} lies before the first layer; the lowest here is {-index}.")
+    return absolute
 
 
-def _check_args(row: Row) -> None:
-    """Check the number and kind of a row's inputs and arguments."""
-    if row.module not in (CONCAT, *HEADS) and len(row.inputs) != 1:
-        raise ModelError(f"{row.where}: {row.module} reads one map, but `from` names {len(row.inputs)}.")
-    if row.module in BLOCKS:
-        _check_block(row)
-    elif row.module in HEADS:
-        if row.repeats != 1 or len(row.args) != 2:
-            raise ModelError(f"{row.where}: the head stands once, with the arguments [nc, kpt_shape].")
-    elif row.module == CONCAT:
-        if row.repeats != 1 or row.args != (1,):
-            raise ModelError(f"{row.where}: Concat stands once and joins channels: its arguments are [1].")
-    elif row.module == UPSAMPLE and not _is_upsample(row.args):
-        raise ModelError(f"{row.where}: nn.Upsample takes [None, factor, nearest or bilinear], factor 1…16.")
+def _check_args(layer: LayerSpec) -> None:
+    """Check number and type of a layer's inputs and arguments."""
+    if layer.module not in (CONCAT, *HEADS) and len(layer.inputs) != 1:
+        raise ModelError(f"{layer.where}: {layer.module} reads one map, but `from` names {len(layer.inputs)}.")
+    if layer.module in BLOCKS:
+        _check_block(layer)
+    elif layer.module in HEADS:
+        if layer.repeats != 1 or len(layer.args) != 2:
+            raise ModelError(f"{layer.where}: the head has 1 repeat and the arguments [nc, kpt_shape].")
+    elif layer.module == CONCAT:
+        if layer.repeats != 1 or layer.args != (1,):
+            raise ModelError(f"{layer.where}: Concat has 1 repeat and concatenates channels: its arguments are [1].")
+    elif layer.module == UPSAMPLE and not _is_upsample(layer.args):
+        raise ModelError(f"{layer.where}: nn.Upsample takes [None, factor, nearest or bilinear], factor 1…16.")
 
 
 def _is_upsample(args: Sequence[Any]) -> bool:
-    return len(args) == 3 and args[0] is None and is_whole(args[1], 1, 16) and args[2] in ("nearest", "bilinear")
+    return len(args) == 3 and args[0] is None and is_int(args[1], 1, 16) and args[2] in ("nearest", "bilinear")
 
 
-def _check_block(row: Row) -> None:
-    kinds = BLOCKS[row.module].args
-    form = f"{row.module} takes [channels, {', '.join(kinds)}]"
-    if not 1 <= len(row.args) <= 1 + len(kinds):
-        raise ModelError(f"{row.where}: {form}, at least the channels; got {len(row.args)} arguments.")
-    if not is_whole(row.args[0], 1, MAX_CHANNELS):
-        raise ModelError(f"{row.where}: {form}; channels must be a whole number 1…{MAX_CHANNELS}.")
-    for (name, kind), value in zip(kinds.items(), row.args[1:], strict=False):
-        if value is not None and not kind.test(value):
-            raise ModelError(f"{row.where}: {form}; {name} must be {kind.words}, got {value!r}.")
+def _check_block(layer: LayerSpec) -> None:
+    types = BLOCKS[layer.module].args
+    form = f"{layer.module} takes [channels, {', '.join(types)}]"
+    if not 1 <= len(layer.args) <= 1 + len(types):
+        raise ModelError(f"{layer.where}: {form}, at least the channels; got {len(layer.args)} arguments.")
+    if not is_int(layer.args[0], 1, MAX_CHANNELS):
+        raise ModelError(f"{layer.where}: {form}; channels must be an integer 1…{MAX_CHANNELS}.")
+    for (name, arg_type), value in zip(types.items(), layer.args[1:], strict=False):
+        if value is not None and not arg_type.test(value):
+            raise ModelError(f"{layer.where}: {form}; {name} must be {arg_type.description}, got {value!r}.")

@@ -1,4 +1,4 @@
-"""The pose network: a graph of rows that ends in a head."""
+"""The pose network: a graph of layers that ends in a head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yolopose.nn.conv import Conv
 from yolopose.nn.head import HeadOutput, PoseHead, Shapes
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo, describe
-from yolopose.nn.layers import Row
+from yolopose.nn.layers import LayerSpec
 from yolopose.nn.registry import CONCAT, HEAD
 from yolopose.schema import ModelMetadata, PoseSpec
 
@@ -23,35 +23,37 @@ class PoseModel(nn.Module):
     """A pose network as `build_network` makes it.
 
     Args:
-        blocks: one module for each row, the head last.
-        rows: what each reads.
+        blocks: one module per layer, the head last.
+        layers: specification of each layer.
         spec: classes and keypoints.
-        yaml: content that builds this network again.
+        yaml: content that builds the same network again.
         name: family and scale, such as `yolo11n-pose`.
     """
 
-    def __init__(self, blocks: nn.Sequential, rows: Sequence[Row], spec: PoseSpec, yaml: dict[str, Any], name: str):
+    def __init__(
+        self, blocks: nn.Sequential, layers: Sequence[LayerSpec], spec: PoseSpec, yaml: dict[str, Any], name: str
+    ):
         super().__init__()
         self.model = blocks
-        self.rows = tuple(rows)
+        self.layers = tuple(layers)
         self.spec = spec
         self.yaml = yaml
         self.name = name
-        self._release = _last_uses(self.rows)
+        self._last_uses = _last_uses(self.layers)
 
     @property
     def head(self) -> PoseHead:
-        """The head, the last row."""
+        """The head, the last layer."""
         return cast(PoseHead, self.model[-1])
 
     @property
     def stride(self) -> tuple[int, ...]:
-        """Pixels per cell of each level that the head reads, finest first."""
+        """Stride of each level in pixels, finest first."""
         return self.head.stride
 
     @property
     def names(self) -> dict[int, str]:
-        """Classes names as `{index: name}`."""
+        """Class names as `{index: name}`."""
         return self.spec.names
 
     def forward(self, x: Tensor) -> HeadOutput | Tensor:
@@ -61,24 +63,24 @@ class PoseModel(nn.Module):
             x: (B, 3, H, W) RGB 0…1; H and W multiples of the largest stride.
 
         Returns:
-            `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode, or finished
-            detections where `use` has chosen them.
+            `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode, or final detections
+            after `select_output(end2end=True)`.
         """
         return self.head(self.features(x))
 
     def outputs(self, x: Tensor) -> HeadOutput:
-        """Run the network and returns the raw outputs in either mode; `head.decode` makes pixels of them."""
+        """Run the network and return the raw outputs in either mode; `head.decode` converts them to pixels."""
         return self.head.outputs(self.features(x))
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Return the maps that the head reads, finest first; each map in between is freed after its last use."""
+        """Return the feature maps the head reads, finest first; other maps are freed after their last use."""
         maps = {-1: x}
-        for row, done, block in zip(self.rows[:-1], self._release, self.model, strict=False):
-            inputs = [maps[index] for index in row.inputs]
-            for index in done:
+        for layer, unused, block in zip(self.layers[:-1], self._last_uses, self.model, strict=False):
+            inputs = [maps[index] for index in layer.inputs]
+            for index in unused:
                 del maps[index]
-            maps[row.index] = block(inputs if row.module == CONCAT else inputs[0])
-        return [maps[index] for index in self.rows[-1].inputs]
+            maps[layer.index] = block(inputs if layer.module == CONCAT else inputs[0])
+        return [maps[index] for index in self.layers[-1].inputs]
 
     def infer_shapes(self, height: int, width: int) -> Shapes:
         """Return (height, width) of each level the head reads, in anchors, for an input of this size in pixels.
@@ -108,50 +110,50 @@ class PoseModel(nn.Module):
 
     @property
     def is_fused(self) -> bool:
-        """Whether the batch norms have been folded away."""
+        """Whether the batch norms are folded into the convolutions."""
         return not any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
     @property
     def has_all_branches(self) -> bool:
-        """Whether all that training needs is there; `fuse` leaves the second branch of a head away."""
+        """Whether the network can be trained; `fuse` removes one branch of a `Pose26` head."""
         return not isinstance(self.head, Pose26) or self.head.has_all_branches
 
     @property
     def supports_end2end(self) -> bool:
-        """Whether the head has a branch that answers once for each object."""
+        """Whether the head has a one-to-one branch."""
         return isinstance(self.head, Pose26)
 
     def select_output(self, end2end: bool = False, uncertainty: bool = False) -> PoseModel:
-        """Choose what evaluation mode gives; see `Pose26.decode`.
+        """Select the output of evaluation mode; see `Pose26.decode`.
 
         Args:
-            end2end: finished detections from the branch that answers once for each object.
-            uncertainty: σ of each point as well.
+            end2end: final detections of the one-to-one branch.
+            uncertainty: σ of each keypoint as well.
 
         Raises:
-            UsageError: the head has no such branch, or does not know σ.
-            ModelError: it has been left away.
+            UsageError: the head has no such branch, or predicts no σ.
+            ModelError: it was pruned.
         """
         if isinstance(self.head, Pose26):
             self.head.select_output(end2end, uncertainty)
         elif end2end or uncertainty:
-            wish = "end2end=True (detections without suppression)" if end2end else "uncertainty=True (σ of each point)"
-            raise UsageError(f"{wish} needs a network with the head Pose26, as yolo26n-pose; {self.name} has {HEAD}.")
+            option = "end2end=True (detections without NMS)" if end2end else "uncertainty=True (σ of each keypoint)"
+            raise UsageError(f"{option} needs a network with the head Pose26, as yolo26n-pose; {self.name} has {HEAD}.")
         return self
 
     def fuse(self, keep_branches: bool = False) -> PoseModel:
-        """Fold every batch norm into its convolution, for faster inference; outputs stay within rounding.
+        """Fold every batch norm into its convolution, for faster inference; outputs are equal up to rounding.
 
-        Of a head with two branches the one that evaluation mode does not use is left away.
+        The branch of a `Pose26` head that evaluation mode does not use is removed.
 
         Args:
-            keep_branches: keep both, with all that the losses need.
+            keep_branches: keep both branches, as the losses need them.
 
         Raises:
             ModelError: the network is in training mode.
         """
         if self.training:
-            raise ModelError("fuse() folds what training still changes: call model.eval() first.")
+            raise ModelError("fuse() folds statistics that training mode still changes: call model.eval() first.")
         if isinstance(self.head, Pose26) and self.head.has_all_branches and not keep_branches:
             self.head.prune()
         for module in self.modules():
@@ -160,17 +162,17 @@ class PoseModel(nn.Module):
         return self
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | tuple[int, int] = 640) -> ModelInfo:
-        """Count layers, parameters and computation.
+        """Count layers, parameters and operations.
 
         Args:
-            detailed: logs a table of all rows as well.
-            verbose: logs the summary.
-            imgsz: side, or (height, width), that the computation is counted for, pixels.
+            detailed: log a table of all layers.
+            verbose: log the summary.
+            imgsz: side, or (height, width), for which operations are counted, pixels.
         """
         return describe(self, detailed, verbose, imgsz)
 
 
-def _last_uses(rows: Sequence[Row]) -> list[tuple[int, ...]]:
-    """For each row the maps that no later row reads."""
-    last = {index: row.index for row in rows for index in row.inputs}
-    return [tuple(index for index, user in last.items() if user == row.index) for row in rows]
+def _last_uses(layers: Sequence[LayerSpec]) -> list[tuple[int, ...]]:
+    """Return for each layer the inputs that no later layer reads."""
+    last = {index: layer.index for layer in layers for index in layer.inputs}
+    return [tuple(index for index, user in last.items() if user == layer.index) for layer in layers]

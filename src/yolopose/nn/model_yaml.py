@@ -1,4 +1,4 @@
-"""Finding and reading a model YAML: which file, at which scale, with which heading keys."""
+"""Find and read a model YAML, and resolve its scale."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _MAX_SCALE = 16.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class ModelYaml:
     """A model YAML at one scale.
 
     Attributes:
-        label: how error texts name it.
+        label: how error messages name it.
         name: name of the network, such as `yolo11n-pose`.
-        values: the YAML's content.
+        values: content of the YAML.
         scale: scale letter; empty where the YAML has no scales.
-        depth: factor on repeats.
-        width: factor on channels.
-        max_channels: channels are cut to it before the factor.
+        depth: factor for repeats.
+        width: factor for channels.
+        max_channels: limit of channels before the factor is applied.
     """
 
     label: str
@@ -43,43 +43,43 @@ class Definition:
     width: float
     max_channels: float
 
-    def repeats(self, count: int) -> int:
-        """Return a row's repeats at this scale."""
+    def scale_repeats(self, count: int) -> int:
+        """Return the repeats of a layer at this scale."""
         return max(round(count * self.depth), 1) if count > 1 else count
 
-    def channels(self, count: int) -> int:
-        """Return a row's output channels at this scale, a multiple of 8."""
+    def scale_channels(self, count: int) -> int:
+        """Return the output channels of a layer at this scale, a multiple of 8."""
         return math.ceil(min(count, self.max_channels) * self.width / 8) * 8
 
 
-def load_definition(source: str | Path | Mapping[str, Any], scale: str | None = None) -> Definition:
-    """Read a model YAML and settles its scale.
+def load_model_yaml(source: str | Path | Mapping[str, Any], scale: str | None = None) -> ModelYaml:
+    """Read a model YAML and resolve its scale.
 
     Args:
-        source: a path, the name of a YAML that ships (`yolo11n-pose.yaml`), or a YAML's content.
-        scale: scale letter; None takes it from the name, the `scale` key, or the first one.
+        source: a path, the name of a shipped YAML (`yolo11n-pose.yaml`), or the content of a YAML.
+        scale: scale letter; None takes that of the name, of the `scale` key, or the first of the table.
 
     Raises:
-        NotFoundError: there is no such file.
-        ModelError: the file, its scales or the letter are wrong.
+        NotFoundError: the file does not exist.
+        ModelError: the file, its scales or the letter are invalid.
     """
     if isinstance(source, Mapping):
         values = {str(key): copy.deepcopy(value) for key, value in source.items()}
         stem = _stem(str(values.get("yaml_file") or "model"))
         label = f"Model YAML of {stem}"
-        letter = scale or values.get("scale") or _split(stem)[0]
+        letter = scale or values.get("scale") or _split_letter(stem)[0]
     else:
-        path, stem = _find(Path(source))
+        path, stem = _find_yaml(Path(source))
         values = read_yaml(path, "model YAML", ModelError)
         label = f"Model YAML {path}"
-        asked = _split(stem)[0]
-        letter = scale or asked or values.get("scale")
-        if asked and path.stem != stem and not values.get("scales"):
-            raise ModelError(f"{label} has no `scales`, so there is no scale {asked!r} of it; ask for {path.name}.")
+        requested = _split_letter(stem)[0]
+        letter = scale or requested or values.get("scale")
+        if requested and path.stem != stem and not values.get("scales"):
+            raise ModelError(f"{label} has no `scales`, so scale {requested!r} does not exist; use {path.name}.")
     if scale and not values.get("scales"):
         raise ModelError(f"{label} has no `scales`, so scale {scale!r} cannot be chosen.")
-    letter, factors = _factors(values, letter, label)
-    return Definition(
+    letter, factors = _scale_factors(values, letter, label)
+    return ModelYaml(
         label=label,
         name=_with_letter(stem, letter),
         values=values,
@@ -91,12 +91,12 @@ def load_definition(source: str | Path | Mapping[str, Any], scale: str | None = 
 
 
 def _stem(name: str) -> str:
-    """File name without folder (of either platform) and suffix."""
+    """Return the file name without folder (of either platform) and suffix."""
     return re.sub(r"\.ya?ml$", "", re.split(r"[/\\]", name)[-1], flags=re.IGNORECASE)
 
 
-def _split(stem: str) -> tuple[str, str]:
-    """Scale letter of a name ("" without one), and the name without it."""
+def _split_letter(stem: str) -> tuple[str, str]:
+    """Return the scale letter of a name ("" without one), and the name without it."""
     match = _SCALED_NAME.match(stem)
     if match is None:
         return "", stem
@@ -108,55 +108,53 @@ def _with_letter(stem: str, letter: str) -> str:
     return stem if match is None or not letter else match["family"] + letter + match["rest"]
 
 
-def _find(asked: Path) -> tuple[Path, str]:
-    """The file to open and the stem that was asked for: as named, else without the letter, else of the zoo."""
-    if asked.suffix.lower() not in (".yaml", ".yml"):
-        if asked.suffix.lower() in (".pt", ".onnx", ".safetensors"):
-            raise ModelError(
-                f"{asked} is a weights file, not a model YAML; it is named where weights are: model={asked}."
-            )
-        asked = asked.with_name(asked.name + ".yaml")
-    plain = asked.with_name(_split(asked.stem)[1] + asked.suffix)
-    for path in (asked, plain):
+def _find_yaml(requested: Path) -> tuple[Path, str]:
+    """Return the file to open and the requested stem: as named, else without the letter, else a shipped one."""
+    if requested.suffix.lower() not in (".yaml", ".yml"):
+        if requested.suffix.lower() in (".pt", ".onnx", ".safetensors"):
+            raise ModelError(f"{requested} is a weights file, not a model YAML. Open it with model={requested}.")
+        requested = requested.with_name(requested.name + ".yaml")
+    plain = requested.with_name(_split_letter(requested.stem)[1] + requested.suffix)
+    for path in (requested, plain):
         if path.is_file():
-            return path, asked.stem
-    if asked.parent == Path("."):
-        for name in (asked.name, plain.name):
+            return path, requested.stem
+    if requested.parent == Path("."):
+        for name in (requested.name, plain.name):
             shipped = model_yaml_path(name)
             if shipped is not None:
-                return shipped, asked.stem
+                return shipped, requested.stem
     names = model_yaml_names()
-    meant = suggest_model_name(asked.stem) if asked.parent == Path() else None
+    suggestion = suggest_model_name(requested.stem) if requested.parent == Path() else None
     if model_yaml_path(f"{plain.stem}.yaml"):  # .yml instead of .yaml
-        meant = asked.stem
-    near = f" Did you mean model={meant}.yaml?" if meant else suggest_path(asked, "model")
+        suggestion = requested.stem
+    hint = f" Did you mean model={suggestion}.yaml?" if suggestion else suggest_path(requested, "model")
     raise NotFoundError(
-        f"There is no model YAML {asked} (current folder: {Path.cwd()}).{near} These ship: "
-        f"{', '.join(names)}; put a scale letter behind the number, as in yolo11n-pose.yaml."
+        f"There is no model YAML {requested} (current folder: {Path.cwd()}).{hint} The shipped ones are: "
+        f"{', '.join(names)}; add a scale letter after the number, as in yolo11n-pose.yaml."
     )
 
 
-def _factors(values: Mapping[str, Any], letter: object, label: str) -> tuple[str, tuple[float, float, float]]:
-    """The scale letter in force and its (depth, width, max_channels)."""
+def _scale_factors(values: Mapping[str, Any], letter: object, label: str) -> tuple[str, tuple[float, float, float]]:
+    """Return the scale letter and its (depth, width, max_channels)."""
     scales = values.get("scales")
     if not scales:
         depth, width = values.get("depth_multiple", 1.0), values.get("width_multiple", 1.0)
-        return "", _checked((depth, width, math.inf), f"{label}: depth_multiple and width_multiple")
+        return "", _check_factors((depth, width, math.inf), f"{label}: depth_multiple and width_multiple")
     if not isinstance(scales, Mapping):
         raise ModelError(f"{label}: scales must map a letter to [depth, width, max_channels], got {scales!r}.")
     known = [str(key) for key in scales]
     if not letter:
         letter = known[0]
-        LOGGER.info(f"{label}: no scale letter was given, so scale {letter!r} is taken (known: {', '.join(known)}).")
+        LOGGER.info(f"{label}: no scale letter in the name, using scale {letter!r} of {', '.join(known)}.")
     if not isinstance(letter, str) or letter not in known:
         raise ModelError(f"{label} has no scale {letter!r}; it has {', '.join(known)}.")
     row = next(value for key, value in scales.items() if str(key) == letter)
     if not isinstance(row, list) or len(row) != 3:
         raise ModelError(f"{label}: scale {letter!r} must be [depth, width, max_channels], got {row!r}.")
-    return letter, _checked(row, f"{label}: scale {letter!r}")
+    return letter, _check_factors(row, f"{label}: scale {letter!r}")
 
 
-def _checked(row: Any, where: str) -> tuple[float, float, float]:
+def _check_factors(row: Any, where: str) -> tuple[float, float, float]:
     if not all(isinstance(item, (int, float)) and not isinstance(item, bool) and item > 0 for item in row):
         raise ModelError(f"{where} must be positive numbers, got {list(row)!r}.")
     depth, width, limit = row

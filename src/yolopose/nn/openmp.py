@@ -1,13 +1,11 @@
-"""torch's threads are made to wait for each other politely.
+"""Limit OpenMP spin-waiting; imported before torch.
 
-Inside a layer the threads of torch wait by spinning: the GNU OpenMP library turns a loop 300 000 times before it
-sleeps. That is quick while nothing else wants the cores. As soon as another process, a decoding thread or a second
-network does, the spinning takes the time away from the very thread that is waited for, and an image of 60 ms takes
-a second. A shorter spin costs a few per cent on an idle machine and keeps a busy one alive (measured in
-benchmarks/RESULTS.md).
+Inside a layer, the threads of torch wait by spinning: GNU OpenMP runs 300 000 iterations before a thread sleeps. As
+soon as another process, a decoding thread or a second network needs the cores, the spinning threads take time from
+the thread they wait for, and an image of 60 ms takes a second. A shorter spin costs a few percent on an idle machine.
 
-The library reads the number once, from the environment, when torch is loaded. It is set for that moment alone, and
-not at all where the user has set any of these variables or torch is loaded already.
+The library reads the value once, from the environment, while torch is loaded. It is set only for that moment, and not
+at all where the user has set one of these variables or torch is already loaded.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ from __future__ import annotations
 import os
 import sys
 
-_SPINS = "10000"
-_WISHES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+_SPIN_COUNT = "10000"
+_USER_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 
 def load_torch() -> None:
-    """Load torch with a short spin."""
-    if "torch" in sys.modules or any(name in os.environ for name in _WISHES):
+    """Import torch with a short spin."""
+    if "torch" in sys.modules or any(name in os.environ for name in _USER_SETTINGS):
         return
-    os.environ["GOMP_SPINCOUNT"] = _SPINS
+    os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
     try:
         import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
     finally:

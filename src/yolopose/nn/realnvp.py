@@ -1,4 +1,4 @@
-"""The density of residuals that RLE learns (arXiv 2107.11291): a RealNVP flow in two dimensions (arXiv 1605.08803)."""
+"""The density of keypoint errors that RLE learns (arXiv 2107.11291): a two-dimensional RealNVP (arXiv 1605.08803)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 _LAYERS = 6
 _HIDDEN = 64
-_GAIN = 0.01  # of the weights' start values: the flow begins close to the normal distribution that it bends
+_GAIN = 0.01  # of the initial weights: the flow starts close to the identity, the density close to a normal one
 
 
 class RealNVP(nn.Module):
-    """Coupling layers that map residuals of a point, in units of its σ, onto a standard normal distribution.
+    """Coupling layers that map residuals, in units of σ, to a standard normal distribution.
 
-    Each layer leaves one coordinate as it is and scales and shifts the other by what two small nets make of the first.
+    Each layer keeps one coordinate and scales and shifts the other by two small networks of the first.
     """
 
     loc: Tensor
@@ -24,43 +24,44 @@ class RealNVP(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # the prior is N(0, I): its numbers are kept because they stand in every state_dict of the family
+        # the prior is N(0, I); its parameters are buffers because public state_dicts contain them
         self.register_buffer("loc", torch.zeros(2))
         self.register_buffer("cov", torch.eye(2))
-        self.register_buffer("mask", _masks())
-        self.s = nn.ModuleList(_net(bounded=True) for _ in range(_LAYERS))
-        self.t = nn.ModuleList(_net(bounded=False) for _ in range(_LAYERS))
+        self.register_buffer("mask", _coupling_masks())
+        self.s = nn.ModuleList(_mlp(bounded=True) for _ in range(_LAYERS))
+        self.t = nn.ModuleList(_mlp(bounded=False) for _ in range(_LAYERS))
 
     def log_density(self, residuals: Tensor) -> Tensor:
-        """(N, 2) residuals in units of σ → (N,) logarithms of their density."""
-        z, log_det = residuals, residuals.new_zeros(len(residuals))
+        """(N, 2) residuals in units of σ → (N,) log densities."""
+        z = residuals
+        log_det = residuals.new_zeros(len(residuals))
         for index in reversed(range(_LAYERS)):
             mask = self.mask[index]
-            kept = mask * z
-            scale = self.s[index](kept) * (1 - mask)
-            shift = self.t[index](kept) * (1 - mask)
-            z = (1 - mask) * (z - shift) * torch.exp(-scale) + kept
+            fixed = mask * z
+            scale = self.s[index](fixed) * (1 - mask)
+            shift = self.t[index](fixed) * (1 - mask)
+            z = (1 - mask) * (z - shift) * torch.exp(-scale) + fixed
             log_det = log_det - scale.sum(1)
         return log_det - z.square().sum(1) / 2 - math.log(2 * math.pi)
 
     @torch.no_grad()
-    def reset(self) -> None:
-        """Set the start values; nothing where they hold no numbers yet ("meta")."""
+    def reset_parameters(self) -> None:
+        """Initialize weights and buffers; does nothing on the "meta" device."""
         if self.mask.is_meta:
             return
         self.loc.zero_()
         self.cov.copy_(torch.eye(2))
-        self.mask.copy_(_masks())
+        self.mask.copy_(_coupling_masks())
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                module.reset_parameters()  # of the biases, that is
+                module.reset_parameters()  # for the bias
                 nn.init.xavier_uniform_(module.weight, _GAIN)
 
 
-def _masks() -> Tensor:
+def _coupling_masks() -> Tensor:
     return torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(_LAYERS // 2, 1)
 
 
-def _net(bounded: bool) -> nn.Module:
+def _mlp(bounded: bool) -> nn.Module:
     layers = [nn.Linear(2, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 2)]
     return nn.Sequential(*layers, *([nn.Tanh()] if bounded else []))
