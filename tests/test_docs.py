@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -114,6 +115,23 @@ def test_commands(page: str, line: str, home: Path, server: Server, capsys: pyte
             assert main(["val", "model=yolo11n-pose.pt", "data=coco8-pose.yaml", "imgsz=64", *saved]) == 0
     assert line.startswith("yolo ")
     assert main(shlex.split(shorten(line, server))[1:]) == 0, capsys.readouterr().err
+
+
+def test_architecture_names_what_exists() -> None:
+    """Functions and classes that the page names are defined in the package."""
+    names: set[str] = set()
+    for path in (ROOT / "src/yolopose").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name):
+                names.add(node.id)
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    calls = set(re.findall(r"`(?:\w+\.)?(\w+)\(\)`|`[A-Z]\w+\.(\w+)`", text))
+    assert len(calls) > 30
+    assert {name for pair in calls for name in pair if name} <= names
+    for file in set(re.findall(r"`((?:\w+/)+\w+\.py)`", text)):
+        assert (ROOT / "src/yolopose" / file).is_file(), file
 
 
 def test_lines_tested_elsewhere_are_few() -> None:
