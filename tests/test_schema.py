@@ -29,12 +29,12 @@ def test_coco_person_is_consistent() -> None:
         (KeypointSchema(count=2, dims=3, sigmas=(0.1, 0.2)), [0.1, 0.2]),
     ],
 )
-def test_sigmas_in_force(schema: KeypointSchema, expected: list[float]) -> None:
+def test_effective_sigmas(schema: KeypointSchema, expected: list[float]) -> None:
     np.testing.assert_allclose(schema.oks_sigmas, expected)
 
 
 @pytest.mark.parametrize("schema", [PERSON, KeypointSchema(count=1, dims=2)])
-def test_a_spec_survives_its_dict(schema: KeypointSchema) -> None:
+def test_spec_round_trip(schema: KeypointSchema) -> None:
     spec = PoseSpec(classes=("person", "dog"), keypoints=schema)
     assert PoseSpec.from_dict(spec.to_dict()) == spec
     metadata = ModelMetadata(spec=spec, name="yolo11n-pose", imgsz=(320, 640), args={"epochs": 3})
@@ -50,17 +50,17 @@ def test_bad_metadata_names_the_key(key: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({}, "kpt_shape is missing"),
         ({"kpt_shape": [0, 3]}, "not possible"),
         ({"kpt_shape": [17, 4]}, "not possible"),
-        ({"kpt_shape": "17, 3"}, "list of whole numbers"),
-        ({"kpt_shape": [17]}, "must be two whole numbers"),
+        ({"kpt_shape": "17, 3"}, "list of integers"),
+        ({"kpt_shape": [17]}, "must be two integers"),
         ({"kpt_shape": [3, 3], "flip_idx": [0, 0, 0]}, "exactly once"),
         ({"kpt_shape": [3, 3], "flip_idx": [0, 1]}, "exactly once"),
-        ({"kpt_shape": [3, 3], "flip_idx": [0.5, 1, 2]}, "whole numbers"),
-        ({"kpt_shape": [2, 3], "kpt_names": ["a"]}, "1 names, but kpt_shape says 2"),
+        ({"kpt_shape": [3, 3], "flip_idx": [0.5, 1, 2]}, "integers"),
+        ({"kpt_shape": [2, 3], "kpt_names": ["a"]}, "1 names, but kpt_shape has 2"),
         ({"kpt_shape": [2, 3], "kpt_names": {"x": ["a", "b"]}}, "class index"),
         ({"kpt_shape": [2, 3], "skeleton": [[0, 2]]}, "skeleton edge"),
         ({"kpt_shape": [2, 3], "skeleton": [[0]]}, "skeleton edge"),
@@ -69,10 +69,10 @@ def test_bad_metadata_names_the_key(key: str, value: object) -> None:
         ({"kpt_shape": [2, 3], "kpt_oks_sigmas": ["a", "b"]}, "list of numbers"),
     ],
 )
-def test_bad_schemas_say_which_key(values: dict[str, object], words: str) -> None:
+def test_bad_schemas_name_the_key(values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as error:
         KeypointSchema.from_dict(values)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

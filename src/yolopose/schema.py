@@ -1,7 +1,7 @@
-"""What a pose network or data set is about: classes, keypoints, mirror, skeleton, sigmas.
+"""Schema of a pose network or data set: classes, keypoints, flip indices, skeleton, sigmas.
 
-Everything that depends on the keypoints (flips, drawing, OKS, checks, export metadata) derives from
-these frozen values; they travel inside checkpoints and exported files.
+Flips, drawing, OKS, checks and export metadata use these frozen values, which are stored in checkpoints and exported
+files.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ COCO_PERSON_SIGMAS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeypointSchema:
-    """The keypoints of an object: how many, what each is, and how they mirror and connect.
+    """The keypoints of an instance: number, names, flip indices and skeleton.
 
     Attributes:
         count: K, number of keypoints, at least 1.
         dims: D, 2 for (x, y) or 3 for (x, y, visibility).
-        names: one name per keypoint for each class index that has its own, `{0: ("nose", …)}`; may be empty.
-        flip_idx: permutation of 0…K-1 that a horizontal mirror applies, or None when it is not known.
+        names: keypoint names by class index, `{0: ("nose", …)}`; may be empty.
+        flip_idx: permutation of 0…K-1 by a horizontal flip, or None where it is unknown.
         skeleton: edges as pairs of 0-based keypoint indices, for drawing; may be empty.
-        sigmas: OKS σ per keypoint as given by the data set, or None for the default rule.
+        sigmas: OKS σ per keypoint as given by the data set, or None for the defaults of `oks_sigmas`.
 
     Raises:
         UsageError: a value contradicts K or D; the text names it.
@@ -63,13 +63,13 @@ class KeypointSchema:
             )
         if self.flip_idx is not None and sorted(self.flip_idx) != list(range(self.count)):
             raise UsageError(
-                f"flip_idx {list(self.flip_idx)} must name each of the {self.count} keypoints 0…{self.count - 1} "
-                "exactly once: entry i is the keypoint that i becomes in a mirror (left eye ↔ right eye)."
+                f"flip_idx {list(self.flip_idx)} must contain each of the {self.count} keypoints 0…{self.count - 1} "
+                "exactly once: entry i is the keypoint that i becomes in a flipped image (left eye ↔ right eye)."
             )
         for index, names in self.names.items():
             if len(names) != self.count:
                 raise UsageError(
-                    f"kpt_names of class {index} holds {len(names)} names, but kpt_shape says {self.count} keypoints."
+                    f"kpt_names of class {index} has {len(names)} names, but kpt_shape has {self.count} keypoints."
                 )
         for edge in self.skeleton:
             if len(edge) != 2 or not all(0 <= point < self.count for point in edge):
@@ -88,7 +88,7 @@ class KeypointSchema:
 
     @property
     def oks_sigmas(self) -> npt.NDArray[np.float64]:
-        """(K,) float64 σ in force: the given ones, COCO's person σ for exactly [17, 3], else 1/K each."""
+        """(K,) float64 effective σ: the given ones, those of a COCO person for exactly [17, 3], else 1/K each."""
         if self.sigmas is not None:
             return np.array(self.sigmas, dtype=np.float64)
         if self.shape == (17, 3):
@@ -96,12 +96,12 @@ class KeypointSchema:
         return np.full(self.count, 1.0 / self.count)
 
     def keypoint_names(self, class_index: int) -> tuple[str, ...]:
-        """Return the K keypoint names of a class; `keypoint 0`, … where none are known."""
+        """Return the K keypoint names of a class; `keypoint 0`, … where there are none."""
         names = self.names.get(class_index) or self.names.get(0)
         return names or tuple(f"keypoint {index}" for index in range(self.count))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, with the keys of a data YAML."""
+        """Return plain lists and values under the keys of a data YAML."""
         return {
             "kpt_shape": [self.count, self.dims],
             "kpt_names": {int(index): list(names) for index, names in self.names.items()},
@@ -112,25 +112,26 @@ class KeypointSchema:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointSchema:
-        """Build it from the keys of a data YAML (`kpt_shape`, `kpt_names`, `flip_idx`, …).
+        """Read the keys of a data YAML (`kpt_shape`, `kpt_names`, `flip_idx`, …).
 
         Raises:
             UsageError: a value has the wrong form or length.
         """
         count, dims = _kpt_shape(values.get("kpt_shape"))
-        flip, sigmas = values.get("flip_idx"), values.get("kpt_oks_sigmas")
+        flip = values.get("flip_idx")
+        sigmas = values.get("kpt_oks_sigmas")
         return cls(
             count=count,
             dims=dims,
             names=_keypoint_names(values.get("kpt_names")),
-            flip_idx=None if flip is None else tuple(_whole_numbers(flip, "flip_idx")),
+            flip_idx=None if flip is None else tuple(_integers(flip, "flip_idx")),
             skeleton=_edges(values.get("skeleton")),
             sigmas=None if sigmas is None else tuple(_numbers(sigmas, "kpt_oks_sigmas")),
         )
 
     @classmethod
     def coco_person(cls) -> KeypointSchema:
-        """Return the 17 points of a COCO person with names, mirror, skeleton and σ."""
+        """Return the 17 keypoints of a COCO person with names, flip indices, skeleton and σ."""
         return cls(
             count=17,
             dims=3,
@@ -147,7 +148,7 @@ class PoseSpec:
 
     Attributes:
         classes: class names by index.
-        keypoints: the keypoint schema that all classes share.
+        keypoints: the keypoint schema, common to all classes.
     """
 
     classes: tuple[str, ...]
@@ -155,21 +156,21 @@ class PoseSpec:
 
     @property
     def nc(self) -> int:
-        """Numbers of classes."""
+        """Number of classes."""
         return len(self.classes)
 
     @property
     def names(self) -> dict[int, str]:
-        """Classes names as `{index: name}`."""
+        """Class names as `{index: name}`."""
         return dict(enumerate(self.classes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values with the keys of a data YAML."""
+        """Return plain values under the keys of a data YAML."""
         return {"names": self.names, **self.keypoints.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PoseSpec:
-        """Build it from the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
+        """Read the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
 
         Raises:
             UsageError: a value has the wrong form or length.
@@ -179,21 +180,22 @@ class PoseSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetadata:
-    """The record that travels in checkpoints and exported files.
+    """Metadata stored in checkpoints and exported files.
 
     Attributes:
         spec: classes and keypoints.
         name: family and scale, such as `yolo11n-pose`.
         stride: largest stride of the network; input sides are multiples of it.
-        imgsz: (height, width) that the network was trained or exported for, pixels.
-        batch: images in one call; 0 when any number goes.
-        dynamic: whether other input sizes than `imgsz` go.
-        end2end: whether the output is final (no suppression needed).
-        uncertainty: whether the output ends in σ of each point, x and y, 2·K numbers in pixels.
+        imgsz: (height, width) for which the network was trained or exported, pixels.
+        batch: images per call; 0 for any number.
+        dynamic: whether input sizes other than `imgsz` are supported.
+        end2end: whether the output needs no NMS.
+        uncertainty: whether the output ends in σ of each keypoint, x and y, 2·K values in pixels.
         outputs: layout of the output, `raw` for (B, 4+nc+K·D, A).
         license: license of the weights, where it is known.
-        version: version of the writing package.
-        args: training arguments that were stored, plain values.
+        version: version of the package that wrote the file.
+        args: plain values: training arguments in a checkpoint; in an exported file `nms` (settings of built-in NMS) or
+            `strides` (of a raw multi-level output).
     """
 
     spec: PoseSpec
@@ -229,7 +231,7 @@ class ModelMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelMetadata:
-        """Build it from what `to_dict` gave.
+        """Read the output of `to_dict`.
 
         Raises:
             UsageError: a value is missing or has the wrong form; the text names the key.
@@ -238,23 +240,23 @@ class ModelMetadata:
         kinds |= {"outputs": str, "license": str, "version": str, "args": Mapping}
         for key, kind in kinds.items():
             if not isinstance(values.get(key), kind):
-                raise UsageError(f"The model metadata's {key} is missing or no {kind.__name__}.")
+                raise UsageError(f"The model metadata's {key} is missing or not of type {kind.__name__}.")
         return cls(
             spec=PoseSpec.from_dict(values),
             imgsz=_pair(values.get("imgsz"), "imgsz"),
-            uncertainty=values.get("uncertainty") is True,  # records of earlier versions do not know it
+            uncertainty=values.get("uncertainty") is True,  # missing in files of earlier versions
             **{key: values[key] for key in kinds},
         )
 
 
 def class_names(names: object, nc: object) -> tuple[str, ...]:
-    """Read class names from a list or `{index: name}` map, or makes `class0`, … from `nc` alone.
+    """Read class names from a list or `{index: name}` mapping, or make `class0`, … from only `nc`.
 
     Raises:
         UsageError: neither is given, indices have gaps, or `nc` and the names disagree.
     """
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
-        raise UsageError(f"nc must be a whole number from 1, got {nc!r}.")
+        raise UsageError(f"nc must be an integer from 1, got {nc!r}.")
     if names is None:
         if nc is None:
             raise UsageError("Class names are missing: give `names: {0: person}` (or `nc: 1`).")
@@ -262,14 +264,14 @@ def class_names(names: object, nc: object) -> tuple[str, ...]:
     if isinstance(names, Mapping):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise UsageError(f"names must have the indices 0…{len(names) - 1} without gaps, got {list(names)}.")
-        found = tuple(str(names[index]) for index in range(len(names)))
+        classes = tuple(str(names[index]) for index in range(len(names)))
     elif isinstance(names, Sequence) and not isinstance(names, str):
-        found = tuple(str(name) for name in names)
+        classes = tuple(str(name) for name in names)
     else:
-        raise UsageError(f"names must be a list or an index: name map, got {names!r}.")
-    if not found or (nc is not None and nc != len(found)):
-        raise UsageError(f"names holds {len(found)} classes but nc says {nc}; make them agree (nc may be left out).")
-    return found
+        raise UsageError(f"names must be a list or a mapping of index to name, got {names!r}.")
+    if not classes or (nc is not None and nc != len(classes)):
+        raise UsageError(f"names has {len(classes)} classes but nc is {nc}; make them agree (nc may be omitted).")
+    return classes
 
 
 def _kpt_shape(value: object) -> tuple[int, int]:
@@ -277,25 +279,25 @@ def _kpt_shape(value: object) -> tuple[int, int]:
         raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
     if isinstance(value, int):
         raise UsageError(
-            f"kpt_shape must be two numbers, [K, D], got {value!r}: write `kpt_shape: [{value}, 3]` where labels hold "
-            f"x y v for each point, `kpt_shape: [{value}, 2]` where they hold x y."
+            f"kpt_shape must be two numbers, [K, D], got {value!r}: write `kpt_shape: [{value}, 3]` if labels have "
+            f"x y v for each keypoint, `kpt_shape: [{value}, 2]` if they have x y."
         )
     return _pair(value, "kpt_shape")
 
 
 def _pair(value: object, key: str) -> tuple[int, int]:
-    numbers = _whole_numbers(value, key)
-    if len(numbers) != 2:
+    values = _integers(value, key)
+    if len(values) != 2:
         example = "[17, 3]" if key == "kpt_shape" else "[640, 640]"
-        raise UsageError(f"{key} must be two whole numbers, such as {example}; got {value!r}.")
-    return numbers[0], numbers[1]
+        raise UsageError(f"{key} must be two integers, such as {example}; got {value!r}.")
+    return values[0], values[1]
 
 
-def _whole_numbers(value: object, key: str) -> list[int]:
+def _integers(value: object, key: str) -> list[int]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise UsageError(f"{key} must be a list of whole numbers, got {value!r}.")
+        raise UsageError(f"{key} must be a list of integers, got {value!r}.")
     if not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-        raise UsageError(f"{key} must be a list of whole numbers, got {list(value)!r}.")
+        raise UsageError(f"{key} must be a list of integers, got {list(value)!r}.")
     return list(value)
 
 
@@ -319,7 +321,7 @@ def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
         return result
     if isinstance(value, Sequence) and not isinstance(value, str):
         return {0: tuple(str(name) for name in value)}
-    raise UsageError(f"kpt_names must be a list of names or a class index: names map, got {value!r}.")
+    raise UsageError(f"kpt_names must be a list of names or a mapping of class index to names, got {value!r}.")
 
 
 def _edges(value: object) -> tuple[tuple[int, int], ...]:
@@ -327,5 +329,5 @@ def _edges(value: object) -> tuple[tuple[int, int], ...]:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise UsageError(f"skeleton must be a list of [a, b] pairs of keypoint indices, got {value!r}.")
-    edges = [tuple(_whole_numbers(edge, "skeleton edge")) for edge in value]
+    edges = [tuple(_integers(edge, "skeleton edge")) for edge in value]
     return tuple(edges)  # type: ignore[return-value]  # the length of each is checked by the schema

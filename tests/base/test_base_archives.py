@@ -42,29 +42,29 @@ def test_unpacks(names: list[str], expected: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "C:\\x", "c:x", "a\\..\\..\\x"])
-def test_names_that_lead_out(name: str, tmp_path: Path) -> None:
+def test_refuses_paths_outside_the_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is outside the folder"):
         unzip(archive_of(tmp_path / "a.zip", {"good": b"x", name: b"x"}), tmp_path / "out", LIMIT)
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
-def test_links_and_devices(kind: int, tmp_path: Path) -> None:
+def test_refuses_links_and_devices(kind: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a link or a device"):
         unzip(archive_of(tmp_path / "a.zip", {"x": b"/etc"}, kind), tmp_path / "out", LIMIT)
 
 
-def test_too_much_together(tmp_path: Path) -> None:
+def test_refuses_too_large_archives(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than the"):
         unzip(archive_of(tmp_path / "a.zip", {"x": bytes(LIMIT), "y": b"1"}), tmp_path / "out", LIMIT)
 
 
-def test_a_bomb(tmp_path: Path) -> None:
+def test_refuses_decompression_bombs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="would grow"):
         unzip(archive_of(tmp_path / "a.zip", {"x": bytes(60 << 20)}), tmp_path / "out", 1 << 30)
 
 
-def test_sizes_that_lie(tmp_path: Path) -> None:
+def test_refuses_wrong_sizes(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.zip", {"x": bytes(900_000)})
     data = bytearray(path.read_bytes())
     place = data.rfind(b"PK\x01\x02")  # the entry of the directory at the end
@@ -76,7 +76,7 @@ def test_sizes_that_lie(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", None])
-def test_no_sound_archive(content: bytes | None, tmp_path: Path) -> None:
+def test_refuses_damaged_archives(content: bytes | None, tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.zip", {"x": bytes(range(256)) * 100}, compression=0)
     path.write_bytes(path.read_bytes().replace(b"\x10\x11", b"\x11\x10", 1) if content is None else content)
     with pytest.raises(DataError, match="not a valid zip archive"):
@@ -84,7 +84,7 @@ def test_no_sound_archive(content: bytes | None, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_keeps_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(OutputError, match="already exists"):
         unzip(archive_of(tmp_path / "a.zip", {"x": b"x"}), tmp_path / "out", LIMIT)

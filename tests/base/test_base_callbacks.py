@@ -6,7 +6,7 @@ from yolopose.base.callbacks import EVENTS, Callbacks
 from yolopose.base.errors import UsageError
 
 
-def test_added_functions_are_called_in_order_until_removed() -> None:
+def test_calls_functions_in_order_until_removed() -> None:
     callbacks, seen = Callbacks(), []
     callbacks.add("on_train_end", lambda subject: seen.append(("first", subject)))
     callbacks.add("on_train_end", lambda subject: seen.append(("second", subject)))
@@ -20,11 +20,13 @@ def test_added_functions_are_called_in_order_until_removed() -> None:
     assert len(seen) == 2
 
 
-def test_the_25_public_events() -> None:
+def test_has_25_public_events() -> None:
     assert len(EVENTS) == len(set(EVENTS)) == 25
 
 
-@pytest.mark.parametrize(("event", "function", "words"), [("on_trainend", print, "on_train_end"), ("teardown", 3, "3")])
-def test_what_cannot_be_added(event: str, function: object, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+@pytest.mark.parametrize(
+    ("event", "function", "message"), [("on_trainend", print, "on_train_end"), ("teardown", 3, "3")]
+)
+def test_refuses_unknown_events_and_non_functions(event: str, function: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Callbacks().add(event, function)

@@ -20,7 +20,7 @@ from yolopose.base import cpu
         ({0, 1, 2, 3}, {}, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
     ],
 )
-def test_cores_are_those_that_this_process_may_use(
+def test_counts_the_cores_of_this_process(
     allowed: set[int],
     siblings: dict[int, str],
     limits: dict[str, str],
@@ -42,21 +42,21 @@ def test_cores_are_those_that_this_process_may_use(
 
 
 @pytest.mark.parametrize(("wish", "expected"), [("1", 1), ("2,1", 2), ("", 3), ("many", 3), ("0", 1), ("9", 3)])
-def test_the_wish_of_the_user_holds(wish: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omp_num_threads_limits_the_cores(wish: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_allowed_cores", lambda: 3)
     monkeypatch.setenv("OMP_NUM_THREADS", wish)
     assert cpu.physical_cores() == expected
 
 
 @pytest.mark.parametrize(("flags", "has"), [("avx2 amx_bf16", True), ("avx512_bf16", True), ("avx2 f16c", False)])
-def test_16_bit_instructions(flags: str, has: bool, tmp_path: Path) -> None:
+def test_cpu_supports_bf16(flags: str, has: bool, tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(f"model name: x\nflags : fpu {flags}\n")
     assert cpu.cpu_supports_bf16(file) is has
     assert cpu.cpu_supports_bf16(tmp_path / "none") is False
 
 
-def test_a_processor_is_named_by_what_tells_it_from_others(tmp_path: Path) -> None:
+def test_cpu_name_has_family_and_model(tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     lines = (
         "processor : 0\ncpu family : 25\nmodel : 1\nmodel name : Fast 9\n\nprocessor : 1\ncpu family : 25\nmodel : 2\n"

@@ -45,7 +45,7 @@ def rest(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
-def test_a_file_comes_once_and_its_hash_is_recorded(
+def test_downloads_and_records_checksum_and_source(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = fetch(server, tmp_path, whole(BODY), license="AGPL-3.0")
@@ -63,12 +63,12 @@ def test_a_file_comes_once_and_its_hash_is_recorded(
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_what_was_cut_goes_on_where_it_ended(times: int, server: Server, tmp_path: Path) -> None:
+def test_resumes_interrupted_downloads(times: int, server: Server, tmp_path: Path) -> None:
     assert fetch(server, tmp_path, cut(BODY, 500_000, times)).read_bytes() == BODY
     assert server.seen[-1] == ("/f", "bytes=500000-")
 
 
-def test_what_stays_cut_is_kept_for_the_next_run(server: Server, tmp_path: Path) -> None:
+def test_keeps_partial_downloads_for_the_next_run(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="to resume"):
         fetch(server, tmp_path, cut(BODY, 300_000, 99))
     assert rest(tmp_path) == ["f.bin.part", "f.bin.part.tag"]
@@ -77,20 +77,20 @@ def test_what_stays_cut_is_kept_for_the_next_run(server: Server, tmp_path: Path)
     assert rest(tmp_path) == ["f.bin", "f.bin.sha256"]
 
 
-def test_another_file_at_the_address_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+def test_restarts_when_the_file_has_changed(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
         fetch(server, tmp_path, cut(BODY, 300_000, 99))
     other = BODY[::-1]
     assert fetch(server, tmp_path, whole(other, ETag='"2"')).read_bytes() == other
 
 
-def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
+def test_restarts_without_range_support(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
         fetch(server, tmp_path, cut(BODY, 300_000, 99))
     assert fetch(server, tmp_path, lambda handler: handler.send(200, BODY)).read_bytes() == BODY
 
 
-def test_redirects_are_followed(server: Server, tmp_path: Path) -> None:
+def test_follows_redirects(server: Server, tmp_path: Path) -> None:
     server.answers["/g"] = whole(BODY)
     assert fetch(server, tmp_path, redirect("/g")).read_bytes() == BODY
 
@@ -106,7 +106,7 @@ def unannounced(handler: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "options", "words"),
+    ("answer", "options", "message"),
     [
         (lambda handler: handler.send(404), {}, "responded 404 Not Found: no such file"),
         (lambda handler: handler.send(403), {}, "responded 403"),
@@ -127,21 +127,21 @@ def unannounced(handler: object) -> None:
         (whole(BODY), {"url": "http://nowhere.invalid/f"}, "cannot be reached"),
     ],
 )
-def test_what_is_not_the_file_is_refused(
-    answer: Answer, options: dict[str, object], words: str, server: Server, tmp_path: Path
+def test_refuses_bad_responses(
+    answer: Answer, options: dict[str, object], message: str, server: Server, tmp_path: Path
 ) -> None:
     (tmp_path / "f.bin").write_bytes(b"older")
-    with pytest.raises(DownloadError, match=words):
+    with pytest.raises(DownloadError, match=message):
         fetch(server, tmp_path, answer, **options)
     assert (tmp_path / "f.bin").read_bytes() == b"older"
     assert not (tmp_path / "f.bin.sha256").exists()
 
 
-def test_a_sound_archive_passes(server: Server, tmp_path: Path) -> None:
+def test_accepts_valid_archives(server: Server, tmp_path: Path) -> None:
     assert fetch(server, tmp_path, whole(zipped("a"))).read_bytes() == zipped("a")
 
 
-def test_a_check_that_refuses_leaves_nothing_in_place(server: Server, tmp_path: Path) -> None:
+def test_rejected_files_are_not_moved_to_the_target(server: Server, tmp_path: Path) -> None:
     server.answers["/f"] = whole(BODY)
 
     def refuse(path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_check_that_refuses_leaves_nothing_in_place(server: Server, tmp_path: 
 
 
 @pytest.mark.parametrize("value", ["1", "true", "YES"])
-def test_offline_is_said_and_asks_nobody(
+def test_offline_mode_sends_no_request(
     value: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("YOLOPOSE_OFFLINE", value)
@@ -163,9 +163,7 @@ def test_offline_is_said_and_asks_nobody(
     assert not server.seen
 
 
-def test_a_full_disk_is_seen_before_the_first_byte(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checks_disk_space_first(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(DownloadError, match="MB free"):
         fetch(server, tmp_path, whole(BODY))

@@ -31,23 +31,23 @@ def failing(code: int) -> Any:
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")],
 )
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    step: str, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_failed_write_keeps_only_the_old_file(
+    step: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     monkeypatch.setattr(os, step, failing(code))
-    with pytest.raises(OutputError, match=words) as error:
+    with pytest.raises(OutputError, match=message) as error:
         write_text(target, "new")
     assert str(target) in str(error.value)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
+def test_error_in_the_block_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
 
@@ -62,7 +62,7 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_written_file_is_whole_with_ordinary_rights(tmp_path: Path) -> None:
+def test_written_file_has_ordinary_permissions(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.bin"
     write_bytes(target, b"\x00\xff")
     assert target.read_bytes() == b"\x00\xff"
@@ -71,7 +71,7 @@ def test_a_written_file_is_whole_with_ordinary_rights(tmp_path: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+def test_refuses_a_file_as_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(OutputError, match="is a file, not a folder"):
         make_folder(tmp_path / "a" / "b")
@@ -79,7 +79,7 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
         make_folder(tmp_path / "a")
 
 
-def test_run_folders_are_numbered_and_can_be_shared(tmp_path: Path) -> None:
+def test_run_folders_are_numbered(tmp_path: Path) -> None:
     names = [make_run_folder(tmp_path, "val").name for _ in range(3)]
     assert names == ["val", "val2", "val3"]
     assert make_run_folder(tmp_path, "val", exist_ok=True).name == "val"
@@ -90,14 +90,14 @@ def make_some(parent: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_runs_at_once_in_one_project_get_their_own_folders(kind: str, tmp_path: Path) -> None:
+def test_concurrent_runs_get_different_folders(kind: str, tmp_path: Path) -> None:
     spawn = get_context("spawn")  # a fork of a process with threads may hang
     with ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(3, mp_context=spawn) as pool:
         names = [name for some in pool.map(make_some, [tmp_path] * 4) for name in some]
     assert sorted(names) == sorted({"train", *(f"train{number}" for number in range(2, 33))})
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_removes_only_temporary_files(tmp_path: Path) -> None:
     for name in ("last.pt", ".hidden", ".my-notes.txt", ".env-file"):
         (tmp_path / name).touch()
     before = set(tmp_path.iterdir())
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_is_replaced_whole(there: bool, tmp_path: Path) -> None:
+def test_atomic_folder_replaces_the_folder(there: bool, tmp_path: Path) -> None:
     target = tmp_path / "made/x_model"
     if there:
         write_text(target / "stale.txt", "old")
@@ -126,7 +126,7 @@ def test_a_folder_is_replaced_whole(there: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename", "block"])
-def test_a_folder_that_fails_leaves_the_old_one(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_folder_keeps_the_old_one(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "x_model"
     write_text(target / "old.txt", "old")
     honest, calls = os.rename, []
@@ -150,7 +150,7 @@ def test_a_folder_that_fails_leaves_the_old_one(step: str, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_refuses_a_file_at_the_target_folder(tmp_path: Path) -> None:
     (tmp_path / "x_model").write_text("mine")
     with pytest.raises(OutputError, match="x_model"), atomic_folder(tmp_path / "x_model"):
         pass

@@ -23,7 +23,7 @@ TOLD = {
         ({"RANK": "first"}, None, False),
     ],
 )
-def test_the_place_of_a_process(monkeypatch, change, found, following):
+def test_reads_rank_and_rendezvous(monkeypatch, change, found, following):
     for key, value in {**TOLD, **change}.items():
         if value is None:
             monkeypatch.delenv(key, raising=False)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 
-def test_what_libraries_write_past_python_is_led_away_and_nothing_else() -> None:
+def test_quiet_libraries_discards_only_native_output() -> None:
     code = (
         "import os\n"
         "from yolopose.base.log import quiet_libraries\n"

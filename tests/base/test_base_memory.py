@@ -19,7 +19,7 @@ from yolopose.base import memory
         ({"memory/memory.limit_in_bytes": "700", "memory/memory.usage_in_bytes": "500"}, 200),
     ],
 )
-def test_the_smaller_of_machine_and_container(
+def test_available_memory_is_limited_by_the_container(
     files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 100 kB\nMemAvailable:   2000 kB\n")
@@ -31,6 +31,6 @@ def test_the_smaller_of_machine_and_container(
     assert memory.available_memory() == expected
 
 
-def test_a_silent_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_memory_may_be_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "nowhere")
     assert memory.available_memory() is None

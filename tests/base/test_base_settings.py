@@ -25,14 +25,14 @@ def test_environment_wins_over_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().runs_dir == "from-file"
 
 
-def test_unknown_setting_proposes_the_nearest() -> None:
+def test_unknown_setting_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'runs_dir'"):
         write_settings({"run_dir": "x"})
     assert not settings_file().exists()
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "\udcff"])
-def test_a_damaged_settings_file_is_named(text: str) -> None:
+def test_damaged_settings_file_is_named(text: str) -> None:
     settings_file().parent.mkdir(parents=True)
     settings_file().write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=r"settings\.yaml"):
@@ -40,42 +40,42 @@ def test_a_damaged_settings_file_is_named(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [(b"a: [1,\nb: 2", "line 2"), (b"- 1", "holds list"), (b"", "holds NoneType"), (b"\xff\xfe\x00", "not UTF-8")],
 )
-def test_bad_yaml_names_file_and_place(content: bytes, words: str, tmp_path: Path) -> None:
+def test_bad_yaml_names_file_and_line(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "d.yaml"
     file.write_bytes(content)
-    with pytest.raises(DataError, match=words) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_yaml(file, "data YAML", DataError)
     assert str(file) in str(error.value)
 
 
-def test_yaml_is_never_run_and_absence_is_said(tmp_path: Path) -> None:
+def test_yaml_is_read_safely(tmp_path: Path) -> None:
     file = tmp_path / "d.yaml"
     file.write_text("a: !!python/object/apply:os.getcwd []", encoding="utf-8")
     with pytest.raises(DataError, match="could not determine a constructor"):
         read_yaml(file, "data YAML", DataError)
-    with pytest.raises(NotFoundError, match="There is no data YAML"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         read_yaml(tmp_path / "none.yaml", "data YAML", DataError)
     with pytest.raises(DataError, match="is a folder"):
         read_yaml(tmp_path, "data YAML", DataError)
 
 
-def test_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+def test_ignores_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "d.yaml"
     file.write_text("a: 1", encoding="utf-8-sig")
     assert read_yaml(file, "data YAML") == {"a": 1}
 
 
-def test_errors_are_what_scripts_catch() -> None:
+def test_errors_are_builtin_exceptions() -> None:
     assert isinstance(NotFoundError("x"), FileNotFoundError)
     assert str(NotFoundError("one paragraph")) == "one paragraph"
     assert did_you_mean("imgzs", ["imgsz", "conf"]) == " Did you mean 'imgsz'?"
     assert did_you_mean("qqqq", ["imgsz", "conf"]) == ""
 
 
-def test_log_is_quiet_on_demand_and_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_and_warn_once(capsys: pytest.CaptureFixture[str]) -> None:
     with quiet():
         LOGGER.info("hidden")
     LOGGER.info("shown")

@@ -25,7 +25,7 @@ from yolopose.base.suggestions import list_yaml_files, suggest_path
         ("sub\\b.pt", "use data=sub/b.pt"),
     ],
 )
-def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggests_similar_paths(asked: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     for name in ("mouse.yaml", "other.yml", "sub/b.pt", "unlike.txt"):
@@ -36,7 +36,7 @@ def test_what_stands_near_is_named(asked: str, meant: str, tmp_path: Path, monke
     assert not hint or hint.startswith(" ")
 
 
-def test_yaml_files_of_a_folder(tmp_path: Path) -> None:
+def test_lists_yaml_files_of_a_folder(tmp_path: Path) -> None:
     assert list_yaml_files(tmp_path) == "it contains none"
     for name in ("a.yaml", "b.yml"):
         (tmp_path / name).touch()

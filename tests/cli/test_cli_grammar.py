@@ -44,7 +44,7 @@ from yolopose.cli.grammar import parse, parse_value
         ("copy-cfg", "copy-cfg", {}),
     ],
 )
-def test_lines(line: str, action: str, options: dict[str, Any]) -> None:
+def test_parses_lines(line: str, action: str, options: dict[str, Any]) -> None:
     command = parse(line.split())
     assert (command.action, command.options) == (action, options)
 
@@ -63,7 +63,7 @@ def test_unusual_spellings_are_noted_once(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("segment predict", "poses only"),
         ("task=segment mode=predict", "poses only"),
@@ -82,10 +82,10 @@ def test_unusual_spellings_are_noted_once(line: str) -> None:
         ("predict 3x=3", "is not an option"),
     ],
 )
-def test_bad_lines(line: str, words: str) -> None:
+def test_refuses_bad_lines(line: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         parse(line.split())
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("True", True), ("false", False), ("none", None)])
@@ -93,6 +93,6 @@ def test_literals(text: str, value: object) -> None:
     assert parse_value("lr0", text) == value
 
 
-def test_values_are_never_run() -> None:
+def test_values_are_not_evaluated() -> None:
     text = "__import__('os').getcwd()"
     assert parse_value("lr0", text) == text

@@ -11,17 +11,17 @@ from yolopose.config import MODES, option_specs
 PAGE = Path(__file__).parents[2] / "docs/options.md"
 
 
-def test_the_page_of_options_is_made_from_the_table() -> None:
+def test_options_page_is_up_to_date() -> None:
     if os.environ.get("YOLOPOSE_WRITE_DOCS"):
         PAGE.write_text(help_texts.options_markdown(), encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == help_texts.options_markdown()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_help_of_a_mode_has_every_key(mode: str) -> None:
+def test_mode_help_lists_every_option(mode: str) -> None:
     shown = help_texts.mode_help(mode)
     assert all(f"  {name}=" in shown for name in option_specs(mode))
 
 
-def test_the_first_screen_is_one_screen() -> None:
+def test_overview_fits_a_screen() -> None:
     assert len(help_texts.overview().splitlines()) <= 40

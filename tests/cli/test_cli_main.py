@@ -52,7 +52,7 @@ def test_predict_saves_by_default_and_streams(
     assert shown.err.count("epochs=3 has no effect") == 1
 
 
-def test_a_cfg_file_gives_model_source_and_save(
+def test_cfg_file_sets_model_source_and_save(
     calls: list[tuple[str, Any, dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "c.yaml"
@@ -82,7 +82,7 @@ def test_each_option_is_checked_once(line: str, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
-    ("errors", "status", "words"),
+    ("errors", "status", "message"),
     [
         ([None, "damaged"], 0, "1 of 2 images could not be read"),
         (["damaged", "damaged"], 1, "None of the 2 images"),
@@ -93,18 +93,18 @@ def test_each_option_is_checked_once(line: str, monkeypatch: pytest.MonkeyPatch,
 def test_status_of_unreadable_images(
     errors: list[str | None],
     status: int,
-    words: str,
+    message: str,
     calls: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(FakeYOLO, "errors", errors)
     assert main(["predict", "source=d"]) == status
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "words"),
+    ("error", "status", "message"),
     [
         (KeyboardInterrupt(), 130, "Interrupted."),
         (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero. YOLO_DEBUG=1"),
@@ -112,8 +112,8 @@ def test_status_of_unreadable_images(
         (BrokenPipeError(), 141, ""),
     ],
 )
-def test_any_other_end_is_short_and_not_0(
-    error: BaseException, status: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_unexpected_errors_are_one_line(
+    error: BaseException, status: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -121,21 +121,21 @@ def test_any_other_end_is_short_and_not_0(
     monkeypatch.setattr(yolopose.model, "YOLO", fail)
     assert main(["val", "data=d.yaml"]) == status
     shown = capsys.readouterr().err
-    assert words in shown
+    assert message in shown
     assert "Traceback" not in shown
-    assert len(shown.splitlines()) == (1 if words else 0)
+    assert len(shown.splitlines()) == (1 if message else 0)
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("predict source=a.jpg imgzs=3", "Did you mean 'imgsz'"),
         ("predict model=yolo11n-pose.yaml", "needs images"),
-        ("predict model=none-such.pt source=a.jpg", "There is no weights file"),
+        ("predict model=none-such.pt source=a.jpg", "The weights file none-such.pt does not exist"),
         ("predict model=yolo11n-pose.pt source=a.jpg", "offline mode"),
         ("predict model=yolo11n-pose.yaml source=none-such.jpg", "none-such.jpg"),
         ("predict model=yolo11q-pose.yaml source=a.jpg", "no scale 'q'"),
-        ("predict model=a.onnx source=a.jpg", "There is no exported file a.onnx"),
+        ("predict model=a.onnx source=a.jpg", "The exported file a.onnx does not exist"),
         ("val model=yolo11n-pose.yaml", "needs a data set"),
         ("val model=yolo11n-pose.yaml data=none-such.yaml", "none-such.yaml"),
         ("train model=yolo11n-pose.yaml data=none-such.yaml", "none-such.yaml"),
@@ -145,17 +145,17 @@ def test_any_other_end_is_short_and_not_0(
         ("train resume=True model=yolo11n-pose.yaml", "last.pt of an interrupted run"),
         ("export model=yolo11n-pose.yaml format=onx", "Did you mean 'onnx'"),
         ("export model=yolo11n-pose.yaml format=pt", "model.save"),
-        ("settings nosuch=1", "no setting 'nosuch'"),
+        ("settings nosuch=1", "Unknown setting 'nosuch'"),
         ("copy-cfg conf=1", "takes no options; got conf"),
     ],
 )
 def test_errors_are_one_paragraph_and_exit_1(
-    line: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(line.split()) == 1
     shown = capsys.readouterr().err
-    assert words in shown
+    assert message in shown
     assert "Traceback" not in shown
     assert not list(tmp_path.iterdir())
 
@@ -174,7 +174,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert len([line for line in shown.splitlines() if "yolo pose predict model=" in line]) == 1
 
 
-def test_settings_are_shown_and_changed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_are_printed_and_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "runs_dir=elsewhere"]) == 0
     assert "runs_dir: elsewhere" in capsys.readouterr().out
     assert main(["settings", "reset"]) == main(["settings", "reset"]) == 0
@@ -191,7 +191,7 @@ def test_a_damaged_settings_file_can_be_reset_and_is_reported(capsys: pytest.Cap
     assert main(["settings", "reset"]) == 0
 
 
-def test_copy_cfg_is_whole_usable_and_never_overwrites(
+def test_copy_cfg_is_usable_and_never_overwrites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -212,7 +212,7 @@ def test_module_runs_as_the_command() -> None:
     assert done.stderr.startswith("error: 'nosuch'")
 
 
-def test_a_terminal_without_the_signs_still_shows_help() -> None:
+def test_help_on_an_ascii_terminal() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "yolopose", "help", "train"],
         capture_output=True,
@@ -233,10 +233,10 @@ sys.exit(main(["version"]))
 """
 
 
-@pytest.mark.parametrize("words", [["-m", "yolopose", "help"], ["-c", LOGS]])
-def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
+@pytest.mark.parametrize("message", [["-m", "yolopose", "help"], ["-c", LOGS]])
+def test_a_closed_pipe_ends_quietly(message: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)  # the reader has left before the first line
     with os.fdopen(write, "wb") as gone:
-        done = subprocess.run([sys.executable, *words], stdout=gone, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run([sys.executable, *message], stdout=gone, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (141, b"")

@@ -21,7 +21,7 @@ from yolopose.config import (
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_default_passes_its_own_check(mode: str) -> None:
+def test_defaults_pass_their_checks(mode: str) -> None:
     given = default_options(mode)
     assert vars(make_options(mode, given)) == {
         key: list(value) if isinstance(value, tuple) else value for key, value in given.items()
@@ -29,7 +29,7 @@ def test_every_default_passes_its_own_check(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_key_has_help(mode: str) -> None:
+def test_every_option_has_help(mode: str) -> None:
     assert all(key.help and "\n" not in key.help for key in option_specs(mode).values())
 
 
@@ -62,14 +62,14 @@ def test_public_defaults() -> None:
         ("classes", range(2), [0, 1]),
     ],
 )
-def test_values_take_the_declared_type(key: str, value: object, expected: object) -> None:
+def test_values_are_converted_to_the_declared_type(key: str, value: object, expected: object) -> None:
     found = getattr(make_options("predict", {key: value}), key)
     assert found == expected
     assert type(found) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("mode", "given", "words"),
+    ("mode", "given", "message"),
     [
         ("predict", {"conf": 1.5}, "conf=1.5 is out of range: it goes from 0 to 1"),
         ("predict", {"conf": float("nan")}, "out of range"),
@@ -91,14 +91,14 @@ def test_values_take_the_declared_type(key: str, value: object, expected: object
         ("pridict", {}, "Did you mean 'predict'"),
     ],
 )
-def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words: str) -> None:
+def test_bad_values_are_explained(mode: str, given: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as error:
         make_options(mode, given)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value", "message"),
     [
         ("epochs", 3, "epochs=3 has no effect in predict (it is an option of train)"),
         ("int8", True, "int8=True has no effect in predict (it is an option of export, benchmark)"),
@@ -108,22 +108,22 @@ def test_bad_values_say_what_and_how(mode: str, given: dict[str, object], words:
         ("mode", "train", ""),
     ],
 )
-def test_keys_of_other_modes_and_tasks_are_left_aside(
-    key: str, value: object, words: str, capsys: pytest.CaptureFixture[str]
+def test_options_without_effect_are_ignored(
+    key: str, value: object, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make_options("predict", {key: value}) == make_options("predict", {})
     noted = capsys.readouterr().err
-    assert words in noted
-    assert bool(noted) == bool(words)
+    assert message in noted
+    assert bool(noted) == bool(message)
 
 
-def test_collect_holds_given_keys_alone_and_is_settled() -> None:
+def test_check_options_returns_only_given_options() -> None:
     found = check_options("predict", {"conf": 1, "epochs": 3})
     assert found == {"conf": 1.0}
     assert check_options("predict", found) == found
 
 
-def test_a_torch_device_is_read_by_its_name() -> None:
+def test_accepts_torch_devices() -> None:
     torch = pytest.importorskip("torch")
     assert make_options("predict", {"device": torch.device("cuda:1")}).device == "cuda:1"
 
@@ -155,7 +155,7 @@ v5loader: false
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if "model" in option_specs(mode)])
-def test_an_old_args_file_loads_in_every_mode_without_a_word(
+def test_old_args_files_load_silently_in_every_mode(
     mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "args.yaml"
@@ -166,7 +166,7 @@ def test_an_old_args_file_loads_in_every_mode_without_a_word(
     assert capsys.readouterr().err == ""
 
 
-def test_cfg_file_counts_and_given_keys_win(tmp_path: Path) -> None:
+def test_given_options_win_over_cfg(tmp_path: Path) -> None:
     file = tmp_path / "args.yaml"
     file.write_text("task: pose\nmode: train\nepochs: 5\nconf: 0.5\niou: 0.6\nmask_ratio: 4\n", encoding="utf-8")
     found = make_options("predict", {"cfg": str(file), "iou": 0.4})
@@ -178,13 +178,13 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nothere"):
         make_options("predict", {"cfg": str(tmp_path / "nothere.yaml")})
     file = tmp_path / "args.yaml"
-    for line, words in (("cnof: 0.5", "Did you mean 'conf'"), ("conf: 5", "out of range"), ("iou: x", "a number")):
+    for line, message in (("cnof: 0.5", "Did you mean 'conf'"), ("conf: 5", "out of range"), ("iou: x", "a number")):
         file.write_text(line, encoding="utf-8")
-        with pytest.raises(UsageError, match=rf"args\.yaml.*{words}"):
+        with pytest.raises(UsageError, match=rf"args\.yaml.*{message}"):
             make_options("predict", {"cfg": str(file)})
 
 
-def test_all_keys_know_their_modes() -> None:
+def test_modes_by_option() -> None:
     assert modes_by_option()["conf"] == ("train", "val", "predict", "export", "track")
     assert modes_by_option()["source"] == ("predict", "track", "convert")
 
@@ -199,18 +199,18 @@ def test_all_keys_know_their_modes() -> None:
         ("predict", "Images", "source"), ("predict", "conff", "conf"),
     ],
 )  # fmt: skip
-def test_what_a_key_is_called_elsewhere_is_known(mode: str, given: str, meant: str) -> None:
+def test_suggests_names_of_other_tools(mode: str, given: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"'{given}'. Did you mean '{meant}'"):
         make_options(mode, {given: 1})
 
 
-def test_a_key_of_another_mode_says_what_is_meant_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_option_suggests_a_synonym(capsys: pytest.CaptureFixture[str]) -> None:
     make_options("predict", {"output": "here"})
     assert "is ignored. Did you mean 'project'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["320x240", "640px"])
-def test_a_size_as_people_write_it(value: str) -> None:
+def test_explains_imgsz_syntax(value: str) -> None:
     with pytest.raises(UsageError, match=r"imgsz=320,240 is 320 pixels high"):
         make_options("predict", {"imgsz": value})
 
@@ -224,12 +224,12 @@ def read_somewhere() -> set[str]:
 
 
 @pytest.mark.parametrize("mode", ["train", "val", "export", "convert"])
-def test_what_nothing_reads_is_marked_and_nothing_else(mode: str) -> None:
+def test_unread_options_are_marked(mode: str) -> None:
     unread = set(option_specs(mode)) - read_somewhere()
     assert {name for name, key in option_specs(mode).items() if key.unread} == unread
 
 
-def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unread_option_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
     make_options("train", {"profile": False})
     assert capsys.readouterr().err == ""
     for _ in range(2):
@@ -239,6 +239,6 @@ def test_an_unread_key_is_named_once_and_only_at_another_value(capsys: pytest.Ca
     assert "not used" not in option_specs("train")["epochs"].description
 
 
-def test_words_of_a_choice_may_be_written_small_or_large() -> None:
+def test_choices_ignore_case() -> None:
     assert make_options("train", {"optimizer": "adamw"}).optimizer == "AdamW"
     assert make_options("train", {"optimizer": "AUTO"}).optimizer == "auto"

@@ -60,7 +60,7 @@ def test_parses_classes(classes: Any, expected: tuple[int, ...] | None) -> None:
 
 
 def test_refuses_unknown_classes() -> None:
-    with pytest.raises(UsageError, match=r"no class 2; this network has 0 \(cat\), 1 \(dog\)"):
+    with pytest.raises(UsageError, match=r"unknown class 2; this network has 0 \(cat\), 1 \(dog\)"):
         parse_classes([0, 2], SPEC.names)
 
 

@@ -10,7 +10,7 @@ from yolopose.geometry import Letterbox
 FIXTURE = Path(__file__).parents[1] / "fixtures/letterbox.json"
 
 
-def test_every_case_of_the_reference() -> None:
+def test_reference_cases() -> None:
     cases = json.loads(FIXTURE.read_text())
     assert len(cases) >= 30
     for case in cases:
@@ -25,7 +25,7 @@ def test_every_case_of_the_reference() -> None:
             np.testing.assert_allclose(points, case["kpt_back"], atol=2e-3, err_msg=str(case))
 
 
-def test_the_way_back_undoes_the_way_in() -> None:
+def test_mapping_back_inverts_the_letterbox() -> None:
     fit = Letterbox.fit((300, 500), (640, 640), auto=True)
     gain_x, gain_y = fit.gain
     source = np.array([[[0, 0, 0.5], [500, 300, 0.5], [123.5, 77.25, 0.9]]], np.float64)
@@ -33,7 +33,7 @@ def test_the_way_back_undoes_the_way_in() -> None:
     np.testing.assert_allclose(fit.points_to_source(inside), source, atol=1e-9)
 
 
-def test_results_are_clipped_to_the_image_and_scores_kept() -> None:
+def test_mapping_back_clips_to_the_image() -> None:
     fit = Letterbox.fit((100, 200), (64, 64))
     points = np.array([[-50, -50, 0.3], [900, 900, 0.4]], np.float32)
     np.testing.assert_allclose(fit.points_to_source(points), [[0, 0, 0.3], [200, 100, 0.4]])

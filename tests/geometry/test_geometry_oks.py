@@ -39,7 +39,7 @@ def test_agrees_with_loops(dims: int) -> None:
     np.testing.assert_allclose(oks(truth, pred, area, sigmas), by_loops(truth, pred, area, sigmas), rtol=1e-12)
 
 
-def test_one_point_by_hand() -> None:
+def test_one_point() -> None:
     truth, pred = np.array([[[10.0, 10.0, 2.0]]]), np.array([[[13.0, 14.0]]])  # 5 pixels apart
     value = oks(truth, pred, np.array([100.0]), np.array([0.25]))
     assert value[0, 0] == pytest.approx(math.exp(-25 / (0.25 * 100 * 2)), rel=1e-6)
@@ -53,7 +53,7 @@ def test_unlabeled_points_do_not_count() -> None:
     np.testing.assert_array_equal(value, [[1.0], [0.0]])
 
 
-def test_no_area_is_no_division_by_zero() -> None:
+def test_zero_area() -> None:
     truth = np.array([[[10.0, 10.0, 2.0]]])
     near = oks(truth, truth, np.array([0.0]), np.array([0.1]))
     far = oks(truth, truth + 1, np.array([0.0]), np.array([0.1]))
@@ -61,6 +61,6 @@ def test_no_area_is_no_division_by_zero() -> None:
 
 
 @pytest.mark.parametrize(("truths", "preds"), [(0, 3), (3, 0), (0, 0)])
-def test_nothing_to_compare(truths: int, preds: int) -> None:
+def test_empty_inputs(truths: int, preds: int) -> None:
     value = oks(np.zeros((truths, 2, 3)), np.zeros((preds, 2, 3)), np.zeros(truths), np.ones(2))
     assert value.shape == (truths, preds)

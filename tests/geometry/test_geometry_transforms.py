@@ -25,12 +25,12 @@ POINTS = np.array([[0.0, 0.0], [3.5, -2.0], [100.0, 40.0]])
         (Transform2D.flip(40, 100), POINTS),
     ],
 )
-def test_each_map_on_points_and_its_inverse(change: Transform2D, expected: np.ndarray) -> None:
+def test_transforms_points_and_inverts(change: Transform2D, expected: np.ndarray) -> None:
     np.testing.assert_allclose(change.points(POINTS), expected, atol=1e-9)
     np.testing.assert_allclose(change.inverse().points(change.points(POINTS)), POINTS, atol=1e-9)
 
 
-def test_the_right_one_comes_first() -> None:
+def test_composition_applies_the_right_operand_first() -> None:
     np.testing.assert_allclose(
         (Transform2D.scale(2) @ Transform2D.translate(1, 0)).points(np.array([3.0, 1.0])), [8, 2]
     )
@@ -39,7 +39,7 @@ def test_the_right_one_comes_first() -> None:
     )
 
 
-def test_boxes_become_the_hull_of_their_corners() -> None:
+def test_boxes_become_the_bounds_of_their_corners() -> None:
     turned = Transform2D.rotate(45).boxes(np.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]]))
     half = 2 * np.sqrt(2)
     np.testing.assert_allclose(turned, [[0, -half / 2, half, half / 2], [0, 0, 0, 0]], atol=1e-9)
@@ -51,7 +51,7 @@ def test_boxes_become_the_hull_of_their_corners() -> None:
 @pytest.mark.parametrize(
     "turn", [Transform2D.identity(), Transform2D.flip(30, 40, horizontal=True), Transform2D.flip(30, 40, vertical=True)]
 )
-def test_short_ways_of_upright_maps_agree_with_the_long_ones(turn: Transform2D) -> None:
+def test_axis_aligned_shortcuts_agree_with_the_general_case(turn: Transform2D) -> None:
     upright = turn @ Transform2D.scale(0.3, 1.7) @ Transform2D.translate(4, -9)
     tilted = Transform2D(upright.matrix + np.array([[0, 1e-13, 0], [1e-13, 0, 0], [1e-13, 0, 0]]))  # takes the long way
     assert upright.axis_aligned
@@ -67,23 +67,23 @@ def test_short_ways_of_upright_maps_agree_with_the_long_ones(turn: Transform2D) 
     "change",
     [Transform2D.scale(2, 3), Transform2D.rotate(20), Transform2D.perspective(1e-3, 2e-3) @ Transform2D.shear(3, 4)],
 )
-def test_pixel_matrices_count_from_centers(change: Transform2D) -> None:
+def test_pixel_matrix_uses_pixel_centers(change: Transform2D) -> None:
     expected = Transform2D.translate(-0.5, -0.5) @ change @ Transform2D.translate(0.5, 0.5)
     np.testing.assert_allclose(change.pixel_matrix(), expected.matrix, atol=1e-12)
 
 
-def test_behind_the_viewer_is_no_place() -> None:
+def test_points_behind_the_viewer_are_nan() -> None:
     assert np.isnan(Transform2D.perspective(0.01, 0).points(np.array([-200.0, 0.0]))).all()
 
 
-def test_the_letterbox_as_a_map_undoes_its_way_back() -> None:
+def test_letterbox_transform_inverts_points_to_source() -> None:
     box = Letterbox.fit((300, 500), (640, 640))
     np.testing.assert_allclose(
         box.points_to_source(Transform2D.letterbox(box).points(POINTS + 5)), POINTS + 5, atol=1e-9
     )
 
 
-def test_axis_aligned_maps_and_gains() -> None:
+def test_axis_aligned_and_max_scale() -> None:
     assert (Transform2D.scale(2, 3) @ Transform2D.flip(4, 5, horizontal=True, vertical=True)).axis_aligned
     assert not any(
         one.axis_aligned for one in (Transform2D.rotate(1), Transform2D.shear(1, 0), Transform2D.perspective(1e-4, 0))
@@ -97,7 +97,7 @@ def test_axis_aligned_maps_and_gains() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.5, 2.0, 3.0])
-def test_pixel_centers_warp_as_resize_does(factor: float) -> None:
+def test_pixel_matrix_agrees_with_resize(factor: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     size = round(64 * factor), round(48 * factor)
     expected = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -12,7 +12,7 @@ from yolopose.base.errors import UsageError
 from yolopose.cli import main
 from yolopose.formats import registry
 from yolopose.formats.agreement import NO_DETECTIONS, Agreement
-from yolopose.model.benchmark_table import Benchmark, Row, line
+from yolopose.model.benchmark_table import Benchmark, BenchmarkRow, format_row
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_each_format_is_written_opened_timed_and_measured(
+def test_exports_opens_times_and_validates_each_format(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     honest = registry.find_spec
@@ -64,19 +64,19 @@ def test_each_format_is_written_opened_timed_and_measured(
 
 
 def test_one_format_from_the_command_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["benchmark", "model=small-pose.yaml", "data=few/few.yaml", "imgsz=64", "device=cpu", "plots=False"]
-    assert main([*words, "format=openvino", "half=True", "name=b"]) == 0
+    line = ["benchmark", "model=small-pose.yaml", "data=few/few.yaml", "imgsz=64", "device=cpu", "plots=False"]
+    assert main([*line, "format=openvino", "half=True", "name=b"]) == 0
     shown = capsys.readouterr().out
     assert "\nOpenVINO " in shown
     assert "\nONNX " not in shown
     assert not Path("runs/pose/b/benchmark.png").exists()
-    assert main([*words, "format=openvin"]) == 1
+    assert main([*line, "format=openvin"]) == 1
     assert "openvin" in capsys.readouterr().err
-    assert main([*words, "format=openvino", "verbose=0.5"]) == 1
+    assert main([*line, "format=openvino", "verbose=0.5"]) == 1
     assert "Pose mAP50-95 is below verbose=0.5 for PyTorch" in capsys.readouterr().err
 
 
-def test_what_a_format_cannot_do_stands_in_its_row(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_noted_in_the_row(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError("a fault of its own. And more")
 
@@ -87,18 +87,18 @@ def test_what_a_format_cannot_do_stands_in_its_row(place: Path, monkeypatch: pyt
     assert not list(found.save_dir.glob("*_openvino_model"))
 
 
-def test_it_needs_a_data_set(place: Path) -> None:
+def test_needs_a_data_set(place: Path) -> None:
     with pytest.raises(UsageError, match=r"give data=coco8-pose\.yaml"):
         YOLO("small-pose.yaml").benchmark()
 
 
-def test_rows_in_print(tmp_path: Path) -> None:
-    full = Row("ONNX", "onnx", 11.6, 4.2, 0.5, 0.25, 40.0, Agreement(0.00123, 2e-6, 0.5))
+def test_formats_rows(tmp_path: Path) -> None:
+    full = BenchmarkRow("ONNX", "onnx", 11.6, 4.2, 0.5, 0.25, 40.0, Agreement(0.00123, 2e-6, 0.5))
     assert full.fps == 25
-    assert line(full).split() == ["ONNX", "11.6", "4.2", "0.5000", "0.2500", "40.0", "0.0012,", "2e-06,", "0.5"]
-    unrun = line(Row("CoreML", "coreml", 6.0, 3.0, note="on macOS"))
+    assert format_row(full).split() == ["ONNX", "11.6", "4.2", "0.5000", "0.2500", "40.0", "0.0012,", "2e-06,", "0.5"]
+    unrun = format_row(BenchmarkRow("CoreML", "coreml", 6.0, 3.0, note="on macOS"))
     assert unrun.split() == ["CoreML", "6.0", "3.0", "-", "-", "-", "-", "on", "macOS"]
-    assert "nothing found" in line(Row("ONNX", "onnx", agreement=NO_DETECTIONS))
-    both = Benchmark(tmp_path, [full, Row("CoreML", "coreml", 6.0, 3.0)])
+    assert "no detections" in format_row(BenchmarkRow("ONNX", "onnx", agreement=NO_DETECTIONS))
+    both = Benchmark(tmp_path, [full, BenchmarkRow("CoreML", "coreml", 6.0, 3.0)])
     assert [row["Status❔"] for row in both.summary()] == ["✅", "❎"]
     assert len(both.to_csv().splitlines()) == 3

@@ -26,13 +26,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return YOLO("yolov8n-pose.yaml").save(tmp_path_factory.mktemp("saved") / "w.pt").read_bytes()
 
 
-def test_weights_are_found_in_the_weights_folder(server: Server, tmp_path: Path) -> None:
+def test_searches_the_weights_folder(server: Server, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/mine.pt").touch()
     assert find_weights(Path("mine.pt")) == tmp_path / "weights/mine.pt"
 
 
-def test_public_weights_are_fetched_once_and_opened(
+def test_public_weights_are_downloaded_once(
     server: Server, saved: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers["/v8.2.0/yolov8n-pose.pt"] = whole(saved)
@@ -79,26 +79,26 @@ def test_public_names_accept_a_copy_without_record(server: Server, saved: bytes,
 
 
 @pytest.mark.parametrize("body", [b"no weights at all", None])
-def test_what_is_no_weights_file_is_not_kept(body: bytes | None, server: Server, saved: bytes, tmp_path: Path) -> None:
+def test_invalid_downloads_are_not_kept(body: bytes | None, server: Server, saved: bytes, tmp_path: Path) -> None:
     server.answers["/v8.2.0/yolov8n-pose.pt"] = whole(body or saved[:5000])
     with pytest.raises((WeightsError, DownloadError)):
         YOLO("yolov8n-pose.pt")
     assert not (tmp_path / "weights/yolov8n-pose.pt").exists()
 
 
-def test_offline_says_where_to_put_them() -> None:
+def test_offline_error_names_the_folder() -> None:
     with pytest.raises(DownloadError, match="put it into"):
         YOLO("yolo11n-pose.pt")
 
 
 @pytest.mark.parametrize("name", ["none.pt", "folder/yolo11n-pose.pt", "none.onnx"])
-def test_other_names_are_not_asked_for(name: str, server: Server) -> None:
+def test_other_names_are_not_downloaded(name: str, server: Server) -> None:
     with pytest.raises(NotFoundError, match="Check the path"):
         find_weights(Path(name))
     assert not server.seen
 
 
-def test_a_image_by_its_address(server: Server, shared: Path, tmp_path: Path) -> None:
+def test_predicts_an_image_url(server: Server, shared: Path, tmp_path: Path) -> None:
     image = (shared / "images/bus.jpg").read_bytes()
     server.answers["/images/bus.jpg"] = whole(image)
     model = YOLO("yolov8n-pose.yaml")
@@ -114,7 +114,7 @@ def test_a_image_by_its_address(server: Server, shared: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("asked", ["runs/pose/train", "runs/pose/train/weights", "best.pt"])
-def test_the_folder_of_a_training_names_its_best(asked: str) -> None:
+def test_training_folders_suggest_best_pt(asked: str) -> None:
     best = Path("runs/pose/train/weights/best.pt")
     best.parent.mkdir(parents=True)
     best.touch()

@@ -36,13 +36,13 @@ def test_from_yaml_to_poses(small: YOLO, image: np.ndarray) -> None:
     assert isinstance(result.boxes.data, torch.Tensor)
 
 
-def test_stream_gives_one_at_a_time(small: YOLO, image: np.ndarray) -> None:
+def test_stream_yields_one_result_at_a_time(small: YOLO, image: np.ndarray) -> None:
     found = small.predict([image] * 3, stream=True, imgsz=96, verbose=False)
     assert next(iter(found)).orig_shape == (60, 100)
     assert len(list(found)) == 2
 
 
-def test_prediction_calls_back(small: YOLO, image: np.ndarray) -> None:
+def test_emits_predict_callbacks(small: YOLO, image: np.ndarray) -> None:
     seen: list[tuple[str, int, int]] = []
     events = ("start", "batch_start", "postprocess_end", "batch_end", "end")
     for event in events:
@@ -55,7 +55,7 @@ def test_prediction_calls_back(small: YOLO, image: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["own.pt", "own.safetensors"])
-def test_saved_networks_give_the_same_poses(name: str, small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
+def test_saved_networks_predict_the_same(name: str, small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
     again = YOLO(small.save(tmp_path / name))
     first, second = (
         model(image, conf=0.0, max_det=4, imgsz=96, verbose=False)[0].boxes.data for model in (small, again)
@@ -64,7 +64,7 @@ def test_saved_networks_give_the_same_poses(name: str, small: YOLO, image: np.nd
     assert again.names == small.names
 
 
-def test_loading_reaches_later_predictions(small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
+def test_load_affects_later_predictions(small: YOLO, image: np.ndarray, tmp_path: Path) -> None:
     file = small.save(tmp_path / "a.pt")
     other = YOLO(tmp_path / "small-pose.yaml")
     options = {"conf": 0.0, "max_det": 4, "imgsz": 96, "verbose": False}
@@ -85,7 +85,7 @@ def test_load_logs_how_many_tensors_were_copied(
     assert "of other shape" in line
 
 
-def test_public_weights_move_into_a_network_from_yaml(shared: Path) -> None:
+def test_loads_public_weights_into_a_network_from_yaml(shared: Path) -> None:
     model = YOLO("yolo11n-pose.yaml").load(shared / "checkpoints/yolo11n-pose.pt")
     public = YOLO(shared / "checkpoints/yolo11n-pose.pt")
     assert public.names == {0: "person"}
@@ -103,23 +103,23 @@ def test_fuse_and_info(small: YOLO, image: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "words"),
+    ("name", "kind", "message"),
     [
-        ("none.pt", NotFoundError, "There is no weights file none.pt"),
+        ("none.pt", NotFoundError, "The weights file none.pt does not exist"),
         ("yolo11n-pose.pt", DownloadError, "releases/download/v8.3.0/yolo11n-pose.pt"),
         ("none.yaml", NotFoundError, "none.yaml"),
-        ("x.onnx", NotFoundError, "There is no exported file x.onnx"),
+        ("x.onnx", NotFoundError, "The exported file x.onnx does not exist"),
         ("image.jpg", UsageError, "neither a model YAML"),
         ("yolo12q-pose.yaml", ModelError, "has no scale 'q'"),
     ],
 )
-def test_what_cannot_be_opened(
-    name: str, kind: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_refuses_models_that_cannot_be_opened(
+    name: str, kind: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(kind) as error:
         YOLO(name)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("model", [26, None])
@@ -128,7 +128,7 @@ def test_refuses_models_that_are_not_paths(model: Any) -> None:
         YOLO(model)
 
 
-def test_other_tasks_and_later_verbs(small: YOLO) -> None:
+def test_refuses_other_tasks_and_planned_methods(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
     with pytest.raises(UsageError, match="Tracking is not in this version"):
@@ -145,7 +145,7 @@ def test_options_are_checked(small: YOLO, image: np.ndarray) -> None:
         small.val()
 
 
-def test_without_torch_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_torch_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "a.pt").touch()
     with pytest.raises(DependencyError, match="pip install"):

@@ -30,16 +30,16 @@ def script(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "message"),
     [
         ("opencv-python opencv-python-headless", "opencv-python and opencv-python-headless"),
         ("onnxruntime onnxruntime-gpu numpy", "onnxruntime and onnxruntime-gpu"),
     ],
 )
-def test_reports_packages_that_overwrite_each_other(names: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_packages_that_overwrite_each_other(names: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     install(names, monkeypatch)
     (line,) = doctor.find_conflicts()
-    assert line.startswith(f"CONFLICT: {words} write the same files")
+    assert line.startswith(f"CONFLICT: {message} write the same files")
     assert "pip uninstall" in line
 
 
@@ -59,7 +59,7 @@ def test_reports_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "package", "words"),
+    ("installed", "package", "message"),
     [
         ("yolopose", "yolopose", None),
         ("yolopose ultralytics", "yolopose", "NOTE: ultralytics 1.2.3 is also installed"),
@@ -68,15 +68,15 @@ def test_reports_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_reports_the_owner_of_the_command(
-    installed: str, package: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: str, package: str, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(installed, monkeypatch)
     place = script(tmp_path, package, monkeypatch)
     assert doctor.yolo_on_path() == (str(place), package)
     assert f"{place}, of {package}, which belongs to another Python" in doctor.environment_report()
     said = doctor.find_conflicts()
-    assert len(said) == bool(words)
-    assert words is None or words in said[0]
+    assert len(said) == bool(message)
+    assert message is None or message in said[0]
 
 
 def test_reports_a_missing_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ SIZES = {size.name: size for size in network_sizes()}
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_table_says_what_the_network_is(name):
+def test_table_agrees_with_the_networks(name):
     with torch.device("meta"):
         network = build_network(f"{name}.yaml", nc=1)
     size = SIZES[name]
@@ -25,12 +25,12 @@ def test_table_says_what_the_network_is(name):
     assert round(fused.gflops, 3) == size.fused_gflops
 
 
-def test_every_shipped_family_is_in_the_table_in_every_scale():
+def test_table_has_every_family_and_scale():
     families = [name.removesuffix("-pose.yaml") for name in zoo.model_yaml_names()]
     assert set(SIZES) == {f"{family}{scale}-pose" for family in families for scale in "nsmlx"}
 
 
-def test_table_agrees_with_the_golden_sizes(shared):
+def test_table_agrees_with_golden_sizes(shared):
     golden = json.loads((shared / "fixtures/model_sizes.json").read_text())
     known = [name for name in SIZES if name in golden]
     assert known
@@ -52,5 +52,5 @@ def test_table_agrees_with_the_golden_sizes(shared):
         ("best", None),
     ],
 )
-def test_misspelt_names(name: str, meant: str | None) -> None:
+def test_suggests_model_names(name: str, meant: str | None) -> None:
     assert zoo.suggest_model_name(name) == meant

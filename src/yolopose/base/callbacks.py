@@ -55,5 +55,5 @@ class Callbacks(dict[str, list[Callback]]):
 
     def _functions(self, event: str) -> list[Callback]:
         if event not in self:
-            raise UsageError(f"There is no event {event!r}.{did_you_mean(event, EVENTS)} Events: {', '.join(EVENTS)}.")
+            raise UsageError(f"Unknown event {event!r}.{did_you_mean(event, EVENTS)} Events: {', '.join(EVENTS)}.")
         return self[event]

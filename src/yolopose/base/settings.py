@@ -128,7 +128,7 @@ def write_settings(changes: dict[str, str]) -> Settings:
     for key in changes:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise UsageError(f"There is no setting {key!r}.{hint} The settings are: {', '.join(known)}.")
+            raise UsageError(f"Unknown setting {key!r}.{hint} The settings are: {', '.join(known)}.")
     stored = {**_stored(), **{key: str(value) for key, value in changes.items()}}
     write_text(settings_file(), yaml.safe_dump(stored, sort_keys=True, allow_unicode=True))
     return load_settings()

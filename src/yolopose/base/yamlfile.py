@@ -32,7 +32,7 @@ def read_yaml(path: str | Path, what: str, error: type[YoloposeError] = UsageErr
         raise error(f"The {what} {path} is a folder; give a YAML file ({list_yaml_files(path)}).") from cause
     except FileNotFoundError as cause:
         raise NotFoundError(
-            f"There is no {what} {path}. Check the path (current folder: {Path.cwd()}).{suggest_path(path)}"
+            f"The {what} {path} does not exist. Check the path (current folder: {Path.cwd()}).{suggest_path(path)}"
         ) from cause
     except OSError as cause:
         raise error(f"The {what} {path} cannot be read: {cause.strerror or cause}.") from cause

@@ -133,39 +133,39 @@ def _is_switch(word: str) -> bool:
     return any(option_specs(mode)[word].is_switch for mode in modes_by_option().get(word, ()))
 
 
-def _join(words: list[str], notes: list[str]) -> list[str]:
+def _join(args: list[str], notes: list[str]) -> list[str]:
     """Join options that spaces have split: `key = value`, `--key value`, `key=[1, 2]`."""
     joined: list[str] = []
-    while words:
-        count = _option_length(words)
-        word = "".join(words[:count])
+    while args:
+        count = _option_length(args)
+        word = "".join(args[:count])
         if count > 1 and "=" not in word:
-            word = f"{words[0][2:]}={words[1]}"
+            word = f"{args[0][2:]}={args[1]}"
         if count > 1:
-            notes.append(f"Read {' '.join(words[:count])!r} as {word!r}.")
+            notes.append(f"Read {' '.join(args[:count])!r} as {word!r}.")
         joined.append(word)
-        words = words[count:]
+        args = args[count:]
     return joined
 
 
-def _option_length(words: list[str]) -> int:
-    """Return how many of the first words form one option."""
-    word = words[0]
-    following = words[1] if len(words) > 1 else ""
+def _option_length(args: list[str]) -> int:
+    """Return how many of the first args form one option."""
+    word = args[0]
+    following = args[1] if len(args) > 1 else ""
     if _is_flag(word, following):
         return 2
-    count = 3 if following == "=" and len(words) > 2 else 2 if _is_split(word, following) else 1
-    value = "".join(words[:count]).partition("=")[2]
+    count = 3 if following == "=" and len(args) > 2 else 2 if _is_split(word, following) else 1
+    value = "".join(args[:count]).partition("=")[2]
     if value[:1] in ("[", "("):
-        for end in range(count, len(words) + 1):
-            value = "".join(words[:end])
+        for end in range(count, len(args) + 1):
+            value = "".join(args[:end])
             if value.count("[") == value.count("]") and value.count("(") == value.count(")"):
                 return end
     return count
 
 
 def _is_flag(word: str, following: str) -> bool:
-    """Whether two words are `--key value`."""
+    """Whether two args are `--key value`."""
     name = word[2:].replace("-", "_")
     if not word.startswith("--") or name not in modes_by_option() or _is_switch(name):
         return False
@@ -173,17 +173,17 @@ def _is_flag(word: str, following: str) -> bool:
 
 
 def _is_split(word: str, following: str) -> bool:
-    """Whether two words are one `key=value` with a space before or after the equals sign."""
+    """Whether two args are one `key=value` with a space before or after the equals sign."""
     if following.startswith("="):
         return len(following) > 1 and "=" not in word
     return bool(following) and word.endswith("=") and word.count("=") == 1 and "=" not in following
 
 
-def _split(words: list[str], notes: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Split words into bare ones and (key, value) pairs; drop leading `--` and trailing commas, with a note."""
+def _split(args: list[str], notes: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Split args into bare ones and (key, value) pairs; drop leading `--` and trailing commas, with a note."""
     bare: list[str] = []
     pairs: list[tuple[str, str]] = []
-    for original in words:
+    for original in args:
         word = original
         if word.endswith(",") and word != ",":
             word = word[:-1]

@@ -64,7 +64,7 @@ def check_options(mode: str, given: Mapping[str, Any]) -> CheckedOptions:
     if isinstance(given, CheckedOptions) and given.mode == mode:
         return given
     if mode not in MODES:
-        raise UsageError(f"There is no mode {mode!r}.{did_you_mean(mode, MODES)} The modes are: {', '.join(MODES)}.")
+        raise UsageError(f"Unknown mode {mode!r}.{did_you_mean(mode, MODES)} The modes are: {', '.join(MODES)}.")
     from_file: dict[str, Any] = {}
     file = given.get("cfg")
     if file is not None:
@@ -93,9 +93,7 @@ def _check_values(mode: str, values: Mapping[str, Any], file: str = "") -> dict[
             _warn_ignored(mode, name, value, file)
         else:
             hint = _suggest_synonym(mode, name) or did_you_mean(name, specs) or did_you_mean(name, modes_by_option())
-            raise UsageError(
-                f"There is no option {name!r}{where}.{hint} `yolo help {mode}` lists the options of {mode}."
-            )
+            raise UsageError(f"Unknown option {name!r}{where}.{hint} `yolo help {mode}` lists the options of {mode}.")
     return checked
 
 

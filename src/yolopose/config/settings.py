@@ -78,7 +78,7 @@ def parse_classes(classes: int | Sequence[int] | None, names: dict[int, str]) ->
     for index in indices:
         if index not in names:
             known = ", ".join(f"{number} ({name})" for number, name in names.items())
-            raise UsageError(f"classes={classes}: there is no class {index}; this network has {known}.")
+            raise UsageError(f"classes={classes}: unknown class {index}; this network has {known}.")
     return indices
 
 

@@ -94,7 +94,7 @@ _SYNONYMS = {
     "lr0": "lr learning_rate learningrate initial_lr",
     "lrf": "final_lr min_lr",
     "weight_decay": "wd decay",
-    "optimizer": "optimiser optim opt",
+    "optimizer": "optim opt",
     "patience": "early_stop early_stopping",
     "workers": "num_workers n_workers threads",
     "device": "gpu gpus cuda cpu device_id",

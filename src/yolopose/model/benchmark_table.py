@@ -1,4 +1,4 @@
-"""What a benchmark gives: a row for each format, as text, CSV, data frame and image."""
+"""Result of a benchmark: one row per format, as text, CSV, data frame and plot."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One format; what could not be done is None.
+class BenchmarkRow:
+    """Results of one format; None for what could not be measured.
 
     Attributes:
-        title: of the format, for people.
-        name: of the format, as `format=` takes it.
+        title: display name of the format.
+        name: value of `format=`.
         megabytes: size of the file or folder.
-        seconds: that the export took.
+        seconds: duration of the export.
         box: mAP50-95 of boxes.
         pose: mAP50-95 of poses.
-        milliseconds: of the network for one image.
-        agreement: largest differences to torch on an image.
-        note: why something could not be done.
+        milliseconds: time of the network per image.
+        agreement: largest differences from torch on a test image.
+        note: reason for missing results.
     """
 
     title: str
@@ -51,27 +51,27 @@ class Row:
 
     @property
     def fps(self) -> float | None:
-        """Images a second through the network, one at a time."""
+        """Images per second at batch size 1."""
         return None if not self.milliseconds else 1000 / self.milliseconds
 
 
 @dataclass(slots=True)
 class Benchmark:
-    """The table of a benchmark.
+    """Table of a benchmark.
 
     Attributes:
         save_dir: folder of the files.
-        rows: the network in torch, then each format.
+        rows: PyTorch first, then each format.
     """
 
     save_dir: Path
-    rows: list[Row] = field(default_factory=list[Row])
+    rows: list[BenchmarkRow] = field(default_factory=list[BenchmarkRow])
 
     def __str__(self) -> str:
-        return "\n".join([title(), *map(line, self.rows)])
+        return "\n".join([format_header(), *map(format_row, self.rows)])
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return a dictionary for each format, under the names that the public interface gives its columns."""
+        """Return one dictionary per format with the public column names."""
         return [
             {
                 "Format": row.title,
@@ -117,34 +117,39 @@ class Benchmark:
             save_figure(figure, self.save_dir / "benchmark.png")
 
 
-def title() -> str:
-    """Return the headings of the printed table."""
+def format_header() -> str:
+    """Return the header line of the printed table."""
     return "  ".join(form.format(name) for name, form in _COLUMNS).rstrip()
 
 
-def line(row: Row) -> str:
-    """Return a row as printed."""
-    apart = row.agreement
-    between = "-" if apart is None else "nothing found" if apart.empty else f"{apart.box:.2g}, {apart.score:.1g}, "
-    cells = (
+def format_row(row: BenchmarkRow) -> str:
+    """Return the line of a row in the printed table."""
+    difference = row.agreement
+    if difference is None:
+        difference_text = "-"
+    elif difference.empty:
+        difference_text = "no detections"
+    else:
+        difference_text = f"{difference.box:.2g}, {difference.score:.1g}, {difference.point:.2g}"
+    columns = (
         row.title,
         _number(row.megabytes, ".1f"),
         _number(row.seconds, ".1f"),
         _number(row.box, ".4f"),
         _number(row.pose, ".4f"),
         _number(row.milliseconds, ".1f"),
-        between + (f"{apart.point:.2g}" if apart and not apart.empty else ""),
+        difference_text,
         row.note,
     )
-    return "  ".join(form.format(cell) for (_, form), cell in zip(_COLUMNS, cells, strict=True)).rstrip()
+    return "  ".join(form.format(text) for (_, form), text in zip(_COLUMNS, columns, strict=True)).rstrip()
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _draw(figure: Any, rows: list[Row]) -> None:
-    """Accuracy over time, a point for each format."""
+def _draw(figure: Any, rows: list[BenchmarkRow]) -> None:
+    """Plot accuracy over time per image, one point per format."""
     axes = figure.subplots()
     for row in rows:
         axes.scatter(row.milliseconds, row.pose, s=40)

@@ -50,9 +50,11 @@ def find_weights(path: str | Path) -> Path:
     if is_bare_name and (folder / path.name).exists():
         verify_checksum(folder / path.name)
         return folder / path.name
-    kind = "weights file" if format_for_path(path).info.weights else "exported file"
+    kind = "weights" if format_for_path(path).info.weights else "exported"
     hint = f" The bare name {path.name} downloads the public weights." if public_url else _suggest_weights(path)
-    raise NotFoundError(f"There is no {kind} {path} (searched in {Path.cwd()} and {folder}). Check the path.{hint}")
+    raise NotFoundError(
+        f"The {kind} file {path} does not exist (searched in {Path.cwd()} and {folder}). Check the path.{hint}"
+    )
 
 
 def is_url(path: object) -> bool:
@@ -78,7 +80,7 @@ def _suggest_weights(path: Path) -> str:
     """Return a sentence, after a space, on what a path to missing weights probably means; empty if unknown."""
     is_bare_name = path.parent == Path()
     if is_bare_name and path.suffix == ".pt" and zoo.is_shipped_model(path.stem):
-        return f" There are no public weights of {path.stem}; model={path.stem}.yaml is a new network to train."
+        return f" No public weights of {path.stem} are published; model={path.stem}.yaml is a new network to train."
     name = zoo.suggest_model_name(path.stem) if is_bare_name else None
     if name is None:
         return suggest_path(path, "model") or _suggest_latest_run(path)
