@@ -54,7 +54,9 @@ def assert_rows_close(got: torch.Tensor, want: np.ndarray[Any, Any]) -> None:
 @pytest.mark.parametrize("key", OUTPUTS)
 def test_outputs_match_golden(key: str, shared: Path) -> None:
     golden = np.load(shared / "fixtures" / "network_outputs.npz")
-    name, nc, count, dims = re.fullmatch(r"(.*)_nc(\d+)_k(\d+)x(\d)", key).groups()  # type: ignore[union-attr]  # all match
+    match = re.fullmatch(r"(.*)_nc(\d+)_k(\d+)x(\d)", key)
+    assert match
+    name, nc, count, dims = match.groups()
     model = build_network(f"{name}.yaml", nc=int(nc), kpt_shape=(int(count), int(dims)))
     fill(model).eval()
     with torch.no_grad():

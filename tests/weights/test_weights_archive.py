@@ -203,5 +203,5 @@ def test_paths_that_are_not_regular_files() -> None:
             read_checkpoint(path)
     Path("text.pt").write_text("x")
     for path in ("missing.pt", "nowhere/x.pt", "text.pt/x.pt"):
-        with pytest.raises(NotFoundError, match=f"no weights file {path}"):
+        with pytest.raises(NotFoundError, match=f"The weights file {path} does not exist"):
             read_checkpoint(path)

@@ -1,6 +1,6 @@
 """Task-aligned assignment of anchors to ground-truth instances (TAL; Feng et al., TOOD, arXiv 2108.07755).
 
-There is no loop over images or instances. The candidate pairs (instance, anchor inside its box) are listed once, and
+Nothing loops over images or instances. The candidate pairs (instance, anchor inside its box) are listed once, and
 every later step is a gather or scatter over these P pairs. P is the area that boxes cover, not instances × anchors,
 and similarities are computed in chunks, so hundreds of instances per image need only megabytes. No step synchronizes
 with a GPU: data-dependent sizes exist only in the list of pairs, which is made on the device of the labels.
@@ -228,7 +228,7 @@ def resolve_conflicts(topk: Tensor, u: Tensor, slot: Tensor, num_slots: int) -> 
         (R,) pairs, and (R,) bool which of them are positives.
     """
     mask = topk >= 0
-    if len(u) == 0:  # no anchor lies in any box, so there is no pair to refer to
+    if len(u) == 0:  # no anchor lies in any box, so the rows have nothing to refer to
         return topk[:0], mask[:0]
     device = slot.device
     pair = topk.clamp(min=0)

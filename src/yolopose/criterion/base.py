@@ -109,7 +109,7 @@ class Criterion(ABC):
     """Losses of a head's raw output against ground truth.
 
     Args:
-        kpt_shape: (K, D); with D = 2 there is no visibility loss.
+        kpt_shape: (K, D); with D = 2 the visibility loss is 0.
         strides: stride of each level, pixels.
         sigmas: (K,) OKS σ of each keypoint.
         gains: weights of the terms.

@@ -8,8 +8,8 @@ from yolopose.nn.build import build_network
 from yolopose.nn.head import HeadOutput, Pose, PoseHead, anchor_points, decode_boxes, decode_keypoints
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo
-from yolopose.nn.layers import LayerSpec
 from yolopose.nn.model import PoseModel
+from yolopose.nn.model_yaml import LayerSpec
 from yolopose.nn.realnvp import RealNVP
 
 __all__ = [

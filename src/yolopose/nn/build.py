@@ -16,9 +16,8 @@ from yolopose.nn.blocks import A2C2f
 from yolopose.nn.conv import Concat, Conv
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
-from yolopose.nn.layers import LayerSpec, parse_layers, raw_layers
 from yolopose.nn.model import PoseModel
-from yolopose.nn.model_yaml import ModelYaml, load_model_yaml
+from yolopose.nn.model_yaml import LayerSpec, ModelYaml, load_model_yaml, parse_layers, raw_layers
 from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_int, parse_activation
 from yolopose.schema import KeypointSchema, PoseSpec, class_names
 

@@ -14,7 +14,7 @@ from yolopose.nn.conv import Conv
 from yolopose.nn.head import HeadOutput, PoseHead, Shapes
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo, describe
-from yolopose.nn.layers import LayerSpec
+from yolopose.nn.model_yaml import LayerSpec
 from yolopose.nn.registry import CONCAT, HEAD
 from yolopose.schema import ModelMetadata, PoseSpec
 

@@ -89,7 +89,8 @@ def batch_norm_silu(norm: nn.BatchNorm2d, act: nn.Module, x: Tensor) -> Tensor |
     supported = type(norm) is nn.BatchNorm2d and type(act) is nn.SiLU and x.device.type == "cpu"
     if not (supported and norm.training and torch.is_grad_enabled() and norm.affine and norm.running_mean is not None):
         return None
-    if norm.momentum is None or torch.compiler.is_compiling() or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
+    if norm.momentum is None or torch.compiler.is_compiling() or tracing:
         return None
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)

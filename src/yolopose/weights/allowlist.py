@@ -1,4 +1,4 @@
-"""The names a weights file may mention, and the inert value that stands for a call of each. Nothing is called."""
+"""The names a weights file may mention, and the inert value that replaces a call of each. Nothing is called."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def is_layer(name: object) -> bool:
 
 
 def emulate_call(function: object, args: object, path: str, charge_copies: Callable[[int], None]) -> object:
-    """Return the value that stands for `function(*args)`; nothing is called.
+    """Return the inert value that replaces `function(*args)`; nothing is called.
 
     Args:
         function: an allowed name.

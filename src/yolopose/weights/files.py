@@ -109,7 +109,7 @@ def _file_size(path: Path) -> int:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
-            f"There is no weights file {path}. Check the path (current folder: {Path.cwd()})."
+            f"The weights file {path} does not exist. Check the path (current folder: {Path.cwd()})."
         ) from error
     except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a NUL in the name
         reason = getattr(error, "strerror", None) or error

@@ -1,7 +1,7 @@
 """An interpreter for the pickle instructions that weights files use. No callable in a file is ever called.
 
-Python's unpickler calls whatever a file names. This one supports a short list of instructions; names become inert
-`StoredName` values, objects `StoredObject`, tensors `TensorRef`. Each instruction takes constant time and memory
+Python's unpickler calls any function that a file names. This one supports a short list of instructions; names become
+inert `StoredName` values, objects `StoredObject`, tensors `TensorRef`. Each instruction takes constant time and memory
 (copies are counted), so a malicious file can neither run code nor exhaust memory.
 """
 
