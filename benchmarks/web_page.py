@@ -1,9 +1,9 @@
-"""Milliseconds a frame of pages that `format=web` wrote, in Chromium without a window, on the processor.
+"""Milliseconds per frame of exported pages (`format=web`) in headless Chromium on the CPU.
 
     python benchmarks/web_page.py --pages a_web_page b_web_page --image bus.jpg [--frames 20] [--threads]
 
-Prints the processor time of the page's worker for each frame, which other work on the machine changes little, and the
-least and median time on the clock. `--threads` serves the pages with the headers that threads take.
+Prints the CPU time of the page's worker per frame, which other load on the machine changes little, and the minimum and
+median wall time. `--threads` serves the pages with the headers that threads need.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from typing import Any
 
 from selenium import webdriver
 
-WARM = 3
+WARM_UP = 3
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-NEXT = "window.told = new Promise((done) => document.addEventListener('poses', (e) => done(e.detail), { once: true }));"
+LISTEN = (
+    "window.result = new Promise((done) => document.addEventListener('poses', (e) => done(e.detail), { once: true }));"
+)
 
 
 class Files(SimpleHTTPRequestHandler):
-    headers_too: dict[str, str] = {}  # noqa: RUF012
+    extra_headers: dict[str, str] = {}  # noqa: RUF012
 
     def end_headers(self) -> None:
-        for name, value in self.headers_too.items():
+        for name, value in self.extra_headers.items():
             self.send_header(name, value)
         super().end_headers()
 
@@ -38,8 +40,8 @@ class Files(SimpleHTTPRequestHandler):
         pass
 
 
-def started(profile: str) -> Any:
-    """A browser without a window."""
+def start_browser(profile: str) -> Any:
+    """Start a headless browser."""
     chosen = webdriver.ChromeOptions()
     chosen.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
     flags = ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking")
@@ -49,7 +51,7 @@ def started(profile: str) -> Any:
 
 
 def worker_milliseconds(profile: str) -> float:
-    """Processor time that the workers of a browser have used so far; those of Linux's /proc."""
+    """Return the CPU time that the workers of a browser have used so far, from /proc."""
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -58,35 +60,38 @@ def worker_milliseconds(profile: str) -> float:
             for task in (process / "task").iterdir():
                 if (task / "comm").read_text().startswith("DedicatedWorker"):
                     total += int((task / "schedstat").read_text().split()[0])
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
     return total / 1e6
 
 
 def measure(page: Path, image: Path, frames: int, headers: dict[str, str]) -> str:
-    """The row of one page."""
-    handler = type("Served", (Files,), {"headers_too": headers})
+    """Return the result line of one page."""
+    handler = type("Served", (Files,), {"extra_headers": headers})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=page))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = started(profile)
+        browser = start_browser(profile)
         try:
             browser.get(f"http://127.0.0.1:{server.server_port}/")
             while not browser.execute_script("return document.documentElement.classList.contains('ready')"):
                 time.sleep(0.1)
-            clock: list[float] = []
-            for number in range(WARM + frames):
-                if number == WARM:
+            wall_times: list[float] = []
+            for number in range(WARM_UP + frames):
+                if number == WARM_UP:
                     before = worker_milliseconds(profile)
-                browser.execute_script(NEXT)
+                browser.execute_script(LISTEN)
                 browser.find_element("id", "file").send_keys(str(image.resolve()))
-                clock.append(sum(browser.execute_async_script("window.told.then(arguments[0])")["times"].values()))
-            spent = (worker_milliseconds(profile) - before) / frames
+                wall_times.append(
+                    sum(browser.execute_async_script("window.result.then(arguments[0])")["times"].values())
+                )
+            cpu_time = (worker_milliseconds(profile) - before) / frames
         finally:
             browser.quit()
             server.shutdown()
-    clock = clock[WARM:]
-    return f"{page.name}: {spent:.0f} ms of the processor; on the clock {min(clock):.0f}, median {median(clock):.0f} ms"
+    wall_times = wall_times[WARM_UP:]
+    minimum = min(wall_times)
+    return f"{page.name}: {cpu_time:.0f} ms CPU time; wall time {minimum:.0f} ms, median {median(wall_times):.0f} ms"
 
 
 def main() -> None:
@@ -95,9 +100,9 @@ def main() -> None:
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--threads", action="store_true")
-    given = parser.parse_args()
-    for page in given.pages:
-        print(measure(page, given.image, given.frames, ISOLATED if given.threads else {}), flush=True)
+    args = parser.parse_args()
+    for page in args.pages:
+        print(measure(page, args.image, args.frames, ISOLATED if args.threads else {}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/deploying.md: its numpy lines and the C++ example give what prediction gives."""
+"""docs/deploying.md: its numpy code and the C++ example return the detections of prediction."""
 
 from __future__ import annotations
 
@@ -24,35 +24,36 @@ ROOT = Path(__file__).parents[1]
 OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
 
 
-def described() -> dict[str, Any]:
-    """The functions of the page."""
+def page_functions() -> dict[str, Any]:
+    """Return the functions in the Python block of the page."""
     page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
-    block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "def objects" in block)
-    found: dict[str, Any] = {}
-    exec(compile(block, "docs/deploying.md", "exec"), found)  # noqa: S102
-    return found
+    block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "def postprocess" in block)
+    functions: dict[str, Any] = {}
+    exec(compile(block, "docs/deploying.md", "exec"), functions)  # noqa: S102
+    return functions
 
 
-def predicted(model: YOLO, img: Path, **options: Any) -> Results:
-    (found,) = model(img, imgsz=320, verbose=False, **options)
-    return found.numpy()
+def predict(model: YOLO, image: Path) -> Results:
+    (result,) = model(image, imgsz=320, verbose=False)
+    return result.numpy()
 
 
 @pytest.mark.parametrize("iou", [0.3, 0.7])
-def test_the_numpy_lines_of_the_page(iou: float, shared: Path) -> None:
+def test_numpy_code(iou: float, shared: Path) -> None:
     from yolopose.data.images import letterbox_batch
     from yolopose.formats.pytorch import TorchRuntime
     from yolopose.geometry import Letterbox
 
-    model, page = YOLO(shared / "checkpoints/yolo11n-pose.pt"), described()
+    model = YOLO(shared / "checkpoints/yolo11n-pose.pt")
+    functions = page_functions()
     for name in ("bus.jpg", "zidane.jpg"):
         image = read_image(shared / "images" / name)
         fit = Letterbox.fit(image.shape[:2], (640, 640))
         raw = TorchRuntime(model.model, "cpu").raw(letterbox_batch([image], [fit]))[0]
-        gain, shift = page["back"](image.shape[:2])
+        gain, shift = functions["letterbox_params"](image.shape[:2])
         assert (tuple(gain), tuple(shift)) == (fit.gain, (fit.left, fit.top))
-        boxes, scores, classes, points = page["objects"](raw, 1, (17, 3), image.shape[:2], iou=iou)
-        # a tensor is the input itself: prediction gives objects in its pixels
+        boxes, scores, classes, points = functions["postprocess"](raw, 1, (17, 3), image.shape[:2], iou=iou)
+        # a tensor is used as the input itself, and detections are in its pixels
         import torch
 
         (expected,) = model(torch.from_numpy(letterbox_batch([image], [fit])).float() / 255, iou=iou, verbose=False)
@@ -68,17 +69,17 @@ def test_the_numpy_lines_of_the_page(iou: float, shared: Path) -> None:
 @pytest.mark.slow
 @OPENVINO
 @pytest.mark.parametrize("nms", [False, True])
-def test_the_c_plus_plus_example(nms: bool, shared: Path, tmp_path: Path) -> None:
+def test_cpp_example(nms: bool, shared: Path, tmp_path: Path) -> None:
     if not (shutil.which("cmake") and shutil.which("c++")):
         pytest.skip("cmake and a C++ compiler are needed")
     code = "from openvino.utils import get_cmake_path; print(get_cmake_path(), end='')"
     config = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     build = tmp_path / "build"
-    for words in (
+    for arguments in (
         ["-S", str(ROOT / "examples/cpp"), "-B", str(build), f"-DOpenVINO_DIR={config}"],
         ["--build", str(build)],
     ):
-        subprocess.run(["cmake", *words], check=True, capture_output=True, timeout=300)
+        subprocess.run(["cmake", *arguments], check=True, capture_output=True, timeout=300)
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
     folder = Path(YOLO(tmp_path / "n.pt").export(format="openvino", imgsz=320, nms=nms, verbose=False))
     cv2.imwrite(str(tmp_path / "bus.ppm"), read_image(shared / "images/bus.jpg"))
@@ -88,9 +89,9 @@ def test_the_c_plus_plus_example(nms: bool, shared: Path, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     rows = np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float64)
-    expected = predicted(YOLO(folder), tmp_path / "bus.ppm")
+    expected = predict(YOLO(folder), tmp_path / "bus.ppm")
     assert rows.shape == (len(expected), 6 + 51)
-    # resizing rounds in another way than OpenCV's
+    # the example and OpenCV round differently when resizing
     np.testing.assert_allclose(rows[:, :4], expected.boxes.xyxy, atol=3)
     np.testing.assert_allclose(rows[:, 4], expected.boxes.conf, atol=0.02)
     seen = expected.keypoints.conf > 0.5
@@ -98,4 +99,4 @@ def test_the_c_plus_plus_example(nms: bool, shared: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(points[seen][:, :2], expected.keypoints.xy[seen], atol=3)
     broken = subprocess.run([str(build / "pose"), str(graph), str(graph)], capture_output=True, text=True, timeout=60)
     assert broken.returncode == 1
-    assert "is no binary PPM" in broken.stderr
+    assert "is not a binary PPM" in broken.stderr

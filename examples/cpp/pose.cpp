@@ -1,9 +1,9 @@
-// Poses in one image with OpenVINO, in C++ and nothing else. docs/deploying.md explains each step.
+// Pose estimation in one image with OpenVINO in C++, without other libraries. docs/deploying.md explains each step.
 //
 //   pose MODEL.xml IMAGE.ppm [KEYPOINTS VALUES] [CONF IOU]
 //
-// MODEL is a file of `yolo export format=openvino` (with or without nms=True, one input size), IMAGE a binary PPM,
-// KEYPOINTS and VALUES the network's kpt_shape (17 3). One line for each object: x1 y1 x2 y2 score class, then its
+// MODEL is exported by `yolo export format=openvino` (with or without nms=True, fixed input size), IMAGE a binary PPM,
+// KEYPOINTS and VALUES the network's kpt_shape (17 3). Prints one line per detection: x1 y1 x2 y2 score class, then its
 // keypoints, all in pixels of the image.
 #include <algorithm>
 #include <cmath>
@@ -20,12 +20,12 @@ struct Image {
     std::vector<unsigned char> rgb;
 };
 
-struct Letterbox {  // where the image lies in the input
+struct Letterbox {  // position and scale of the image in the input
     int height, width, top, left;
     float gain_x, gain_y;
 };
 
-struct Object {
+struct Detection {
     float box[4], score;
     int label;
     std::vector<float> points;
@@ -34,14 +34,15 @@ struct Object {
 Image read_ppm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string kind;
-    int most = 0;
+    int max_value = 0;
     Image image;
-    file >> kind >> image.width >> image.height >> most;
-    file.get();  // the one blank before the pixels
-    if (!file || kind != "P6" || most != 255) throw std::runtime_error(path + " is no binary PPM of 8 bits (P6, 255).");
+    file >> kind >> image.width >> image.height >> max_value;
+    file.get();  // one whitespace character precedes the pixels
+    if (!file || kind != "P6" || max_value != 255)
+        throw std::runtime_error(path + " is not a binary 8-bit PPM (P6, 255).");
     image.rgb.resize(size_t(3) * image.height * image.width);
     if (!file.read(reinterpret_cast<char*>(image.rgb.data()), image.rgb.size()))
-        throw std::runtime_error(path + " is cut off.");
+        throw std::runtime_error(path + " is truncated.");
     return image;
 }
 
@@ -79,56 +80,59 @@ void fill(float* planes, int height, int width, const Image& image, const Letter
     }
 }
 
-float overlap(const Object& a, const Object& b) {
+float box_iou(const Detection& a, const Detection& b) {
     const float width = std::min(a.box[2], b.box[2]) - std::max(a.box[0], b.box[0]);
     const float height = std::min(a.box[3], b.box[3]) - std::max(a.box[1], b.box[1]);
-    const float common = std::max(0.f, width) * std::max(0.f, height);
-    const auto area = [](const Object& o) { return (o.box[2] - o.box[0]) * (o.box[3] - o.box[1]); };
-    return common / (area(a) + area(b) - common);
+    const float intersection = std::max(0.f, width) * std::max(0.f, height);
+    const auto area = [](const Detection& o) { return (o.box[2] - o.box[0]) * (o.box[3] - o.box[1]); };
+    return intersection / (area(a) + area(b) - intersection);
 }
 
-// (4+nc+K·D, cells): center, size, class scores, keypoints. Keeps what scores above conf, then suppresses duplicates.
-std::vector<Object> decode(const float* raw, int channels, int cells, int values, float conf, float iou) {
+// (4+nc+K·D, anchors): center, size, class scores, keypoints. Keeps scores above conf, then applies NMS.
+std::vector<Detection> decode(const float* raw, int channels, int anchors, int values, float conf, float iou) {
     const int classes = channels - 4 - values;
-    std::vector<Object> found, kept;
-    for (int i = 0; i < cells; ++i) {
-        const auto at = [&](int channel) { return raw[size_t(channel) * cells + i]; };
-        Object object{{}, conf, -1, {}};
+    std::vector<Detection> candidates, kept;
+    for (int i = 0; i < anchors; ++i) {
+        const auto at = [&](int channel) { return raw[size_t(channel) * anchors + i]; };
+        Detection detection{{}, conf, -1, {}};
         for (int c = 0; c < classes; ++c)
-            if (at(4 + c) > object.score) object.score = at(4 + c), object.label = c;
-        if (object.label < 0) continue;
-        for (int side = 0; side < 4; ++side) object.box[side] = at(side % 2) + (side < 2 ? -1 : 1) * at(2 + side % 2) / 2;
-        for (int v = 0; v < values; ++v) object.points.push_back(at(4 + classes + v));
-        found.push_back(object);
+            if (at(4 + c) > detection.score) detection.score = at(4 + c), detection.label = c;
+        if (detection.label < 0) continue;
+        for (int side = 0; side < 4; ++side)
+            detection.box[side] = at(side % 2) + (side < 2 ? -1 : 1) * at(2 + side % 2) / 2;
+        for (int v = 0; v < values; ++v) detection.points.push_back(at(4 + classes + v));
+        candidates.push_back(detection);
     }
-    std::stable_sort(found.begin(), found.end(), [](const Object& a, const Object& b) { return a.score > b.score; });
-    for (const Object& object : found)
-        if (std::none_of(kept.begin(), kept.end(), [&](const Object& better) {
-                return better.label == object.label && overlap(better, object) > iou;
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Detection& a, const Detection& b) { return a.score > b.score; });
+    for (const Detection& detection : candidates)
+        if (std::none_of(kept.begin(), kept.end(), [&](const Detection& better) {
+                return better.label == detection.label && box_iou(better, detection) > iou;
             }))
-            kept.push_back(object);
+            kept.push_back(detection);
     return kept;
 }
 
-// (rows, 6+K·D) of a file with nms=True: x1 y1 x2 y2 score class keypoints; rows behind the last object are 0.
-std::vector<Object> read_rows(const float* raw, int rows, int values, float conf) {
-    std::vector<Object> found;
+// (rows, 6+K·D) of a file with nms=True: x1 y1 x2 y2 score class keypoints; rows after the last detection are 0.
+std::vector<Detection> read_rows(const float* raw, int rows, int values, float conf) {
+    std::vector<Detection> detections;
     for (int i = 0; i < rows; ++i, raw += 6 + values)
         if (raw[4] > conf)
-            found.push_back({{raw[0], raw[1], raw[2], raw[3]}, raw[4], int(raw[5]), {raw + 6, raw + 6 + values}});
-    return found;
+            detections.push_back({{raw[0], raw[1], raw[2], raw[3]}, raw[4], int(raw[5]), {raw + 6, raw + 6 + values}});
+    return detections;
 }
 
-int run(int count, char** words) {
+int run(int count, char** arguments) {
     if (count < 3) throw std::runtime_error("usage: pose MODEL.xml IMAGE.ppm [KEYPOINTS VALUES] [CONF IOU]");
-    const int keypoints = count > 4 ? std::atoi(words[3]) : 17, dims = count > 4 ? std::atoi(words[4]) : 3;
-    const float conf = count > 6 ? std::atof(words[5]) : 0.25f, iou = count > 6 ? std::atof(words[6]) : 0.7f;
-    const Image image = read_ppm(words[2]);
+    const int keypoints = count > 4 ? std::atoi(arguments[3]) : 17, dims = count > 4 ? std::atoi(arguments[4]) : 3;
+    const float conf = count > 6 ? std::atof(arguments[5]) : 0.25f, iou = count > 6 ? std::atof(arguments[6]) : 0.7f;
+    const Image image = read_ppm(arguments[2]);
 
     ov::Core core;
-    auto model = core.read_model(words[1]);
-    if (model->is_dynamic()) throw std::runtime_error("This example takes files of one input size (dynamic=False).");
-    // without the hint, a processor with bfloat16 would compute in it
+    auto model = core.read_model(arguments[1]);
+    if (model->is_dynamic())
+        throw std::runtime_error("This example supports files with a fixed input size (dynamic=False) only.");
+    // without the hint, CPUs with bfloat16 compute in it
     auto network = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32));
     auto request = network.create_infer_request();
     ov::Tensor input = request.get_input_tensor();
@@ -140,19 +144,19 @@ int run(int count, char** words) {
     const ov::Tensor output = request.get_output_tensor();
     const ov::Shape shape = output.get_shape();
     const int values = keypoints * dims;
-    const bool final = int(shape[2]) == 6 + values;
-    if (!final && int(shape[1]) <= 4 + values) throw std::runtime_error("The output does not fit this kpt_shape.");
+    const bool has_nms = int(shape[2]) == 6 + values;
+    if (!has_nms && int(shape[1]) <= 4 + values) throw std::runtime_error("The output does not fit this kpt_shape.");
     const float* raw = output.data<const float>();
-    const auto objects = final ? read_rows(raw, int(shape[1]), values, conf)
+    const auto detections = has_nms ? read_rows(raw, int(shape[1]), values, conf)
                                : decode(raw, int(shape[1]), int(shape[2]), values, conf, iou);
-    const auto back_x = [&](float x) { return std::clamp((x - box.left) / box.gain_x, 0.f, float(image.width)); };
-    const auto back_y = [&](float y) { return std::clamp((y - box.top) / box.gain_y, 0.f, float(image.height)); };
-    for (const Object& object : objects) {
-        std::printf("%.2f %.2f %.2f %.2f %.4f %d", back_x(object.box[0]), back_y(object.box[1]), back_x(object.box[2]),
-                    back_y(object.box[3]), object.score, object.label);
+    const auto to_image_x = [&](float x) { return std::clamp((x - box.left) / box.gain_x, 0.f, float(image.width)); };
+    const auto to_image_y = [&](float y) { return std::clamp((y - box.top) / box.gain_y, 0.f, float(image.height)); };
+    for (const Detection& detection : detections) {
+        std::printf("%.2f %.2f %.2f %.2f %.4f %d", to_image_x(detection.box[0]), to_image_y(detection.box[1]),
+                    to_image_x(detection.box[2]), to_image_y(detection.box[3]), detection.score, detection.label);
         for (int k = 0; k < keypoints; ++k) {
-            const float* point = &object.points[size_t(k) * dims];
-            std::printf(" %.2f %.2f", back_x(point[0]), back_y(point[1]));
+            const float* point = &detection.points[size_t(k) * dims];
+            std::printf(" %.2f %.2f", to_image_x(point[0]), to_image_y(point[1]));
             if (dims == 3) std::printf(" %.4f", point[2]);
         }
         std::printf("\n");
@@ -160,9 +164,9 @@ int run(int count, char** words) {
     return 0;
 }
 
-int main(int count, char** words) {
+int main(int count, char** arguments) {
     try {
-        return run(count, words);
+        return run(count, arguments);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "error: %s\n", error.what());
         return 1;

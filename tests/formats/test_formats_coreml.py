@@ -50,7 +50,7 @@ def test_half_is_half_the_size(package: Path, small: YOLO) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS runs it")
 def test_running_it_elsewhere_says_where_it_runs(package: Path) -> None:
-    with pytest.raises(UsageError, match="macOS and iOS only can run"):
+    with pytest.raises(UsageError, match="runs on macOS and iOS only"):
         YOLO(package)
 
 
@@ -65,7 +65,7 @@ def test_a_package_of_another_network_is_not_kept(small: YOLO, tmp_path: Path, m
         return type(found)(**{name: getattr(found, name) for name in found.__slots__} | {"spec": other})
 
     monkeypatch.setattr(room, "read_metadata", changed)
-    with pytest.raises(ExportError, match="does not describe the network"):
+    with pytest.raises(ExportError, match="does not describe the exported network"):
         small.export(format="coreml", imgsz=64)
     assert not list(tmp_path.iterdir())
 

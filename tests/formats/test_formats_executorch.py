@@ -40,7 +40,7 @@ def test_holds_what_others_look_for(folder: Path) -> None:
 
 @pytest.mark.parametrize("option", ["dynamic", "half"])
 def test_what_it_has_not(option: str, small: YOLO) -> None:
-    with pytest.raises(UsageError, match=f"{option}=True: ExecuTorch has no such option"):
+    with pytest.raises(UsageError, match=f"{option}=True is not supported by ExecuTorch"):
         small.export(format="executorch", **{option: True})
 
 

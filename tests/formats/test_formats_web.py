@@ -1,4 +1,4 @@
-"""format=web without a browser: where its runtime comes from, what is in the folder, and its arithmetic under node."""
+"""format=web without a browser: its runtime, the content of the folder, and its computations in Node.js."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from formats_samples import assert_agrees, batch_of, need_there
-from web_pages import NAMES, made_package
+from web_pages import NAMES, make_package
 
 from servers import Server, whole
 from yolopose import YOLO
@@ -35,8 +35,8 @@ NODE = shutil.which("node")
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a small package that the table names."""
-    table = made_package(tmp_path)
+    """Return the folder of a small package that matches the table."""
+    table = make_package(tmp_path)
     monkeypatch.setattr("yolopose.zoo.web_runtime_table", lambda: table)
     return tmp_path
 
@@ -45,11 +45,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("place", ["installed", "installed/dist", "package.tgz"])
-def test_a_copy_that_is_named(place: str, package: Path) -> None:
+def test_reads_a_local_copy(place: str, package: Path) -> None:
     assert list(runtime_files(str(package / place))) == NAMES
 
 
-def test_without_a_copy_the_error_says_how_to_get_one(package: Path) -> None:
+def test_missing_runtime_error_states_the_remedy(package: Path) -> None:
     with pytest.raises(DependencyError, match=r"web_runtime=fetch .* 33 MB .* npm install onnxruntime-web@"):
         runtime_files(None)
     with pytest.raises(NotFoundError, match="node_modules/onnxruntime-web"):
@@ -57,7 +57,7 @@ def test_without_a_copy_the_error_says_how_to_get_one(package: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["installed", "package.tgz"])
-def test_another_version_and_what_is_no_package_are_refused(place: str, package: Path) -> None:
+def test_refuses_other_versions_and_other_files(place: str, package: Path) -> None:
     if place == "installed":
         (package / "installed/dist" / NAMES[1]).write_bytes(b"another")
     else:
@@ -67,9 +67,7 @@ def test_another_version_and_what_is_no_package_are_refused(place: str, package:
     assert ("but 1.20.0" in str(caught.value)) == (place == "installed")
 
 
-def test_it_is_fetched_once_and_again_when_damaged(
-    package: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downloads_once_and_again_when_damaged(package: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from yolopose import zoo
 
     table = {**zoo.web_runtime_table(), "address": f"{server.address}/package.tgz"}
@@ -87,7 +85,7 @@ def test_it_is_fetched_once_and_again_when_damaged(
     assert len(server.seen) == 2
 
 
-def test_what_comes_is_checked(package: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_the_download(package: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from yolopose import zoo
 
     table = {**zoo.web_runtime_table(), "address": f"{server.address}/package.tgz", "integrity": "sha512-AAAA"}
@@ -104,7 +102,7 @@ def test_what_comes_is_checked(package: Path, server: Server, monkeypatch: pytes
 # -- the folder -----------------------------------------------------------------------------------------------------
 
 
-def test_the_folder_and_its_way_back(small: YOLO, package: Path) -> None:
+def test_exports_a_folder_and_opens_it(small: YOLO, package: Path) -> None:
     need_there("torch", "onnx", "onnxscript")
     quick: dict[str, Any] = {"opset": 17, "simplify": False, "verbose": False}
     folder = Path(small.export(format="web", imgsz=[64, 96], web_runtime=str(package / "installed"), **quick))
@@ -124,7 +122,7 @@ def test_the_folder_and_its_way_back(small: YOLO, package: Path) -> None:
         open_runtime(folder)
 
 
-def test_what_the_page_is_told_of_rules_inside_the_file_and_of_persons() -> None:
+def test_page_metadata_with_nms_in_the_graph() -> None:
     rules = {"nms": {"conf": 0.4, "max_det": 7, "iou": 0.5}}
     person = PoseSpec(classes=("person",), keypoints=KeypointSchema(count=17))
     about = page_metadata(ModelMetadata(spec=person, end2end=True, args=rules, license="X"), 16, "best")
@@ -136,14 +134,14 @@ def test_what_the_page_is_told_of_rules_inside_the_file_and_of_persons() -> None
     assert all(re.fullmatch("#[0-9a-f]{6}", paint) for paint in (*about["points"], about["limbs"][0][2]))
 
 
-def test_nothing_is_written_without_the_runtime(small: YOLO, tmp_path: Path) -> None:
+def test_writes_nothing_without_the_runtime(small: YOLO, tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match="web_runtime=fetch"):
         small.export(format="web", imgsz=64, verbose=False)
     with pytest.raises(UsageError, match="these support it: web"):
         small.export(format="onnx", imgsz=64, web_runtime="fetch", verbose=False)
 
 
-def test_the_page_calls_nowhere() -> None:
+def test_page_sends_no_requests_to_other_servers() -> None:
     page = (PARTS / "index.html").read_text(encoding="utf-8")
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split(";")}
@@ -165,7 +163,7 @@ def test_the_page_calls_nowhere() -> None:
 
 
 def run_node(folder: Path, program: str, given: Any) -> Any:
-    """Run a program that imports the parts of the page; its input is `given`, its output a JSON text."""
+    """Run a program that imports modules of the page; its input is `given`, its output a JSON text."""
     if NODE is None:
         pytest.skip("node is not installed")
     shutil.copytree(str(PARTS), folder, dirs_exist_ok=True)
@@ -181,7 +179,7 @@ def run_node(folder: Path, program: str, given: Any) -> Any:
 SIZES = [(640, 640), (1080, 810), (720, 1280), (480, 640), (97, 401), (1, 700), (33, 31), (1281, 639), (640, 427)]
 
 
-def test_the_letterbox_is_pythons(tmp_path: Path) -> None:
+def test_letterbox_equals_that_of_python(tmp_path: Path) -> None:
     cases = [
         [source, target, stride]
         for source in SIZES
@@ -203,7 +201,7 @@ def test_the_letterbox_is_pythons(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 100), (23, 17), (128, 128), (130, 77), (200, 64)])
-def test_pixels_are_opencvs(size: tuple[int, int], tmp_path: Path) -> None:
+def test_resizing_equals_that_of_opencv(size: tuple[int, int], tmp_path: Path) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     cv2.GaussianBlur(image[: size[0] // 2], (5, 5), 0, dst=image[: size[0] // 2])
     expected = letterbox_batch([image], [Letterbox.fit(size, (64, 96))])[0]
@@ -218,7 +216,7 @@ def test_pixels_are_opencvs(size: tuple[int, int], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("nc", "shape"), [(1, (17, 3)), (3, (5, 2)), (2, (4, 3))])
 @pytest.mark.parametrize("final", [False, True])
-def test_objects_are_pythons(nc: int, shape: tuple[int, int], final: bool, tmp_path: Path) -> None:
+def test_postprocessing_equals_that_of_python(nc: int, shape: tuple[int, int], final: bool, tmp_path: Path) -> None:
     rng, (count, dims) = np.random.default_rng(nc), shape
     fit, cells, iou, conf, most = Letterbox.fit((375, 501), (320, 320)), 400, 0.45, 0.3, 25
     centers = rng.uniform(0, 320, (2, 30)).repeat(-(-cells // 30), 1)[:, :cells] + rng.normal(0, 6, (2, cells))
@@ -232,14 +230,12 @@ def test_objects_are_pythons(nc: int, shape: tuple[int, int], final: bool, tmp_p
         raw = np.concatenate((centers, sides, scores, points))[None]
         candidates = from_raw(raw.astype(np.float32), shape, conf=conf)
     (kept,) = nms(candidates, 1, iou=iou, max_det=most)
-    about = {
-        "classes": [{}] * nc, "kpt_shape": shape, "end2end": final, "iou": iou, "max_det": most,
-    }  # fmt: skip
-    program = """import { objects } from "./objects.js";
+    metadata = {"classes": [{}] * nc, "kpt_shape": shape, "end2end": final, "iou": iou, "max_det": most}
+    program = """import { postprocess } from "./postprocess.js";
         import { fit } from "./letterbox.js";
         const output = { data: Float32Array.from(given.raw), dims: given.dims };
-        console.log(JSON.stringify(objects(output, given.about, given.conf, fit([375, 501], [320, 320]))));"""
-    given = {"raw": raw.astype(np.float32).ravel().tolist(), "dims": raw.shape, "about": about, "conf": conf}
+        console.log(JSON.stringify(postprocess(output, given.metadata, given.conf, fit([375, 501], [320, 320]))));"""
+    given = {"raw": raw.astype(np.float32).ravel().tolist(), "dims": raw.shape, "metadata": metadata, "conf": conf}
     found = run_node(tmp_path, program, given)
     assert len(found) == len(kept) == (most if final else len(kept)) > 9
     np.testing.assert_array_equal([one["cls"] for one in found], kept.classes)

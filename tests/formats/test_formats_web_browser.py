@@ -1,4 +1,4 @@
-"""The page of format=web in a browser without a window: what it finds is what Python finds, and it calls nowhere."""
+"""The page of format=web in a headless browser: it detects what Python detects, and sends no requests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ need_there("torch", "onnx", "onnxscript")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 if not (BROWSER and DRIVER):
-    pytest.skip("there is no Chromium with its chromedriver here", allow_module_level=True)
+    pytest.skip("Chromium and chromedriver are needed", allow_module_level=True)
 
-pytestmark = pytest.mark.slow  # its arithmetic is tested under node, in test_formats_web
+pytestmark = pytest.mark.slow  # its computations are tested in Node.js, in test_formats_web
 
 FLAGS = [
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
@@ -39,23 +39,23 @@ FLAGS = [
 ]  # fmt: skip
 QUICK: dict[str, Any] = {"format": "web", "opset": 17, "simplify": False, "verbose": False, "imgsz": [64, 96]}
 DUAL = SMALL.replace("nc: 3\n", "nc: 3\nend2end: True\nreg_max: 1\n").replace("Pose,", "Pose26,")
-# a promise of what the page finds next, or says that it cannot do
-LISTEN = """const [name, said] = [arguments[0], document.getElementById("message")];
-    window.told = new Promise((done) => {
+# a promise of the next result or error message of the page
+LISTEN = """const [name, message] = [arguments[0], document.getElementById("message")];
+    window.result = new Promise((done) => {
       document.addEventListener("poses", ({ detail }) => !name || detail.source === name ? done(detail) : null);
-      new MutationObserver(() => said.hidden || done({ error: said.textContent }))
-        .observe(said, { attributes: true, childList: true });
+      new MutationObserver(() => message.hidden || done({ error: message.textContent }))
+        .observe(message, { attributes: true, childList: true });
     });"""
 
 
 class Files(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Test read the output of the program alone."""
+        """Keep the output of the tests clean."""
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """What `python -m http.server` gives for the test's folder."""
+    """Serve the folder of the test."""
     running = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=tmp_path))
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.server_port}"
@@ -79,49 +79,49 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", params=["usual", "end2end"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> YOLO:
-    """A small network whose scores are far apart: three classes, five points of two numbers."""
+    """Return a small network with widely different scores: three classes, five keypoints without visibility."""
     import torch
 
     file = tmp_path_factory.mktemp("small") / "small-pose.yaml"
     file.write_text(SMALL if request.param == "usual" else DUAL, encoding="utf-8")
     torch.manual_seed(0)
-    made = YOLO(file)
-    for name, value in made.model.state_dict().items():
+    model = YOLO(file)
+    for name, value in model.model.state_dict().items():
         if "cv3" in name and name.endswith("2.bias"):
             value.zero_()
         elif "cv3" in name and name.endswith("2.weight"):
             value.mul_(20)
-    return made
+    return model
 
 
-def exported(model: YOLO, folder: Path, **options: Any) -> Path:
+def export_page(model: YOLO, folder: Path, **options: Any) -> Path:
     end2end = model.model.supports_end2end or None
     made = Path(model.export(**QUICK, web_runtime=str(real_runtime()), end2end=end2end, **options))
     return Path(shutil.move(made, folder / "page_web_page"))
 
 
-def opened(browser: Any, address: str, folder: str = "page_web_page") -> str:
-    """Open a page and waits until it is ready or says why it is not; returns what it says."""
+def open_page(browser: Any, address: str, folder: str = "page_web_page") -> str:
+    """Open a page and wait until it is ready or shows an error; return the error message."""
     browser.get(f"{address}/{folder}/")
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if browser.execute_script("return document.documentElement.classList.contains('ready')"):
             return ""
-        if said := browser.find_element("id", "message").text:
-            return said
+        if message := browser.find_element("id", "message").text:
+            return message
         time.sleep(0.05)
     raise AssertionError(f"the page does not start: {browser.get_log('browser')}")
 
 
-def shown(browser: Any, file: Path) -> dict[str, Any]:
-    """Open a file on the page; returns what is found in it, or the error."""
+def show_file(browser: Any, file: Path) -> dict[str, Any]:
+    """Open a file on the page; return its detections or the error."""
     browser.execute_script(LISTEN, file.name)
     browser.find_element("id", "file").send_keys(str(file))
-    return told(browser)
+    return next_result(browser)
 
 
-def told(browser: Any) -> dict[str, Any]:
-    return browser.execute_async_script("window.told.then(arguments[0])")
+def next_result(browser: Any) -> dict[str, Any]:
+    return browser.execute_async_script("window.result.then(arguments[0])")
 
 
 def assert_equal(found: dict[str, Any], expected: Results, near: float) -> None:
@@ -136,7 +136,7 @@ def assert_equal(found: dict[str, Any], expected: Results, near: float) -> None:
     assert points[..., 1].max() <= height
 
 
-def complaints(browser: Any) -> list[str]:
+def browser_errors(browser: Any) -> list[str]:
     return [line["message"] for line in browser.get_log("browser") if "No available adapters" not in line["message"]]
 
 
@@ -147,10 +147,10 @@ def write_image(path: Path, height: int, width: int) -> Path:
 
 
 @pytest.mark.parametrize("options", [{}, {"dynamic": True}])
-def test_finds_what_python_finds(options: dict, model: YOLO, browser: Any, address: str, tmp_path: Path) -> None:
-    folder = exported(model, tmp_path, **options)
+def test_detects_what_python_detects(options: dict, model: YOLO, browser: Any, address: str, tmp_path: Path) -> None:
+    folder = export_page(model, tmp_path, **options)
     python = YOLO(folder)
-    assert opened(browser, address) == ""
+    assert open_page(browser, address) == ""
     assert "96 × 64" in browser.find_element("id", "status").text
     for height, width in ((101, 77), (64, 96)):
         image = write_image(tmp_path / f"{height}.png", height, width)
@@ -158,21 +158,21 @@ def test_finds_what_python_finds(options: dict, model: YOLO, browser: Any, addre
         conf = round(float(np.median(expected.boxes.conf)), 2)
         browser.execute_script("document.getElementById('conf').value = arguments[0]", conf)
         (expected,) = python(image, conf=conf, verbose=False)
-        assert_equal(shown(browser, image), expected.numpy(), 0.01)
+        assert_equal(show_file(browser, image), expected.numpy(), 0.01)
         browser.execute_script(LISTEN)
         browser.find_element("id", "conf").send_keys("\ue012")  # arrow to the left: the network does not run again
         (expected,) = python(image, conf=conf - 0.01, verbose=False)
-        again = told(browser)
+        again = next_result(browser)
         assert_equal(again, expected.numpy(), 0.01)
         assert again["times"] is None
-    assert browser.find_element("id", "found").text.count("× class") == len(set(expected.boxes.cls.tolist()))
-    assert complaints(browser) == []
+    assert browser.find_element("id", "summary").text.count("× class") == len(set(expected.boxes.cls.tolist()))
+    assert browser_errors(browser) == []
 
 
 @pytest.fixture(scope="module")
 def page(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of the small network, which has learned nothing."""
-    return exported(small, tmp_path_factory.mktemp("page"))
+    """Return a page of the untrained small network."""
+    return export_page(small, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
@@ -180,33 +180,33 @@ def copied(page: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(page, tmp_path / page.name))
 
 
-def test_a_video_the_camera_and_what_cannot_be_opened(browser: Any, address: str, copied: Path, tmp_path: Path) -> None:
-    assert opened(browser, address) == ""
+def test_video_camera_and_unreadable_files(browser: Any, address: str, copied: Path, tmp_path: Path) -> None:
+    assert open_page(browser, address) == ""
     writer = cv2.VideoWriter(str(tmp_path / "noise.webm"), cv2.VideoWriter_fourcc(*"VP80"), 10, (64, 48))
     for _ in range(8):
         writer.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     writer.release()
-    found = shown(browser, tmp_path / "noise.webm")
+    found = show_file(browser, tmp_path / "noise.webm")
     assert found["source"] == "noise.webm"
     for _ in range(3):  # it goes on by itself
         browser.execute_script(LISTEN)
-        assert told(browser)["times"]["network"] > 0
-    assert "frames a second" in browser.find_element("id", "status").text
+        assert next_result(browser)["times"]["network"] > 0
+    assert "frames per second" in browser.find_element("id", "status").text
     for name in ("broken.png", "broken.mp4"):
         (tmp_path / name).write_bytes(b"neither")
-        assert name in shown(browser, tmp_path / name)["error"]
+        assert name in show_file(browser, tmp_path / name)["error"]
         assert not browser.find_element("id", "playing").is_displayed()
     browser.execute_script(LISTEN)
     browser.find_element("id", "camera").send_keys(" ")
-    assert told(browser)["source"] == "camera"
+    assert next_result(browser)["source"] == "camera"
     assert browser.find_element("id", "camera").text == "Stop the camera"
     browser.find_element("id", "camera").send_keys(" ")
     assert browser.find_element("id", "camera").text == "Use the camera"
     refuse = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); };"
     browser.execute_script(refuse + LISTEN)
     browser.find_element("id", "camera").click()
-    assert "camera was refused" in told(browser)["error"]
-    assert complaints(browser) == []
+    assert "Access to the camera was denied" in next_result(browser)["error"]
+    assert browser_errors(browser) == []
 
 
 @pytest.mark.parametrize(
@@ -214,49 +214,49 @@ def test_a_video_the_camera_and_what_cannot_be_opened(browser: Any, address: str
     [
         ("model.json", "model.json is missing"),
         ("model.onnx", "model.onnx is missing"),
-        ("letterbox.js", "worker.js, or a file that it names, is missing"),
+        ("letterbox.js", "worker.js, or a file that it imports, is missing"),
         ("runtime/ort.wasm.bundle.min.js", "runtime/ort.wasm.bundle.min.js is missing"),
         ("runtime/ort-wasm-simd-threaded.wasm", "threaded.wasm is missing"),
     ],
 )
-def test_files_that_are_missing(file: str, words: str, browser: Any, address: str, copied: Path) -> None:
+def test_missing_files(file: str, words: str, browser: Any, address: str, copied: Path) -> None:
     (copied / file).unlink()
-    assert words in opened(browser, address)
+    assert words in open_page(browser, address)
     assert browser.find_element("id", "camera").get_property("disabled")
     browser.get_log("browser")
 
 
-def test_a_damaged_network_and_a_page_from_the_disk(browser: Any, address: str, copied: Path) -> None:
+def test_damaged_network_and_page_from_the_disk(browser: Any, address: str, copied: Path) -> None:
     (copied / "model.onnx").write_bytes((copied / "model.onnx").read_bytes()[:3000])
-    assert "model.onnx cannot be run" in opened(browser, address)
+    assert "model.onnx cannot be opened" in open_page(browser, address)
     browser.get((copied / "index.html").as_uri())
     time.sleep(1.6)
-    assert "python -m http.server" in browser.find_element("id", "asleep").text
+    assert "python -m http.server" in browser.find_element("id", "not-started").text
     browser.get_log("browser")
 
 
-def test_the_browser_lets_it_call_nowhere(browser: Any, address: str, copied: Path, server: Server) -> None:
+def test_browser_blocks_requests_to_other_servers(browser: Any, address: str, copied: Path, server: Server) -> None:
     spies = {"app.js": "page", "worker.js": "worker"}
     for name, path in spies.items():
         with (copied / name).open("a") as file:
             file.write(f"\nfetch('{server.address}/{path}').catch(() => {{}});\n")
-    assert opened(browser, address) == ""
+    assert open_page(browser, address) == ""
     assert server.seen == []
     index = copied / "index.html"  # without the policy the same calls arrive
     index.write_text(re.sub(r"<meta http-equiv=[^>]+>", "", index.read_text(encoding="utf-8")), encoding="utf-8")
-    assert opened(browser, address) == ""
+    assert open_page(browser, address) == ""
     assert {path for path, _ in server.seen} == {"/page", "/worker"}
     browser.get_log("browser")
 
 
-def test_light_dark_narrow_and_by_keyboard(browser: Any, address: str, copied: Path, tmp_path: Path) -> None:
+def test_color_schemes_narrow_screens_and_keyboard(browser: Any, address: str, copied: Path, tmp_path: Path) -> None:
     paper = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
     for scheme, dark in (("dark", True), ("light", False)):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        assert opened(browser, address) == ""
+        assert open_page(browser, address) == ""
         assert (browser.execute_script(paper) < 100) == dark
-    assert "error" not in shown(browser, write_image(tmp_path / "wide.png", 90, 700))
+    assert "error" not in show_file(browser, write_image(tmp_path / "wide.png", 90, 700))
     for width in (1200, 400, 320):
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -271,17 +271,17 @@ def test_light_dark_narrow_and_by_keyboard(browser: Any, address: str, copied: P
         webdriver.ActionChains(browser).send_keys("\ue004").perform()
         reached.add(browser.execute_script("return document.activeElement.id"))
     assert {"file", "camera", "conf", "boxes", "points", "names"} <= reached
-    assert complaints(browser) == []
+    assert browser_errors(browser) == []
 
 
 @pytest.mark.parametrize("options", [{"imgsz": 640}, {"imgsz": 320, "nms": True}, {"imgsz": 320, "dynamic": True}])
 def test_public_weights(options: dict, browser: Any, address: str, shared: Path, tmp_path: Path) -> None:
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "page.pt")
     folder = YOLO(tmp_path / "page.pt").export(**{**QUICK, **options}, web_runtime=str(real_runtime()))
-    assert opened(browser, address) == ""
+    assert open_page(browser, address) == ""
     for name in ("bus.jpg", "zidane.jpg"):
         (expected,) = YOLO(folder)(shared / "images" / name, verbose=False)
-        assert_equal(shown(browser, shared / "images" / name), expected.numpy(), 0.05)
-    found = shown(browser, shared / "video/people_mmpose_demo.mp4")
+        assert_equal(show_file(browser, shared / "images" / name), expected.numpy(), 0.05)
+    found = show_file(browser, shared / "video/people_mmpose_demo.mp4")
     if "cannot be played" not in found.get("error", ""):  # not every build of Chromium has H.264
         assert found["found"]

@@ -1,4 +1,4 @@
-"""Folders of format=web for tests: with the files of the runtime replaced by small ones, or with the real ones."""
+"""Runtime of format=web for tests: small files with matching checksums, or the real package."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from yolopose.base.settings import cache_dir
 
 TABLE = zoo.web_runtime_table()
 NAMES = list(TABLE["files"])
-# of the person who runs the tests, before each test gets settings of its own
-_KEPT = Path(os.environ.get("YOLOPOSE_WEB_RUNTIME") or cache_dir() / f"onnxruntime-web-{TABLE['version']}")
+# the user's cache: read before each test gets its own settings
+_RUNTIME = Path(os.environ.get("YOLOPOSE_WEB_RUNTIME") or cache_dir() / f"onnxruntime-web-{TABLE['version']}")
 
 
 def real_runtime() -> Path:
-    """The files of onnxruntime-web, where an export has fetched them before; the test is skipped where none has."""
-    if not _KEPT.exists():
-        pytest.skip(
-            f"{_KEPT} is not there: an export with web_runtime=fetch puts it there, YOLOPOSE_WEB_RUNTIME names another"
-        )
-    return _KEPT
+    """Return the cached files of onnxruntime-web; skip the test if there are none."""
+    if not _RUNTIME.exists():
+        pytest.skip(f"{_RUNTIME} does not exist: export once with web_runtime=fetch, or set YOLOPOSE_WEB_RUNTIME")
+    return _RUNTIME
 
 
-def made_package(folder: Path) -> dict[str, Any]:
-    """Write `package.tgz` and `installed/`, a package of small files; returns the table that names it."""
+def make_package(folder: Path) -> dict[str, Any]:
+    """Write `package.tgz` and `installed/`, a package of small files; return its table."""
     content = {name: f"// {name}\n".encode() for name in NAMES}
     with tarfile.open(folder / "package.tgz", "w:gz") as archive:
         for name, data in {**content, "package.json": b"{}", "../../outside.js": b"x"}.items():
@@ -43,6 +41,6 @@ def made_package(folder: Path) -> dict[str, Any]:
     for name, data in content.items():
         (dist / name).write_bytes(data)
     (folder / "installed/package.json").write_text('{"version": "1.20.0"}')
-    whole = hashlib.sha512((folder / "package.tgz").read_bytes()).digest()
+    digest = hashlib.sha512((folder / "package.tgz").read_bytes()).digest()
     files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    return {**TABLE, "files": files, "integrity": f"sha512-{base64.b64encode(whole).decode()}"}
+    return {**TABLE, "files": files, "integrity": f"sha512-{base64.b64encode(digest).decode()}"}

@@ -1,174 +1,176 @@
-// Joins the parts of the page: what is opened goes through the engine, and what is found is shown.
+// Connects the parts of the page: frames of the source go through the engine, and detections are shown.
 
-import { Engine, engines } from "./engine.js";
+import { Engine, availableEngines } from "./engine.js";
 import { close, nextFrame, openCamera, openFile } from "./sources.js";
 import { Stage } from "./stage.js";
 
 const byId = (id) => document.getElementById(id);
 const video = byId("video");
-const ENGINE_NAMES = { webgpu: "graphics card (WebGPU)", wasm: "processor (WebAssembly)" };
+const ENGINE_NAMES = { webgpu: "GPU (WebGPU)", wasm: "CPU (WebAssembly)" };
 
-let about; // record of the network
+let metadata; // model.json
 let engine;
 let stage;
-let source = null; // what is open
+let source = null; // the open image, video or camera
 
-// -- words on the page --------------------------------------------------------------------------------------------
+// -- texts of the page ---------------------------------------------------------------------------------------------
 
-function complain(error) {
+function showError(error) {
   byId("message").textContent = error.message || String(error);
   byId("message").hidden = false;
 }
 
-function say(words) {
-  byId("status").textContent = words;
+function setStatus(text) {
+  byId("status").textContent = text;
 }
 
 function describe() {
-  document.title = `${about.name} · poses`;
-  byId("title").textContent = about.name;
-  const kinds = about.classes.map(({ name }) => name);
+  document.title = `${metadata.name} · poses`;
+  byId("title").textContent = metadata.name;
+  const kinds = metadata.classes.map(({ name }) => name);
   const some = kinds.slice(0, 4).join(", ") + (kinds.length > 4 ? ` and ${kinds.length - 4} more` : "");
-  const points = `${about.kpt_shape[0]} keypoint${about.kpt_shape[0] === 1 ? "" : "s"}`;
-  byId("about").textContent = `Finds: ${some}, ${points} each. Computed in this browser; nothing is sent anywhere.`;
-  byId("license").textContent = about.license ? `Weights: ${about.license}. ` : "";
+  const points = `${metadata.kpt_shape[0]} keypoint${metadata.kpt_shape[0] === 1 ? "" : "s"}`;
+  byId("description").textContent = `Detects ${some} with ${points} each. Runs in this browser; nothing is sent anywhere.`;
+  byId("license").textContent = metadata.license ? `Weights: ${metadata.license}. ` : "";
   const slider = byId("conf");
-  slider.min = about.floor;
-  slider.value = about.conf;
+  slider.min = metadata.floor;
+  slider.value = metadata.conf;
   byId("conf-value").textContent = Number(slider.value).toFixed(2);
 }
 
-/** How many objects of each class, and how quickly. */
-function tell(found, times) {
+/** Shows the number of detections of each class, and the time of a frame. */
+function showSummary(detections, times) {
   const counts = new Map();
-  for (const { cls } of found) counts.set(cls, (counts.get(cls) || 0) + 1);
-  const kinds = [...counts].sort(([one], [other]) => one - other).map(([cls, count]) => `${count} × ${about.classes[cls].name}`);
-  byId("found").textContent = kinds.join(", ") || "nothing found above this confidence";
+  for (const { cls } of detections) counts.set(cls, (counts.get(cls) || 0) + 1);
+  const sorted = [...counts].sort(([a], [b]) => a - b);
+  const kinds = sorted.map(([cls, count]) => `${count} × ${metadata.classes[cls].name}`);
+  byId("summary").textContent = kinds.join(", ") || "no detection above this confidence";
   if (!times || !source) return;
-  const sum = times.before + times.network + times.after;
-  say(`${source.kind === "image" ? "" : `${rate()} frames a second · `}${Math.round(sum)} ms a frame, of which the network ${Math.round(times.network)}`);
+  const total = times.before + times.network + times.after;
+  const rate = source.kind === "image" ? "" : `${frameRate()} frames per second · `;
+  setStatus(`${rate}${Math.round(total)} ms per frame, ${Math.round(times.network)} ms in the network`);
 }
 
-const moments = [];
+const frameTimes = [];
 
-/** Frames a second, over the last two seconds. */
-function rate() {
+/** Returns frames per second over the last two seconds. */
+function frameRate() {
   const now = performance.now();
-  moments.push(now);
-  while (now - moments[0] > 2000) moments.shift();
-  return moments.length > 1 ? ((moments.length - 1) * 1000 / (now - moments[0])).toFixed(1) : "–";
+  frameTimes.push(now);
+  while (now - frameTimes[0] > 2000) frameTimes.shift();
+  return frameTimes.length > 1 ? ((frameTimes.length - 1) * 1000 / (now - frameTimes[0])).toFixed(1) : "–";
 }
 
-// -- from a source to what is shown -------------------------------------------------------------------------------
+// -- from a source to detections ----------------------------------------------------------------------------------
 
-/** Opens what `opening` gives, in place of what was open. */
-async function open(opening) {
-  const before = source;
+/** Opens the source that `getSource` returns, and closes the previous one. */
+async function open(getSource) {
+  const previous = source;
   source = null;
   byId("message").hidden = true;
-  if (before && before.kind !== "image") close(video);
-  moments.length = 0;
+  if (previous && previous.kind !== "image") close(video);
+  frameTimes.length = 0;
   try {
-    const opened = await opening();
+    const opened = await getSource();
     source = opened;
-    await follow(opened);
+    await play(opened);
   } catch (error) {
     if (!source) close(video);
-    complain(error);
+    showError(error);
   }
-  arrange();
+  updateControls();
 }
 
-/** Shows a source until another is opened; an image once. */
-async function follow(mine) {
-  arrange();
+/** Shows the frames of a source until another one is opened; an image once. */
+async function play(current) {
+  updateControls();
   do {
-    const answer = await engine.look(stage.take(mine), conf());
-    if (source !== mine) return;
-    show(answer);
-    if (mine.kind !== "image") {
+    const result = await engine.detect(stage.capture(current), conf());
+    if (source !== current) return;
+    show(result);
+    if (current.kind !== "image") {
       await nextFrame(video);
-      Object.assign(mine, { width: video.videoWidth, height: video.videoHeight }); // a phone may be turned
+      Object.assign(current, { width: video.videoWidth, height: video.videoHeight }); // a phone may be rotated
     }
-  } while (source === mine && mine.kind !== "image");
+  } while (source === current && current.kind !== "image");
 }
 
-/** Shows what was found, and tells it to whoever listens: `poses` is an event of the document, for pages made of this one. */
+/** Shows detections, and emits them as the document's event `poses`, for pages derived from this one. */
 function show({ found, times }) {
   stage.show(found);
-  tell(found, times);
+  showSummary(found, times);
   document.dispatchEvent(new CustomEvent("poses", { detail: { found, times, source: source?.name } }));
 }
 
 const conf = () => Number(byId("conf").value);
 
-/** Shows what belongs to the kind of source. */
-function arrange() {
+/** Shows the controls for the kind of source. */
+function updateControls() {
   byId("empty").hidden = Boolean(stage?.size);
   byId("canvas").hidden = !stage?.size && !source;
   byId("playing").hidden = source?.kind !== "video";
   byId("camera").textContent = source?.kind === "camera" ? "Stop the camera" : "Use the camera";
-  byId("found").setAttribute("aria-live", source?.kind === "image" ? "polite" : "off");
+  byId("summary").setAttribute("aria-live", source?.kind === "image" ? "polite" : "off");
 }
 
-/** Starts the engine anew, the chosen one or the best there is. */
-async function begin(names) {
+/** Starts the first engine of a list; the next one if that fails. */
+async function startEngine(names) {
   const [name, ...others] = names;
   engine?.stop();
   byId("page").setAttribute("aria-busy", "true");
-  say("Loading the network…");
+  setStatus("Loading the network…");
   try {
-    const progress = (share) => say(`Loading the network…${Number.isNaN(share) ? "" : ` ${Math.round(100 * share)} %`}`);
-    engine = await Engine.start(about, name, progress);
+    const progress = (share) => setStatus(`Loading the network…${Number.isNaN(share) ? "" : ` ${Math.round(100 * share)} %`}`);
+    engine = await Engine.start(metadata, name, progress);
   } catch (error) {
     if (!others.length) throw error;
     byId("engine").value = others[0];
-    return begin(others); // a driver may promise more than it keeps
+    return startEngine(others); // some drivers report features that do not work
   }
   byId("page").removeAttribute("aria-busy");
-  const threads = engine.about.threads > 1 ? ` on ${engine.about.threads} threads` : "";
-  say(`Ready: ${about.imgsz[1]} × ${about.imgsz[0]}, ${ENGINE_NAMES[name]}${threads}.`);
+  const threads = engine.info.threads > 1 ? ` on ${engine.info.threads} threads` : "";
+  setStatus(`Ready: ${metadata.imgsz[1]} × ${metadata.imgsz[0]}, ${ENGINE_NAMES[name]}${threads}.`);
 }
 
 // -- start --------------------------------------------------------------------------------------------------------
 
 function listen(names) {
-  const wish = () => {
-    stage.wishes = { boxes: byId("boxes").checked, points: byId("points").checked, names: byId("names").checked };
+  const applySettings = () => {
+    stage.settings = { boxes: byId("boxes").checked, points: byId("points").checked, names: byId("names").checked };
     stage.paint();
   };
-  for (const id of ["boxes", "points", "names"]) byId(id).addEventListener("change", wish);
-  wish();
+  for (const id of ["boxes", "points", "names"]) byId(id).addEventListener("change", applySettings);
+  applySettings();
   byId("conf").addEventListener("input", async () => {
     byId("conf-value").textContent = conf().toFixed(2);
-    if (!stage.size || (source?.kind !== "image" && !video.paused)) return; // the next frame follows it anyway
-    show(await engine.again(conf()));
+    if (!stage.size || (source?.kind !== "image" && !video.paused)) return; // the next frame uses it anyway
+    show(await engine.filter(conf()));
   });
   byId("file").addEventListener("change", ({ target }) => {
     const [file] = target.files;
     if (file) open(() => openFile(file, video));
-    target.value = ""; // the same file may be chosen again
+    target.value = ""; // else choosing the same file again would emit no event
   });
   byId("camera").addEventListener("click", () => {
     if (source?.kind !== "camera") return open(() => openCamera(video));
     source = null;
     close(video);
-    arrange();
+    updateControls();
   });
   listenToDrops();
   listenToVideo();
   byId("engine").replaceChildren(...names.map((name) => new Option(ENGINE_NAMES[name], name)));
   byId("engines").hidden = names.length < 2;
-  byId("engine").value = engine.about.engine;
+  byId("engine").value = engine.info.engine;
   byId("engine").addEventListener("change", async ({ target }) => {
-    const mine = source;
-    source = null; // what waits for the engine that goes is left waiting
+    const current = source;
+    source = null; // ends the loop that waits for the old engine
     try {
-      await begin([target.value, ...names.filter((name) => name !== target.value)]);
-      source = mine;
-      if (mine) await follow(mine);
+      await startEngine([target.value, ...names.filter((name) => name !== target.value)]);
+      source = current;
+      if (current) await play(current);
     } catch (error) {
-      complain(error);
+      showError(error);
     }
   });
   for (const control of document.querySelectorAll("[disabled]")) control.disabled = false;
@@ -187,7 +189,7 @@ function listenToDrops() {
     document.body.classList.remove("over");
     const [file] = event.dataTransfer.files;
     if (file) open(() => openFile(file, video));
-    else complain("What was dropped is no file. Save the image first, then drop the file here.");
+    else showError("The dropped item is not a file. Save the image first, then drop the file here.");
   });
 }
 
@@ -206,18 +208,18 @@ function listenToVideo() {
 
 async function start() {
   document.documentElement.classList.add("started");
-  const answer = await fetch("model.json", { cache: "no-cache" }).catch(() => null);
-  if (!answer?.ok) throw new Error("model.json is missing beside this page. Copy the whole folder to the server.");
-  about = await answer.json().catch(() => { throw new Error("model.json is damaged. Copy or export the folder again."); });
+  const response = await fetch("model.json", { cache: "no-cache" }).catch(() => null);
+  if (!response?.ok) throw new Error("model.json is missing beside this page. Copy the whole folder to the server.");
+  metadata = await response.json().catch(() => { throw new Error("model.json is damaged. Copy or export the folder again."); });
   describe();
-  stage = new Stage(byId("canvas"), byId("tip"), about);
-  const names = await engines(about);
-  await begin(names);
+  stage = new Stage(byId("canvas"), byId("tip"), metadata);
+  const names = await availableEngines(metadata);
+  await startEngine(names);
   listen(names);
   document.documentElement.classList.add("ready");
 }
 
 start().catch((error) => {
-  say("");
-  complain(error);
+  setStatus("");
+  showError(error);
 });

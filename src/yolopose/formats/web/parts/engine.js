@@ -1,17 +1,17 @@
-// The page's end of the worker: one question at a time, one answer for each.
+// Interface of the page to the worker: one request at a time, one response for each.
 
 export class Engine {
   /**
    * Starts a worker with the network.
    *
-   * @param record of the network
+   * @param metadata content of model.json
    * @param name wasm or webgpu
-   * @param progress called with a share 0…1 while files come in
+   * @param progress called with the loaded share 0…1 of the files
    */
-  static async start(record, name, progress) {
+  static async start(metadata, name, progress) {
     const engine = new Engine();
     try {
-      engine.about = await engine.ask({ start: { record, engine: name } }, [], progress);
+      engine.info = await engine.request({ start: { metadata, engine: name } }, [], progress);
     } catch (error) {
       engine.stop();
       throw error;
@@ -20,57 +20,57 @@ export class Engine {
   }
 
   constructor() {
-    // a worker made of text is bound to the page's Content-Security-Policy, one made of an address would have none
+    // a worker from a blob inherits the page's Content-Security-Policy, one from a URL has none
     const start = new Blob([`import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`], { type: "text/javascript" });
     this.worker = new Worker(URL.createObjectURL(start), { type: "module" });
-    this.waiting = Promise.resolve();
+    this.queue = Promise.resolve();
   }
 
-  /** Finds the objects of { width, height, pixels }; the pixels are given away. */
-  look(frame, conf) {
-    return this.ask({ frame, conf }, [frame.pixels]);
+  /** Returns the detections in { width, height, pixels }; the pixels are transferred to the worker. */
+  detect(frame, conf) {
+    return this.request({ frame, conf }, [frame.pixels]);
   }
 
-  /** Finds the objects of the latest image above another threshold. */
-  again(conf) {
-    return this.ask({ again: conf });
+  /** Returns the detections in the latest frame above another threshold. */
+  filter(conf) {
+    return this.request({ filter: conf });
   }
 
   stop() {
     this.worker.terminate();
   }
 
-  ask(question, gifts = [], progress = () => {}) {
-    const answer = this.waiting.then(() => this.answer(question, gifts, progress));
-    this.waiting = answer.catch(() => {});
-    return answer;
+  request(message, transfer = [], progress = () => {}) {
+    const response = this.queue.then(() => this.send(message, transfer, progress));
+    this.queue = response.catch(() => {});
+    return response;
   }
 
-  answer(question, gifts, progress) {
-    return new Promise((done, failed) => {
-      this.worker.onerror = (event) => failed(new Error(event.message ||
-        "worker.js, or a file that it names, is missing beside this page. Copy the whole folder to the server."));
+  send(message, transfer, progress) {
+    return new Promise((resolve, reject) => {
+      this.worker.onerror = (event) => reject(new Error(event.message ||
+        "worker.js, or a file that it imports, is missing beside this page. Copy the whole folder to the server."));
       this.worker.onmessage = ({ data }) => {
-        if (data.progress) progress(share(data.progress));
-        else if (data.error) failed(new Error(data.error));
-        else done(data.ready || data);
+        if (data.progress) progress(loadedShare(data.progress));
+        else if (data.error) reject(new Error(data.error));
+        else resolve(data.ready || data);
       };
-      this.worker.postMessage(question, gifts);
+      this.worker.postMessage(message, transfer);
     });
   }
 }
 
-/** Share 0…1 of some files that has come; NaN where the server does not tell their sizes. */
-function share(files) {
-  const [come, all] = [0, 1].map((index) => files.reduce((sum, file) => sum + file[index], 0));
-  return files.every(([, size]) => size) ? come / all : NaN;
+/** Returns the loaded share 0…1 of the files; NaN if the server does not send their sizes. */
+function loadedShare(files) {
+  const [loaded, total] = [0, 1].map((index) => files.reduce((sum, file) => sum + file[index], 0));
+  return files.every(([, size]) => size) ? loaded / total : NaN;
 }
 
-/** Returns which engines can run a network here, the best first. */
-export async function engines(record) {
+/** Returns the engines that can run a network here, the fastest first. */
+export async function availableEngines(metadata) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  // 8-bit operators have no place on the GPU; a browser without one may offer a slow imitation
-  const imitation = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter;
-  const fits = adapter && !imitation && record.bits !== 8 && (record.bits !== 16 || adapter.features.has("shader-f16"));
-  return fits ? ["webgpu", "wasm"] : ["wasm"];
+  // WebGPU has no 8-bit operators; a browser without a GPU may offer a slow emulation
+  const isEmulated = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter;
+  const supported = adapter && !isEmulated && metadata.bits !== 8 && (metadata.bits !== 16 || adapter.features.has("shader-f16"));
+  return supported ? ["webgpu", "wasm"] : ["wasm"];
 }

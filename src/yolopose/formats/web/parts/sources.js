@@ -1,24 +1,24 @@
-// Images, videos and the camera: each becomes { kind, name, element, width, height }, or an error with plain words.
+// Opens images, videos and the camera as { kind, name, element, width, height }; errors have messages for users.
 
 const CAMERA_ERRORS = {
-  NotAllowedError: "The camera was refused. Allow it in the browser's settings for this page, then try again.",
+  NotAllowedError: "Access to the camera was denied. Allow it in the browser's settings for this page, then try again.",
   NotFoundError: "There is no camera on this device.",
   NotReadableError: "The camera is in use by another program. Close that, then try again.",
 };
 
-/** Opens a file: a video where its type says so, else an image. */
+/** Opens a file, as a video if it has a video type, else as an image. */
 export async function openFile(file, video) {
   return file.type.startsWith("video/") ? openVideo(file, video) : openImage(file);
 }
 
 async function openImage(file) {
   try {
-    // as the Python side reads it: turned as its camera was held, color profiles left aside
+    // as the Python package reads it: rotated as in EXIF, color profiles ignored
     const options = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
     const element = await createImageBitmap(file, options);
     return { kind: "image", name: file.name, element, width: element.width, height: element.height };
   } catch {
-    throw new Error(`${file.name} cannot be shown: it is no image or video that this browser knows, or damaged. ` +
+    throw new Error(`${file.name} cannot be opened: it is damaged, or not an image or video that this browser supports. ` +
       "JPEG, PNG, WebP, MP4 and WebM work everywhere.");
   }
 }
@@ -27,35 +27,35 @@ async function openVideo(file, video) {
   video.srcObject = null;
   video.src = URL.createObjectURL(file);
   try {
-    await played(video);
+    await startVideo(video);
   } catch {
     throw new Error(`${file.name} cannot be played by this browser. MP4 (H.264) and WebM work in most.`);
   }
   return { kind: "video", name: file.name, element: video, width: video.videoWidth, height: video.videoHeight };
 }
 
-/** Opens the camera: the one that looks away from the person first, where there are several. */
+/** Opens the camera; the rear one if there are several. */
 export async function openCamera(video) {
   if (!navigator.mediaDevices?.getUserMedia) {
-    throw new Error("Browsers give the camera to pages from https:// or from localhost alone: open this page in one of these ways.");
+    throw new Error("Browsers allow the camera only on pages from https:// or localhost: open this page from one of these.");
   }
   try {
     const wanted = { video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 720 } }, audio: false };
     video.srcObject = await navigator.mediaDevices.getUserMedia(wanted);
-    await played(video);
+    await startVideo(video);
   } catch (error) {
     throw new Error(CAMERA_ERRORS[error.name] || `The camera cannot be opened (${error.message || error.name}).`);
   }
   return { kind: "camera", name: "camera", element: video, width: video.videoWidth, height: video.videoHeight };
 }
 
-/** Begins to play, and waits until there is an image. */
-async function played(video) {
+/** Starts a video and waits for its first frame. */
+async function startVideo(video) {
   await video.play();
-  if (!video.videoWidth) throw new Error("no image in it");
+  if (!video.videoWidth) throw new Error("it has no video track");
 }
 
-/** Lets go of what plays in an element. */
+/** Stops and releases the source of an element. */
 export function close(video) {
   video.pause();
   for (const track of video.srcObject?.getTracks() || []) track.stop();
@@ -65,12 +65,12 @@ export function close(video) {
   video.load();
 }
 
-/** Waits for the next frame of a video that differs from the one before. */
+/** Waits for the next frame of a video. */
 export function nextFrame(video) {
-  if (video.requestVideoFrameCallback) return new Promise((done) => video.requestVideoFrameCallback(done));
-  const before = video.currentTime;
-  return new Promise((done) => {
-    const look = () => (video.currentTime === before ? requestAnimationFrame(look) : done());
-    requestAnimationFrame(look);
+  if (video.requestVideoFrameCallback) return new Promise((resolve) => video.requestVideoFrameCallback(resolve));
+  const previous = video.currentTime;
+  return new Promise((resolve) => {
+    const check = () => (video.currentTime === previous ? requestAnimationFrame(check) : resolve());
+    requestAnimationFrame(check);
   });
 }
