@@ -245,7 +245,7 @@ MISTAKES = [
     Mistake("Weights with other keypoints", "yolo val model=yolo11n-pose.yaml data=cats.yaml", ("[17, 3]", "[3, 3]")),
     Mistake("Validation without a data set", "yolo val model=yolo11n-pose.yaml", ("data=",)),
     Mistake("Zero epochs", TRAIN.replace("epochs=1", "epochs=0"), ("epochs", "1")),
-    Mistake("Resume without a model", "yolo train resume=True", ("last.pt", "none was named")),
+    Mistake("Resume without a model", "yolo train resume=True", ("last.pt", "no model was given")),
     Mistake("Resume with a model YAML", "yolo train resume=True model=yolo11n-pose.yaml", ("last.pt",)),
     Mistake("Resume of a finished run", "yolo train resume=True model=cats.pt", ("cats.pt",)),
     Mistake("Unknown export format", "yolo export model=cats.pt format=hailo", ("onnx",)),

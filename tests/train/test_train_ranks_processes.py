@@ -1,4 +1,4 @@
-"""Real processes: started here or by torchrun, one of them killed, all of them interrupted."""
+"""Distributed training in real processes, started by `train` or by torchrun: results, kills, Ctrl-C, errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_worlds import FAST, make_world
+from train_worlds import DUAL_MODEL, FAST, make_world
 
 from yolopose import YOLO
 from yolopose.weights import read_checkpoint
@@ -42,9 +42,9 @@ def rows(folder: Path) -> list[dict[str, float]]:
         ]
 
 
-def words(world: tuple[Path, Path], tmp_path: Path, **options: Any) -> list[str]:
-    given = {**LONG, "data": world[0], "model": world[1], "project": tmp_path / "runs", **options}
-    return ["-m", "yolopose", "pose", "train", *(f"{key}={value}" for key, value in given.items())]
+def arguments(world: tuple[Path, Path], tmp_path: Path, **options: Any) -> list[str]:
+    options = {**LONG, "data": world[0], "model": world[1], "project": tmp_path / "runs", **options}
+    return ["-m", "yolopose", "pose", "train", *(f"{key}={value}" for key, value in options.items())]
 
 
 @contextmanager
@@ -60,28 +60,27 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def trains(folder: Path, epochs: int = 2) -> None:
+def wait_for_epochs(folder: Path, epochs: int = 2) -> None:
     end = time.monotonic() + 60
     while len(rows(folder)) < epochs:
-        assert time.monotonic() < end, "the training has not begun"
+        assert time.monotonic() < end, "training has not started"
         time.sleep(0.05)
 
 
-def below(pid: int) -> list[int]:
-    """Process started by one, and by those."""
-    found: list[int] = []
+def descendants(pid: int) -> list[int]:
+    """Return the processes below a process."""
+    pids: list[int] = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *below(int(child))]
-    return found
+        pids += [int(child), *descendants(int(child))]
+    return pids
 
 
-def with_rank(rank: int, every: list[int]) -> int:
-    """Which of the processes has a rank."""
-    told = f"RANK={rank}".encode()
-    return next(pid for pid in every if told in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+def pid_of_rank(rank: int, pids: list[int]) -> int:
+    variable = f"RANK={rank}".encode()
+    return next(pid for pid in pids if variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -89,12 +88,13 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_training_on_two_devices_ends_in_the_object_that_began_it(world, tmp_path):
-    model, seen = YOLO(world[1]), []
-    model.add_callback("on_train_epoch_end", lambda trainer: seen.append((os.getpid(), trainer.epoch)))
+def test_two_devices_train_the_calling_object(world, tmp_path):
+    model = YOLO(world[1])
+    calls = []
+    model.add_callback("on_train_epoch_end", lambda trainer: calls.append((os.getpid(), trainer.epoch)))
     options = {**FAST, "device": "cpu,cpu", "epochs": 2}
     metrics = model.train(data=world[0], project=tmp_path / "runs", **options)
-    assert seen == [(os.getpid(), 0), (os.getpid(), 1)]
+    assert calls == [(os.getpid(), 0), (os.getpid(), 1)]
     folder = tmp_path / "runs/train"
     assert metrics is model.metrics is not None
     assert model.trainer.save_dir == folder
@@ -106,18 +106,36 @@ def test_a_training_on_two_devices_ends_in_the_object_that_began_it(world, tmp_p
 
 
 @pytest.mark.slow
-def test_torchrun_trains_as_one_process_does_and_speaks_once(world, tmp_path):
+def test_yolo26_trains_in_two_processes(world, tmp_path):
+    """Rank 0 and a worker compute the losses of both branches; both hold the same weights."""
+    model_yaml = tmp_path / "dual-pose.yaml"
+    model_yaml.write_text(DUAL_MODEL)
+    short = {"epochs": 2, "batch": 4, "verbose": True, "val": True, "optimizer": "SGD", "model": model_yaml}
+    for name, device in (("two", "cpu,cpu"), ("one", "cpu")):
+        line = arguments(world, tmp_path, **short, name=name, device=device)
+        done = subprocess.run([sys.executable, *line], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    two, one = rows(tmp_path / "runs/two"), rows(tmp_path / "runs/one")
+    assert len(two) == len(one) == 2
+    for key in ("train/box_loss", "train/pose_loss", "train/cls_loss", "train/l1_loss", "train/rle_loss"):
+        assert two[0][key] == pytest.approx(one[0][key], rel=0.15), key
+
+
+@pytest.mark.slow
+def test_torchrun_trains_like_one_process_and_logs_once(world, tmp_path):
     short = {"epochs": 2, "batch": 4, "verbose": True, "val": True, "optimizer": "SGD"}
-    line = words(world, tmp_path, **short, device="cpu")
+    line = arguments(world, tmp_path, **short, device="cpu")
     done = subprocess.run([*TORCHRUN, *line], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Training on cpu and 1 more in float32") == 1
     assert done.stdout.count("Results saved to") == 1
-    alone = subprocess.run([sys.executable, *words(world, tmp_path, **short, device="cpu", name="one")], timeout=120)
+    alone = subprocess.run(
+        [sys.executable, *arguments(world, tmp_path, **short, device="cpu", name="one")], timeout=120
+    )
     assert alone.returncode == 0
     two, one = rows(tmp_path / "runs/run"), rows(tmp_path / "runs/one")
     assert len(two) == len(one) == 2
-    # norms see half as many images at once, so numbers are near and not equal
+    # batch norms see half as many images at once, so the losses are close, not equal
     for key in ("train/box_loss", "train/pose_loss", "train/cls_loss"):
         assert two[0][key] == pytest.approx(one[0][key], rel=0.1)
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()].count("run2") == 0
@@ -126,48 +144,48 @@ def test_torchrun_trains_as_one_process_does_and_speaks_once(world, tmp_path):
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
-def test_a_killed_process_ends_all_with_one_message_within_a_minute(world, tmp_path, how):
+def test_a_killed_worker_ends_all_processes_with_one_message(world, tmp_path, how):
     starter, device = STARTS[how]
-    with started([*starter, *words(world, tmp_path, device=device)]) as process:
-        trains(tmp_path / "runs/run")
-        every = below(process.pid)
-        victim = with_rank(1, every)
+    with started([*starter, *arguments(world, tmp_path, device=device)]) as process:
+        wait_for_epochs(tmp_path / "runs/run")
+        pids = descendants(process.pid)
+        victim = pid_of_rank(1, pids)
         os.kill(victim, signal.SIGKILL)
-        start = time.monotonic()
-        _, said = process.communicate(timeout=60)
-        assert time.monotonic() - start < 60
+        _, stderr = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert len(re.findall(rf"error: Rank 1 of the 2 processes of this training \(process {victim} on ", said)) == 1
-        assert "resume=True" in said
-        assert 'Traceback (most recent call last):\n  File "<string>"' not in said
+        assert (
+            len(re.findall(rf"error: Rank 1 of the 2 processes of this training \(process {victim} on ", stderr)) == 1
+        )
+        assert "resume=True" in stderr
+        assert 'Traceback (most recent call last):\n  File "<string>"' not in stderr
         time.sleep(0.5)
-        assert not [pid for pid in every if alive(pid)]
+        assert not [pid for pid in pids if is_alive(pid)]
 
 
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
-def test_when_the_first_is_killed_the_others_end_and_the_next_speaks(world, tmp_path, how):
+def test_killing_rank_0_ends_the_others_with_one_message(world, tmp_path, how):
     starter, device = STARTS[how]
-    with started([*starter, *words(world, tmp_path, device=device)]) as process:
-        trains(tmp_path / "runs/run")
-        every = below(process.pid)
-        os.kill(process.pid if how == "here" else with_rank(0, every), signal.SIGKILL)
-        _, said = process.communicate(timeout=60)
-        assert len(re.findall("error: (Rank 0 of the 2 processes|The process that leads)", said)) == 1
+    with started([*starter, *arguments(world, tmp_path, device=device)]) as process:
+        wait_for_epochs(tmp_path / "runs/run")
+        pids = descendants(process.pid)
+        os.kill(process.pid if how == "here" else pid_of_rank(0, pids), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+        assert len(re.findall("error: (Rank 0 of the 2 processes|The main process of this training)", stderr)) == 1
         time.sleep(0.5)
-        assert not [pid for pid in every if alive(pid)]
+        assert not [pid for pid in pids if is_alive(pid)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
-def test_ctrl_c_ends_all_and_the_run_goes_on(world, tmp_path, how):
+def test_ctrl_c_ends_all_processes_and_the_run_can_be_resumed(world, tmp_path, how):
     starter, device = STARTS[how]
-    with started([*starter, *words(world, tmp_path, device=device, epochs=30)]) as process:
-        trains(tmp_path / "runs/run")
+    with started([*starter, *arguments(world, tmp_path, device=device, epochs=30)]) as process:
+        wait_for_epochs(tmp_path / "runs/run")
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert said.count("All is kept; go on with") == 1
+        _, stderr = process.communicate(timeout=60)
+        assert stderr.count("The state is saved; resume with") == 1
         assert process.returncode == (130 if how == "here" else 1)
     last = tmp_path / "runs/run/weights/last.pt"
     line = ["-m", "yolopose", "pose", "train", "resume=True", f"model={last}", f"device={device}"]
@@ -178,22 +196,22 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(world, tmp_path, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["here", "torchrun"])
-def test_an_error_of_one_process_is_said_once(world, tmp_path, how):
-    """The last of 8 images in a fixed order is the other process's; it vanishes."""
+def test_an_error_of_a_worker_is_reported_once(world, tmp_path, how):
+    """Images disappear during training."""
     starter, device = STARTS[how]
-    with started([*starter, *words(world, tmp_path, device=device)]) as process:
-        trains(tmp_path / "runs/run")
+    with started([*starter, *arguments(world, tmp_path, device=device)]) as process:
+        wait_for_epochs(tmp_path / "runs/run")
         for number in range(8):
             (world[0].parent / f"images/train/{number}.png").unlink()
-        _, said = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert said.count("It could be read when its labels were") == 1
+        assert stderr.count("It could be read when its labels were") == 1
 
 
 @pytest.mark.slow
-def test_errors_before_the_training_are_said_once(world, tmp_path):
+def test_errors_before_training_are_reported_once(world, tmp_path):
     done = subprocess.run(
-        [*TORCHRUN, *words(world, tmp_path, device="0,1")], capture_output=True, text=True, timeout=120
+        [*TORCHRUN, *arguments(world, tmp_path, device="0,1")], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert done.stderr.count("error: device=0,1 contradicts the launcher") == 1

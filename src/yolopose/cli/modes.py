@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
-from yolopose.base.settings import load_settings
 from yolopose.config import CheckedOptions, CompareOptions, ConvertOptions, ExportOptions, ReportOptions, make_options
 from yolopose.formats import get_format
 
@@ -60,7 +58,7 @@ def _train(options: CheckedOptions) -> None:
     elif options.get("resume") and not options.get("model"):
         from yolopose.train.setup import nothing_to_resume
 
-        raise nothing_to_resume("none was named", Path(load_settings().runs_dir))
+        raise nothing_to_resume("no model was given")
     _open(options)._train(options)
 
 

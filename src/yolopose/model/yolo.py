@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
     from yolopose.runtime import Runtime
-    from yolopose.train import Trainer
+    from yolopose.train import InitialWeights, Trainer
     from yolopose.weights import Checkpoint
 
 _YAML = (".yaml", ".yml")
@@ -298,17 +299,32 @@ class YOLO:
 
     def _train(self, given: CheckedOptions) -> PoseMetrics | None:
         options = cast(TrainOptions, self._make_options(given))
-        from yolopose.model.training import trainer_of
-        from yolopose.train import Launcher, worker_trainer
+        from yolopose.train import Launcher, new_trainer, resume_path, resumed_trainer, worker_trainer
 
         with quiet(not options.verbose), silent(is_worker_rank()), Launcher() as launcher:
             if is_worker_rank():
                 self.trainer = worker_trainer(launcher)
+            elif options.resume:
+                path = find_weights(resume_path(options.resume, Path(self.model_name)))
+                self.trainer = resumed_trainer(path, given, self.callbacks, launcher)
             else:
-                self.trainer = trainer_of(self, options, given, launcher, fresh=self._untrained)
+                options = replace(options, model=self.model_name)
+                weights = self._initial_weights(options.pretrained)
+                self.trainer = new_trainer(options, self.model.yaml, weights, self.callbacks, launcher)
             self.metrics = self.trainer.train()
         self._load_trained(self.trainer)
         return self.metrics
+
+    def _initial_weights(self, pretrained: bool | str) -> InitialWeights | None:
+        """Return the weights that training starts from; None for random ones."""
+        from yolopose.train import InitialWeights
+
+        if isinstance(pretrained, str):
+            return InitialWeights.from_file(find_weights(Path(pretrained)))
+        if not pretrained or self._untrained:
+            return None
+        license_ = self.ckpt.license if self.ckpt else ""
+        return InitialWeights(self.model.state_dict(), self.spec.classes, self.model_name, license_)
 
     def export(self, **options: Unpack[ExportKwargs]) -> str:
         """Write the network in another format, beside its weights, and compare its outputs with torch's.

@@ -32,7 +32,7 @@ from yolopose.train.distributed.worker import start_workers
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
-from yolopose.weights import load_matching
+from yolopose.weights import load_matching, read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,13 @@ class InitialWeights:
     classes: tuple[str, ...]
     source: str
     license: str = ""
+
+    @classmethod
+    def from_file(cls, path: Path) -> InitialWeights:
+        """Read the weights of a checkpoint."""
+        checkpoint = read_checkpoint(path)
+        classes = checkpoint.metadata.spec.classes if checkpoint.metadata else ()
+        return cls(checkpoint.state, classes, str(path), checkpoint.license)
 
 
 def new_trainer(
@@ -211,13 +218,12 @@ def _copy_class_weights(network: PoseModel, weights: InitialWeights) -> str:
 # -- resuming -----------------------------------------------------------------------------------
 
 
-def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
+def resume_path(resume: bool | str, model: Path) -> Path:
     """Return the `last.pt` that `resume` refers to.
 
     Args:
         resume: a path, or True for the model itself.
         model: the model's file.
-        runs: folder of all runs, for a hint.
 
     Raises:
         TrainError: the model is not a weights file.
@@ -226,16 +232,15 @@ def resume_path(resume: bool | str, model: Path, runs: Path) -> Path:
         return Path(resume)
     if model.suffix.lower() == ".pt":
         return model
-    raise nothing_to_resume(f"got model={model}", runs)
+    raise nothing_to_resume(f"got model={model}")
 
 
-def nothing_to_resume(got: str, runs: Path) -> TrainError:
+def nothing_to_resume(got: str) -> TrainError:
     """Return the error of `resume=True` without a run's weights.
 
     Args:
         got: what was given instead.
-        runs: folder of all runs, for a hint.
     """
-    newest = newest_resumable(runs)
+    newest = newest_resumable(Path(load_settings().runs_dir))
     hint = f" The newest interrupted run here: model={newest}." if newest else ""
     return TrainError(f"resume=True needs the last.pt of an interrupted run as the model; {got}.{hint}")
