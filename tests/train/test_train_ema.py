@@ -39,7 +39,7 @@ def move(model: PoseModel, step: int) -> None:
         tensor.add_(step) if tensor.is_floating_point() else tensor.add_(1)
 
 
-def test_average_of_parameters_and_buffers_follows_the_formula() -> None:
+def test_averages_parameters_and_buffers_by_the_formula() -> None:
     model = tiny()
     ema = EMA(model)
     expected = {name: value.double().clone() for name, value in model.state_dict().items()}
@@ -57,7 +57,7 @@ def test_average_of_parameters_and_buffers_follows_the_formula() -> None:
     assert "model.0.bn.running_var" in expected
 
 
-def test_late_updates_move_little() -> None:
+def test_late_updates_have_little_weight() -> None:
     model = tiny()
     ema = EMA(model)
     ema.updates = 20_000
@@ -72,7 +72,7 @@ def test_late_updates_move_little() -> None:
     )
 
 
-def test_average_is_apart_and_ready_to_validate() -> None:
+def test_the_average_is_a_separate_network_in_eval_mode() -> None:
     model = tiny().train()
     ema = EMA(model)
     before = {name: value.clone() for name, value in ema.model.state_dict().items()}
@@ -85,7 +85,7 @@ def test_average_is_apart_and_ready_to_validate() -> None:
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "dfl" not in name)
 
 
-def test_average_goes_on_through_a_checkpoint(tmp_path: Path) -> None:
+def test_continues_from_a_checkpoint(tmp_path: Path) -> None:
     model = tiny()
     ema = EMA(model)
     for step in range(3):
@@ -105,6 +105,6 @@ def test_average_goes_on_through_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
-def test_average_of_another_network_is_refused() -> None:
+def test_refuses_the_average_of_another_network() -> None:
     with pytest.raises(WeightsError, match="belong to another network"):
         EMA(tiny()).load_state_dict(EMA(tiny(width=16)).state_dict())

@@ -34,7 +34,7 @@ def trained(model: PoseModel) -> set[int]:
     ("freeze", "layers"),
     [(None, ()), (0, ()), ([], ()), (2, (0, 1)), ([2, 0], (0, 2)), ((1, 1), (1,)), ([3], (3,))],
 )
-def test_the_named_layers_are_frozen(network: PoseModel, freeze: Any, layers: tuple[int, ...]) -> None:
+def test_freezes_the_given_layers(network: PoseModel, freeze: Any, layers: tuple[int, ...]) -> None:
     network.requires_grad_(False)  # an earlier choice is forgotten
     frozen = freeze_layers(network, freeze)
     assert frozen.layers == layers
@@ -43,7 +43,7 @@ def test_the_named_layers_are_frozen(network: PoseModel, freeze: Any, layers: tu
 
 
 @pytest.mark.parametrize("freeze", [2, [0, 3]])
-def test_frozen_layers_do_not_move(network: PoseModel, freeze: Any) -> None:
+def test_frozen_layers_do_not_change(network: PoseModel, freeze: Any) -> None:
     frozen = freeze_layers(network, freeze)
     optim = make_optimizer(network, TrainOptions(optimizer="SGD", weight_decay=0.1), images=4, nc=1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -70,6 +70,6 @@ def test_frozen_layers_do_not_move(network: PoseModel, freeze: Any) -> None:
         ([0, 1, 2, 3], "leaves no layer to train"),
     ],
 )
-def test_bad_layers_say_how_to_mend_them(network: PoseModel, freeze: Any, words: str) -> None:
+def test_refuses_impossible_layers(network: PoseModel, freeze: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         freeze_layers(network, freeze)

@@ -47,7 +47,7 @@ def test_losses_fall(options: dict[str, Any], world, tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_one_step_is_the_one_of_the_cpu(world, tmp_path: Path) -> None:
+def test_one_step_equals_that_of_the_cpu(world, tmp_path: Path) -> None:
     options = {"epochs": 1, "batch": 8, "amp": False, "optimizer": "SGD", "mosaic": 1.0, "hsv_s": 0.7, "fliplr": 0.5}
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -59,7 +59,7 @@ def test_one_step_is_the_one_of_the_cpu(world, tmp_path: Path) -> None:
             torch.testing.assert_close(states[1][name], there, atol=5e-3, rtol=5e-2, msg=name)
 
 
-def test_a_resumed_run_ends_as_an_unbroken_one(world, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(world, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(world, tmp_path: Path) -> None:
         assert torch.equal(value, state_of(resumed)[name]), name
 
 
-def test_full_memory_lowers_the_batch_and_says_so(world, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_memory_splits_the_batch_with_a_warning(world, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1e9) / total)

@@ -43,14 +43,14 @@ def same(first: Path, second: Path) -> bool:
     return list(one) == list(two) and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_what_freezes_too_much_leaves_no_folder(world, runs, tmp_path):
+def test_an_impossible_freeze_creates_no_folder(world, runs, tmp_path):
     data, model_yaml = world
     with pytest.raises(UsageError, match="is not a valid number of layers"):
         YOLO(model_yaml).train(data=data, **{**runs, "freeze": 100})
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_a_run_leaves_the_public_files_and_learns(world, runs, tmp_path):
+def test_a_run_writes_its_files_and_learns(world, runs, tmp_path):
     data, model_yaml = world
     model = YOLO(model_yaml)
     metrics = model.train(
@@ -74,7 +74,7 @@ def test_a_run_leaves_the_public_files_and_learns(world, runs, tmp_path):
     assert (args["task"], args["mode"], args["epochs"], args["save_dir"]) == ("pose", "train", 12, str(folder))
 
 
-def test_afterwards_the_object_and_best_know_their_data(world, runs, monkeypatch, tmp_path):
+def test_the_object_and_best_remember_their_data(world, runs, monkeypatch, tmp_path):
     data, model_yaml = world
     monkeypatch.chdir(data.parent)
     model = YOLO(model_yaml)
@@ -88,7 +88,7 @@ def test_afterwards_the_object_and_best_know_their_data(world, runs, monkeypatch
 
 
 @pytest.mark.parametrize(("dims", "classes"), [(3, 2), (2, 1), (2, 3)])
-def test_other_keypoints_and_classes_from_all_three_starts(dims, classes, runs, tmp_path):
+def test_trains_other_keypoints_and_classes_from_any_weights(dims, classes, runs, tmp_path):
     data, model_yaml = make_world(tmp_path / "own", dims=dims, classes=classes)
     donor = YOLO(model_yaml).save(tmp_path / "donor.pt")
     for start, options in ((model_yaml, {}), (donor, {}), (model_yaml, {"pretrained": str(donor)})):
@@ -99,7 +99,7 @@ def test_other_keypoints_and_classes_from_all_three_starts(dims, classes, runs, 
         assert (model.trainer.tloss[2] == 0) == (dims == 2)
 
 
-def test_start_moves_weights_and_seeds_the_rest(world, runs, tmp_path):
+def test_copies_initial_weights_and_seeds_the_rest(world, runs, tmp_path):
     data, model_yaml = world
     donor_yaml = YOLO(model_yaml)
     donor = donor_yaml.save(tmp_path / "donor.pt")
@@ -121,7 +121,7 @@ def test_start_moves_weights_and_seeds_the_rest(world, runs, tmp_path):
 
 
 @pytest.mark.parametrize(("remap", "order"), [(True, [2, 1, 0]), (False, [0, 1, 2])])
-def test_class_weights_move_by_name(remap, order, runs, tmp_path):
+def test_class_weights_are_copied_by_name(remap, order, runs, tmp_path):
     data, model_yaml = make_world(tmp_path / "own", classes=3)
     model = YOLO(model_yaml)
     model.train(data=data, **runs)
@@ -136,7 +136,7 @@ def test_class_weights_move_by_name(remap, order, runs, tmp_path):
     assert torch.equal(ours, theirs[order])
 
 
-def test_callbacks_come_in_the_public_order_and_can_stop(world, runs):
+def test_callbacks_are_called_in_order_and_can_stop(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)
     seen: list[str] = []
@@ -163,7 +163,7 @@ def test_callbacks_come_in_the_public_order_and_can_stop(world, runs):
 
 
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 0), (1, 1)])
-def test_an_interrupted_run_ends_as_an_unbroken_one(epoch, batch, world, runs):
+def test_an_interrupted_run_equals_an_uninterrupted_one(epoch, batch, world, runs):
     """Two batches an epoch, steps every three: gradients, too, must survive."""
     data, model_yaml = world
     options = {**runs, "epochs": 3, "nbs": 12, "workers": 2}
@@ -189,7 +189,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(epoch, batch, world, runs):
     assert timeless[0] == timeless[1]
 
 
-def test_killed_between_epochs_resumes_from_the_last_whole_one(world, runs):
+def test_resumes_from_the_last_completed_epoch(world, runs):
     data, model_yaml = world
 
     def die(trainer) -> None:
@@ -205,7 +205,7 @@ def test_killed_between_epochs_resumes_from_the_last_whole_one(world, runs):
     assert [row["epoch"] for row in rows(model.trainer.save_dir)] == ["1", "2"]
 
 
-def test_resume_says_what_is_missing(world, runs, tmp_path, monkeypatch):
+def test_resume_reports_what_is_missing(world, runs, tmp_path, monkeypatch):
     data, model_yaml = world
     model = YOLO(model_yaml)
     model.train(data=data, **runs)
@@ -243,7 +243,7 @@ def test_resume_refuses_changed_data(world, runs):
     ],
     ids=str,
 )  # fmt: skip
-def test_options_run(options, runs, tmp_path):
+def test_trains_with_option(options, runs, tmp_path):
     data, model_yaml = make_world(tmp_path / "own", classes=2)
     model = YOLO(model_yaml)
     metrics = model.train(data=data, **{**runs, "epochs": 1, **options})
@@ -253,7 +253,7 @@ def test_options_run(options, runs, tmp_path):
     assert len(model.trainer.data.train) == images
 
 
-def test_frozen_layers_stay(world, runs, tmp_path):
+def test_frozen_layers_keep_their_weights(world, runs, tmp_path):
     data, model_yaml = world
     donor = YOLO(model_yaml).save(tmp_path / "donor.pt")
     model = YOLO(donor)
@@ -264,7 +264,7 @@ def test_frozen_layers_stay(world, runs, tmp_path):
     assert not [name for name in moved if name.startswith(("model.0.", "model.1."))]
 
 
-def test_patience_time_and_no_validation(world, runs):
+def test_patience_time_limit_and_no_validation(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)
     model.train(data=data, **{**runs, "epochs": 50, "patience": 2, "lr0": 0.0, "optimizer": "SGD"})
@@ -280,7 +280,7 @@ def test_patience_time_and_no_validation(world, runs):
     assert same(model.trainer.best, model.trainer.last)
 
 
-def test_an_epoch_that_a_callback_leaves_unmeasured_has_no_numbers(world, runs):
+def test_an_epoch_without_validation_has_no_metrics(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)
 
@@ -294,7 +294,7 @@ def test_an_epoch_that_a_callback_leaves_unmeasured_has_no_numbers(world, runs):
     assert all(row["train/box_loss"] for row in rows)
 
 
-def test_nothing_is_kept_when_nothing_shall_be(world, runs):
+def test_save_false_writes_no_weights(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)
     model.train(data=data, **runs, save=False)
@@ -302,7 +302,7 @@ def test_nothing_is_kept_when_nothing_shall_be(world, runs):
     assert model.val(data=data, plots=False).results_dict == model.trainer.validator.results_dict
 
 
-def test_a_loss_that_is_no_number_ends_the_run(world, runs):
+def test_persistent_divergence_ends_the_run(world, runs):
     data, model_yaml = world
     model = YOLO(model_yaml)
 
@@ -327,14 +327,14 @@ def test_a_loss_that_is_no_number_ends_the_run(world, runs):
         ({"pretrained": "nowhere.pt"}, FileNotFoundError, "nowhere.pt"),
     ],
 )
-def test_bad_options_stop_before_anything_is_written(options, error, words, world, runs, tmp_path):
+def test_invalid_options_write_nothing(options, error, words, world, runs, tmp_path):
     data, model_yaml = world
     with pytest.raises(error, match=words):
         YOLO(model_yaml).train(**{**runs, "data": data, **options})
     assert not list((tmp_path / "runs").rglob("*.*"))
 
 
-def test_data_without_splits_or_labels(world, runs):
+def test_refuses_data_without_splits_or_labels(world, runs):
     data, model_yaml = world
     text = data.read_text()
     data.write_text(text.replace("val: images/val\n", ""))

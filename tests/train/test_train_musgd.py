@@ -22,7 +22,7 @@ def newton_schulz(matrix: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (40, 5), (1, 9), (6, 1)])
-def test_orthogonalized_by_singular_values(shape: tuple[int, int]) -> None:
+def test_orthogonalizes_singular_values(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     matrices = torch.randn(3, *shape)
     found = orthogonalize(matrices)
@@ -32,7 +32,7 @@ def test_orthogonalized_by_singular_values(shape: tuple[int, int]) -> None:
     assert torch.isfinite(orthogonalize(torch.zeros(1, 4, 4))).all()
 
 
-def test_steps_as_defined() -> None:
+def test_steps_follow_the_definition() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(2, 6))
     lr, beta, decay = 0.1, 0.9, 0.01

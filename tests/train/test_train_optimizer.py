@@ -56,7 +56,7 @@ def network() -> PoseModel:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_groups_are_those_of_the_reference(shared: Path, network: PoseModel, run: str) -> None:
+def test_parameter_groups_equal_the_reference(shared: Path, network: PoseModel, run: str) -> None:
     golden = json.loads((shared / "fixtures/schedule.json").read_text())[run]
     options = {key: value for key, value in golden["settings"].items() if key != "images"}
     optim = make_optimizer(network, TrainOptions(**options), images=golden["settings"]["images"], nc=1)
@@ -93,14 +93,14 @@ def test_every_parameter_is_in_one_group(network: PoseModel) -> None:
         (64_001, 128, 20, "SGD"),
     ],
 )
-def test_auto_goes_by_the_length_of_the_run(images: int, batch: int, epochs: int, name: str) -> None:
+def test_auto_depends_on_the_length_of_the_run(images: int, batch: int, epochs: int, name: str) -> None:
     choice = choose_optimizer(TrainOptions(batch=batch, epochs=epochs, lr0=0.5, momentum=0.1), images=images, nc=80)
     lr = {"SGD": 0.01, "AdamW": 0.000119}[name]
     assert (choice.name, choice.lr, choice.momentum, choice.warmup_bias_lr) == (name, lr, 0.9, 0.0)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSProp"])
-def test_named_choices_take_their_numbers_and_train(name: str) -> None:
+def test_named_optimizers_use_their_hyperparameters_and_train(name: str) -> None:
     model = small()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optim = made(model, optimizer=name, lr0=0.02, momentum=0.8, warmup_bias_lr=0.3)
@@ -114,7 +114,7 @@ def test_named_choices_take_their_numbers_and_train(name: str) -> None:
     assert changed == {"conv.weight", "conv.bias", "norm.weight", "norm.bias"}
 
 
-def test_sgd_is_nesterov_and_decays_weights_alone() -> None:
+def test_sgd_is_nesterov_and_decays_only_weights() -> None:
     model, lr, momentum, decay = small(), 0.1, 0.5, 0.01
     optim = made(model, optimizer="SGD", lr0=lr, momentum=momentum, weight_decay=decay)
     expected = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -143,7 +143,7 @@ def spoiled_memory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("spoiled_memory")
 @pytest.mark.parametrize("name", ["SGD", "AdamW"])
-def test_a_first_step_that_is_left_out_leaves_no_trace(name: str) -> None:
+def test_a_skipped_first_step_changes_nothing(name: str) -> None:
     states: list[dict[str, Tensor]] = []
     for left_out in (1, 0):
         model = small()
@@ -174,17 +174,17 @@ def test_decay_is_scaled_to_the_accumulated_batch(batch: int, nbs: int, decay: f
         ({"batch": 2.5}, "batch=2.5"),
     ],
 )
-def test_bad_options_say_how_to_mend_them(options: dict[str, Any], words: str) -> None:
+def test_refuses_bad_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         made(small(), **options)
 
 
-def test_settled_batch_takes_a_whole_float() -> None:
+def test_resolved_batch_accepts_an_integral_float() -> None:
     assert resolved_batch(TrainOptions(batch=16.0)) == 16
 
 
 @pytest.mark.parametrize("name", ["SGD", "MuSGD", "AdamW", "RAdam", "RMSProp"])
-def test_state_goes_on_through_a_checkpoint(tmp_path: Path, name: str) -> None:
+def test_state_continues_from_a_checkpoint(tmp_path: Path, name: str) -> None:
     whole, model = small(), small()
     train(whole, made(whole, optimizer=name), 5)
     optim = made(model, optimizer=name)
@@ -201,7 +201,7 @@ def test_state_goes_on_through_a_checkpoint(tmp_path: Path, name: str) -> None:
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
 
 
-def test_state_of_another_optimizer_or_network_is_refused() -> None:
+def test_refuses_the_state_of_another_optimizer_or_network() -> None:
     model = small()
     optim = made(model, optimizer="SGD")
     train(model, optim, 1)
@@ -218,6 +218,6 @@ def test_state_of_another_optimizer_or_network_is_refused() -> None:
         made(small(), optimizer="SGD").load_state_dict({})
 
 
-def test_summary_names_the_numbers() -> None:
+def test_summary_contains_the_hyperparameters() -> None:
     text = str(made(small(), optimizer="SGD", batch=64))
     assert text == "SGD(lr=0.01, momentum=0.937, decay=0.0005): 2 weight, 1 norm, 2 bias"

@@ -8,7 +8,7 @@ from yolopose import YOLO
 
 
 @pytest.mark.slow
-def test_eight_figures_are_learned_by_heart(tmp_path: Path) -> None:
+def test_overfits_eight_figures(tmp_path: Path) -> None:
     """Eight drawn images, measured on themselves; the σ of COCO, nothing made easier."""
     data = tmp_path / "eight.yaml"
     data.write_text(

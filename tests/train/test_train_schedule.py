@@ -24,7 +24,7 @@ def schedule(batches: int = 10, optimizer: OptimizerConfig = SGD, **options: Any
 
 
 @pytest.mark.parametrize("run", ["auto_adamw", "sgd_linear", "sgd_cos", "warm_long"])
-def test_every_batch_of_the_recorded_trainings(shared: Path, run: str) -> None:
+def test_equals_the_recorded_trainings(shared: Path, run: str) -> None:
     golden = json.loads((shared / "fixtures/schedule.json").read_text())[run]
     settings = dict(golden["settings"])
     images = settings.pop("images")
@@ -48,7 +48,7 @@ def test_every_batch_of_the_recorded_trainings(shared: Path, run: str) -> None:
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-def test_the_course_goes_from_one_to_lrf(cosine: bool) -> None:
+def test_decays_from_one_to_lrf(cosine: bool) -> None:
     course = schedule(epochs=8, lrf=0.2, cos_lr=cosine)
     factors = [course.factor(epoch) for epoch in range(12)]
     assert factors[0] == 1
@@ -70,7 +70,7 @@ def test_warm_up_ends_at_its_last_batch() -> None:
 
 
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"epochs": 5, "warmup_epochs": 0}])
-def test_without_warm_up_the_first_batch_is_like_the_others(options: dict[str, Any]) -> None:
+def test_without_warm_up_the_first_batch_has_the_full_rate(options: dict[str, Any]) -> None:
     rates = schedule(batch=16, **options).at(0)
     assert (rates.lr, rates.bias_lr, rates.momentum, rates.accumulation) == (0.01, 0.01, 0.937, 4)
 
@@ -83,7 +83,7 @@ def test_accumulation_rounds_halves_to_even_and_has_bounds() -> None:
     assert schedule(batch=500).accumulation == 1
 
 
-def test_another_length_changes_course_and_warm_up() -> None:
+def test_another_number_of_epochs_changes_decay_and_warm_up() -> None:
     course = schedule(epochs=100, warmup_epochs=3)
     shorter = course.with_epochs(3)
     assert (course.warmup_batches, shorter.warmup_batches) == (30, 20)
@@ -92,7 +92,7 @@ def test_another_length_changes_course_and_warm_up() -> None:
     assert course.with_epochs(0).epochs == 1
 
 
-def test_betas_of_adam_kinds_are_left_alone() -> None:
+def test_betas_of_adam_are_constant() -> None:
     model = nn.Linear(1, 1)
     optim = make_optimizer(model, TrainOptions(optimizer="NAdam", momentum=0.9), images=8, nc=1)
     schedule(optimizer=optim.config).apply(optim.torch, 0)
@@ -102,7 +102,7 @@ def test_betas_of_adam_kinds_are_left_alone() -> None:
         assert group["lr"] == (0.1 if group["role"] == "bias" else 0)
 
 
-def test_summed_gradients_step_together() -> None:
+def test_accumulated_gradients_are_summed() -> None:
     """Two batches then a step: the weights move by the sum of both gradients, not their mean."""
     weight = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.zeros_(weight.weight)
@@ -121,6 +121,6 @@ def test_summed_gradients_step_together() -> None:
     assert seen == [0, -3, -3, -10]
 
 
-def test_unsettled_batch_is_refused() -> None:
+def test_refuses_an_unresolved_batch() -> None:
     with pytest.raises(UsageError, match="integer"):
         schedule(batch=-1)

@@ -45,7 +45,7 @@ def test_gains_scale_their_losses(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_the_size_of_what_the_network_sees(options: dict[str, Any], sizes: Any, tmp_path: Path) -> None:
+def test_input_size(options: dict[str, Any], sizes: Any, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model, seen = YOLO(model_yaml), set()
 
@@ -62,7 +62,7 @@ def test_the_size_of_what_the_network_sees(options: dict[str, Any], sizes: Any, 
     [({}, None, True), ({"amp": "bf16"}, torch.bfloat16, True), ({"amp": False, "channels_last": False}, None, False)],
     ids=str,
 )
-def test_number_format_and_memory_format(options: dict[str, Any], dtype: Any, last: bool, tmp_path: Path) -> None:
+def test_precision_and_memory_format(options: dict[str, Any], dtype: Any, last: bool, tmp_path: Path) -> None:
     trainer = trained(tmp_path, **options).trainer
     weight = trainer.model.state_dict()["model.1.conv.weight"]
     assert trainer._state.precision.dtype == dtype
@@ -80,7 +80,7 @@ def test_seed_and_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_validation_takes_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_uses_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, taken = validation.validate, []
 
     def validate(runtime: Any, options: Any, *args: Any, **named: Any) -> Any:
@@ -99,7 +99,7 @@ def test_validation_takes_its_options(tmp_path: Path, monkeypatch: pytest.Monkey
         trained(tmp_path, split="test")
 
 
-def test_a_gpu_is_reproducible_where_that_is_wanted() -> None:
+def test_deterministic_kernels() -> None:
     cudnn, gpu = torch.backends.cudnn, torch.device("cuda")
     before = cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     for wanted in (True, False):

@@ -12,13 +12,13 @@ from yolopose import YOLO
 from yolopose.base.errors import DataError
 from yolopose.config import TrainOptions
 
-LOOP, SWITCHES, SCHEDULE, OPTIMIZER = (
-    f"train/test_train_{part}" for part in ("loop", "switches", "schedule", "optimizer")
+LOOP, OPTIONS, SCHEDULE, OPTIMIZER = (
+    f"train/test_train_{part}" for part in ("loop", "options", "schedule", "optimizer")
 )
 SAMPLING, LOADER, OPERATIONS = (f"train/test_train_feed_{part}" for part in ("sampling", "loader", "operations"))
 
 TABLE: dict[str, tuple[str, ...]] = {
-    f"{LOOP}::test_a_run_leaves_the_public_files_and_learns": (
+    f"{LOOP}::test_a_run_writes_its_files_and_learns": (
         "model",
         "data",
         "epochs",
@@ -26,31 +26,31 @@ TABLE: dict[str, tuple[str, ...]] = {
         "save_period",
         "plots",
     ),
-    f"{LOOP}::test_nothing_is_kept_when_nothing_shall_be": ("save",),
-    f"{LOOP}::test_an_interrupted_run_ends_as_an_unbroken_one": ("resume",),
-    f"{LOOP}::test_patience_time_and_no_validation": ("patience", "time", "val"),
-    f"{LOOP}::test_start_moves_weights_and_seeds_the_rest": ("pretrained",),
-    f"{LOOP}::test_class_weights_move_by_name": ("cls_remap",),
-    f"{LOOP}::test_options_run": ("single_cls",),
-    f"{LOOP}::test_frozen_layers_stay": ("freeze",),
-    "train/test_train_table::test_a_folder_is_shared_where_that_is_wanted": ("name", "exist_ok"),
-    "train/test_train_table::test_rare_classes_weigh_more": ("cls_pw",),
-    f"{SWITCHES}::test_gains_scale_their_losses": ("box", "pose", "kobj", "cls", "dfl"),
-    f"{SWITCHES}::test_the_size_of_what_the_network_sees": ("imgsz", "multi_scale"),
-    f"{SWITCHES}::test_number_format_and_memory_format": ("amp", "channels_last"),
-    f"{SWITCHES}::test_seed_and_compile": ("seed", "compile"),
-    f"{SWITCHES}::test_validation_takes_its_options": ("split", "conf", "iou", "max_det", "half", "save_json"),
-    "train/test_train_plan::test_nothing_is_measured_without_autotune": ("autotune",),
-    f"{SWITCHES}::test_a_gpu_is_reproducible_where_that_is_wanted": ("deterministic",),
-    "train/test_train_dual::test_losses_are_told_by_name_and_the_flow_learns": ("rle", "assigner"),
-    "train/test_train_fitting::test_a_run_says_and_keeps_what_it_found": ("batch",),
+    f"{LOOP}::test_save_false_writes_no_weights": ("save",),
+    f"{LOOP}::test_an_interrupted_run_equals_an_uninterrupted_one": ("resume",),
+    f"{LOOP}::test_patience_time_limit_and_no_validation": ("patience", "time", "val"),
+    f"{LOOP}::test_copies_initial_weights_and_seeds_the_rest": ("pretrained",),
+    f"{LOOP}::test_class_weights_are_copied_by_name": ("cls_remap",),
+    f"{LOOP}::test_trains_with_option": ("single_cls",),
+    f"{LOOP}::test_frozen_layers_keep_their_weights": ("freeze",),
+    "train/test_train_option_coverage::test_exist_ok_reuses_a_folder": ("name", "exist_ok"),
+    "train/test_train_option_coverage::test_rare_classes_have_larger_weights": ("cls_pw",),
+    f"{OPTIONS}::test_gains_scale_their_losses": ("box", "pose", "kobj", "cls", "dfl"),
+    f"{OPTIONS}::test_input_size": ("imgsz", "multi_scale"),
+    f"{OPTIONS}::test_precision_and_memory_format": ("amp", "channels_last"),
+    f"{OPTIONS}::test_seed_and_compile": ("seed", "compile"),
+    f"{OPTIONS}::test_validation_uses_its_options": ("split", "conf", "iou", "max_det", "half", "save_json"),
+    "train/test_train_autotune::test_nothing_is_measured_without_autotune": ("autotune",),
+    f"{OPTIONS}::test_deterministic_kernels": ("deterministic",),
+    "train/test_train_yolo26::test_losses_have_names_and_the_flow_is_trained": ("rle", "assigner"),
+    "train/test_train_auto_batch::test_a_run_logs_and_stores_its_batch": ("batch",),
     "train/test_train_loggers::test_each_epoch_is_logged": ("loggers",),
-    "train/test_train_ranks_devices::test_several_gpus_are_a_process_each": ("device",),
-    f"{OPTIMIZER}::test_groups_are_those_of_the_reference": ("optimizer", "weight_decay"),
-    f"{OPTIMIZER}::test_named_choices_take_their_numbers_and_train": ("lr0", "momentum", "warmup_bias_lr"),
+    "train/test_train_distributed_devices::test_one_process_per_gpu": ("device",),
+    f"{OPTIMIZER}::test_parameter_groups_equal_the_reference": ("optimizer", "weight_decay"),
+    f"{OPTIMIZER}::test_named_optimizers_use_their_hyperparameters_and_train": ("lr0", "momentum", "warmup_bias_lr"),
     f"{OPTIMIZER}::test_decay_is_scaled_to_the_accumulated_batch": ("nbs",),
-    f"{SCHEDULE}::test_the_course_goes_from_one_to_lrf": ("lrf", "cos_lr"),
-    f"{SCHEDULE}::test_every_batch_of_the_recorded_trainings": ("warmup_epochs", "warmup_momentum"),
+    f"{SCHEDULE}::test_decays_from_one_to_lrf": ("lrf", "cos_lr"),
+    f"{SCHEDULE}::test_equals_the_recorded_trainings": ("warmup_epochs", "warmup_momentum"),
     f"{LOADER}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
     f"{LOADER}::test_batches_depend_on_seed_and_epoch_only": ("workers",),
     "train/test_train_feed_image_cache::test_cached_images_equal_the_files": ("cache",),
@@ -62,9 +62,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{OPERATIONS}::test_bgr_reverses_the_channels": ("bgr",),
     "train/test_train_data::test_selects_images_at_even_intervals": ("fraction",),
     f"{OPERATIONS}::test_hsv_matches_the_formula": ("hsv_h", "hsv_s", "hsv_v"),
-    "train/test_train_table::test_strict_allows_no_refused_image": ("strict",),
+    "train/test_train_option_coverage::test_strict_refuses_invalid_labels": ("strict",),
     "data/test_data_fetch::test_large_archives_need_download_true": ("download",),
-    "train/test_train_table::test_a_quiet_run_says_nothing_of_its_epochs": ("verbose",),
+    "train/test_train_option_coverage::test_verbose_false_prints_no_epochs": ("verbose",),
     "config/test_config::test_an_unread_key_is_named_once_and_only_at_another_value": ("profile",),
 }
 
@@ -85,12 +85,12 @@ def train(tmp_path: Path, **options: object) -> YOLO:
     return model
 
 
-def test_a_folder_is_shared_where_that_is_wanted(tmp_path: Path) -> None:
+def test_exist_ok_reuses_a_folder(tmp_path: Path) -> None:
     runs = [train(tmp_path, name="mine", exist_ok=shared).trainer for shared in (False, False, True)]
     assert [run.save_dir.name for run in runs] == ["mine", "mine2", "mine"]
 
 
-def test_rare_classes_weigh_more(tmp_path: Path) -> None:
+def test_rare_classes_have_larger_weights(tmp_path: Path) -> None:
     data, _ = make_world(tmp_path / "blocks", classes=2)
     for number in range(1, 7, 2):  # 7 objects of the first class and 1 of the second are left
         file = data.parent / f"labels/train/{number}.txt"
@@ -109,7 +109,7 @@ def test_rare_classes_weigh_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_strict_allows_no_refused_image(strict: bool, tmp_path: Path) -> None:
+def test_strict_refuses_invalid_labels(strict: bool, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     (data.parent / "labels/train/3.txt").write_text("0 0.5 0.5 0.2\n")
     options = {**FAST, "data": data, "project": tmp_path / "runs", "epochs": 1, "val": False, "strict": strict}
@@ -123,8 +123,6 @@ def test_strict_allows_no_refused_image(strict: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verbose", [False, True])
-def test_a_quiet_run_says_nothing_of_its_epochs(
-    verbose: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verbose_false_prints_no_epochs(verbose: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path, verbose=verbose)
     assert ("instances" in capsys.readouterr().out) == verbose

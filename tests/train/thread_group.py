@@ -49,7 +49,7 @@ class ThreadGroup(ProcessGroup):
         return self._table.exchange(self.rank, value)[0]
 
 
-def together(work: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
+def run_ranks(work: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
     """Call a function in a thread for each rank; returns what they gave, or raises what rank 0, or another, raised."""
     table = Table(size)
     given: list[Any] = [None] * size

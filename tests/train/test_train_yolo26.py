@@ -21,7 +21,7 @@ def world(root: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_losses_are_told_by_name_and_the_flow_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_losses_have_names_and_the_flow_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, file = world(tmp_path)
     shares: list[float] = []
     model = YOLO(file)
@@ -47,7 +47,7 @@ def test_losses_are_told_by_name_and_the_flow_learns(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.slow
-def test_both_branches_learn_a_small_world(tmp_path: Path) -> None:
+def test_both_branches_learn_a_small_data_set(tmp_path: Path) -> None:
     data, file = world(tmp_path)
     model = YOLO(file)
     still = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0}

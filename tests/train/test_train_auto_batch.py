@@ -53,7 +53,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
         ({"batch": -1}, None, 16),
     ],
 )
-def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, tmp_path, monkeypatch) -> None:
+def test_batch_fills_the_share_of_memory(options, meter, expected, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(auto_batch, "_memory_meter", lambda device: meter)
     network, data, settled = made(tmp_path, **options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -61,7 +61,7 @@ def test_the_batch_is_where_the_line_meets_the_share(options, meter, expected, t
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_probe_that_is_too_large_leaves_one_image(tmp_path, monkeypatch) -> None:
+def test_uses_one_image_when_a_probe_does_not_fit(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         auto_batch, "_step_peaks", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full"))
     )
@@ -72,7 +72,7 @@ def test_a_probe_that_is_too_large_leaves_one_image(tmp_path, monkeypatch) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="a system that does not tell of its memory")
-def test_the_meter_sees_what_is_held_for_a_moment() -> None:
+def test_the_host_meter_measures_short_peaks() -> None:
     meter = auto_batch._HostMeter()
     held = 64 * MIB
 
@@ -86,12 +86,12 @@ def test_the_meter_sees_what_is_held_for_a_moment() -> None:
 
 
 @pytest.mark.parametrize("batch", [0, -0.5, 2.5])
-def test_other_numbers_are_refused(batch: float) -> None:
+def test_refuses_impossible_batches(batch: float) -> None:
     with pytest.raises(UsageError, match="integer"):
         train_settings(TrainOptions(batch=batch), 8)
 
 
-def test_a_run_says_and_keeps_what_it_found(tmp_path, capsys) -> None:
+def test_a_run_logs_and_stores_its_batch(tmp_path, capsys) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model = YOLO(model_yaml)
     model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 1, "batch": -1, "verbose": True})

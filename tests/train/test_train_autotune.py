@@ -71,14 +71,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[ComputeConfig]:
         (lambda plan: {"fp32": 2.0, "bf16": 3.0 if plan.channels_last else 1.0}[plan.amp], replace(FIXED, amp="bf16")),
     ],
 )
-def test_what_is_measured_fastest_is_taken(rates: Any, expected: ComputeConfig) -> None:
+def test_search_selects_the_fastest(rates: Any, expected: ComputeConfig) -> None:
     plan, rate = search(FIXED, ALL, rates)
     assert plan == expected
     assert rate == rates(expected)
 
 
 @pytest.mark.parametrize("fixed", ["threads", "amp", "channels_last"])
-def test_what_is_given_is_not_measured(fixed: str) -> None:
+def test_given_settings_are_not_searched(fixed: str) -> None:
     seen: list[ComputeConfig] = []
     plan, _ = search(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
     assert {getattr(one, fixed) for one in seen} == {getattr(FIXED, fixed)}
@@ -86,7 +86,7 @@ def test_what_is_given_is_not_measured(fixed: str) -> None:
     assert plan != FIXED
 
 
-def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunable_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", autotune.physical_cores)
     assert Tunable.from_settings(TrainOptions()) == ALL
@@ -102,7 +102,7 @@ def test_what_options_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("sample", "image", "most", "expected"), [(0.01, 1, 8, 1), (0.1, 0.1, 8, 2), (1, 0.1, 8, 8), (1, 1, 0, 0)]
 )
-def test_workers_keep_up_with_the_network(sample: float, image: float, most: int, expected: int) -> None:
+def test_workers_needed(sample: float, image: float, most: int, expected: int) -> None:
     assert workers_needed(sample, image, most) == expected
 
 
@@ -113,11 +113,11 @@ def test_workers_keep_up_with_the_network(sample: float, image: float, most: int
         (False, "cuda", "fp32"), ("bf16", "cuda", "bf16"), (True, "mps", "fp32"),
     ],
 )  # fmt: skip
-def test_the_number_format_follows_from_option_and_device(amp: Any, device: str, expected: str) -> None:
+def test_precision_follows_from_option_and_device(amp: Any, device: str, expected: str) -> None:
     assert default_config(TrainOptions(amp=amp), torch.device(device)).amp == expected
 
 
-def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> None:
+def test_measures_once_per_input_size(world, measured) -> None:
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), autotune=True, imgsz=64)
@@ -141,7 +141,7 @@ def test_a_measurement_is_made_once_for_each_kind_of_input(world, measured) -> N
         lambda text: text.replace('"key": "', '"key": "x'),
     ],
 )  # fmt: skip
-def test_a_damaged_cache_is_measured_anew(spoil: Any, world, measured, monkeypatch) -> None:
+def test_a_damaged_cache_is_measured_again(spoil: Any, world, measured, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     data, model_yaml = world
     network = YOLO(model_yaml).model
@@ -186,7 +186,7 @@ def test_explicit_workers_count_as_given(world, measured) -> None:
     )
 
 
-def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, measured, monkeypatch, caplog) -> None:
+def test_a_resumed_run_keeps_its_compute_config(world, runs, measured, monkeypatch, caplog) -> None:
     monkeypatch.setattr("yolopose.base.log.LOGGER.propagate", True)
     data, model_yaml = world
     whole = YOLO(model_yaml)
@@ -210,7 +210,7 @@ def test_a_resumed_run_keeps_its_plan_whatever_is_measured_now(world, runs, meas
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_plan_of_another_kind_of_device_or_version_is_not_taken() -> None:
+def test_a_config_of_another_device_or_version_is_replaced() -> None:
     options = TrainOptions(workers=0)
     stored = ComputeConfig("cuda", 3, "fp16", False, 0).state_dict()
     assert resumed_config(stored, options, CPU) == default_config(options, CPU)
@@ -219,7 +219,7 @@ def test_a_plan_of_another_kind_of_device_or_version_is_not_taken() -> None:
     assert resumed_config(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as when the run began")
 
 
-def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
+def test_restores_the_callers_threads(world, runs, monkeypatch) -> None:
     data, model_yaml = world
     model, inside = YOLO(model_yaml), []
     before = torch.get_num_threads()
@@ -236,7 +236,7 @@ def test_the_callers_threads_are_put_back(world, runs, monkeypatch) -> None:
     assert torch.get_num_threads() == before
 
 
-def test_a_real_measurement_gives_a_plan_that_is_possible(world, monkeypatch) -> None:
+def test_a_real_measurement_is_valid_and_changes_nothing(world, monkeypatch) -> None:
     monkeypatch.setattr(autotune, "_threads_given", lambda: False)
     data, model_yaml = world
     network = YOLO(model_yaml).model

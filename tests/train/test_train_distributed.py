@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rank_threads import together
+from thread_group import run_ranks
 from train_worlds import DUAL_MODEL, FAST, MODEL, make_world
 
 from yolopose.base.callbacks import Callbacks
@@ -66,7 +66,7 @@ def samples(data: TrainData, options: Any, share: tuple[int, int] = (0, 1), epoc
 
 @pytest.mark.parametrize(("batch", "size"), [(4, 2), (4, 4), (6, 3)])
 @pytest.mark.parametrize("rect", [False, True])
-def test_the_parts_of_each_batch_are_disjoint_complete_and_made_alike(world, batch, size, rect):
+def test_shares_of_a_batch_are_disjoint_and_complete(world, batch, size, rect):
     _, data, options = parts(world, batch=batch, rect=rect)
     for epoch in (0, 1):
         whole = samples(data, options, epoch=epoch)
@@ -102,7 +102,7 @@ def test_losses_and_gradients_equal_those_of_one_process(world, still, model_yam
     world[1].write_text(model_yaml)
     losses, gradients = learned(world, ProcessGroup(), batch=batch)
     assert all(float(loss[0]) > 0 for loss in losses)
-    for ours, theirs in together(lambda group: learned(world, group, batch=batch), size):
+    for ours, theirs in run_ranks(lambda group: learned(world, group, batch=batch), size):
         for one, other in zip(losses, ours, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
         assert theirs.keys() == gradients.keys()
@@ -140,9 +140,9 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value for name, value in every.items() if value.is_floating_point()}
 
 
-def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
+def test_two_processes_train_like_one(world, still, tmp_path):
     alone = run(world, tmp_path / "one", ProcessGroup(), val=True)
-    first, second = together(lambda group: run(world, tmp_path / "two", group, val=True))
+    first, second = run_ranks(lambda group: run(world, tmp_path / "two", group, val=True))
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
     torch.testing.assert_close(weights(first), weights(alone), rtol=1e-4, atol=1e-5)
@@ -153,9 +153,9 @@ def test_a_run_of_two_is_that_of_one(world, still, tmp_path):
     assert (second.validator, second.metrics) == (None, {})
 
 
-def test_all_processes_hold_the_same_numbers_and_one_writes(world, tmp_path):
+def test_all_ranks_hold_equal_weights_and_one_writes(world, tmp_path):
     """With norms that learn their statistics from the images of each process."""
-    first, second = together(lambda group: run(world, tmp_path / "two", group, save=False))
+    first, second = run_ranks(lambda group: run(world, tmp_path / "two", group, save=False))
     torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
     one, two = first.optimizer.state_dict(), second.optimizer.state_dict()
     torch.testing.assert_close(two["state"], one["state"], rtol=0, atol=0)
@@ -163,22 +163,22 @@ def test_all_processes_hold_the_same_numbers_and_one_writes(world, tmp_path):
     assert [row["epoch"] for row in rows(tmp_path / "two")] == [1, 2]
 
 
-def test_what_a_callback_of_rank_0_decides_holds_for_all(world, tmp_path):
+def test_stop_set_in_rank_0_applies_to_all(world, tmp_path):
     def enough(trainer: Trainer) -> None:
         trainer.stop = trainer.epoch == 1
 
-    found = together(lambda group: run(world, tmp_path / "two", group, calls={"on_fit_epoch_end": enough}, epochs=5))
+    found = run_ranks(lambda group: run(world, tmp_path / "two", group, calls={"on_fit_epoch_end": enough}, epochs=5))
     assert [trainer._state.ema.updates for trainer in found] == [found[0].ema.updates] * 2
     assert len(rows(tmp_path / "two")) == 2
 
 
-def test_a_time_limit_of_rank_0_holds_for_all(world, tmp_path):
-    first, second = together(lambda group: run(world, tmp_path / "two", group, epochs=50, time=1e-6))
+def test_the_time_limit_of_rank_0_applies_to_all(world, tmp_path):
+    first, second = run_ranks(lambda group: run(world, tmp_path / "two", group, epochs=50, time=1e-6))
     assert first.epochs == second.epochs == 1
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_an_interrupted_run_goes_on_with_any_number_of_processes(world, still, tmp_path, size):
+def test_resumes_with_another_number_of_processes(world, still, tmp_path, size):
     """Gradients that wait for a step are kept: 3 batches an epoch, a step after each second one."""
     world, kept = make_world(tmp_path / "ten", images=10), {}
 
@@ -188,18 +188,18 @@ def test_an_interrupted_run_goes_on_with_any_number_of_processes(world, still, t
             shutil.copytree(trainer.save_dir, tmp_path / "on")
             kept.update(copy.deepcopy({"state": state, "average": trainer.ema.model.state_dict()}))
 
-    whole = together(lambda group: run(world, tmp_path / "whole", group, calls={"on_fit_epoch_end": keep}))[0]
+    whole = run_ranks(lambda group: run(world, tmp_path / "whole", group, calls={"on_fit_epoch_end": keep}))[0]
     assert kept["state"]["gradients"] is not None
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in kept["state"]["gradients"])
     if size == 2:
-        found = together(lambda group: run(world, tmp_path / "on", group, kept))[0]
+        found = run_ranks(lambda group: run(world, tmp_path / "on", group, kept))[0]
         torch.testing.assert_close(weights(found), weights(whole), rtol=0, atol=0)
     else:
         found = run(world, tmp_path / "on", ProcessGroup(), kept)
         torch.testing.assert_close(weights(found), weights(whole), rtol=1e-4, atol=1e-5)
 
 
-def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
+def test_ctrl_c_in_one_rank_stops_all_after_a_step(world, tmp_path):
     left: list[str] = []
 
     def press(trainer: Trainer) -> None:
@@ -210,13 +210,13 @@ def test_ctrl_c_at_one_process_ends_all_after_a_step(world, tmp_path):
             run(world, tmp_path / "two", group, calls={"on_train_batch_start": press})
         left.append(str(found.value))
 
-    together(work)
+    run_ranks(work)
     assert len(left) == 2
     assert left[0] == left[1]
     assert "before batch 3 of epoch 1" in left[0]
 
 
-def test_losses_that_are_no_numbers_are_left_out_by_all(world, tmp_path, monkeypatch):
+def test_all_ranks_skip_a_non_finite_loss(world, tmp_path, monkeypatch):
     """The loss of one process is none: all leave the batch out, or their steps would differ."""
     usual = TrainState.losses
 
@@ -225,6 +225,6 @@ def test_losses_that_are_no_numbers_are_left_out_by_all(world, tmp_path, monkeyp
         return replace(terms, total=terms.total * np.nan) if (self._group.rank, epoch, number) == (1, 0, 0) else terms
 
     monkeypatch.setattr(TrainState, "losses", losses)
-    first, second = together(lambda group: run(world, tmp_path / "two", group, save=False))
+    first, second = run_ranks(lambda group: run(world, tmp_path / "two", group, save=False))
     torch.testing.assert_close(weights(second), weights(first), rtol=0, atol=0)
     assert all(torch.isfinite(one).all() for one in weights(first).values())

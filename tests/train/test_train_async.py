@@ -98,7 +98,7 @@ def trainer_of(root: Path, **options: Any) -> Trainer:
     return new_trainer(given, YOLO(model_yaml).model.yaml, None)
 
 
-def test_the_judges_see_what_waits() -> None:
+def test_detects_host_waits() -> None:
     value = torch.tensor([1.0, 0.0])
     reads: list[Any] = [
         value.nonzero, value.tolist, value.cpu, value[0].item, lambda: value[value > 0], lambda: bool(value[0]),
@@ -112,7 +112,7 @@ def test_the_judges_see_what_waits() -> None:
 
 @pytest.mark.usefixtures("ahead")
 @pytest.mark.parametrize("options", [{}, {"optimizer": "SGD"}, {"amp": "bf16"}, {"multi_scale": 0.5}], ids=str)
-def test_nothing_in_a_step_waits(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_never_waits(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(tmp_path, mosaic=1.0, **options)
     module = importlib.import_module("yolopose.criterion.assign")
     monkeypatch.setattr(module, "anchors_in_boxes", on_the_host(module.anchors_in_boxes))
@@ -146,7 +146,7 @@ def on_the_host(function: Any) -> Any:
 
 @pytest.mark.usefixtures("ahead")
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "NAdam"])
-def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_async_and_sync_training_are_identical(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"optimizer": optimizer, "val": False, "save": False}
     first = trainer_of(tmp_path / "ahead", **options)
     first.train()
@@ -162,7 +162,7 @@ def test_running_ahead_changes_no_number(optimizer: str, tmp_path: Path, monkeyp
 
 @pytest.mark.usefixtures("ahead")
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_a_loss_that_is_no_number_is_left_out_by_the_device(kind: str, tmp_path: Path) -> None:
+def test_the_device_skips_non_finite_batches(kind: str, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model, poison, states = YOLO(model_yaml), Poison({1, 2, 5}.__contains__, kind), []
 
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_is_left_out_by_the_device(kind: str, tmp_path:
 
 
 @pytest.mark.usefixtures("ahead")
-def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> None:
+def test_rolls_back_when_non_finite_values_arrive_late(tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model, poison, starts = YOLO(model_yaml), Poison({3, 4, 5}.__contains__), []
     model.add_callback("on_train_start", poison.start)
@@ -195,7 +195,7 @@ def test_three_in_a_row_go_back_though_they_are_known_late(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("ahead")
-def test_numbers_come_in_order_and_none_is_lost() -> None:
+def test_scalars_arrive_complete_and_in_order() -> None:
     told: list[list[float]] = []
     way = AsyncScalars(torch.device("cpu"))
     for number in range(2 * TRANSFER_SIZE + 2):
@@ -211,7 +211,7 @@ def test_numbers_come_in_order_and_none_is_lost() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("options", [{}, {"amp": "bf16"}, {"amp": False}, {"optimizer": "SGD"}], ids=str)
-def test_nothing_in_a_step_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_step_never_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, mosaic=1.0, device="0", **options)
     state, guard = trainer._state, trainer._guard
     state.begin_epoch(0, 1)

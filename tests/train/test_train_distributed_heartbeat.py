@@ -42,7 +42,7 @@ def lost(one: Heartbeat, within: float = 5) -> str:
     raise AssertionError("nothing was noticed")
 
 
-def test_processes_that_answer_are_left_alone(quick, server):
+def test_responding_processes_are_not_reported(quick, server):
     first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     time.sleep(0.6)
     first.check()
@@ -53,14 +53,14 @@ def test_processes_that_answer_are_left_alone(quick, server):
     first.report_finished()
 
 
-def test_an_error_of_one_is_told_to_the_other(quick, server):
+def test_an_error_reaches_the_other_process(quick, server):
     first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     second.report_failure("The image has gone.")
     assert lost(first) == "The image has gone."
     first.close()
 
 
-def test_a_process_that_ended_is_named(quick, server):
+def test_reports_a_process_that_ended(quick, server):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     store = connect(server)
@@ -71,7 +71,7 @@ def test_a_process_that_ended_is_named(quick, server):
     first.close()
 
 
-def test_a_process_that_hangs_is_ended_and_named(quick, server):
+def test_kills_and_reports_a_process_that_hangs(quick, server):
     hangs = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     store = connect(server)
     store.set("process/1", f"{hangs.pid} {os.uname().nodename}")
@@ -81,7 +81,7 @@ def test_a_process_that_hangs_is_ended_and_named(quick, server):
     first.close()
 
 
-def test_what_waits_for_others_is_told_why_it_failed(quick, server):
+def test_a_failed_collective_reports_the_reason(quick, server):
     first, second = Heartbeat(connect(server), 0, 2), Heartbeat(connect(server), 1, 2)
     threading.Timer(0.2, second.report_failure, ["The disk is full."]).start()
 

@@ -28,7 +28,7 @@ from yolopose.train import state as state_module
 from yolopose.train.feed.image_cache import FileImages
 from yolopose.weights import read_checkpoint
 
-TRIED = Path(__file__).with_name("lives.py")
+SCRIPT = Path(__file__).with_name("kill_and_resume.py")
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def assert_same_run(one: Path, other: Path) -> None:
         pytest.param("drawn", 11, marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_any_moment_a_run_ends_as_an_unbroken_one(how: str, number: int, tmp_path: Path) -> None:
-    line = [sys.executable, str(TRIED), str(tmp_path), how, str(number)]
+def test_a_killed_run_equals_an_uninterrupted_one(how: str, number: int, tmp_path: Path) -> None:
+    line = [sys.executable, str(SCRIPT), str(tmp_path), how, str(number)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -120,7 +120,7 @@ class Disk:
 
 
 @pytest.mark.parametrize(("full", "on_disk"), [({0, 1}, [0, 0, 0, 3]), ({1, 2}, [0, 1, 1, 1])], ids=str)
-def test_a_disk_that_is_full_for_a_while_costs_nothing(full, on_disk, world, runs, monkeypatch, said) -> None:
+def test_a_temporarily_full_disk_loses_nothing(full, on_disk, world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
     options = {**runs, "data": data, "epochs": 4, "save_period": 2, "verbose": True}
     whole = YOLO(model_yaml)
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(full, on_disk, world, run
     assert "written again" in said.text
 
 
-def test_a_image_that_cannot_be_written_is_left_out(world, runs, monkeypatch, said) -> None:
+def test_an_image_that_cannot_be_written_is_skipped(world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
     options = make_options("train", {**runs, "data": str(data), "plots": True})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
@@ -159,7 +159,7 @@ def test_a_image_that_cannot_be_written_is_left_out(world, runs, monkeypatch, sa
     assert said.text.count("continues without this image") == 1
 
 
-def test_a_disk_that_stays_full_is_an_error_and_the_run_goes_on_from_the_last_epoch(world, runs, monkeypatch) -> None:
+def test_a_permanently_full_disk_is_an_error_and_can_be_resumed(world, runs, monkeypatch) -> None:
     data, model_yaml = world
     options = {**runs, "data": data, "epochs": 3}
     whole = YOLO(model_yaml)
@@ -203,7 +203,7 @@ class Poison:
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_a_loss_that_is_no_number_is_left_out(kind, world, runs, said) -> None:
+def test_skips_non_finite_losses_and_gradients(kind, world, runs, said) -> None:
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison({1, 2, 4}.__contains__, kind)
     before: list[Any] = []
@@ -217,7 +217,7 @@ def test_a_loss_that_is_no_number_is_left_out(kind, world, runs, said) -> None:
     assert model.trainer._state.lr_scale == 1
 
 
-def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
+def test_rolls_back_with_half_the_learning_rate(world, runs, said) -> None:
     """Two batches an epoch: batches 3, 4, 5 of the run are bad, so the third epoch begins anew."""
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison({3, 4, 5}.__contains__)
@@ -239,7 +239,7 @@ def test_three_in_a_row_go_back_at_half_the_rate(world, runs, said) -> None:
     assert [row["epoch"] for row in rows(model.trainer.save_dir)] == ["1", "2", "3", "4"]
 
 
-def test_weights_that_run_away_again_and_again_end_the_run(world, runs) -> None:
+def test_repeated_divergence_ends_the_run(world, runs) -> None:
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison(lambda count: count > 1)
     model.add_callback("on_train_start", poison.start)
@@ -248,7 +248,7 @@ def test_weights_that_run_away_again_and_again_end_the_run(world, runs) -> None:
     assert read_checkpoint(model.trainer.last).extra["training"]["epoch"] >= 1
 
 
-def test_weights_that_are_no_numbers_are_never_saved(world, runs) -> None:
+def test_never_saves_non_finite_weights(world, runs) -> None:
     data, model_yaml = world
     model, once = YOLO(model_yaml), []
 
@@ -263,7 +263,7 @@ def test_weights_that_are_no_numbers_are_never_saved(world, runs) -> None:
     assert all(torch.isfinite(value).all() for value in read_checkpoint(model.trainer.last).state.values())
 
 
-def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, monkeypatch, said) -> None:
+def test_full_memory_splits_batches(world, runs, monkeypatch, said) -> None:
     """The step is that of two batches of half the size whose gradients are summed."""
     data, model_yaml = world
     honest, sizes = state_module.TrainState.losses, []
@@ -291,7 +291,7 @@ def test_full_memory_halves_what_goes_through_the_network_at_once(world, runs, m
         YOLO(model_yaml).train(data=data, **runs)
 
 
-def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, said) -> None:
+def test_full_memory_in_validation_lowers_its_batch(world, runs, monkeypatch, said) -> None:
     data, model_yaml = world
     honest, sizes = validation.validate, []
 
@@ -311,7 +311,7 @@ def test_full_memory_while_measuring_lowers_the_batch(world, runs, monkeypatch, 
     assert "validating 8 images" in said.text
 
 
-def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
+def test_micro_batches_accumulate_equal_gradients(world, runs) -> None:
     data, model_yaml = world
     options = make_options("train", {**runs, "data": str(data)})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
@@ -330,7 +330,7 @@ def test_gradients_of_the_parts_are_those_of_small_batches(world, runs) -> None:
 
 
 @pytest.mark.usefixtures("limit")
-def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monkeypatch) -> None:
+def test_a_dead_worker_is_an_error_and_can_be_resumed(world, runs, monkeypatch) -> None:
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     options = {**runs, "data": data, "epochs": 3, "workers": 2}
@@ -353,7 +353,7 @@ def test_a_worker_that_dies_is_named_and_the_run_goes_on_later(world, runs, monk
 @pytest.mark.usefixtures("limit")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_image_that_vanishes_is_named(split, workers, world, runs, monkeypatch) -> None:
+def test_reports_an_image_that_disappears(split, workers, world, runs, monkeypatch) -> None:
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no image is kept

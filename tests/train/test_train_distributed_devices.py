@@ -32,13 +32,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["0,1", (0, 1), [0, 1], "cuda:0,cuda:1", "0, 1"])
-def test_several_gpus_are_a_process_each(gpus, device):
+def test_one_process_per_gpu(gpus, device):
     first, second = torch.device("cuda", 0), torch.device("cuda", 1)
     assert assign_devices(device) == DeviceAssignment(first, (second,), 2, 2)
 
 
 @pytest.mark.parametrize("device", [None, "cpu", ["cpu"]])
-def test_one_device_is_this_process(device):
+def test_one_device_uses_this_process(device):
     assert assign_devices(device) == DeviceAssignment(CPU)
 
 
@@ -47,15 +47,15 @@ def test_one_device_is_this_process(device):
     [
         ("0,0", "names a GPU twice"),
         ("0,cpu", "of one type"),
-        ("0,1,2", "one process on each of 3 devices.*asks for GPU 2, which is not here"),
+        ("0,1,2", "one process on each of 3 devices.*GPU 2, which is not available"),
     ],
 )
-def test_devices_that_do_not_go_together(gpus, device, said):
+def test_refuses_incompatible_devices(gpus, device, said):
     with pytest.raises(UsageError, match=said):
         assign_devices(device)
 
 
-def test_under_a_launcher_each_process_has_its_own(gpus, launched):
+def test_a_launcher_assigns_each_process_its_device(gpus, launched):
     assert (
         assign_devices(None)
         == assign_devices("cuda")
@@ -65,12 +65,12 @@ def test_under_a_launcher_each_process_has_its_own(gpus, launched):
 
 
 @pytest.mark.parametrize("device", ["0,1", 0, "cuda:1", "mps", "cpu,cpu"])
-def test_under_a_launcher_devices_are_not_named(gpus, launched, device):
+def test_refuses_named_devices_under_a_launcher(gpus, launched, device):
     with pytest.raises(UsageError, match=r"contradicts the launcher.*started 2 processes.*Omit `device`"):
         assign_devices(device)
 
 
-def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
+def test_refuses_more_launched_processes_than_gpus(launched, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="2 processes on this machine, and torch sees 1 CUDA GPUs"):
         assign_devices("cuda")
@@ -83,18 +83,18 @@ def test_a_launcher_with_more_processes_than_gpus(launched, monkeypatch):
         ({"device": "cpu,cpu", "batch": 5}, "batch=5 .*2 processes.*a multiple of 2, such as batch=4"),
     ],
 )
-def test_nothing_is_written_when_devices_or_batch_are_impossible(tmp_path, options, said):
+def test_impossible_devices_or_batches_write_nothing(tmp_path, options, said):
     data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(UsageError, match=said):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, **options})
     assert not (tmp_path / "runs").exists()
 
 
-def test_names_of_devices_in_a_list_are_read():
+def test_reads_device_names_in_a_list():
     assert make_options("train", {"device": ["cpu", "cpu"]}).device == "cpu,cpu"
 
 
-def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path, monkeypatch):
+def test_a_worker_that_cannot_start_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "_WORKER_CODE", "import sys; sys.exit(3)")
     data, model = make_world(tmp_path / "blocks", images=2)
     with pytest.raises(TrainError, match="rank 1 ended with status 3 before the training began"):
@@ -103,5 +103,5 @@ def test_a_process_that_cannot_start_is_an_error_and_nothing_is_written(tmp_path
 
 
 @pytest.mark.parametrize(("device", "fits", "whole"), [("cpu", 8, 8), ("cpu", 9, 8), ("cpu", 1, 2), ("cuda", 8, 16)])
-def test_the_batch_that_fits_is_for_all_devices_together(device, fits, whole):
+def test_global_batch(device, fits, whole):
     assert DeviceAssignment(torch.device(device), size=2, local_size=2).global_batch(fits) == whole

@@ -1,4 +1,4 @@
-"""A run that is killed over and over, in processes of its own: `python lives.py ROOT HOW NUMBER`.
+"""A run that is killed over and over, in processes of its own: `python kill_and_resume.py ROOT HOW NUMBER`.
 
 HOW is a number of kills at random moments, with NUMBER as the seed; or `every`: one kill at each moment at which a file
 begins, is renamed and is there, each NUMBER-th of them; or `drawn`: likewise with the images of a run.
