@@ -1,4 +1,4 @@
-"""A step that never waits for its device, as on a GPU: tried on the CPU, where what would wait is made an error."""
+"""Asynchronous training: a step never waits for its device. On the CPU, operations that would wait are errors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from yolopose.train import Trainer, new_trainer, scalars
 from yolopose.train import state as state_module
 from yolopose.train.scalars import TRANSFER_SIZE, AsyncScalars
 
-# what reads numbers of a device, or makes tensors whose size depends on them
+# operations that read values of the device, or whose output size depends on them
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero")
 READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")
 
 
-class NoKernelWaits(TorchDispatchMode):
+class ForbidWaitingKernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         masks = name == "index" and any(one is not None and one.dtype == torch.bool for one in args[1])
@@ -36,7 +36,7 @@ class NoKernelWaits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class NothingIsRead(TorchFunctionMode):
+class ForbidReads(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in READS:
             raise AssertionError(f"{func.__name__} waits for the device")
@@ -48,20 +48,20 @@ class NothingIsRead(TorchFunctionMode):
 
 
 @contextmanager
-def nothing_waits() -> Iterator[None]:
-    with NothingIsRead(), NoKernelWaits():
+def forbid_waits() -> Iterator[None]:
+    with ForbidReads(), ForbidWaitingKernels():
         yield
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host runs ahead of the CPU as it does of a GPU."""
+def async_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat the CPU as an asynchronous device."""
     for module in (scalars, state_module):
         monkeypatch.setattr(module, "is_async", lambda _: True)
 
 
 class Poison:
-    """Makes the loss of chosen batches no number, and the statistics of norms with it; or the gradient alone."""
+    """Makes the loss and norm statistics of selected batches non-finite, or only their gradients."""
 
     def __init__(self, bad: Callable[[int], bool], kind: str = "loss") -> None:
         self.bad, self.kind, self.count = bad, kind, 0
@@ -92,7 +92,7 @@ class Poison:
         state.losses, state.step = spoiled, stepped
 
 
-def trainer_of(root: Path, **options: Any) -> Trainer:
+def make_trainer(root: Path, **options: Any) -> Trainer:
     data, model_yaml = make_world(root / "blocks")
     given = make_options("train", {**FAST, "project": str(root / "runs"), "data": str(data), **options})
     return new_trainer(given, YOLO(model_yaml).model.yaml, None)
@@ -106,14 +106,14 @@ def test_detects_host_waits() -> None:
         value.clone().requires_grad_().prod,
     ]  # fmt: skip
     for read in reads:
-        with pytest.raises(AssertionError, match="waits"), nothing_waits():
+        with pytest.raises(AssertionError, match="waits"), forbid_waits():
             read()
 
 
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("async_cpu")
 @pytest.mark.parametrize("options", [{}, {"optimizer": "SGD"}, {"amp": "bf16"}, {"multi_scale": 0.5}], ids=str)
 def test_a_step_never_waits(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = trainer_of(tmp_path, mosaic=1.0, **options)
+    trainer = make_trainer(tmp_path, mosaic=1.0, **options)
     module = importlib.import_module("yolopose.criterion.assign")
     monkeypatch.setattr(module, "anchors_in_boxes", on_the_host(module.anchors_in_boxes))
     trainer._batches._render_on = torch.device("cpu")
@@ -122,7 +122,7 @@ def test_a_step_never_waits(options: dict[str, Any], tmp_path: Path, monkeypatch
     state.forward_backward(next(trainer._batches.epoch(0)), 0, 0)  # what is remembered from then on is made
     state.step(0)
     before = [parameter.clone() for parameter in state.model.parameters()]
-    with nothing_waits():
+    with forbid_waits():
         for i, batch in enumerate(trainer._batches.epoch(1), 1):
             state.schedule.apply(trainer.optimizer, i)
             terms = state.forward_backward(batch, 0, i)
@@ -135,7 +135,7 @@ def test_a_step_never_waits(options: dict[str, Any], tmp_path: Path, monkeypatch
 
 
 def on_the_host(function: Any) -> Any:
-    """Labels stay on the host, and so does the listing of the cells in their boxes: nothing there waits."""
+    """Run a function of host tensors without the checks: it cannot wait for the device."""
 
     def call(*args: Any) -> Any:
         with _disable_current_modes():
@@ -144,15 +144,15 @@ def on_the_host(function: Any) -> Any:
     return call
 
 
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("async_cpu")
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "NAdam"])
 def test_async_and_sync_training_are_identical(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"optimizer": optimizer, "val": False, "save": False}
-    first = trainer_of(tmp_path / "ahead", **options)
+    first = make_trainer(tmp_path / "ahead", **options)
     first.train()
     for module in (scalars, state_module):
         monkeypatch.setattr(module, "is_async", lambda _: False)
-    second = trainer_of(tmp_path / "beside", **options)
+    second = make_trainer(tmp_path / "beside", **options)
     second.train()
     one, two = (trainer.ema.model.state_dict() for trainer in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -160,7 +160,7 @@ def test_async_and_sync_training_are_identical(optimizer: str, tmp_path: Path, m
     assert first._meter.displayed == second._meter.displayed == first._meter.to_dict()
 
 
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("async_cpu")
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_the_device_skips_non_finite_batches(kind: str, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
@@ -178,7 +178,7 @@ def test_the_device_skips_non_finite_batches(kind: str, tmp_path: Path) -> None:
     assert model.trainer._state.lr_scale == 1
 
 
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("async_cpu")
 def test_rolls_back_when_non_finite_values_arrive_late(tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model, poison, starts = YOLO(model_yaml), Poison({3, 4, 5}.__contains__), []
@@ -194,7 +194,7 @@ def test_rolls_back_when_non_finite_values_arrive_late(tmp_path: Path) -> None:
         model.train(data=data, **{**options, "epochs": 9})
 
 
-@pytest.mark.usefixtures("ahead")
+@pytest.mark.usefixtures("async_cpu")
 def test_scalars_arrive_complete_and_in_order() -> None:
     told: list[list[float]] = []
     way = AsyncScalars(torch.device("cpu"))
@@ -212,7 +212,7 @@ def test_scalars_arrive_complete_and_in_order() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("options", [{}, {"amp": "bf16"}, {"amp": False}, {"optimizer": "SGD"}], ids=str)
 def test_a_step_never_waits_for_a_gpu(options: dict[str, Any], tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, mosaic=1.0, device="0", **options)
+    trainer = make_trainer(tmp_path, mosaic=1.0, device="0", **options)
     state, guard = trainer._state, trainer._guard
     state.begin_epoch(0, 1)
     for i in range(2):

@@ -1,4 +1,4 @@
-"""`batch=-1` and shares of the memory: what is measured, and what it comes to."""
+"""Automatic batch size: `batch=-1` and shares of the memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from yolopose.train.data import TrainData, load_data
 MIB = 2**20
 
 
-class Fake:
-    """A device that tells what it is told to."""
+class FakeMeter:
+    """A device with given free memory and memory per image."""
 
     def __init__(self, free: float, base: float, each: float) -> None:
         self._free, self._peaks = int(free), [int(base + each * count) for count in (2, 4)]
@@ -44,12 +44,12 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
 @pytest.mark.parametrize(
     ("options", "meter", "expected"),
     [
-        ({"batch": -1}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 25),  # (0.6 · 1000 - 100) / 20
-        ({"batch": 0.9}, Fake(600 * MIB, 100 * MIB, 20 * MIB), 22),
-        ({"batch": -1, "multi_scale": 0.5}, Fake(1000 * MIB, 100 * MIB, 20 * MIB), 11),  # 20 · 1.5²
-        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 20 * MIB), 40),  # all images that there are
-        ({"batch": -1}, Fake(100 * MIB, 100 * MIB, 20 * MIB), 1),
-        ({"batch": -1}, Fake(9000 * MIB, 100 * MIB, 0), 40),  # too small to be seen
+        ({"batch": -1}, FakeMeter(1000 * MIB, 100 * MIB, 20 * MIB), 25),  # (0.6 · 1000 - 100) / 20
+        ({"batch": 0.9}, FakeMeter(600 * MIB, 100 * MIB, 20 * MIB), 22),
+        ({"batch": -1, "multi_scale": 0.5}, FakeMeter(1000 * MIB, 100 * MIB, 20 * MIB), 11),  # 20 · 1.5²
+        ({"batch": -1}, FakeMeter(9000 * MIB, 100 * MIB, 20 * MIB), 40),  # all images
+        ({"batch": -1}, FakeMeter(100 * MIB, 100 * MIB, 20 * MIB), 1),
+        ({"batch": -1}, FakeMeter(9000 * MIB, 100 * MIB, 0), 40),  # below the resolution of the measurement
         ({"batch": -1}, None, 16),
     ],
 )
@@ -71,13 +71,13 @@ def test_uses_one_image_when_a_probe_does_not_fit(tmp_path, monkeypatch) -> None
         auto_batch.auto_batch_size(*made(tmp_path, batch=-1), torch.device("cpu"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="a system that does not tell of its memory")
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="no /proc")
 def test_the_host_meter_measures_short_peaks() -> None:
     meter = auto_batch._HostMeter()
     held = 64 * MIB
 
     def work() -> None:
-        with mmap.mmap(-1, held) as pages:  # given back at once, which an allocator need not do
+        with mmap.mmap(-1, held) as pages:  # unlike memory of an allocator, it is returned at once
             pages.write(b"\1" * held)
 
     assert held * 0.8 < meter.peak(work) < held * 1.5

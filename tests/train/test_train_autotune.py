@@ -1,4 +1,4 @@
-"""How a training computes: what is chosen from measurements, remembered, stored and put back."""
+"""Compute configuration: defaults, autotune search and cache, resuming."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolopose.train.data import load_data
 from yolopose.weights import read_checkpoint
 
 CPU = torch.device("cpu")
-FIXED = ComputeConfig("cpu", 4, "fp32", True, 2)
+DEFAULT = ComputeConfig("cpu", 4, "fp32", True, 2)
 NO_DATA: Any = None  # where no sample is made
 ALL = Tunable(threads=True, amp=True, channels_last=True, workers=True)
 
@@ -35,18 +35,18 @@ def world(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> dict[str, Any]:
-    """Options of runs that may measure."""
+    """Options of runs with autotune."""
     return {**FAST, "project": tmp_path / "runs", "autotune": True, "val": False}
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[ComputeConfig]:
-    """The plans that were timed; a step channels first is twice as fast, all else alike."""
+    """Configurations that were timed; only channels first is faster, by a factor of two."""
     seen: list[ComputeConfig] = []
 
-    def rate(_: object, plan: ComputeConfig) -> float:
-        seen.append(plan)
-        return 1.0 if plan.channels_last else 2.0
+    def rate(_: object, config: ComputeConfig) -> float:
+        seen.append(config)
+        return 1.0 if config.channels_last else 2.0
 
     monkeypatch.setattr(autotune.StepTimer, "rate", rate)
     monkeypatch.setattr(autotune, "sample_seconds", lambda *_: 0.1)
@@ -57,33 +57,38 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[ComputeConfig]:
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
-        (lambda plan: 1.0, FIXED),
-        (lambda plan: 1.0 + 0.04 * (plan.amp == "bf16"), FIXED),  # that little may be chance
-        (lambda plan: 1.0 + (plan.amp == "bf16"), replace(FIXED, amp="bf16")),
-        (lambda plan: 2.0 - plan.channels_last, replace(FIXED, channels_last=False)),
-        (lambda plan: 1.0 / plan.threads, replace(FIXED, threads=2)),
-        (lambda plan: 2.0 if plan.threads == 3 else 1.0, replace(FIXED, threads=3)),
+        (lambda config: 1.0, DEFAULT),
+        (lambda config: 1.0 + 0.04 * (config.amp == "bf16"), DEFAULT),  # within the noise
+        (lambda config: 1.0 + (config.amp == "bf16"), replace(DEFAULT, amp="bf16")),
+        (lambda config: 2.0 - config.channels_last, replace(DEFAULT, channels_last=False)),
+        (lambda config: 1.0 / config.threads, replace(DEFAULT, threads=2)),
+        (lambda config: 2.0 if config.threads == 3 else 1.0, replace(DEFAULT, threads=3)),
         (
-            lambda plan: 0.1 * plan.threads + (plan.amp == "bf16") - plan.channels_last,
+            lambda config: 0.1 * config.threads + (config.amp == "bf16") - config.channels_last,
             ComputeConfig("cpu", 4, "bf16", False, 2),
         ),
-        # 16 bits gain only in one order, and lose in the other
-        (lambda plan: {"fp32": 2.0, "bf16": 3.0 if plan.channels_last else 1.0}[plan.amp], replace(FIXED, amp="bf16")),
+        # bfloat16 is faster only with channels last
+        (
+            lambda config: {"fp32": 2.0, "bf16": 3.0 if config.channels_last else 1.0}[config.amp],
+            replace(DEFAULT, amp="bf16"),
+        ),
     ],
 )
 def test_search_selects_the_fastest(rates: Any, expected: ComputeConfig) -> None:
-    plan, rate = search(FIXED, ALL, rates)
-    assert plan == expected
+    config, rate = search(DEFAULT, ALL, rates)
+    assert config == expected
     assert rate == rates(expected)
 
 
 @pytest.mark.parametrize("fixed", ["threads", "amp", "channels_last"])
 def test_given_settings_are_not_searched(fixed: str) -> None:
     seen: list[ComputeConfig] = []
-    plan, _ = search(FIXED, replace(ALL, **{fixed: False}), lambda plan: (seen.append(plan), len(seen) * 2.0)[1])
-    assert {getattr(one, fixed) for one in seen} == {getattr(FIXED, fixed)}
+    config, _ = search(
+        DEFAULT, replace(ALL, **{fixed: False}), lambda config: (seen.append(config), len(seen) * 2.0)[1]
+    )
+    assert {getattr(one, fixed) for one in seen} == {getattr(DEFAULT, fixed)}
     assert len({str(one) for one in seen}) == len(seen) > 1
-    assert plan != FIXED
+    assert config != DEFAULT
 
 
 def test_tunable_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,15 +151,15 @@ def test_a_damaged_cache_is_measured_again(spoil: Any, world, measured, monkeypa
     data, model_yaml = world
     network = YOLO(model_yaml).model
     options = TrainOptions(data=str(data), autotune=True, imgsz=64)
-    settled = autotune.autotune(network, NO_DATA, options, CPU)
+    expected = autotune.autotune(network, NO_DATA, options, CPU)
     (file,) = (cache_dir() / "autotune").iterdir()
     text = file.read_text()
     assert spoil(text) != text
     file.write_text(spoil(text))
     measured.clear()
-    assert autotune.autotune(network, NO_DATA, options, CPU).state_dict() == settled.state_dict()
+    assert autotune.autotune(network, NO_DATA, options, CPU).state_dict() == expected.state_dict()
     assert measured
-    assert json.loads(file.read_text())["config"] == settled.state_dict()
+    assert json.loads(file.read_text())["config"] == expected.state_dict()
 
 
 def test_compiled_networks_are_not_measured(world, measured) -> None:
@@ -181,7 +186,7 @@ def test_explicit_workers_count_as_given(world, measured) -> None:
         assert not Tunable.from_settings(options).workers
         config = autotune.autotune(network, NO_DATA, options, CPU)
         assert config.workers == min(workers, available_cpus())
-    assert resumed_config(FIXED.state_dict(), TrainOptions(workers=8), CPU, new_workers=True).workers == min(
+    assert resumed_config(DEFAULT.state_dict(), TrainOptions(workers=8), CPU, new_workers=True).workers == min(
         8, available_cpus()
     )
 
@@ -215,8 +220,10 @@ def test_a_config_of_another_device_or_version_is_replaced() -> None:
     stored = ComputeConfig("cuda", 3, "fp16", False, 0).state_dict()
     assert resumed_config(stored, options, CPU) == default_config(options, CPU)
     assert resumed_config(stored, options, torch.device("cuda")).threads == 3
-    assert resumed_config(None, options, CPU).amp == "fp32"  # as versions without plans computed
-    assert resumed_config(FIXED.state_dict(), options, CPU) == replace(FIXED, workers=0, origin="as when the run began")
+    assert resumed_config(None, options, CPU).amp == "fp32"  # checkpoints of early versions have no configuration
+    assert resumed_config(DEFAULT.state_dict(), options, CPU) == replace(
+        DEFAULT, workers=0, origin="as when the run began"
+    )
 
 
 def test_restores_the_callers_threads(world, runs, monkeypatch) -> None:
@@ -229,7 +236,7 @@ def test_restores_the_callers_threads(world, runs, monkeypatch) -> None:
         raise ZeroDivisionError
 
     model.add_callback("on_train_epoch_start", stop)
-    monkeypatch.setattr("yolopose.train.setup.autotune", lambda *_: replace(FIXED, threads=before + 1, workers=0))
+    monkeypatch.setattr("yolopose.train.setup.autotune", lambda *_: replace(DEFAULT, threads=before + 1, workers=0))
     with pytest.raises(ZeroDivisionError):
         model.train(data=data, **runs)
     assert inside == [before + 1]
@@ -243,13 +250,13 @@ def test_a_real_measurement_is_valid_and_changes_nothing(world, monkeypatch) -> 
     options = TrainOptions(data=str(data), autotune=True, imgsz=64, batch=4)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    plan = autotune.autotune(network, load_data(options), options, CPU)
-    assert plan.origin.startswith("autotune, measured in")
-    assert 1 <= plan.workers <= available_cpus()
+    config = autotune.autotune(network, load_data(options), options, CPU)
+    assert config.origin.startswith("autotune, measured in")
+    assert 1 <= config.workers <= available_cpus()
     timer = autotune.StepTimer(network, options)
-    assert timer.rate(FIXED) > 0
+    assert timer.rate(DEFAULT) > 0
     timer._end = 0.0
-    assert timer.rate(FIXED) == 0
+    assert timer.rate(DEFAULT) == 0
     assert torch.equal(state, torch.get_rng_state())
     assert torch.get_num_threads() == threads
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())

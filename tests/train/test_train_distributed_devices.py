@@ -1,4 +1,4 @@
-"""Which devices and processes a training may have, and what is said of those it may not."""
+"""Device assignment of distributed training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with two GPUs, as far as one asks."""
+    """Pretend that the machine has two GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "made up")
@@ -25,9 +25,16 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second of two processes of torchrun."""
-    told = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": 1, "MASTER_ADDR": "x"}
-    for key, value in told.items():
+    """Set the environment of the second of two torchrun processes."""
+    variables = {
+        "RANK": 1,
+        "WORLD_SIZE": 2,
+        "LOCAL_RANK": 1,
+        "LOCAL_WORLD_SIZE": 2,
+        "MASTER_PORT": 1,
+        "MASTER_ADDR": "x",
+    }
+    for key, value in variables.items():
         monkeypatch.setenv(key, str(value))
 
 
@@ -43,15 +50,15 @@ def test_one_device_uses_this_process(device):
 
 
 @pytest.mark.parametrize(
-    ("device", "said"),
+    ("device", "message"),
     [
         ("0,0", "names a GPU twice"),
         ("0,cpu", "of one type"),
         ("0,1,2", "one process on each of 3 devices.*GPU 2, which is not available"),
     ],
 )
-def test_refuses_incompatible_devices(gpus, device, said):
-    with pytest.raises(UsageError, match=said):
+def test_refuses_incompatible_devices(gpus, device, message):
+    with pytest.raises(UsageError, match=message):
         assign_devices(device)
 
 
@@ -77,15 +84,15 @@ def test_refuses_more_launched_processes_than_gpus(launched, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"device": [0, 1]}, "device=0,1 trains with one process on each of 2 devices.*no CUDA GPU"),
         ({"device": "cpu,cpu", "batch": 5}, "batch=5 .*2 processes.*a multiple of 2, such as batch=4"),
     ],
 )
-def test_impossible_devices_or_batches_write_nothing(tmp_path, options, said):
+def test_impossible_devices_or_batches_write_nothing(tmp_path, options, message):
     data, model = make_world(tmp_path / "blocks", images=2)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         YOLO(model).train(data=data, project=str(tmp_path / "runs"), **{**FAST, **options})
     assert not (tmp_path / "runs").exists()
 

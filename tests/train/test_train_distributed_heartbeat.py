@@ -1,4 +1,4 @@
-"""A process that fails, ends or hangs is noticed by the others, who say so once."""
+"""Heartbeat: processes that fail, end or hang are detected and reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connect(server: dist.TCPStore) -> dist.TCPStore:
 
 
 def lost(one: Heartbeat, within: float = 5) -> str:
-    """What a process is told, once it is told."""
+    """Return the reason that a process receives."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
@@ -39,7 +39,7 @@ def lost(one: Heartbeat, within: float = 5) -> str:
         except RankLost as error:
             return str(error)
         time.sleep(0.01)
-    raise AssertionError("nothing was noticed")
+    raise AssertionError("no process was reported")
 
 
 def test_responding_processes_are_not_reported(quick, server):
@@ -48,7 +48,7 @@ def test_responding_processes_are_not_reported(quick, server):
     first.check()
     second.check()
     second.report_finished()
-    time.sleep(0.4)  # it is done, and silent
+    time.sleep(0.4)  # it has finished and sends no more beats
     first.check()
     first.report_finished()
 

@@ -1,4 +1,4 @@
-"""What training survives: kills, full disks, losses that are no numbers, full memory, workers that die."""
+"""Fault tolerance: kills, full disks, non-finite losses, full memory, dead workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def runs(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     monkeypatch.setattr("yolopose.base.log.LOGGER.propagate", True)
     return caplog
 
@@ -71,7 +71,7 @@ def names(folder: Path) -> set[str]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Every weight of every file to the bit, every row, and no file more or less."""
+    """Compare all files, rows and weights, bit for bit."""
     assert names(one) == names(other)
     assert rows(one) == rows(other)
     for path in (one / "weights").iterdir():
@@ -105,7 +105,7 @@ def test_a_killed_run_equals_an_uninterrupted_one(how: str, number: int, tmp_pat
 
 
 class Disk:
-    """A disk that is full while `full` is set: nothing can be renamed into place."""
+    """A disk on which files cannot be renamed into place while `full` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = False
@@ -120,7 +120,7 @@ class Disk:
 
 
 @pytest.mark.parametrize(("full", "on_disk"), [({0, 1}, [0, 0, 0, 3]), ({1, 2}, [0, 1, 1, 1])], ids=str)
-def test_a_temporarily_full_disk_loses_nothing(full, on_disk, world, runs, monkeypatch, said) -> None:
+def test_a_temporarily_full_disk_loses_nothing(full, on_disk, world, runs, monkeypatch, log) -> None:
     data, model_yaml = world
     options = {**runs, "data": data, "epochs": 4, "save_period": 2, "verbose": True}
     whole = YOLO(model_yaml)
@@ -142,12 +142,12 @@ def test_a_temporarily_full_disk_loses_nothing(full, on_disk, world, runs, monke
         first, second = (read_checkpoint(one.trainer.wdir / name) for one in (whole, model))
         assert first.epoch == second.epoch
         assert all(torch.equal(first.state[key], second.state[key]) for key in first.state)
-    assert [record.levelname for record in said.records].count("ERROR") == 1
-    assert "the disk is full" in said.text
-    assert "written again" in said.text
+    assert [record.levelname for record in log.records].count("ERROR") == 1
+    assert "the disk is full" in log.text
+    assert "written again" in log.text
 
 
-def test_an_image_that_cannot_be_written_is_skipped(world, runs, monkeypatch, said) -> None:
+def test_an_image_that_cannot_be_written_is_skipped(world, runs, monkeypatch, log) -> None:
     data, model_yaml = world
     options = make_options("train", {**runs, "data": str(data), "plots": True})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
@@ -156,7 +156,7 @@ def test_an_image_that_cannot_be_written_is_skipped(world, runs, monkeypatch, sa
         disk.full = True
         trainer._folder.draw_batch(batch, 0, number)
     assert names(trainer.save_dir) == set()
-    assert said.text.count("continues without this image") == 1
+    assert log.text.count("continues without this image") == 1
 
 
 def test_a_permanently_full_disk_is_an_error_and_can_be_resumed(world, runs, monkeypatch) -> None:
@@ -176,7 +176,7 @@ def test_a_permanently_full_disk_is_an_error_and_can_be_resumed(world, runs, mon
 
 
 class Poison:
-    """Makes the loss of chosen batches no number, by the images themselves or by the gradient."""
+    """Makes the loss of selected batches non-finite, in the forward pass or in the gradient."""
 
     def __init__(self, bad: Callable[[int], bool], kind: str = "loss") -> None:
         self.bad, self.kind, self.count = bad, kind, 0
@@ -203,7 +203,7 @@ class Poison:
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_skips_non_finite_losses_and_gradients(kind, world, runs, said) -> None:
+def test_skips_non_finite_losses_and_gradients(kind, world, runs, log) -> None:
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison({1, 2, 4}.__contains__, kind)
     before: list[Any] = []
@@ -212,13 +212,13 @@ def test_skips_non_finite_losses_and_gradients(kind, world, runs, said) -> None:
     model.train(data=data, **{**runs, "epochs": 4, "warmup_epochs": 0})
     moved = [not torch.equal(one, two) for one, two in itertools.pairwise(before)]
     assert moved == [True, False, False, True, False, True, True]
-    assert said.text.count("is not finite; the") == 3
+    assert log.text.count("is not finite; the") == 3
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())
     assert model.trainer._state.lr_scale == 1
 
 
-def test_rolls_back_with_half_the_learning_rate(world, runs, said) -> None:
-    """Two batches an epoch: batches 3, 4, 5 of the run are bad, so the third epoch begins anew."""
+def test_rolls_back_with_half_the_learning_rate(world, runs, log) -> None:
+    """Two batches per epoch: batches 3, 4 and 5 of the run are non-finite, so the third epoch is repeated."""
     data, model_yaml = world
     model, poison = YOLO(model_yaml), Poison({3, 4, 5}.__contains__)
     starts: list[tuple[int, float, torch.Tensor]] = []
@@ -235,7 +235,7 @@ def test_rolls_back_with_half_the_learning_rate(world, runs, said) -> None:
     assert torch.equal(starts[2][2], starts[3][2])
     expected = [0.01, 0.01, 0.007525, 0.007525, 0.00505, 0.00505 / 2, 0.00505 / 2, 0.002575 / 2, 0.002575 / 2]
     assert rates == pytest.approx(expected)
-    assert "learning rates times 0.5" in said.text
+    assert "learning rates times 0.5" in log.text
     assert [row["epoch"] for row in rows(model.trainer.save_dir)] == ["1", "2", "3", "4"]
 
 
@@ -263,8 +263,8 @@ def test_never_saves_non_finite_weights(world, runs) -> None:
     assert all(torch.isfinite(value).all() for value in read_checkpoint(model.trainer.last).state.values())
 
 
-def test_full_memory_splits_batches(world, runs, monkeypatch, said) -> None:
-    """The step is that of two batches of half the size whose gradients are summed."""
+def test_full_memory_splits_batches(world, runs, monkeypatch, log) -> None:
+    """A step accumulates the gradients of two micro-batches."""
     data, model_yaml = world
     honest, sizes = state_module.TrainState.losses, []
 
@@ -279,7 +279,7 @@ def test_full_memory_splits_batches(world, runs, monkeypatch, said) -> None:
         model = YOLO(model_yaml)
         model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [4, 2, 2, 2, 2]
-    assert "from now on 2 pass" in said.text
+    assert "from now on 2 pass" in log.text
     assert model.trainer._state.micro_batches == 2
     assert model.trainer.state_dict(0, 0)["parts"] == 2
 
@@ -291,7 +291,7 @@ def test_full_memory_splits_batches(world, runs, monkeypatch, said) -> None:
         YOLO(model_yaml).train(data=data, **runs)
 
 
-def test_full_memory_in_validation_lowers_its_batch(world, runs, monkeypatch, said) -> None:
+def test_full_memory_in_validation_lowers_its_batch(world, runs, monkeypatch, log) -> None:
     data, model_yaml = world
     honest, sizes = validation.validate, []
 
@@ -308,7 +308,7 @@ def test_full_memory_in_validation_lowers_its_batch(world, runs, monkeypatch, sa
     found = model.train(data=data, **{**runs, "epochs": 1})
     assert sizes == [8, 4, 2] * 2
     assert found.results_dict == pytest.approx(expected.results_dict)
-    assert "validating 8 images" in said.text
+    assert "validating 8 images" in log.text
 
 
 def test_micro_batches_accumulate_equal_gradients(world, runs) -> None:
@@ -316,7 +316,7 @@ def test_micro_batches_accumulate_equal_gradients(world, runs) -> None:
     options = make_options("train", {**runs, "data": str(data)})
     trainer = new_trainer(options, YOLO(model_yaml).model.yaml, None)
     state, found = trainer._state, []
-    state.model.eval()  # statistics of norms alone differ between a batch and its parts
+    state.model.eval()  # only norm statistics differ between a batch and its micro-batches
     batch = next(iter(trainer._batches.epoch(0)))
     for parts, batches in ((1, [batch.slice_images(0, 2), batch.slice_images(2, 4)]), (2, [batch])):
         state.micro_batches = parts
@@ -356,7 +356,7 @@ def test_a_dead_worker_is_an_error_and_can_be_resumed(world, runs, monkeypatch) 
 def test_reports_an_image_that_disappears(split, workers, world, runs, monkeypatch) -> None:
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no image is kept
+    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no decoded image is cached
     gone = data.parent / "images" / split / "5.png"
     model = YOLO(model_yaml)
     model.add_callback("on_train_epoch_start", lambda trainer: trainer.epoch == 1 and gone.unlink(missing_ok=True))

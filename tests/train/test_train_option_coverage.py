@@ -1,4 +1,4 @@
-"""The table of switches: each option of training, and the test that shows its effect."""
+"""Every training option has a test of its effect."""
 
 from __future__ import annotations
 

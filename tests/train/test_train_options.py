@@ -1,4 +1,4 @@
-"""Options of training by what they change, as far as no test of a part shows it."""
+"""Effects of training options that no unit test covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training with the head of two branches: it runs, tells its losses by name, and learns."""
+"""Training of the YOLO26 head with two branches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of a training played by threads: what they do together is the same, and no process is started."""
+"""A process group of threads, for tests of distributed training without processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolopose.train.distributed import ProcessGroup
 
 
 class Table:
-    """Where the threads meet."""
+    """Exchanges values between the threads."""
 
     def __init__(self, size: int) -> None:
         self.barrier = threading.Barrier(size, timeout=60)
@@ -29,7 +29,7 @@ class Table:
 
 
 class ThreadGroup(ProcessGroup):
-    """One of the threads."""
+    """Process group of one thread."""
 
     def __init__(self, rank: int, size: int, table: Table) -> None:
         super().__init__(rank, size, size)
