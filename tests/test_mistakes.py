@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,6 +325,13 @@ def test_error_is_one_helpful_paragraph(
     assert 40 < len(message) < 1200, message
 
 
+def quote(message: str) -> str:
+    """Return a message as a block quote of at most 120 columns."""
+    return "\n".join(
+        f"> {line}" for line in textwrap.wrap(message, 118, break_long_words=False, break_on_hyphens=False)
+    )
+
+
 def normalize(message: str) -> str:
     """Return a message without parts that differ between machines."""
     message = re.sub(r"(torch|onnxruntime) \d[\w.+]*", r"\1 VERSION", message)
@@ -344,7 +352,7 @@ def test_page_is_up_to_date(
     for mistake in MISTAKES:
         with pytest.MonkeyPatch.context() as patch:
             message = error_message(mistake, world, tmp_path_factory.mktemp("m"), patch, capsys)
-        parts.append(f"\n### {mistake.title}\n\n```bash\n{mistake.line}\n```\n\n> {normalize(message)}\n")
+        parts.append(f"\n### {mistake.title}\n\n```bash\n{mistake.line}\n```\n\n{quote(normalize(message))}\n")
     PAGE.write_text("".join(parts), encoding="utf-8")
 
 

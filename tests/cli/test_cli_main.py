@@ -19,7 +19,7 @@ from yolopose.config.check import check_value
 
 
 class FakeYOLO:
-    """Stands in for the class that does the work, and remembers what it was asked."""
+    """Replace `YOLO` and record the calls."""
 
     calls: ClassVar[list[tuple[str, Any, dict[str, Any]]]] = []
     errors: ClassVar[list[str | None]] = [None]

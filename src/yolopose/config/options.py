@@ -314,7 +314,7 @@ class BenchmarkOptions(RunFolderOptions, CommonOptions):
     nms: bool = option(False, "include NMS in the files")
     fraction: float = option(1.0, "share of the images that calibrate int8", low=0, high=1)
     plots: bool = option(True, "plot accuracy over speed")
-    verbose: bool | float = option(  # pyright: ignore[reportIncompatibleVariableOverride]  # the public interface has it
+    verbose: bool | float = option(  # pyright: ignore[reportIncompatibleVariableOverride]  # public interface
         True, "print progress and results; a number: raise an error where pose mAP50-95 is below it", low=0, high=1
     )
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from yolopose.criterion.targets import Targets
+from yolopose.geometry import INSTANCE_AREA_SHARE
 
 Similarity = Callable[[Targets, Tensor, Tensor, Tensor], Tensor]
 """(targets, (P,) batch_idx, (P,) gt_idx, (P,) anchor_idx) → (P,) similarity 0…1 of each pair."""
 
-_AREA_SHARE = 0.53  # instance area as a share of its box area, as in COCO's OKS and in validation
 _CIOU_EPS = 1e-7
 _OKS_EPS = 1e-9
 
@@ -80,7 +80,7 @@ def keypoint_similarity(keypoints: Tensor, boxes: Tensor, kpt_variance: Tensor) 
         gt_boxes = targets.boxes[gt_idx]
         labeled = (gt_keypoints[..., 2] != 0).float()
         distance = (rows[batch_idx, anchor_idx] - gt_keypoints[..., :2]).square().sum(2)
-        area = _AREA_SHARE * (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
+        area = INSTANCE_AREA_SHARE * (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
         per_keypoint = torch.exp(-distance / (2 * kpt_variance * (area[:, None] + _OKS_EPS)))
         count = labeled.sum(1)
         oks = (per_keypoint * labeled).sum(1) / count.clamp(min=1)

@@ -41,11 +41,11 @@ Weights folder: {load_settings().weights_dir}
 
 
 def _format_row(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = (
-        f"{text:<{width}}" if column in _LEFT_ALIGNED else f"{text:>{width}}"
-        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    columns = (
+        f"{text:<{width}}" if index in _LEFT_ALIGNED else f"{text:>{width}}"
+        for index, (text, width) in enumerate(zip(row, widths, strict=True))
     )
-    return "  ".join(cells).rstrip()
+    return "  ".join(columns).rstrip()
 
 
 def _row(size: zoo.NetworkSize) -> tuple[str, ...]:
