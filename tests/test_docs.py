@@ -89,10 +89,14 @@ def home(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if fenced(page, "python")])
-def test_python_blocks(page: str, home: Path, server: Server) -> None:
+def test_python_blocks(page: str, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolopose.train.feed import operations
+
+    monkeypatch.setattr(operations, "OPERATIONS", [*operations.OPERATIONS])  # a block adds an augmentation
     names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
     for number, block in enumerate(fenced(page, "python")):
-        exec(compile(shorten(block, server), f"{page}, block {number}", "exec"), names)  # noqa: S102
+        code = compile(shorten(block, server), f"{page}, block {number}", "exec", dont_inherit=True)
+        exec(code, names)  # noqa: S102
 
 
 def command_param(page: str, line: str) -> Any:

@@ -281,6 +281,21 @@ def test_torch_renders_a_new_pixel_operation(monkeypatch: pytest.MonkeyPatch) ->
     assert (brightest < 255).all()
 
 
+def test_the_augmentation_of_the_documents_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    code = text.split("### Adding an augmentation")[1].split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 15
+    operations = [*OPERATIONS]
+    monkeypatch.setattr("yolopose.train.feed.operations.OPERATIONS", operations)
+    monkeypatch.setattr("yolopose.train.feed.sampling.OPERATIONS", operations)
+    exec(compile(code, "docs/training.md", "exec", dont_inherit=True), {"__name__": "docs"})  # noqa: S102
+    table, images = make_scenes([(64, 64)])
+    builder = SampleBuilder(table, pose_spec(), train_options(), images, imgsz=64, seed=0)
+    image, _ = builder.build(batch_spec(0, 1, (64, 64)), 0)
+    ratio = image.astype(float).mean() / images[0].mean()
+    assert 0.69 < ratio < 0.99
+
+
 def test_workers_render_pixel_operations_without_torch_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

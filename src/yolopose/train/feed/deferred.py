@@ -8,9 +8,9 @@ The host never waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -142,22 +142,14 @@ def defer_images(builder: SampleBuilder, samples: Sequence[SampleParams]) -> Def
             canvases.append(_Pieces(patches, (left, top)))
     patches = [patch for canvas in canvases for patch in canvas.patches]
     pixels, starts = _concat_pixels([patch.source for patch in patches])
-    placements = _Placements.empty(len(canvases), max(1, *(len(canvas.patches) for canvas in canvases)))
-    first = iter(starts)
-    for row, canvas in enumerate(canvases):
-        for column, patch in enumerate(canvas.patches):
-            placements.write(row, column, patch, canvas.corner, next(first))
     return DeferredImages(
         size=shape,
         count=len(samples),
         axis_aligned=all(patch.from_image.axis_aligned for patch in patches),
         pixels=pixels,
-        transforms=torch.from_numpy(placements.transforms),
-        target=torch.from_numpy(placements.target),
-        part=torch.from_numpy(placements.part),
-        piece=torch.from_numpy(placements.piece),
         overlays=tuple(overlays),
         pixel_operations=_pixel_tensors(builder, samples),
+        **_placement_tensors(canvases, starts),
     )
 
 
@@ -182,35 +174,29 @@ def render_images(images: DeferredImages, device: torch.device) -> Tensor:
     return torch.cat(parts).permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pieces:
+class _Pieces(NamedTuple):
     """Patches of a canvas, and the pixel (x, y) of the sample at which the canvas begins."""
 
     patches: list[Patch]
     corner: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Placements:
-    """Arrays of `DeferredImages` while they are filled in."""
-
-    transforms: npt.NDArray[np.float32]
-    target: npt.NDArray[np.float32]
-    part: npt.NDArray[np.float32]
-    piece: npt.NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, rows: int, columns: int) -> _Placements:
-        transforms = np.tile(np.eye(3, dtype=np.float32), (rows, columns, 1, 1))
-        target, part = np.zeros((2, rows, columns, 4), np.float32)
-        return cls(transforms, target, part, np.tile(np.array([0, 1, 1]), (rows, columns, 1)))
-
-    def write(self, row: int, column: int, patch: Patch, corner: tuple[int, int], first: int) -> None:
-        to_source = patch.from_source.inverse() @ Transform2D.translate(-corner[0], -corner[1])
-        self.transforms[row, column] = to_source.matrix
-        self.target[row, column] = np.array(patch.target) + np.tile(corner, 2)
-        self.part[row, column] = _NO_CLIP if patch.from_image.axis_aligned else patch.part_of_source
-        self.piece[row, column] = first, *patch.source.shape[:2]
+def _placement_tensors(canvases: Sequence[_Pieces], starts: Iterable[int]) -> dict[str, Tensor]:
+    """Return `transforms`, `target`, `part` and `piece` of `DeferredImages`; `starts` are the first pixels."""
+    shape = (len(canvases), max(1, *(len(canvas.patches) for canvas in canvases)))
+    transforms = np.tile(np.eye(3, dtype=np.float32), (*shape, 1, 1))
+    target, part = np.zeros((2, *shape, 4), np.float32)
+    piece = np.tile(np.array([0, 1, 1]), (*shape, 1))
+    first = iter(starts)
+    for row, (patches, corner) in enumerate(canvases):
+        to_canvas = Transform2D.translate(-corner[0], -corner[1])
+        for column, patch in enumerate(patches):
+            transforms[row, column] = (patch.from_source.inverse() @ to_canvas).matrix
+            target[row, column] = np.array(patch.target) + np.tile(corner, 2)
+            part[row, column] = _NO_CLIP if patch.from_image.axis_aligned else patch.part_of_source
+            piece[row, column] = next(first), *patch.source.shape[:2]
+    arrays = {"transforms": transforms, "target": target, "part": part, "piece": piece}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _overlay_tensors(rows: Sequence[int], overlays: Sequence[Overlay], first_canvas: int) -> OverlayTensors:
