@@ -1,12 +1,12 @@
-"""Training on a CUDA GPU: images a second of the bare network, of our loop, and of the samples alone.
+"""Training on a CUDA GPU: images per second of the bare network, of the training loop and of the samples alone.
 
     python benchmarks/gpu.py --data mouse.yaml [--model yolo11n-pose.yaml] [--imgsz 640] [--batch 16] [--epochs 3]
         [--formats fp32,bf16,fp16] [--reference PYTHON]
 
-Prints a table of number formats; the share is that of the bare network's rate (forward and backward on a batch in the
-device's memory) which the whole loop reaches. The last epoch counts, without validation. Small data sets say little:
-give one of some thousand images, or `--cache ram`. With `--reference`, the Python of an environment that has the
-`ultralytics` package, its loop is measured too (float32 and float16), each time in a process of its own.
+Prints one row per precision; the share is the rate of the whole loop relative to that of the bare network (forward and
+backward on a batch in device memory). The last epoch is measured, without validation. Use a data set of at least some
+thousand images, or `--cache ram`. `--reference` is the Python of an environment with the `ultralytics` package, whose
+loop is then measured too (float32 and float16), each time in its own process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from yolopose.train.precision import Precision
 
 
 def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
-    """Images a second of the network alone."""
+    """Return images per second of the network alone."""
     device = torch.device("cuda", 0)
     network = build_network(given.model).to(device).train().to(memory_format=torch.channels_last)
     shape = (given.batch, 3, given.imgsz, given.imgsz)
@@ -35,7 +35,7 @@ def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
     run = torch.compile(network.outputs) if given.compile else network.outputs
 
     def once() -> None:
-        with precision.forward():
+        with precision.autocast():
             output = run(images)
         total = output.boxes.float().mean() + output.scores.float().mean() + output.kpts.float().mean()
         precision.backward(total)
@@ -52,7 +52,7 @@ def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
 
 
 def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
-    """Images a second of the last epoch of a training, and of the samples alone; the plan; images of an epoch."""
+    """Return images per second of the last epoch of a training, and of the samples; compute config; images per epoch."""
     marks: list[float] = []
 
     def mark(_: Any) -> None:
@@ -74,7 +74,7 @@ def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
     count = sum(len(batch) for batch in trainer._batches.epoch(0))
     mark(None)
     trainer._batches.close()
-    return imgs / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.plan), imgs
+    return imgs / (marks[-3] - marks[-4]), count / (marks[-1] - marks[-2]), str(trainer.compute_config), imgs
 
 
 _THEIRS = """
@@ -95,7 +95,7 @@ print("SECONDS", marks[-1] - marks[-2])
 
 
 def theirs(given: argparse.Namespace, amp: str, imgs: int) -> str:
-    """Images a second of the reference's last epoch, or a dash where it has no such format."""
+    """Return images per second of the reference's last epoch, or a dash where it has no such format."""
     if amp == "bf16":
         return "–"
     options = {

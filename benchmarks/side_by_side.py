@@ -27,7 +27,7 @@ from comparison import Comparison, Row, Worker
 
 ENGINES = {"pt": ".pt", "onnx": ".onnx", "openvino": "OpenVINO"}
 FILES = {"onnx": "yolo11n-pose.onnx", "openvino": "yolo11n-pose_openvino_model"}
-TUNED = {"deterministic": False, "amp": True}  # bfloat16 on CPUs that have it
+TUNED = {"autotune": True, "amp": True}  # bfloat16 on CPUs that have it
 
 
 def image_row(run: Comparison, engine: str, threads: int | None = None, half: bool = False) -> Row:

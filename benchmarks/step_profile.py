@@ -42,7 +42,7 @@ STEP: tuple[tuple[Any, str, str], ...] = (
     (precision, "clip_grad_norm_", "norm of the gradients"),
     (precision.Precision, "step", "optimizer"),
     (ema.EMA, "update", "average"),
-    (nan_guard.NanGuard, "record", "watching for what is no number"),
+    (nan_guard.NanGuard, "record", "non-finite check"),
     (EpochLine, "update", "progress line"),
 )
 SAMPLE: tuple[tuple[Any, str, str], ...] = (
@@ -117,7 +117,7 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
     def begin(trainer: Trainer) -> None:
         if trainer.epoch == 1:
             watch.__enter__()
-            trainer._learner._run = clock.timed(trainer._learner._run, "forward")
+            trainer._state._forward = clock.timed(trainer._state._forward, "forward")
             loader.TrainBatches.epoch = epoch
             begun[0] = time.perf_counter()
 
@@ -135,7 +135,9 @@ def profile_step(given: argparse.Namespace, options: dict[str, Any]) -> Trainer:
     trainer = model.trainer
     assert isinstance(trainer, Trainer)
     count = len(trainer._batches)
-    clock.table(f"a step of {given.batch} images at {given.imgsz}, {trainer.plan}", begun[1] - begun[0], count)
+    clock.table(
+        f"a step of {given.batch} images at {given.imgsz}, {trainer.compute_config}", begun[1] - begun[0], count
+    )
     return trainer
 
 
@@ -169,7 +171,7 @@ def profile_kernels(trainer: Trainer, given: argparse.Namespace) -> None:
         (output.boxes.sum() + output.scores.sum() + output.kpts.sum()).backward()
         network.zero_grad()
 
-    with trainer.plan.apply():
+    with trainer.compute_config.apply():
         once()
         with torch.profiler.profile() as found:
             once()

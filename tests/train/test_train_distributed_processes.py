@@ -117,8 +117,9 @@ def test_yolo26_trains_in_two_processes(world, tmp_path):
         assert done.returncode == 0, done.stderr
     two, one = rows(tmp_path / "runs/two"), rows(tmp_path / "runs/one")
     assert len(two) == len(one) == 2
-    for key in ("train/box_loss", "train/pose_loss", "train/cls_loss", "train/l1_loss", "train/rle_loss"):
-        assert two[0][key] == pytest.approx(one[0][key], rel=0.15), key
+    # batch norms see half as many images at once; the residual log-likelihood depends on them most
+    for key, tolerance in (("box", 0.15), ("pose", 0.15), ("cls", 0.15), ("l1", 0.15), ("rle", 0.5)):
+        assert two[0][f"train/{key}_loss"] == pytest.approx(one[0][f"train/{key}_loss"], rel=tolerance), key
 
 
 @pytest.mark.slow
@@ -205,7 +206,7 @@ def test_an_error_of_a_worker_is_reported_once(world, tmp_path, how):
             (world[0].parent / f"images/train/{number}.png").unlink()
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert stderr.count("It could be read when its labels were") == 1
+        assert len(re.findall(r"error: .*\.png", stderr)) == 1
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def search(
     Args:
         default: where the search starts.
         tunable: what may be changed.
-        rate: images per second of a configuration; 0 when there is no time to measure it.
+        rate: images per second of a configuration; 0 if the budget is spent.
 
     Returns:
         The fastest configuration and its rate.

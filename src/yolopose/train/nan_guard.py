@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -118,6 +117,9 @@ def _to_host(value: Any) -> Any:
     """Copy a nested state, with its tensors copied to host memory."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _to_host(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    return [_to_host(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value)
+        return {key: _to_host(item) for key, item in items.items()}
+    if isinstance(value, list):
+        return [_to_host(item) for item in cast("list[Any]", value)]
+    return value

@@ -30,7 +30,7 @@ class Precision:
         default = torch.float16 if amp and device.type == "cuda" else None
         self.dtype = _DTYPES[amp] if isinstance(amp, str) else default
         scaled = self.dtype == torch.float16
-        self._scaler = torch.amp.GradScaler(device.type) if scaled else None  # pyright: ignore[reportPrivateImportUsage]
+        self._scaler = torch.GradScaler(device.type) if scaled else None
 
     def __str__(self) -> str:
         return str(self.dtype or torch.float32).removeprefix("torch.")
