@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +16,7 @@ from yolopose.base.errors import OutputError
 from yolopose.base.files import (
     atomic_folder,
     atomic_path,
+    exclusive_access,
     make_folder,
     make_run_folder,
     remove_unfinished,
@@ -155,3 +158,24 @@ def test_refuses_a_file_at_the_target_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="x_model"), atomic_folder(tmp_path / "x_model"):
         pass
     assert (tmp_path / "x_model").read_text() == "mine"
+
+
+def test_exclusive_access_waits_for_the_holder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "a.bin"
+    order: list[str] = []
+    held = threading.Event()
+
+    def hold() -> None:
+        with exclusive_access(target, "first") as waited:
+            held.set()
+            time.sleep(0.1)
+            order.append(f"first {waited}")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with exclusive_access(target, "another process downloads a.bin") as waited:
+        order.append(f"second {waited}")
+    holder.join()
+    assert order == ["first False", "second True"]
+    assert "Waiting: another process downloads a.bin." in capsys.readouterr().out

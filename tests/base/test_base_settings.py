@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean
 from yolopose.base.log import LOGGER, quiet, warn_once
 from yolopose.base.progress import progress
-from yolopose.base.settings import load_settings, settings_file, write_settings
+from yolopose.base.settings import cache_dir, config_dir, load_settings, settings_file, write_settings
 from yolopose.base.yamlfile import read_yaml
 
 
@@ -89,3 +91,28 @@ def test_quiet_and_warn_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_progress_passes_items_through() -> None:
     assert list(progress(iter([3, 1, 2]), "counting")) == [3, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders of Windows")
+@pytest.mark.parametrize(
+    ("variables", "config", "cache", "data"),
+    [
+        ({"HOME": "/h"}, "/h/.config/yolopose", "/h/.cache/yolopose", "/h/.local/share/yolopose/weights"),
+        (
+            {"XDG_CONFIG_HOME": "/c", "XDG_CACHE_HOME": "/k", "XDG_DATA_HOME": "/d"},
+            "/c/yolopose",
+            "/k/yolopose",
+            "/d/yolopose/weights",
+        ),
+        ({"YOLOPOSE_CONFIG_DIR": "/y", "HOME": "/h"}, "/y", "/y/cache", "/h/.local/share/yolopose/weights"),
+    ],
+)
+def test_folders_of_settings_cache_and_data(
+    variables: dict[str, str], config: str, cache: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith(("XDG_", "YOLOPOSE_")):
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (str(config_dir()), str(cache_dir()), load_settings().weights_dir) == (config, cache, data)
