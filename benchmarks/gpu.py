@@ -52,7 +52,7 @@ def bare(given: argparse.Namespace, amp: str, steps: int = 20) -> float:
 
 
 def whole(given: argparse.Namespace, amp: str) -> tuple[float, float, str, int]:
-    """Return images per second of the last epoch of a training, and of the samples; compute config; images per epoch."""
+    """Return images per second of the last epoch and of the samples, the compute config, and images per epoch."""
     marks: list[float] = []
 
     def mark(_: Any) -> None:

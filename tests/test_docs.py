@@ -38,8 +38,8 @@ PAGES = [
     "docs/architecture.md",
 ]
 # commands that are tested elsewhere: installation by CI, resuming in test_train_loop, formats in
-# test_model_benchmark, test_formats_suppression and test_formats_int8, several devices in test_train_distributed_processes,
-# toolchains in test_toolchains_venvs
+# test_model_benchmark, test_formats_nms and test_formats_int8, several devices in test_train_distributed_processes,
+# toolchains in test_toolchains_installer
 ELSEWHERE = (
     "pip install",
     "make ",

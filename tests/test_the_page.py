@@ -79,7 +79,8 @@ def test_page_is_covered(shared: Path) -> None:
 
 @pytest.mark.parametrize("number", range(BLOCKS))
 def test_python_blocks(number: int, home: Path, server: Server) -> None:
-    exec(compile(shorten(fenced("python")[number], server), f"block {number}", "exec"), {"__name__": "page"})  # noqa: S102
+    code = shorten(fenced("python")[number], server)
+    exec(compile(code, f"block {number}", "exec"), {"__name__": "page"})  # noqa: S102
 
 
 @pytest.mark.parametrize("number", range(LINES))
