@@ -63,9 +63,9 @@ def test_public_defaults() -> None:
     ],
 )
 def test_values_are_converted_to_the_declared_type(key: str, value: object, expected: object) -> None:
-    found = getattr(make_options("predict", {key: value}), key)
-    assert found == expected
-    assert type(found) is type(expected)
+    result = getattr(make_options("predict", {key: value}), key)
+    assert result == expected
+    assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_options_without_effect_are_ignored(
 
 
 def test_check_options_returns_only_given_options() -> None:
-    found = check_options("predict", {"conf": 1, "epochs": 3})
-    assert found == {"conf": 1.0}
-    assert check_options("predict", found) == found
+    result = check_options("predict", {"conf": 1, "epochs": 3})
+    assert result == {"conf": 1.0}
+    assert check_options("predict", result) == result
 
 
 def test_accepts_torch_devices() -> None:
@@ -160,18 +160,18 @@ def test_old_args_files_load_silently_in_every_mode(
 ) -> None:
     file = tmp_path / "args.yaml"
     file.write_text(OLD_ARGS, encoding="utf-8")
-    found = make_options(mode, {"cfg": file})
-    assert found.model == "yolo11n-pose.yaml"
-    assert getattr(found, "conf", None) is None
+    result = make_options(mode, {"cfg": file})
+    assert result.model == "yolo11n-pose.yaml"
+    assert getattr(result, "conf", None) is None
     assert capsys.readouterr().err == ""
 
 
 def test_given_options_win_over_cfg(tmp_path: Path) -> None:
     file = tmp_path / "args.yaml"
     file.write_text("task: pose\nmode: train\nepochs: 5\nconf: 0.5\niou: 0.6\nmask_ratio: 4\n", encoding="utf-8")
-    found = make_options("predict", {"cfg": str(file), "iou": 0.4})
-    assert isinstance(found, PredictOptions)
-    assert (found.conf, found.iou) == (0.5, 0.4)
+    result = make_options("predict", {"cfg": str(file), "iou": 0.4})
+    assert isinstance(result, PredictOptions)
+    assert (result.conf, result.iou) == (0.5, 0.4)
 
 
 def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_exports_opens_times_and_validates_each_format(
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "onnxscript" else honest(name))
     some = [registry.get_format("onnx"), registry.get_format("openvino")]
     monkeypatch.setattr("yolopose.model.benchmark.formats", lambda: [registry.formats()[0], *some])
-    found = YOLO("small-pose.yaml").benchmark(data="few/few.yaml", imgsz=64, device="cpu")
-    by_name = {row.name: row for row in found.rows}
+    result = YOLO("small-pose.yaml").benchmark(data="few/few.yaml", imgsz=64, device="cpu")
+    by_name = {row.name: row for row in result.rows}
     assert list(by_name) == ["pytorch", "onnx", "openvino"]
     for name in ("pytorch", "openvino"):
         row = by_name[name]
@@ -47,19 +47,19 @@ def test_exports_opens_times_and_validates_each_format(
     made = by_name["openvino"]
     assert made.pose == pytest.approx(by_name["pytorch"].pose, abs=1e-3)
     assert made.megabytes == pytest.approx(
-        sum(file.stat().st_size for file in (found.save_dir / "small-pose_openvino_model").iterdir()) / 1e6
+        sum(file.stat().st_size for file in (result.save_dir / "small-pose_openvino_model").iterdir()) / 1e6
     )
     assert made.agreement is not None
     assert made.agreement.within(0.1, 0.001)
     assert by_name["onnx"].note == "Export to ONNX needs onnxscript, which is not installed"
     assert by_name["onnx"].pose is None
-    with (found.save_dir / "benchmark.csv").open(encoding="utf-8") as file:
+    with (result.save_dir / "benchmark.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["Format"] for row in rows] == [row.title for row in found.rows]
+    assert [row["Format"] for row in rows] == [row.title for row in result.rows]
     assert float(rows[0]["metrics/mAP50-95(P)"]) == by_name["pytorch"].pose
-    assert (found.save_dir / "benchmark.png").stat().st_size > 1000
+    assert (result.save_dir / "benchmark.png").stat().st_size > 1000
     shown = capsys.readouterr().out
-    assert str(found) in shown
+    assert str(result) in shown
     assert "Wrote" not in shown
 
 
@@ -81,10 +81,10 @@ def test_failures_are_noted_in_the_row(place: Path, monkeypatch: pytest.MonkeyPa
         raise RuntimeError("a fault of its own. And more")
 
     monkeypatch.setattr("yolopose.formats.openvino.export", failing)
-    found = YOLO("small-pose.yaml").benchmark(data="few/few.yaml", imgsz=64, format="openvino", verbose=False)
-    assert found.rows[1].note == "RuntimeError: a fault of its own"
-    assert found.summary()[1]["Status❔"] == "❌"
-    assert not list(found.save_dir.glob("*_openvino_model"))
+    result = YOLO("small-pose.yaml").benchmark(data="few/few.yaml", imgsz=64, format="openvino", verbose=False)
+    assert result.rows[1].note == "RuntimeError: a fault of its own"
+    assert result.summary()[1]["Status❔"] == "❌"
+    assert not list(result.save_dir.glob("*_openvino_model"))
 
 
 def test_needs_a_data_set(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Options: typed dataclasses, one table of flat key names that help, docs and checks come from."""
+"""Options of each mode as typed dataclasses, their checks, and the settings resolved from them."""
 
 from yolopose.config.check import CheckedOptions, check_options, make_options
 from yolopose.config.options import (

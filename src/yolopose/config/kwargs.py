@@ -14,7 +14,7 @@ from yolopose.config.options import DeviceSpec, ImageSize
 
 
 class CommonKwargs(TypedDict, total=False):
-    """Keys of every mode."""
+    """Options of every mode."""
 
     model: str | Path | None
     device: DeviceSpec
@@ -24,7 +24,7 @@ class CommonKwargs(TypedDict, total=False):
 
 
 class RunFolderKwargs(TypedDict, total=False):
-    """Where a run's files go."""
+    """Folder of a run."""
 
     project: str | Path | None
     name: str | None
@@ -32,7 +32,7 @@ class RunFolderKwargs(TypedDict, total=False):
 
 
 class DetectionKwargs(TypedDict, total=False):
-    """What counts as a detection."""
+    """Thresholds and engine of inference."""
 
     conf: float | None
     iou: float
@@ -47,14 +47,14 @@ class DetectionKwargs(TypedDict, total=False):
 
 
 class LabelFileKwargs(TypedDict, total=False):
-    """Text files of detections."""
+    """Label files of detections."""
 
     save_txt: bool
     save_conf: bool
 
 
 class DrawingKwargs(TypedDict, total=False):
-    """What drawings show."""
+    """Content of drawings."""
 
     show: bool
     show_labels: bool
@@ -81,7 +81,7 @@ class PredictKwargs(DrawingKwargs, LabelFileKwargs, RunFolderKwargs, DetectionKw
 
 
 class DataKwargs(TypedDict, total=False):
-    """Which data set, and how it is read."""
+    """Data set and loading."""
 
     single_cls: bool
     workers: int | None
@@ -103,7 +103,7 @@ class ValKwargs(LabelFileKwargs, RunFolderKwargs, DetectionKwargs, DataKwargs, C
 
 
 class ScheduleKwargs(TypedDict, total=False):
-    """Optimizer, learning rate and its course."""
+    """Optimizer and learning-rate schedule."""
 
     epochs: int
     time: float | None
@@ -122,7 +122,7 @@ class ScheduleKwargs(TypedDict, total=False):
 
 
 class LossKwargs(TypedDict, total=False):
-    """Gains of the losses."""
+    """Loss gains and anchor assignment."""
 
     box: float
     cls: float

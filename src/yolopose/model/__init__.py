@@ -1,4 +1,4 @@
-"""The class that people import, `YOLO`, and how it finds the files that it is asked for."""
+"""The class `YOLO`, and the lookup of model files."""
 
 from yolopose.model.hub import find_weights
 from yolopose.model.yolo import YOLO

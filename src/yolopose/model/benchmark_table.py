@@ -154,7 +154,7 @@ def _draw(figure: Any, rows: list[BenchmarkRow]) -> None:
     for row in rows:
         axes.scatter(row.milliseconds, row.pose, s=40)
         axes.annotate(row.title, (row.milliseconds, row.pose), xytext=(6, 4), textcoords="offset points", fontsize=9)
-    axes.set_xlabel("ms per image (network alone)")
+    axes.set_xlabel("ms per image (network only)")
     axes.set_ylabel("pose mAP50-95")
     axes.set_xlim(left=0)
     axes.margins(x=0.2, y=0.2)
