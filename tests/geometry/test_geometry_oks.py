@@ -26,7 +26,7 @@ def by_loops(gt: np.ndarray, pred: np.ndarray, area: np.ndarray, sigmas: np.ndar
 
 def test_golden(shared: Path) -> None:
     data = np.load(shared / "fixtures" / "metrics.npz")
-    value = oks(*(data[f"oks.{key}"] for key in ("gt", "pred", "area", "sigma")))
+    value = oks(*(data[f"oks.{key}"] for key in ("truth", "pred", "area", "sigma")))
     np.testing.assert_allclose(value, data["oks.value"], rtol=1e-4, atol=1e-7)
 
 
