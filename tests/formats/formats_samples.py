@@ -1,4 +1,4 @@
-"""A small network of several classes, batches for it, and what every format's file must do with them."""
+"""Shared helpers of the format tests: batches, and checks that hold for every format."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from yolopose.formats import open_runtime
 from yolopose.runtime import Runtime, get_replicas
 
 
-def batch_of(count: int, height: int, width: int) -> np.ndarray:
+def random_batch(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
 
 
 def assert_agrees(runtime: Runtime, model: YOLO, batches: Iterable[np.ndarray], near: float = 1e-3) -> None:
-    """What an engine gives is what torch gives, for whole numbers and for 0…1, for all cells and for candidates."""
+    """Compare raw output and candidates of an engine with torch, for uint8 and float32 batches."""
     from yolopose.formats.pytorch import TorchRuntime
 
     assert runtime.metadata.spec == model.spec
@@ -38,7 +38,7 @@ def assert_agrees(runtime: Runtime, model: YOLO, batches: Iterable[np.ndarray], 
 
 
 def assert_threads_agree(path: Path, count: int = 3) -> None:
-    """Lanes, and threads that share the engine itself, compute what one caller gets."""
+    """Compare replicas, and threads that share the engine, with a single caller."""
     runtime = open_runtime(path, device="cpu")
     height, width = runtime.metadata.imgsz
     batches = [np.full((1, 3, height, width), shade, dtype=np.uint8) for shade in (0, 80, 160, 255)]
@@ -53,8 +53,8 @@ def assert_threads_agree(path: Path, count: int = 3) -> None:
     assert get_replicas(runtime, 1) == [runtime]
 
 
-def modules_of_a_prediction(path: Path) -> list[str]:
-    """Name of all top modules that are loaded in a new process when a file has predicted."""
+def modules_after_prediction(path: Path) -> list[str]:
+    """Return the top-level modules that are loaded after a prediction in a new process."""
     code = (
         "import sys, numpy, yolopose\n"
         f"yolopose.YOLO({str(path)!r})(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False)\n"
@@ -64,13 +64,13 @@ def modules_of_a_prediction(path: Path) -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
-def need_there(*packages: str) -> None:
+def require_installed(*packages: str) -> None:
     """Skip a module where packages are not installed; `importorskip` would import them, which costs seconds."""
     for package in packages:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
-def need_openvino() -> None:
+def require_openvino() -> None:
     """Skip a module where OpenVINO is not installed; `importorskip` would import it, and it would report that."""
-    need_there("openvino")
+    require_installed("openvino")

@@ -22,11 +22,11 @@ def rows(scores: list[float]) -> np.ndarray:
     return np.concatenate((raw[:, :4], raw[:, 5:6], np.ones_like(raw[:, :1]), raw[:, 6:]), 1).transpose(0, 2, 1).copy()
 
 
-def test_differences_in_pixels_and_scores() -> None:
+def test_differences_of_anchors() -> None:
     theirs, mine = cells([0.8, 0.1]), cells([0.7, 0.1])
     mine[0, 2, 0] += 3
     mine[0, 7, 1] += 2
-    mine[0, 8, 1] += 0.4  # visibility is no place
+    mine[0, 8, 1] += 0.4  # visibility is not a position
     found = compare_anchors(mine, theirs, ABOUT)
     assert (found.box, found.score, found.point) == pytest.approx((3, 0.1, 2))
     mine[0, 0, 1] = np.nan
@@ -35,7 +35,7 @@ def test_differences_in_pixels_and_scores() -> None:
 
 
 @pytest.mark.parametrize(("mine_too", "counts"), [(0.05, False), (0.5, True)])
-def test_where_nothing_is_places_do_not_count(mine_too: float, counts: bool) -> None:
+def test_background_boxes_are_not_compared(mine_too: float, counts: bool) -> None:
     """Unless the file takes it for something."""
     for make, compare in ((cells, compare_anchors), (rows, compare_best)):
         theirs, mine = make([0.8, 0.1, 0.01]), make([0.8, mine_too, 0.01])
@@ -47,7 +47,7 @@ def test_where_nothing_is_places_do_not_count(mine_too: float, counts: bool) -> 
         assert found.score == pytest.approx(abs(mine_too - 0.1))
 
 
-def test_what_is_near_the_last_may_have_lost_its_place() -> None:
+def test_rows_close_to_the_last_score_are_not_compared() -> None:
     """Of a network that has learned nothing every score is the same; others than its own best are as good."""
     theirs, mine = rows([0.8, 0.0104, 0.01]), rows([0.8, 0.0103, 0.01])
     mine[0, 1:, :4] += 50
@@ -57,7 +57,7 @@ def test_what_is_near_the_last_may_have_lost_its_place() -> None:
     assert not compare_best(mine[:, 1:], theirs[:, 1:], ABOUT).within(1e9, 0.1)
 
 
-def test_finished_detections_that_are_missing() -> None:
+def test_missing_detections_are_infinitely_different() -> None:
     one, both = rows([0.8, 0.0]), rows([0.8, 0.1])
     for least, missing in ((0.0, True), (0.25, False)):
         for mine, theirs in ((one, both), (both, one)):

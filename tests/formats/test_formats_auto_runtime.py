@@ -4,20 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of, need_openvino
+from formats_samples import random_batch, require_openvino
 
 from yolopose import YOLO
 from yolopose.base.errors import DependencyError, ExportError, OutputError
 from yolopose.model.runtimes import RuntimeConfig
 from yolopose.schema import ModelMetadata
 
-need_openvino()
+require_openvino()
 torch = pytest.importorskip("torch")
 
 from yolopose.formats import auto_runtime, registry  # noqa: E402
 from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
 
-BATCH = batch_of(2, 64, 96)
+BATCH = random_batch(2, 64, 96)
 
 
 def computed(model: YOLO, name: str | None, device: object = "cpu") -> np.ndarray:
@@ -25,7 +25,7 @@ def computed(model: YOLO, name: str | None, device: object = "cpu") -> np.ndarra
     return model._runtime(RuntimeConfig(device, name=name)).raw(BATCH)  # type: ignore[attr-defined]
 
 
-def test_converts_once_and_again_when_what_was_kept_is_damaged(
+def test_converts_once_and_again_when_the_cache_is_damaged(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[Path] = []
@@ -57,7 +57,7 @@ def test_converts_once_and_again_when_what_was_kept_is_damaged(
         computed(small, "auto")
 
 
-def test_other_weights_are_another_file(small: YOLO) -> None:
+def test_fingerprint_depends_on_weights(small: YOLO) -> None:
     def identity() -> str:
         metadata = ModelMetadata(spec=small.spec, name="small")
         return auto_runtime._fingerprint(small.model, metadata, registry.get_format("openvino"))
@@ -71,7 +71,7 @@ def test_other_weights_are_another_file(small: YOLO) -> None:
     assert identity() == first
 
 
-def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_engines(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, absent = registry.find_spec, {"openvino"}
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name in absent else honest(name))
     row = auto_runtime._fastest_installed()
@@ -83,7 +83,7 @@ def test_onnx_is_next_and_torch_last(small: YOLO, monkeypatch: pytest.MonkeyPatc
     assert auto_runtime._fastest_installed() is None
 
 
-def test_without_any_converter_torch_computes_and_says_why(
+def test_uses_torch_without_converters(
     small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(auto_runtime, "_fastest_installed", lambda: None)
@@ -92,7 +92,7 @@ def test_without_any_converter_torch_computes_and_says_why(
 
 
 @pytest.mark.parametrize("error", [ExportError("no such operator"), OutputError("the disk is full")])
-def test_what_cannot_be_converted_or_kept(
+def test_failed_conversion(
     error: Exception, small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(*_: object, **__: object) -> Path:
@@ -105,7 +105,7 @@ def test_what_cannot_be_converted_or_kept(
         computed(small, "openvino")
 
 
-def test_a_gpu_is_torchs(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uses_torch_on_a_gpu(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(auto_runtime, "pick_device", lambda device: torch.device("cuda", 0))
     monkeypatch.setattr(

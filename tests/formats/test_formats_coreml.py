@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from formats_samples import need_there
+from formats_samples import require_installed
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 
-need_there("torch", "coremltools")
+require_installed("torch", "coremltools")
 pytestmark = pytest.mark.slow  # its converter takes some seconds to be imported
 
 from yolopose.formats import coreml as room  # noqa: E402
@@ -35,26 +35,26 @@ def test_describes_the_network(package: Path, small: YOLO) -> None:
     assert about.metadata.userDefined["kpt_shape"] == "[5, 2]"
 
 
-def test_says_what_was_checked_and_what_was_not(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_what_was_checked(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     small.export(format="mlpackage", imgsz=64, half=True)
     shown = capsys.readouterr()
     assert "float16" in shown.out
     assert ("Not compared with torch: CoreML packages run on macOS only" in shown.out) == (sys.platform != "darwin")
 
 
-def test_half_is_half_the_size(package: Path, small: YOLO) -> None:
+def test_half_reduces_the_size(package: Path, small: YOLO) -> None:
     half = Path(small.export(format="coreml", imgsz=[64, 96], half=True, verbose=False))
     sizes = [sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in (half, package)]
     assert sizes[0] < 0.7 * sizes[1]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS runs it")
-def test_running_it_elsewhere_says_where_it_runs(package: Path) -> None:
+def test_refuses_to_run_on_other_systems(package: Path) -> None:
     with pytest.raises(UsageError, match="runs on macOS and iOS only"):
         YOLO(package)
 
 
-def test_a_package_of_another_network_is_not_kept(small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removes_a_package_of_another_network(small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
     other = PoseSpec(classes=("a", "b", "c"), keypoints=small.spec.keypoints)

@@ -1,4 +1,4 @@
-"""Networks of one's own, with other classes and points than a person's, through every format and back.
+"""Custom networks, with other classes and keypoints than a person, in every format.
 
 The images are labeled with what the network finds on them, so it measures well without having learned anything, and
 a file that computes something else does not.
@@ -111,7 +111,7 @@ ROWS = [row for row in formats() if row.info.exportable and row.info.runs_here a
 @pytest.mark.parametrize(
     ("row", "kind"), [pytest.param(row, kind, id=f"{row.info.name}, {kind}") for row in ROWS for kind in kinds_of(row)]
 )
-def test_measures_as_the_network_does(row: Format, kind: str, own: Own) -> None:
+def test_accuracy_equals_that_of_the_network(row: Format, kind: str, own: Own) -> None:
     options = KINDS[kind]
     expected = measured(own.model, own)
     assert expected[0] > 0.4

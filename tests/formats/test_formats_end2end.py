@@ -1,4 +1,4 @@
-"""Networks of two branches through every engine: either branch, σ of points, and files that others wrote."""
+"""Networks with two branches in every engine: both outputs, σ of keypoints, and files of the reference package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formats_samples import batch_of
+from formats_samples import random_batch
 
 from few_images import SMALL
 from yolopose import YOLO
@@ -69,14 +69,14 @@ def rows(found: Candidates) -> np.ndarray:
         pytest.param({"dynamic": True}, marks=pytest.mark.slow),
     ],
 )
-def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, Any], dual: YOLO) -> None:
+def test_file_has_the_output_of_torch(kind: str, options: dict[str, Any], dual: YOLO) -> None:
     if kind != "onnx":
         options = {key: value for key, value in options.items() if key != "opset"}
     engine = open_runtime(dual.export(format=kind, imgsz=[64, 96], verbose=False, **options), device="cpu")
     what = {"end2end": "end2end" in options or "nms" in options, "uncertainty": "uncertainty" in options}
     assert {key: getattr(engine.metadata, key) for key in what} == what
     torch = torch_engine(dual, **what)
-    for batch in [batch_of(1, 64, 96)] + [batch_of(3, 32, 40)] * ("dynamic" in options):
+    for batch in [random_batch(1, 64, 96)] + [random_batch(3, 32, 40)] * ("dynamic" in options):
         found, expected = (one.infer(batch, conf=0.3) for one in (engine, torch))
         assert len(expected.scores) > 10
         assert (found.sigmas is not None) == what["uncertainty"]
@@ -87,7 +87,7 @@ def test_a_file_gives_the_branch_that_torch_gives(kind: str, options: dict[str, 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torchscript", "mnn", "tflite", "executorch", "ncnn"])
 @pytest.mark.parametrize("options", [{"end2end": True, "uncertainty": True}, {"uncertainty": True}])
-def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO) -> None:
+def test_other_formats_have_the_output_of_torch(kind: str, options: dict[str, Any], dual: YOLO) -> None:
     row = get_format(kind)
     if missing := missing_packages((*row.info.export_requires, *row.info.run_requires)):
         pytest.skip(f"{missing[0]} is not installed")
@@ -96,23 +96,23 @@ def test_so_do_the_other_formats(kind: str, options: dict[str, Any], dual: YOLO)
             dual.export(format=kind, imgsz=[64, 96], verbose=False, **options)
         return
     engine = open_runtime(dual.export(format=kind, imgsz=[64, 96], verbose=False, **options), device="cpu")
-    batch = batch_of(1, 64, 96)
+    batch = random_batch(1, 64, 96)
     found, expected = (one.infer(batch, conf=0.3) for one in (engine, torch_engine(dual, **options)))
     assert len(expected.scores) > 10
     np.testing.assert_allclose(np.sort(rows(found), 0), np.sort(rows(expected), 0), atol=2e-3)
 
 
 @pytest.mark.parametrize("option", ["end2end", "uncertainty"])
-def test_levels_hold_no_more_than_the_network_gives(option: str) -> None:
+def test_level_outputs_exclude_end2end_and_uncertainty(option: str) -> None:
     about = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=1, dims=3)), **{option: True})
     with pytest.raises(UsageError, match=f"{option}=True is not supported by 8-bit files with outputs per level"):
         with_level_outputs(SimpleNamespace(metadata=about, nms=None))  # type: ignore[arg-type]
 
 
-def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
+def test_end2end_detections_equal_those_of_the_network(dual: YOLO) -> None:
     import torch
 
-    batch = batch_of(2, 64, 96)
+    batch = random_batch(2, 64, 96)
     network = dual.model.select_output(end2end=True)
     with torch.no_grad():
         want = network(torch.from_numpy(batch).float() / 255).numpy()
@@ -123,7 +123,7 @@ def test_finished_detections_are_those_of_the_network(dual: YOLO) -> None:
     assert set(found.classes.tolist()) <= {0, 2}
 
 
-def test_sigma_comes_in_pixels_of_the_image(dual: YOLO) -> None:
+def test_sigma_is_in_image_pixels(dual: YOLO) -> None:
     small = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     wide = np.repeat(np.repeat(small, 2, 0), 2, 1)
     asked = {"imgsz": [64, 96], "conf": 0.3, "uncertainty": True, "verbose": False}
@@ -144,7 +144,7 @@ def test_sigma_comes_in_pixels_of_the_image(dual: YOLO) -> None:
     assert np.median(half) == pytest.approx(2 * np.median(one.keypoints.sigma), rel=0.2)
 
 
-def test_wishes_that_a_file_or_network_cannot_fulfil(dual: YOLO, small: YOLO, tmp_path: Path) -> None:
+def test_refuses_unavailable_outputs(dual: YOLO, small: YOLO, tmp_path: Path) -> None:
     img = np.zeros((64, 96, 3), np.uint8)
     with pytest.raises(UsageError, match="needs a network with the head Pose26"):
         small.predict(img, end2end=True)
@@ -175,7 +175,7 @@ def dual_file(folder: Path) -> Path:
     [("True", [1, 300, 57], True), ("True", [1, 189, 57], True), ("False", [1, 56, 189], False),
      ("True", [1, 56, 8400], False)],
 )  # fmt: skip
-def test_files_that_the_reference_wrote_say_it_by_their_shape(said: str, shape: list[int], finished: bool) -> None:
+def test_reference_files_are_end2end_by_their_shape(said: str, shape: list[int], finished: bool) -> None:
     record = {"names": "{0: 'person'}", "kpt_shape": "[17, 3]", "end2end": said, "args": "{'nms': False}",
               "task": "pose", "stride": "32", "imgsz": "[96, 96]"}  # fmt: skip
     assert read_metadata(Path("x.onnx"), record, [1, 3, 96, 96], shape).end2end == finished

@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
+from formats_samples import assert_agrees, assert_threads_agree, random_batch, require_installed
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.yamlfile import read_yaml
 from yolopose.formats import open_runtime
 
-need_there("torch", "executorch")
+require_installed("torch", "executorch")
 pytestmark = pytest.mark.slow  # its converter takes some seconds to be imported
 
 
@@ -22,24 +22,24 @@ def folder(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_computes_what_torch_does(folder: Path, small: YOLO) -> None:
+def test_output_equals_that_of_torch(folder: Path, small: YOLO) -> None:
     runtime = open_runtime(folder, device="cpu")
     assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 2, False)
-    assert_agrees(runtime, small, [batch_of(3, 64, 96)])
-    assert_agrees(open_runtime(folder / "model.pte"), small, [batch_of(1, 64, 96)])
+    assert_agrees(runtime, small, [random_batch(3, 64, 96)])
+    assert_agrees(open_runtime(folder / "model.pte"), small, [random_batch(1, 64, 96)])
 
 
 def test_threads(folder: Path) -> None:
     assert_threads_agree(folder)
 
 
-def test_holds_what_others_look_for(folder: Path) -> None:
+def test_public_metadata(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["metadata.yaml", "model.pte"]
     assert read_yaml(folder / "metadata.yaml", "record")["kpt_shape"] == [5, 2]
 
 
 @pytest.mark.parametrize("option", ["dynamic", "half"])
-def test_what_it_has_not(option: str, small: YOLO) -> None:
+def test_refuses_unsupported_options(option: str, small: YOLO) -> None:
     with pytest.raises(UsageError, match=f"{option}=True is not supported by ExecuTorch"):
         small.export(format="executorch", **{option: True})
 

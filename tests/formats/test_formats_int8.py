@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of
+from formats_samples import random_batch
 
 from few_images import write_images
 from yolopose import YOLO
@@ -48,13 +48,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"split": "train", "fraction": 0.0}, ["0"]),
     ],
 )
-def test_images_are_spread_over_the_split(options: dict, expected: list[str], few: Path) -> None:
+def test_calibration_images_are_spread_over_the_split(options: dict, expected: list[str], few: Path) -> None:
     found = load(ExportOptions(data=str(few), **options), FIVE, None)
     assert [file.stem for file in found.files] == expected
     assert found.description == f"{len(expected)} images, {options.get('split', 'val')} of few.yaml"
 
 
-def test_a_network_sees_them_as_in_prediction(few: Path) -> None:
+def test_calibration_inputs_are_letterboxed(few: Path) -> None:
     found = list(load(ExportOptions(data=str(few)), FIVE, None))
     assert [given.shape for given in found] == [(1, 3, 64, 96)] * 3
     assert {given.dtype for given in found} == {np.dtype(np.float32)}
@@ -63,14 +63,14 @@ def test_a_network_sees_them_as_in_prediction(few: Path) -> None:
     np.testing.assert_allclose(found[1][0, :, :, :16], 114 / 255)
 
 
-def test_a_fixed_batch_is_filled_up(few: Path) -> None:
+def test_calibration_fills_a_fixed_batch(few: Path) -> None:
     calibration = load(ExportOptions(data=str(few)), replace(FIVE, batch=2), None)
     found = list(calibration)
     assert len(found) == len(calibration) == 2
     np.testing.assert_array_equal(found[1][1], found[0][0])
 
 
-def test_no_more_than_are_of_use(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_is_limited(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "yolopose.data.dataset.Dataset.image_files", lambda *_: [Path(f"{at}.png") for at in range(900)]
     )
@@ -79,7 +79,7 @@ def test_no_more_than_are_of_use(few: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [file.stem for file in found.files[:3]] == ["0", "3", "6"]
 
 
-def test_where_images_come_from_when_none_are_named(few: Path) -> None:
+def test_default_calibration_images(few: Path) -> None:
     options = ExportOptions()
     assert load(options, FIVE, str(few)).description == "3 images, val of few.yaml"
     with pytest.raises(UsageError, match=r"name a data set that has them, data=my\.yaml"):
@@ -88,7 +88,7 @@ def test_where_images_come_from_when_none_are_named(few: Path) -> None:
         load(ExportOptions(data=str(few), split="test"), FIVE, None)
 
 
-def test_the_outer_steps_of_a_graph() -> None:
+def test_float_nodes() -> None:
     nodes = [
         ("scaled", False, ["x"], ["s"]),
         ("first", True, ["s"], ["a"]),
@@ -112,11 +112,11 @@ def test_the_outer_steps_of_a_graph() -> None:
     ],
 )
 @pytest.mark.parametrize("name", FORMATS)
-def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, few: Path) -> None:
+def test_int8_output_is_close_to_that_of_torch(name: str, options: dict, small: YOLO, few: Path) -> None:
     opset = {"opset": 17} if name == "onnx" else {}
     path = small.export(format=name, imgsz=[64, 96], data=str(few), verbose=False, **opset, **options)
     engine = open_runtime(path, device="cpu")
-    batch = batch_of(2, 64, 96)
+    batch = random_batch(2, 64, 96)
     expected, found = TorchRuntime(small.model, "cpu").raw(batch), engine.raw(batch)
     if options.get("nms"):
         assert found.shape == (2, 300, 6 + 10)
@@ -141,12 +141,12 @@ def test_8_bits_compute_nearly_the_same(name: str, options: dict, small: YOLO, f
         ({"format": "openvino", "opset": 17}, "is not supported by OpenVINO; these support it: onnx"),
     ],
 )
-def test_what_a_format_has_not(options: dict, words: str, small: YOLO) -> None:
+def test_refuses_unsupported_options(options: dict, words: str, small: YOLO) -> None:
     with pytest.raises(UsageError, match=words):
         small.export(**{"format": "onnx", "imgsz": 64, **options})
 
 
-def test_the_quantizer_is_asked_for_before_work(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requires_the_quantizer_before_the_export(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = registry.find_spec
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "nncf" else honest(name))
     with pytest.raises(DependencyError, match="pip install nncf"):
@@ -155,7 +155,7 @@ def test_the_quantizer_is_asked_for_before_work(small: YOLO, few: Path, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_trained_network_stays_as_good(name: str, shared: Path, tmp_path: Path) -> None:
+def test_int8_accuracy_of_a_trained_network(name: str, shared: Path, tmp_path: Path) -> None:
     shutil.copytree(shared / "data/coco-mini", tmp_path / "coco-mini")
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
     data = str(tmp_path / "coco-mini/coco-mini.yaml")

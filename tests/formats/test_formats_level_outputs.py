@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of
+from formats_samples import random_batch
 
 from few_images import SMALL
 from yolopose import YOLO
@@ -26,7 +26,7 @@ def of(text: str, folder: Path) -> YOLO:
 def compared(model: YOLO, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     network = model.model.eval().select_output(False).fuse()
     metadata = replace(ModelMetadata(spec=model.spec), imgsz=size)
-    images = torch.from_numpy(batch_of(2, *size)).float() / 255
+    images = torch.from_numpy(random_batch(2, *size)).float() / 255
     with torch.no_grad():
         parts = [part.numpy() for part in LevelOutputs(network).eval()(images)]
         expected = network(images).numpy()
@@ -34,7 +34,7 @@ def compared(model: YOLO, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.parametrize("shape", ["[5, 2]", "[5, 3]"])
-def test_what_is_joined_is_what_the_network_gives(shape: str, tmp_path: Path) -> None:
+def test_joined_levels_equal_the_network_output(shape: str, tmp_path: Path) -> None:
     text = SMALL.replace("kpt_shape: [5, 2]", f"kpt_shape: {shape}")
     assert shape in text
     model = of(text, tmp_path)
@@ -51,7 +51,7 @@ def test_other_heads(name: str) -> None:
     assert [part.shape[1:] for part in parts[:4]] == [(4, 64), (nc, 64), (34, 64), (17, 64)]
 
 
-def test_by_hand() -> None:
+def test_join_levels_of_two_anchors() -> None:
     metadata = ModelMetadata(spec=PoseSpec(classes=("a",), keypoints=KeypointSchema(count=1, dims=2)), imgsz=(8, 16))
     distances = np.array([[[1, 0], [2, 0], [3, 0], [4, 0]]], np.float32)  # left, top, right, bottom of two cells
     points = np.array([[[0.5, -1], [0, 2]]], np.float32)

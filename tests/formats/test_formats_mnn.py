@@ -4,13 +4,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from formats_samples import assert_agrees, assert_threads_agree, batch_of, modules_of_a_prediction, need_there
+from formats_samples import (
+    assert_agrees,
+    assert_threads_agree,
+    modules_after_prediction,
+    random_batch,
+    require_installed,
+)
 
 from yolopose import YOLO
 from yolopose.base.errors import WeightsError
 from yolopose.formats import open_runtime
 
-need_there("torch", "onnx", "onnxscript", "MNN")
+require_installed("torch", "onnx", "onnxscript", "MNN")
 
 NEAR = 0.05  # its exponentials are quick ones
 
@@ -22,16 +28,16 @@ def file(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_computes_what_torch_does(file: Path, small: YOLO) -> None:
+def test_output_equals_that_of_torch(file: Path, small: YOLO) -> None:
     runtime = open_runtime(file, device="cpu")
     assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 1, False)
-    assert_agrees(runtime, small, [batch_of(3, 64, 96)], NEAR)
+    assert_agrees(runtime, small, [random_batch(3, 64, 96)], NEAR)
 
 
 @pytest.mark.parametrize("options", [{"batch": 4}, {"dynamic": True}])
 def test_batches_and_sizes(options: dict, small: YOLO) -> None:
     runtime = open_runtime(small.export(format="mnn", imgsz=[64, 96], verbose=False, **options))
-    batches = [batch_of(6, 64, 96)] + [batch_of(3, 40, 136), batch_of(1, 64, 64)] * ("dynamic" in options)
+    batches = [random_batch(6, 64, 96)] + [random_batch(3, 40, 136), random_batch(1, 64, 64)] * ("dynamic" in options)
     assert_agrees(runtime, small, batches, NEAR)
 
 
@@ -42,11 +48,11 @@ def test_threads(file: Path) -> None:
 def test_half_stores_16_bits(file: Path, small: YOLO) -> None:
     half = Path(small.export(format="mnn", imgsz=[64, 96], half=True, verbose=False))
     assert half.stat().st_size < 0.7 * file.stat().st_size
-    assert_agrees(open_runtime(half), small, [batch_of(1, 64, 96)], 0.5)
+    assert_agrees(open_runtime(half), small, [random_batch(1, 64, 96)], 0.5)
 
 
-def test_predicting_loads_no_torch(file: Path) -> None:
-    assert not {"torch", "onnx"} & set(modules_of_a_prediction(file))
+def test_prediction_does_not_import_torch(file: Path) -> None:
+    assert not {"torch", "onnx"} & set(modules_after_prediction(file))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", None])

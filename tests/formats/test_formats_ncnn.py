@@ -4,14 +4,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from formats_samples import assert_agrees, assert_threads_agree, batch_of, modules_of_a_prediction, need_there
+from formats_samples import (
+    assert_agrees,
+    assert_threads_agree,
+    modules_after_prediction,
+    random_batch,
+    require_installed,
+)
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.formats import open_runtime
 
-need_there("torch", "ncnn", "pnnx")
+require_installed("torch", "ncnn", "pnnx")
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +27,11 @@ def folder(small: YOLO, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_computes_what_torch_does(folder: Path, small: YOLO) -> None:
+def test_output_equals_that_of_torch(folder: Path, small: YOLO) -> None:
     runtime = open_runtime(folder, device="cpu")
     assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 1, False)
-    assert_agrees(runtime, small, [batch_of(3, 64, 96)])
-    assert_agrees(open_runtime(folder / "model.ncnn.param"), small, [batch_of(1, 64, 96)])
+    assert_agrees(runtime, small, [random_batch(3, 64, 96)])
+    assert_agrees(open_runtime(folder / "model.ncnn.param"), small, [random_batch(1, 64, 96)])
 
 
 def test_threads(folder: Path) -> None:
@@ -36,10 +42,10 @@ def test_half_stores_16_bits(folder: Path, small: YOLO) -> None:
     half = Path(small.export(format="ncnn", imgsz=[64, 96], half=True, verbose=False))
     sizes = [(path / "model.ncnn.bin").stat().st_size for path in (half, folder)]
     assert sizes[0] < 0.6 * sizes[1]
-    assert_agrees(open_runtime(half), small, [batch_of(1, 64, 96)], 0.5)
+    assert_agrees(open_runtime(half), small, [random_batch(1, 64, 96)], 0.5)
 
 
-def test_holds_what_others_look_for_and_nothing_of_the_converter(folder: Path) -> None:
+def test_files_and_public_metadata(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["metadata.yaml", "model.ncnn.bin", "model.ncnn.param"]
     record = read_yaml(folder / "metadata.yaml", "record")
     assert {key: record[key] for key in ("task", "stride", "imgsz", "kpt_shape", "names")} == {
@@ -48,12 +54,12 @@ def test_holds_what_others_look_for_and_nothing_of_the_converter(folder: Path) -
     }  # fmt: skip
 
 
-def test_predicting_loads_no_torch(folder: Path) -> None:
-    assert "torch" not in modules_of_a_prediction(folder)
+def test_prediction_does_not_import_torch(folder: Path) -> None:
+    assert "torch" not in modules_after_prediction(folder)
 
 
 @pytest.mark.parametrize("options", [{"batch": 2}, {"dynamic": True}, {"opset": 18}])
-def test_what_it_has_not(options: dict, small: YOLO) -> None:
+def test_refuses_unsupported_options(options: dict, small: YOLO) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(options))}=.*is not supported by ncnn; .*onnx"):
         small.export(format="ncnn", imgsz=64, **options)
 
@@ -61,13 +67,13 @@ def test_what_it_has_not(options: dict, small: YOLO) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: None, "there is no metadata"),
+        (lambda found: None, "metadata is missing"),
         (lambda found: {**found, "task": "detect"}, "task 'detect'"),
         (lambda found: {**found, "names": {0: "a"}}, "contradicts its metadata"),
         (lambda found: {**found, "imgsz": [64, 64]}, None),
     ],
 )
-def test_records_of_others(change, words: str | None, folder: Path, tmp_path: Path) -> None:
+def test_metadata_of_other_writers(change, words: str | None, folder: Path, tmp_path: Path) -> None:
     path = shutil.copytree(folder, tmp_path / "r_ncnn_model")
     record = change({k: v for k, v in read_yaml(path / "metadata.yaml", "record").items() if k != "yolopose"})
     (path / "metadata.yaml").unlink()

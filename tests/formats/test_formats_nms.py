@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of, need_openvino
+from formats_samples import random_batch, require_openvino
 
 from few_images import write_images
 from yolopose import YOLO
@@ -19,7 +19,7 @@ from yolopose.schema import ModelMetadata
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
-need_openvino()
+require_openvino()
 
 from yolopose.formats import exporting, open_runtime  # noqa: E402
 from yolopose.formats.export_modules import NMS_ROUNDS, Decoded, NmsConfig, NmsModule, surviving_boxes  # noqa: E402
@@ -64,7 +64,7 @@ def rows_of(found: Detections) -> np.ndarray:
 @pytest.mark.parametrize(
     ("nc", "agnostic", "classes"), [(1, False, None), (3, False, None), (3, True, None), (3, False, (0, 2))]
 )
-def test_the_graph_keeps_what_the_greedy_way_keeps(
+def test_nms_in_the_graph_equals_greedy_nms(
     nc: int, agnostic: bool, classes: tuple[int, ...] | None, iou: float, cells: int
 ) -> None:
     raw, rules = crowd(nc, cells), NmsConfig(0.3, iou, 100, agnostic, classes)
@@ -88,7 +88,7 @@ def test_equal_scores_and_boxes_without_area() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, NMS_ROUNDS])
-def test_a_chain_of_boxes_settles_from_the_best_one_down(length: int) -> None:
+def test_chain_of_overlapping_boxes(length: int) -> None:
     removes = torch.diag(torch.ones(length - 1), 1)[None] if length > 1 else torch.zeros(1, 1, 1)
     assert surviving_boxes(removes, NMS_ROUNDS)[0].tolist() == [float(index % 2 == 0) for index in range(length)]
 
@@ -129,12 +129,12 @@ def spread(small: YOLO) -> YOLO:
         ),
     ],
 )
-def test_exported_files_give_finished_detections(name: str, dynamic: bool, spread: YOLO, tmp_path: Path) -> None:
+def test_exported_files_return_detections(name: str, dynamic: bool, spread: YOLO, tmp_path: Path) -> None:
     missing = missing_packages(get_format(name).info.export_requires)
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
     torch_engine = TorchRuntime(spread.model, "cpu")
-    conf = threshold(torch_engine.raw(batch_of(3, 64, 96)), 3)
+    conf = threshold(torch_engine.raw(random_batch(3, 64, 96)), 3)
     options = {"conf": conf, "max_det": 50, "data": str(write_images(tmp_path))}
     if name == "onnx":
         options["opset"] = 17
@@ -142,7 +142,7 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
     engine = open_runtime(path, device="cpu")
     assert engine.metadata.end2end
     assert engine.metadata.args["nms"]["max_det"] == 50
-    for batch in [batch_of(3, 64, 96)] + [batch_of(2, 40, 136)] * dynamic:
+    for batch in [random_batch(3, 64, 96)] + [random_batch(2, 40, 136)] * dynamic:
         expected = nms(torch_engine.infer(batch, conf=conf), len(batch), iou=0.7, max_det=50)
         assert sum(map(len, expected)) > 20
         assert_same(engine.raw(batch), expected, atol=1e-3)
@@ -152,15 +152,15 @@ def test_exported_files_give_finished_detections(name: str, dynamic: bool, sprea
             np.testing.assert_allclose(one.boxes[mine], other.boxes, atol=1e-3)
 
 
-def test_options_that_do_not_go_with_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="there is no class 7; this network has 0"):
+def test_refuses_unknown_classes_and_warns_of_unused_options(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="unknown class 7; this network has 0"):
         small.export(format="openvino", imgsz=64, nms=True, classes=[0, 7])
     options = ExportOptions(format="openvino", max_det=10)
     exporting._check_options(get_format("openvino"), export_settings(options, ModelMetadata(spec=small.spec)))
     assert "max_det=10: only used with nms=True" in capsys.readouterr().err
 
 
-def test_a_file_that_suppresses_otherwise_is_not_kept(
+def test_removes_a_file_with_different_detections(
     spread: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = str(write_images(tmp_path / "few"))
@@ -176,7 +176,7 @@ def test_a_file_that_suppresses_otherwise_is_not_kept(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_real_images_give_the_boxes_of_suppression_outside(name: str, shared: Path, tmp_path: Path) -> None:
+def test_real_images_with_nms_inside_and_outside_the_graph(name: str, shared: Path, tmp_path: Path) -> None:
     imgs = sorted((shared / "data/coco-mini/images/val").iterdir())[:40]
     found = {}
     for place, options in {"inside": {"nms": True}, "outside": {}}.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of
+from formats_samples import random_batch
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
@@ -37,23 +37,23 @@ def opened(path: str) -> OnnxRuntime:
         *(pytest.param(*other, marks=pytest.mark.slow) for other in ((13, True), (17, False), (22, False), (22, True))),
     ],
 )
-def test_every_opset_computes_what_torch_does(opset: int, dynamic: bool, small: YOLO) -> None:
+def test_output_of_every_opset_equals_that_of_torch(opset: int, dynamic: bool, small: YOLO) -> None:
     runtime = opened(small.export(format="onnx", imgsz=[64, 96], opset=opset, dynamic=dynamic, verbose=False))
     assert runtime.metadata.dynamic == dynamic
     assert runtime.metadata.imgsz == (64, 96)
     assert runtime.metadata.spec == small.spec
     torch = TorchRuntime(small.model, "cpu")
-    for batch in [batch_of(3, 64, 96)] + [batch_of(5, 40, 136)] * dynamic:
+    for batch in [random_batch(3, 64, 96)] + [random_batch(5, 40, 136)] * dynamic:
         np.testing.assert_allclose(runtime.raw(batch), torch.raw(batch), atol=1e-3, rtol=1e-4)
-    found, expected = (engine.infer(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
+    found, expected = (engine.infer(random_batch(2, 64, 96), conf=0.0) for engine in (runtime, torch))
     np.testing.assert_array_equal(found.batch_idx, expected.batch_idx)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
-def test_a_fixed_batch_is_filled_and_split(small: YOLO) -> None:
+def test_fixed_batch_is_padded_and_split(small: YOLO) -> None:
     runtime = opened(small.export(format="onnx", imgsz=64, batch=4, verbose=False))
     assert runtime.metadata.batch == 4
-    batch = batch_of(6, 64, 64)
+    batch = random_batch(6, 64, 64)
     np.testing.assert_allclose(runtime.raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=1e-3)
 
 
@@ -64,18 +64,18 @@ def test_a_fixed_batch_is_filled_and_split(small: YOLO) -> None:
         *(pytest.param(more, marks=pytest.mark.slow) for more in ({"quantize": 16}, {"half": True, "opset": 15})),
     ],
 )
-def test_half_is_half_the_size_and_float32_outside(options: dict, small: YOLO) -> None:
+def test_half_reduces_the_size_and_keeps_float32_inputs(options: dict, small: YOLO) -> None:
     full = Path(small.export(format="onnx", imgsz=64, verbose=False)).stat().st_size
     path = Path(small.export(format="onnx", imgsz=64, verbose=False, **options))
     assert path.stat().st_size < 0.8 * full
-    batch = batch_of(1, 64, 64)
+    batch = random_batch(1, 64, 64)
     found = opened(str(path)).raw(batch)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)
 
 
 @pytest.mark.slow
-def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
+def test_predicts_and_validates(shared: Path, tmp_path: Path) -> None:
     model = YOLO(shared / "checkpoints/yolo11n-pose.pt")
     model.model_name = str(tmp_path / "n.pt")  # beside which the file goes; the real place is read-only
     (tmp_path / "n.pt").touch()
@@ -89,7 +89,7 @@ def test_predicts_and_validates_as_the_network_does(shared: Path, tmp_path: Path
         exported.train(data="coco8-pose.yaml")
 
 
-def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_the_file_and_its_use(small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     path = small.export(format="onnx", imgsz=64, keras=True)
     shown = capsys.readouterr()
     assert "ONNX, opset 18, float32" in shown.out
@@ -104,21 +104,19 @@ def test_names_what_was_written_and_how_to_use_it(small: YOLO, capsys: pytest.Ca
         ({"opset": 9}, "13 to 23"),
         ({"opset": 30}, "13 to 23"),
         ({"int8": True}, "name a data set"),
-        ({"nms": True, "classes": 9}, "no class 9"),
+        ({"nms": True, "classes": 9}, "unknown class 9"),
         ({"format": "hailo"}, "Supported: format=torchscript, format=onnx"),
         ({"workspace": 2}, "engine"),
         ({"imgsz": 0}, "imgsz"),
         ({"opsett": 3}, "Did you mean 'opset'"),
     ],
 )
-def test_what_cannot_be_exported_is_said_before_work(options: dict, words: str, small: YOLO) -> None:
+def test_refuses_impossible_exports_early(options: dict, words: str, small: YOLO) -> None:
     with pytest.raises(UsageError, match=words):
         small.export(**{"format": "onnx", **options})
 
 
-def test_a_file_that_computes_something_else_is_not_kept(
-    small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removes_a_file_with_different_output(small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
     honest = Decoded.forward
@@ -143,7 +141,7 @@ def plain(small: YOLO) -> str:
     return small.export(format="onnx", imgsz=64, verbose=False)
 
 
-def test_the_record_of_the_reference_package_is_understood(plain: str, tmp_path: Path) -> None:
+def test_reads_metadata_of_the_reference_package(plain: str, tmp_path: Path) -> None:
     path = rewritten(plain, tmp_path / "r.onnx", lambda found: {k: v for k, v in found.items() if k != "yolopose"})
     metadata = opened(str(path)).metadata
     assert metadata.spec.classes == ("class0", "class1", "class2")
@@ -154,7 +152,7 @@ def test_the_record_of_the_reference_package_is_understood(plain: str, tmp_path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: {}, "there is no metadata"),
+        (lambda found: {}, "metadata is missing"),
         (lambda found: {"names": "{0: 'a'}", "task": "detect"}, "task 'detect'"),
         (lambda found: {"names": "{0: 'a'}", "kpt_shape": "[5, 2]"}, "contradicts its metadata"),
         (lambda found: {"names": "__import__('os').getcwd()"}, "no valid metadata"),
@@ -164,7 +162,7 @@ def test_the_record_of_the_reference_package_is_understood(plain: str, tmp_path:
         (lambda found: {"yolopose": json.dumps({"names": ["a"]})}, "name is missing"),
     ],
 )
-def test_records_that_are_wrong(
+def test_refuses_wrong_metadata(
     change: Callable[[dict[str, str]], dict[str, str]], words: str, plain: str, tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsError, match=words):
@@ -179,12 +177,12 @@ def test_damaged_files(content: bytes | None, plain: str, tmp_path: Path) -> Non
         opened(str(path))
 
 
-def test_a_gpu_that_onnxruntime_has_not(plain: str) -> None:
+def test_refuses_a_gpu_without_onnxruntime_gpu(plain: str) -> None:
     with pytest.raises(UsageError, match="onnxruntime supports none"):
         open_runtime(plain, device=0)
 
 
-def test_predicting_loads_no_torch(plain: str) -> None:
+def test_prediction_does_not_import_torch(plain: str) -> None:
     code = (
         "import sys, numpy, yolopose\n"
         f"yolopose.YOLO({plain!r})(numpy.zeros((50, 60, 3), numpy.uint8), verbose=False)\n"
@@ -194,7 +192,7 @@ def test_predicting_loads_no_torch(plain: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_finished_detections_are_only_filtered() -> None:
+def test_final_detections_are_filtered_only() -> None:
     raw = np.zeros((2, 3, 6 + 4), dtype=np.float32)
     raw[0, :, 4], raw[1, 0, 4] = (0.9, 0.5, 0.1), 0.7
     raw[0, :, 5] = (1, 0, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import batch_of, need_openvino
+from formats_samples import random_batch, require_openvino
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, NotFoundError, UsageError, WeightsError
@@ -20,7 +20,7 @@ from yolopose.formats.export_modules import Decoded
 from yolopose.formats.openvino import OpenvinoRuntime, import_openvino
 from yolopose.model.runtimes import RuntimeConfig
 
-need_openvino()
+require_openvino()
 pytest.importorskip("torch")
 
 from yolopose.formats import openvino as room  # noqa: E402
@@ -49,23 +49,23 @@ def opened(path: Path) -> OpenvinoRuntime:
 
 
 @pytest.mark.parametrize("name", ["fixed", "dynamic"])
-def test_computes_what_torch_does(name: str, folders: dict[str, Path], small: YOLO) -> None:
+def test_output_equals_that_of_torch(name: str, folders: dict[str, Path], small: YOLO) -> None:
     runtime, torch = opened(folders[name]), TorchRuntime(small.model, "cpu")
     assert runtime.metadata.spec == small.spec
     assert (runtime.metadata.dynamic, runtime.metadata.imgsz) == (name == "dynamic", (64, 96))
     assert runtime.metadata.batch == {"fixed": 4, "dynamic": 0}[name]
-    for batch in [batch_of(6, 64, 96)] + [batch_of(3, 40, 136), batch_of(1, 64, 64)] * (name == "dynamic"):
+    for batch in [random_batch(6, 64, 96)] + [random_batch(3, 40, 136), random_batch(1, 64, 64)] * (name == "dynamic"):
         for given in (batch, batch.astype(np.float32) / 255):
             found = runtime.raw(given)
             assert found.dtype == np.float32
             np.testing.assert_allclose(found, torch.raw(given), atol=1e-3, rtol=1e-4)
-    found, expected = (engine.infer(batch_of(2, 64, 96), conf=0.0) for engine in (runtime, torch))
+    found, expected = (engine.infer(random_batch(2, 64, 96), conf=0.0) for engine in (runtime, torch))
     np.testing.assert_array_equal(found.batch_idx, expected.batch_idx)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
-def test_what_raw_gave_stays_and_a_frozen_batch_is_only_read(folders: dict[str, Path]) -> None:
-    runtime, batch = opened(folders["fixed"]), batch_of(4, 64, 96)
+def test_raw_returns_a_copy_and_accepts_read_only_batches(folders: dict[str, Path]) -> None:
+    runtime, batch = opened(folders["fixed"]), random_batch(4, 64, 96)
     batch.flags.writeable = False
     first = runtime.raw(batch)
     kept = first.copy()
@@ -73,16 +73,16 @@ def test_what_raw_gave_stays_and_a_frozen_batch_is_only_read(folders: dict[str, 
     np.testing.assert_array_equal(first, kept)
 
 
-def test_half_is_half_the_size_and_float32_outside(folders: dict[str, Path], small: YOLO) -> None:
+def test_half_reduces_the_size_and_keeps_float32_inputs(folders: dict[str, Path], small: YOLO) -> None:
     sizes = [next(folders[name].glob("*.bin")).stat().st_size for name in ("half", "fixed")]
     assert sizes[0] < 0.6 * sizes[1]
-    batch = batch_of(1, 64, 96)
+    batch = random_batch(1, 64, 96)
     np.testing.assert_allclose(
         opened(folders["half"]).raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=0.5
     )
 
 
-def test_exact_numbers_are_asked_for_and_16_bits_only_on_demand(
+def test_computes_in_float32_unless_half_is_requested(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hint(runtime: OpenvinoRuntime) -> str:
@@ -96,7 +96,7 @@ def test_exact_numbers_are_asked_for_and_16_bits_only_on_demand(
     assert room.load(folders["fixed"], "cpu", half=True)._settings["INFERENCE_PRECISION_HINT"] == "bf16"
 
 
-def test_nothing_is_reported(folders: dict[str, Path]) -> None:
+def test_sends_no_telemetry(folders: dict[str, Path]) -> None:
     import_openvino()
     assert find_spec("openvino_telemetry") is not None  # there for programs of the user's own
     assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
@@ -105,7 +105,7 @@ def test_nothing_is_reported(folders: dict[str, Path]) -> None:
         assert used.__name__ == "openvino.tools.ovc.telemetry_stub"
 
 
-def test_the_graph_and_its_folder_have_the_names_that_others_look_for(folders: dict[str, Path]) -> None:
+def test_names_in_graph_and_folder(folders: dict[str, Path]) -> None:
     graph = next(folders["fixed"].glob("*.xml"))
     model = room._core().read_model(str(graph))
     assert [model.inputs[0].any_name, model.outputs[0].any_name] == ["images", "output0"]
@@ -129,7 +129,7 @@ def as_the_reference_writes(folder: Path, target: Path, change: Callable[[dict],
     return target
 
 
-def test_the_record_of_the_reference_package_is_understood(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_reads_metadata_of_the_reference_package(folders: dict[str, Path], tmp_path: Path) -> None:
     path = as_the_reference_writes(folders["dynamic"], tmp_path / "r_openvino_model", lambda found: found)
     metadata = opened(path).metadata
     assert metadata.spec.classes == ("class0", "class1", "class2")
@@ -140,13 +140,13 @@ def test_the_record_of_the_reference_package_is_understood(folders: dict[str, Pa
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: {}, "there is no metadata"),
+        (lambda found: {}, "metadata is missing"),
         (lambda found: {**found, "task": "detect"}, "task 'detect'"),
         (lambda found: {**found, "names": {0: "a"}}, "contradicts its metadata"),
         (lambda found: {**found, "kpt_shape": "many"}, "no valid metadata"),
     ],
 )
-def test_records_that_are_wrong(
+def test_refuses_wrong_metadata(
     change: Callable[[dict], dict], words: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsError, match=words):
@@ -176,15 +176,15 @@ def test_damaged_folders(
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_paths_and_devices_that_do_not_go(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_refuses_missing_paths_and_other_devices(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="gone_openvino_model"):
         YOLO(tmp_path / "gone_openvino_model")
     with pytest.raises(UsageError, match="on the CPU only"):
         open_runtime(folders["fixed"], device=0)
 
 
-def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
-    model, batch = YOLO(folders["dynamic"]), batch_of(1, 64, 64)
+def test_refuses_another_runtime(folders: dict[str, Path]) -> None:
+    model, batch = YOLO(folders["dynamic"]), random_batch(1, 64, 64)
     found = model._runtime(RuntimeConfig("cpu", name="auto")).raw(batch)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(found, opened(folders["dynamic"]).raw(batch))
     with pytest.raises(UsageError, match=r"runtime=onnx cannot run .*s_openvino_model"):
@@ -193,9 +193,7 @@ def test_a_folder_has_one_engine(folders: dict[str, Path]) -> None:
         model(np.zeros((64, 64, 3), dtype=np.uint8), runtime="fast")
 
 
-def test_a_folder_that_computes_something_else_is_not_kept(
-    small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removes_a_folder_with_different_output(small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(small, "model_name", "gone.yaml")
     honest = Decoded.forward
@@ -206,7 +204,7 @@ def test_a_folder_that_computes_something_else_is_not_kept(
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_predicting_loads_no_torch(slash: str, folders: dict[str, Path]) -> None:
+def test_prediction_does_not_import_torch(slash: str, folders: dict[str, Path]) -> None:
     code = (
         "import sys, numpy, yolopose\n"
         f"model = yolopose.YOLO({str(folders['dynamic']) + slash!r})\n"
@@ -218,7 +216,7 @@ def test_predicting_loads_no_torch(slash: str, folders: dict[str, Path]) -> None
 
 
 @pytest.mark.slow
-def test_validates_as_the_network_does(shared: Path, tmp_path: Path) -> None:
+def test_validation_equals_that_of_the_network(shared: Path, tmp_path: Path) -> None:
     shutil.copytree(shared / "data/coco-mini", tmp_path / "coco-mini")
     shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
     model, data = YOLO(tmp_path / "n.pt"), tmp_path / "coco-mini/coco-mini.yaml"

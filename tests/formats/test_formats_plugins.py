@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import assert_agrees, batch_of
+from formats_samples import assert_agrees, random_batch
 
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
@@ -54,7 +54,7 @@ def test_exports_and_predicts(small: YOLO, tmp_path: Path, capsys: pytest.Captur
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     (result,) = exported.predict(image, conf=0.0, verbose=False)
     assert len(result) > 10
-    assert_agrees(open_runtime(path), small, [batch_of(3, 64, 96)])
+    assert_agrees(open_runtime(path), small, [random_batch(3, 64, 96)])
 
 
 @pytest.mark.usefixtures("plugin")

@@ -42,7 +42,7 @@ def batch() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, 3, 64, 96), dtype=np.uint8)
 
 
-def test_raw_output_is_the_networks_own(network: PoseModel, batch: np.ndarray) -> None:
+def test_raw_output_equals_that_of_the_network(network: PoseModel, batch: np.ndarray) -> None:
     runtime = TorchRuntime(network, "cpu")
     with torch.no_grad():
         expected = network(torch.from_numpy(batch).float() / 255).numpy()
@@ -64,7 +64,7 @@ def test_raw_output_is_the_networks_own(network: PoseModel, batch: np.ndarray) -
         {"conf": 0.999999},
     ],
 )
-def test_candidates_are_those_of_the_numpy_rule(network: PoseModel, batch: np.ndarray, choice: dict) -> None:
+def test_candidates_equal_those_of_numpy(network: PoseModel, batch: np.ndarray, choice: dict) -> None:
     runtime = TorchRuntime(network, "cpu")
     found = runtime.infer(batch, **choice)
     expected = from_raw(runtime.raw(batch), (4, 3), **choice)
@@ -75,7 +75,7 @@ def test_candidates_are_those_of_the_numpy_rule(network: PoseModel, batch: np.nd
         np.testing.assert_array_equal(one, other, err_msg=part)
 
 
-def test_the_callers_network_and_settings_stay_as_they_are(batch: np.ndarray) -> None:
+def test_does_not_change_the_callers_network(batch: np.ndarray) -> None:
     model = build_network("yolo11n-pose.yaml", spec=SPEC).train()
     before, threads = copy.deepcopy(model.state_dict()), torch.get_num_threads()
     runtime = TorchRuntime(model, "cpu")
@@ -92,7 +92,7 @@ def test_the_callers_network_and_settings_stay_as_they_are(batch: np.ndarray) ->
     np.testing.assert_array_equal(runtime.raw(batch), first)
 
 
-def test_a_batch_that_cannot_be_written_to_is_only_read(network: PoseModel, batch: np.ndarray) -> None:
+def test_accepts_read_only_batches(network: PoseModel, batch: np.ndarray) -> None:
     frozen = batch.astype(np.float32) / 255
     copied = frozen.copy()
     frozen.flags.writeable = False
@@ -100,7 +100,7 @@ def test_a_batch_that_cannot_be_written_to_is_only_read(network: PoseModel, batc
     np.testing.assert_array_equal(frozen, copied)
 
 
-def test_metadata_and_wrap(network: PoseModel) -> None:
+def test_metadata_and_to_array(network: PoseModel) -> None:
     runtime = TorchRuntime(network, "cpu")
     assert runtime.device == "cpu"
     assert (runtime.metadata.spec, runtime.metadata.stride, runtime.metadata.name) == (SPEC, 32, "yolo11n-pose")
@@ -128,7 +128,7 @@ def test_half_on_the_cpu(network: PoseModel, batch: np.ndarray, able: bool, monk
     assert (far * 2 % 1 != 0).mean() > 0.9
 
 
-def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, batch: np.ndarray) -> None:
+def test_replicas_compute_the_same_on_their_share_of_the_cores(network: PoseModel, batch: np.ndarray) -> None:
     runtime = TorchRuntime(network, "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -147,7 +147,7 @@ def test_lanes_compute_the_same_on_their_share_of_the_cores(network: PoseModel, 
     assert TorchRuntime(network, "cpu", compile=True).replicas(2)[0].compile
 
 
-def test_compiling_where_it_is_not_possible(
+def test_failed_compilation_states_the_remedy(
     network: PoseModel, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> object:
@@ -160,7 +160,7 @@ def test_compiling_where_it_is_not_possible(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [True, "default"])
-def test_a_compiled_network_computes_the_same(network: PoseModel, batch: np.ndarray, how: bool | str) -> None:
+def test_compiled_output_equals_that_of_the_network(network: PoseModel, batch: np.ndarray, how: bool | str) -> None:
     compiled = TorchRuntime(network, "cpu", compile=how)
     for size in (64, 32):
         part = np.ascontiguousarray(batch[:, :, :size])
@@ -187,7 +187,7 @@ def test_gpu_spellings(monkeypatch: pytest.MonkeyPatch, device: object, index: i
     assert pick_device(device) == torch.device("cuda", index)
 
 
-def test_without_a_gpu_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uses_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 0)
     assert pick_device() == torch.device("cpu")
 
@@ -197,13 +197,13 @@ def test_without_a_gpu_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> Non
     [(2, "GPU 2.*Card 0.*Card 1"), ("0,1", "2 devices"), ([0, 1], "2 devices"), ("gpu", "is not valid"),
      ("cuda:x", "is not valid"), (-1, "is not valid"), (True, "is not valid"), ({}, "is not valid")],
 )  # fmt: skip
-def test_devices_that_do_not_go(monkeypatch: pytest.MonkeyPatch, device: object, said: str) -> None:
+def test_refuses_invalid_devices(monkeypatch: pytest.MonkeyPatch, device: object, said: str) -> None:
     pretend_gpus(monkeypatch, 2)
     with pytest.raises(UsageError, match=said):
         pick_device(device)
 
 
-def test_an_absent_gpu_says_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_error_lists_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 0)
     monkeypatch.setattr(torch.backends, "mps", SimpleNamespace(is_available=lambda: False))
     for device in (0, "cuda", "mps"):
@@ -211,7 +211,7 @@ def test_an_absent_gpu_says_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> 
             pick_device(device)
 
 
-def test_open_runtime_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+def test_open_runtime_refuses_unknown_suffixes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.pt"):
         open_runtime(tmp_path / "model.xyz")
     with pytest.raises(NotFoundError):

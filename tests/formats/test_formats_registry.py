@@ -15,7 +15,7 @@ EXPORTED = [row.info.name for row in formats() if row.info.exportable]
 
 
 @pytest.mark.parametrize("row", [row for row in formats() if row.info.exportable], ids=EXPORTED)
-def test_each_format_has_a_file_a_suffix_of_its_own_and_an_extra(row) -> None:
+def test_each_format_has_a_module_and_its_own_suffix(row) -> None:
     assert find_spec(f"yolopose.formats.{row.module}")
     name = f"cats{row.info.suffixes[0]}"
     # the first that knows it counts: that of a compiled file ends as any TFLite file does
@@ -35,7 +35,7 @@ def test_aliases(alias: str, name: str) -> None:
     assert get_format(alias).info.name == name
 
 
-def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_marks_unverified_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = {line.split()[0]: line for line in format_table().splitlines() if line}
     assert "unverified" in lines["engine"]
     assert "export only" in lines["coreml"]
@@ -46,22 +46,20 @@ def test_the_report_says_what_was_never_run(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
+def test_refuses_missing_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="There is no"):
         open_runtime(tmp_path / f"cats{get_format(name).info.suffixes[0]}")
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_error_has_the_install_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolopose.formats.registry.find_spec", lambda package: None)
     for packages in filter(None, (get_format(name).info.run_requires, get_format(name).info.export_requires)):
         with pytest.raises(DependencyError, match=f"pip install .*{packages[-1]}"):
             require_packages(packages, "This")
 
 
-def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coreml_runs_on_macos_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr(sys, "platform", "linux")
     assert not get_format("coreml").info.runs_here
@@ -69,6 +67,6 @@ def test_coreml_runs_on_macos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         import_module("yolopose.formats.coreml").load(tmp_path)
 
 
-def test_a_format_of_a_vendor_alone_says_so() -> None:
+def test_vendor_only_format_states_the_remedy() -> None:
     with pytest.raises(UsageError, match=r"format='axelera' cannot be written here.*no public index.*format=onnx"):
         get_format("axelera")

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from formats_samples import need_openvino
+from formats_samples import require_openvino
 
 from yolopose import YOLO
 from yolopose.formats import open_runtime
@@ -14,7 +14,7 @@ from yolopose.runtime import get_replicas
 pytest.importorskip("torch")
 for package in ("onnx", "onnxscript"):
     pytest.importorskip(package)
-need_openvino()
+require_openvino()
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
@@ -24,7 +24,7 @@ def exported(request: pytest.FixtureRequest, small: YOLO) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(("count", "cores", "threads"), [(2, 4, 2), (3, 2, 1)])
-def test_lanes_compute_side_by_side_what_the_engine_does(
+def test_replicas_compute_in_parallel_what_the_engine_does(
     count: int, cores: int, threads: int, exported: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, path = exported
@@ -49,12 +49,12 @@ def test_lanes_compute_side_by_side_what_the_engine_does(
     np.testing.assert_allclose(runtime.raw(batches[0][0]), expected[0], atol=1e-4)
 
 
-def test_one_lane_is_the_engine_itself(exported: tuple[str, str]) -> None:
+def test_one_replica_is_the_engine_itself(exported: tuple[str, str]) -> None:
     runtime = open_runtime(exported[1], device="cpu")
     assert get_replicas(runtime, 1) == [runtime]
 
 
-def test_an_engine_may_be_used_from_several_threads(exported: tuple[str, str]) -> None:
+def test_engine_is_thread_safe(exported: tuple[str, str]) -> None:
     runtime = open_runtime(exported[1], device="cpu")
     batches = [np.full((1, 3, 64, 64), value, dtype=np.uint8) for value in (0, 80, 160, 255)]
     expected = [runtime.raw(batch) for batch in batches]

@@ -1,4 +1,4 @@
-"""TensorRT is at none of our machines: a stand-in that runs the graph with onnxruntime tests all around it."""
+"""TensorRT with a stub that runs the graph with onnxruntime, since no test machine has TensorRT."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
-from formats_samples import assert_agrees, batch_of, need_there
+from formats_samples import assert_agrees, random_batch, require_installed
 
 from yolopose import YOLO
 from yolopose.base.errors import ExportError, UsageError, WeightsError
 from yolopose.formats import open_runtime
 
-need_there("torch", "onnx", "onnxscript")
+require_installed("torch", "onnx", "onnxscript")
 
 import torch  # noqa: E402
 
@@ -26,7 +26,7 @@ from yolopose.formats import tensorrt as room  # noqa: E402
 
 
 class Stub(ModuleType):
-    """As much of `tensorrt` as the room uses; `asked` is what was wished of it."""
+    """The part of `tensorrt` that the module uses; `asked` records the settings."""
 
     __version__ = "10.stub"
     Logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, level: None})
@@ -95,7 +95,7 @@ class Engine:
         count = int(np.prod(self.shape))
         values = np.ctypeslib.as_array((ctypes.c_float * count).from_address(self.places["images"])).reshape(self.shape)
         output = self.session.run(None, {"images": values})[0]
-        assert output.shape == self.get_tensor_shape("output0")  # there is no room for more
+        assert output.shape == self.get_tensor_shape("output0")  # the buffer has exactly this size
         ctypes.memmove(self.places["output0"], np.ascontiguousarray(output).ctypes.data, output.nbytes)
 
 
@@ -109,7 +109,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     return found
 
 
-def test_goes_through_tensorrt_and_back(stub: Stub, small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exports_and_runs(stub: Stub, small: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(small.export(format="tensorrt", imgsz=[64, 96], batch=2, half=True, workspace=2))
     assert "unverified" in capsys.readouterr().out
     assert stub.asked == {"TF32": False, "FP16": True, "WORKSPACE": 2 * 2**30}
@@ -118,17 +118,17 @@ def test_goes_through_tensorrt_and_back(stub: Stub, small: YOLO, capsys: pytest.
     record = json.loads(content[4 : 4 + length])  # what other tools look for
     assert (record["task"], record["batch"], record["imgsz"], record["kpt_shape"]) == ("pose", 2, [64, 96], [5, 2])
     assert content[4 + length :] == stub.graph
-    assert_agrees(open_runtime(path), small, [batch_of(3, 64, 96)])
+    assert_agrees(open_runtime(path), small, [random_batch(3, 64, 96)])
 
 
 @pytest.mark.slow
 def test_any_size(stub: Stub, small: YOLO) -> None:
     runtime = open_runtime(small.export(format="engine", imgsz=64, dynamic=True, verbose=False))
     assert stub.asked["images"] == ((1, 3, 8, 8), (1, 3, 64, 64), (16, 3, 128, 128))
-    assert_agrees(runtime, small, [batch_of(18, 64, 64), batch_of(1, 128, 64)])
+    assert_agrees(runtime, small, [random_batch(18, 64, 64), random_batch(1, 128, 64)])
 
 
-def test_what_tensorrt_refuses(stub: Stub, small: YOLO, tmp_path: Path) -> None:
+def test_failed_build_and_damaged_files(stub: Stub, small: YOLO, tmp_path: Path) -> None:
     stub.fails = True
     with pytest.raises(ExportError, match="see its messages above"):
         small.export(format="engine", imgsz=64)
@@ -138,7 +138,7 @@ def test_what_tensorrt_refuses(stub: Stub, small: YOLO, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="another type of GPU"):
         open_runtime(path)
     path.write_bytes(b"short")
-    with pytest.raises(WeightsError, match="there is no metadata"):
+    with pytest.raises(WeightsError, match="metadata is missing"):
         open_runtime(path)
 
 
@@ -149,7 +149,7 @@ def test_without_a_gpu(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
         small.export(format="engine", imgsz=64)
 
 
-def test_without_tensorrt_the_line_that_installs_it_is_said(small: YOLO) -> None:
+def test_missing_tensorrt_error_has_the_install_command(small: YOLO) -> None:
     if "tensorrt" in sys.modules:
         pytest.skip("tensorrt is installed")
     with pytest.raises(ImportError, match="pip install tensorrt"):

@@ -1,4 +1,4 @@
-"""Formats that are written and run in toolchains: what is said without one, and, where one is installed, all of it."""
+"""Formats of toolchains: errors without a toolchain, and complete exports if one is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
+from formats_samples import assert_agrees, assert_threads_agree, random_batch, require_installed
 
 from few_images import write_images
 from yolopose import YOLO, toolchains
@@ -19,11 +19,11 @@ from yolopose.base.errors import DependencyError, ExportError, UsageError, Weigh
 from yolopose.formats import formats, get_format, open_runtime
 from yolopose.formats.metadata import LEVELS
 
-need_there("torch", "onnx", "onnxscript", "onnxslim")
+require_installed("torch", "onnx", "onnxscript", "onnxslim")
 
 from yolopose.formats.pytorch import TorchRuntime  # noqa: E402
 
-THERE = os.environ.get("YOLOPOSE_TOOLCHAINS_DIR", "")  # as it is before a test gets settings of its own
+THERE = os.environ.get("YOLOPOSE_TOOLCHAINS_DIR", "")  # read before a test gets its own settings
 ROWS = [row for row in formats() if row.info.toolchain]
 
 
@@ -33,44 +33,44 @@ def few(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.info.name for row in ROWS])
-def test_without_it_the_line_that_installs_it(row, small: YOLO) -> None:
+def test_export_without_toolchain_states_the_install_command(row, small: YOLO) -> None:
     with pytest.raises(
         DependencyError, match=rf"Export to .*yolo toolchain install name={row.info.toolchain} \(about \d+ MB"
     ):
         small.export(format=row.info.name, imgsz=64, verbose=False)
 
 
-def test_8_bits_of_tflite_are_of_the_toolchain(small: YOLO, few: Path) -> None:
+def test_int8_tflite_needs_the_toolchain(small: YOLO, few: Path) -> None:
     with pytest.raises(DependencyError, match=r"with int8=True needs TensorFlow.*toolchain install name=tf"):
         small.export(format="tflite", int8=True, data=str(few), imgsz=64, verbose=False)
 
 
 @pytest.mark.parametrize(("name", "toolchain"), [("s_saved_model", "tf"), ("s.pb", "tf"), ("s_paddle_model", "paddle")])
-def test_nor_is_a_file_opened(name: str, toolchain: str, tmp_path: Path) -> None:
+def test_opening_without_toolchain_states_the_install_command(name: str, toolchain: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(DependencyError, match=f"toolchain install name={toolchain}"):
         open_runtime(tmp_path / name)
 
 
-def test_rockchip_files_run_on_the_chip_alone(tmp_path: Path) -> None:
+def test_rknn_files_run_on_the_chip_only(tmp_path: Path) -> None:
     (tmp_path / "s_rknn_model").mkdir()
     with pytest.raises(UsageError, match="runs on Rockchip chips only"):
         open_runtime(tmp_path / "s_rknn_model")
 
 
-# -- where they are installed ---------------------------------------------------------------------------------------
+# -- with installed toolchains --------------------------------------------------------------------------------------
 
 
 def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the toolchains of the person who runs the tests known to this one, or skips it."""
+    """Use the installed toolchains of the user, or skip the test."""
     monkeypatch.setenv("YOLOPOSE_TOOLCHAINS_DIR", THERE)
     if not THERE or toolchains.find_python(toolchains.get_toolchain(name)) is None:
-        pytest.skip(f"the toolchain {name} is not installed (YOLOPOSE_TOOLCHAINS_DIR says where)")
+        pytest.skip(f"the toolchain {name} is not installed (set YOLOPOSE_TOOLCHAINS_DIR)")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["saved_model", "pb", "tfjs", "paddle"])
-def test_computes_what_torch_does(name: str, small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_equals_that_of_torch(name: str, small: YOLO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(get_format(name).info.toolchain, monkeypatch)
     if name == "tfjs":
         use("tfjs", monkeypatch)
@@ -78,7 +78,7 @@ def test_computes_what_torch_does(name: str, small: YOLO, tmp_path: Path, monkey
     shutil.move(small.export(format=name, imgsz=[64, 96], batch=2, verbose=False), path)
     runtime = open_runtime(path, device="cpu")
     assert (runtime.metadata.imgsz, runtime.metadata.batch, runtime.metadata.dynamic) == ((64, 96), 2, False)
-    assert_agrees(runtime, small, [batch_of(3, 64, 96)], 0.01)
+    assert_agrees(runtime, small, [random_batch(3, 64, 96)], 0.01)
     assert_threads_agree(path)
     damage = path if path.is_file() else max(path.rglob("*"), key=lambda file: file.stat().st_size)
     damage.write_bytes(damage.read_bytes()[:1000])
@@ -87,13 +87,13 @@ def test_computes_what_torch_does(name: str, small: YOLO, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_8_bits_from_end_to_end(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_tflite(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("tf", monkeypatch)
     path = Path(small.export(format="tflite", int8=True, imgsz=[64, 96], data=str(few), verbose=False))
     record = json.loads(json.loads(zipfile.ZipFile(path).read("metadata.json"))["yolopose"])
     assert (record["outputs"], record["args"]["strides"]) == (LEVELS, list(small.model.stride))
     assert path.stat().st_size < 400_000  # a quarter of the weights in 32 bits
-    found, batch = open_runtime(path), batch_of(2, 64, 96)
+    found, batch = open_runtime(path), random_batch(2, 64, 96)
     assert found.metadata.spec == small.spec
     expected = TorchRuntime(small.model, "cpu").raw(batch)
     assert not np.array_equal(found.raw(batch), expected)
@@ -103,9 +103,7 @@ def test_8_bits_from_end_to_end(small: YOLO, few: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_compiler_of_the_edge_tpu_gets_whole_numbers(
-    fails: bool, small: YOLO, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_edgetpu_compiler(fails: bool, small: YOLO, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("tf", monkeypatch)
     about = {"format": "edgetpu", "imgsz": [64, 96], "data": str(few), "verbose": False}
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
@@ -126,9 +124,7 @@ def test_the_compiler_of_the_edge_tpu_gets_whole_numbers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"int8": True}])
-def test_rockchips_simulator_computes_it(
-    options: dict, small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rknn_simulator(options: dict, small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("rknn", monkeypatch)
     path = Path(small.export(format="rknn", imgsz=[64, 96], data=str(few), name="rk3566", verbose=False, **options))
     assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "small-pose-rk3566.rknn"]
@@ -137,10 +133,10 @@ def test_rockchips_simulator_computes_it(
 
 
 @pytest.mark.slow
-def test_the_8_bit_graph_for_the_imx500(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imx_graph(small: YOLO, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("imx", monkeypatch)
     path = Path(small.export(format="imx", imgsz=[64, 96], data=str(few), verbose=False))
     assert [file.name for file in sorted(path.iterdir())] == ["metadata.yaml", "packerOut.zip", "quantized.onnx"]
     assert zipfile.is_zipfile(path / "packerOut.zip")
-    batch = batch_of(1, 64, 96)
+    batch = random_batch(1, 64, 96)
     np.testing.assert_allclose(open_runtime(path).raw(batch), TorchRuntime(small.model, "cpu").raw(batch), atol=0.5)

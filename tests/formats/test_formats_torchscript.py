@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats_samples import assert_agrees, assert_threads_agree, batch_of, need_there
+from formats_samples import assert_agrees, assert_threads_agree, random_batch, require_installed
 
-need_there("torch")
+require_installed("torch")
 
 import torch  # noqa: E402
 
@@ -27,12 +27,12 @@ from yolopose.formats import open_runtime  # noqa: E402
         *(pytest.param(more, marks=pytest.mark.slow) for more in ({"half": True}, {"half": True, "dynamic": True})),
     ],
 )
-def test_computes_what_torch_does(options: dict, small: YOLO) -> None:
+def test_output_equals_that_of_torch(options: dict, small: YOLO) -> None:
     runtime = open_runtime(small.export(format="torchscript", imgsz=[64, 96], verbose=False, **options), device="cpu")
     assert runtime.metadata.imgsz == (64, 96)
     dynamic = "dynamic" in options
     assert (runtime.metadata.dynamic, runtime.metadata.batch) == (dynamic, 0 if dynamic else options.get("batch", 1))
-    batches = [batch_of(6, 64, 96)] + [batch_of(3, 40, 136), batch_of(1, 64, 64)] * dynamic
+    batches = [random_batch(6, 64, 96)] + [random_batch(3, 40, 136), random_batch(1, 64, 64)] * dynamic
     assert_agrees(runtime, small, batches, 0.5 if "half" in options else 1e-3)
 
 
@@ -41,22 +41,22 @@ def plain(small: YOLO) -> Path:
     return Path(small.export(imgsz=64, verbose=False))  # the format of files that name none
 
 
-def test_is_what_is_written_where_no_format_is_named(plain: Path, small: YOLO) -> None:
+def test_is_the_default_format(plain: Path, small: YOLO) -> None:
     assert plain.suffix == ".torchscript"
     module = torch.jit.load(str(plain))  # as any program of torch would
-    values = torch.from_numpy(batch_of(1, 64, 64)).float() / 255
+    values = torch.from_numpy(random_batch(1, 64, 64)).float() / 255
     torch.testing.assert_close(module(values), small.model.eval()(values), atol=1e-3, rtol=1e-4)
 
 
-def test_half_is_half_the_size_and_widened_on_a_cpu(plain: Path, small: YOLO, tmp_path: Path) -> None:
+def test_half_reduces_the_size_and_runs_in_float32_on_a_cpu(plain: Path, small: YOLO, tmp_path: Path) -> None:
     whole = tmp_path / "whole.torchscript"
     shutil.copyfile(plain, whole)
     path = Path(small.export(imgsz=64, half=True, verbose=False))
     assert path.stat().st_size < 0.7 * whole.stat().st_size
-    module, values = torch.jit.load(str(path)), torch.from_numpy(batch_of(1, 64, 64)).float() / 255
+    module, values = torch.jit.load(str(path)), torch.from_numpy(random_batch(1, 64, 64)).float() / 255
     assert {weights.dtype for weights in module.parameters()} == {torch.float16}
     narrow, wide = module(values), module.float()(values)
-    found = open_runtime(path, device="cpu").raw(batch_of(1, 64, 64))
+    found = open_runtime(path, device="cpu").raw(random_batch(1, 64, 64))
     np.testing.assert_array_equal(found, wide.numpy())  # 32 bits between the weights
     assert not np.array_equal(found, narrow.numpy())
     np.testing.assert_allclose(found, narrow.numpy(), atol=0.5)
@@ -79,7 +79,7 @@ def rewritten(path: Path, target: Path, change: Callable[[dict], dict | str]) ->
     return target
 
 
-def test_the_record_of_the_reference_package_is_understood(plain: Path, tmp_path: Path) -> None:
+def test_reads_metadata_of_the_reference_package(plain: Path, tmp_path: Path) -> None:
     path = rewritten(
         plain, tmp_path / "r.torchscript", lambda found: {k: v for k, v in found.items() if k != "yolopose"}
     )
@@ -92,8 +92,8 @@ def test_the_record_of_the_reference_package_is_understood(plain: Path, tmp_path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: "no JSON", "there is no metadata"),
-        (lambda found: {}, "there is no metadata"),
+        (lambda found: "no JSON", "metadata is missing"),
+        (lambda found: {}, "metadata is missing"),
         (lambda found: {"names": {"0": "a"}, "task": "detect"}, "task 'detect'"),
         (lambda found: {"names": {"a": "a"}, "kpt_shape": [5, 2]}, "no valid metadata"),
         (
@@ -103,7 +103,7 @@ def test_the_record_of_the_reference_package_is_understood(plain: Path, tmp_path
         (lambda found: {"yolopose": "{"}, "no valid metadata"),
     ],
 )
-def test_records_that_are_wrong(change: Callable[[dict], dict | str], words: str, plain: Path, tmp_path: Path) -> None:
+def test_refuses_wrong_metadata(change: Callable[[dict], dict | str], words: str, plain: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=words):
         open_runtime(rewritten(plain, tmp_path / "w.torchscript", change))
 
@@ -116,7 +116,7 @@ def test_damaged_files(content: bytes | None, plain: Path, tmp_path: Path) -> No
         open_runtime(path)
 
 
-def test_mobile_processors_need_a_torch_that_can(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimize_needs_xnnpack(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(module: object) -> None:
         raise RuntimeError("XNNPACK is not enabled.")
 

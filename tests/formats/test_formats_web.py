@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from formats_samples import assert_agrees, batch_of, need_there
+from formats_samples import assert_agrees, random_batch, require_installed
 from web_pages import NAMES, make_package
 
 from servers import Server, whole
@@ -103,7 +103,7 @@ def test_checks_the_download(package: Path, server: Server, monkeypatch: pytest.
 
 
 def test_exports_a_folder_and_opens_it(small: YOLO, package: Path) -> None:
-    need_there("torch", "onnx", "onnxscript")
+    require_installed("torch", "onnx", "onnxscript")
     quick: dict[str, Any] = {"opset": 17, "simplify": False, "verbose": False}
     folder = Path(small.export(format="web", imgsz=[64, 96], web_runtime=str(package / "installed"), **quick))
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -116,7 +116,7 @@ def test_exports_a_folder_and_opens_it(small: YOLO, package: Path) -> None:
     assert about["classes"][2]["points"][4] == "keypoint 4"
     assert (about["conf"], about["floor"], about["iou"], about["max_det"]) == (0.25, 0.01, 0.7, 300)
     runtime = open_runtime(folder, device="cpu")
-    assert_agrees(runtime, small, [batch_of(2, 64, 96)])
+    assert_agrees(runtime, small, [random_batch(2, 64, 96)])
     (folder / "model.onnx").unlink()
     with pytest.raises(WeightsError, match=r"should hold one \.onnx"):
         open_runtime(folder)

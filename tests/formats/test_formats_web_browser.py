@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from formats_samples import need_there
+from formats_samples import require_installed
 from web_pages import real_runtime
 
 from few_images import SMALL
@@ -24,7 +24,7 @@ from yolopose import YOLO
 from yolopose.results import Results
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-need_there("torch", "onnx", "onnxscript")
+require_installed("torch", "onnx", "onnxscript")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 if not (BROWSER and DRIVER):

@@ -1,4 +1,4 @@
-"""A toolchain of one small package, made of a wheel of this test, in place of those of hundreds of megabytes."""
+"""Toolchains, tested with a toolchain of one small wheel."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def frozen() -> str:
 
 
 @pytest.mark.slow
-def test_installed_used_and_removed(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_install_run_and_remove(tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     before = frozen()
     monkeypatch.setenv("PIP_TARGET", str(tiny.parent / "elsewhere"))
     monkeypatch.setenv("PYTHONPATH", str(tiny.parent))
@@ -109,7 +107,7 @@ def test_installed_used_and_removed(
         ({"imports": ["tinny_thing"]}, r"do not work: ModuleNotFoundError: No module named 'tinny_thing'"),
     ],
 )
-def test_what_cannot_be_finished_leaves_the_older_one(
+def test_failed_installation_keeps_the_older_one(
     changes: dict[str, Any], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(tiny, Path(sys.executable))
@@ -122,7 +120,7 @@ def test_what_cannot_be_finished_leaves_the_older_one(
     assert sorted(path.name for path in tiny.iterdir()) == ["logs", "tiny"]
 
 
-def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
+def test_does_not_install_again_unless_damaged(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(tiny, Path(sys.executable))
@@ -135,7 +133,7 @@ def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is inherited there")
-def test_one_at_a_time_and_what_killed_ones_left_is_removed(tiny: Path) -> None:
+def test_lock_and_cleanup_after_killed_installations(tiny: Path) -> None:
     left = tiny / ".abc.part" / "tiny"
     left.mkdir(parents=True)
     with install_lock(tiny) as held:
@@ -156,7 +154,7 @@ def test_one_at_a_time_and_what_killed_ones_left_is_removed(tiny: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
-def test_a_signal_to_end_ends_as_ctrl_c_does(tiny: Path) -> None:
+def test_sigterm_raises_system_exit(tiny: Path) -> None:
     def killed() -> None:
         with install_lock(tiny):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -167,7 +165,7 @@ def test_a_signal_to_end_ends_as_ctrl_c_does(tiny: Path) -> None:
     assert ended.value.code == 128 + signal.SIGTERM
 
 
-def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise DependencyError("Toolchain tiny: no.")
 
@@ -185,7 +183,7 @@ def test_a_failed_step_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatc
         ({"megabytes": 10**9}, OutputError, "yolo settings toolchains_dir="),
     ],
 )
-def test_what_is_not_begun(
+def test_refuses_unsupported_systems_early(
     changes: dict[str, Any], error: type[Exception], words: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(monkeypatch, **changes)
@@ -194,7 +192,7 @@ def test_what_is_not_begun(
         toolchains.install("tiny")
 
 
-def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_uses_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     seen: list[str] = []
     command = [sys.executable, "-c", "import os; print(os.environ.get('PIP_NO_INDEX'))"]
@@ -206,7 +204,7 @@ def test_offline_asks_no_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert seen == ["1", "None"]
 
 
-def test_other_pins_are_another_toolchain(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_pins_need_another_installation(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
     row = toolchains.get_toolchain("tiny")
     assert toolchains.find_python(row) == python_in(tiny / "tiny")
@@ -217,7 +215,7 @@ def test_other_pins_are_another_toolchain(tiny: Path, monkeypatch: pytest.Monkey
         toolchains.require_toolchain("tiny", "This")
 
 
-def test_an_environment_that_fits_serves_itself(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uses_the_current_environment_if_it_matches(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import version
 
     give(monkeypatch, packages=[f"numpy=={version('numpy')}", "rich==0.0"], decisive=["numpy"])
@@ -232,31 +230,31 @@ def test_an_environment_that_fits_serves_itself(tiny: Path, monkeypatch: pytest.
     ("line", "words"),
     [
         ("toolchain instal name=tiny", "Did you mean 'install'"),
-        ("toolchain install", "The forms are"),
-        ("toolchain install tiny", "The forms are"),
+        ("toolchain install", "The syntax is"),
+        ("toolchain install tiny", "The syntax is"),
         ("toolchain install name=tinny", "Did you mean 'tiny'"),
-        ("toolchain list name=tiny", "The forms are"),
+        ("toolchain list name=tiny", "The syntax is"),
         ("toolchain remove name=tiny", "is not installed"),
         ("toolchain run name=tiny -- yolo", "yolo toolchain install name=tiny"),
-        ("toolchain install name=tiny -- yolo", "The forms are"),
+        ("toolchain install name=tiny -- yolo", "The syntax is"),
     ],
 )
-def test_lines_that_are_not_understood(line: str, words: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_wrong_commands(line: str, words: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 1
     shown = capsys.readouterr().err
     assert words in shown
     assert "Traceback" not in shown
 
 
-def test_run_wants_a_command_that_is_there(tiny: Path) -> None:
+def test_run_requires_an_existing_command(tiny: Path) -> None:
     pretend(tiny, Path(sys.executable))
     with pytest.raises(UsageError, match="The command is missing"):
         toolchains.run("tiny", [])
-    with pytest.raises(DependencyError, match="no program 'no-such-program'"):
+    with pytest.raises(DependencyError, match="The program 'no-such-program' is neither"):
         toolchains.run("tiny", ["no-such-program"])
 
 
-def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_uses_this_yolopose(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(tiny, Path(sys.executable))
     seen: list[list[str]] = []
     done = SimpleNamespace(returncode=0)
@@ -265,7 +263,7 @@ def test_yolo_is_this_one(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [[str(python_in(tiny / "tiny")), "-m", "yolopose", "val", "model=x.pb"]]
 
 
-def test_all_that_ship_pin_every_package() -> None:
+def test_toolchains_pin_every_package() -> None:
     for row in toolchains.toolchains():
         assert bool(row.packages) != bool(row.npm)
         assert all(package.count("==") == 1 for package in (*row.packages, *row.npm))

@@ -45,14 +45,14 @@ def do(action: str, **values: str) -> dict:
     return run_in_env(Path(sys.executable), "on_test", action, values, "It cannot be written")
 
 
-def test_an_errand(tmp_path: Path) -> None:
+def test_run_in_env(tmp_path: Path) -> None:
     found = do("convert", target=str(tmp_path / "t"), text="é")
     assert (tmp_path / "t").read_text() == "é"
     assert not Path(found["folder"]).exists()  # what libraries leave about goes with it
     assert "said by a library" in (tmp_path / "rooms/logs/on_test-convert.log").read_text()
 
 
-def test_an_errand_that_fails(tmp_path: Path) -> None:
+def test_run_in_env_reports_failures(tmp_path: Path) -> None:
     with pytest.raises(
         ExportError, match=r"It cannot be written: ValueError: no such operator: Foo\. Full log"
     ) as caught:
@@ -64,7 +64,7 @@ def test_an_errand_that_fails(tmp_path: Path) -> None:
         do("end")
 
 
-def test_a_worker_computes_until_it_is_closed() -> None:
+def test_worker_computes_until_it_is_closed() -> None:
     worker = Worker.start_python(Path(sys.executable), "on_test", {"factor": 2.0}, Path("x.pb"))
     assert worker.info == {"record": "x"}
     for count in (1, 3):
@@ -77,14 +77,14 @@ def test_a_worker_computes_until_it_is_closed() -> None:
 
 
 @pytest.mark.parametrize("action", ["fail", "end", "serve"])
-def test_a_worker_that_ends(action: str) -> None:
+def test_worker_reports_its_end(action: str) -> None:
     with pytest.raises(WeightsError, match=r"x\.pb cannot be run: .*Full log: .*on_test-" + action):
         Worker.start_python(Path(sys.executable), "on_test", {"factor": 1}, Path("x.pb"), action).run(
             np.zeros((9, 1, 1, 1), np.float32)
         )
 
 
-def test_an_engine_that_is_left_ends_its_process() -> None:
+def test_deleted_engine_ends_its_process() -> None:
     from yolopose.formats.metadata import own_metadata
     from yolopose.formats.toolchain.worker_runtime import WorkerRuntime
     from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec

@@ -73,7 +73,7 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
         train_data: data YAML of the network's training, used if `data=` is not given.
 
     Raises:
-        UsageError: no data set is given, and there is no default.
+        UsageError: no data set is given, and none can be the default.
         NotFoundError: the data YAML does not exist.
         DataError: the split has no images.
     """

@@ -31,7 +31,7 @@ def level_names(strides: Sequence[int], dims: int) -> list[str]:
 
     Args:
         strides: strides of the levels.
-        dims: D of the keypoints; with 2 there are no visibilities.
+        dims: D of the keypoints; with 2, visibilities are omitted.
     """
     kinds = _LEVEL_KINDS if dims == 3 else _LEVEL_KINDS[:3]
     return [f"{kind}_{stride}" for stride in strides for kind in kinds]
@@ -241,7 +241,7 @@ def _has_detections(shape: Sequence[int | str] | None, schema: KeypointSchema) -
 def _guess_metadata(path: Path, output_shape: Sequence[int | str] | None) -> dict[str, Any]:
     """Return metadata for a file without any, if it has the 56 output channels of a COCO person."""
     if output_shape is None or output_shape[1] != _PERSON_CHANNELS:
-        raise UsageError("there is no metadata")
+        raise UsageError("metadata is missing")
     warn_once(f"{path} has no metadata; its {_PERSON_CHANNELS} channels are read as a person's 17 COCO keypoints.")
     return ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())).to_dict()
 

@@ -122,7 +122,8 @@ def _run_pnnx(source: Path, folder: Path, job: ExportJob) -> None:
         f"ncnnparam={folder.absolute() / _GRAPH}",
         f"ncnnbin={folder.absolute() / _WEIGHTS}",
     ]
-    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603  # the program of the package
+    options: dict[str, Any] = {"cwd": source.parent, "capture_output": True, "text": True, "errors": "replace"}
+    done = subprocess.run(command, check=False, **options)  # noqa: S603  # the program of the package
     if done.returncode or not all((folder / name).is_file() for name in (_GRAPH, _WEIGHTS)):
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise ExportError(f"Converting the network to ncnn failed: its converter pnnx ends with: {lines[-1][:300]}.")

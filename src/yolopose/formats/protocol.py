@@ -211,7 +211,8 @@ class ExportJob:
         with warnings.catch_warnings(), torch.no_grad():
             # deprecation of the tracer, and values that become constants: the exported file is compared anyway
             warnings.simplefilter("ignore")
-            return torch.jit.trace(self.build_module(), self.example_input(), check_trace=False)  # pyright: ignore[reportPrivateImportUsage]
+            trace: Any = torch.jit.trace  # pyright: ignore[reportPrivateImportUsage]
+            return trace(self.build_module(), self.example_input(), check_trace=False)
 
     def export_program(self) -> Any:
         """Return the network, for its fixed input size, as a `torch.export.ExportedProgram`."""

@@ -100,7 +100,7 @@ def export(job: ExportJob, path: Path) -> ExportReport:
     """Build an engine for the GPU of this machine; see `Format.export`.
 
     Raises:
-        UsageError: there is no GPU.
+        UsageError: this machine does not have a GPU.
     """
     _pick_gpu(job.settings.device)
     trt: Any = import_module("tensorrt")

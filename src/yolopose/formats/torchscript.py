@@ -47,7 +47,8 @@ class TorchscriptRuntime(GraphRuntime):
         self._default_threads = torch.get_num_threads()
         extra = {_METADATA: b""}
         try:
-            self._module = torch.jit.load(str(path), map_location=self._device, _extra_files=extra).eval()  # pyright: ignore[reportPrivateImportUsage]
+            load_module: Any = torch.jit.load  # pyright: ignore[reportPrivateImportUsage]
+            self._module = load_module(str(path), map_location=self._device, _extra_files=extra).eval()
         except RuntimeError as error:
             raise _open_error(path, error) from error
         self.metadata = read_metadata(path, parse_metadata(extra[_METADATA]))

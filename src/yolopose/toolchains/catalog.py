@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,15 @@ class Toolchain:
     name: str
     title: str
     formats: str
-    pythons: tuple[str, ...]
-    systems: tuple[str, ...]
     megabytes: int
-    packages: tuple[str, ...]
     decisive: tuple[str, ...]
-    imports: tuple[str, ...]
-    programs: tuple[str, ...]
-    npm: tuple[str, ...]
-    elsewhere: Mapping[str, tuple[str, ...]]
+    pythons: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    elsewhere: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def pins(self) -> dict[str, str]:
@@ -96,20 +96,8 @@ def get_toolchain(name: str) -> Toolchain:
 
 
 def _from_table(name: str, values: Mapping[str, Any]) -> Toolchain:
-    return Toolchain(
-        name=name,
-        title=values["title"],
-        formats=values["formats"],
-        pythons=tuple(values.get("pythons", ())),
-        systems=tuple(values.get("systems", ())),
-        megabytes=values["megabytes"],
-        packages=tuple(values.get("packages", ())),
-        decisive=tuple(values["decisive"]),
-        imports=tuple(values.get("imports", ())),
-        programs=tuple(values.get("programs", ())),
-        npm=tuple(values.get("npm", ())),
-        elsewhere={index: tuple(names) for index, names in values.get("elsewhere", {}).items()},
-    )
+    row: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Toolchain(name, **row)
 
 
 # -- installed ones -----------------------------------------------------------------------------------------------

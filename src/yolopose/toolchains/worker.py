@@ -132,7 +132,7 @@ class Worker:
         """
         node = shutil.which("node")
         if node is None:
-            raise DependencyError(f"{path} needs Node.js, and there is no node on PATH: install it first.")
+            raise DependencyError(f"{path} needs Node.js, and node is not on PATH: install it first.")
         values = {"path": str(path.resolve()), "packages": str(packages)}
         return cls([node, str(_SCRIPTS / "tfjs_worker.cjs")], values, "tfjs_worker-serve", path)
 
@@ -193,7 +193,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
         Its exit status.
 
     Raises:
-        UsageError: there is no command.
+        UsageError: the command is missing.
         DependencyError: the toolchain or the program is not installed.
     """
     python = require_toolchain(name, f"`yolo toolchain run name={name}`")
@@ -207,14 +207,15 @@ def run(name: str, arguments: Sequence[str]) -> int:
         search_path = os.pathsep.join((str(python.parent), os.environ.get("PATH", "")))
         program = shutil.which(command[0], path=search_path)
         if program is None:
-            raise DependencyError(f"There is no program {command[0]!r} in the toolchain {name} or on PATH.")
+            raise DependencyError(f"The program {command[0]!r} is neither in the toolchain {name} nor on PATH.")
         variables = {
             **clean_environment(),
             "PATH": search_path,
             "PYTHONPATH": folder,
             "VIRTUAL_ENV": str(python.parent.parent),
         }
-        return subprocess.run([program, *command[1:], *arguments[1:]], env=variables, check=False).returncode  # noqa: S603
+        command = [program, *command[1:], *arguments[1:]]
+        return subprocess.run(command, env=variables, check=False).returncode  # noqa: S603
 
 
 def _command(python: Path, module: str, function: str) -> list[str]:
