@@ -123,7 +123,7 @@ def test_half_on_the_cpu(network: PoseModel, batch: np.ndarray, able: bool, monk
     apart = np.abs(found - expected)
     assert np.median(apart[:, 4:7]) < 0.02
     assert np.median(apart[:, :4]) < 0.5
-    # bfloat16 holds 8 bits: positions beyond 64 would stand at halves
+    # bfloat16 holds 8 bits: positions beyond 64 would be multiples of 0.5
     far = found[:, 7:9][found[:, 7:9] > 64]
     assert (far * 2 % 1 != 0).mean() > 0.9
 
