@@ -161,8 +161,8 @@ def test_async_and_sync_training_are_identical(optimizer: str, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("async_cpu")
-@pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_the_device_skips_non_finite_batches(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "optimizer"), [("loss", "AdamW"), ("gradient", "AdamW"), ("gradient", "MuSGD")])
+def test_the_device_skips_non_finite_batches(kind: str, optimizer: str, tmp_path: Path) -> None:
     data, model_yaml = make_world(tmp_path / "blocks")
     model, poison, states = YOLO(model_yaml), Poison({1, 2, 5}.__contains__, kind), []
 
@@ -171,7 +171,7 @@ def test_the_device_skips_non_finite_batches(kind: str, tmp_path: Path) -> None:
 
     model.add_callback("on_train_start", poison.start)
     model.add_callback("on_train_batch_end", note)
-    model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 3})
+    model.train(data=data, **{**FAST, "project": tmp_path / "runs", "epochs": 3, "optimizer": optimizer})
     stood = [all(torch.equal(one, two) for one, two in zip(*pair, strict=True)) for pair in itertools.pairwise(states)]
     assert stood == [True, True, False, False, True]
     assert all(torch.isfinite(value).all() for value in model.model.state_dict().values())

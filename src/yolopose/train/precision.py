@@ -60,7 +60,8 @@ class Precision:
         """
         if self._scaler is None:
             finite = torch.isfinite(clip_grad_norm_(parameters, max_norm))
-            if on_device and hasattr(optimizer, "_step_supports_amp_scaling"):
+            # MuSGD sets it to False: its second step does not read `found_inf`.
+            if on_device and getattr(optimizer, "_step_supports_amp_scaling", False):
                 return _step_if(optimizer, finite)
             if finite:
                 optimizer.step()
