@@ -344,7 +344,7 @@ def test_a_dead_worker_is_an_error_and_can_be_resumed(world, runs, monkeypatch) 
 
     model = YOLO(model_yaml)
     model.add_callback("on_train_batch_start", kill)
-    with pytest.raises(DataError, match=r"ended unexpectedly.*workers.*resume=True model="):
+    with pytest.raises(DataError, match=r"has died.*workers.*resume=True model="):
         model.train(name="dead", **options)
     YOLO(model.trainer.last).train(resume=True)
     assert_same_run(whole.trainer.save_dir, model.trainer.save_dir)

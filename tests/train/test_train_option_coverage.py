@@ -65,7 +65,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train/test_train_option_coverage::test_strict_refuses_invalid_labels": ("strict",),
     "data/test_data_fetch::test_large_archives_need_download_true": ("download",),
     "train/test_train_option_coverage::test_verbose_false_prints_no_epochs": ("verbose",),
-    "config/test_config::test_an_unread_key_is_named_once_and_only_at_another_value": ("profile",),
+    "config/test_config::test_unread_option_warns_once": ("profile",),
 }
 
 
