@@ -137,7 +137,7 @@ class TrainBatches:
             self._loader = None
             raise DataError(
                 "A worker process that makes training batches has died "
-                f"({str(error).splitlines()[0].rstrip('.')}), most likely because the memory was full. "
+                f"({str(error).splitlines()[0].rstrip('. ')}), most likely because the memory was full. "
                 f"Use fewer `workers` (now {self._workers}) or a smaller batch."
             ) from error
 

@@ -32,6 +32,7 @@ from yolopose.train.feed.augment import (
 )
 
 _WINDOW_TRIES = 3
+_LEVELS = np.arange(256)
 
 
 @dataclass(frozen=True)
@@ -262,14 +263,13 @@ def hsv_tables(hue: float, saturation: float, value: float) -> Image:
 
     Args:
         hue: shift as a part of the full circle, −1…1.
-        saturation: relative gain; 0.2 adds 20 %. Gray stays gray.
-        value: relative gain.
+        saturation: relative gain from −1; 0.2 adds 20 %. Gray stays gray.
+        value: relative gain from −1.
     """
-    old = np.arange(256)
     tables = np.empty((3, 256), dtype=np.uint8)
-    tables[0] = ((old + hue * 180) % 180).astype(np.uint8)  # OpenCV stores the hue of 8-bit images as 0…179
-    tables[1] = np.clip(old * (1 + saturation), 0, 255).astype(np.uint8)
-    tables[2] = np.clip(old * (1 + value), 0, 255).astype(np.uint8)
+    tables[0] = (_LEVELS + hue * 180) % 180  # OpenCV stores the hue of 8-bit images as 0…179
+    tables[1] = np.minimum(_LEVELS * (1 + saturation), 255)
+    tables[2] = np.minimum(_LEVELS * (1 + value), 255)
     return tables
 
 
