@@ -43,6 +43,6 @@ def read_launch_env() -> LaunchEnv | None:
 
 
 def is_worker_rank() -> bool:
-    """Whether this is a process of a distributed run other than the main one; only the main one logs and writes files."""
+    """Whether this process belongs to a distributed run and is not its main one, which logs and writes files."""
     env = read_launch_env()
     return env is not None and env.rank > 0
