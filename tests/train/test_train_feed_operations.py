@@ -87,7 +87,7 @@ def test_hsv_gains_are_uniform() -> None:
         (Translate(0.1), lambda matrix: matrix[1, 2], -10, 10),
         (Rotate(30), lambda matrix: np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0])), -30, 30),
     ],
-    ids=repr,
+    ids=["scale", "translate-x", "translate-y", "rotate"],
 )
 def test_geometric_parameters_are_uniform_in_their_range(operation, value, low: float, high: float) -> None:
     transforms = [operation.transform(random_stream(0, 0, index, operation.name), (100, 120)) for index in range(2000)]
