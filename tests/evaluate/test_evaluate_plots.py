@@ -43,7 +43,6 @@ def test_curves(tmp_path: Path, classes: int) -> None:
 def test_warns_without_matplotlib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("yolopose.base.log._said", set())
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     metrics = scored(2)
     assert plot_curves(metrics.box, metrics.names, tmp_path, "Box") == []

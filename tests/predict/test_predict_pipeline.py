@@ -120,7 +120,7 @@ def test_classes_and_limits() -> None:
 
 
 def test_checks_arguments_immediately() -> None:
-    with pytest.raises(UsageError, match="no class 7"):
+    with pytest.raises(UsageError, match="unknown class 7"):
         predict(FakeRuntime(), np.zeros((9, 9, 3), np.uint8), options(classes=[7]))
     with pytest.raises(NotFoundError):
         predict(FakeRuntime(), "nothere.jpg", options())

@@ -284,7 +284,7 @@ def test_torch_renders_a_new_pixel_operation(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_augmentation_of_the_documents_works(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
     code = text.split("### Adding an augmentation")[1].split("```python\n")[1].split("```")[0]
-    assert len(code.splitlines()) < 15
+    assert len([line for line in code.splitlines() if line]) < 15
     operations = [*OPERATIONS]
     monkeypatch.setattr("yolopose.train.feed.operations.OPERATIONS", operations)
     monkeypatch.setattr("yolopose.train.feed.sampling.OPERATIONS", operations)
