@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ def test_spec_round_trip(schema: KeypointSchema) -> None:
     assert PoseSpec.from_dict(spec.to_dict()) == spec
     metadata = ModelMetadata(spec=spec, name="yolo11n-pose", imgsz=(320, 640), args={"epochs": 3})
     assert ModelMetadata.from_dict(metadata.to_dict()) == metadata
+    assert ModelMetadata.from_dict(json.loads(json.dumps(metadata.to_dict()))) == metadata
     assert metadata.to_dict()["kpt_shape"] == list(schema.shape)
 
 
@@ -82,6 +84,7 @@ def test_bad_schemas_name_the_key(values: dict[str, object], message: str) -> No
         ({0: "a"}, 1, ("a",)),
         (None, 2, ("class0", "class1")),
         ({1: "b", 0: "a"}, 2, ("a", "b")),
+        ({"1": "b", "0": "a"}, None, ("a", "b")),  # JSON has only text keys
     ],
 )
 def test_class_names(names: object, nc: object, expected: tuple[str, ...]) -> None:
@@ -89,7 +92,8 @@ def test_class_names(names: object, nc: object, expected: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(
-    ("names", "nc"), [({0: "a", 2: "b"}, None), (["a"], 2), (None, None), (None, 0), ("ab", 2), ([], None)]
+    ("names", "nc"),
+    [({0: "a", 2: "b"}, None), ({0: "a", "0": "b"}, None), (["a"], 2), (None, None), (None, 0), ("ab", 2), ([], None)],
 )
 def test_bad_class_names(names: object, nc: object) -> None:
     with pytest.raises(UsageError):

@@ -262,9 +262,11 @@ def class_names(names: object, nc: object) -> tuple[str, ...]:
             raise UsageError("Class names are missing: give `names: {0: person}` (or `nc: 1`).")
         return tuple(f"class{index}" for index in range(nc))
     if isinstance(names, Mapping):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        by_index = {str(index): str(name) for index, name in names.items()}  # JSON turns the keys into text
+        indices = [str(index) for index in range(len(names))]
+        if set(by_index) != set(indices):
             raise UsageError(f"names must have the indices 0…{len(names) - 1} without gaps, got {list(names)}.")
-        classes = tuple(str(names[index]) for index in range(len(names)))
+        classes = tuple(by_index[index] for index in indices)
     elif isinstance(names, Sequence) and not isinstance(names, str):
         classes = tuple(str(name) for name in names)
     else:
@@ -315,7 +317,7 @@ def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
     if isinstance(value, Mapping):
         result: dict[int, tuple[str, ...]] = {}
         for key, names in value.items():
-            if not str(key).isdigit() or not isinstance(names, Sequence) or isinstance(names, str):
+            if not str(key).isdecimal() or not isinstance(names, Sequence) or isinstance(names, str):
                 raise UsageError(f"kpt_names must map a class index to its list of names, got {key!r}: {names!r}.")
             result[int(str(key))] = tuple(str(name) for name in names)
         return result
