@@ -54,7 +54,7 @@ def test_warns_when_imgsz_changes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("classes", "expected"), [(None, None), (1, (1,)), ([1, 0], (1, 0)), ([], ())])
+@pytest.mark.parametrize(("classes", "expected"), [(None, None), (1, (1,)), ([1, 0], (1, 0))])
 def test_parses_classes(classes: Any, expected: tuple[int, ...] | None) -> None:
     assert parse_classes(classes, SPEC.names) == expected
 
@@ -62,6 +62,11 @@ def test_parses_classes(classes: Any, expected: tuple[int, ...] | None) -> None:
 def test_refuses_unknown_classes() -> None:
     with pytest.raises(UsageError, match=r"unknown class 2; this network has 0 \(cat\), 1 \(dog\)"):
         parse_classes([0, 2], SPEC.names)
+
+
+def test_refuses_an_empty_list_of_classes() -> None:
+    with pytest.raises(UsageError, match=r"classes=\[\] selects no class"):
+        parse_classes([], SPEC.names)
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,13 @@ def parse_classes(classes: int | Sequence[int] | None, names: dict[int, str]) ->
         names: class names of the network by index.
 
     Raises:
-        UsageError: the network has no such class.
+        UsageError: the network has no such class, or no class is given.
     """
     if classes is None:
         return None
     indices = (classes,) if isinstance(classes, int) else tuple(classes)
+    if not indices:
+        raise UsageError("classes=[] selects no class: give at least one class index, or omit classes to use all.")
     for index in indices:
         if index not in names:
             known = ", ".join(f"{number} ({name})" for number, name in names.items())
@@ -297,8 +299,6 @@ def val_settings(options: ValOptions, metadata: ModelMetadata) -> ValSettings:
     """
     imgsz = resolve_imgsz(options.imgsz, metadata)
     classes = None if options.single_cls else parse_classes(options.classes, metadata.spec.names)
-    if classes == ():
-        raise UsageError("classes=[] leaves nothing to validate: give at least one class index.")
     fixed_batch = metadata.batch or 1
     return _complete(
         ValSettings,
