@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import cached_property
 
 import numpy as np
 import pytest
+from evaluate_runs import random_run
 
 from yolopose.base.errors import DependencyError
 from yolopose.evaluate import PoseMetrics
@@ -104,6 +106,22 @@ def test_data_frame_names_missing_library(metrics: PoseMetrics, monkeypatch: pyt
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(DependencyError, match="pip install polars"):
         metrics.to_df()
+
+
+def test_another_record_clears_cached_values() -> None:
+    class Extended(PoseMetrics):
+        @cached_property
+        def number(self) -> int:
+            return len(self.record.image_names)
+
+    first, second = (random_run(0, images=images) for images in (3, 5))
+    metrics = Extended(first.names)
+    metrics.set_record(first.record, first.spec)
+    assert metrics.number == 3
+    table = metrics.keypoints
+    metrics.set_record(second.record, second.spec)
+    assert metrics.number == 5
+    assert metrics.keypoints is not table
 
 
 def test_clearing_keeps_scores(metrics: PoseMetrics) -> None:

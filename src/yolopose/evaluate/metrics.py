@@ -70,8 +70,9 @@ class PoseMetrics(TableMixin):
             spec: classes and keypoints of its data set.
         """
         self._run = record, spec
-        for name in ("keypoints", "errors", "slices", "intervals"):
-            vars(self).pop(name, None)  # cached from an earlier record
+        # values of cached properties belong to the earlier record
+        for name in [name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)]:
+            delattr(self, name)
         num_images = len(record.image_names)
         num_detections = np.bincount(record.det_image, minlength=num_images).tolist()
         num_gt = np.bincount(record.gt_image, minlength=num_images).tolist()
