@@ -59,6 +59,15 @@ def test_missing_package_error_has_the_install_command(name: str, monkeypatch: p
             require_packages(packages, "This")
 
 
+@pytest.mark.parametrize("packages", [("torch", "onnx"), ("onnx", "torch")])
+def test_install_command_of_torch_includes_what_checkpoints_need(
+    packages: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolopose.formats.registry.find_spec", lambda package: None)
+    with pytest.raises(DependencyError, match="pip install torch safetensors matplotlib onnx"):
+        require_packages(packages, "This")
+
+
 def test_coreml_runs_on_macos_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr(sys, "platform", "linux")

@@ -213,7 +213,7 @@ def require_packages(names: Iterable[str], what: str) -> None:
     missing = missing_packages(names)
     if missing:
         they = " and ".join(missing) + (", which are" if missing[1:] else ", which is")
-        wanted = ["torch", "safetensors", "matplotlib"] if missing[0] == "torch" else missing
+        wanted = ["torch", "safetensors", "matplotlib"] if "torch" in missing else missing
         install = " ".join(dict.fromkeys([*wanted, *missing]))
         raise DependencyError(
             f"{what} needs {they} not installed. Install with: pip install {install}"
