@@ -153,6 +153,12 @@ def test_keypoint_similarity_is_oks_and_ciou_without_labeled_keypoints() -> None
     torch.testing.assert_close(values[:1], ciou(targets.boxes[:1], corners[0, :1]).clamp(min=0))
 
 
+def test_refuses_level_range_without_strides() -> None:
+    scores, corners, _, targets, _ = instance_scene()
+    with pytest.raises(ValueError, match="pass `strides`"):
+        assign(scores, corners, anchor_levels((96, 128)), targets, min_side=16, config=ONE_TO_ONE)
+
+
 def test_one_to_one_keeps_the_best_anchor_of_each_instance() -> None:
     scores, corners, sizes, targets, xy = instance_scene()
     similarity = keypoint_similarity(xy, corners, torch.full((3,), 0.25))

@@ -90,7 +90,12 @@ def assign(
 
     Returns:
         The assignment, on the device of the scores.
+
+    Raises:
+        ValueError: `level_range` without strides.
     """
+    if config.level_range and strides is None:
+        raise ValueError("level_range=True compares the size of instances with strides: pass `strides`.")
     pairs = anchors_in_boxes(targets.boxes, levels, min_side)
     if config.level_range and strides is not None:
         keep = level_mask(targets.boxes, *pairs, strides)
