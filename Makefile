@@ -45,7 +45,7 @@ demo: setup
 bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py --data $(or $(DATA),figures-pose.yaml)
 
-# every format with 32, 16 and 8 bits and with suppression inside, read back and measured; MODEL= and DATA= are weights
+# every format with 32, 16 and 8 bits and with built-in NMS, read back and measured; MODEL= and DATA= are weights
 # and a data YAML of yours
 export-all: $(STAMP_ALL)
 	$(BIN)/python benchmarks/export_all.py --model $(or $(MODEL),../shared/checkpoints/yolo11n-pose.pt) \

@@ -1,6 +1,6 @@
-"""Keyword arguments of the verbs of `YOLO`, for editors and type checkers (PEP 692).
+"""Keyword arguments of the methods of `YOLO`, for editors and type checkers (PEP 692).
 
-They repeat the option dataclasses without the parameters that a verb declares itself (`source`, `data`, `stream`). A
+They repeat the option dataclasses without the parameters that a method declares itself (`source`, `data`, `stream`). A
 path may also be a `Path` object. A test compares names and types.
 """
 

@@ -1,8 +1,9 @@
 """Resolved settings of each mode: validated options, completed with the facts of the network and the machine.
 
-A settings object is its options dataclass with final values: no defaults left to choose, `imgsz` a multiple of the
-stride, `classes` checked against the network. Code below the verbs reads settings, never raw options. Each decision
-has one function here.
+A settings object is its options dataclass with `imgsz` a multiple of the stride, `classes` checked against the network
+and the defaults of the mode. Code below the methods of `YOLO` reads settings, never raw options. Each decision has one
+function here, except for those of a training that need its device or a measurement (`device`, `amp`, `channels_last`,
+`workers=None`, `batch=-1`): `yolopose.train` makes them.
 """
 
 from __future__ import annotations
@@ -171,6 +172,8 @@ def run_location(options: RunFolderOptions, mode: str) -> RunLocation:
 
 
 # -- one settings object per mode ------------------------------------------------------------------------------------
+
+# `= field()` makes a field required: without it the dataclass would inherit the default of the option.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Task-aligned assignment of anchors to ground-truth instances (TAL; Feng et al., TOOD, arXiv 2108.07755).
 
-Nothing loops over images or instances. The candidate pairs (instance, anchor inside its box) are listed once, and
-every later step is a gather or scatter over these P pairs. P is the area that boxes cover, not instances × anchors,
-and similarities are computed in chunks, so hundreds of instances per image need only megabytes. No step synchronizes
-with a GPU: data-dependent sizes exist only in the list of pairs, which is made on the device of the labels.
+No Python loop runs over images or instances. The candidate pairs (instance, anchor inside its box) are listed once,
+and every later step is a gather or scatter over these P pairs. P grows with the area of the boxes, not with instances
+× anchors, and similarities are computed in chunks, so hundreds of instances per image need only megabytes. No step
+synchronizes with a GPU: data-dependent sizes exist only in the list of pairs, which is made on the device of the
+labels.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def assign(
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
         levels: centers of the A anchors by level, on the device of the targets.
         targets: ground truth on the device of the scores, or on the CPU, which avoids a synchronization.
-        min_side: boxes with a shorter side (pixels) are widened to it for the test which anchors lie inside.
+        min_side: shorter sides (pixels) are enlarged to this before testing which anchors lie inside.
         config: which anchors an instance may take.
         strides: (A,) stride of each anchor in pixels, on the device of the targets; needed for `level_range`.
         similarity: u of the pairs; CIoU of the boxes by default.
@@ -107,9 +108,9 @@ def assign(
     alignment, u = _measure_alignment(
         scores, targets, batch_idx, gt_idx, anchor_idx, similarity or box_similarity(boxes)
     )
-    topk = _select_topk(alignment, gt_idx, anchor_idx, num_gt, config.topk)
-    slot = batch_idx * scores.shape[2] + anchor_idx  # index of the pair's anchor among those of all images
-    pair, mask = resolve_conflicts(topk, u, slot, scores.shape[0] * scores.shape[2])
+    taken = _select_topk(alignment, gt_idx, anchor_idx, num_gt, config.topk)
+    flat_anchor = batch_idx * scores.shape[2] + anchor_idx  # index of the pair's anchor among those of all images
+    pair, mask = resolve_conflicts(taken, u, flat_anchor, scores.shape[0] * scores.shape[2])
     if config.one_to_one:
         mask = _keep_best(alignment, gt_idx, anchor_idx, pair, mask, num_gt)
     weight = _target_weights(alignment, u, gt_idx, pair, mask, num_gt)
@@ -122,7 +123,7 @@ def anchors_in_boxes(boxes: Tensor, levels: Levels, min_side: float) -> tuple[Te
     Args:
         boxes: (N, 4) x1, y1, x2, y2, pixels.
         levels: anchor centers by level.
-        min_side: shorter sides are widened to this about the box center, pixels.
+        min_side: shorter sides are enlarged to this around the box center, pixels.
 
     Returns:
         (P,) box indices, ascending, and (P,) anchor indices, ascending within a box.
@@ -190,11 +191,10 @@ def _measure_alignment(
 
 
 def _select_topk(alignment: Tensor, gt_idx: Tensor, anchor_idx: Tensor, num_gt: int, topk: int) -> Tensor:
-    """Return (N·topk,) the pairs each instance takes, best first; −1 where it takes fewer.
+    """Return (N·topk,) indices of the pairs that each instance takes, best first; −1 where it takes fewer.
 
-    The reference takes the top k over all anchors, where anchors outside the box have t = 0 and ties go to the lower
-    anchor index. A pair with t = 0 therefore competes with every anchor outside the box; its rank is computed as if
-    those anchors were listed.
+    The reference package takes the top k over all anchors, where anchors outside the box have t = 0 and ties go to the
+    lower anchor index. A pair with t = 0 therefore competes with every anchor outside the box; see `_rank_of_zeros`.
     """
     device = alignment.device
     size = torch.zeros(num_gt, dtype=torch.int64, device=device).scatter_add_(0, gt_idx, torch.ones_like(gt_idx))
@@ -204,52 +204,65 @@ def _select_topk(alignment: Tensor, gt_idx: Tensor, anchor_idx: Tensor, num_gt: 
     order = order[gt_idx[order].argsort(stable=True)]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=device) - start[gt_idx[order]]
-    positive = (alignment > 0).long()
-    before = positive.cumsum(0) - positive  # pairs with t > 0 before this one, over all instances
-    # `start` of a last instance without pairs is one past the end
-    before_first = torch.cat((before, before.new_zeros(1)))[start.clamp(max=len(order))]
-    positives_of_gt = torch.zeros_like(size).scatter_add_(0, gt_idx, positive)
-    # rank of a pair with t = 0: all t > 0 of its instance come first, then every anchor with a lower index
-    zero_rank = positives_of_gt[gt_idx] + anchor_idx - (before - before_first[gt_idx])
-    rank = torch.where(positive.bool(), rank, zero_rank)
-    # pairs beyond the top k go to one extra slot that is cut off
-    slot = torch.where(rank < topk, gt_idx * topk + rank, num_gt * topk)
+    nonzero = alignment > 0
+    rank = torch.where(nonzero, rank, _rank_of_zeros(nonzero.long(), gt_idx, anchor_idx, start))
+    # pairs beyond the top k go to one extra position that is cut off
+    position = torch.where(rank < topk, gt_idx * topk + rank, num_gt * topk)
     table = torch.full((num_gt * topk + 1,), -1, dtype=torch.int64, device=device)
-    return table.scatter_(0, slot, torch.arange(len(order), device=device))[:-1]
+    return table.scatter_(0, position, torch.arange(len(order), device=device))[:-1]
 
 
-def resolve_conflicts(topk: Tensor, u: Tensor, slot: Tensor, num_slots: int) -> tuple[Tensor, Tensor]:
-    """Give an anchor that several instances take to the one with the largest u of all instances that contain it.
+def _rank_of_zeros(nonzero: Tensor, gt_idx: Tensor, anchor_idx: Tensor, start: Tensor) -> Tensor:
+    """Return the (P,) ranks that pairs with t = 0 have if every anchor outside the box is listed with t = 0, too.
+
+    All anchors with t > 0 come first, then the others by index. Example: of anchors 0…3 a box contains 1, 2 and 3, with
+    t = 0, 0.5 and 0. The order is 2, 0, 1, 3, so the pairs of anchors 1 and 3 have ranks 2 and 3.
+
+    Args:
+        nonzero: (P,) 1 where t > 0, else 0.
+        gt_idx: (P,) instance of each pair, ascending.
+        anchor_idx: (P,) anchor of each pair, ascending within an instance.
+        start: (N,) first pair of each instance.
+    """
+    before = nonzero.cumsum(0) - nonzero  # pairs with t > 0 before this one, over all instances
+    # `start` of a last instance without pairs is one past the end
+    before_first = torch.cat((before, before.new_zeros(1)))[start.clamp(max=len(before))]
+    nonzero_per_gt = torch.zeros_like(start).scatter_add_(0, gt_idx, nonzero)
+    return nonzero_per_gt[gt_idx] + anchor_idx - (before - before_first[gt_idx])
+
+
+def resolve_conflicts(taken: Tensor, u: Tensor, flat_anchor: Tensor, num_anchors: int) -> tuple[Tensor, Tensor]:
+    """Assign an anchor that several instances take to the instance with the largest u whose box contains the anchor.
 
     The winner need not have the anchor among its own top k.
 
     Args:
-        topk: (R,) pairs taken; −1 for none.
+        taken: (R,) pairs that instances take; −1 for none.
         u: (P,) similarity of the pairs.
-        slot: (P,) index of the pair's anchor among those of all images.
-        num_slots: number of anchors of all images.
+        flat_anchor: (P,) index of the pair's anchor among those of all images.
+        num_anchors: number of anchors of all images.
 
     Returns:
         (R,) pairs, and (R,) bool which of them are positives.
     """
-    mask = topk >= 0
+    mask = taken >= 0
     if len(u) == 0:  # no anchor lies in any box, so the rows have nothing to refer to
-        return topk[:0], mask[:0]
-    device = slot.device
-    pair = topk.clamp(min=0)
-    row_slot = slot[pair]
-    takers = torch.zeros(num_slots, dtype=torch.int64, device=device).scatter_add_(0, row_slot, mask.long())
-    max_u = torch.zeros(num_slots, device=device).scatter_reduce_(0, slot, u, "amax")
+        return taken[:0], mask[:0]
+    device = flat_anchor.device
+    pair = taken.clamp(min=0)
+    row_anchor = flat_anchor[pair]
+    num_takers = torch.zeros(num_anchors, dtype=torch.int64, device=device).scatter_add_(0, row_anchor, mask.long())
+    max_u = torch.zeros(num_anchors, device=device).scatter_reduce_(0, flat_anchor, u, "amax")
     # among pairs with the largest u the first wins, which keeps the result deterministic
-    candidate = torch.where(u == max_u[slot], torch.arange(len(slot), device=device), len(slot))
-    winner = torch.full((num_slots,), len(slot), dtype=torch.int64, device=device)
-    winner.scatter_reduce_(0, slot, candidate, "amin")
-    pair = torch.where(takers[row_slot] > 1, winner[row_slot], pair)
+    candidate = torch.where(u == max_u[flat_anchor], torch.arange(len(flat_anchor), device=device), len(flat_anchor))
+    winner = torch.full((num_anchors,), len(flat_anchor), dtype=torch.int64, device=device)
+    winner.scatter_reduce_(0, flat_anchor, candidate, "amin")
+    pair = torch.where(num_takers[row_anchor] > 1, winner[row_anchor], pair)
     # all rows of a contested anchor now hold the same pair: only the first row stays a positive
     row = torch.arange(len(pair), device=device)
-    first = torch.full((num_slots,), len(pair), dtype=torch.int64, device=device)
-    first.scatter_reduce_(0, row_slot, torch.where(mask, row, len(pair)), "amin")
-    return pair, mask & (first[row_slot] == row)
+    first = torch.full((num_anchors,), len(pair), dtype=torch.int64, device=device)
+    first.scatter_reduce_(0, row_anchor, torch.where(mask, row, len(pair)), "amin")
+    return pair, mask & (first[row_anchor] == row)
 
 
 def _keep_best(

@@ -159,7 +159,7 @@ class PoseMetrics(TableMixin):
             other: its metrics, or its run folder.
 
         Raises:
-            DataError: the runs measured different sets.
+            DataError: the runs evaluated different images.
         """
         return compare(self.record, other.record if isinstance(other, PoseMetrics) else load_record(other))
 

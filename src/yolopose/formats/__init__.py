@@ -47,10 +47,11 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
         WeightsError: the file is damaged or is not a pose network.
         DependencyError: the library of the engine is not installed.
     """
-    entry, path = format_for_path(path), Path(path)
-    info = entry.info
+    fmt = format_for_path(path)
+    path = Path(path)
+    info = fmt.info
     if not info.weights and not path.exists():
         kind = "folder" if info.folder else "file"
         raise NotFoundError(f"There is no {info.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
-    require_engine(entry, path)
-    return entry.load(path, device, half)
+    require_engine(fmt, path)
+    return fmt.load(path, device, half)

@@ -94,7 +94,7 @@ class Format(Protocol):
     """A file format of networks: an object, or a module, with these three members.
 
     Example:
-        A package registers a format in its pyproject.toml; the name of the entry point is the format's name:
+        A package registers a format in its pyproject.toml; its name should equal `info.name`:
 
             [project.entry-points."yolopose.formats"]
             myfmt = "my_package.myfmt:MyFormat"

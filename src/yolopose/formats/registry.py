@@ -120,16 +120,16 @@ def formats() -> tuple[Format, ...]:
 def describe_suffixes() -> str:
     """Return a sentence for error messages with the suffixes of all formats, and the errors of plugins."""
     plugins, errors = load_plugins()
-    suffixes = [suffix for entry in (*builtin_formats(), *plugins) for suffix in entry.info.suffixes]
+    suffixes = [suffix for fmt in (*builtin_formats(), *plugins) for suffix in fmt.info.suffixes]
     return " ".join([f"known files end in {', '.join(suffixes)}.", *errors.values()])
 
 
 def find_format(path: str | Path) -> Format | None:
     """Return the format of a file or folder by its suffix, or None; plugins are loaded if no built-in one matches."""
-    for entry in builtin_formats():
-        if entry.info.matches(path):
-            return entry
-    return next((entry for entry in load_plugins()[0] if entry.info.matches(path)), None)
+    for fmt in builtin_formats():
+        if fmt.info.matches(path):
+            return fmt
+    return next((fmt for fmt in load_plugins()[0] if fmt.info.matches(path)), None)
 
 
 def format_for_path(path: str | Path) -> Format:
@@ -138,10 +138,10 @@ def format_for_path(path: str | Path) -> Format:
     Raises:
         UsageError: no format has this suffix.
     """
-    entry = find_format(path)
-    if entry is None:
+    fmt = find_format(path)
+    if fmt is None:
         raise UsageError(f"model={str(path)!r} has an unknown format; {describe_suffixes()}")
-    return entry
+    return fmt
 
 
 def get_format(name: str) -> Format:
@@ -154,7 +154,7 @@ def get_format(name: str) -> Format:
     known = _by_name(builtin_formats())
     if wanted in known:
         return known[wanted]
-    if any(wanted == entry.info.name or f".{wanted}" in entry.info.suffixes for entry in builtin_formats()):
+    if any(wanted == fmt.info.name or f".{wanted}" in fmt.info.suffixes for fmt in builtin_formats()):
         raise UsageError(
             f"format={name!r} is the format of weights: training writes best.pt and last.pt, and in Python "
             f"model.save('name.{wanted}') writes it. Export writes other formats: {', '.join(_names(known))}."
@@ -173,23 +173,18 @@ def get_format(name: str) -> Format:
     )
 
 
-def _by_name(entries: Iterable[Format]) -> dict[str, Format]:
+def _by_name(fmts: Iterable[Format]) -> dict[str, Format]:
     """Return formats that can be exported by name and alias."""
-    return {
-        name.lower(): entry
-        for entry in entries
-        if entry.info.exportable
-        for name in (entry.info.name, *entry.info.aliases)
-    }
+    return {name.lower(): fmt for fmt in fmts if fmt.info.exportable for name in (fmt.info.name, *fmt.info.aliases)}
 
 
 def _names(known: dict[str, Format]) -> list[str]:
-    return list(dict.fromkeys(entry.info.name for entry in known.values()))
+    return list(dict.fromkeys(fmt.info.name for fmt in known.values()))
 
 
 def formats_with(option: str) -> list[str]:
     """Return the names of the formats whose export supports an option."""
-    return [entry.info.name for entry in formats() if entry.info.exportable and option in entry.info.options]
+    return [fmt.info.name for fmt in formats() if fmt.info.exportable and option in fmt.info.options]
 
 
 # -- requirements -------------------------------------------------------------------------------------------------
@@ -221,10 +216,10 @@ def require_packages(names: Iterable[str], what: str) -> None:
         )
 
 
-def require_engine(entry: Format, path: str | Path) -> None:
+def require_engine(fmt: Format, path: str | Path) -> None:
     """Check that the packages that run a file are installed; see `require_packages`."""
-    if not entry.info.int8_toolchain:  # else they depend on the content of the file, and `load` checks
-        require_packages(entry.info.run_requires, str(path))
+    if not fmt.info.int8_toolchain:  # else they depend on the content of the file, and `load` checks
+        require_packages(fmt.info.run_requires, str(path))
 
 
 # -- table --------------------------------------------------------------------------------------------------------
@@ -234,8 +229,8 @@ def format_table() -> str:
     """Return the table that `yolo formats` prints."""
     rows = [("format", "files", "export options", "to run it", "to write it", "verified", "")]
     plugins, errors = load_plugins()
-    for entry in (*builtin_formats(), *plugins):
-        info = entry.info
+    for fmt in (*builtin_formats(), *plugins):
+        info = fmt.info
         rows.append(
             (
                 " ".join((info.name, *info.aliases)),
@@ -243,7 +238,7 @@ def format_table() -> str:
                 ", ".join(("imgsz", *info.options)) if info.exportable else "-",
                 _requirements(info.run_requires, info.run_toolchain),
                 _requirements(info.export_requires, info.toolchain),
-                "plugin" if entry in plugins else info.verified or "unverified",
+                "plugin" if fmt in plugins else info.verified or "unverified",
                 info.about,
             )
         )

@@ -100,8 +100,8 @@ _WindowOutput = tuple[ImageWindow, list[list[Results]] | None]
 
 def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
     settings = run.args
-    # A listener of the start of a batch must be called before the batch is computed. Then this thread computes, and
-    # the threads of `run_windows` only load images; otherwise they compute, too, ahead of this one.
+    # Callbacks of `on_predict_batch_start` must run before the batch is computed, so this thread computes and
+    # `run_windows` only loads; without them its threads also compute.
     compute_here = bool(run.callbacks.get("on_predict_batch_start"))
 
     def work(runtime: Runtime, images: list[LoadedImage]) -> _WindowOutput:

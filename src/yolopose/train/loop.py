@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class Trainer:
 
     Attributes:
         args: the settings.
-        compute_config: how it computes.
+        compute_config: threads, precision, memory format and workers in use.
         data: the data.
         device: where it computes.
         model: the network in training.
@@ -75,8 +75,8 @@ class Trainer:
         loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`; with the head of YOLO26 `l1_loss`
             and `rle_loss` instead of the last.
         metrics: `metrics/…` and `val/…` of the last validation.
-        validator: its metrics object.
-        fitness: box mAP50-95 + pose mAP50-95 of it.
+        validator: `PoseMetrics` of the last validation.
+        fitness: box mAP50-95 + pose mAP50-95 of the last validation.
         best_fitness: the best so far.
         stop: set it to True in a callback to end the run after this epoch.
         save_dir, wdir, last, best, csv: paths of the run's files.
@@ -107,18 +107,7 @@ class Trainer:
         self._loggers = loggers or Callbacks()
         self._group = group or ProcessGroup()
         resolved = self.compute_config.resolve(settings)
-        self._batches = TrainBatches(
-            data.train,
-            data.spec,
-            resolved,
-            imgsz=settings.imgsz,
-            batch=self.batch_size,
-            stride=max(network.stride),
-            workers=min(self.compute_config.workers, self._group.max_workers),
-            pin_memory=device.type == "cuda",
-            share=(self._group.rank, self._group.size),
-            render_on=device if device.type == "cuda" else None,
-        )
+        self._batches = self._make_batches(resolved, max(network.stride))
         self._state = TrainState(network, data, resolved, device, len(self._batches), self._group)
         self.model = self._state.model
         self.ema = self._state.ema
@@ -149,6 +138,21 @@ class Trainer:
         self._start_time = time.monotonic()
         if state is not None:
             self._restore(state)
+
+    def _make_batches(self, settings: TrainSettings, stride: int) -> TrainBatches:
+        on_gpu = self.device.type == "cuda"
+        return TrainBatches(
+            self.data.train,
+            self.data.spec,
+            settings,
+            imgsz=settings.imgsz,
+            batch=self.batch_size,
+            stride=stride,
+            workers=min(self.compute_config.workers, self._group.max_workers),
+            pin_memory=on_gpu,
+            share=(self._group.rank, self._group.size),
+            render_on=self.device if on_gpu else None,
+        )
 
     @property
     def tloss(self) -> Tensor:
@@ -184,7 +188,7 @@ class Trainer:
                     try:
                         self._train_epoch()
                     except Diverged as reason:
-                        # Repeat the epoch from its start, with half the learning rates.
+                        # Repeat the epoch from the snapshot, with half the learning rates.
                         self._meter.sum = self._guard.rollback(reason)
                         continue
                     self._end_epoch()
@@ -208,7 +212,7 @@ class Trainer:
         state.begin_epoch(self.epoch, self.epochs)
         self._guard.snapshot(self._meter.sum)
         with self._progress() as progress:
-            for number, batch in enumerate(self._samples(), self._first_batch):
+            for number, batch in enumerate(self._epoch_batches(), self._first_batch):
                 self.batch_i = number
                 self._emit("on_train_batch_start")
                 i = self.epoch * len(self._batches) + number  # over the whole run
@@ -242,7 +246,7 @@ class Trainer:
         self._emit("on_train_epoch_end")
         # Only rank 0 saves its state, so it takes over the gradients of all processes that wait for a step.
         self._state.collect_gradients()
-        self._meter.sum.zero_()
+        self._meter.start_epoch()
         if self._group.is_main:
             self.metrics = {}  # without validation an epoch has no metrics, not those of an earlier one
             if self.args.val:
@@ -341,7 +345,7 @@ class Trainer:
 
     # -- parts of an epoch ----------------------------------------------------------------------
 
-    def _samples(self) -> Iterator[TrainBatch]:
+    def _epoch_batches(self) -> Iterator[TrainBatch]:
         remaining = self.epochs - self.epoch
         if remaining == self.args.close_mosaic and self.args.mosaic and self.epoch:
             LOGGER.info(f"No mosaic in the last {remaining} epochs (close_mosaic).")
@@ -428,6 +432,7 @@ class Trainer:
             "best_epoch": self.best_epoch,
             "stop": self.stop,
             "license": self._folder.license,
+            # key name of the checkpoint format; it differs from that of the attribute
             "plan": self.compute_config.state_dict(),
             "sum": self._meter.sum,
             **self._state.state_dict(),
@@ -453,7 +458,7 @@ class Trainer:
         self.stop = bool(state.get("stop")) or (self.epoch > 0 and self._out_of_patience(self.epoch - 1))
         self._folder.read_history(self.epoch)
 
-    def _save_and_exit(self, batch: int) -> None:
+    def _save_and_exit(self, batch: int) -> NoReturn:
         """End an interrupted run before a batch of the current epoch.
 
         Raises:

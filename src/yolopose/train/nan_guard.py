@@ -107,7 +107,7 @@ class NanGuard:
         self._consecutive.clear()
         self._scalars.clear()
         LOGGER.warning(
-            f"{reason}. Restored the state at the start of this epoch; training continues with the learning rates "
+            f"{reason}. Restored the state from the snapshot; training continues with the learning rates "
             f"times {lr_scale:g}."
         )
         return self._saved_losses.clone()

@@ -113,6 +113,10 @@ class LossMeter:
         self.displayed = self.to_dict()
         self._scalars = AsyncScalars(device)
 
+    def start_epoch(self) -> None:
+        """Set the sums to 0; `mean` remains that of the last epoch until the first batch is added."""
+        self.sum.zero_()
+
     def add(self, terms: LossTerms, batches: int, *, last: bool) -> None:
         """Add the losses of a batch; a value that is not finite counts as 0.
 

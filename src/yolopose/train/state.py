@@ -49,7 +49,7 @@ class TrainState:
         schedule: the rates of every batch.
         lr_scale: factor on all learning rates; below 1 after a rollback.
         micro_batches: parts in which a batch passes through the network; above 1 after the memory was full.
-        precision: of the forward pass.
+        precision: precision of the forward pass and gradient scaling.
         device: where it computes.
         criterion: the losses.
     """
@@ -67,7 +67,7 @@ class TrainState:
         self._settings = settings
         self._group = group or ProcessGroup()
         self._async = is_async(device)
-        self._saved_maps = recompute_saved_maps if device.type == "cpu" and not settings.compile else nullcontext
+        self._recompute_context = recompute_saved_maps if device.type == "cpu" and not settings.compile else nullcontext
         self.model = network.to(device)
         if settings.channels_last is not False:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
@@ -91,7 +91,7 @@ class TrainState:
         self._has_partial_gradients = False  # whether the current batch has added gradients to those before it
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Set the network to training mode, except for frozen statistics.
+        """Prepare the criterion and the network for an epoch; norms of frozen layers stay in eval mode.
 
         Args:
             epoch: counted from 0.
@@ -106,7 +106,7 @@ class TrainState:
     def forward_backward(self, batch: TrainBatch, epoch: int, number: int, *, step_follows: bool = False) -> LossTerms:
         """Compute the losses of a batch and accumulate their gradients, unless the loss is not finite.
 
-        Where the memory is full, this batch and all later ones pass through the network in twice as many parts, whose
+        On out-of-memory, this batch and all later ones pass through the network in twice as many parts, whose
         gradients are accumulated: an optimizer step uses as many images as before.
 
         Args:
@@ -137,7 +137,7 @@ class TrainState:
             part = batch if size == len(batch) else batch.slice_images(start, start + size)
             own_terms = self.losses(part, epoch, number)
             terms = self._all_reduce_terms(own_terms)
-            # On an asynchronous device a non-finite loss spoils the gradients, and the device skips the step.
+            # On an asynchronous device a non-finite loss makes the gradients non-finite, and the device skips the step.
             if self._async or bool(torch.isfinite(terms.total)):
                 if self._reducer and step_follows:
                     self._reducer.start()
@@ -145,7 +145,7 @@ class TrainState:
                     self._has_partial_gradients = True
                     self.precision.backward(own_terms.total)
             else:
-                self._restore_norm_statistics()
+                self._replace_nonfinite_norm_statistics()
             parts.append((len(part), terms))
         if len(parts) == 1:
             return parts[0][1]
@@ -166,7 +166,7 @@ class TrainState:
         images = self._preprocess(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
-        with self.precision.autocast(), self._saved_maps():
+        with self.precision.autocast(), self._recompute_context():
             output = self._forward(images)
         return self.criterion(output, targets, self._group.all_reduce if self._group.size > 1 else None)
 
@@ -222,7 +222,7 @@ class TrainState:
     # -- the step -------------------------------------------------------------------------------
 
     def step_due(self, i: int, accumulation: int) -> bool:
-        """Whether the optimizer steps after batch i of the run."""
+        """Return whether the optimizer steps after batch i of the run."""
         return step_due(i, self._last_step, accumulation)
 
     def step(self, i: int) -> bool | Tensor:
@@ -240,7 +240,7 @@ class TrainState:
         self.optimizer.torch.zero_grad()
         if self._async:
             # Whether a batch was finite is not known on the host yet; the EMA must not average non-finite statistics.
-            self._restore_norm_statistics()
+            self._replace_nonfinite_norm_statistics()
         if isinstance(finite, Tensor) or finite:
             self.ema.update()
         return finite
@@ -258,11 +258,11 @@ class TrainState:
             self.optimizer.torch.zero_grad()
 
     def can_checkpoint(self, i: int) -> bool:
-        """Whether the state after batch i may be saved; with several processes only directly after a step."""
+        """Return whether the state after batch i may be saved; with several processes only directly after a step."""
         return self._group.size == 1 or i == self._last_step
 
     @torch.no_grad()
-    def _restore_norm_statistics(self) -> None:
+    def _replace_nonfinite_norm_statistics(self) -> None:
         """Replace non-finite running statistics of norms, caused by a bad batch, by those of the EMA."""
         pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
         float_pairs = [(buffer, average) for buffer, average in pairs if buffer.is_floating_point()]
@@ -303,7 +303,7 @@ class TrainState:
         Raises:
             TrainError: it is damaged, or belongs to another network or optimizer.
         """
-        if self._reducer and self._reducer.active:  # after a rollback: other processes are in these collectives
+        if self._reducer and self._reducer.active:  # after a rollback: other processes wait in this reduction
             self._reducer.finish()
         try:
             self.ema.load_state_dict({"updates": saved["updates"], "model": self.model.state_dict()})
@@ -314,7 +314,7 @@ class TrainState:
             self._last_step = int(saved["last_step"])
             # earlier versions did not save these two
             self.scale_lr(float(saved.get("rate", 1.0)))
-            # processes that share a batch never split it: each would run another number of collectives
+            # processes that share a batch never split it: each would run a different number of collectives
             self.micro_batches = int(saved.get("parts", 1)) if self._group.size == 1 else 1
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainError(
