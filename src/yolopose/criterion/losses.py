@@ -17,7 +17,7 @@ from yolopose.nn import Pose26, PoseModel, RealNVP
 from yolopose.nn.head import HeadOutput
 from yolopose.schema import PoseSpec
 
-ONE_TO_MANY = AssignerConfig(topk=10, level_range=True)
+ONE_TO_MANY = AssignerConfig(level_range=True)
 ONE_TO_ONE = AssignerConfig(topk=7, one_to_one=True, level_range=True)
 _O2M_WEIGHTS = (0.8, 0.1)  # share of the one-to-many branch at the start and at the end of a run
 
@@ -130,11 +130,6 @@ class DualCriterion(Criterion):
         counts, images = self._reduce(branches, len(output.scores), reduce_fn)
         many, one = (self._normalize(*branch, images) for branch in zip(branches, counts, strict=True))
         return LossTerms(self.o2m_weight * many.total + (1 - self.o2m_weight) * one.total, one.items)
-
-    def branch(self, output: HeadOutput, targets: Targets, config: AssignerConfig) -> LossTerms:
-        """Compute the losses of one branch, with the assignment of `config`."""
-        sums = self._branch_sums(output, targets, config)
-        return self._normalize(sums, sums.counts, len(output.scores))
 
     def _decode_sides(self, boxes: Tensor) -> Tensor:
         return boxes
