@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fake_runtime import FakeRuntime, painted
+from yolopose.base.callbacks import Callbacks
 from yolopose.config import PredictOptions
 from yolopose.predict import Predictor, parallel, predict
 from yolopose.results import Results
@@ -33,7 +34,9 @@ class Recorder:
         self.runtime = runtime
         self.events: list[tuple[str, list[str], int]] = []
         self.batches: list[list[str]] = []
-        self.callbacks = {f"on_predict_{event}": [self._listener(event)] for event in events}
+        self.callbacks = Callbacks()
+        for event in events:
+            self.callbacks.add(f"on_predict_{event}", self._listener(event))
 
     def _listener(self, event: str):  # type: ignore[no-untyped-def]
         def listen(run: Predictor) -> None:
@@ -116,7 +119,8 @@ def test_changed_results_are_returned() -> None:
     def drop_boxes(predictor: Predictor) -> None:
         predictor.results = [result[:0] for result in predictor.results]
 
-    callbacks = {"on_predict_postprocess_end": [drop_boxes]}
+    callbacks = Callbacks()
+    callbacks.add("on_predict_postprocess_end", drop_boxes)
     image = painted(*WIDE, (5, 7, 25, 20))
     results = list(predict(FakeRuntime(), [image] * 3, PredictOptions(imgsz=128, verbose=False, batch=2), callbacks))
     assert [len(result) for result in results] == [0, 0, 0]
@@ -141,7 +145,8 @@ class Overlapping(FakeRuntime):
 
 
 def test_without_a_start_callback_batches_are_computed_in_parallel() -> None:
-    callbacks = {"on_predict_batch_end": [lambda _: None], "on_predict_batch_start": []}
+    callbacks = Callbacks()
+    callbacks.add("on_predict_batch_end", lambda _: None)
     images = [painted(*WIDE, (5, 7, 25, 20))] * 30
     runtime = Overlapping([], threading.Event())
     assert len(list(predict(runtime, images, PredictOptions(imgsz=128, verbose=False), callbacks))) == 30

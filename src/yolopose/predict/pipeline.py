@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolopose.base.callbacks import Callback
+from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import PredictOptions, PredictSettings, predict_settings
@@ -39,23 +39,18 @@ class Predictor:
 
     args: PredictSettings
     runtime: Runtime
-    callbacks: Mapping[str, Sequence[Callback]]
+    callbacks: Callbacks
     batch: list[str] = field(default_factory=list[str])
     results: list[Results] = field(default_factory=list[Results])
     seen: int = 0
     save_dir: Path | None = None
-
-    def emit(self, event: str) -> None:
-        """Call the callbacks of an event."""
-        for callback in tuple(self.callbacks.get(event, ())):
-            callback(self)
 
 
 def predict(
     runtime: Runtime,
     source: Any,
     options: PredictOptions,
-    callbacks: Mapping[str, Sequence[Callback]] | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Iterator[Results]:
     """Predict all images of a source.
 
@@ -91,7 +86,7 @@ def predict(
         buffer=settings.stream_buffer,
         reduce_to=max(settings.imgsz) if settings.fast_decode else None,
     )
-    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or {}), opened)
+    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks()), opened)
 
 
 _WindowOutput = tuple[ImageWindow, list[list[Results]] | None]
@@ -102,7 +97,7 @@ def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
     settings = run.args
     # Callbacks of `on_predict_batch_start` must run before the batch is computed, so this thread computes and
     # `run_windows` only loads; without them its threads also compute.
-    compute_here = bool(run.callbacks.get("on_predict_batch_start"))
+    compute_here = bool(run.callbacks["on_predict_batch_start"])
 
     def work(runtime: Runtime, images: list[LoadedImage]) -> _WindowOutput:
         window = ImageWindow(images, runtime.metadata.spec, settings)
@@ -111,20 +106,20 @@ def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
 
     output = _Output(run, source.count)
     windows = run_windows(source, run.runtime, work, window_size(settings.batch), replicate=not compute_here)
-    run.emit("on_predict_start")
+    run.callbacks.emit("on_predict_start", run)
     with closing(output), closing(windows):
         for window, computed in windows:
             for index, batch in enumerate(window.batches):
                 run.batch = batch.paths
                 run.results = []
-                run.emit("on_predict_batch_start")
+                run.callbacks.emit("on_predict_batch_start", run)
                 run.results = batch.predict(run.runtime, settings) if computed is None else computed[index]
-                run.emit("on_predict_postprocess_end")
+                run.callbacks.emit("on_predict_postprocess_end", run)
                 window.set_results(batch, run.results)
                 yield from output.write(window)
-                run.emit("on_predict_batch_end")
+                run.callbacks.emit("on_predict_batch_end", run)
             yield from output.write(window)  # images after the last batch that could not be read
-        run.emit("on_predict_end")
+        run.callbacks.emit("on_predict_end", run)
         output.log_speed()
 
 
