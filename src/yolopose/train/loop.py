@@ -37,6 +37,7 @@ from yolopose.train.process import InterruptHandler, deterministic_kernels
 from yolopose.train.record import HEADER_EVERY, EpochLine, epoch_summary, final_report, results_columns
 from yolopose.train.run_folder import NullRunFolder, RunFolder
 from yolopose.train.scalars import LossMeter
+from yolopose.train.schedule import step_due
 from yolopose.train.state import TrainState
 from yolopose.train.validation import validate_epoch
 
@@ -218,10 +219,10 @@ class Trainer:
                 i = self.epoch * len(self._batches) + number  # over the whole run
                 # During warm-up, learning rate, momentum and accumulation change with every batch.
                 accumulation = state.schedule.apply(self.optimizer, i)
-                step_due = state.step_due(i, accumulation)
-                terms = state.forward_backward(batch, self.epoch, number, step_follows=step_due)
+                step_follows = step_due(i, state.last_step, accumulation)
+                terms = state.forward_backward(batch, self.epoch, number, step_follows=step_follows)
                 self._guard.record("loss", torch.isfinite(terms.total), self._position)
-                if step_due:
+                if step_follows:
                     self._emit("optimizer_step")
                     self._guard.record("gradient", state.step(i), self._position)
                     self._emit("on_params_update")

@@ -25,7 +25,7 @@ from yolopose.train.feed import TrainBatch
 from yolopose.train.optimizer import freeze_layers, make_optimizer
 from yolopose.train.precision import Precision
 from yolopose.train.process import empty_cache, is_async, is_out_of_memory
-from yolopose.train.schedule import make_schedule, step_due
+from yolopose.train.schedule import make_schedule
 
 MAX_GRAD_NORM = 10.0
 """Largest norm of all gradients together."""
@@ -47,6 +47,7 @@ class TrainState:
         ema: its moving average.
         optimizer: the optimizer with its hyperparameters.
         schedule: the rates of every batch.
+        last_step: batch of the run after which the optimizer last stepped; -1 before the first step.
         lr_scale: factor on all learning rates; below 1 after a rollback.
         micro_batches: parts in which a batch passes through the network; above 1 after the memory was full.
         precision: precision of the forward pass and gradient scaling.
@@ -87,7 +88,7 @@ class TrainState:
         self.lr_scale = 1.0
         self.micro_batches = 1
         self._reducer = GradientReducer(self.model, self._group) if self._group.size > 1 else None
-        self._last_step = -1
+        self.last_step = -1
         self._has_partial_gradients = False  # whether the current batch has added gradients to those before it
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
@@ -221,17 +222,13 @@ class TrainState:
 
     # -- the step -------------------------------------------------------------------------------
 
-    def step_due(self, i: int, accumulation: int) -> bool:
-        """Return whether the optimizer steps after batch i of the run."""
-        return step_due(i, self._last_step, accumulation)
-
     def step(self, i: int) -> bool | Tensor:
         """Update the weights and the EMA after batch i of the run.
 
         Returns:
             Whether the gradients were finite (otherwise nothing was changed); on a GPU as a tensor.
         """
-        self._last_step = i
+        self.last_step = i
         if not self._reduce_gradients():  # every loss since the last step was skipped
             return True
         finite = self.precision.step(
@@ -259,7 +256,7 @@ class TrainState:
 
     def can_checkpoint(self, i: int) -> bool:
         """Return whether the state after batch i may be saved; with several processes only directly after a step."""
-        return self._group.size == 1 or i == self._last_step
+        return self._group.size == 1 or i == self.last_step
 
     @torch.no_grad()
     def _replace_nonfinite_norm_statistics(self) -> None:
@@ -285,7 +282,7 @@ class TrainState:
         """Return what a resumed run needs, except for the EMA's weights, which are the network of the checkpoint."""
         gradients = [parameter.grad for parameter in self.model.parameters()]
         return {
-            "last_step": self._last_step,
+            "last_step": self.last_step,
             # key names of the checkpoint format; they differ from those of the attributes
             "rate": self.lr_scale,
             "parts": self.micro_batches,
@@ -311,7 +308,7 @@ class TrainState:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.precision.load_state_dict(saved["scaler"])
             self._load_gradients(saved["gradients"])
-            self._last_step = int(saved["last_step"])
+            self.last_step = int(saved["last_step"])
             # earlier versions did not save these two
             self.scale_lr(float(saved.get("rate", 1.0)))
             # processes that share a batch never split it: each would run a different number of collectives
