@@ -153,7 +153,7 @@ def profile_sample(trainer: Trainer) -> None:
     with clock.watching(SAMPLE):
         start = time.thread_time()
         for epoch in range(2):
-            for spec in feed.batch_specs(epoch, mosaic=options.mosaic > 0):
+            for spec in feed.batch_specs(epoch, multi_image=True):
                 loader.make_batch(feed.builder, spec)
         whole = time.thread_time() - start
     cv2.setNumThreads(before)

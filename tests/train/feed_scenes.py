@@ -86,9 +86,9 @@ def write_scenes(folder: Path, sizes: list[Size]) -> Annotations:
     return annotations([one.boxes for one in labels], [one.keypoints for one in labels], sizes, files)
 
 
-def batch_spec(index: int, count: int, shape: Size, mosaic: bool = True, epoch: int = 0) -> BatchSpec:
+def batch_spec(index: int, count: int, shape: Size, multi_image: bool = True, epoch: int = 0) -> BatchSpec:
     """Return the spec of a batch of one image, with a pool of the first `count` images."""
-    return BatchSpec(epoch, np.array([index]), np.arange(count), shape, mosaic)
+    return BatchSpec(epoch, np.array([index]), np.arange(count), shape, multi_image)
 
 
 def find_dot(image: np.ndarray, x: float, y: float, color: np.ndarray, reach: int) -> tuple[float, float]:

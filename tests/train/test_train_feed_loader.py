@@ -78,7 +78,7 @@ def test_batches_depend_on_seed_and_epoch_only(table: Annotations, monkeypatch: 
 def test_golden_sample_parameters(table: Annotations) -> None:
     # made anew once, when each operation got a random stream of its own: `seed` promises the same samples from then on
     builder = make_batches(table, cutmix=0.5, degrees=10).builder
-    spec = make_batches(table).batch_specs(0, mosaic=True)[0]
+    spec = make_batches(table).batch_specs(0, multi_image=True)[0]
     assert spec.index.tolist() == [2, 4, 3]
     params = builder.sample_params(spec, 2)
     assert [tile.index for tile in params.base.layout.tiles] == [2, 3, 0, 6]
@@ -102,7 +102,7 @@ def test_mosaic_ends_with_close_mosaic(table: Annotations) -> None:
     assert max(instances[9:]) == 1
     # without mosaic a sample is what it would be with mosaic=0: no other draw depends on it
     without = next(make_batches(table, mosaic=0, mixup=0).epoch(0))
-    assert are_equal(next(batches.epoch(0, mosaic=False)), without)
+    assert are_equal(next(batches.epoch(0, multi_image=False)), without)
 
 
 def test_rect_batches_fit_their_images(table: Annotations) -> None:

@@ -176,6 +176,6 @@ def test_cutmix_pastes_a_window_next_to_the_instances() -> None:
 
 def test_closing_mosaic_switches_off_mixup_and_cutmix_too() -> None:
     builder = make_builder(sizes=[(SIDE, SIDE)] * 2, mosaic=1, mixup=1, cutmix=1)
-    image, labels = builder.build(batch_spec(0, 2, (SIDE, SIDE), mosaic=False), 0)
+    image, labels = builder.build(batch_spec(0, 2, (SIDE, SIDE), multi_image=False), 0)
     np.testing.assert_array_equal(image, builder._images[0])
     assert len(labels.classes) == 1

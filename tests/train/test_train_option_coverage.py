@@ -126,3 +126,8 @@ def test_strict_refuses_invalid_labels(strict: bool, tmp_path: Path) -> None:
 def test_verbose_false_prints_no_epochs(verbose: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path, verbose=verbose)
     assert ("instances" in capsys.readouterr().out) == verbose
+
+
+def test_close_mosaic_logs_the_augmentations_that_it_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, verbose=True, mosaic=0.0, mixup=0.5, cutmix=0.5, close_mosaic=1, epochs=2, val=False)
+    assert "The last epoch runs without mixup, cutmix (close_mosaic=1)." in capsys.readouterr().out

@@ -180,7 +180,7 @@ class ScheduleOptions:
     warmup_bias_lr: float = option(0.1, "initial learning rate of biases in warm-up", low=0, high=1)
     nbs: int = option(64, "nominal batch size, up to which gradients are accumulated", low=1)
     cos_lr: bool = option(False, "cosine learning-rate schedule instead of a linear one")
-    close_mosaic: int = option(10, "number of last epochs without mosaic", low=0)
+    close_mosaic: int = option(10, "number of last epochs without mosaic, mixup and cutmix", low=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,7 +225,7 @@ def sample_seconds(data: TrainData, settings: TrainSettings) -> float:
     cv2.setNumThreads(1)
     try:
         start = time.perf_counter()
-        batch = make_batch(batches.builder, batches.batch_specs(0, mosaic=settings.mosaic > 0)[0])
+        batch = make_batch(batches.builder, batches.batch_specs(0, multi_image=True)[0])
         return (time.perf_counter() - start) / len(batch)
     finally:
         batches.close()

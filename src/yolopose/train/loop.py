@@ -348,9 +348,11 @@ class Trainer:
 
     def _epoch_batches(self) -> Iterator[TrainBatch]:
         remaining = self.epochs - self.epoch
-        if remaining == self.args.close_mosaic and self.args.mosaic and self.epoch:
-            LOGGER.info(f"No mosaic in the last {remaining} epochs (close_mosaic).")
-        return self._batches.epoch(self.epoch, mosaic=remaining > self.args.close_mosaic, first=self._first_batch)
+        used = [name for name in ("mosaic", "mixup", "cutmix") if getattr(self.args, name)]
+        if remaining == self.args.close_mosaic and used and self.epoch:
+            last = "The last epoch runs" if remaining == 1 else f"The last {remaining} epochs run"
+            LOGGER.info(f"{last} without {', '.join(used)} (close_mosaic={remaining}).")
+        return self._batches.epoch(self.epoch, multi_image=remaining > self.args.close_mosaic, first=self._first_batch)
 
     def _validate(self, network: PoseModel, save_dir: Path | None = None) -> None:
         result = validate_epoch(

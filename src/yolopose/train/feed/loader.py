@@ -94,22 +94,22 @@ class TrainBatches:
         """Return the number of batches in an epoch."""
         return math.ceil(self._count / self._batch)
 
-    def epoch(self, epoch: int, *, mosaic: bool | None = None, first: int = 0) -> Iterator[TrainBatch]:
+    def epoch(self, epoch: int, *, multi_image: bool | None = None, first: int = 0) -> Iterator[TrainBatch]:
         """Yield the batches of an epoch.
 
         Args:
             epoch: epoch from 0. With the seed it determines the order and every sample, so a resumed run sees what an
                 uninterrupted one does.
-            mosaic: whether mosaic, mixup and cutmix are on. Default: off in the last `close_mosaic` epochs.
+            multi_image: whether mosaic, mixup and cutmix are on. Default: off in the last `close_mosaic` epochs.
             first: batch to begin with, from 0; earlier ones are not made.
 
         Raises:
             DataError: an image cannot be read any more (the message names it), or a worker process has died.
         """
-        if mosaic is None:
-            mosaic = epoch < self._options.epochs - self._options.close_mosaic
+        if multi_image is None:
+            multi_image = epoch < self._options.epochs - self._options.close_mosaic
         rank, count = self._share
-        specs = [_split_spec(spec, rank, count) for spec in self.batch_specs(epoch, mosaic)[first:]]
+        specs = [_split_spec(spec, rank, count) for spec in self.batch_specs(epoch, multi_image)[first:]]
         made = self._make([spec for spec in specs if len(spec.index)])
         for spec in specs:
             if not len(spec.index):
@@ -141,7 +141,7 @@ class TrainBatches:
                 f"Use fewer `workers` (now {self._workers}) or a smaller batch."
             ) from error
 
-    def batch_specs(self, epoch: int, mosaic: bool) -> list[BatchSpec]:
+    def batch_specs(self, epoch: int, multi_image: bool) -> list[BatchSpec]:
         """Return what each batch of an epoch consists of."""
         rng = np.random.default_rng((self._options.seed, epoch))
         if self._groups is not None:
@@ -155,7 +155,7 @@ class TrainBatches:
             end = start + len(index)
             size = min(before + len(index), self._count)
             pool = order[np.arange(end - size, end) % self._count]  # the first batches draw from the end of the order
-            specs.append(BatchSpec(epoch, index, pool, self._shape, mosaic))
+            specs.append(BatchSpec(epoch, index, pool, self._shape, multi_image))
         return specs
 
     def _make(self, specs: list[BatchSpec]) -> Iterator[TrainBatch | DeferredBatch]:

@@ -46,14 +46,14 @@ class BatchSpec:
         index: (B,) indices of the images.
         pool: indices of the images that mosaic, mixup and cutmix draw further images from.
         shape: (height, width) of the batch.
-        mosaic: whether mosaic, mixup and cutmix are on.
+        multi_image: whether mosaic, mixup and cutmix are on.
     """
 
     epoch: int
     index: npt.NDArray[np.int64]
     pool: npt.NDArray[np.int64]
     shape: Size
-    mosaic: bool
+    multi_image: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,7 @@ class SampleBuilder:
         base = own.canvas(index)
         labels = self._labels(base, spec.shape)
         overlays: list[Overlay] = []
-        for operation in self.overlay_operations if spec.mosaic else ():
+        for operation in self.overlay_operations if spec.multi_image else ():
             # a path of its own, so that the second canvas repeats none of the draws of the first
             source = _Source(self, spec, index, f"{operation.name}/")
             overlay = operation.overlay(own.stream(operation), labels, source)
@@ -257,7 +257,7 @@ class _Source:
         return Canvas(layout, Transform2D.translate(self.shape[1] / 2, self.shape[0] / 2) @ transform, scale, mirrored)
 
     def _layout(self, index: int) -> Layout:
-        for operation in self._builder.layout_operations if self._spec.mosaic else ():
+        for operation in self._builder.layout_operations if self._spec.multi_image else ():
             layout = operation.layout(self.stream(operation), index, self)
             if layout is not None:
                 return layout
