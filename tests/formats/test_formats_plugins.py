@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from formats_samples import assert_agrees, random_batch
 
 from yolopose import YOLO
-from yolopose.base.errors import UsageError
+from yolopose.base.errors import ExportError, UsageError
 from yolopose.cli import main
 from yolopose.formats import find_format, format_for_path, formats, get_format, open_runtime
 from yolopose.formats.registry import builtin_formats, load_plugins
+from yolopose.schema import KeypointSchema, PoseSpec
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -55,6 +58,39 @@ def test_exports_and_predicts(small: YOLO, tmp_path: Path, capsys: pytest.Captur
     (result,) = exported.predict(image, conf=0.0, verbose=False)
     assert len(result) > 10
     assert_agrees(open_runtime(path), small, [random_batch(3, 64, 96)])
+
+
+@pytest.mark.usefixtures("plugin")
+def test_reports_a_file_that_cannot_be_opened(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise KeyError("weights")
+
+    monkeypatch.setattr(type(get_format("traced")), "load", load)
+    with pytest.raises(ExportError, match="format traced cannot open the file it wrote: KeyError: 'weights'"):
+        small.export(format="traced", imgsz=64)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_refuses_other_metadata_than_that_of_the_network(small: YOLO, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin_class = type(get_format("traced"))
+    load = plugin_class.load
+
+    def load_with_other_metadata(*args: Any) -> Any:
+        runtime = load(*args)
+        other = PoseSpec(classes=("other",) * 9, keypoints=KeypointSchema(count=7))
+        runtime.metadata = replace(runtime.metadata, imgsz=(96, 64), stride=128, spec=other)
+        return runtime
+
+    monkeypatch.setattr(plugin_class, "load", load_with_other_metadata)
+    with pytest.raises(ExportError) as caught:
+        small.export(format="traced", imgsz=64)
+    for excerpt in (
+        r"imgsz is [96, 64], not [64, 64]",
+        "stride is 128, not",
+        "kpt_shape is [7, 3], not",
+        "is 9, not",
+    ):
+        assert excerpt in str(caught.value)
 
 
 @pytest.mark.usefixtures("plugin")

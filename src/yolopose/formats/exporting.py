@@ -14,13 +14,14 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import ExportError, UsageError, WeightsError
+from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
 from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.base.log import LOGGER
 from yolopose.config import PREDICT_CONF, ExportOptions, ExportSettings, export_settings
 from yolopose.formats.agreement import Agreement, compare_with_torch
 from yolopose.formats.export_modules import NmsConfig
 from yolopose.formats.int8 import load_calibration
+from yolopose.formats.metadata import first_line
 from yolopose.formats.protocol import ExportJob, ExportReport, Format
 from yolopose.formats.registry import formats_with, get_format, require_packages
 from yolopose.schema import ModelMetadata
@@ -170,7 +171,7 @@ def _check_file(job: ExportJob, entry: Format, report: ExportReport, path: Path)
     """Compare the file with the network, unless the format has already checked it.
 
     Raises:
-        ExportError: the file cannot be opened, or does not reproduce the network.
+        ExportError: the file cannot be opened, has other metadata, or does not reproduce the network.
     """
     if report.check:
         return report
@@ -178,10 +179,35 @@ def _check_file(job: ExportJob, entry: Format, report: ExportReport, path: Path)
         runtime = entry.load(path)
     except WeightsError as error:
         raise ExportError(f"The exported file does not run and was removed. {error}") from error
+    except YoloposeError:
+        raise
+    except Exception as error:  # a format of another package may raise anything
+        raise ExportError(
+            f"The format {entry.info.name} cannot open the file it wrote: {type(error).__name__}: {first_line(error)} "
+            "The file was removed."
+        ) from error
+    _check_metadata(runtime.metadata, job.metadata, entry.info.name)
     if not hasattr(runtime, "raw"):
         return replace(report, check=f"Not compared with torch: the engine of {entry.info.title} has no method raw.")
     agreement = compare_with_torch(job, runtime)  # type: ignore[arg-type]  # it has the methods that are used
     return replace(report, agreement=agreement, check=f"Compared with torch on an image: {agreement}.")
+
+
+def _check_metadata(actual: ModelMetadata, expected: ModelMetadata, name: str) -> None:
+    """Check what the engine of a file reports; a wrong value would give wrong results without an error."""
+    pairs = {
+        "imgsz": (list(actual.imgsz), list(expected.imgsz)),
+        "stride": (actual.stride, expected.stride),
+        "kpt_shape": (list(actual.spec.keypoints.shape), list(expected.spec.keypoints.shape)),
+        "number of classes": (actual.spec.nc, expected.spec.nc),
+    }
+    differences = [f"{key} is {value}, not {wanted}" for key, (value, wanted) in pairs.items() if value != wanted]
+    if differences:
+        raise ExportError(
+            f"The metadata of the exported file differs from that of the network: {'; '.join(differences)}. The file "
+            f"was removed. This is a fault of the format {name}: its `load` must return an engine with the metadata "
+            "that its `export` received."
+        )
 
 
 def _megabytes(path: Path) -> float:
