@@ -14,7 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs/options.md"
 def test_options_page_is_up_to_date() -> None:
     if os.environ.get("YOLOPOSE_WRITE_DOCS"):
         PAGE.write_text(help_texts.options_markdown(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == help_texts.options_markdown()
+    is_current = PAGE.read_text(encoding="utf-8") == help_texts.options_markdown()
+    assert is_current, "docs/options.md is outdated: run YOLOPOSE_WRITE_DOCS=1 pytest tests/cli/test_cli_help.py"
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -164,7 +164,7 @@ def test_one_to_one_keeps_the_best_anchor_of_each_instance() -> None:
     similarity = keypoint_similarity(xy, corners, torch.full((3,), 0.25))
     common = {"min_side": 16, "strides": sizes, "similarity": similarity}
     levels = anchor_levels((96, 128))
-    seven = assign(scores, corners, levels, targets, config=AssignerConfig(topk=7, level_range=True), **common)
+    seven = assign(scores, corners, levels, targets, config=AssignerConfig(topk=7, match_level=True), **common)
     one = assign(scores, corners, levels, targets, config=ONE_TO_ONE, **common)
     owners = one.gt_idx[one.mask].tolist()
     assert sorted(owners) == sorted(set(seven.gt_idx[seven.mask].tolist()))

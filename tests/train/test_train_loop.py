@@ -14,13 +14,11 @@ from train_worlds import FAST, make_world
 from yolopose import YOLO
 from yolopose.base.callbacks import EVENTS
 from yolopose.base.errors import DataError, TrainError, UsageError
+from yolopose.criterion import PoseCriterion
+from yolopose.train.record import results_columns
 from yolopose.weights import read_checkpoint
 
-COLUMNS = (
-    "epoch,time,train/box_loss,train/pose_loss,train/kobj_loss,train/cls_loss,train/dfl_loss,metrics/precision(B),"
-    "metrics/recall(B),metrics/mAP50(B),metrics/mAP50-95(B),metrics/precision(P),metrics/recall(P),metrics/mAP50(P),"
-    "metrics/mAP50-95(P),val/box_loss,val/pose_loss,val/kobj_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2"
-)
+COLUMNS = ",".join(results_columns(PoseCriterion.terms))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from train_worlds import FAST, make_world
 
 from yolopose import YOLO
 from yolopose.base.errors import DataError
+from yolopose.config import TrainOptions
+from yolopose.criterion import PoseCriterion
 from yolopose.train import validation
 from yolopose.train.process import deterministic_kernels
 
@@ -25,14 +27,14 @@ def trained(tmp_path: Path, **options: Any) -> YOLO:
 
 
 def test_gains_scale_their_losses(tmp_path: Path) -> None:
-    plain = {"box": 7.5, "pose": 12.0, "kobj": 1.0, "cls": 0.5, "dfl": 1.5}
-    factors = dict(zip(plain, (2, 4, 8, 16, 32), strict=True))
+    plain = {name: getattr(TrainOptions(), name) for name in PoseCriterion.terms}
+    factors = {name: 2.0**power for power, name in enumerate(plain, 1)}
     one, two = (
         trained(tmp_path, **STILL, **gains).trainer.tloss
         for gains in (plain, {name: value * factors[name] for name, value in plain.items()})
     )
     assert (one > 0).all()
-    torch.testing.assert_close(two / one, torch.tensor([2.0, 4, 8, 16, 32]))
+    torch.testing.assert_close(two / one, torch.tensor(list(factors.values())))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from train_worlds import DUAL_MODEL, FAST, make_world
 
 from yolopose import YOLO
+from yolopose.criterion import DualCriterion
 from yolopose.train.record import History, results_columns
 
-TERMS = ("box", "pose", "kobj", "cls", "l1", "rle")
+TERMS = DualCriterion.terms
 
 
 def world(root: Path) -> tuple[Path, Path]:

@@ -36,12 +36,12 @@ class AssignerConfig:
     Attributes:
         topk: anchors each instance takes, by alignment.
         one_to_one: each instance keeps only its best anchor after conflicts are resolved.
-        level_range: instances take anchors only from levels that suit their size, if such anchors lie in the box.
+        match_level: instances take anchors only from levels that suit their size, if such anchors lie in the box.
     """
 
     topk: int = TOPK
     one_to_one: bool = False
-    level_range: bool = False
+    match_level: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,19 +86,19 @@ def assign(
         targets: ground truth on the device of the scores, or on the CPU, which avoids a synchronization.
         min_side: shorter sides (pixels) are enlarged to this before testing which anchors lie inside.
         config: which anchors an instance may take.
-        strides: (A,) stride of each anchor in pixels, on the device of the targets; needed for `level_range`.
+        strides: (A,) stride of each anchor in pixels, on the device of the targets; needed for `match_level`.
         similarity: u of the pairs; CIoU of the boxes by default.
 
     Returns:
         The assignment, on the device of the scores.
 
     Raises:
-        ValueError: `level_range` without strides.
+        ValueError: `match_level` without strides.
     """
-    if config.level_range and strides is None:
-        raise ValueError("level_range=True compares the size of instances with strides: pass `strides`.")
+    if config.match_level and strides is None:
+        raise ValueError("match_level=True compares the size of instances with strides: pass `strides`.")
     pairs = anchors_in_boxes(targets.boxes, levels, min_side)
-    if config.level_range and strides is not None:
+    if config.match_level and strides is not None:
         keep = level_mask(targets.boxes, *pairs, strides)
         pairs = pairs[0][keep], pairs[1][keep]
     gt_idx, anchor_idx = (index.to(scores.device, non_blocking=True) for index in pairs)

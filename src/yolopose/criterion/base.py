@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from yolopose.config import LossOptions
 from yolopose.criterion.assign import AssignerConfig, Assignment, assign
 from yolopose.criterion.similarity import box_similarity, keypoint_similarity
 from yolopose.criterion.targets import Targets
@@ -22,29 +23,13 @@ ReduceFn = Callable[[Tensor], Tensor]
 """Sums a tensor over the processes that share a batch."""
 
 _MAX_CACHED_SHAPES = 32
-_GAIN_NAMES = {"l1": "dfl"}  # terms whose gain has another name
+_GAIN_NAMES = {"l1": "dfl"}  # terms whose gain is an option of another name
 
 # the count that each term's sum is divided by
 _NORMALIZERS = {
     "box": "scores", "cls": "scores", "dfl": "scores", "l1": "scores",
     "pose": "keypoints", "kobj": "keypoints", "rle": "rle_keypoints",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gains:
-    """Weights of the loss terms. `dfl` also weighs `l1`, which takes its place in heads without bins."""
-
-    box: float = 7.5
-    pose: float = 12.0
-    kobj: float = 1.0
-    cls: float = 0.5
-    dfl: float = 1.5
-    rle: float = 1.0
-
-    def for_term(self, term: str) -> float:
-        """Return the gain of a loss term."""
-        return getattr(self, _GAIN_NAMES.get(term, term))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +97,7 @@ class Criterion(ABC):
         kpt_shape: (K, D); with D = 2 the visibility loss is 0.
         strides: stride of each level, pixels.
         sigmas: (K,) OKS σ of each keypoint.
-        gains: weights of the terms.
+        gains: options with the gain of each term; the default gains if None.
         class_weights: (nc,) weights of the classes in the class loss; 1 each by default.
         assigner: similarity used for assignment, `box` (CIoU) or `oks`.
 
@@ -132,15 +117,15 @@ class Criterion(ABC):
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
         sigmas: Sequence[float],
-        gains: Gains | None,
+        gains: LossOptions | None,
         class_weights: Sequence[float] | None,
         assigner: str,
     ) -> None:
-        gains = gains or Gains()
+        gains = gains or LossOptions()
         self._kpt_shape = kpt_shape
         self._strides = tuple(strides)
         self._assigner = assigner
-        self._gains = torch.tensor([gains.for_term(term) for term in self.terms])
+        self._gains = torch.tensor([float(getattr(gains, _GAIN_NAMES.get(term, term))) for term in self.terms])
         self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
         self._anchors_cache: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
@@ -232,7 +217,7 @@ class Criterion(ABC):
             targets,
             min_side=self._min_side,
             config=config,
-            strides=self._anchors(shapes, labels_device)[1] if config.level_range else None,
+            strides=self._anchors(shapes, labels_device)[1] if config.match_level else None,
             similarity=similarity,
         )
 

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from yolopose.base.errors import ModelError
+from yolopose.config import LossOptions
 from yolopose.criterion.assign import AssignerConfig
-from yolopose.criterion.base import BranchSums, Criterion, Gains, LossTerms, Positives, ReduceFn
+from yolopose.criterion.base import BranchSums, Criterion, LossTerms, Positives, ReduceFn
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import box_loss, distribution_focal_loss, gather_positives, rle_loss, rle_weights
 from yolopose.nn import Pose26, PoseModel, RealNVP
 from yolopose.nn.head import HeadOutput
 from yolopose.schema import PoseSpec
 
-ONE_TO_MANY = AssignerConfig(level_range=True)
-ONE_TO_ONE = AssignerConfig(topk=7, one_to_one=True, level_range=True)
+ONE_TO_MANY = AssignerConfig(match_level=True)
+ONE_TO_ONE = AssignerConfig(topk=7, one_to_one=True, match_level=True)
 _O2M_WEIGHTS = (0.8, 0.1)  # share of the one-to-many branch at the start and at the end of a run
 
 
@@ -39,7 +40,7 @@ class PoseCriterion(Criterion):
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
         sigmas: Sequence[float],
-        gains: Gains | None = None,
+        gains: LossOptions | None = None,
         class_weights: Sequence[float] | None = None,
         assigner: str = "box",
     ) -> None:
@@ -88,7 +89,7 @@ class DualCriterion(Criterion):
         strides: Sequence[int],
         sigmas: Sequence[float],
         flow: RealNVP,
-        gains: Gains | None = None,
+        gains: LossOptions | None = None,
         class_weights: Sequence[float] | None = None,
         assigner: str = "oks",
     ) -> None:
@@ -174,7 +175,7 @@ class DualCriterion(Criterion):
 def build_criterion(
     network: PoseModel,
     spec: PoseSpec,
-    gains: Gains | None = None,
+    gains: LossOptions | None = None,
     class_weights: Sequence[float] | None = None,
     assigner: str | None = None,
 ) -> Criterion:
@@ -183,7 +184,7 @@ def build_criterion(
     Args:
         network: the network; a `Pose26` head shares its flow with the criterion.
         spec: classes and keypoints of the data.
-        gains: weights of the terms.
+        gains: options with the gain of each term; the default gains if None.
         class_weights: (nc,) weights of the classes in the class loss.
         assigner: `box` or `oks`; None takes the default of the head.
 

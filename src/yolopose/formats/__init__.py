@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolopose.base.errors import NotFoundError
+from yolopose.formats.metadata import metadata_json, parse_metadata, read_metadata
 from yolopose.formats.protocol import ExportJob, ExportReport, Format, FormatInfo
 from yolopose.formats.registry import (
     describe_suffixes,
@@ -27,7 +28,10 @@ __all__ = [
     "format_for_path",
     "formats",
     "get_format",
+    "metadata_json",
     "open_runtime",
+    "parse_metadata",
+    "read_metadata",
     "require_engine",
     "require_packages",
 ]

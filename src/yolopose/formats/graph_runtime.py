@@ -94,7 +94,7 @@ class GraphRuntime(ABC):
 
     @abstractmethod
     def _run(self, batch: Batch, size: int) -> npt.NDArray[np.float32]:
-        """Return the output for at most `size` images; a graph of a fixed batch pads them with black images.
+        """Return the output for at most `size` images, uint8 0…255 or float32 0…1; a fixed batch is padded to `size`.
 
         The array may be memory of the engine that is valid until the thread's next call; such an engine also overrides
         `raw`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainSettings
-from yolopose.criterion import Gains, LossTerms, Targets, build_criterion
+from yolopose.criterion import LossTerms, Targets, build_criterion
 from yolopose.nn import PoseModel
 from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
@@ -81,7 +80,7 @@ class TrainState:
         self.criterion = build_criterion(
             self.model,
             data.spec,
-            Gains(**{field.name: getattr(settings, field.name) for field in fields(Gains)}),
+            settings,
             class_weights(data.train, data.spec.nc, settings.cls_pw),
             settings.assigner,
         )

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from yolopose.base.errors import ExportError
-from yolopose.formats import ExportJob, ExportReport, FormatInfo
+from yolopose.formats import ExportJob, ExportReport, FormatInfo, metadata_json, parse_metadata, read_metadata
 from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, require_cpu
-from yolopose.formats.metadata import metadata_json, parse_metadata, read_metadata
 
 
 class TracedRuntime(GraphRuntime):
