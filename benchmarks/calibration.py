@@ -2,7 +2,7 @@
 
     python benchmarks/calibration.py --model yolo26n-pose.pt --data my-data.yaml [--split val] [--imgsz 640]
 
-Detections are matched with labeled instances by box IoU (.5 or more, by falling confidence). For each labeled
+Detections are matched with labeled instances by box IoU (.5 or more, by descending confidence). For each labeled
 keypoint r² = (Δx/σx)² + (Δy/σy)². A normal distribution has 39.3 % within r = 1 and 86.5 % within r = 2; a Laplace
 distribution in x and y (the base distribution of residual log-likelihood estimation) has 35.3 % and 70.7 %. The last
 column is the factor on sigma that gives r the median of a normal distribution.

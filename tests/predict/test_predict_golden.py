@@ -30,7 +30,7 @@ def test_matches_reference_predictions(shared: Path, batch: int) -> None:
 
 
 def differences(expected: list[dict], result: Results) -> list[str]:
-    """What differs by more than the limits; both lists stand by falling confidence."""
+    """What differs by more than the limits; both lists stand by descending confidence."""
     if len(expected) != len(result):
         return [f"{result.path}: {len(result)} detections instead of {len(expected)}"]
     boxes, points = result.boxes.data.numpy(), result.keypoints.data.numpy()

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import make_folder, output_error
 
-_MAX_RATIO = 200  # of uncompressed to compressed size; images and labels stay far below
+_MAX_RATIO = 200  # of uncompressed to compressed size; images and labels have much smaller ones
 _RATIO_MIN_BYTES = 50 << 20  # smaller members may have any ratio
 _MAX_FILES = 2_000_000
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -33,7 +33,7 @@ def unzip(archive: str | Path, folder: str | Path, limit: int) -> Path:
 
     Raises:
         DataError: it is not a zip file, damaged, encrypted or larger than `limit`, or has links or paths outside the
-            folder; nothing is kept.
+            folder; nothing is extracted then.
         OutputError: the folder already exists, or cannot be written.
     """
     archive, folder = Path(archive), Path(folder)
@@ -46,8 +46,8 @@ def unzip(archive: str | Path, folder: str | Path, limit: int) -> Path:
             work.mkdir()
             with zipfile.ZipFile(archive) as opened:
                 _extract(archive, opened, work, limit)
-            tops = list(work.iterdir())
-            os.replace(tops[0] if len(tops) == 1 and tops[0].is_dir() else work, folder)
+            entries = list(work.iterdir())
+            os.replace(entries[0] if len(entries) == 1 and entries[0].is_dir() else work, folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise DataError(f"{archive} is not a valid zip archive ({error}). Download it again.") from error
     except OSError as error:

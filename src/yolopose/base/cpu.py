@@ -28,13 +28,13 @@ def available_cpus() -> int:
 
 
 def has_all_cores() -> bool:
-    """Whether this process may use every core of the machine."""
+    """Return whether this process may use every core of the machine."""
     return physical_cores() == len({_core_id(cpu) for cpu in range(os.cpu_count() or 1)})
 
 
 @cache
 def cpu_supports_bf16(file: Path = _CPUINFO) -> bool:
-    """Whether the CPU has bfloat16 instructions (AMX, AVX-512 BF16, Arm BF16); without them bfloat16 is slow.
+    """Return whether the CPU has bfloat16 instructions (AMX, AVX-512 BF16, Arm BF16); without them bfloat16 is slow.
 
     Only Linux reports them; the answer is False elsewhere.
     """

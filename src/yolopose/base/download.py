@@ -127,7 +127,7 @@ def _download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | 
 
 
 def is_offline() -> bool:
-    """Whether the settings forbid network access."""
+    """Return whether the settings forbid network access."""
     return load_settings().offline.strip().lower() in ("1", "true", "yes", "on")
 
 

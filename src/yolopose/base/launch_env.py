@@ -43,6 +43,6 @@ def read_launch_env() -> LaunchEnv | None:
 
 
 def is_worker_rank() -> bool:
-    """Whether this process belongs to a distributed run and is not its main one, which logs and writes files."""
+    """Return whether this process belongs to a distributed run and is not its main one, which logs and writes files."""
     env = read_launch_env()
     return env is not None and env.rank > 0

@@ -13,7 +13,7 @@ _MAX_ENTRIES = 2000  # larger folders are not searched
 
 
 def is_windows_path(text: str) -> bool:
-    """Whether a text is a Windows path while this machine runs another system."""
+    """Return whether a text is a Windows path while this machine runs another system."""
     return os.name != "nt" and _WINDOWS_PATH.match(text) is not None
 
 

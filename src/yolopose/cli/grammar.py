@@ -40,7 +40,7 @@ def parse(args: Sequence[str]) -> Command:
     """Parse the arguments of a command line.
 
     Raises:
-        UsageError: the arguments are not a command; the text explains the syntax.
+        UsageError: the arguments are not a command; the message explains the syntax.
     """
     if args and args[0] == "toolchain":
         return _parse_toolchain(list(args[1:]))
@@ -129,7 +129,7 @@ def parse_value(key: str, text: str) -> Any:
 
 
 def _is_switch(word: str) -> bool:
-    """Whether the bare name of an option means `name=True`."""
+    """Return whether the bare name of an option means `name=True`."""
     return any(option_specs(mode)[word].is_switch for mode in modes_by_option().get(word, ()))
 
 
@@ -165,7 +165,7 @@ def _option_length(args: list[str]) -> int:
 
 
 def _is_flag(word: str, following: str) -> bool:
-    """Whether two args are `--key value`."""
+    """Return whether two args are `--key value`."""
     name = word[2:].replace("-", "_")
     if not word.startswith("--") or name not in modes_by_option() or _is_switch(name):
         return False
@@ -173,7 +173,7 @@ def _is_flag(word: str, following: str) -> bool:
 
 
 def _is_split(word: str, following: str) -> bool:
-    """Whether two args are one `key=value` with a space before or after the equals sign."""
+    """Return whether two args are one `key=value` with a space before or after the equals sign."""
     if following.startswith("="):
         return len(following) > 1 and "=" not in word
     return bool(following) and word.endswith("=") and word.count("=") == 1 and "=" not in following

@@ -24,7 +24,7 @@ from yolopose.config.table import (
 
 
 class CheckedOptions(dict[str, Any]):
-    """Given options of a mode by name, checked and converted; checking them again returns them as they are."""
+    """Given options of a mode by name, checked and converted; checking them again returns them unchanged."""
 
     def __init__(self, mode: str, values: Mapping[str, Any]) -> None:
         super().__init__(values)
@@ -79,7 +79,7 @@ def _check_values(mode: str, values: Mapping[str, Any], file: str = "") -> dict[
     """Return the checked values of the mode's own options; warn about ignored ones.
 
     Raises:
-        UsageError: an unknown option or an impossible value; the text names the file, if any.
+        UsageError: an unknown option or an impossible value; the message names the file, if any.
     """
     where = f" in {file}" if file else ""
     specs = option_specs(mode)
@@ -124,7 +124,7 @@ def check_value(spec: OptionSpec, value: Any, where: str = "") -> Any:
         where: place of the value, for the error text (" in args.yaml").
 
     Raises:
-        UsageError: the value is impossible; the text names the option and what it accepts.
+        UsageError: the value is impossible; the message names the option and what it accepts.
     """
     if Any in spec.types:
         return value

@@ -199,7 +199,7 @@ def _select_topk(alignment: Tensor, gt_idx: Tensor, anchor_idx: Tensor, num_gt: 
     device = alignment.device
     size = torch.zeros(num_gt, dtype=torch.int64, device=device).scatter_add_(0, gt_idx, torch.ones_like(gt_idx))
     start = size.cumsum(0) - size
-    # two stable sorts order the pairs by instance and, within an instance, by falling alignment
+    # two stable sorts order the pairs by instance and, within an instance, by descending alignment
     order = alignment.argsort(descending=True, stable=True)
     order = order[gt_idx[order].argsort(stable=True)]
     rank = torch.empty_like(order)

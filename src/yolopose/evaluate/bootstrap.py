@@ -116,7 +116,7 @@ def resampled_maps(record: RunRecord, weights: Int32) -> dict[str, Float64]:
 
 
 def _resampled_class_ap(weights: Int32, image: Int32, hits: BoolArray, num_gt: Int64) -> Float64:
-    """Return (L, D) AP of one class by each of L kinds of hits; its detections are sorted by falling confidence."""
+    """Return (L, D) AP of one class by each of L kinds of hits; its detections are sorted by descending confidence."""
     result = np.zeros((hits.shape[1], len(weights)))
     hit_rows = np.flatnonzero(hits.any(axis=1))
     if not len(hit_rows):

@@ -27,7 +27,7 @@ def match_any_class(iou: FloatArray, above: BoolArray, iou_thres: float = MATRIX
     """Match the detections of an image with ground truth by box IoU in any class.
 
     Args:
-        iou: (N, M) IoU of ground truths with detections, by falling confidence.
+        iou: (N, M) IoU of ground truths with detections, by descending confidence.
         above: (M,) which detections are above the confidence threshold.
         iou_thres: IoU that a match must reach.
 

@@ -30,7 +30,7 @@ def greedy_match(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = T
     """Match each detection, at each threshold, with the most similar ground truth not matched before.
 
     Args:
-        similarity: (N, M) similarity of N ground truths with M detections, by falling confidence.
+        similarity: (N, M) similarity of N ground truths with M detections, by descending confidence.
         thresholds: (T,) similarities to reach.
 
     Returns:
@@ -42,7 +42,7 @@ def greedy_match(similarity: FloatArray, thresholds: npt.NDArray[np.float64] = T
         return matches
     levels = np.arange(len(thresholds))
     used = np.zeros((len(thresholds), num_gt), dtype=np.bool_)
-    # most detections are near no ground truth: only the others need the loop
+    # most detections are not near any ground truth, so the loop runs over the others only
     for column in np.flatnonzero(similarity.max(axis=0) >= thresholds.min()):
         free = np.where(used, -1.0, similarity[:, column])
         best = free.argmax(axis=1)
@@ -66,7 +66,7 @@ def match_detections(
     """Find the true positives at each threshold: detections that match a ground truth of their class.
 
     Args:
-        similarity: (N, M) IoU or OKS, 0…1; detections by falling confidence.
+        similarity: (N, M) IoU or OKS, 0…1; detections by descending confidence.
         gt_classes: (N,) class of each ground truth.
         det_classes: (M,) class of each detection.
         thresholds: (T,) similarities to reach.
@@ -100,7 +100,7 @@ def match_image(detections: Detections, gt: ImageLabels, sigmas: npt.NDArray[np.
     """Match the detections of an image by box IoU and by OKS.
 
     Args:
-        detections: by falling score; boxes and points in network-input pixels.
+        detections: by descending score; boxes and points in network-input pixels.
         gt: ground truth in the same pixels, boxes as x1, y1, x2, y2.
         sigmas: (K,) OKS sigma of each keypoint; float32 makes OKS twice as fast as float64.
     """
@@ -160,13 +160,13 @@ def classify_errors(
     Definitions of Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017
     (arxiv.org/abs/1707.05388), on the keypoint similarity exp(-d² / (2 (2σ)² area)): good from .85, jitter from .50;
     otherwise inversion if near (.50) the mirrored keypoint of the same instance, swap if nearer to that keypoint or
-    its mirrored one of another instance, and miss if near none.
+    its mirrored one of another instance, and miss if not near any keypoint.
 
     Args:
         points: (P, K, 2) keypoints of the detection of each pair, pixels.
         gt_rows: (P,) index of the ground truth of each pair.
         gt_keypoints: (N, K, 3) x, y, v of all ground truths of the image.
-        area: (N,) area of each, as in OKS.
+        area: (N,) area of each ground truth, as in OKS.
         sigmas: (K,) OKS sigmas.
         flip_idx: (K,) index of the mirrored keypoint; its own index if there is none.
     """

@@ -27,7 +27,7 @@ def average_precision(tp: npt.NDArray[Any], detections: npt.NDArray[Any], num_gt
     is a staircase whose steps are at the true positives: the other detections are not needed.
 
     Args:
-        tp: (m, D) true positives up to each true positive, by falling confidence, in D samples.
+        tp: (m, D) true positives up to each true positive, by descending confidence, in D samples.
         detections: (m, D) detections up to there.
         num_gt: (D,) number of ground truths.
 

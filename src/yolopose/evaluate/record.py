@@ -110,7 +110,7 @@ class RunRecord:
 
     @cached_property
     def ranked(self) -> dict[int, Int32]:
-        """For each class of the ground truth, the rows of its detections by falling confidence."""
+        """For each class of the ground truth, the rows of its detections by descending confidence."""
         ranked: dict[int, Int32] = {}
         for cls in np.unique(self.gt_class).tolist():
             rows = np.flatnonzero(self.det_class == cls).astype(np.int32)

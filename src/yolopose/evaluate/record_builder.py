@@ -72,7 +72,7 @@ class RecordBuilder:
 
         Args:
             name: the image.
-            detections: by falling score, network-input pixels.
+            detections: by descending score, network-input pixels.
             gt: ground truth in the same pixels, boxes as x1, y1, x2, y2.
             letterbox: placement of the image in the network input.
         """
@@ -253,7 +253,7 @@ def _stored_columns(detections: Detections, num_gt: int, letterbox: Letterbox) -
     """Return the columns `stored_…`: coordinates of the best detections of an image.
 
     Args:
-        detections: by falling score, network-input pixels.
+        detections: by descending score, network-input pixels.
         num_gt: number of ground truths in the image.
         letterbox: placement of the image in the network input.
     """

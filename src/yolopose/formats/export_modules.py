@@ -24,7 +24,7 @@ from yolopose.formats.metadata import LEVELS
 from yolopose.schema import ModelMetadata
 
 MAX_CANDIDATES = 1024
-"""Boxes of an image that NMS compares with one another, by falling score."""
+"""Boxes of an image that NMS compares with one another, by descending score."""
 NMS_ROUNDS = 32
 
 
@@ -113,7 +113,7 @@ class NmsModule(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) 0…1 → (B, max_det, 6+K·D): x1, y1, x2, y2, score, class, keypoints.
 
-        Rows are sorted by falling score; those after the last detection are 0.
+        Rows are sorted by descending score; those after the last detection are 0.
         """
         return self.select(self.network(images))
 
@@ -151,7 +151,7 @@ class NmsModule(nn.Module):
         return best * valid.to(raw.dtype), cls
 
     def _survivors(self, boxes: Tensor, cls: Tensor, scores: Tensor) -> Tensor:
-        """Return (B, N) 1 for each box that greedy NMS keeps, else 0; boxes (B, 4, N) are sorted by falling score."""
+        """Return (B, N) 1 for each box that greedy NMS keeps, else 0; boxes (B, 4, N) by descending score."""
         removes = iou_exceeds(boxes, self.config.iou)
         if self.nc > 1 and not self.config.agnostic:
             removes = removes & (cls[:, :, None] == cls[:, None])

@@ -24,7 +24,7 @@ from yolopose.geometry import Letterbox
 from yolopose.schema import KeypointSchema, ModelMetadata
 
 MAX_IMAGES = 300
-"""Calibration images used of a larger data set; ranges no longer change with more."""
+"""Largest number of calibration images; more images no longer change the ranges."""
 _FEW_IMAGES = 32
 _DEFAULT_DATA = "coco8-pose.yaml"  # default of the public interface
 # ranges are moving averages over the images, so that a single bright spot does not widen them
@@ -73,7 +73,7 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
         train_data: data YAML of the network's training, used if `data=` is not given.
 
     Raises:
-        UsageError: no data set is given, and none can be the default.
+        UsageError: no data set is given, and the default one has other keypoints than the network.
         NotFoundError: the data YAML does not exist.
         DataError: the split has no images.
     """
@@ -90,7 +90,7 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
 
 
 def _image_files(settings: ExportSettings, metadata: ModelMetadata, train_data: str | None) -> tuple[str, list[Path]]:
-    """Return name and images of the data set: the one of `data=`, of the training, or the default."""
+    """Return name and images of the data set of `data=`, of that of the training, or of the default one."""
     split = cast(Split, settings.split)
     if settings.data:
         return settings.data, load_dataset(settings.data, download=None, splits=[split]).image_files(split)

@@ -235,7 +235,7 @@ class TorchRuntime:
         if classes is not None:
             keep = torch.isin(cls, torch.tensor(list(classes), dtype=cls.dtype, device=cls.device))
             batch_idx, anchor_idx, cls, score = batch_idx[keep], anchor_idx[keep], cls[keep], score[keep]
-        # by falling score, then stably by image
+        # by descending score, then stably by image
         order = score.argsort(descending=True, stable=True)
         order = order[batch_idx[order].argsort(stable=True)]
         if len(order) > max_nms:

@@ -58,7 +58,7 @@ def find_weights(path: str | Path) -> Path:
 
 
 def is_url(path: object) -> bool:
-    """Whether a model is named by its http(s) address."""
+    """Return whether a model is named by its http(s) address."""
     return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
 
 
@@ -106,8 +106,8 @@ def _suggest_latest_run(path: Path) -> str:
 def _public_weights(name: str, url: str) -> Path:
     """Return the public weights of this name.
 
-    The weights folder may hold a file of this name from somewhere else. It counts only when its record names the
-    publisher's address, or when it has no record, so that the user put it there.
+    The weights folder may hold a file of this name from another source. It is used only if its record names the
+    publisher's address, or if it has no record, which means that the user put it there.
     """
     target = Path(load_settings().weights_dir) / name
     record = read_record(target)

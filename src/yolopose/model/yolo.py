@@ -393,7 +393,7 @@ class YOLO:
         """Call a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
 
         Raises:
-            UsageError: there is no such event; the text lists them.
+            UsageError: there is no such event; the message lists them.
         """
         self.callbacks.add(event, func)
 

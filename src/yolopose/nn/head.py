@@ -244,7 +244,7 @@ def feature_shapes(maps: Sequence[Tensor]) -> Shapes:
 
 
 def is_tracing() -> bool:
-    """Whether a graph of the network is being captured, which must support other input sizes."""
+    """Return whether a graph of the network is being captured, which must support other input sizes."""
     traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  # documented, yet not in __all__
     return traced or torch.compiler.is_compiling()
 

@@ -123,7 +123,7 @@ class Pose26(PoseHead):
 
         Returns:
             (B, 4+nc+K·D, A): cx, cy, w, h, scores 0…1, keypoints; with `end2end` (B, `MAX_DET`, 6+K·D): x1, y1, x2,
-            y2, score, class, keypoints by falling score; rows beyond the number of anchors have score 0. With
+            y2, score, class, keypoints by descending score; rows beyond the number of anchors have score 0. With
             `uncertainty` 2·K more values: σ in x and y of each keypoint.
         """
         if self.end2end:

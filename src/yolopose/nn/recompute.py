@@ -3,7 +3,7 @@
 Autograd saves the input of the batch norm, the input of SiLU, and the output, which the next layer reads. The input of
 SiLU is an affine function of the input of the norm, so `batch_norm_silu` recomputes it in the backward pass; that is
 faster than saving it. Within `recompute_saved_maps` the next layer saves how its input is recomputed instead of the
-input itself, at the price of one SiLU in the backward pass. On GPUs torch's own kernels are used.
+input itself, which costs one more SiLU in the backward pass. On GPUs torch's own kernels are used.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class _RecipeTable:
         reference, version, recipe = entry
         output = reference()
         # the map may be freed and its address reused, and an in-place change makes the recipe wrong
-        same = (
+        is_recorded = (
             output is not None
             and output.shape == tensor.shape
             and output.stride() == tensor.stride()
             and output.dtype == tensor.dtype
             and tensor._version == version
         )
-        return recipe if same else tensor
+        return recipe if is_recorded else tensor
 
 
 _RECIPES: ContextVar[_RecipeTable | None] = ContextVar("_RECIPES", default=None)

@@ -29,7 +29,7 @@ class ArgType:
 
 
 def is_int(value: object, low: int, high: int) -> bool:
-    """Whether it is an integer of this range; booleans are not."""
+    """Return whether a value is an integer in a range; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 

@@ -19,7 +19,7 @@ from yolopose.runtime import Batch, Runtime
 from yolopose.runtime.nms import Detections, nms
 from yolopose.schema import PoseSpec
 
-# Batches are formed within a window of this many batches, so that images of one input size find each other.
+# Batches are formed within a window of this many batches, so that images of the same input size are in the same batch.
 _WINDOW = 4
 
 

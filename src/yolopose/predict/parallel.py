@@ -22,7 +22,7 @@ from yolopose.runtime.replicas import ReplicaPool
 
 R = TypeVar("R")
 
-_MIN_IMAGES = 8  # for replicas, which some engines need a second to create
+_MIN_IMAGES = 8  # of a source that uses replicas, whose creation takes some engines a second
 _LOADER_THREADS = 4  # threads that load images for an engine without replicas
 
 
@@ -39,7 +39,7 @@ def run_windows(
     Args:
         source: the source; it is closed at the end.
         runtime: the engine.
-        work: function of an engine and the images of a window; no other thread uses the engine meanwhile.
+        work: function of an engine and the images of a window; no other thread uses the engine at the same time.
         size: number of images of a window.
         replicate: whether several threads may call `work` at once, on replicas of the engine.
 

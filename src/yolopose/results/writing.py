@@ -56,8 +56,8 @@ def write_lines(path: str | Path, lines: list[str], append: bool) -> None:
         if not append and path.is_file():
             remove(path)
         return
-    before = path.read_text(encoding="utf-8") if append and path.is_file() else ""
-    write_text(path, before + "".join(f"{line}\n" for line in lines), sync=False)
+    existing = path.read_text(encoding="utf-8") if append and path.is_file() else ""
+    write_text(path, existing + "".join(f"{line}\n" for line in lines), sync=False)
 
 
 def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folder: str | Path, stem: str) -> list[Path]:

@@ -49,7 +49,7 @@ def run_in_env(python: Path, module: str, function: str, values: Mapping[str, An
         result = Path(folder) / "result.json"
         job.write_text(json.dumps(values), encoding="utf-8")
         with _open_log(log) as output:
-            done = subprocess.run(  # noqa: S603  # a file of this package, in a Python that the user has installed
+            completed = subprocess.run(  # noqa: S603  # a file of this package, in a Python that the user has installed
                 [*_command(python, module, function), str(job), str(result)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -58,8 +58,8 @@ def run_in_env(python: Path, module: str, function: str, values: Mapping[str, An
                 env=_environment(),
                 check=False,
             )
-        if done.returncode or not result.is_file():
-            raise ExportError(f"{what}: {_last_line(log, done.returncode)} Full log: {log}.")
+        if completed.returncode or not result.is_file():
+            raise ExportError(f"{what}: {_last_line(log, completed.returncode)} Full log: {log}.")
         return json.loads(result.read_text(encoding="utf-8"))
 
 

@@ -94,7 +94,7 @@ def fit_line(counts: tuple[int, int], peaks: tuple[int, int]) -> tuple[float, fl
 def _step_peaks(
     network: PoseModel, data: TrainData, settings: TrainSettings, device: torch.device, meter: MemoryMeter
 ) -> tuple[int, int]:
-    """Peak bytes of a step with each of `_PROBES` images, optimizer state and EMA included."""
+    """Return the peak bytes of a step with each of `_PROBES` images, optimizer state and EMA included."""
     settings = replace(settings, batch=_PROBES[-1], compile=False, multi_scale=0.0)
     state = TrainState(copy.deepcopy(network), data, settings, device, 1)
     state.begin_epoch(0, 1)
@@ -109,7 +109,7 @@ def _step_peaks(
 
 
 def _random_batch(data: TrainData, side: int, count: int) -> TrainBatch:
-    """Noise images with as many instances as a mosaic of four average images of the data set."""
+    """Return noise images with as many instances as a mosaic of four average images of the data set."""
     rng = np.random.default_rng(0)
     per_image = max(round(4 * len(data.train.classes) / len(data.train)), 1)
     instances = count * per_image

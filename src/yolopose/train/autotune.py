@@ -248,6 +248,6 @@ def _fewer_threads(threads: int) -> Iterable[int]:
 
 
 def _threads_given() -> bool:
-    """Whether the user has set torch's threads, by the environment or in the program."""
+    """Return whether the user has set torch's threads, by the environment or in the program."""
     defaults = {physical_cores(), available_cpus(), os.cpu_count() or 1}
     return any(os.environ.get(name) for name in _THREAD_VARIABLES) or torch.get_num_threads() not in defaults

@@ -43,7 +43,7 @@ class EMA:
         return DECAY * (1 - math.exp(-self.updates / TAU))
 
     def update(self) -> None:
-        """Average the current weights in; call it after each optimizer step."""
+        """Add the current weights to the average; call it after each optimizer step."""
         self.updates += 1
         get_ema_multi_avg_fn(self.decay)(self._averaged, self._source, None)
 

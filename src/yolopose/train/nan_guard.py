@@ -20,7 +20,7 @@ MAX_ROLLBACKS = 3
 
 
 class Diverged(Exception):
-    """The weights have diverged; the text states where."""
+    """The weights have diverged; the message states where."""
 
 
 class NanGuard:

@@ -282,7 +282,7 @@ def _with_zero_momentum(optimizer: SGD) -> SGD:
 
 
 def _same_shapes(averages: Mapping[str, Any], parameter: nn.Parameter) -> bool:
-    """Whether each running average is a scalar or has the parameter's shape."""
+    """Return whether each running average is a scalar or has the parameter's shape."""
     return all(
         value.ndim == 0 or value.shape == parameter.shape
         for value in averages.values()

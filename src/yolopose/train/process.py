@@ -91,7 +91,7 @@ def deterministic_kernels(device: torch.device, deterministic: bool) -> Generato
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of the CPU or of a GPU was full."""
+    """Return whether an error means that the memory of the CPU or of a GPU was full."""
     if isinstance(error, YoloposeError):  # its text may quote the memory error of another process
         return False
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
@@ -106,5 +106,5 @@ def empty_cache(device: torch.device) -> None:
 
 
 def is_async(device: torch.device) -> bool:
-    """Whether the host queues work and continues, so that reading a value would make it wait."""
+    """Return whether the host queues work and continues, so that reading a value would make it wait."""
     return device.type == "cuda"

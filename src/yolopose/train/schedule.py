@@ -127,7 +127,7 @@ def make_schedule(settings: TrainSettings, config: OptimizerConfig, batches: int
 
 
 def step_due(i: int, last: int, accumulation: int) -> bool:
-    """Whether the optimizer steps after batch i.
+    """Return whether the optimizer steps after batch i.
 
     Args:
         i: batch, counted from 0 over the whole run.

@@ -50,7 +50,7 @@ def check_name(module: str, qualname: str, path: str) -> StoredName:
 
 
 def is_layer(name: object) -> bool:
-    """Whether this is a class of the public package or of torch's layers, read as `StoredObject`."""
+    """Return whether this is a class of the public package or of torch's layers, read as `StoredObject`."""
     return isinstance(name, StoredName) and name.layer
 
 

@@ -92,7 +92,7 @@ class Archive:
             if name in members:
                 raise unsafe_error(self.path, f"two archive members of the name {printable(name)}")
             members[name] = self._check_member(info, directory)
-        # members that share bytes let a small file unfold to any size
+        # members that share bytes let a small file expand to any size
         end = 0
         for member in sorted(members.values(), key=lambda member: member.header):
             if member.header < end:

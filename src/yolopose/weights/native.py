@@ -70,7 +70,7 @@ def write_safetensors(path: Path, checkpoint: Checkpoint, half: bool) -> None:
 
 
 def is_native(content: object) -> bool:
-    """Whether the content of a pickle is a checkpoint of this package."""
+    """Return whether the content of a pickle is a checkpoint of this package."""
     return isinstance(content, dict) and content.get("writer") == WRITER
 
 

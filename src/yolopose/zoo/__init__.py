@@ -29,7 +29,7 @@ def model_yaml_path(name: str) -> Path | None:
 
 
 def is_shipped_model(stem: str) -> bool:
-    """Whether a name with scale letter (`yolo12n-pose`) is a network whose model YAML ships."""
+    """Return whether a name with scale letter (`yolo12n-pose`) is a network whose model YAML ships."""
     match = _MODEL_NAME.fullmatch(stem)
     family = stem.replace(f"{match['scale']}-", "-", 1) if match and match["scale"] else ""
     return model_yaml_path(f"{family}.yaml") is not None

@@ -67,7 +67,7 @@ def rank_images(record: RunRecord, conf: float) -> ImageRanking:
 
 
 def select_images(ranking: ImageRanking, count: int) -> list[tuple[int, str]]:
-    """Return images to show, each `worst` or `best`, by falling priority."""
+    """Return images to show, each `worst` or `best`, by descending priority."""
     nonempty = [int(i) for i in ranking.order if ranking.num_gt[i] + ranking.num_detections[i]]
     best = [i for i in reversed(nonempty) if ranking.f1[i] > 0][: min(count, len(nonempty)) // _BEST_INTERVAL]
     worst = [i for i in nonempty if i not in set(best)][: count - len(best)]

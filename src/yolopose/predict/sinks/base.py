@@ -51,7 +51,7 @@ class Sink(ABC):
     """A kind of output."""
 
     def accepts(self, result: Results) -> bool:
-        """Whether the sink writes this result; by default all images that could be read."""
+        """Return whether the sink writes this result; by default all images that could be read."""
         return result.error is None
 
     @abstractmethod

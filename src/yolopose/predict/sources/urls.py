@@ -37,7 +37,7 @@ _SECRET = re.compile(r"((?:^|[?&])[^=&]*(?:pass|pwd|psw|token|key|auth|secret|si
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is `scheme://…`."""
+    """Return whether a text is `scheme://…`."""
     return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
 
 

@@ -152,7 +152,7 @@ class Heartbeat:
         return ""
 
     def _is_alive(self, peer: int) -> bool:
-        """Whether a process runs, as far as this machine can tell."""
+        """Return whether a process runs, as far as this machine can tell."""
         if peer in self._is_running:
             return self._is_running[peer]()
         pid, host = self._process(peer)

@@ -86,7 +86,7 @@ class FileImages:
             if image is not None:
                 self._recent.move_to_end(index)
                 return image
-        # not locked: other threads decode other images meanwhile
+        # not locked: other threads decode other images at the same time
         image = decode(self._table, index)
         with self._lock:
             if index not in self._recent:
