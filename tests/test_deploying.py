@@ -99,4 +99,4 @@ def test_cpp_example(nms: bool, shared: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(points[seen][:, :2], expected.keypoints.xy[seen], atol=3)
     broken = subprocess.run([str(build / "pose"), str(graph), str(graph)], capture_output=True, text=True, timeout=60)
     assert broken.returncode == 1
-    assert "is not a binary PPM" in broken.stderr
+    assert "is not a binary 8-bit PPM" in broken.stderr

@@ -85,7 +85,7 @@ def test_predicts_and_validates(shared: Path, tmp_path: Path) -> None:
     (found,), (expected,) = (each(img, verbose=False) for each in (exported, model))
     np.testing.assert_allclose(found.boxes.data, expected.boxes.data.numpy(), atol=1e-2)
     np.testing.assert_allclose(found.keypoints.data, expected.keypoints.data.numpy(), atol=1e-2)
-    with pytest.raises(UsageError, match="exported file: it predicts and validates"):
+    with pytest.raises(UsageError, match="exported file: it can predict and validate"):
         exported.train(data="coco8-pose.yaml")
 
 
