@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -208,6 +208,138 @@ def _write_yaml(target: Path, splits: Sequence[str], spec: PoseSpec) -> Path:
     header = "# Converted by yolopose; areas and crowds are in labels/*.coco.json.\n"
     create_file(path, (header + text).encode())
     return path
+
+
+class OutputPlan:
+    """The files of an output: all are planned and checked before the first is created.
+
+    Nothing that exists is replaced or written through a link. When a conversion fails, `discard` removes what it
+    created.
+
+    Args:
+        target: folder of the output. Without `main_name` it must be absent or empty.
+        main_name: file name for the main file, where the user chose one; the folder may then contain other files.
+    """
+
+    def __init__(self, target: Path, main_name: str = "") -> None:
+        self.target = target
+        self.main_name = main_name
+        self._files: dict[PurePosixPath, Path | None] = {}
+        self._origins: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
+        self._created: list[Path] = []
+
+    def add(self, path: str | PurePosixPath, origin: str, source: Path | None = None) -> PurePosixPath:
+        """Plan a file.
+
+        Args:
+            path: path below the target.
+            origin: where it comes from, for messages: `'a.png' of train`.
+            source: the file to copy; None for a file whose content the writer creates.
+
+        Returns:
+            `path`, checked.
+
+        Raises:
+            DataError: the path is not safe, or another file has the same path (apart from case and Unicode
+                composition), is a folder of it or lies below it.
+        """
+        path = relative_name(str(path))
+        key = portable_key(path)
+        if key in self._origins:
+            raise DataError(
+                f"{self._origins[key]} and {origin} would both be written to {path}; nothing was written. An image and "
+                "its label file share one name without suffix: rename one of the images, in its folder and in the "
+                "annotations."
+            )
+        parents = [portable_key(parent) for parent in path.parents]
+        folder = next((parent for parent in parents if parent in self._origins), None)
+        if key in self._folders or folder is not None:
+            file, inside = (origin, self._folders[key]) if folder is None else (self._origins[folder], origin)
+            raise DataError(
+                f"{file} would be written to {path if folder is None else folder}, which is a folder of {inside}; "
+                "nothing was written. Rename one of them."
+            )
+        self._origins[key] = origin
+        self._files[path] = source
+        for parent in parents:
+            self._folders.setdefault(parent, origin)
+        return path
+
+    def main(self, default: str, origin: str) -> PurePosixPath:
+        """Plan the main file, under the name that the user chose or `default`."""
+        return self.add(self.main_name or default, origin)
+
+    def check(self) -> None:
+        """Check that every planned file can be created.
+
+        Raises:
+            OutputError: the target is not empty, or a file of that name exists.
+            DataError: a link below the target leads out of it.
+        """
+        if not self.main_name:
+            check_target(self.target)
+            return
+        for path in self._files:
+            file = resolve_under(self.target, path)
+            if os.path.lexists(self.target / path):
+                raise OutputError(
+                    f"{file} already exists and was left unchanged; nothing was written. Choose another file "
+                    "(output=…) or move it."
+                )
+
+    def write(self, path: str | PurePosixPath, data: bytes | str) -> Path:
+        """Create a planned file.
+
+        Raises:
+            OutputError: it exists or cannot be written.
+        """
+        with self.open(path) as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        return self.target / path
+
+    @contextmanager
+    def open(self, path: str | PurePosixPath) -> Generator[BinaryIO, None, None]:
+        """Create a planned file and yield it, for content that is streamed.
+
+        Raises:
+            OutputError: it exists or cannot be written.
+        """
+        planned = PurePosixPath(path)
+        if planned not in self._files:
+            raise ValueError(f"{path} was not planned")
+        with _create(resolve_under(self.target, planned)) as file:
+            self._created.append(self.target / planned)
+            yield file
+
+    @property
+    def copies(self) -> list[PurePosixPath]:
+        """Planned copies of images that exist."""
+        return [path for path, source in self._files.items() if source is not None]
+
+    def copy(self, path: PurePosixPath) -> None:
+        """Copy a planned file from its source; blocks are shared copy-on-write where the file system can.
+
+        Raises:
+            DataError: the source cannot be read.
+            OutputError: the copy cannot be written.
+        """
+        source = self._files[path]
+        if source is None:
+            raise ValueError(f"{path} has no source")
+        target = resolve_under(self.target, path)
+        _copy(source, target)
+        self._created.append(target)
+
+    def discard(self) -> None:
+        """Remove the files that were created, and folders that are empty then."""
+        for file in self._created:
+            with suppress(OSError):
+                file.unlink()
+        folders = {parent for file in self._created for parent in file.parents if parent.is_relative_to(self.target)}
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):  # files that are not ours
+                folder.rmdir()
 
 
 def create_file(path: Path, data: bytes) -> None:
