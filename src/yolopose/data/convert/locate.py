@@ -143,7 +143,7 @@ def complete_size(image: ImageRecord, issues: IssueLog) -> bool:
     elif stated != actual and stated == info.stored:
         _turn(image, info, issues)
     elif stated != actual:
-        _rescale(image, stated, issues)
+        _rescale(image, actual, stated, issues)
     return True
 
 
@@ -197,12 +197,11 @@ def _turn_xy(x: float, y: float, width: int, height: int, orientation: int) -> t
     return mapped[orientation]
 
 
-def _rescale(image: ImageRecord, stated: tuple[int, int], issues: IssueLog) -> None:
+def _rescale(image: ImageRecord, actual: tuple[int, int], stated: tuple[int, int], issues: IssueLog) -> None:
     """Scale coordinates where the annotations state another size of the same shape; otherwise keep them."""
-    assert image.width and image.height  # noqa: S101 (set by the caller)
-    scale_x = image.width / stated[0]
-    scale_y = image.height / stated[1]
-    name = f"{image.name}: {stated[0]}×{stated[1]} in the annotations, {image.width}×{image.height} in the image"
+    scale_x = actual[0] / stated[0]
+    scale_y = actual[1] / stated[1]
+    name = f"{image.name}: {stated[0]}×{stated[1]} in the annotations, {actual[0]}×{actual[1]} in the image"
     if abs(scale_x / scale_y - 1) > 0.02:
         issues.change(
             "images have another size and shape than the annotations state", name,

@@ -1,7 +1,7 @@
 """One record of annotations between all formats: keypoints by name, in pixels, nothing of the source omitted.
 
-A reader returns a `DatasetRecord`, a writer takes one. Images are streamed: `DatasetRecord.images` reads the source again
-on each call, so that a data set of any size is planned in a first pass and written in a second.
+A reader returns a `DatasetRecord`, a writer takes one. Images are streamed: `DatasetRecord.images` reads the source
+again on each call, so that a data set of any size is planned in a first pass and written in a second.
 """
 
 from __future__ import annotations
