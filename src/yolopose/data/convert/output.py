@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -224,18 +224,21 @@ class OutputPlan:
     def __init__(self, target: Path, main_name: str = "") -> None:
         self.target = target
         self.main_name = main_name
-        self._files: dict[PurePosixPath, Path | None] = {}
+        self._files: dict[PurePosixPath, Path | Callable[[], bytes] | None] = {}
         self._origins: dict[str, str] = {}
         self._folders: dict[str, str] = {}
         self._created: list[Path] = []
 
-    def add(self, path: str | PurePosixPath, origin: str, source: Path | None = None) -> PurePosixPath:
+    def add(
+        self, path: str | PurePosixPath, origin: str, source: Path | Callable[[], bytes] | None = None
+    ) -> PurePosixPath:
         """Plan a file.
 
         Args:
             path: path below the target.
             origin: where it comes from, for messages: `'a.png' of train`.
-            source: the file to copy; None for a file whose content the writer creates.
+            source: the file to copy, or a function that returns its content; None for a file whose content the writer
+                creates. `ImageRecord.content` is the source of an image.
 
         Returns:
             `path`, checked.
@@ -318,7 +321,7 @@ class OutputPlan:
         return [path for path, source in self._files.items() if source is not None]
 
     def copy(self, path: PurePosixPath) -> None:
-        """Copy a planned file from its source; blocks are shared copy-on-write where the file system can.
+        """Create a planned file from its source; blocks are shared copy-on-write where the file system can.
 
         Raises:
             DataError: the source cannot be read.
@@ -327,6 +330,9 @@ class OutputPlan:
         source = self._files[path]
         if source is None:
             raise ValueError(f"{path} has no source")
+        if not isinstance(source, Path):
+            self.write(path, source())
+            return
         target = resolve_under(self.target, path)
         _copy(source, target)
         self._created.append(target)

@@ -138,6 +138,7 @@ class ImageRecord:
         height: as `width`.
         split: `train`, `val`, `test` or another name; empty where the source has no splits.
         path: the image file on this machine, or None where it was not located.
+        encoded: returns the content of an image file, for an image inside of another file (a frame of a video).
         url: address or name of the image in the source, where it is not a path.
         id: id in the source.
         instances: in the order of the source.
@@ -150,11 +151,17 @@ class ImageRecord:
     height: int | None = None
     split: str = ""
     path: Path | None = None
+    encoded: Callable[[], bytes] | None = None
     url: str = ""
     id: Id | None = None
     instances: list[Instance] = field(default_factory=list[Instance])
     attributes: Attributes = field(default_factory=Attributes)
     source: str = ""
+
+    @property
+    def content(self) -> Path | Callable[[], bytes] | None:
+        """What `OutputPlan.add` copies: the image file, the function that returns its content, or None."""
+        return self.path or self.encoded
 
     @property
     def size(self) -> tuple[int, int] | None:
