@@ -6,14 +6,16 @@ files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 COCO_PERSON_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
@@ -75,7 +77,7 @@ class KeypointSchema:
             if len(edge) != 2 or not all(0 <= point < self.count for point in edge):
                 raise UsageError(f"skeleton edge {list(edge)} must be two keypoint indices from 0 to {self.count - 1}.")
         if self.sigmas is not None and (
-            len(self.sigmas) != self.count or not all(np.isfinite(s) and s > 0 for s in self.sigmas)
+            len(self.sigmas) != self.count or not all(math.isfinite(s) and s > 0 for s in self.sigmas)
         ):
             raise UsageError(
                 f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got {list(self.sigmas)}."
@@ -89,6 +91,8 @@ class KeypointSchema:
     @property
     def oks_sigmas(self) -> npt.NDArray[np.float64]:
         """(K,) float64 effective σ: the given ones, those of a COCO person for exactly [17, 3], else 1/K each."""
+        import numpy as np  # half of the start-up time, and most commands need no array of σ
+
         if self.sigmas is not None:
             return np.array(self.sigmas, dtype=np.float64)
         if self.shape == (17, 3):

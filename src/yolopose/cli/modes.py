@@ -9,7 +9,6 @@ from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.config import CheckedOptions, CompareOptions, ConvertOptions, ExportOptions, ReportOptions, make_options
-from yolopose.formats import get_format
 
 if TYPE_CHECKING:
     from yolopose.model import YOLO
@@ -63,11 +62,15 @@ def _train(options: CheckedOptions) -> None:
 
 
 def _export(options: CheckedOptions) -> None:
+    from yolopose.formats import get_format
+
     get_format(options.get("format", ExportOptions.format))  # fail before the seconds that loading a network takes
     _open(options)._export(options)
 
 
 def _benchmark(options: CheckedOptions) -> None:
+    from yolopose.formats import get_format
+
     if options.get("format"):
         get_format(options["format"])
     _open(options)._benchmark(options)

@@ -1,5 +1,10 @@
 """Options of each mode as typed dataclasses, their checks, and the settings resolved from them."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from yolopose.config.check import CheckedOptions, check_options, make_options
 from yolopose.config.options import (
     BenchmarkOptions,
@@ -13,31 +18,33 @@ from yolopose.config.options import (
     TrainOptions,
     ValOptions,
 )
-from yolopose.config.settings import (
-    DEFAULT_WORKERS,
-    PREDICT_CONF,
-    VAL_CONF,
-    BenchmarkSettings,
-    ExportSettings,
-    PredictSettings,
-    RunLocation,
-    TrainSettings,
-    ValSettings,
-    adjustable,
-    benchmark_settings,
-    export_settings,
-    limit_workers,
-    parse_classes,
-    parse_devices,
-    precision_bits,
-    predict_settings,
-    resolve_imgsz,
-    round_imgsz,
-    run_location,
-    train_settings,
-    val_settings,
-)
 from yolopose.config.table import MODES, Options, OptionSpec, default_options, modes_by_option, option_specs
+
+if TYPE_CHECKING:
+    from yolopose.config.settings import (
+        DEFAULT_WORKERS,
+        PREDICT_CONF,
+        VAL_CONF,
+        BenchmarkSettings,
+        ExportSettings,
+        PredictSettings,
+        RunLocation,
+        TrainSettings,
+        ValSettings,
+        adjustable,
+        benchmark_settings,
+        export_settings,
+        limit_workers,
+        parse_classes,
+        parse_devices,
+        precision_bits,
+        predict_settings,
+        resolve_imgsz,
+        round_imgsz,
+        run_location,
+        train_settings,
+        val_settings,
+    )
 
 __all__ = [
     "DEFAULT_WORKERS",
@@ -82,3 +89,10 @@ __all__ = [
     "option_specs",
     "make_options",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of `settings` when it is first used: its dataclasses cost more than the rest of the package."""
+    if name in __all__:
+        return getattr(import_module("yolopose.config.settings"), name)
+    raise AttributeError(f"module 'yolopose.config' has no attribute {name!r}")

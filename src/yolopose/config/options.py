@@ -3,6 +3,10 @@
 The options of a mode are composed of groups. Help, checks, `yolo cfg` and the reading of old `args.yaml` files use
 these declarations (see `table.py`). Dataclasses order fields by base class from right to left, so the rightmost group
 comes first in the help.
+
+Every start of the program creates these classes. Methods that `dataclass` would generate for each of them, which
+takes longer than the rest, are omitted: `eq` and `repr` are inherited, and groups, which have no instances, need no
+`init`.
 """
 
 from __future__ import annotations
@@ -39,8 +43,21 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommonOptions:
+class OptionValues:
+    """Comparison and representation of options, instead of a generated pair of methods per class."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({values})"
+
+    __hash__ = None  # type: ignore[assignment]  # values may be lists
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class CommonOptions(OptionValues):
     """Options of every mode."""
 
     model: str | None = option(None, "model YAML or weights file")
@@ -49,8 +66,8 @@ class CommonOptions:
     verbose: bool = option(True, "print progress and results")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunFolderOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class RunFolderOptions(OptionValues):
     """Folder of a run."""
 
     project: str | None = option(None, "parent of the run folder; runs/pose by default")
@@ -58,8 +75,8 @@ class RunFolderOptions:
     exist_ok: bool = option(False, "use an existing run folder instead of a new, numbered one")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class DetectionOptions(OptionValues):
     """Thresholds and engine of inference."""
 
     conf: float | None = option(
@@ -82,16 +99,16 @@ class DetectionOptions:
     nms: bool | None = option(None, "False: same as end2end=True")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelFileOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class LabelFileOptions(OptionValues):
     """Label files of detections."""
 
     save_txt: bool = option(False, "write detections as label files")
     save_conf: bool = option(False, "add the confidence to label files")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawingOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class DrawingOptions(OptionValues):
     """Content of drawings."""
 
     show: bool = option(False, "open a window with the result")
@@ -101,7 +118,7 @@ class DrawingOptions:
     line_width: int | None = option(None, "line width in pixels; depends on the image size by default", low=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, DetectionOptions, CommonOptions):
     """Options of `predict`."""
 
@@ -121,8 +138,8 @@ class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, Detecti
     uncertainty: bool = option(False, "output σ of each keypoint, keypoints.sigma (YOLO26)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class DataOptions(OptionValues):
     """Data set and loading."""
 
     data: str | None = option(None, "data YAML")
@@ -140,7 +157,7 @@ class DataOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptions, CommonOptions):
     """Options of `val`."""
 
@@ -159,8 +176,8 @@ class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptio
     plots: bool = option(True, "draw curves, confusion matrix and sample batches")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class ScheduleOptions(OptionValues):
     """Optimizer and learning-rate schedule."""
 
     epochs: int = option(100, "passes over the training images", low=1)
@@ -183,8 +200,8 @@ class ScheduleOptions:
     close_mosaic: int = option(10, "number of last epochs without mosaic, mixup and cutmix", low=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LossOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LossOptions(OptionValues):
     """Loss gains and anchor assignment."""
 
     box: float = option(7.5, "gain of the box loss", low=0)
@@ -201,8 +218,8 @@ class LossOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class AugmentOptions(OptionValues):
     """Augmentation of training images."""
 
     hsv_h: float = option(0.015, "hue gain", low=0, high=1)
@@ -221,7 +238,7 @@ class AugmentOptions:
     cutmix: float = option(0.0, "probability of pasting a region of another sample", low=0, high=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOptions, DataOptions, CommonOptions):
     """Options of `train`."""
 
@@ -265,7 +282,7 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
     half: bool = option(False, "validate in 16 bits")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExportOptions(CommonOptions):
     """Options of `export`."""
 
@@ -302,7 +319,7 @@ class ExportOptions(CommonOptions):
     classes: int | Sequence[int] | None = option(None, "keep only these class indices with nms=True", low=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BenchmarkOptions(RunFolderOptions, CommonOptions):
     """Options of `benchmark`."""
 
@@ -319,7 +336,7 @@ class BenchmarkOptions(RunFolderOptions, CommonOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrackOptions(PredictOptions):
     """Options of `track`."""
 
@@ -327,8 +344,8 @@ class TrackOptions(PredictOptions):
     persist: bool = option(False, "keep tracks between calls (only in Python)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ConvertOptions(OptionValues):
     """Options of `convert`: COCO annotations to labels (`source`), or labels to COCO annotations (`data`)."""
 
     source: str | None = option(None, "COCO keypoint JSON file, or folder of such files, to convert to labels")
@@ -338,16 +355,16 @@ class ConvertOptions:
     output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CompareOptions(OptionValues):
     """Options of `compare`: two runs of `val` on the same images."""
 
     a: str | None = option(None, "folder of the first run, such as runs/pose/val")
     b: str | None = option(None, "folder of the second run")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ReportOptions(OptionValues):
     """Options of `report`: write the report of a run again from its folder."""
 
     run: str | None = option(None, "folder of a validation run or training, such as runs/pose/val3")

@@ -176,7 +176,7 @@ def run_location(options: RunFolderOptions, mode: str) -> RunLocation:
 # `= field()` makes a field required: without it the dataclass would inherit the default of the option.
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PredictSettings(PredictOptions):
     """Resolved settings of `predict`.
 
@@ -198,7 +198,7 @@ class PredictSettings(PredictOptions):
     run: RunLocation
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ValSettings(ValOptions):
     """Resolved settings of `val`.
 
@@ -223,7 +223,7 @@ class ValSettings(ValOptions):
     run: RunLocation
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainSettings(TrainOptions):
     """Resolved settings of `train`.
 
@@ -245,7 +245,7 @@ class TrainSettings(TrainOptions):
         return parse_devices(self.device)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExportSettings(ExportOptions):
     """Resolved settings of `export`.
 
@@ -261,7 +261,7 @@ class ExportSettings(ExportOptions):
     bits: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BenchmarkSettings(BenchmarkOptions):
     """Resolved settings of `benchmark`.
 

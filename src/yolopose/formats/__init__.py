@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolopose.base.errors import NotFoundError
 from yolopose.formats.metadata import metadata_json, parse_metadata, read_metadata
@@ -16,7 +17,9 @@ from yolopose.formats.registry import (
     require_engine,
     require_packages,
 )
-from yolopose.runtime import Runtime
+
+if TYPE_CHECKING:
+    from yolopose.runtime import Runtime
 
 __all__ = [
     "ExportJob",

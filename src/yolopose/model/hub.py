@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import glob
-from functools import partial
 from pathlib import Path
 
 from yolopose import zoo
-from yolopose.base.download import (
-    DownloadSpec,
-    checksum_file,
-    download,
-    file_name_from_url,
-    git_blob_id,
-    read_record,
-    url_digest,
-    verify_checksum,
-)
 from yolopose.base.errors import NotFoundError
-from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import suggest_path
 from yolopose.formats import format_for_path
-
-_MAX_BYTES = 2_000_000_000  # the largest public pose weights have 150 MB
 
 
 def find_weights(path: str | Path) -> Path:
@@ -37,19 +23,20 @@ def find_weights(path: str | Path) -> Path:
         DownloadError: the file cannot be downloaded, or a downloaded file has changed since.
         WeightsError: the download is not a weights file.
     """
+    if not is_url(path) and Path(path).exists():
+        return Path(path)
+    from yolopose.model.weights_download import public_weights, verified, weights_from_url  # loads the HTTP client
+
     if is_url(path):
-        return _weights_from_url(str(path))
+        return weights_from_url(str(path))
     path = Path(path)
-    if path.exists():
-        return path
     is_bare_name = path.parent == Path()
     public_url = zoo.public_weights_url(path.name)
     if is_bare_name and public_url:
-        return _public_weights(path.name, public_url)
+        return public_weights(path.name, public_url)
     folder = Path(load_settings().weights_dir)
     if is_bare_name and (folder / path.name).exists():
-        verify_checksum(folder / path.name)
-        return folder / path.name
+        return verified(folder / path.name)
     kind = "weights" if format_for_path(path).info.weights else "exported"
     hint = f" The bare name {path.name} downloads the public weights." if public_url else _suggest_weights(path)
     raise NotFoundError(
@@ -98,69 +85,3 @@ def _suggest_latest_run(path: Path) -> str:
     candidates = Path(load_settings().runs_dir).glob(f"pose/*/weights/{glob.escape(path.name)}")
     newest = max(candidates, key=lambda file: file.stat().st_mtime, default=None)
     return f" The newest such file from training is model={newest}." if newest else ""
-
-
-# -- downloads -------------------------------------------------------------------------------------------------------
-
-
-def _public_weights(name: str, url: str) -> Path:
-    """Return the public weights of this name.
-
-    The weights folder may hold a file of this name from another source. It is used only if its record names the
-    publisher's address, or if it has no record, which means that the user put it there.
-    """
-    target = Path(load_settings().weights_dir) / name
-    record = read_record(target)
-    if target.exists():
-        if record is None or record.source == zoo.public_weights_source(name):
-            verify_checksum(target)
-            return target
-        if not record.source and git_blob_id(target) == zoo.observed_blob_id(name):
-            return target
-        LOGGER.warning(
-            f"{target} is not known to come from {zoo.public_weights_source(name)}, so it is downloaded again. (Remove "
-            f"{checksum_file(target)} to keep the file as your own.)"
-        )
-    spec = DownloadSpec(
-        url=url,
-        title=f"the weights {name}",
-        max_bytes=_MAX_BYTES,
-        license=zoo.public_weights_license(),
-        manual_hint=f"put it into {target.parent} or into the current folder.",
-        source=zoo.public_weights_source(name) or url,
-    )
-    return download(spec, target, partial(_check_public_weights, name))
-
-
-def _weights_from_url(url: str) -> Path:
-    """Return the file at an address. Each address has a folder, so that equal file names do not collide."""
-    name = file_name_from_url(url, "weights.pt")
-    target = Path(load_settings().weights_dir) / "urls" / url_digest(url) / name
-    if target.exists():
-        verify_checksum(target)
-        return target
-    spec = DownloadSpec(
-        url=url,
-        title=f"the weights {name}",
-        max_bytes=_MAX_BYTES,
-        manual_hint="open it by its path.",
-    )
-    return download(spec, target, partial(_check_weights, name))
-
-
-def _check_weights(name: str, path: Path) -> None:
-    """Reject a download that the restricted reader cannot read."""
-    if name.endswith((".pt", ".pth", ".safetensors")):
-        from yolopose.weights import read_checkpoint
-
-        read_checkpoint(path)
-
-
-def _check_public_weights(name: str, path: Path) -> None:
-    _check_weights(name, path)
-    observed = zoo.observed_blob_id(name)
-    if observed and git_blob_id(path) != observed:
-        LOGGER.warning(
-            f"{name} differs from the file observed when this version was released (git id {observed}): the publisher "
-            "may have changed it."
-        )

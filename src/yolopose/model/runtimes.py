@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
-from yolopose.config import PredictOptions, ValOptions, parse_devices
+from yolopose.config import PredictOptions, ValOptions
 from yolopose.formats import format_for_path, open_runtime
 from yolopose.schema import ModelMetadata
 
@@ -45,6 +45,8 @@ def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | No
         options: options of the call.
         network: the torch network, or None for an exported file.
     """
+    from yolopose.config import parse_devices  # loads the settings of all modes
+
     end2end = options.end2end
     if end2end is None and options.nms is False and network is not None:
         end2end = network.supports_end2end  # heads without an NMS-free branch ignore nms=False
