@@ -14,7 +14,7 @@ from yolopose.data.convert.record import Box, Id, ImageRecord, IssueLog, Point
 from yolopose.data.images import read_image
 from yolopose.data.paths import relative_name, resolve_under
 
-_HEAD = 1 << 18  # bytes; the size is in front of the pixels, after EXIF and a thumbnail
+_HEADS = (1 << 12, 1 << 18)  # bytes; the size is in front of the pixels, after EXIF, a thumbnail and a color profile
 _SWAPPED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 
 
@@ -106,12 +106,15 @@ def read_image_info(path: Path) -> ImageInfo | None:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = b""
+            for size in _HEADS:
+                head += file.read(size - len(head))
+                if info := _jpeg_info(head) or _png_info(head):
+                    return info
+                if len(head) < size:
+                    break
     except OSError:
         return None
-    info = _jpeg_info(head) or _png_info(head)
-    if info is not None:
-        return info
     try:
         height, width = read_image(path).shape[:2]
     except (NotFoundError, SourceError):
