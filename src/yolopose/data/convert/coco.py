@@ -20,6 +20,7 @@ from yolopose.data.convert.coco_json import write
 from yolopose.data.convert.instances import default_names, is_finite, parse_points, unique_names
 from yolopose.data.convert.json_stream import JsonDocument, peek
 from yolopose.data.convert.locate import ImageLocator, complete_size, id_key
+from yolopose.data.convert.output import check_split
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions
 from yolopose.data.convert.record import Box, ClassTemplate, DatasetRecord, ImageRecord, Instance, IssueLog, Point
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
@@ -29,7 +30,8 @@ from yolopose.schema import COCO_PERSON_NAMES
 _PREFIXES = ("person_keypoints_", "instances_", "keypoints_")
 _NO_SPLIT = ("annotations", "annotation", "instances", "coco", "labels", "keypoints", "person_keypoints", "data")
 _TITLE = "COCO annotation file"
-_FAULTY = "annotations with faulty values"
+FAULTY = "annotations with faulty values"
+NOT_IMAGES = "entries of `images` that are not image files"
 _FAULTY_ADVICE = "bbox must be 4 and keypoints 3·K finite numbers"
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
 _ANNOTATION_KEYS = frozenset(
@@ -121,7 +123,7 @@ class CocoFile:
             keys.add(key)
             # hidden folders are not searched for images
             if not is_image(Path(image.name)) or any(part.startswith(".") for part in image.name.split("/")):
-                issues.skip("entries of `images` that are not image files", image.name, _suffixes())
+                issues.skip(NOT_IMAGES, image.name, _suffixes())
                 continue
             image.path = locator.find(image.name, issues, self.split)
             image.instances = [
@@ -252,7 +254,7 @@ def parse_instance(
         points = parse_points(annotation["keypoints"], names, issues, where, scores)
     box = _box(annotation)
     if points is None or ("bbox" in annotation and box is None):
-        issues.skip(_FAULTY, where, _FAULTY_ADVICE)
+        issues.skip(FAULTY, where, _FAULTY_ADVICE)
         return None
     area = annotation.get("area")
     attributes = {key: value for key, value in annotation.items() if key not in _ANNOTATION_KEYS}
@@ -327,6 +329,12 @@ def open_files(path: Path, options: ReadOptions, issues: IssueLog) -> list[CocoF
         )
     origins: dict[str, CocoFile] = {}
     for file in with_keypoints:
+        try:
+            check_split(file.split)
+        except DataError as error:
+            raise DataError(
+                f"The name of {str(file.path)!r} cannot be used as the name of a split: {error}."
+            ) from error
         other = origins.setdefault(file.split, file)
         if other is not file:
             raise DataError(

@@ -181,8 +181,8 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
             paths[split] = plan.main(f"annotations/{split or 'annotations'}.json", f"the annotations of {split!r}")
             ids[split] = CocoIds()
         ids[split].reserve(image)
-        if options.copy_images and image.path is not None:
-            plan.add(PurePosixPath("images", split, image.name), f"{image.name!r} of {split!r}", image.path)
+        if options.copy_images and image.content is not None:
+            plan.add(PurePosixPath("images", split, image.name), f"{image.name!r} of {split!r}", image.content)
     plan.check()
     _write_files(dataset, paths, ids, plan, issues)
     for path in plan.copies:

@@ -15,6 +15,8 @@ from yolopose.data.images import read_image
 from yolopose.data.paths import relative_name, resolve_under
 
 _HEADS = (1 << 12, 1 << 18)  # bytes; the size is in front of the pixels, after EXIF, a thumbnail and a color profile
+OUTSIDE = "images outside of the folder of the annotations are not used"
+NOT_FOUND = "images were not found"
 _SWAPPED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 
 
@@ -90,12 +92,10 @@ class ImageLocator:
                         return resolve_under(root, folder / spelling)
                     except DataError as error:
                         advice = "Give their folder with images=… to read them"
-                        issues.change("images outside of the folder of the annotations are not used", error, advice)
+                        issues.change(OUTSIDE, error, advice)
                         return None
         searched = ", ".join(str(root / folder) for root in self._roots for folder in folders)
-        issues.change(
-            "images were not found", name, f"Searched {searched}; give their folder with images=… (copied if needed)"
-        )
+        issues.change(NOT_FOUND, name, f"Searched {searched}; give their folder with images=…")
         return None
 
 

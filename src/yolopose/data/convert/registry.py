@@ -9,7 +9,10 @@ from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_m
 from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert.protocol import AnnotationFormat
 
-_MODULES: dict[str, str] = {}
+_MODULES = {
+    "yolo": "yolopose.data.convert.yolo",
+    "coco": "yolopose.data.convert.coco",
+}
 """Module of each format, in the order in which `detect_format` asks them; each defines `FORMAT`."""
 
 
