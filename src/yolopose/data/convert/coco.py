@@ -267,7 +267,7 @@ def parse_instance(
         points=points,
         crowd=bool(annotation.get("iscrowd")),
         area=area if is_finite(area) else None,
-        segmentation=annotation.get("segmentation") or None,
+        segmentation=annotation.get("segmentation"),
         confidence=annotation.get("score"),
         track_id=annotation.get("track_id"),
         id=annotation.get("id"),

@@ -43,7 +43,8 @@ class JsonDocument:
         self.values: dict[str, Any] = {}
         self.offsets: dict[str, array[int]] = {}
         self._text = _read_text(path, title)
-        self._decode = JSONDecoder().scan_once
+        decoder: Any = JSONDecoder()
+        self._decode: Callable[[str, int], tuple[Any, int]] = decoder.scan_once  # not in the stubs
         self._visit = visit
         try:
             self._scan()

@@ -181,7 +181,7 @@ def _turn(image: ImageRecord, info: ImageInfo, issues: IssueLog) -> None:
 
 
 def _coordinates(box: Box | None, points: Sequence[Point], axis: int) -> list[float]:
-    values = [point[axis] for point in points]
+    values = [point.y if axis else point.x for point in points]
     return values + ([] if box is None else [box.corners[axis], box.corners[axis + 2]])
 
 
