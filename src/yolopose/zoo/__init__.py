@@ -12,6 +12,7 @@ from yolopose.base.yamlfile import read_yaml
 
 _ROOT = Path(__file__).resolve().parent
 _MODELS = _ROOT / "models"
+_TRACKERS = _ROOT / "trackers"
 _MODEL_NAME = re.compile(r"yolo-?v?-?(?P<number>\d+)-?(?P<scale>[nsmlx]?)(?P<task>-[a-z]+)?", re.IGNORECASE)
 
 
@@ -52,6 +53,19 @@ def suggest_model_name(stem: str) -> str | None:
         if name != stem and (model_yaml_path(f"{family}-pose.yaml") or public_weights_url(f"{name}.pt")):
             return name
     return None
+
+
+# -- tracker YAMLs ---------------------------------------------------------------------------------------------------
+
+
+def tracker_yaml_names() -> list[str]:
+    """Return the sorted file names of the shipped tracker YAMLs."""
+    return sorted(path.name for path in _TRACKERS.glob("*.yaml"))
+
+
+def tracker_yaml_path(name: str) -> Path | None:
+    """Return the path of the shipped tracker YAML with exactly this file name (`oks.yaml`), or None."""
+    return _TRACKERS / name if name in tracker_yaml_names() else None
 
 
 # -- public weights --------------------------------------------------------------------------------------------------
