@@ -54,6 +54,19 @@ def stream(numbers: Sequence[int], fault: Fault | None = None, pause: float = 0.
     return answer
 
 
+def stream_images(images: Sequence[np.ndarray]) -> Answer:
+    """Send the given images, and close."""
+
+    def answer(handler: Handler) -> None:
+        head(handler)
+        for image in images:
+            handler.wfile.write(part(cv2.imencode(".jpg", image)[1].tobytes()))
+            handler.wfile.flush()
+            time.sleep(0.005)
+
+    return answer
+
+
 def mid_frame(handler: Handler) -> None:
     handler.wfile.write(part(jpeg(60))[:200])
 

@@ -30,6 +30,7 @@ PAGES = [
     "docs/training.md",
     "docs/data.md",
     "docs/predicting.md",
+    "docs/tracking.md",
     "docs/exporting.md",
     "docs/toolchains.md",
     "docs/evaluation.md",

@@ -21,6 +21,7 @@ TORCH_FREE = [
         "data",
         "results",
         "runtime",
+        "track",
         "predict",
         "evaluate",
     )

@@ -132,7 +132,11 @@ MISTAKES = [
     Mistake("No mode", "yolo model=cats.pt source=a.png", ("mode is missing", "predict")),
     Mistake("Other task", "yolo detect predict source=a.png", ("poses only",)),
     Mistake("File without an option name", "yolo predict cats.pt source=a.png", ("model=cats.pt",)),
-    Mistake("Mode of a later version", "yolo track model=cats.pt source=a.png", ("not in this version",)),
+    Mistake(
+        "Unknown tracker",
+        "yolo track model=cats.pt source=a.png tracker=bytetrak.yaml",
+        ("Did you mean 'bytetrack.yaml'", "oks.yaml"),
+    ),
     Mistake("Missing weights", "yolo predict model=cast.pt source=a.png", ("cast.pt", "Check the path")),
     Mistake("Weights of another task", "yolo predict model=yolo11n.pt source=a.png", ("yolo11n.pt", "yolo11n-pose.pt")),
     Mistake("Mixed-up name (yolov11)", "yolo predict model=yolov11n-pose.pt source=a.png", ("=yolo11n-pose.pt",)),

@@ -131,9 +131,9 @@ def test_refuses_models_that_are_not_paths(model: Any) -> None:
 def test_refuses_other_tasks_and_planned_methods(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
-    with pytest.raises(UsageError, match="Tracking is not in this version"):
-        small.track("a.mp4")
-    assert not hasattr(small, "track")
+    with pytest.raises(UsageError, match="Embedding is not in this version"):
+        small.embed("a.jpg")
+    assert not hasattr(small, "embed")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = small.nothing
 

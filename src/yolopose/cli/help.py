@@ -8,6 +8,7 @@ from yolopose.config import MODES, OptionSpec, modes_by_option, option_specs
 AVAILABLE = {
     "train": "train a network on a data set",
     "predict": "estimate poses in images",
+    "track": "estimate poses in videos and streams, with an id for each instance",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
     "benchmark": "measure size, accuracy and speed of a network in every format",
@@ -31,19 +32,18 @@ Nothing is installed without this command. YOLOPOSE_TOOLCHAINS_DIR sets the fold
 def overview() -> str:
     """Return the text of `yolo help`."""
     modes = "\n".join(f"  {mode:<10}{summary}" for mode, summary in AVAILABLE.items())
-    planned = ", ".join(mode for mode in MODES if mode not in AVAILABLE)
     return f"""yolopose {__version__}: pose estimation with YOLO networks
 
   yolo [pose] MODE key=value …
 
 Modes
 {modes}
-  (not in this version yet: {planned})
 
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
   yolo pose train resume=True model=runs/pose/train/weights/last.pt
   yolo pose predict model=yolo11n-pose.pt source=images/
+  yolo pose track model=yolo11n-pose.pt source=walk.mp4
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
   yolo benchmark model=yolo11n-pose.pt data=coco8-pose.yaml
@@ -64,8 +64,6 @@ YOLO_DEBUG=1 shows the traceback of an error."""
 def mode_help(mode: str) -> str:
     """Return the text of `yolo help MODE`."""
     lines = [f"yolo pose {mode} key=value …", ""]
-    if mode not in AVAILABLE:
-        lines.append(f"({mode} is not in this version yet; these are its planned options.)\n")
     for spec in option_specs(mode).values():
         values = _accepted_values(spec)
         lines.append(
@@ -78,8 +76,7 @@ def options_markdown() -> str:
     """Return all options of all modes as a page; docs/options.md has this text."""
     lines = ["# Options", "", "Generated from the option dataclasses, as `yolo help MODE` is; a test compares them."]
     for mode in MODES:
-        note = "" if mode in AVAILABLE else " (not in this version yet)"
-        lines += ["", f"## {mode}{note}", "", "| option | default | description | values |", "|---|---|---|---|"]
+        lines += ["", f"## {mode}", "", "| option | default | description | values |", "|---|---|---|---|"]
         for spec in option_specs(mode).values():
             description = spec.description.replace("|", "/")
             lines.append(f"| `{spec.name}` | `{spec.default}` | {description} | {_accepted_values(spec)} |")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
-from yolopose.config import CheckedOptions, CompareOptions, ConvertOptions, ExportOptions, ReportOptions, make_options
+from yolopose.config import (
+    CheckedOptions,
+    CompareOptions,
+    ConvertOptions,
+    ExportOptions,
+    ReportOptions,
+    TrackOptions,
+    make_options,
+)
 
 if TYPE_CHECKING:
     from yolopose.model import YOLO
+    from yolopose.results import Results
 
 DEFAULT_MODEL = "yolo11n-pose.pt"
 
@@ -31,9 +40,25 @@ def _predict(options: CheckedOptions) -> None:
     source = options.pop("source", None)
     if source is None:
         raise UsageError("Prediction needs images: give source=image.jpg, a folder, a glob or a list.")
+    _run_all(_open(options)._predict(source, options))
+
+
+def _track(options: CheckedOptions) -> None:
+    from yolopose.track import check_tracker
+
+    options.setdefault("save", True)
+    source = options.pop("source", None)
+    if source is None:
+        raise UsageError("Tracking needs a video: give source=video.mp4, a stream, a camera number or a folder.")
+    check_tracker(options.get("tracker", TrackOptions.tracker))  # fail before the seconds that loading a network takes
+    _run_all(_open(options)._track(source, options))
+
+
+def _run_all(results: Iterator[Results]) -> None:
+    """Consume all results; report images that could not be read."""
     total = 0
     failed = 0
-    for result in _open(options)._predict(source, options):
+    for result in results:
         total += 1
         failed += bool(result.error)
     if failed and failed == total:
@@ -112,6 +137,7 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
     "predict": _predict,
+    "track": _track,
     "export": _export,
     "benchmark": _benchmark,
     "convert": _convert,

@@ -80,6 +80,15 @@ class PredictKwargs(DrawingKwargs, LabelFileKwargs, RunFolderKwargs, DetectionKw
     uncertainty: bool
 
 
+class TrackKwargs(PredictKwargs, total=False):
+    """Options of `YOLO.track`."""
+
+    tracker: str | Path
+    max_instances: int | None
+    fps: float | None
+    timestamp: float | None
+
+
 class DataKwargs(TypedDict, total=False):
     """Data set and loading."""
 

@@ -80,7 +80,10 @@ class DetectionOptions(OptionValues):
     """Thresholds and engine of inference."""
 
     conf: float | None = option(
-        None, "confidence threshold; 0.25 in predict and 0.001 in val by default", low=0, high=1
+        None,
+        "confidence threshold; 0.25 in predict, 0.001 in val and that of the tracker in track by default",
+        low=0,
+        high=1,
     )
     iou: float = option(0.7, "IoU threshold of NMS", low=0, high=1)
     max_det: int = option(300, "maximum number of detections per image", low=1, high=30_000)
@@ -340,8 +343,16 @@ class BenchmarkOptions(RunFolderOptions, CommonOptions):
 class TrackOptions(PredictOptions):
     """Options of `track`."""
 
-    tracker: str = option("bytetrack.yaml", "tracker YAML")
+    tracker: str = option(
+        "oks.yaml",
+        "oks.yaml, bytetrack.yaml, ocsort.yaml, botsort.yaml, your own YAML, or trackers:NAME of the package trackers",
+    )
     persist: bool = option(False, "keep tracks between calls (only in Python)")
+    max_instances: int | None = option(None, "number of instances in the scene: never more ids than that", low=1)
+    fps: float | None = option(
+        None, "frames per second of images, and of a video that does not state it; 30 by default", low=0.001
+    )
+    timestamp: float | None = option(None, "time of the image in seconds, with persist (only in Python)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -25,6 +25,7 @@ from yolopose.config.options import (
     ImageSize,
     PredictOptions,
     RunFolderOptions,
+    TrackOptions,
     TrainOptions,
     ValOptions,
 )
@@ -199,6 +200,11 @@ class PredictSettings(PredictOptions):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TrackSettings(PredictSettings, TrackOptions):
+    """Resolved settings of `track`: those of `predict`, and the options of the tracker."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ValSettings(ValOptions):
     """Resolved settings of `val`.
 
@@ -280,17 +286,38 @@ def predict_settings(options: PredictOptions, metadata: ModelMetadata) -> Predic
     Raises:
         UsageError: the options do not fit the network.
     """
+    return _inference_settings(PredictSettings, options, metadata, PREDICT_CONF, "predict")
+
+
+def track_settings(options: TrackOptions, metadata: ModelMetadata, min_score: float) -> TrackSettings:
+    """Resolve the options of `track` for a network.
+
+    Args:
+        options: the options.
+        metadata: metadata of the network.
+        min_score: smallest score that the tracker uses, the default confidence threshold.
+
+    Raises:
+        UsageError: the options do not fit the network.
+    """
+    return _inference_settings(TrackSettings, options, metadata, min_score, "track")
+
+
+P = TypeVar("P", bound=PredictSettings)
+
+
+def _inference_settings(kind: type[P], options: PredictOptions, metadata: ModelMetadata, conf: float, mode: str) -> P:
     return _complete(
-        PredictSettings,
+        kind,
         options,
         imgsz=resolve_imgsz(options.imgsz, metadata),
-        conf=PREDICT_CONF if options.conf is None else options.conf,
+        conf=conf if options.conf is None else options.conf,
         classes=parse_classes(options.classes, metadata.spec.names),
         device=parse_devices(options.device),
         batch=metadata.batch or options.batch,
         rect=metadata.dynamic,
         stride=metadata.stride,
-        run=run_location(options, "predict"),
+        run=run_location(options, mode),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -16,6 +16,7 @@ from yolopose.config import (
     CheckedOptions,
     ExportOptions,
     PredictOptions,
+    TrackOptions,
     TrainOptions,
     ValOptions,
     check_options,
@@ -29,12 +30,20 @@ from yolopose.schema import ModelMetadata, PoseSpec
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from yolopose.config.kwargs import BenchmarkKwargs, ExportKwargs, PredictKwargs, TrainKwargs, ValKwargs
+    from yolopose.config.kwargs import (
+        BenchmarkKwargs,
+        ExportKwargs,
+        PredictKwargs,
+        TrackKwargs,
+        TrainKwargs,
+        ValKwargs,
+    )
     from yolopose.evaluate import PoseMetrics
     from yolopose.model.benchmark_table import Benchmark
     from yolopose.nn import ModelInfo, PoseModel
     from yolopose.results import Results
     from yolopose.runtime import Runtime
+    from yolopose.track import StreamTrackers
     from yolopose.train import InitialWeights, Trainer
     from yolopose.weights import Checkpoint
 
@@ -42,18 +51,19 @@ _YAML = (".yaml", ".yml")
 # training arguments of a checkpoint that are defaults of later calls, by mode; the others concern only training
 _REMEMBERED = {
     "predict": ("imgsz",),
+    "track": ("imgsz",),
     "export": ("imgsz",),
     "benchmark": ("data", "imgsz"),
     "val": ("data", "imgsz", "single_cls"),
     "train": ("data", "imgsz", "single_cls"),
 }
 _DEFAULT_RUNTIME = RuntimeConfig()
-_PLANNED = {"track": "tracking", "embed": "embedding", "tune": "tuning"}
+_PLANNED = {"embed": "embedding", "tune": "tuning"}
 _MODULE_METHODS = ("to", "cpu", "cuda", "half", "float", "eval")
 
 
 class YOLO:
-    """A pose network: `train`, `val`, `predict`, `export`, `benchmark`, `load`, `save`, `info`, `fuse`.
+    """A pose network: `train`, `val`, `predict`, `track`, `export`, `benchmark`, `load`, `save`, `info`, `fuse`.
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), an exported
@@ -83,6 +93,7 @@ class YOLO:
         self.overrides: dict[str, Any] = {"model": self.model_name, "task": self.task}
         self.metrics: PoseMetrics | None = None
         self.trainer: Trainer | None = None
+        self.tracker: StreamTrackers | None = None
         self.callbacks = Callbacks()
         self._untrained = Path(model).suffix.lower() in _YAML  # training then initializes the weights
         self._runtimes: dict[str, Runtime] = {}
@@ -245,6 +256,86 @@ class YOLO:
 
         options = cast(PredictOptions, self._make_options(given))
         return predict(self._runtime_for(options), source, options, self.callbacks)
+
+    @overload
+    def track(
+        self, source: Any = None, *, stream: Literal[True], persist: bool = False, **options: Unpack[TrackKwargs]
+    ) -> Iterator[Results]: ...
+    @overload
+    def track(
+        self,
+        source: Any = None,
+        *,
+        stream: Literal[False] = False,
+        persist: bool = False,
+        **options: Unpack[TrackKwargs],
+    ) -> list[Results]: ...
+    @overload
+    def track(
+        self, source: Any = None, *, stream: bool, persist: bool = False, **options: Unpack[TrackKwargs]
+    ) -> list[Results] | Iterator[Results]: ...
+    def track(
+        self, source: Any = None, *, stream: bool = False, persist: bool = False, **options: Unpack[TrackKwargs]
+    ) -> list[Results] | Iterator[Results]:
+        """Estimate poses in videos or streams, and give each instance an id that stays the same over the frames.
+
+        Each video and stream of a source has its own ids, from 1. The single images of a source are one sequence.
+        Results hold only instances with an id, `result.boxes.id`.
+
+        Args:
+            source: as for `predict`.
+            stream: return an iterator that holds one result at a time, instead of a list.
+            persist: continue the tracks of the previous call: for single frames of a video, or a stream that is opened
+                again. A video file always starts with id 1.
+            **options: `tracker`, `max_instances`, `conf`, `save`, …: `yolo help track` lists them.
+
+        Returns:
+            One `Results` per image, in the order of the sources.
+
+        Raises:
+            UsageError: an unknown or impossible option or tracker.
+            DependencyError: scipy is not installed.
+            SourceError: the only image cannot be read.
+            NotFoundError: a path does not exist.
+        """
+        results = self._track(source, check_options("track", {**options, "persist": persist}))
+        return results if stream else list(results)
+
+    def _track(self, source: Any, given: CheckedOptions) -> Iterator[Results]:
+        from yolopose.predict import predict
+
+        options = cast(TrackOptions, self._make_options(given))
+        self.tracker = self._trackers_for(options)
+        return predict(self._runtime_for(options), source, options, self.callbacks, self.tracker)
+
+    def _trackers_for(self, options: TrackOptions) -> StreamTrackers:
+        """Return new trackers, or with `persist` those of the previous call if it had the same options."""
+        from yolopose.track import StreamTrackers
+
+        trackers = StreamTrackers(
+            options.tracker, self.spec.keypoints.oks_sigmas, options.fps, max_instances=options.max_instances
+        )
+        if not options.persist or self.tracker is None:
+            return trackers
+        if self.tracker.config != trackers.config:
+            LOGGER.warning("tracker=, fps= or max_instances= differs from the previous call: ids start at 1 again.")
+            return trackers
+        self.tracker.start_call()
+        return self.tracker
+
+    def reset_tracker(self) -> None:
+        """Remove all tracks, so that ids start at 1 again, also with `persist=True`."""
+        self.tracker = None
+
+    def load_tracker_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the tracks that `model.tracker.state_dict()` returned; `track(…, persist=True)` continues them.
+
+        Raises:
+            UsageError: it is not such a state.
+        """
+        from yolopose.track import StreamTrackers
+
+        self.tracker = StreamTrackers.from_state_dict(state, self.spec.keypoints.oks_sigmas)
 
     def val(self, data: str | Path | None = None, **options: Unpack[ValKwargs]) -> PoseMetrics:
         """Measure precision, recall and mAP of boxes and poses on a data set.

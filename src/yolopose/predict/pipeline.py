@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER
-from yolopose.config import PredictOptions, PredictSettings, predict_settings
+from yolopose.config import PredictOptions, PredictSettings, TrackOptions, predict_settings, track_settings
 from yolopose.predict.batching import ImageWindow, window_size
 from yolopose.predict.parallel import run_windows
 from yolopose.predict.sinks import OUTPUT_OPTIONS, RunFiles
@@ -21,6 +21,19 @@ from yolopose.results import Results
 from yolopose.runtime import Runtime
 from yolopose.runtime.nms import warn_built_in_nms
 from yolopose.runtime.tta import TTARuntime
+
+
+class ResultTracker(Protocol):
+    """Adds track ids to results; `yolopose.track.StreamTrackers` is one."""
+
+    @property
+    def min_score(self) -> float:
+        """Smallest score of a detection that it uses."""
+        ...
+
+    def track(self, result: Results, to_array: Callable[[Any], Any], time: float | None = None) -> None:
+        """Change the next result of the source: keep the tracked instances, with their ids."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -51,6 +64,7 @@ def predict(
     source: Any,
     options: PredictOptions,
     callbacks: Callbacks | None = None,
+    tracker: ResultTracker | None = None,
 ) -> Iterator[Results]:
     """Predict all images of a source.
 
@@ -62,6 +76,7 @@ def predict(
         source: see `yolopose.predict.sources.open_source`.
         options: thresholds, input size, files to save.
         callbacks: functions for the `on_predict_…` events; each is called with the `Predictor`.
+        tracker: adds track ids to the results, in source order; `options` are then `TrackOptions`.
 
     Returns:
         One result per image, in source order. Its values do not depend on the other images: a batch holds images of
@@ -73,7 +88,10 @@ def predict(
         SourceError: the source, or its only image, cannot be read.
         OutputError: while results are requested: a file cannot be written.
     """
-    settings = predict_settings(options, runtime.metadata)
+    if tracker is not None and isinstance(options, TrackOptions):
+        settings = track_settings(options, runtime.metadata, tracker.min_score)
+    else:
+        settings = predict_settings(options, runtime.metadata)
     warn_built_in_nms(runtime.metadata, settings.conf, settings)
     if settings.augment and settings.uncertainty:
         raise UsageError("augment=True averages several views without σ: it cannot be combined with uncertainty=True.")
@@ -86,14 +104,14 @@ def predict(
         buffer=settings.stream_buffer,
         reduce_to=max(settings.imgsz) if settings.fast_decode else None,
     )
-    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks()), opened)
+    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks()), opened, tracker)
 
 
 _WindowOutput = tuple[ImageWindow, list[list[Results]] | None]
 """A window, and the results of each of its batches, or None if they are computed later."""
 
 
-def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
+def _run(run: Predictor, source: Source, tracker: ResultTracker | None) -> Generator[Results, None, None]:
     settings = run.args
     # Callbacks of `on_predict_batch_start` must run before the batch is computed, so this thread computes and
     # `run_windows` only loads; without them its threads also compute.
@@ -104,7 +122,7 @@ def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
         computed = None if compute_here else [batch.predict(runtime, settings) for batch in window.batches]
         return window, computed
 
-    output = _Output(run, source.count)
+    output = _Output(run, source.count, tracker)
     windows = run_windows(source, run.runtime, work, window_size(settings.batch), replicate=not compute_here)
     run.callbacks.emit("on_predict_start", run)
     with closing(output), closing(windows):
@@ -124,12 +142,14 @@ def _run(run: Predictor, source: Source) -> Generator[Results, None, None]:
 
 
 class _Output:
-    """Writes files and log lines of a run."""
+    """Completes the results of a run with track ids, and writes its files and log lines."""
 
-    def __init__(self, run: Predictor, total: int | None) -> None:
+    def __init__(self, run: Predictor, total: int | None, tracker: ResultTracker | None) -> None:
         has_outputs = any(getattr(run.args, option) for option in OUTPUT_OPTIONS)
         self._files = RunFiles(run.args) if has_outputs else None
         self._run = run
+        self._tracker = tracker
+        self._next_time = getattr(run.args, "timestamp", None)
         self._total = total
         self._verbose = run.args.verbose
         self._readable = 0
@@ -139,6 +159,9 @@ class _Output:
         """Write, log and yield the results of a window that are complete in source order."""
         for result, input_size in window.take_ready():
             self._run.seen += 1
+            if self._tracker is not None:
+                self._tracker.track(result, self._run.runtime.to_array, self._next_time)
+                self._next_time = None
             if self._files:
                 self._files.write(result)
                 self._run.save_dir = self._files.folder
