@@ -168,6 +168,27 @@ class OutputPlan:
             self._created.append(self.target / planned)
             yield file
 
+    @contextmanager
+    def external(self, path: str | PurePosixPath) -> Generator[Path, None, None]:
+        """Yield the path at which a library creates a planned file by itself; it has another name until it is complete.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        target = resolve_under(self.target, PurePosixPath(path))
+        make_folder(target.parent)
+        temporary = target.with_name(f".part-{target.name}")
+        self._created.append(temporary)
+        try:
+            yield temporary
+            self._created.append(target)
+            os.link(temporary, target)  # unlike a rename, it never replaces a file
+        except OSError as error:
+            raise output_error(target, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
     @property
     def copies(self) -> list[PurePosixPath]:
         """Planned copies of images that exist."""

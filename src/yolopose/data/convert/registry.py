@@ -10,6 +10,12 @@ from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert.protocol import AnnotationFormat
 
 _MODULES = {
+    "labelme": "yolopose.data.convert.labelme",
+    "deeplabcut": "yolopose.data.convert.deeplabcut",
+    "mpii": "yolopose.data.convert.mpii",
+    "via": "yolopose.data.convert.via",
+    "sleap": "yolopose.data.convert.sleap",
+    "nwb": "yolopose.data.convert.nwb",
     "yolo": "yolopose.data.convert.yolo",
     "coco": "yolopose.data.convert.coco",
 }
