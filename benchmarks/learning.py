@@ -8,11 +8,10 @@ A variant is `NAME = PACKAGE [option=value …]`; the options after `--` apply t
 environment with the `ultralytics` package. Each run is a process on its own share of the cores (`--jobs` at a time);
 variants are interleaved, seed by seed. Runs are appended to the log (JSON Lines) and not repeated.
 
-Per run: mAP50-95 of boxes and poses that `train` returns for best.pt, and the pixel error of best.pt on the validation
-images, counted for both packages by this program as DeepLabCut does: Euclidean distance in pixels of the original image
-over labeled points. In an image with one instance the detection with the highest confidence is taken; with several,
-each instance takes the detection of highest IoU, if that is at least 0.5. The table gives means over the seeds that all
-variants of a data set have, and paired differences to the first variant with their 95 % interval (Student's t).
+Per run: mAP50-95 of boxes and poses that `train` returns for best.pt, and the keypoint errors of best.pt in pixels of
+the original validation images, counted for both packages by `yolopose.evaluate.PixelErrors`. The table contains means
+over the seeds that all variants of a data set have, and paired differences to the first variant with their 95 %
+interval (Student's t).
 """
 
 from __future__ import annotations
@@ -31,6 +30,13 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+
+from yolopose.data import load_dataset, load_labels, read_image
+from yolopose.data.labels import ImageLabels
+from yolopose.evaluate import PixelErrors, RecordBuilder
+from yolopose.geometry import Letterbox, cxcywh_to_xyxy
+from yolopose.runtime.nms import Detections
+from yolopose.schema import PoseSpec
 
 MEASURES = ("box", "pose", "px_mean", "px_median", "pck2", "pck5", "pck10", "seconds")
 # 97.5 % quantiles of Student's t, by number of pairs
@@ -53,9 +59,10 @@ detections = {}
 for path in json.loads(images):
     result = trained.predict(path, imgsz=imgsz, conf=0.01, verbose=False)[0]
     detections[path] = [
-        {"box": box, "conf": conf, "kpts": kpts}
-        for box, conf, kpts in zip(
-            result.boxes.xyxy.tolist(), result.boxes.conf.tolist(), result.keypoints.xy.tolist()
+        {"box": box, "conf": conf, "cls": int(cls), "kpts": kpts}
+        for box, conf, cls, kpts in zip(
+            result.boxes.xyxy.tolist(), result.boxes.conf.tolist(), result.boxes.cls.tolist(),
+            result.keypoints.xy.tolist(),
         )
     ]
 numbers = {"box": metrics.box.map, "pose": metrics.pose.map, "seconds": seconds}
@@ -79,15 +86,6 @@ class Variant:
         return cls(name.strip(), package, dict(parse_option(word) for word in words))
 
 
-@dataclass(frozen=True)
-class GroundTruth:
-    """Labeled instances of one validation image, in pixels of the original image."""
-
-    boxes: np.ndarray  # (n, 4) xyxy
-    keypoints: np.ndarray  # (n, K, 2)
-    labeled: np.ndarray  # (n, K) bool
-
-
 def parse_option(word: str) -> tuple[str, Any]:
     key, _, text = word.partition("=")
     try:
@@ -96,74 +94,66 @@ def parse_option(word: str) -> tuple[str, Any]:
         return key, {"True": True, "False": False}.get(text, text)
 
 
-def read_ground_truth(data: str) -> dict[str, GroundTruth]:
-    """Return the ground truth of each image of the `val` split, by path."""
-    from yolopose.data import load_dataset, load_labels, read_image
+@dataclass(frozen=True)
+class ValidationSet:
+    """Labels of the `val` split by path, boxes and keypoints in pixels of the original images."""
 
-    dataset = load_dataset(data)
-    labels = load_labels(dataset, "val")
-    result: dict[str, GroundTruth] = {}
-    for path, entry in zip(labels.files, labels, strict=True):
-        height, width = read_image(path).shape[:2]
-        center, size = entry.boxes[:, :2], entry.boxes[:, 2:4]
-        scale = np.array([width, height])
-        boxes = np.concatenate([(center - size / 2) * scale, (center + size / 2) * scale], axis=1)
-        points = entry.keypoints
-        states = points[..., 2] if points.shape[2] == 3 else np.abs(points).max(2)  # K x 2: 0 0 is not labeled
-        result[str(path)] = GroundTruth(boxes, points[..., :2] * scale, states > 0)
-    return result
+    spec: PoseSpec
+    labels: dict[str, ImageLabels]
+    sizes: dict[str, tuple[int, int]]  # (height, width)
 
+    @classmethod
+    def load(cls, data: str) -> ValidationSet:
+        dataset = load_dataset(data)
+        labels = load_labels(dataset, "val")
+        entries: dict[str, ImageLabels] = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        for path, entry in zip(labels.files, labels, strict=True):
+            height, width = read_image(path).shape[:2]
+            scale = np.array([width, height], dtype=np.float32)
+            boxes = cxcywh_to_xyxy(entry.boxes) * np.tile(scale, 2)
+            keypoints = entry.keypoints * np.append(scale, np.float32(1))
+            entries[str(path)] = ImageLabels(entry.classes, boxes, keypoints)
+            sizes[str(path)] = height, width
+        return cls(dataset.spec, entries, sizes)
 
-def pixel_errors(truth: dict[str, GroundTruth], detections: dict[str, list[dict[str, Any]]]) -> np.ndarray:
-    """Return the distance of every labeled keypoint of a matched instance, pixels."""
-    distances: list[np.ndarray] = []
-    for path, gt in truth.items():
-        rows = detections[path]
-        if not rows or not len(gt.boxes):
-            continue
-        if len(gt.boxes) == 1:
-            pairs = [(0, int(np.argmax([row["conf"] for row in rows])))]
-        else:
-            overlaps = iou(gt.boxes, np.array([row["box"] for row in rows]))
-            pairs = [(i, int(row.argmax())) for i, row in enumerate(overlaps) if row.max() >= 0.5]
-        for i, j in pairs:
-            kpts = np.array(rows[j]["kpts"])
-            distances.append(np.linalg.norm(kpts - gt.keypoints[i], axis=1)[gt.labeled[i]])
-    return np.concatenate(distances) if distances else np.empty(0)
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the IoU of boxes (n, 4) and (m, 4), xyxy."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = (high - low).clip(0).prod(2)
-    area_a = (a[:, 2:] - a[:, :2]).prod(1)
-    area_b = (b[:, 2:] - b[:, :2]).prod(1)
-    return overlap / (area_a[:, None] + area_b[None] - overlap)
+    def pixel_errors(self, detections: dict[str, list[dict[str, Any]]]) -> PixelErrors:
+        """Return the keypoint errors of detections (`box`, `conf`, `cls`, `kpts`) in pixels of the original images."""
+        builder = RecordBuilder(self.spec)
+        shape = self.spec.keypoints.count, 2
+        for path, gt in self.labels.items():
+            rows = sorted(detections[path], key=lambda row: -row["conf"])
+            image_detections = Detections(
+                boxes=np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),
+                scores=np.array([row["conf"] for row in rows], np.float32),
+                classes=np.array([row["cls"] for row in rows], np.int64),
+                points=np.array([row["kpts"] for row in rows], np.float32).reshape(-1, *shape),
+            )
+            size = self.sizes[path]
+            builder.add(path, image_detections, gt, Letterbox(size, size, 0, 0, size))
+        return PixelErrors.from_record(builder.finish())
 
 
 def run(args: argparse.Namespace, data: str, variant: Variant, seed: int, cores: list[int]) -> dict[str, float]:
     """Train once in a new process and return the measures."""
     python = sys.executable if variant.package == "yolopose" else args.reference
     options = {**args.options, **variant.options, "seed": seed}
-    truth = read_ground_truth(data)
+    val = ValidationSet.load(data)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "result.json"
-        texts = [json.dumps(cores), args.model, data, json.dumps(options), json.dumps(list(truth)), folder, str(target)]
+        texts = [json.dumps(cores), args.model, data, json.dumps(options), json.dumps(list(val.labels)), folder, str(target)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores)), "YOLO_OFFLINE": "true"}
         command = [python, "-c", PROGRAM, variant.package, *texts]
         done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
         if done.returncode:
             raise SystemExit(f"{variant.name}, seed {seed}, {data} failed:\n{done.stderr.decode()[-2000:]}")
         result = json.loads(target.read_text())
-    distances = pixel_errors(truth, result["detections"])
-    labeled = sum(int(gt.labeled.sum()) for gt in truth.values())
+    errors = val.pixel_errors(result["detections"])
     return {
         **result["numbers"],
-        "px_mean": float(distances.mean()) if len(distances) else float("nan"),
-        "px_median": float(np.median(distances)) if len(distances) else float("nan"),
-        # points of missed instances count as wrong
-        **{f"pck{limit}": float((distances <= limit).sum() / max(labeled, 1)) for limit in (2, 5, 10)},
+        "px_mean": errors.mean,
+        "px_median": errors.median,
+        **{f"pck{limit}": share for limit, share in errors.pck.items()},
     }
 
 

@@ -109,7 +109,7 @@ def make_metrics(box: float, pose: float) -> Any:
     return SimpleNamespace(
         names={0: "mouse"}, nt_per_class=np.array([7]),
         box=SimpleNamespace(map50=box), pose=SimpleNamespace(map50=pose),
-        mean_results=lambda: [0.1, 0.2, box, 0.3, 0.4, 0.5, pose, 0.6],
+        mean_results=lambda: [0.1, 0.2, box, 0.3, 0.4, 0.5, pose, 0.6], pixels=SimpleNamespace(num_labeled=0),
     )  # fmt: skip
 
 

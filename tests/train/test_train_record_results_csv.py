@@ -13,6 +13,7 @@ PUBLIC = (
     "metrics/recall(B),metrics/mAP50(B),metrics/mAP50-95(B),metrics/precision(P),metrics/recall(P),metrics/mAP50(P),"
     "metrics/mAP50-95(P),val/box_loss,val/pose_loss,val/kobj_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2"
 )
+OWN = "pixels/mean,pixels/median,pixels/PCK@2px,pixels/PCK@5px,pixels/PCK@10px"  # behind the public columns
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def make_row(epoch: float, **values: float) -> dict[str, float]:
 def test_writes_public_columns_with_six_digits(path: Path) -> None:
     History(path).add(make_row(1234567, time=1 / 3, **{"lr/pg2": 1.23456789e-5, "val/box_loss": math.nan}))
     header, line = path.read_text().splitlines()
-    assert header == PUBLIC
+    assert header == f"{PUBLIC},{OWN}"
     values = dict(zip(header.split(","), line.split(","), strict=True))
     assert values["epoch"] == "1234567"
     assert (values["time"], values["lr/pg2"], values["val/box_loss"]) == ("0.333333", "1.23457e-05", "")
@@ -50,6 +51,16 @@ def test_rows_are_written_in_the_order_of_the_columns(path: Path) -> None:
     assert History.read(path).rows == [make_row(1), make_row(2)]
 
 
+def test_reads_files_without_the_columns_of_pixel_errors(path: Path) -> None:
+    row = make_row(1)
+    path.write_text(f"{PUBLIC}\n" + ",".join(str(row[name]) for name in PUBLIC.split(",")) + "\n")
+    history = History.read(path)
+    assert history.column("lr/pg2") == [row["lr/pg2"]]
+    assert math.isnan(history.column("pixels/mean")[0])
+    history.add(make_row(2))
+    assert path.read_text().splitlines()[0] == f"{PUBLIC},{OWN}"
+
+
 @pytest.mark.parametrize("source", ["add", "rows"])
 def test_rejects_unknown_columns(source: str, path: Path) -> None:
     row = {**make_row(1), "metrics/mAP75(P)": 0.5}
@@ -66,7 +77,7 @@ def test_rejects_missing_columns(path: Path) -> None:
 @pytest.mark.parametrize(
     "damaged",
     [
-        "3,0.1,0.2", "3" + ",x" * 22, "\n\n", "2" + ",0.5" * len(COLUMNS),
+        "3,0.1,0.2", "3" + ",x" * (len(COLUMNS) - 1), "\n\n", "2" + ",0.5" * len(COLUMNS),
         *(epoch + ",0.5" * (len(COLUMNS) - 1) for epoch in ("0", "1.5", "-inf", "inf", "")),
     ],
     ids=lambda text: text[:12],

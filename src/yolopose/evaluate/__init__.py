@@ -6,15 +6,18 @@ from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.matching import THRESHOLDS, match_detections
 from yolopose.evaluate.metric import Metric, average_precision
 from yolopose.evaluate.metrics import PoseMetrics
+from yolopose.evaluate.pixels import PIXEL_KEYS, PixelErrors
 from yolopose.evaluate.record import RunRecord, load_record
 from yolopose.evaluate.record_builder import RecordBuilder
 from yolopose.evaluate.validator import Validation, validate
 
 __all__ = [
+    "PIXEL_KEYS",
     "THRESHOLDS",
     "Comparison",
     "ConfusionMatrix",
     "Metric",
+    "PixelErrors",
     "PoseMetrics",
     "RecordBuilder",
     "RunRecord",

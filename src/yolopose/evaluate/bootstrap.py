@@ -1,4 +1,4 @@
-"""Bootstrap over images: confidence intervals of mAP, and the paired comparison of two runs."""
+"""Bootstrap over images: confidence intervals of mAP and pixel errors, and the paired comparison of two runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from yolopose.base.errors import DataError
 from yolopose.evaluate.matching import BoolArray
 from yolopose.evaluate.metric import Float64, Int64, average_precision
+from yolopose.evaluate.pixels import PixelErrors, resampled_pixels
 from yolopose.evaluate.record import Int32, RunRecord, load_record
 from yolopose.results.tables import TableMixin
 
 MAP_NAMES = ("mAP50(B)", "mAP50-95(B)", "mAP50(P)", "mAP50-95(P)")
-"""What intervals are computed for: B of boxes, P of poses."""
+"""Mean average precisions: B of boxes, P of poses."""
 MAX_RESAMPLES = 1000
 MIN_RESAMPLES = 200
 _WORK_LIMIT = 60_000_000  # detections times resamples, about two seconds; larger sets get fewer resamples
@@ -58,7 +59,7 @@ def resample_images(images: int, draws: int, seed: int) -> Int32:
 
 
 def intervals(record: RunRecord, draws: int | None = None, seed: int = 0, level: float = 0.95) -> dict[str, Interval]:
-    """Compute bootstrap intervals of the four `MAP_NAMES`.
+    """Compute bootstrap intervals of the four `MAP_NAMES`, and of `pixels/mean` and `pixels/PCK@2px` … if measured.
 
     Args:
         record: the run.
@@ -67,26 +68,43 @@ def intervals(record: RunRecord, draws: int | None = None, seed: int = 0, level:
         level: share of the resamples within the interval.
     """
     images = len(record.image_names)
-    resampled = resampled_maps(record, resample_images(images, num_resamples(record, draws), seed))
-    original = resampled_maps(record, np.ones((1, images), np.int32))
-    return {name: make_interval(float(original[name][0]), resampled[name], level, minimum=0) for name in MAP_NAMES}
+    resampled = resampled_scores(record, resample_images(images, num_resamples(record, draws), seed))
+    original = resampled_scores(record, np.ones((1, images), np.int32))
+    return {
+        name: make_interval(float(value[0]), resampled[name], level, 0, _maximum(name))
+        for name, value in original.items()
+        if not np.isnan(value[0])
+    }
 
 
-def make_interval(value: float, resampled: Float64, level: float, minimum: float = -1.0) -> Interval:
+def _maximum(name: str) -> float:
+    """Return the largest possible value of a score."""
+    return np.inf if name == "pixels/mean" else 1.0
+
+
+def make_interval(
+    value: float, resampled: Float64, level: float, minimum: float = -1.0, maximum: float = 1.0
+) -> Interval:
     """Return the percentile interval of the resampled values, shifted so that their median is the value itself.
 
     The shift removes the bias of resampled APs: copies of an image agree with each other, which raises AP a little.
 
     Args:
         value: the value on the data set itself.
-        resampled: (D,) the value on each resample.
+        resampled: (D,) the value on each resample; resamples with NaN are ignored.
         level: share of the resamples between the ends.
-        minimum: smallest possible value; the largest is 1.
+        minimum: smallest possible value.
+        maximum: largest possible value.
     """
     tail = 50 * (1 - level)
-    low, median, high = np.percentile(resampled, [tail, 50, 100 - tail])
-    ends = np.clip([value + low - median, value + high - median], minimum, 1)
+    low, median, high = np.nanpercentile(resampled, [tail, 50, 100 - tail])
+    ends = np.clip([value + low - median, value + high - median], minimum, maximum)
     return Interval(float(value), float(ends[0]), float(ends[1]), level, len(resampled))
+
+
+def resampled_scores(record: RunRecord, weights: Int32) -> dict[str, Float64]:
+    """Compute the four `MAP_NAMES` and the pixel errors on each resample; for the arguments see `resampled_maps`."""
+    return {**resampled_maps(record, weights), **resampled_pixels(record, weights)}
 
 
 def resampled_maps(record: RunRecord, weights: Int32) -> dict[str, Float64]:
@@ -159,16 +177,19 @@ class Difference:
 
 
 class Comparison(TableMixin):
-    """The four mean APs of two runs, and their paired differences.
+    """The mean APs and pixel errors of two runs, and their paired differences.
 
     Attributes:
-        differences: name in `MAP_NAMES` → `Difference`.
+        differences: name in `MAP_NAMES`, `pixels/mean`, `pixels/PCK@2px` … → `Difference`; scores that only one run
+            has are omitted.
         images: number of images.
+        pixels: pixel errors of both runs.
     """
 
-    def __init__(self, differences: dict[str, Difference], images: int) -> None:
+    def __init__(self, differences: dict[str, Difference], images: int, pixels: tuple[PixelErrors, PixelErrors]) -> None:
         self.differences = differences
         self.images = images
+        self.pixels = pixels
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Return one dict per score: `Metric`, `A`, `B`, `Difference`, `Low`, `High`, `Significant`.
@@ -195,14 +216,20 @@ class Comparison(TableMixin):
         lines = [
             f"{self.images} images; B - A with its {first.level:.0%} interval from {first.draws} paired resamples of "
             "the images:",
-            f"{'Metric':>12}{'A':>9}{'B':>9}{'B - A':>10}   interval",
+            f"{'Metric':>15}{'A':>9}{'B':>9}{'B - A':>10}   interval",
         ]
         for name, difference in self.differences.items():
             interval = difference.interval
             note = "" if difference.significant else "   (not significant)"
             lines.append(
-                f"{name:>12}{difference.a:>9.4f}{difference.b:>9.4f}{interval.value:>+10.4f}   "
+                f"{name:>15}{difference.a:>9.4f}{difference.b:>9.4f}{interval.value:>+10.4f}   "
                 f"[{interval.low:+.4f}, {interval.high:+.4f}]{note}"
+            )
+        if "pixels/mean" in self.differences:
+            a, b = self.pixels
+            lines.append(
+                f"pixels/mean is the mean distance of keypoints from their labels: lower is better. Of {a.num_labeled} "
+                f"labeled keypoints, {a.undetected} (A) and {b.undetected} (B) are undetected and have no distance."
             )
         return "\n".join(lines)
 
@@ -235,15 +262,18 @@ def compare(a: RunRecord, b: RunRecord, draws: int | None = None, seed: int = 0,
     images = len(a.image_names)
     weights = resample_images(images, draws, seed)
     once = np.ones((1, images), np.int32)
-    original_a, original_b = resampled_maps(a, once), resampled_maps(b, once)
+    original_a, original_b = resampled_scores(a, once), resampled_scores(b, once)
     # images of b are resampled by the weights of the same images of a
-    resampled_a, resampled_b = resampled_maps(a, weights), resampled_maps(b, weights[:, order])
+    resampled_a, resampled_b = resampled_scores(a, weights), resampled_scores(b, weights[:, order])
     differences: dict[str, Difference] = {}
-    for name in MAP_NAMES:
+    for name in original_a:
         value_a, value_b = float(original_a[name][0]), float(original_b[name][0])
-        interval = make_interval(value_b - value_a, resampled_b[name] - resampled_a[name], level)
+        if np.isnan(value_a + value_b):
+            continue
+        limit = _maximum(name)
+        interval = make_interval(value_b - value_a, resampled_b[name] - resampled_a[name], level, -limit, limit)
         differences[name] = Difference(value_a, value_b, interval)
-    return Comparison(differences, images)
+    return Comparison(differences, images, (PixelErrors.from_record(a), PixelErrors.from_record(b)))
 
 
 def _align_images(a: RunRecord, b: RunRecord) -> Int32:

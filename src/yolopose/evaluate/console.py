@@ -9,8 +9,9 @@ from yolopose.evaluate.diagnostics import PCK_LIMITS, KeypointTable
 from yolopose.evaluate.metrics import PoseMetrics
 
 _HEADER = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "Pose(P", "R", "mAP50", "mAP50-95)")
-_KEYPOINT_COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK_LIMITS), "Median", "Visibility", "Inverted")
+_KEYPOINT_COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK_LIMITS), "Mean", "Median", "Visibility", "Inverted")
 _MAX_KEYPOINT_ROWS = 40
+_SHOWN_INTERVALS = ("mAP50-95(B)", "mAP50-95(P)", "pixels/mean")
 
 
 def table_head() -> str:
@@ -37,6 +38,11 @@ def _table_row(name: str, images: int, instances: int, values: Sequence[float]) 
     return f"{name[:22]:>22}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
 
 
+def pixel_lines(metrics: PoseMetrics) -> list[str]:
+    """Return the line of keypoint errors in pixels; nothing if no keypoint is labeled."""
+    return [f"Keypoint error: {metrics.pixels}"] if metrics.pixels.num_labeled else []
+
+
 def speed_line(metrics: PoseMetrics) -> str:
     """Return the line of milliseconds per image."""
     phases = (f"{value:.1f}ms {name}" for name, value in metrics.speed.items())
@@ -46,7 +52,7 @@ def speed_line(metrics: PoseMetrics) -> str:
 def detail_lines(metrics: PoseMetrics) -> list[str]:
     """Return intervals, scores of each keypoint (up to 40), keypoint errors and the best confidence threshold."""
     intervals = metrics.intervals
-    values = ", ".join(f"{name} {intervals[name]}" for name in ("mAP50-95(B)", "mAP50-95(P)"))
+    values = ", ".join(f"{name} {intervals[name]}" for name in _SHOWN_INTERVALS if name in intervals)
     first = next(iter(intervals.values()))
     lines = [f"{first.level:.0%} intervals ({first.draws} bootstrap resamples of the images): {values}"]
     if len(metrics.keypoints.rows) <= _MAX_KEYPOINT_ROWS:

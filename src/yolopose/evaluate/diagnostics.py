@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from yolopose.evaluate.matching import ERROR_KINDS, BoolArray, KeypointOutcome
 from yolopose.evaluate.metric import Float64, Int64, average_precision
+from yolopose.evaluate.pixels import PixelErrors
 from yolopose.evaluate.record import RunRecord
 from yolopose.geometry import INSTANCE_AREA_SHARE
 from yolopose.results.tables import TableMixin
@@ -64,6 +65,8 @@ def mean_ap(record: RunRecord, hits: BoolArray, kind: str = "pose", selected: Bo
 class KeypointTable(TableMixin):
     """Scores of each keypoint, over the ground truths that a detection matches by box IoU .50.
 
+    Distances and PCK in pixels are counted as by `PixelErrors`.
+
     Args:
         record: the run.
         spec: classes and keypoints.
@@ -79,20 +82,25 @@ class KeypointTable(TableMixin):
         self.num_gt = len(record.gt_class)
         classes = record.gt_class[record.pair_gt]
         groups = classes_by_keypoint_names(spec)
+        errors = PixelErrors.from_record(record)
         self.rows: list[Row] = []
         for names, members in groups.items():
             prefix = "" if len(groups) == 1 else ", ".join(spec.classes[index] for index in members[:3]) + ": "
             pairs = np.flatnonzero(np.isin(classes, members))
-            self.rows += [_keypoint_row(record, pairs, prefix + name, k, spec) for k, name in enumerate(names)]
+            instances = np.flatnonzero(np.isin(record.gt_class, members))
+            for k, name in enumerate(names):
+                row = _keypoint_row(record, pairs, prefix + name, k, spec)
+                self.rows.append(row | _pixel_columns(errors.select(instances, k)))
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[Row]:
         """Return one dict per keypoint; NaN where nothing was measured.
 
         Keys: `Keypoint`; `Labeled`, number of labeled keypoints; `OKS`, mean keypoint similarity; `PCK@0.05` …, the
         share within that share of the box diagonal, and `PCK-torso@0.05` … of the torso (shoulder to opposite hip)
-        if known; `Mean` and `Median` distance from the ground truth, pixels of the original image, `Mean-share` and
-        `Median-share` as shares of the box diagonal; `Visibility`, accuracy of a keypoint confidence of .5 or more as
-        a classifier of labeled keypoints; `Inverted`, the share near the mirrored keypoint.
+        if known; `Visibility`, accuracy of a keypoint confidence of .5 or more as a classifier of labeled keypoints;
+        `Inverted`, the share near the mirrored keypoint; `Mean` and `Median` distance from the ground truth, pixels of
+        the original image, `Mean-share` and `Median-share` as shares of the box diagonal; `PCK@2px` …, the share
+        within that distance; `Undetected`, number of labeled keypoints without detection.
 
         Args:
             normalize: without effect.
@@ -131,12 +139,19 @@ def _keypoint_row(record: RunRecord, pairs: Int64, name: str, k: int, spec: Pose
         row |= {f"PCK-torso@{limit:g}": _mean(torso <= limit) for limit in PCK_LIMITS}
     return {
         **row,
-        "Mean": _mean(distance),
-        "Median": _median(distance),
-        "Mean-share": _mean(share),
-        "Median-share": _median(share),
         "Visibility": _mean(visibility_correct[has_visibility]),
         "Inverted": _mean(inverted) if has_mirror else float("nan"),
+    }
+
+
+def _pixel_columns(errors: PixelErrors) -> Row:
+    return {
+        "Mean": errors.mean,
+        "Median": errors.median,
+        "Mean-share": errors.mean_share,
+        "Median-share": errors.median_share,
+        **{f"PCK@{limit}px": share for limit, share in errors.pck.items()},
+        "Undetected": errors.undetected,
     }
 
 
@@ -246,7 +261,3 @@ def _rounded(rows: list[Row], decimals: int) -> list[Row]:
 
 def _mean(values: npt.NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _median(values: npt.NDArray[Any]) -> float:
-    return float(np.median(values)) if len(values) else float("nan")

@@ -16,6 +16,7 @@ from yolopose.evaluate.confidence import CALIBRATION_BINS, Reliability, reliabil
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.diagnostics import ErrorTable, KeypointTable, SliceTable
 from yolopose.evaluate.metric import CURVES, Curve, Float64, Int64, Metric
+from yolopose.evaluate.pixels import PixelErrors
 from yolopose.evaluate.plots import plot_curves
 from yolopose.evaluate.record import RunRecord, load_record
 from yolopose.results.tables import TableMixin
@@ -119,6 +120,11 @@ class PoseMetrics(TableMixin):
         return self._run
 
     @cached_property
+    def pixels(self) -> PixelErrors:
+        """Distances of the keypoints from their labels, in pixels of the original images."""
+        return PixelErrors.from_record(self.record)
+
+    @cached_property
     def keypoints(self) -> KeypointTable:
         """Scores of each keypoint: OKS, PCK, distance, visibility, inversions."""
         return KeypointTable(self.record, self.spec)
@@ -135,7 +141,10 @@ class PoseMetrics(TableMixin):
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Bootstrap interval (95 %, over images) of `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)` and `mAP50-95(P)`."""
+        """Bootstrap intervals (95 %, over images) of `mAP50(B)`, `mAP50-95(B)`, `mAP50(P)`, `mAP50-95(P)`.
+
+        With measured keypoints also those of `pixels/mean` and `pixels/PCK@2px` ….
+        """
         return intervals(self.record)
 
     def reliability(self, kind: str = "pose", bins: int = CALIBRATION_BINS) -> Reliability:
@@ -256,8 +265,9 @@ class PoseMetrics(TableMixin):
 
     @property
     def results_dict(self) -> dict[str, float]:
-        """`keys` with their values, and `fitness`."""
-        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness}
+        """`keys` with their values, `fitness`, and, if the run has labeled keypoints, `pixels/mean` and the others."""
+        pixels = self.pixels.to_dict() if self._run else {}
+        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness, **pixels}
 
     @property
     def curves(self) -> list[str]:

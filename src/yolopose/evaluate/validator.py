@@ -29,7 +29,7 @@ from yolopose.evaluate.checks import (
     warn_about_results,
 )
 from yolopose.evaluate.coco import CocoAnnotations, load_coco_gt, require_evaluator, score_coco
-from yolopose.evaluate.console import coco_lines, detail_lines, speed_line, table_head, table_rows
+from yolopose.evaluate.console import coco_lines, detail_lines, pixel_lines, speed_line, table_head, table_rows
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.page import write_report
 from yolopose.evaluate.plots import save_batch_grids
@@ -253,7 +253,7 @@ class Validation:
         record = self._builder.finish(run_info)
         metrics.set_record(record, self.dataset.spec)
         metrics.speed = self._timer.per_image(self.seen)
-        lines = [table_head(), *table_rows(metrics, self.seen), speed_line(metrics)]
+        lines = [table_head(), *table_rows(metrics, self.seen), *pixel_lines(metrics), speed_line(metrics)]
         if self.args.verbose:
             lines += detail_lines(metrics)
         for line in lines:

@@ -42,7 +42,7 @@ class ValidationResult:
         return self.metrics.fitness
 
     def to_dict(self) -> dict[str, float]:
-        """Return `metrics/…` and `val/…_loss` by the column names of results.csv."""
+        """Return `metrics/…`, `pixels/…` and `val/…_loss` by the column names of results.csv."""
         metrics = {key: value for key, value in self.metrics.results_dict.items() if key != "fitness"}
         return {**metrics, **{f"val/{term}_loss": value for term, value in self.losses.items()}}
 

@@ -43,6 +43,7 @@ def page_content(metrics: PoseMetrics) -> Json:
             "facts": _facts(record),
             "notes": _notes(record),
             "scores": _scores(metrics),
+            "pixels": _pixels(metrics),
             "classes": _class_scores(metrics),
             "coco": info.get("coco", {}),
             "counts": count_table(record, metrics.names),
@@ -120,6 +121,29 @@ def _scores(metrics: PoseMetrics) -> Json:
         rows.append({"kind": title, "name": "Precision", "value": metric.mp})
         rows.append({"kind": title, "name": "Recall", "value": metric.mr})
     return {"rows": rows, "level": first.level, "draws": first.draws}
+
+
+def _pixels(metrics: PoseMetrics) -> Json | None:
+    """Return the keypoint errors in pixels; None if no keypoint is labeled."""
+    errors = metrics.pixels
+    if not errors.num_labeled:
+        return None
+    interval = metrics.intervals.get("pixels/mean")
+    pck: list[Json] = []
+    for limit, share in errors.pck.items():
+        ends = metrics.intervals[f"pixels/PCK@{limit}px"]
+        pck.append({"name": f"PCK@{limit}px", "value": share, "low": ends.low, "high": ends.high})
+    return {
+        "mean": errors.mean,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "median": errors.median,
+        "rmse": errors.rmse,
+        "share": errors.mean_share,
+        "pck": pck,
+        "labeled": errors.num_labeled,
+        "undetected": errors.undetected,
+    }
 
 
 def _class_scores(metrics: PoseMetrics) -> list[Json]:

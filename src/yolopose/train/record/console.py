@@ -15,7 +15,7 @@ from yolopose.base.memory import peak_process_memory, process_memory
 from yolopose.base.progress import format_duration
 from yolopose.criterion import PoseCriterion
 from yolopose.evaluate import PoseMetrics
-from yolopose.evaluate.console import table_head, table_rows
+from yolopose.evaluate.console import pixel_lines, table_head, table_rows
 
 HEADER_EVERY = 10
 """Epochs after which the column headers are repeated."""
@@ -153,7 +153,9 @@ def final_report(metrics: PoseMetrics, images: int, steps: int, *, fresh: bool =
         steps: optimizer steps of the run.
         fresh: whether the run began from random weights.
     """
-    return "\n".join([table_head(), *table_rows(metrics, images), *_advice(metrics, steps, fresh)])
+    return "\n".join(
+        [table_head(), *table_rows(metrics, images), *pixel_lines(metrics), *_advice(metrics, steps, fresh)]
+    )
 
 
 def _advice(metrics: PoseMetrics, steps: int, fresh: bool) -> list[str]:

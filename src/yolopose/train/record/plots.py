@@ -28,7 +28,7 @@ _MAX_NAMES = 30  # classes or keypoints; more are not named
 def plot_results(history: History, path: Path) -> None:
     """Plot each loss and metric over the epochs.
 
-    Training losses are above validation losses, box metrics above pose metrics.
+    Training losses are above validation losses, box metrics above pose metrics; pixel errors are on the right.
 
     Args:
         history: the rows.
@@ -44,7 +44,8 @@ def plot_results(history: History, path: Path) -> None:
     grid = [
         [name for name in history.columns if name.startswith(prefix)]
         + [name for name in history.columns if name.endswith(suffix)]
-        for prefix, suffix in (("train/", "(B)"), ("val/", "(P)"))
+        + [name for name in history.columns if name == pixels]
+        for prefix, suffix, pixels in (("train/", "(B)", "pixels/mean"), ("val/", "(P)", "pixels/PCK@5px"))
     ]
     panels = figure.subplots(len(grid), len(grid[0]), sharex=True)
     for names, row in zip(grid, panels, strict=True):
@@ -145,7 +146,7 @@ def _plot_column(axes: Any, epochs: npt.NDArray[Any], values: npt.NDArray[np.flo
     axes.set_title(name, fontsize=10)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
-    if name.startswith("metrics/"):
+    if name.startswith(("metrics/", "pixels/PCK")):
         axes.set_ylim(-0.02, 1.02)
 
 

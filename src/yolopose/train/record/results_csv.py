@@ -10,13 +10,14 @@ from pathlib import Path
 from yolopose.base.errors import DataError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
+from yolopose.evaluate import PIXEL_KEYS
 
 _EXACT_INTEGERS = 2**53  # floats below this represent every integer
 _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
 def results_columns(losses: Iterable[str], groups: int = 3) -> tuple[str, ...]:
-    """Return the columns of a run with these losses and this number of parameter groups."""
+    """Return the columns of a run with these losses and this number of parameter groups: first the public ones."""
     names = [f"{loss}_loss" for loss in losses]
     return (
         "epoch",
@@ -25,6 +26,7 @@ def results_columns(losses: Iterable[str], groups: int = 3) -> tuple[str, ...]:
         *(f"metrics/{metric}({kind})" for kind in "BP" for metric in _METRICS),
         *(f"val/{name}" for name in names),
         *(f"lr/pg{group}" for group in range(groups)),
+        *PIXEL_KEYS,
     )
 
 
@@ -97,8 +99,11 @@ class History:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read ({error}). Move it away to continue the run without it.") from error
         rows: dict[int, dict[str, float]] = {}
-        for record in csv.DictReader(lines, skipinitialspace=True):
-            row = _parse_row(record, columns)
+        reader = csv.DictReader(lines, skipinitialspace=True)
+        # an older version wrote fewer columns
+        missing = dict.fromkeys(set(PIXEL_KEYS) - set(reader.fieldnames or ()), "")
+        for record in reader:
+            row = _parse_row({**record, **missing}, columns)
             if row is None:
                 LOGGER.warning(f"{path}: skipped a damaged row.")
             elif until is None or row["epoch"] <= until:

@@ -29,12 +29,12 @@ function startKeypoints() {
 }
 
 function makeFigure(group, number, hasTitle) {
-  const header = ["Keypoint", "Labeled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Median px", "Visibility", "Inverted"];
+  const header = ["Keypoint", "Labeled", "OKS", "PCK@.05", "PCK@.1", "PCK@.2", "Mean px", "Median px", "Visibility", "Inverted"];
   const table = makeTable(`Keypoints${hasTitle ? ` of ${group.title}` : ""}`, header, group.rows.map((row, index) => [
     html("span", {}, html("i", { class: "swatch", "data-point": `${number}-${index}` }), group.names[index]),
     formatCount(row.Labeled), formatNumber(row.OKS),
     ...["0.05", "0.1", "0.2"].map((limit) => formatNumber(row[`PCK@${limit}`])),
-    formatNumber(row.Median, 1), formatNumber(row.Visibility), formatNumber(row.Inverted)]));
+    formatNumber(row.Mean, 1), formatNumber(row.Median, 1), formatNumber(row.Visibility), formatNumber(row.Inverted)]));
   [...table.querySelectorAll("tbody tr")].forEach((row, index) => highlightOnHover(row, number, index));
   const hasPositions = group.positions && group.positions.some((position) => position);
   return html("div", {}, hasTitle ? html("h3", {}, group.title) : null, html("div", { class: "figure" },

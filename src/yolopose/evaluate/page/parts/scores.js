@@ -7,8 +7,22 @@ function showScores() {
   byId("scores-text").append(
     `Bands are ${Math.round(100 * level)} % confidence intervals from ${formatCount(draws)} bootstrap resamples ` +
     "of the images. Precision and recall are read at the confidence of the best F1.");
+  if (report.pixels) showPixels();
   if (report.classes.length > 1) showClasses();
   if (Object.keys(report.coco).length) showCoco();
+}
+
+function showPixels() {
+  const { mean, low, high, median, rmse, share, pck, labeled, undetected } = report.pixels;
+  const distances = isMissing(mean) ? "No labeled keypoint has a detection." :
+    `Distance of keypoints from their labels, pixels of the original images: mean ${formatNumber(mean, 2)} ` +
+    `(95 % interval ${formatNumber(low, 2)} to ${formatNumber(high, 2)}; ${formatPercent(share)} of the box ` +
+    `diagonal), median ${formatNumber(median, 2)}, root mean square ${formatNumber(rmse, 2)}.`;
+  const text = `${distances} PCK is the share of keypoints within 2, 5 or 10 pixels. ${formatCount(undetected)} of ` +
+    `${plural(labeled, "labeled keypoint belongs", "labeled keypoints belong")} to instances without detection; ` +
+    "they have no distance, and are wrong in PCK.";
+  byId("scores-pixels").append(html("h3", {}, "Keypoint error in pixels"), html("p", {}, text),
+    html("div", {}, pck.map(makeMeasure)));
 }
 
 function makeMeasure(row) {
