@@ -53,6 +53,17 @@ def copy_dataset(shared: Path, folder: Path) -> Path:
     return folder / "your-dataset.yaml"
 
 
+def copy_mice(shared: Path, folder: Path) -> None:
+    """Copy some frames of a mouse with four keypoints as `mice.yaml`."""
+    for split in ("train", "val"):
+        for file in sorted((shared / "data/mouse/images" / split).glob("*.jpg"))[:4]:
+            for part, source in (("images", file), ("labels", shared / f"data/mouse/labels/{split}/{file.stem}.txt")):
+                (folder / "mice" / part / split).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, folder / "mice" / part / split / source.name)
+    text = (shared / "data/mouse/mouse.yaml").read_text()
+    (folder / "mice.yaml").write_text(re.sub(r"(?m)^path:.*$", "path: mice", text))
+
+
 def make_home(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """Create a home folder, change to it, and let the server serve the files that the documents name."""
     home = folder / "home"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from docs_setup import MODEL, make_home, shorten
+from docs_setup import MODEL, copy_mice, make_home, shorten
 from servers import Server
 from yolopose import YOLO
 from yolopose.cli import main
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "docs/training.md",
+    "docs/few-images.md",
     "docs/data.md",
     "docs/predicting.md",
     "docs/tracking.md",
@@ -86,6 +87,7 @@ def home(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monke
     )
     shutil.copytree(shared / "data/coco-mini/images/val", home / "images/val")
     shutil.copyfile(home / "your-dataset.yaml", home / "my-data.yaml")
+    copy_mice(shared, home)
     return home
 
 
@@ -114,6 +116,11 @@ def test_commands(page: str, line: str, home: Path, server: Server, capsys: pyte
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
+    if "runs/pose/train/weights/best.pt" in line:
+        (home / "runs/pose/train/weights").mkdir(parents=True)
+        YOLO("my-network.yaml").train(
+            data="mice.yaml", epochs=1, imgsz=64, plots=False, project="runs/pose", name="train", exist_ok=True
+        )
     if line.startswith(("yolo compare", "yolo report")):
         saved = ["plots=False", "save_txt=True"]
         for _ in range(2):

@@ -184,7 +184,7 @@ class ScheduleOptions(OptionValues):
     """Optimizer and learning-rate schedule."""
 
     epochs: int = option(100, "passes over the training images", low=1)
-    time: float | None = option(None, "hours of training; overrides epochs", low=0)
+    time: float | None = option(None, "time limit in hours, including the last validation; overrides epochs", low=0)
     patience: int = option(100, "stop after this number of epochs without improvement", low=0)
     optimizer: str = option(
         "auto",

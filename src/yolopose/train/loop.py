@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +38,7 @@ from yolopose.train.run_folder import NullRunFolder, RunFolder
 from yolopose.train.scalars import LossMeter
 from yolopose.train.schedule import step_due
 from yolopose.train.state import TrainState
+from yolopose.train.time_budget import make_budget
 from yolopose.train.validation import validate_epoch
 
 
@@ -135,6 +135,7 @@ class Trainer:
         self.stop = False
         self._first_batch = 0  # of the current epoch; above 0 only after an interruption within an epoch
         self._interrupt = InterruptHandler(forwarded=self._group.size > 1)
+        self._budget = make_budget(settings, len(self._batches), len(data.val or ()))
         self._seconds = 0.0  # of training before an interruption
         self._start_time = time.monotonic()
         if state is not None:
@@ -230,8 +231,10 @@ class Trainer:
                 self.loss = terms.total.detach()
                 self.loss_items = terms.stack()
                 self._meter.add(terms, number + 1, last=number + 1 == len(self._batches))
-                instances, images, interrupted = self._group.all_reduce_scalars(
-                    len(batch.classes), len(batch), self._interrupt.requested
+                self._budget.batch_done()
+                out_of_time = self._group.is_main and self._budget.is_spent(self._elapsed())
+                instances, images, interrupted, out_of_time = self._group.all_reduce_scalars(
+                    len(batch.classes), len(batch), self._interrupt.requested, out_of_time
                 )
                 progress.update(self._meter.displayed, int(instances), tuple(batch.images.shape[2:]), int(images))
                 self._folder.draw_batch(batch, self.epoch, number)
@@ -239,6 +242,10 @@ class Trainer:
                 # After the last batch of an epoch, the epoch is completed first.
                 if interrupted and number + 1 < len(self._batches) and state.can_checkpoint(i):
                     self._save_and_exit(number + 1)
+                if out_of_time and number + 1 < len(self._batches):
+                    LOGGER.info(f"The time limit ends epoch {self.epoch + 1} after {number + 1} batches.")
+                    self.stop = True
+                    break
         self._guard.check_weights(self._position)
         self._first_batch = 0
 
@@ -252,9 +259,11 @@ class Trainer:
             self.metrics = {}  # without validation an epoch has no metrics, not those of an earlier one
             if self.args.val:
                 self._validate(self.ema.model)
+                self._budget.validation_done()
             self._save_epoch()
             self._log_epoch()
             self._emit("on_fit_epoch_end")
+        self._budget.epoch_done()
         interrupted = self._sync_decisions()
         self.epoch += 1
         if interrupted and self.epoch < self.epochs and not self.stop:
@@ -271,9 +280,8 @@ class Trainer:
         rates = {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
         losses = {f"train/{name}": value for name, value in self._meter.to_dict().items()}
         row = {"epoch": completed, "time": self._elapsed(), **losses, **self.metrics, **rates}
-        if self.args.time:  # a time limit: the number of epochs follows from their duration
-            affordable = math.floor(self.args.time * 3600 * completed / self._elapsed())
-            self._set_epochs(max(affordable, completed))
+        if self.args.time:  # the number of epochs follows from their duration
+            self._set_epochs(self._budget.epochs(completed, self._elapsed()))
         state = self.state_dict(completed, 0)
         saved = self._folder.add_epoch(row, self.ema.model, completed, self.metrics, state, is_best=is_best)
         if self._out_of_patience(self.epoch):
@@ -304,6 +312,9 @@ class Trainer:
 
     def _begin(self) -> None:
         self._emit("on_pretrain_routine_start")
+        length = f"epochs {self.start_epoch + 1}…{self.epochs}"
+        if self.args.time:
+            length = f"for {format_duration(self.args.time * 3600)}, with validation and files"
         resumed = self.start_epoch > 0 or self._first_batch > 0
         self._folder.open(self.ema.model, self.state_dict(self.epoch, self._first_batch), resumed=resumed)
         if self.epoch >= self.epochs or self.stop:
@@ -312,12 +323,13 @@ class Trainer:
         val = f", {len(self.data.val)} for validation" if self.data.val is not None else ""
         LOGGER.info(
             f"Training on {self.device}{others} in {self._state.precision}: {self.data.describe(self.args.fraction)}"
-            f"{val}, {len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, epochs "
-            f"{self.start_epoch + 1}…{self.epochs}. {self._state.optimizer}. Run folder: {self.save_dir}"
+            f"{val}, {len(self._batches)} batches of up to {self.batch_size}, imgsz {self.args.imgsz}, "
+            f"{length}. {self._state.optimizer}. Run folder: {self.save_dir}"
         )
         self._emit("on_pretrain_routine_end")
         LOGGER.info(f"Compute: {self.compute_config}.")
         self._start_time = time.monotonic()
+        self._budget.start()
         self._emit("on_train_start")
         self._sync_decisions()
 
