@@ -90,7 +90,7 @@ def main() -> int:
     minutes = (time.perf_counter() - start) / 60
     with (ROOT / "train/results.csv").open() as file:
         first = next(csv.DictReader(file))
-    val_images = load_dataset("figures-pose.yaml").image_files("val")
+    val_images = load_dataset(RECIPE["data"]).image_files("val")
     write_sheet(model.predict(val_images[: COLUMNS * ROWS], imgsz=RECIPE["imgsz"], verbose=False))
     print(f"\n{len(val_images)} validation images:{'box mAP50':>18}{'pose mAP50':>12}   mean keypoint error")
     box, pose = (float(first[f"metrics/mAP50({letter})"]) for letter in "BP")

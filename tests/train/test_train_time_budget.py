@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
 import pytest
+from train_worlds import FAST, make_world
 
+from yolopose import YOLO
 from yolopose.config import TrainOptions, train_settings
 from yolopose.train.time_budget import TimeBudget, make_budget
 
@@ -119,3 +123,34 @@ def test_budget_of_the_settings() -> None:
     limited = budget(time=0.1, batch=8)
     assert limited.limit == pytest.approx(360)
     assert limited.files > budget(time=0.1, plots=False).files == 0
+
+
+class TwoEpochs(TimeBudget):
+    """A budget that is spent after the first batch of the second epoch."""
+
+    seen = 0
+
+    def batch_done(self) -> None:
+        self.seen += 1
+
+    def is_spent(self, elapsed: float) -> bool:
+        return self.seen == 3
+
+    def epochs(self, completed: int, elapsed: float) -> int:
+        return 7
+
+
+def test_an_epoch_that_does_not_fit_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")  # two batches an epoch
+    budget = TwoEpochs(1000, 2)
+    monkeypatch.setattr("yolopose.train.loop.make_budget", lambda *_: budget)
+    model = YOLO(model_yaml)
+    metrics = model.train(data=data, project=tmp_path, **{**FAST, "epochs": 3, "time": 1.0})
+    assert budget.seen == 3
+    assert (model.trainer.epoch, model.trainer.batch_i, model.trainer.epochs) == (1, 0, 7)
+    with (tmp_path / "train/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert metrics is not None
+    assert float(rows[model.trainer.best_epoch]["metrics/mAP50(B)"]) == pytest.approx(metrics.box.map50, abs=1e-5)
+    assert model.trainer.ema.updates == 3
