@@ -141,7 +141,15 @@ def run(args: argparse.Namespace, data: str, variant: Variant, seed: int, cores:
     val = ValidationSet.load(data)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "result.json"
-        texts = [json.dumps(cores), args.model, data, json.dumps(options), json.dumps(list(val.labels)), folder, str(target)]
+        texts = [
+            json.dumps(cores),
+            args.model,
+            data,
+            json.dumps(options),
+            json.dumps(list(val.labels)),
+            folder,
+            str(target),
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores)), "YOLO_OFFLINE": "true"}
         command = [python, "-c", PROGRAM, variant.package, *texts]
         done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)

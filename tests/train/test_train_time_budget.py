@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from train_worlds import FAST, make_world
@@ -64,7 +65,7 @@ class Run:
 @pytest.mark.parametrize("slow", [0, 8])
 @pytest.mark.parametrize(("batches", "batch", "end"), [(100, 0.12, 2), (100, 0.3, 8), (9, 1.0, 1), (400, 2.5, 60)])
 def test_ends_within_the_limit_and_uses_it(batches: int, batch: float, end: float, slow: float) -> None:
-    run = Run(240, batches, batch=batch, end=end, slow=slow, files=6)
+    run = Run(240, batches, batch=batch, end=end, slow=slow, files=6, validation_batches=end / batch)
     seconds = run.train()
     assert seconds <= 240
     assert seconds > 240 - batches * batch - end - 1 or run.done < batches  # less than an epoch is left
@@ -115,8 +116,8 @@ def test_epochs_without_validation_do_not_count_as_validated() -> None:
 
 
 def test_budget_of_the_settings() -> None:
-    def budget(**options: object) -> TimeBudget:
-        return make_budget(train_settings(TrainOptions(data="few.yaml", **options), 32), 10, 40)  # type: ignore[arg-type]
+    def budget(**options: Any) -> TimeBudget:
+        return make_budget(train_settings(TrainOptions(data="few.yaml", **options), 32), 10, 40)
 
     unlimited = budget(plots=False)
     assert not unlimited.is_spent(1e9)

@@ -186,7 +186,9 @@ class Comparison(TableMixin):
         pixels: pixel errors of both runs.
     """
 
-    def __init__(self, differences: dict[str, Difference], images: int, pixels: tuple[PixelErrors, PixelErrors]) -> None:
+    def __init__(
+        self, differences: dict[str, Difference], images: int, pixels: tuple[PixelErrors, PixelErrors]
+    ) -> None:
         self.differences = differences
         self.images = images
         self.pixels = pixels

@@ -55,7 +55,9 @@ class PixelErrors:
     def select(self, instances: npt.NDArray[Any], keypoint: int) -> PixelErrors:
         """Return the distances of one keypoint, of some instances."""
         columns = slice(keypoint, keypoint + 1)
-        return PixelErrors(self.labeled[instances, columns], self.distance[instances, columns], self.diagonal[instances])
+        return PixelErrors(
+            self.labeled[instances, columns], self.distance[instances, columns], self.diagonal[instances]
+        )
 
     @property
     def num_labeled(self) -> int:
