@@ -189,6 +189,13 @@ class TestWrite:
                 found = rows[:, 5:].reshape(-1, 17, 3) * (*sides, 1)
                 assert np.allclose(found, points, atol=1e-3)
 
+    def test_images_without_figures_have_an_empty_label_file(self, tmp_path: Path) -> None:
+        write_figures(tmp_path, FiguresSpec(train=8, val=1, size=96, seed=0))
+        files = sorted((tmp_path / "labels/train").iterdir())
+        counts = [len(draw_scene(0, "train", index, 96)[1]) for index in range(8)]
+        assert 0 in counts
+        assert [file.read_text().count("\n") for file in files] == counts
+
     def test_is_rewritten_only_for_other_options(self, tmp_path: Path) -> None:
         root = load_dataset(write_yaml(tmp_path)).root
         mark = root / "mark"

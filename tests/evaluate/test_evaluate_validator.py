@@ -159,7 +159,9 @@ def test_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[head].split() == header.split()
     assert lines[head + 1].split()[:3] == ["all", "5", "6"]
     assert [line.split()[0] for line in lines[head + 2 : head + 4]] == ["red", "green"]
-    assert lines[head + 4].startswith("Speed: ")
+    assert lines[head + 4].startswith("Keypoint error: mean 0.")
+    assert lines[head + 4].endswith("0 of 12 keypoints undetected")
+    assert lines[head + 5].startswith("Speed: ")
 
 
 def spec_with_keypoints(count: int, dims: int = 3) -> PoseSpec:

@@ -63,7 +63,7 @@ class Run:
 
 
 @pytest.mark.parametrize("slow", [0, 8])
-@pytest.mark.parametrize(("batches", "batch", "end"), [(100, 0.12, 2), (100, 0.3, 8), (9, 1.0, 1), (400, 2.5, 60)])
+@pytest.mark.parametrize(("batches", "batch", "end"), [(100, 0.12, 2), (100, 0.3, 8), (9, 1.0, 1), (400, 2.5, 50)])
 def test_ends_within_the_limit_and_uses_it(batches: int, batch: float, end: float, slow: float) -> None:
     run = Run(240, batches, batch=batch, end=end, slow=slow, files=6, validation_batches=end / batch)
     seconds = run.train()

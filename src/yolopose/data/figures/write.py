@@ -186,6 +186,8 @@ def _write_image(folder: Path, split: str, spec: FiguresSpec, index: int) -> Non
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2 / size
     sides = (boxes[:, 2:] - boxes[:, :2]) / size
     normalized = keypoints / np.append(size, 1)
-    rows = np.concatenate((centers, sides, normalized.reshape(len(boxes), -1)), axis=1)
+    # the number of columns cannot be inferred for an image without figures
+    columns = normalized.shape[1] * normalized.shape[2]
+    rows = np.concatenate((centers, sides, normalized.reshape(len(boxes), columns)), axis=1)
     lines = [" ".join(["0", *(f"{value:.6f}".rstrip("0").rstrip(".") for value in row)]) for row in rows]
     (folder / "labels" / split / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
