@@ -280,7 +280,7 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
     """Read a COCO JSON file, or a folder of such files: one split for each.
 
     Raises:
-        NotFoundError: there is no JSON file.
+        NotFoundError: the source contains no files of that suffix.
         DataError: a file is damaged, or two files are annotations of one split.
     """
     issues = IssueLog()

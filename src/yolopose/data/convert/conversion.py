@@ -11,7 +11,7 @@ from typing import Any
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
-from yolopose.data.convert.output import OutputPlan
+from yolopose.data.convert.output import OutputPlan, split_key
 from yolopose.data.convert.protocol import AnnotationFormat, LossCounter, ReadOptions, WriteOptions
 from yolopose.data.convert.record import DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.convert.registry import detect_format, get_format
@@ -234,7 +234,7 @@ class _PassCounter:
     def _selected(self, images: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         count = 0
         for image in images:
-            if self._split is None or image.split == self._split:
+            if self._split is None or self._split in (image.split, split_key(image.split)):
                 count += 1
                 yield image
         if not count:

@@ -6,6 +6,7 @@ Images are copied, never linked: a later edit of an image in the data set must n
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import make_folder, output_error
 from yolopose.data.paths import portable_key, relative_name, resolve_under
 
+_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _FICLONE = 0x40049409  # ioctl of Linux: share the blocks of a file until one side is changed
 
 
@@ -61,6 +63,14 @@ def check_split(name: str) -> str:
     if len(relative_name(name or "train").parts) != 1 or name == "images":
         raise DataError(f"{name!r} must be the name of one folder other than `images`; rename it")
     return name
+
+
+def split_key(name: str) -> str | None:
+    """Return `train`, `val` or `test` for the name of a split that starts with or contains that word."""
+    for part in re.findall(r"[a-z]+", name.lower()):
+        if part in _SPLIT_NAMES:
+            return _SPLIT_NAMES[part]
+    return next((key for key in ("train", "val", "test") if name.lower().startswith(key)), None)
 
 
 class OutputPlan:

@@ -18,6 +18,9 @@ _MODULES = {
     "nwb": "yolopose.data.convert.nwb",
     "yolo": "yolopose.data.convert.yolo",
     "coco": "yolopose.data.convert.coco",
+    "ndjson": "yolopose.data.convert.ndjson",
+    "cvat": "yolopose.data.convert.cvat",
+    "labelstudio": "yolopose.data.convert.labelstudio",
 }
 """Module of each format, in the order in which `detect_format` asks them; each defines `FORMAT`."""
 

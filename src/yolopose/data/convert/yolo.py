@@ -28,7 +28,7 @@ from yolopose.data.convert.coco_json import (
 )
 from yolopose.data.convert.json_stream import peek
 from yolopose.data.convert.locate import read_image_info
-from yolopose.data.convert.output import OutputPlan, check_split, output_name
+from yolopose.data.convert.output import OutputPlan, check_split, output_name, split_key
 from yolopose.data.convert.protocol import (
     ALL_FEATURES,
     AnnotationFormat,
@@ -59,7 +59,6 @@ _ROW_FEATURES = frozenset(
         Feature.CLASS_KEYPOINTS, Feature.KEYPOINT_NAMES, Feature.SKELETON, Feature.MIRROR, Feature.SIGMAS,
     }
 )  # fmt: skip
-_SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def detect(path: Path) -> bool:
@@ -100,7 +99,7 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
 
     def read_images(log: IssueLog) -> Iterator[ImageRecord]:
         for split, files in splits.items():
-            yield from _read_split(dataset, split, files, layout, sidecars[split], log)
+            yield from _read_split(dataset.yaml_path, split, files, layout, sidecars[split], log)
 
     attributes = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
     if dataset.spec.keypoints.dims == 2:
@@ -111,26 +110,44 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
 
 
 def _split_files(dataset: Dataset, split: str | None, issues: IssueLog) -> dict[str, list[Path]]:
-    """Return the images of each split; an image that is in several splits is part of the first."""
+    """Return the images of each split; an image that is in several splits is part of the first.
+
+    A split is named after its folder where that name states the split (`images/val2017`), else `train`, `val`, `test`.
+    """
     splits: dict[str, list[Path]] = {}
     used: set[Path] = set()
-    for name in SPLITS if split is None else (split,):
-        if split is None and name not in dataset.entries:
-            continue
-        try:
-            files = list(dict.fromkeys(dataset.image_files(name)))
-        except DataError as error:
-            if name != "test" or split is not None:
-                raise
-            issues.skip("splits without images", str(error))
-            continue
-        repeated = [file for file in files if file in used]
-        if repeated:
-            kind = "images are in several splits and were converted once, in the first"
-            issues.change(kind, f"{name}: {repeated[0].name}", count=len(repeated))
-        splits[name] = [file for file in files if file not in used]
-        used.update(files)
+    keys = [key for key in SPLITS if key in dataset.entries] if split is None else [split_key(split) or split]
+    for key in keys:
+        for name, part in _named_entries(dataset, key):
+            if split not in (None, key, name):
+                continue
+            try:
+                files = list(dict.fromkeys(part.image_files(key)))
+            except DataError as error:
+                if key != "test" or split is not None:
+                    raise
+                issues.skip("splits without images", str(error))
+                continue
+            repeated = [file for file in files if file in used]
+            if repeated:
+                kind = "images are in several splits and were converted once, in the first"
+                issues.change(kind, f"{name}: {repeated[0].name}", count=len(repeated))
+            splits.setdefault(name, []).extend(file for file in files if file not in used)
+            used.update(files)
     return {name: files for name, files in splits.items() if files}
+
+
+def _named_entries(dataset: Dataset, key: str) -> list[tuple[str, Dataset]]:
+    """Return the name of each entry of a split, and the data set with only this entry."""
+    entries = dataset.entries.get(key, ()) if key in SPLITS else ()  # type: ignore[call-overload]
+    names = [PurePosixPath(entry.replace("\\", "/")).name for entry in entries]
+    if len(entries) < 2 or not all(split_key(name) == key for name in names):
+        name = names[0] if len(names) == 1 and split_key(names[0]) == key and "." not in names[0] else key
+        return [(name, dataset)]
+    return [
+        (name, replace(dataset, entries={**dataset.entries, key: (entry,)}))
+        for name, entry in zip(names, entries, strict=True)
+    ]
 
 
 def _stored_categories(sidecar: Sidecar, source: Path) -> dict[str, ClassTemplate]:
@@ -142,10 +159,10 @@ def _stored_categories(sidecar: Sidecar, source: Path) -> dict[str, ClassTemplat
 
 
 def _read_split(
-    dataset: Dataset, split: str, files: Sequence[Path], layout: RowLayout, sidecar: Sidecar, issues: IssueLog
+    source: Path, split: str, files: Sequence[Path], layout: RowLayout, sidecar: Sidecar, issues: IssueLog
 ) -> Iterator[ImageRecord]:
-    folder = _image_folder(dataset, split, files)
-    categories = _stored_categories(sidecar, dataset.yaml_path)
+    folder = image_folder(split, files)
+    categories = _stored_categories(sidecar, source)
     for file in files:
         info = read_image_info(file)
         if info is None:
@@ -163,7 +180,7 @@ def _read_split(
             source=str(label_path(file)),
         )
         try:
-            read_label_file(label_path(file), dataset.spec)
+            read_label_file(label_path(file), layout.spec)
         except LabelError as error:
             where = f"{label_path(file)}" + (f", row {error.row}" if error.row else "")
             issues.skip("images whose label file is refused", f"{where}: {error.reason}")
@@ -177,14 +194,16 @@ def _stored_name(stored: Mapping[str, Any], file: Path, folder: Path) -> str:
     return PurePosixPath(name).as_posix()
 
 
-def _image_folder(dataset: Dataset, split: str, files: Sequence[Path]) -> Path:
-    """Return the folder that the names of images are relative to: that of the entry, or the one that all share."""
-    entries = dataset.entries.get(split, ()) if split in SPLITS else ()  # type: ignore[call-overload]
-    if len(entries) == 1:
-        entry = Path(os.path.abspath(dataset.root / entries[0]))
-        if entry.is_dir() and all(file.is_relative_to(entry) for file in files):
-            return entry
-    return Path(os.path.commonpath([file.parent for file in files]))
+def image_folder(split: str, files: Sequence[Path]) -> Path:
+    """Return the folder that the names of images are relative to: the folder of the split, or the one that all share.
+
+    Args:
+        split: name of the split.
+        files: its images.
+    """
+    shared = Path(os.path.commonpath([file.parent for file in files]))
+    named = [folder for folder in (shared, *shared.parents) if folder.name == split and "images" in folder.parts[:-1]]
+    return named[0] if named else shared
 
 
 def read_instances(
@@ -209,19 +228,20 @@ def read_instances(
     rows = _rows(label)
     scores = has_scores(rows, layout.spec.keypoints.dims)
     stored = sidecar.annotations(file)
-    instances: list[Instance] = []
-    for index, fields in enumerate(rows):
-        where = f"{label}, row {index + 1}"
+    instances: list[tuple[int, Instance]] = []  # in the order of the stored annotations
+    for row, fields in enumerate(rows):
+        where = f"{label}, row {row + 1}"
         current = parse_row(fields, image, layout, scores, where, issues)
-        originals = [annotation for annotation in stored if annotation.get("row") == index]
-        instances += [_completed(current, fields, original, image, layout, categories) for original in originals]
+        originals = [index for index, annotation in enumerate(stored) if annotation.get("row") == row]
+        for index in originals:
+            instances.append((index, _completed(current, fields, stored[index], image, layout, categories)))
         if not originals:
-            instances.append(current)
-    for annotation in stored:
+            instances.append((len(stored), current))
+    for index, annotation in enumerate(stored):
         if "row" in annotation and annotation["row"] is None:
             original = parse_instance(without_row(annotation), categories, f"{label}, stored", issues)
-            instances += [] if original is None else [original]
-    return instances
+            instances += [] if original is None else [(index, original)]
+    return [instance for _, instance in sorted(instances, key=lambda item: item[0])]
 
 
 def _rows(label: Path) -> list[list[str]]:
@@ -443,15 +463,6 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     text = to_yaml({key: value for key, value in content.items() if value})
     stored = "; areas, crowds and other values are in labels/*.coco.json" if has_sidecar else ""
     return f"# Converted by yolopose{stored}.\n{text}"
-
-
-def split_key(name: str) -> str | None:
-    """Return `train`, `val` or `test` for the name of a split that starts with or contains that word."""
-    words = re.findall(r"[a-z]+", name.lower())
-    for word in words:
-        if word in _SPLIT_WORDS:
-            return _SPLIT_WORDS[word]
-    return next((key for key in ("train", "val", "test") if name.lower().startswith(key)), None)
 
 
 FORMAT = AnnotationFormat(
