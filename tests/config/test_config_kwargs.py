@@ -16,8 +16,9 @@ PARAMETERS = {
     "train": {"data"},
     "benchmark": {"data"},
     "export": set(),
+    "label": {"source", "to", "output"},
 }
-PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime"}
+PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled"}
 
 
 def members(hint: Any) -> set[Any]:

@@ -13,7 +13,9 @@ from yolopose.config import MODES, modes_by_option, option_specs
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
 ACTIONS = ("help", "version", "checks", "models", "formats", "toolchain", "settings", "cfg", "copy-cfg")
+ACTIONS_WITH_VERBS = ("data",)
 TOOLCHAIN_VERBS = ("list", "install", "remove", "run")
+DATA_VERBS = tuple(mode.removeprefix("data ") for mode in MODES if mode.startswith("data "))
 _HELP = ("help", "-h", "--help")
 _KEY = re.compile(r"^[A-Za-z_][\w-]*$")
 _FILE = re.compile(r"\.\w{1,12}$")
@@ -50,12 +52,12 @@ def parse(args: Sequence[str]) -> Command:
         bare += [text for key, text in pairs if key in ("task", "mode")]
         pairs = [(key, text) for key, text in pairs if key not in ("task", "mode")]
     wants_help = any(word in _HELP for word in bare)
-    bare = [word for word in bare if word not in _HELP]
+    bare = [word for word in bare if word not in _HELP and word != "pose"]
+    wants_help = wants_help or (bare == ["data"] and not pairs)
+    bare = _join_data_verb(bare, wants_help)
     action: str | None = None
     options: dict[str, Any] = {}
     for word in bare:
-        if word == "pose":
-            continue
         if word in OTHER_TASKS:
             raise UsageError(f"yolopose estimates poses only; {word!r} is another task. Omit it or use 'pose'.")
         if word in MODES or word in ACTIONS:
@@ -66,21 +68,38 @@ def parse(args: Sequence[str]) -> Command:
             if word != "reset":
                 raise UsageError(f"{word!r} needs a value: `yolo settings KEY=VALUE`, `yolo settings reset`.")
             options[word] = True
+        elif word == "data" and wants_help:
+            action = word
         elif _is_switch(word):
             options[word] = True
         else:
-            raise _unexpected(word)
+            raise _unexpected(word, action or "")
     if wants_help or (action is None and not pairs and not options):
         return Command("help", topic=action, notes=notes)
     if action is None:
-        raise UsageError(
-            f"The mode is missing: yolo pose MODE {' '.join(args)}, where MODE is one of {', '.join(MODES)}."
-        )
+        raise UsageError(f"The mode is missing: yolo pose MODE {' '.join(args)}, where MODE is one of {_list_modes()}.")
     for key, text in pairs:
         if key in options:
             notes.append(f"{key}= is given twice; the last value is used.")
         options[key] = text if action == "settings" else parse_value(key, text)
     return Command(action, options, notes=notes)
+
+
+def _join_data_verb(bare: list[str], wants_help: bool) -> list[str]:
+    """Join the first two words of `data split …` to the name of one mode.
+
+    Raises:
+        UsageError: there is no such subcommand of `data`.
+    """
+    if bare[:1] != ["data"] or (len(bare) == 1 and wants_help):
+        return bare
+    verb = bare[1] if len(bare) > 1 else ""
+    if verb in DATA_VERBS:
+        return [f"data {verb}", *bare[2:]]
+    usage = f"yolo data {' | '.join(DATA_VERBS)}; `yolo help data` describes them."
+    if not verb:
+        raise UsageError(f"The subcommand of `data` is missing: {usage}")
+    raise UsageError(f"yolo data {verb}: unknown subcommand.{did_you_mean(verb, DATA_VERBS)} Try: {usage}")
 
 
 def _parse_toolchain(args: list[str]) -> Command:
@@ -203,8 +222,14 @@ def _split(args: list[str], notes: list[str]) -> tuple[list[str], list[tuple[str
     return bare, pairs
 
 
-def _unexpected(word: str) -> UsageError:
+def _list_modes() -> str:
+    return ", ".join([*(mode for mode in MODES if " " not in mode), *ACTIONS_WITH_VERBS])
+
+
+def _unexpected(word: str, action: str) -> UsageError:
     """Return the error for a bare word that is not a mode, task or switch."""
+    if action in ("data get", "data list"):
+        return UsageError(f"{word!r} has no option name; options are written key=value. Did you mean name={word}?")
     if _FILE.search(word) or "/" in word or "\\" in word:
         key = "data" if word.endswith((".yaml", ".yml")) and "pose" not in word else "model"
         if not word.endswith((".yaml", ".yml", ".pt", ".pth", ".safetensors", ".onnx")):
@@ -212,5 +237,5 @@ def _unexpected(word: str) -> UsageError:
         return UsageError(f"{word!r} has no option name; options are written key=value. Did you mean {key}={word}?")
     if word in modes_by_option():
         return UsageError(f"{word!r} needs a value: {word}=VALUE.")
-    known = [*MODES, *ACTIONS, "pose", *modes_by_option()]
+    known = [*MODES, *ACTIONS, *ACTIONS_WITH_VERBS, "pose", *modes_by_option()]
     return UsageError(f"{word!r} is not a mode, subcommand or option.{did_you_mean(word, known)} Try: yolo help")

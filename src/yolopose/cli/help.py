@@ -15,9 +15,25 @@ AVAILABLE = {
     "convert": "convert COCO keypoint annotations to labels, and back",
     "compare": "compare two validation runs, with a test of significance",
     "report": "write the report of a validation run (report.html) again from its folder",
+    "label": "label images with a network, for review in a labeling tool, and suggest which to label",
+    "data split": "divide a data set into train, val and test",
+    "data merge": "join data sets, with classes and keypoints matched by name",
+    "data sample": "take a smaller data set with the same proportions",
+    "data show": "draw a grid of images with their labels",
+    "data list": "list the known data sets; with name=, all that is known of one",
+    "data get": "download a known data set",
 }
 
 TOPICS = {
+    "data": "\n".join(
+        [
+            "yolo data split | merge | sample | show | list | get key=value …",
+            "",
+            *(f"  {mode.removeprefix('data '):<10}{AVAILABLE[mode]}" for mode in AVAILABLE if " " in mode),
+            "",
+            "`yolo help data split` lists the options of `data split`. Your files are never moved or changed.",
+        ]
+    ),
     "toolchain": """yolo toolchain list | install name=tf | remove name=tf | run name=tf -- yolo …
 
   list       converters whose dependencies conflict with others: purpose, size, state
@@ -31,13 +47,14 @@ Nothing is installed without this command. YOLOPOSE_TOOLCHAINS_DIR sets the fold
 
 def overview() -> str:
     """Return the text of `yolo help`."""
-    modes = "\n".join(f"  {mode:<10}{summary}" for mode, summary in AVAILABLE.items())
+    modes = "\n".join(f"  {mode:<10}{summary}" for mode, summary in AVAILABLE.items() if " " not in mode)
     return f"""yolopose {__version__}: pose estimation with YOLO networks
 
   yolo [pose] MODE key=value …
 
 Modes
 {modes}
+  data      split, merge, sample or show data sets; list and get known ones (yolo help data)
 
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
+from yolopose.cli.data_modes import DATA_MODES
 from yolopose.config import (
     CheckedOptions,
     CompareOptions,
@@ -133,6 +134,13 @@ def _report(given: CheckedOptions) -> None:
     print(f"Wrote {make_report(options.run, options.images)}")
 
 
+def _label(options: CheckedOptions) -> None:
+    source = options.pop("source", None)
+    if source is None:
+        raise UsageError("Labeling needs images: give source=images/, a file, a glob, a video or a list.")
+    _open(options)._label(source, options)
+
+
 RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
@@ -143,5 +151,7 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "convert": _convert,
     "compare": _compare,
     "report": _report,
+    "label": _label,
+    **DATA_MODES,
 }
 """Function of each mode; takes the checked options of the command line."""

@@ -6,6 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from yolopose.config.check import CheckedOptions, check_options, make_options
+from yolopose.config.data_options import (
+    DataGetOptions,
+    DataListOptions,
+    DataMergeOptions,
+    DataSampleOptions,
+    DataShowOptions,
+    DataSplitOptions,
+    LabelOptions,
+)
 from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -78,7 +87,14 @@ __all__ = [
     "CheckedOptions",
     "CompareOptions",
     "ConvertOptions",
+    "DataGetOptions",
+    "DataListOptions",
+    "DataMergeOptions",
+    "DataSampleOptions",
+    "DataShowOptions",
+    "DataSplitOptions",
     "ExportOptions",
+    "LabelOptions",
     "LossOptions",
     "OptionSpec",
     "Options",

@@ -89,6 +89,27 @@ class TrackKwargs(PredictKwargs, total=False):
     timestamp: float | None
 
 
+class LabelKwargs(CommonKwargs, total=False):
+    """Options of `YOLO.label`."""
+
+    min_conf: float
+    kpt_conf: float
+    min_kpt_conf: float
+    suggest: int | None
+    labeled: str | Path | None
+    copy: bool | None
+    url: str
+    batch: int
+    vid_stride: int
+    iou: float
+    max_det: int
+    classes: int | Sequence[int] | None
+    agnostic_nms: bool
+    half: bool
+    runtime: str | None
+    augment: bool
+
+
 class DataKwargs(TypedDict, total=False):
     """Data set and loading."""
 

@@ -7,6 +7,15 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from yolopose.config.data_options import (
+    DataGetOptions,
+    DataListOptions,
+    DataMergeOptions,
+    DataSampleOptions,
+    DataShowOptions,
+    DataSplitOptions,
+    LabelOptions,
+)
 from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -29,6 +38,13 @@ Options = (
     | ConvertOptions
     | CompareOptions
     | ReportOptions
+    | LabelOptions
+    | DataSplitOptions
+    | DataMergeOptions
+    | DataSampleOptions
+    | DataShowOptions
+    | DataListOptions
+    | DataGetOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -41,6 +57,13 @@ MODES: dict[str, type[Options]] = {
     "convert": ConvertOptions,
     "compare": CompareOptions,
     "report": ReportOptions,
+    "label": LabelOptions,
+    "data split": DataSplitOptions,
+    "data merge": DataMergeOptions,
+    "data sample": DataSampleOptions,
+    "data show": DataShowOptions,
+    "data list": DataListOptions,
+    "data get": DataGetOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")
@@ -86,6 +109,12 @@ _SYNONYMS = {
     "model": "weights weight checkpoint ckpt network net model_path pretrained_model",
     "source": "input inputs image images img_path image_path image images file files path folder video src data",
     "data": "dataset datasets data_yaml data_path yaml source",
+    "min_conf": "conf confidence threshold thresh score",
+    "kpt_conf": "point_conf keypoint_conf kpt_threshold point_threshold",
+    "val": "val_fraction val_ratio val_size ratio fraction",
+    "test": "test_fraction test_ratio test_size",
+    "group": "groups group_by regex pattern",
+    "n": "count num number images size",
     "conf": "confidence threshold thresh conf_thres conf_threshold confidence_threshold score score_thr min_conf",
     "iou": "iou_thres iou_threshold nms nms_thres nms_threshold overlap",
     "imgsz": "image_size img_size imgsize size img input_size input_shape resolution res shape imgs width height",

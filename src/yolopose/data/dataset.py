@@ -18,6 +18,7 @@ from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
 from yolopose.data.yaml_checks import (
+    parse_checksums,
     parse_download,
     warn_misspelled_keys,
     warn_wrong_flip_idx,
@@ -123,6 +124,7 @@ def load_dataset(
     raw = read_yaml(path, "data YAML", DataError)
     warn_misspelled_keys(path, raw)
     urls = parse_download(path, raw.get("download"))
+    checksums = parse_checksums(path, raw.get("download_sha256"))
     spec = _read_spec(path, raw)
     entries: dict[Split, tuple[str, ...]] = {
         split: _read_entry(path, split, raw[split]) for split in SPLITS if raw.get(split) is not None
@@ -136,12 +138,12 @@ def load_dataset(
         root = _draw_figures(search, figures)
     may_download = bool(urls) and download is not False
     if root is None and may_download:
-        root = _download(search, urls, download, splits)
+        root = _download(search, urls, download, splits, checksums)
     if root is None:
-        raise DataError(_missing_data_message(path, search, urls))
+        raise DataError(_missing_data_message(path, search, urls) + _publisher_hint(path, raw, urls))
     dataset = Dataset(yaml_path=path, root=root, spec=spec, entries=entries, raw=raw)
     if may_download and not all(_has_images(dataset, split) for split in splits or entries if split in entries):
-        fetch_data(root, urls, large=download, splits=splits)
+        fetch_data(root, urls, large=download, splits=splits, checksums=checksums)
     return dataset
 
 
@@ -161,7 +163,7 @@ def _find_yaml(source: str | Path) -> Path:
             hint = did_you_mean(path.name, names, ".yaml")
         raise NotFoundError(
             f"The data YAML {path} does not exist (current folder: {Path.cwd()}).{hint} Shipped YAMLs: "
-            f"{', '.join(names)}."
+            f"{', '.join(names)}. `yolo data list` describes them."
         )
     if path.parent != Path():
         LOGGER.warning(f"{path} does not exist; the shipped {path.name} is used.")
@@ -251,13 +253,17 @@ def _draw_figures(search: _RootSearch, figures: FiguresSpec) -> Path:
 
 
 def _download(
-    search: _RootSearch, urls: Sequence[str], download: bool | None, splits: Sequence[Split] | None
+    search: _RootSearch,
+    urls: Sequence[str],
+    download: bool | None,
+    splits: Sequence[Split] | None,
+    checksums: Mapping[str, str],
 ) -> Path | None:
     """Download the archives and return the folder if it contains the entries."""
     root = search.candidates[-1]
     if root.exists():  # data of the user with another layout, which are left unchanged
         return None
-    fetch_data(root, urls, large=download, splits=splits)
+    fetch_data(root, urls, large=download, splits=splits, checksums=checksums)
     return root if any(_locate_entry(root, entry) is not None for entry in search.wanted) else None
 
 
@@ -280,6 +286,18 @@ def _missing_data_message(path: Path, search: _RootSearch, urls: Sequence[str]) 
     return (
         f"{message} They are published at {', '.join(urls)}: download=True downloads and unpacks them, unless "
         f"{search.candidates[-1]} already exists."
+    )
+
+
+def _publisher_hint(path: Path, raw: Mapping[str, Any], urls: Sequence[str]) -> str:
+    """Return where to get a known data set that cannot be downloaded directly; empty for other data sets."""
+    info = raw.get("info")
+    if urls or not isinstance(info, Mapping) or "source" not in info:
+        return ""
+    values = cast("Mapping[str, object]", info)
+    return (
+        f" This data set is published at {values['source']} and cannot be downloaded directly: `yolo data list "
+        f"name={path.stem}` has the steps."
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yolopose import zoo
 from yolopose.base.archives import unzip
-from yolopose.base.download import DownloadSpec, download, file_name_from_url, url_digest
+from yolopose.base.download import DownloadSpec, download, file_name_from_url, sha256, url_digest
 from yolopose.base.errors import DownloadError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
@@ -22,7 +22,14 @@ _KNOWN_SIZES = {"train2017.zip": 19_300_000_000, "val2017.zip": 815_000_000, "te
 _SPLITS = ("train", "val", "test")
 
 
-def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: Sequence[str] | None) -> None:
+def fetch_data(
+    root: Path,
+    urls: Sequence[str],
+    *,
+    large: bool | None,
+    splits: Sequence[str] | None,
+    checksums: Mapping[str, str] | None = None,
+) -> None:
     """Download the missing parts of a data set.
 
     The first archive is the data set itself and becomes `root`; the others contain images and become
@@ -33,9 +40,10 @@ def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: S
         urls: URLs of zip archives.
         large: True downloads archives of any size, None those of up to 1 GB.
         splits: splits that are needed; image archives named after others (`train2017.zip`) are skipped. None: all.
+        checksums: SHA-256 that an archive must have, by its file name.
 
     Raises:
-        DownloadError: an archive cannot be downloaded or is too large.
+        DownloadError: an archive cannot be downloaded, is too large or has another SHA-256.
         DataError: it cannot be unpacked.
         OutputError: the disk is full, or a folder cannot be written.
     """
@@ -45,10 +53,10 @@ def fetch_data(root: Path, urls: Sequence[str], *, large: bool | None, splits: S
         split = next((split for split in _SPLITS if name.startswith(split)), None)
         is_needed = index == 0 or splits is None or split is None or split in splits
         if is_needed and not folder.exists():
-            _fetch_archive(zoo.mirror_url(url), name, folder, large)
+            _fetch_archive(zoo.mirror_url(url), name, folder, large, (checksums or {}).get(name, ""))
 
 
-def _fetch_archive(url: str, name: str, folder: Path, large: bool | None) -> None:
+def _fetch_archive(url: str, name: str, folder: Path, large: bool | None, checksum: str) -> None:
     size = _KNOWN_SIZES.get(name)
     advice = "Set download=True to download it nevertheless, or copy the data there yourself."
     if size and size > MAX_AUTOMATIC_BYTES and not large:
@@ -61,8 +69,19 @@ def _fetch_archive(url: str, name: str, folder: Path, large: bool | None) -> Non
         max_bytes=_MAX_BYTES if large else MAX_AUTOMATIC_BYTES,
         manual_hint=f"unpack it to {folder}.",
     )
+
+    def check(file: Path) -> None:
+        digest = sha256(file)
+        if checksum and digest != checksum:
+            file.unlink()
+            raise DownloadError(
+                f"{url} was downloaded, but is another file than the data YAML expects: its SHA-256 is {digest}, not "
+                f"{checksum} (`download_sha256`). It was removed. If the publisher has replaced the archive, check it "
+                "and update the YAML."
+            )
+
     try:
-        download(spec, archive)
+        download(spec, archive, check)
     except DownloadError as error:
         raise DownloadError(f"{error} {advice}" if "more than the" in str(error) else str(error)) from error
     LOGGER.info(f"Unpacking {name} to {folder}.")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlparse
 
-from yolopose.base.errors import nearest
+from yolopose.base.errors import DataError, nearest
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SKELETON, KeypointSchema
 
 KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
-    "skeleton", "download", "figures",
+    "skeleton", "download", "download_sha256", "figures", "info",
 )  # fmt: skip
 # A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).
 _SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(?![A-Za-z])|(Left|Right)(?=[A-Z])|"
@@ -44,6 +44,24 @@ def parse_download(path: Path, download: object) -> tuple[str, ...]:
         "never executed; download the data manually if they are missing."
     )
     return ()
+
+
+def parse_checksums(path: Path, value: object) -> dict[str, str]:
+    """Return `download_sha256`: SHA-256 in hexadecimal digits by name of an archive.
+
+    Raises:
+        DataError: it has another form.
+    """
+    if value is None:
+        return {}
+    items = cast("Mapping[object, object]", value) if isinstance(value, Mapping) else {}
+    checksums = {str(name): str(digest).lower() for name, digest in items.items()}
+    if not checksums or not all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in checksums.values()):
+        raise DataError(
+            f"{path}: `download_sha256:` must map names of archives to their SHA-256 of 64 hexadecimal digits, as in "
+            f"`download_sha256: {{data.zip: 9f86d0…}}`; got {value!r}."
+        )
+    return checksums
 
 
 def _is_zip_url(text: str) -> bool:

@@ -15,6 +15,7 @@ from yolopose.config import (
     BenchmarkOptions,
     CheckedOptions,
     ExportOptions,
+    LabelOptions,
     PredictOptions,
     TrackOptions,
     TrainOptions,
@@ -24,7 +25,13 @@ from yolopose.config import (
 )
 from yolopose.formats import describe_suffixes, find_format, require_engine, require_packages
 from yolopose.model.hub import find_weights, is_url, suggest_model
-from yolopose.model.runtimes import RuntimeConfig, open_exported, runtime_config, runtime_for_network
+from yolopose.model.runtimes import (
+    RuntimeConfig,
+    backbone_embedder,
+    open_exported,
+    runtime_config,
+    runtime_for_network,
+)
 from yolopose.schema import ModelMetadata, PoseSpec
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from yolopose.config.kwargs import (
         BenchmarkKwargs,
         ExportKwargs,
+        LabelKwargs,
         PredictKwargs,
         TrackKwargs,
         TrainKwargs,
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from yolopose.evaluate import PoseMetrics
     from yolopose.model.benchmark_table import Benchmark
     from yolopose.nn import ModelInfo, PoseModel
+    from yolopose.predict.labeling import LabelResult
     from yolopose.results import Results
     from yolopose.runtime import Runtime
     from yolopose.track import StreamTrackers
@@ -52,6 +61,7 @@ _YAML = (".yaml", ".yml")
 _REMEMBERED = {
     "predict": ("imgsz",),
     "track": ("imgsz",),
+    "label": ("imgsz",),
     "export": ("imgsz",),
     "benchmark": ("data", "imgsz"),
     "val": ("data", "imgsz", "single_cls"),
@@ -336,6 +346,37 @@ class YOLO:
         from yolopose.track import StreamTrackers
 
         self.tracker = StreamTrackers.from_state_dict(state, self.spec.keypoints.oks_sigmas)
+
+    def label(
+        self, source: Any, output: str | Path | None = None, *, to: str = "yolo", **options: Unpack[LabelKwargs]
+    ) -> LabelResult:
+        """Write predictions as annotations, for review in a labeling tool, and suggest which images to label.
+
+        Args:
+            source: images or videos, as of `predict`; frames of videos are written as images.
+            output: folder, absent or empty, or main file of the format; a new folder `runs/pose/label` by default.
+            to: annotation format: `yolo`, `coco`, `cvat`, `labelstudio`, `labelme`, ….
+            **options: `min_conf`, `kpt_conf`, `suggest`, …: `yolo help label` lists them.
+
+        Returns:
+            The written file, the numbers of images and instances, and the suggestions.
+
+        Raises:
+            UsageError: an unknown or impossible option or format.
+            NotFoundError: a path does not exist.
+            SourceError: no image can be read.
+            OutputError: the output exists or cannot be written.
+        """
+        return self._label(source, check_options("label", {**options, "output": output, "to": to}))
+
+    def _label(self, source: Any, given: CheckedOptions) -> LabelResult:
+        from yolopose.predict.labeling import label_source, predict_options
+
+        options = cast(LabelOptions, self._make_options(given))
+        runtime = self._runtime_for(predict_options(options, options.min_conf))
+        embed = None if self._network is None or options.suggest is None else backbone_embedder(self._network)
+        with quiet(not options.verbose):
+            return label_source(runtime, source, options, model_name=Path(self.model_name).stem, embed=embed)
 
     def val(self, data: str | Path | None = None, **options: Unpack[ValKwargs]) -> PoseMetrics:
         """Measure precision, recall and mAP of boxes and poses on a data set.
