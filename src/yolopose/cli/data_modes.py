@@ -67,7 +67,7 @@ def _show(given: CheckedOptions) -> None:
         options.output,
         images=options.images,
         columns=options.columns,
-        size=options.size,
+        tile=options.tile,
         seed=options.seed,
     )
 

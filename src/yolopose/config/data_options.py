@@ -92,7 +92,7 @@ class DataShowOptions:
     split: str = option("train", "split to show", choices=_SPLITS)
     images: int = option(24, "number of images, spread evenly over the split", low=1, high=400)
     columns: int = option(6, "images per row", low=1, high=40)
-    size: int = option(320, "side of an image in the grid, pixels", low=64, high=2000)
+    tile: int = option(320, "side of an image in the grid, pixels", low=64, high=2000)
     seed: int | None = option(None, "choose the images randomly with this seed instead", low=0)
     output: str | None = option(None, "image file to write; NAME-SPLIT.png by default")
 

@@ -92,7 +92,7 @@ def known_dataset(name: str) -> KnownDataset:
     known = by_letters.get(_letters(key))
     if known is None:
         raise NotFoundError(
-            f"There is no known data set {name!r}.{did_you_mean(key, names)} `yolo data list` shows all; "
+            f"{name!r} is not a known data set.{did_you_mean(key, names)} `yolo data list` shows all; "
             "find=… searches by class or keypoint, such as find=dog."
         )
     return _read_entry(_FOLDER / f"{known}.yaml")

@@ -136,6 +136,6 @@ def describe_counts(rows: Mapping[str, Mapping[str, Any]]) -> str:
     table = [["split", *columns], *([split, *(str(row[column]) for column in columns)] for split, row in rows.items())]
     widths = [max(len(line[index]) for line in table) for index in range(len(columns) + 1)]
     return "\n".join(
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(pairs))
+        "  ".join(text.ljust(width) if index == 0 else text.rjust(width) for index, (text, width) in enumerate(pairs))
         for pairs in (list(zip(line, widths, strict=True)) for line in table)
     )

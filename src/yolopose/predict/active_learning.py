@@ -37,7 +37,7 @@ _CERTAIN = 0.02  # added to the uncertainty, so that images that differ count ev
 _MATCH_IOU = 0.5
 _MOVED = 0.1  # distance of keypoints, relative to the size of the box, that counts as full disagreement
 _SIDE = 32  # of a thumbnail, pixels
-_CELLS = 4  # per side of the grid over a thumbnail
+_GRID = 4  # per side of the grid over a thumbnail
 _ORIENTATIONS = 8
 
 
@@ -248,11 +248,11 @@ def thumbnail_features(image: Image) -> Float32:
     gray = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)
     dy, dx = np.gradient(gray)
     orientation = np.floor(np.arctan2(dy, dx) / np.pi * _ORIENTATIONS).astype(int) % _ORIENTATIONS
-    cell = np.arange(_SIDE) // (_SIDE // _CELLS)
-    index = (cell[:, None] * _CELLS + cell) * _ORIENTATIONS + orientation
-    gradients = np.bincount(index.ravel(), np.hypot(dx, dy).ravel(), _CELLS**2 * _ORIENTATIONS).astype(np.float32)
+    block = np.arange(_SIDE) // (_SIDE // _GRID)
+    index = (block[:, None] * _GRID + block) * _ORIENTATIONS + orientation
+    gradients = np.bincount(index.ravel(), np.hypot(dx, dy).ravel(), _GRID**2 * _ORIENTATIONS).astype(np.float32)
     lab = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)
-    colors = np.asarray(cv2.resize(lab, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)).ravel() / 100
+    colors = np.asarray(cv2.resize(lab, (_GRID, _GRID), interpolation=cv2.INTER_AREA)).ravel() / 100
     return _unit(np.concatenate((_unit(gradients), _unit(colors.astype(np.float32)))))
 
 

@@ -60,7 +60,7 @@ def show_split(
     *,
     images: int = 24,
     columns: int = 6,
-    size: int = 320,
+    tile: int = 320,
     seed: int | None = None,
 ) -> Path:
     """Write a contact sheet of a split: images with boxes, keypoints and skeletons of their labels.
@@ -74,7 +74,7 @@ def show_split(
         output: image file; `NAME-SPLIT.png` in the current folder by default, with a number if that exists.
         images: number of images.
         columns: images per row.
-        size: side of a tile, pixels.
+        tile: side of a tile, pixels.
         seed: choose the images randomly with this seed; None spreads them evenly over the split.
 
     Returns:
@@ -91,20 +91,20 @@ def show_split(
     if os.path.lexists(target):
         raise OutputError(f"{target} already exists and was left unchanged. Choose another file (output=…).")
     shown = [files[index] for index in _choose(len(files), images, seed)]
-    sheet = draw_contact_sheet(shown, dataset.spec, columns=columns, size=size)
+    sheet = draw_contact_sheet(shown, dataset.spec, columns=columns, tile=tile)
     save_image(sheet, target)
     LOGGER.info(f"Wrote {target}: {len(shown)} of {len(files)} images of {split}.")
     return target
 
 
-def draw_contact_sheet(files: Sequence[Path], spec: PoseSpec, *, columns: int = 6, size: int = 320) -> Image:
+def draw_contact_sheet(files: Sequence[Path], spec: PoseSpec, *, columns: int = 6, tile: int = 320) -> Image:
     """Draw images with their labels in a grid.
 
     Args:
         files: the images; their labels are in the files that `label_path` names.
         spec: classes and keypoints.
         columns: images per row; fewer if there are not so many.
-        size: side of a tile, pixels.
+        tile: side of a tile, pixels.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -112,20 +112,20 @@ def draw_contact_sheet(files: Sequence[Path], spec: PoseSpec, *, columns: int = 
     Raises:
         UsageError: the sheet would be too large for an image file, or a number is below 1.
     """
-    if not files or columns < 1 or size < 1:
-        raise UsageError(f"A contact sheet needs images, columns and size from 1; got {len(files)}, {columns}, {size}.")
+    if not files or columns < 1 or tile < 1:
+        raise UsageError(f"A contact sheet needs images, columns and tile from 1; got {len(files)}, {columns}, {tile}.")
     columns = min(columns, len(files))
-    width = columns * (size + _GAP) + _GAP
-    height = -(-len(files) // columns) * (size + _GAP + _CAPTION) + _GAP
+    width = columns * (tile + _GAP) + _GAP
+    height = -(-len(files) // columns) * (tile + _GAP + _CAPTION) + _GAP
     if max(height, width) > _MAX_SIDE:
         raise UsageError(
             f"The contact sheet would have {width} × {height} pixels, more than an image file can have "
-            f"({_MAX_SIDE}). Show fewer images (images=…), or make them smaller (size=…)."
+            f"({_MAX_SIDE}). Show fewer images (images=…), or make them smaller (tile=…)."
         )
     threads = limit_workers(None)
-    tiles = map_ordered(lambda file: _draw_tile(file, spec, size), files, threads=threads, ahead=2 * threads)
+    tiles = map_ordered(lambda file: _draw_tile(file, spec, tile), files, threads=threads, ahead=2 * threads)
     drawn = list(progress(tiles, "Drawing", len(files)))
-    rows = [_join_row(drawn[start : start + columns], size, width) for start in range(0, len(drawn), columns)]
+    rows = [_join_row(drawn[start : start + columns], tile, width) for start in range(0, len(drawn), columns)]
     return np.concatenate([*rows, np.full((_GAP, width, 3), _BACKGROUND, np.uint8)])
 
 
