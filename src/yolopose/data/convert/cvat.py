@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import DataError
+from yolopose.data.convert.class_file import ClassFile, read_class_file
 from yolopose.data.convert.cvat_xml import BOX_SUFFIX, FIELDS, WRITER, write
 from yolopose.data.convert.instances import default_names, is_finite
 from yolopose.data.convert.json_stream import peek
@@ -30,7 +31,6 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
-from yolopose.data.convert.source_files import ClassFile, read_class_file
 from yolopose.data.convert.xml_stream import iter_elements
 from yolopose.data.paths import relative_name
 

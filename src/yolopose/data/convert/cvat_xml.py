@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.data.convert.class_file import CLASS_FILE, class_file
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import WriteOptions
 from yolopose.data.convert.record import (
@@ -26,7 +27,6 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
-from yolopose.data.convert.source_files import CLASS_FILE, class_file
 
 BOX_SUFFIX = "_box"
 WRITER = "yolopose"

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 from yolopose.base.errors import DataError
+from yolopose.data.convert.class_file import ClassFile, read_class_file
 from yolopose.data.convert.instances import is_finite
 from yolopose.data.convert.json_stream import ROOT, JsonDocument, peek
 from yolopose.data.convert.labelstudio_json import write
@@ -32,7 +33,7 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
-from yolopose.data.convert.source_files import UNNAMED, ClassFile, collect_classes, read_class_file
+from yolopose.data.convert.source_files import UNNAMED, collect_classes
 from yolopose.data.images import IMAGE_SUFFIXES
 from yolopose.data.paths import relative_name
 

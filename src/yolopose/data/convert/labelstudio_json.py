@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from yolopose.data.convert.class_file import CLASS_FILE, class_file
 from yolopose.data.convert.instances import box_from_points
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import WriteOptions
 from yolopose.data.convert.record import Box, DatasetRecord, ImageRecord, Instance, IssueLog, PointState
-from yolopose.data.convert.source_files import CLASS_FILE, class_file
 
 LOCAL_FILES = "/data/local-files/?d="
 """Address of images in a local storage of Label Studio; the path below its document root follows."""
