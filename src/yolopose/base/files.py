@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from yolopose.base.errors import OutputError
@@ -87,6 +87,58 @@ def atomic_path(target: str | Path, *, sync: bool = True) -> Generator[Path, Non
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+class AtomicTextFile:
+    """A text file that is written to a temporary file piece by piece, and renamed by `close`.
+
+    Args:
+        path: final path.
+
+    Attributes:
+        failed: whether it could not be written; then it does not exist.
+
+    Raises:
+        OutputError: it cannot be written, here or later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.failed = False
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(path))
+            self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+            self._stack = stack.pop_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is finished."""
+        return self._file.closed
+
+    def write(self, text: str) -> None:
+        """Append text."""
+        try:
+            self._file.write(text)
+        except OSError:
+            self.failed = True
+            with self._stack.pop_all():  # closes and removes the file, and raises an OutputError
+                raise
+
+    def close(self) -> None:
+        """Rename the file to its final path."""
+        try:
+            self._stack.close()
+        except OSError:
+            self.failed = True
+            raise
+
+    def discard(self) -> None:
+        """Remove the file, unless it is finished; an older file under the final path stays."""
+        with suppress(_Discarded), self._stack.pop_all():
+            raise _Discarded
+
+
+class _Discarded(Exception):
+    """Makes `atomic_path` remove its temporary file."""
 
 
 @contextmanager

@@ -1,10 +1,9 @@
-"""What the kinds of output share: the protocol of a sink, file names, text files that grow during the run."""
+"""What the kinds of output share: the protocol of a sink, file names."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.files import atomic_path
 from yolopose.results import Results
 
 _FRAME_STEM = re.compile(r"(.+)_\d+")
@@ -134,46 +132,3 @@ def source_stem(path: str) -> str:
     parsed = urlsplit(path)
     name = Path(unquote(parsed.path)).stem or parsed.hostname or parsed.scheme
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "stream"
-
-
-class AtomicTextFile:
-    """A text file that is written to a temporary file piece by piece, and renamed by `close`.
-
-    Args:
-        path: final path.
-
-    Attributes:
-        failed: whether it could not be written; then it does not exist.
-
-    Raises:
-        OutputError: it cannot be written, here or later.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.failed = False
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(path))
-            self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
-            self._stack = stack.pop_all()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the file is finished."""
-        return self._file.closed
-
-    def write(self, text: str) -> None:
-        """Append text."""
-        try:
-            self._file.write(text)
-        except OSError:
-            self.failed = True
-            with self._stack.pop_all():  # closes and removes the file, and raises an OutputError
-                raise
-
-    def close(self) -> None:
-        """Rename the file to its final path."""
-        try:
-            self._stack.close()
-        except OSError:
-            self.failed = True
-            raise

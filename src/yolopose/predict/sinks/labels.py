@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yolopose.predict.sinks.base import AtomicTextFile, Sink, WriteContext, format_count
+from yolopose.base.files import AtomicTextFile
+from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
 from yolopose.results.coco import CocoResultsWriter, Row, coco_results

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.base.files import output_error
-from yolopose.predict.sinks.base import AtomicTextFile, Sink, WriteContext, format_count
+from yolopose.base.files import AtomicTextFile, output_error
+from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
 from yolopose.results.tables import class_name, to_json
