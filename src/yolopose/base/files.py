@@ -133,12 +133,17 @@ class AtomicTextFile:
 
     def discard(self) -> None:
         """Remove the file, unless it is finished; an older file under the final path stays."""
-        with suppress(_Discarded), self._stack.pop_all():
-            raise _Discarded
+        discard(self._stack)
 
 
 class _Discarded(Exception):
     """Makes `atomic_path` remove its temporary file."""
+
+
+def discard(stack: ExitStack) -> None:
+    """Close the contexts of a stack as after an error, so that an `atomic_path` in it removes its file."""
+    with suppress(_Discarded), stack.pop_all():
+        raise _Discarded
 
 
 @contextmanager

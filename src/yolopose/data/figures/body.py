@@ -41,23 +41,23 @@ def random_body(rng: np.random.Generator) -> Body:
     limb_scale, shoulder_scale = rng.uniform(0.8, 1.3), rng.uniform(0.85, 1.15)
     arms, legs = rng.uniform(0.9, 1.12, 2)
     lying, sitting = (bool(chance) for chance in rng.random(2) < (0.06, 0.22))
-    turn = _about_y(_random_heading(rng))
-    lean = turn @ _about_z(rng.normal(0, 0.08)) @ _about_x(rng.normal(0.05, 0.15 if not sitting else 0.3))
+    turn = about_y(_random_heading(rng))
+    lean = turn @ about_z(rng.normal(0, 0.08)) @ about_x(rng.normal(0.05, 0.15 if not sitting else 0.3))
     joints: dict[str, Array] = {"pelvis": np.zeros(3)}
     spine = 0.29 * rng.uniform(0.92, 1.08)
-    twist = _about_y(rng.normal(0, 0.2))
+    twist = about_y(rng.normal(0, 0.2))
     chest = lean @ twist
     joints["neck"] = lean @ np.array([0, -spine, 0])
     head = 0.065 * rng.uniform(0.9, 1.15)
-    nod = chest @ _about_y(rng.normal(0, 0.4)) @ _about_x(rng.normal(0.05, 0.2)) @ _about_z(rng.normal(0, 0.12))
-    _add_head(joints, nod, head)
+    nod = chest @ about_y(rng.normal(0, 0.4)) @ about_x(rng.normal(0.05, 0.2)) @ about_z(rng.normal(0, 0.12))
+    add_head(joints, nod, head)
     hip_flex = _thigh_angles(rng, sitting)
     for side, name in _SIDES:
         joints[f"{name}_shoulder"] = joints["neck"] + chest @ np.array([side * 0.115 * shoulder_scale, 0.025, 0])
         joints[f"{name}_hip"] = turn @ np.array([side * 0.065 * shoulder_scale, 0, 0])
         _add_arm(joints, name, side, chest, arms, rng)
         _add_leg(joints, name, side, turn, legs, hip_flex[name], rng)
-    view = _about_x(rng.normal(0.05, 0.1)) @ _about_z(
+    view = about_x(rng.normal(0.05, 0.1)) @ about_z(
         rng.choice((-1, 1)) * rng.normal(np.pi / 2, 0.2) if lying else 0.0
     )
     joints = {name: view @ position for name, position in joints.items()}
@@ -70,7 +70,8 @@ def _random_heading(rng: np.random.Generator) -> float:
     return rng.normal(0, 0.6) if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)
 
 
-def _add_head(joints: dict[str, Array], nod: Array, head: float) -> None:
+def add_head(joints: dict[str, Array], nod: Array, head: float) -> None:
+    """Add the joints of the head: `nod` is its (3, 3) rotation, `head` its radius."""
     center = joints["neck"] + nod @ np.array([0, -0.035 - head, 0.01])
     joints["head"], joints["crown"] = center, center + nod @ np.array([0, -head, 0])
     joints["nose"] = center + head * (nod @ np.array([0, 0.15, 1.0]))
@@ -90,7 +91,7 @@ def _add_arm(
     # the forearm bends forward, and a little up or inwards
     aim = np.array([-side * rng.uniform(0.0, 0.8), -rng.uniform(0.0, 0.8), 1.0])
     joints[f"{name}_elbow"] = joints[f"{name}_shoulder"] + 0.165 * size * (frame @ upper)
-    fore = frame @ _rotate_towards(upper, aim, bend)
+    fore = frame @ rotate_towards(upper, aim, bend)
     joints[f"{name}_wrist"] = joints[f"{name}_elbow"] + 0.145 * size * fore
     joints[f"{name}_hand"] = joints[f"{name}_wrist"] + 0.045 * size * fore
 
@@ -111,14 +112,14 @@ def _add_leg(
     thigh = np.array([side * np.sin(apart) * np.cos(flex), np.cos(apart) * np.cos(flex), np.sin(flex)])
     most = 1.9 if flex > 0.9 else 0.9
     bend = rng.uniform(0.6, most) if flex > 0.9 else abs(rng.normal(0, 0.3)) + max(-flex, 0) * 0.5
-    shin = _rotate_towards(thigh, np.array([0.0, 0.3, -1.0]), min(bend, most))
+    shin = rotate_towards(thigh, np.array([0.0, 0.3, -1.0]), min(bend, most))
     joints[f"{name}_knee"] = joints[f"{name}_hip"] + 0.245 * size * (frame @ thigh)
     joints[f"{name}_ankle"] = joints[f"{name}_knee"] + 0.235 * size * (frame @ shin)
-    toe = _rotate_towards(shin, np.array([side * 0.3, 0.0, 1.0]), rng.uniform(1.1, 1.5))
+    toe = rotate_towards(shin, np.array([side * 0.3, 0.0, 1.0]), rng.uniform(1.1, 1.5))
     joints[f"{name}_toe"] = joints[f"{name}_ankle"] + 0.075 * size * (frame @ toe)
 
 
-def _rotate_towards(first: Array, aim: Array, angle: float) -> Array:
+def rotate_towards(first: Array, aim: Array, angle: float) -> Array:
     """Return the unit vector `first` rotated by `angle` radians towards `aim`."""
     across = aim - first * (aim @ first)
     length = float(np.linalg.norm(across))
@@ -127,17 +128,19 @@ def _rotate_towards(first: Array, aim: Array, angle: float) -> Array:
     return first * np.cos(angle) + across / length * np.sin(angle)
 
 
-def _about_x(angle: float) -> Array:
+def about_x(angle: float) -> Array:
     """Return the rotation that moves the upper part towards the viewer for positive angles."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
 
 
-def _about_y(angle: float) -> Array:
+def about_y(angle: float) -> Array:
+    """Return the rotation that turns a body to its left for positive angles."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def _about_z(angle: float) -> Array:
+def about_z(angle: float) -> Array:
+    """Return the rotation in the image, clockwise for positive angles."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

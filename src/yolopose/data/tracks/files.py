@@ -68,8 +68,8 @@ def open_track_writer(
     return MotWriter(path) if kind == "mot" else DeepLabCutWriter(path, video)
 
 
-def write_tracks(path: str | Path, tracks: Tracks, format: str | None = None) -> Path:
-    """Write the tracks of one video.
+def write_tracks(path: str | Path, tracks: Tracks | Sequence[Tracks], format: str | None = None) -> Path:
+    """Write the tracks of one video, or of several into one file of JSON Lines, CSV or Parquet.
 
     Args:
         path: the file.
@@ -81,14 +81,21 @@ def write_tracks(path: str | Path, tracks: Tracks, format: str | None = None) ->
 
     Raises:
         UsageError: an unknown format.
-        DataError: the format needs keypoints, but there are none.
+        DataError: the format needs keypoints, but there are none, or it holds one video.
         OutputError: it cannot be written; an older file is unchanged.
         DependencyError: a library is missing.
     """
-    writer = open_track_writer(path, format, video=tracks, has_raw=tracks.raw_keypoints is not None)
+    videos = [tracks] if isinstance(tracks, Tracks) else list(tracks)
+    if not videos:
+        raise DataError(f"{path}: there are no tracks to write.")
+    has_raw = any(video.raw_keypoints is not None for video in videos)
+    writer = open_track_writer(path, format, video=videos[0], has_raw=has_raw)
     try:
-        for frame in tracks.by_frame():
-            writer.write(frame)
+        for index, video in enumerate(videos):
+            if index:
+                writer.next_video(video)
+            for frame in video.by_frame():
+                writer.write(frame)
     except BaseException:
         writer.discard()
         raise

@@ -35,6 +35,10 @@ class JsonLinesWriter(TrackWriter):
         record = frame_record(frame, self._video)
         self._file.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n")
 
+    def next_video(self, video: Tracks) -> None:
+        """Start another video."""
+        self._video = video
+
     def close(self) -> None:
         """Rename the file to its final path."""
         self._file.close()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.base.errors import DataError, DependencyError
-from yolopose.base.files import AtomicTextFile, atomic_path, output_error
+from yolopose.base.files import AtomicTextFile, atomic_path, discard, output_error
 from yolopose.data.tracks.tracks import NO_ID, Floats, TrackFrame, Tracks, TrackWriter, schema_of
 
 _COLUMNS = ("path", "frame", "track_id", "class", "name", "confidence", "x1", "y1", "x2", "y2")
@@ -83,6 +83,11 @@ class CsvWriter(TrackWriter):
         """Add the instances of one frame."""
         self._writer.writerows(zip(*_frame_columns(frame, self._video, self._has_raw), strict=True))
 
+    def next_video(self, video: Tracks) -> None:
+        """Start another video, whose keypoints must be the same."""
+        _check_keypoints(self._video, video)
+        self._video = video
+
     def close(self) -> None:
         """Rename the file to its final path."""
         self._file.close()
@@ -90,6 +95,14 @@ class CsvWriter(TrackWriter):
     def discard(self) -> None:
         """Remove the temporary file."""
         self._file.discard()
+
+
+def _check_keypoints(first: Tracks, second: Tracks) -> None:
+    if first.keypoint_names != second.keypoint_names:
+        raise DataError(
+            f"A table holds videos with the same keypoints, but those of {second.name!r} are "
+            f"{', '.join(second.keypoint_names) or 'none'}, not {', '.join(first.keypoint_names) or 'none'}."
+        )
 
 
 def require_pyarrow() -> Any:
@@ -128,6 +141,7 @@ class ParquetWriter(TrackWriter):
         self._names = _columns(video, has_raw)
         self._buffer: list[list[Any]] = [[] for _ in self._names]
         self._numbers: list[int] = []
+        self._num_videos = 1
         self._schema = self._arrow.schema([(name, self._type(name)) for name in self._names])
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(path))
@@ -147,6 +161,12 @@ class ParquetWriter(TrackWriter):
             column += values
         if len(self._buffer[0]) >= _ROWS_PER_GROUP:
             self._flush()
+
+    def next_video(self, video: Tracks) -> None:
+        """Start another video, whose keypoints must be the same."""
+        _check_keypoints(self._video, video)
+        self._video = video
+        self._num_videos += 1
 
     def _flush(self) -> None:
         try:
@@ -169,6 +189,8 @@ class ParquetWriter(TrackWriter):
         video = self._video
         numbers = np.array(self._numbers, dtype=np.int64)
         is_range = len(numbers) > 0 and np.array_equal(numbers, np.arange(1, len(numbers) + 1))
+        if self._num_videos > 1:  # the frames of one video are not those of another
+            return {}
         return {
             "name": video.name,
             "fps": video.fps,
@@ -180,18 +202,9 @@ class ParquetWriter(TrackWriter):
 
     def discard(self) -> None:
         """Remove the temporary file."""
-        if not self._is_open:
-            return
-        self._is_open = False
-
-        class _Discarded(Exception):
-            pass
-
-        try:
-            with self._stack.pop_all():
-                raise _Discarded
-        except _Discarded:
-            pass
+        if self._is_open:
+            self._is_open = False
+            discard(self._stack)
 
 
 def read_csv(path: Path) -> list[Tracks]:

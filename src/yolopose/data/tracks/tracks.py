@@ -257,6 +257,17 @@ class TrackWriter(ABC):
             OutputError: it cannot be written.
         """
 
+    def next_video(self, video: Tracks) -> None:
+        """Start another video in the same file; its name, size and rate are written, its instances are ignored.
+
+        Raises:
+            DataError: the format holds one video per file, or the keypoints are others.
+        """
+        raise DataError(
+            f"A file of this format holds one video, so {video.name!r} cannot be added. Write each video to a file of "
+            "its own, or all to JSON Lines (.jsonl)."
+        )
+
     @abstractmethod
     def close(self) -> None:
         """Finish the file; may be called again.

@@ -236,7 +236,7 @@ def clear_scores(association: Association, threshold: float = 0.5) -> ClearScore
     previous_id = np.full(count, -1)  # of the previous frame with instances on both sides
     present = np.zeros(count, np.int64)
     matched = np.zeros(count, np.int64)
-    found_again = np.zeros(count, np.int64)
+    restarts = np.zeros(count, np.int64)
     tp = switches = 0
     similarity_sum = 0.0
     for gt_ids, track_ids, similarity in zip(
@@ -252,7 +252,7 @@ def clear_scores(association: Association, threshold: float = 0.5) -> ClearScore
         rows, columns = rows[is_match], columns[is_match]
         gt_matched, track_matched = gt_ids[rows], track_ids[columns]
         switches += int(((last_id[gt_matched] != -1) & (last_id[gt_matched] != track_matched)).sum())
-        found_again[gt_matched[previous_id[gt_matched] == -1]] += 1
+        restarts[gt_matched[previous_id[gt_matched] == -1]] += 1
         last_id[gt_matched] = track_matched
         previous_id[:] = -1
         previous_id[gt_matched] = track_matched
@@ -267,7 +267,7 @@ def clear_scores(association: Association, threshold: float = 0.5) -> ClearScore
         fn=num_gt - tp,
         fp=num_tracked - tp,
         switches=switches,
-        fragments=int((found_again[found_again > 0] - 1).sum()),
+        fragments=int((restarts[restarts > 0] - 1).sum()),
         mostly_tracked=mostly_tracked,
         partly_tracked=partly_tracked,
         mostly_lost=count - mostly_tracked - partly_tracked,
