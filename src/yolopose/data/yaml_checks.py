@@ -122,7 +122,7 @@ def _first_mismatch(names: Mapping[int, tuple[str, ...]], flip_idx: tuple[int, .
     for keypoint_names in names.values():
         indices = {name.lower(): index for index, name in enumerate(keypoint_names)}
         for index, name in enumerate(keypoint_names):
-            partner = _other_side(name)
+            partner = opposite_name(name)
             expected = indices.get(partner.lower())
             if partner != name and expected is not None and flip_idx[index] != expected:
                 return name, keypoint_names[flip_idx[index]], keypoint_names[expected]
@@ -141,12 +141,12 @@ def infer_flip_idx(names: Sequence[str]) -> tuple[int, ...] | None:
     indices = {name.lower(): index for index, name in enumerate(names)}
     if len(indices) < len(names):
         return None
-    partners = [indices.get(_other_side(name).lower()) for name in names]
-    sided = any(_other_side(name) != name for name in names)
+    partners = [indices.get(opposite_name(name).lower()) for name in names]
+    sided = any(opposite_name(name) != name for name in names)
     flip_idx = tuple(index for index in partners if index is not None)
     return flip_idx if sided and sorted(flip_idx) == list(range(len(names))) else None
 
 
-def _other_side(name: str) -> str:
+def opposite_name(name: str) -> str:
     """Swap left and right in a name, in lower case; a name without a side is returned unchanged."""
     return _SIDE.sub(lambda match: _OPPOSITE[match[0].lower()], name)
