@@ -22,6 +22,7 @@ _OUTLIER_Z = 10.0
 _MIN_OUTLIER = 0.35  # distance from the median position, as a share of the box
 _LIMB_Z = 6.0
 _LIMB_RATIO = 2.5
+_MAX_LIMB_POINTS = 80  # without a skeleton, all pairs are compared
 
 
 def _is_labeled(split: SplitSurvey) -> npt.NDArray[np.bool_]:
@@ -277,8 +278,7 @@ def left_right_swap(survey: Survey) -> Iterator[Evidence]:
 def _swap_edit(survey: Survey, split: SplitSurvey, row: int, pairs: tuple[tuple[int, int], ...]) -> Edit:
     dims = survey.spec.keypoints.dims
     points = split.keypoints[row].astype(float)
-    if dims == 2:
-        points[points[:, 2] == 0, :2] = -1
+    points[points[:, 2] == 0, :2] = 0 if dims == 3 else -1
     columns: dict[int, float] = {}
     for a, b in pairs:
         for target, source in ((a, b), (b, a)):
@@ -375,6 +375,8 @@ def _limbs(survey: Survey, sample: ShapeSample) -> list[tuple[int, int]]:
     if schema.skeleton:
         return list(schema.skeleton)
     edges: set[tuple[int, int]] = set()
+    if schema.count > _MAX_LIMB_POINTS:
+        return []
     for a in range(schema.count):
         distances = np.full(schema.count, np.inf)
         for b in range(schema.count):

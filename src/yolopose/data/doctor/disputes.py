@@ -1,0 +1,333 @@
+"""Labels that a model disputes: instances without a label, labeled twice, swapped sides, moved keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.data.doctor.findings import Evidence, Example, check, plural
+from yolopose.data.doctor.row_checks import instance_example
+from yolopose.data.doctor.shapes import Pair, mirror_pairs
+from yolopose.data.doctor.sigmas import instance_scale
+from yolopose.data.doctor.survey import SplitSurvey, Survey
+from yolopose.geometry import box_iou
+
+DisputeKind = Literal["missed", "unsupported", "doubled", "swapped", "moved", "class"]
+FloatArray = npt.NDArray[np.floating]
+
+MIN_CONF = 0.1
+"""Confidence from which detections are needed."""
+
+_SURE = 0.5  # confidence of a detection that disputes a label
+_SURE_POINT = 0.7  # confidence of a keypoint that does
+_MATCH_IOU = 0.5
+_NO_IOU = 0.3
+_SWAP_RATIO = 0.5  # distance after the swap relative to that before
+_FAR = 4.0  # distance of a moved keypoint in units of 2σ·√area
+_MIN_FAR = 0.15  # and of √area
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Detections in an image, in pixels.
+
+    Attributes:
+        boxes: (n, 4) corners.
+        scores: (n,) confidences.
+        classes: (n,) classes.
+        keypoints: (n, K, 3) x, y, confidence.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    classes: npt.NDArray[np.integer]
+    keypoints: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dispute:
+    """A label that a model disputes.
+
+    Attributes:
+        kind: `missed` (a detection without a label), `unsupported` (a label without a detection), `doubled` (two
+            labels for one detection), `swapped`, `moved` (keypoints) or `class`.
+        split: name of the split.
+        image: index of the image in its split.
+        instance: index of the instance in its split; None for `missed`.
+        score: 0…1, by which disputes are ranked.
+        text: description with values.
+        keypoint: index of the keypoint with the largest difference, or None.
+        pairs: swapped pairs.
+        box: (4,) corners of the detection, pixels, or None.
+        points: (K, 3) its keypoints, or None.
+    """
+
+    kind: DisputeKind
+    split: str
+    image: int
+    instance: int | None
+    score: float
+    text: str
+    keypoint: int | None = None
+    pairs: tuple[Pair, ...] = ()
+    box: FloatArray | None = None
+    points: FloatArray | None = None
+
+
+def find_disputes(survey: Survey, detections: Iterable[tuple[SplitSurvey, int, Detections]]) -> list[Dispute]:
+    """Compare the labels of images with detections; the disputes with the highest score first.
+
+    Args:
+        survey: the data set.
+        detections: split, index of the image and its detections from a confidence of `MIN_CONF`.
+    """
+    schema = survey.spec.keypoints
+    pairs = mirror_pairs(schema.flip_idx)
+    disputes: list[Dispute] = []
+    for split, image, image_detections in detections:
+        disputes += _image_disputes(split, image, image_detections, schema.oks_sigmas, pairs, survey.spec.classes,
+                                    schema.keypoint_names(0))  # fmt: skip
+    disputes.sort(key=lambda dispute: -dispute.score)
+    survey.memo["disputes"] = disputes
+    return disputes
+
+
+def _image_disputes(
+    split: SplitSurvey, image: int, detections: Detections, sigmas: FloatArray, pairs: Sequence[Pair],
+    classes: Sequence[str], names: Sequence[str],
+) -> Iterator[Dispute]:  # fmt: skip
+    start, end = int(split.offsets[image]), int(split.offsets[image + 1])
+    height, width = split.sizes[image].tolist()
+    size = np.array([width, height], dtype=np.float64)
+    center = split.boxes[start:end, :2].astype(np.float64) * size
+    half = split.boxes[start:end, 2:].astype(np.float64) * size / 2
+    boxes = np.concatenate((center - half, center + half), axis=1)
+    iou = box_iou(boxes, detections.boxes.astype(np.float64))
+    matches = _match(iou, detections.scores)
+    place = {"split": split.name, "image": image}
+    yield from _unmatched_detections(iou, detections, matches, classes, place)
+    yield from _unmatched_labels(iou, boxes, detections, matches, start, place, height * width)
+    for row, number in matches.items():
+        score = float(detections.scores[number])
+        if score < _SURE:
+            continue
+        geometry = {"box": detections.boxes[number], "points": detections.keypoints[number]}
+        label, detected = int(split.classes[start + row]), int(detections.classes[number])
+        if label != detected and detected < len(classes):
+            yield Dispute(
+                kind="class", instance=start + row, score=score * float(iou[row, number]), **geometry, **place,
+                text=f"labeled {classes[label]}, detected as {classes[detected]} with confidence {score:.2f}",
+            )  # fmt: skip
+        points = split.keypoints[start + row].astype(np.float64)
+        points[:, :2] *= size
+        scale = max(float(instance_scale(2 * half[row, 0], 2 * half[row, 1])), 1e-6)
+        dispute = _compare_points(points, detections.keypoints[number], scale, sigmas, pairs, names)
+        if dispute:
+            kind, strength, text, keypoint, swapped = dispute
+            yield Dispute(
+                kind=kind, instance=start + row, score=score * strength, text=text, keypoint=keypoint, pairs=swapped,
+                **geometry, **place,
+            )  # fmt: skip
+
+
+def _match(iou: FloatArray, scores: FloatArray) -> dict[int, int]:
+    """Return label → detection, the pairs of highest IoU first; each at most once."""
+    matches: dict[int, int] = {}
+    used: set[int] = set()
+    pairs = np.argwhere(iou >= _MATCH_IOU)
+    order = np.argsort(-(iou[pairs[:, 0], pairs[:, 1]] + 1e-3 * scores[pairs[:, 1]])) if len(pairs) else []
+    for row, number in pairs[order].tolist() if len(pairs) else []:
+        if row not in matches and number not in used:
+            matches[row] = number
+            used.add(number)
+    return matches
+
+
+def _unmatched_detections(
+    iou: FloatArray, detections: Detections, matches: dict[int, int], classes: Sequence[str], place: dict[str, object]
+) -> Iterator[Dispute]:
+    used = set(matches.values())
+    for number in range(len(detections.scores)):
+        score = float(detections.scores[number])
+        overlap = float(iou[:, number].max()) if len(iou) else 0.0
+        if number in used or score < _SURE or overlap >= _NO_IOU:
+            continue
+        cls = int(detections.classes[number])
+        name = classes[cls] if cls < len(classes) else f"class {cls}"
+        yield Dispute(
+            kind="missed", instance=None, score=score, text=f"{name} without a label, confidence {score:.2f}",
+            box=detections.boxes[number], points=detections.keypoints[number], **place,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def _unmatched_labels(
+    iou: FloatArray, boxes: FloatArray, detections: Detections, matches: dict[int, int], start: int,
+    place: dict[str, object], area: float,
+) -> Iterator[Dispute]:  # fmt: skip
+    own = box_iou(boxes, boxes)
+    for row in range(len(boxes)):
+        if row in matches:
+            continue
+        twins = [other for other in matches if own[row, other] >= _MATCH_IOU]
+        best = float(iou[row].max()) if iou.shape[1] else 0.0
+        if twins and best >= _MATCH_IOU:
+            twin = max(twins, key=lambda other: own[row, other])
+            score = float(detections.scores[matches[twin]]) * float(own[row, twin])
+            yield Dispute(
+                kind="doubled", instance=start + row, score=score, text="the model sees one instance for two labels",
+                box=detections.boxes[matches[twin]], points=detections.keypoints[matches[twin]], **place,  # type: ignore[arg-type]
+            )  # fmt: skip
+        elif best < _NO_IOU:
+            width, height = boxes[row, 2] - boxes[row, 0], boxes[row, 3] - boxes[row, 1]
+            share = float(np.sqrt(max(width * height, 0.0) / max(area, 1)))
+            yield Dispute(
+                kind="unsupported", instance=start + row, score=min(share, 1.0) * 0.5, **place,  # type: ignore[arg-type]
+                text=f"no detection from confidence {MIN_CONF} overlaps this label",
+            )  # fmt: skip
+
+
+_PointDispute = tuple[DisputeKind, float, str, "int | None", tuple[Pair, ...]]
+
+
+def _compare_points(
+    label: FloatArray, detected: FloatArray, scale: float, sigmas: FloatArray, pairs: Sequence[Pair],
+    names: Sequence[str],
+) -> _PointDispute | None:  # fmt: skip
+    """Return the dispute of the keypoints of a matched instance: swapped sides, otherwise moved points."""
+    usable = (label[:, 2] > 0) & (detected[:, 2] >= _SURE_POINT)
+    distance = np.linalg.norm(label[:, :2] - detected[:, :2], axis=1)
+    limit = np.maximum(_FAR * 2 * sigmas * scale, _MIN_FAR * scale)
+    swapped: list[Pair] = []
+    before = after = 0.0
+    for a, b in pairs:
+        if not (usable[a] and usable[b]):
+            continue
+        direct = distance[a] + distance[b]
+        crossed = float(np.linalg.norm(label[[a, b], :2] - detected[[b, a], :2], axis=1).sum())
+        apart = float(np.linalg.norm(label[a, :2] - label[b, :2]))
+        if crossed < _SWAP_RATIO * direct and apart > 0.25 * scale and crossed < apart:
+            swapped.append((a, b))
+            before += direct
+            after += crossed
+    if swapped:
+        confidence = float(np.mean([detected[[a, b], 2].mean() for a, b in swapped]))
+        strength = confidence * (1 - after / max(before, 1e-9))
+        pair_names = ", ".join(f"{names[a]} ↔ {names[b]}" for a, b in swapped[:3])
+        text = f"{pair_names}: {before / max(after, 1e-9):.1f} times closer to the detection when exchanged"
+        return "swapped", strength, text, swapped[0][0], tuple(swapped)
+    moved = np.flatnonzero(usable & (distance > limit))
+    if not len(moved):
+        return None
+    worst = int(moved[np.argmax(distance[moved] / limit[moved])])
+    strength = float(detected[worst, 2]) * float(1 - limit[worst] / distance[worst] / 2)
+    text = f"{names[worst]} is {distance[worst]:.0f} pixels from the detected position" + (
+        f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+    )
+    return "moved", strength, text, worst, ()
+
+
+def _evidence(survey: Survey, kind: DisputeKind, one: str, many: str) -> Iterator[Evidence]:
+    disputes: list[Dispute] = survey.memo.get("disputes", [])
+    chosen = [dispute for dispute in disputes if dispute.kind == kind]
+    if not chosen:
+        return
+    examples: list[Example] = []
+    for dispute in chosen:
+        split = survey.split(dispute.split)
+        if split is None:
+            continue
+        if dispute.instance is None:
+            file = split.files[dispute.image]
+            example = Example(
+                text=dispute.text, split=split.name, image=dispute.image, file=file, score=dispute.score
+            )  # fmt: skip
+        else:
+            example = instance_example(split, dispute.instance, dispute.text, dispute.keypoint, dispute.score)
+        examples.append(example)
+    yield Evidence(count=len(chosen), title=plural(len(chosen), one, many), examples=examples)
+
+
+@check(
+    "model-missed",
+    "warning",
+    why="An instance without a label is trained as background and counts against the model in validation.",
+    how="Label the instances that exist; the others show what the model confuses.",
+)
+def model_missed(survey: Survey) -> Iterator[Evidence]:
+    """Report confident detections without a label."""
+    yield from _evidence(
+        survey, "missed", "confident detection without a label", "confident detections without a label"
+    )
+
+
+@check(
+    "model-doubled",
+    "warning",
+    why="Two labels for one instance teach the network to detect it twice.",
+    how="Remove one of the labels.",
+)
+def model_doubled(survey: Survey) -> Iterator[Evidence]:
+    """Report pairs of labels for which the model sees one instance."""
+    yield from _evidence(
+        survey, "doubled", "label of an instance that another label describes",
+        "labels of instances that other labels describe",
+    )  # fmt: skip
+
+
+@check(
+    "model-swapped",
+    "warning",
+    why="Instances with exchanged sides teach the network that left is right.",
+    how="Look at them and exchange left and right where the model is right.",
+)
+def model_swapped(survey: Survey) -> Iterator[Evidence]:
+    """Report instances that fit their detection much better with left and right exchanged."""
+    yield from _evidence(
+        survey, "swapped", "instance has left and right exchanged, in the view of the model",
+        "instances have left and right exchanged, in the view of the model",
+    )  # fmt: skip
+
+
+@check(
+    "model-moved",
+    "notice",
+    why="Keypoints far from a confident prediction are often labeled at a wrong place.",
+    how="Look at the first ones of the list, and move those that are wrong.",
+)
+def model_moved(survey: Survey) -> Iterator[Evidence]:
+    """Report instances with keypoints far from confident predictions."""
+    yield from _evidence(
+        survey, "moved", "instance has keypoints far from the prediction",
+        "instances have keypoints far from the prediction",
+    )  # fmt: skip
+
+
+@check(
+    "model-class",
+    "notice",
+    why="An instance that the model takes for another class may be labeled with the wrong class.",
+    how="Correct the class where the model is right.",
+)
+def model_class(survey: Survey) -> Iterator[Evidence]:
+    """Report instances that the model takes for another class."""
+    yield from _evidence(
+        survey, "class", "instance has another class in the view of the model",
+        "instances have another class in the view of the model",
+    )  # fmt: skip
+
+
+@check(
+    "model-unsupported",
+    "notice",
+    why="A label that the model does not see at all is a hard example, or is not there.",
+    how="Look at the first ones of the list.",
+)
+def model_unsupported(survey: Survey) -> Iterator[Evidence]:
+    """Report labels that no detection overlaps."""
+    yield from _evidence(
+        survey, "unsupported", "label without any detection", "labels without any detection"
+    )  # fmt: skip
