@@ -103,6 +103,8 @@ STEMS = {
 # "path: term" pairs that are right as they are, with the reason.
 ALLOWED = {
     "src/yolopose/config/options.py: US spelling": "accepts the British spelling as a synonym",
+    "src/yolopose/config/options.py: truth": "the option truth= of `yolo evaluate`",
+    "src/yolopose/cli/tracking.py: truth": "the option truth= of `yolo evaluate`",
 }
 # Small modules with one importer that stay, with the reason.
 SMALL_MODULES = {

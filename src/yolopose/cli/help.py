@@ -22,6 +22,8 @@ AVAILABLE = {
     "data show": "draw a grid of images with their labels",
     "data list": "list the known data sets; with name=, all that is known of one",
     "data get": "download a known data set",
+    "evaluate": "compare tracks with a ground truth: HOTA, MOTA, IDF1",
+    "smooth": "smooth the keypoints of a track file and fill gaps",
 }
 
 TOPICS = {

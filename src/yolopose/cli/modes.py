@@ -9,6 +9,7 @@ from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.cli.data_modes import DATA_MODES
+from yolopose.cli.tracking import evaluate, smooth
 from yolopose.config import (
     CheckedOptions,
     CompareOptions,
@@ -153,5 +154,7 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "report": _report,
     "label": _label,
     **DATA_MODES,
+    "evaluate": evaluate,
+    "smooth": smooth,
 }
 """Function of each mode; takes the checked options of the command line."""

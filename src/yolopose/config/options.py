@@ -380,3 +380,45 @@ class ReportOptions(OptionValues):
 
     run: str | None = option(None, "folder of a validation run or training, such as runs/pose/val3")
     images: int = option(24, "maximum number of images in the report", low=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EvaluateOptions(OptionValues):
+    """Options of `evaluate`: tracks against a ground truth."""
+
+    tracks: str | None = option(
+        None, "track file (.jsonl, .csv, .parquet, MOTChallenge .txt), or folder with a file per video"
+    )
+    truth: str | None = option(None, "ground truth in the same forms; a folder may hold NAME/gt/gt.txt")
+    similarity: str | None = option(
+        None, "box (IoU) or oks (poses); both where the ground truth has keypoints", choices=(None, "box", "oks")
+    )
+    threshold: float = option(0.5, "least similarity of a match in CLEAR and IDF1", low=0, high=1)
+    vid_stride: int = option(1, "evaluate every n-th frame, for tracks with vid_stride=n", low=1)
+    data: str | None = option(None, "data YAML whose kpt_oks_sigmas are used; σ of a COCO person or 1/K by default")
+    output: str | None = option(None, "JSON file of all scores")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SmoothOptions(OptionValues):
+    """Options of `smooth`: smooth the keypoints of a track file and fill gaps."""
+
+    source: str | None = option(None, "track file, such as runs/pose/track/predictions.jsonl")
+    output: str | None = option(None, "new file; SOURCE-smooth with the same suffix by default")
+    method: str = option(
+        "rts",
+        "rts: Kalman smoother that estimates the noise; savgol: moving polynomial; one_euro: the live filter",
+        choices=("rts", "savgol", "one_euro"),
+    )
+    max_gap: int = option(5, "fill gaps of up to n frames within a track (rts, savgol)", low=0)
+    min_conf: float = option(0.3, "points with a lower confidence are treated as missing", low=0, high=1)
+    strength: float = option(1.0, "rts: above 1 smooths more, below 1 less", low=0.001, high=1000)
+    window: int = option(7, "savgol: length of the window in frames, odd", low=3)
+    order: int = option(2, "savgol: degree of the polynomial", low=0)
+    min_cutoff: float = option(1.5, "one_euro: cutoff frequency of a point at rest, Hz; lower is smoother", low=0.001)
+    beta: float = option(8.0, "one_euro: increase of the cutoff frequency per speed; higher has less lag", low=0)
+    format: str | None = option(
+        None,
+        "format of the new file; by its suffix by default",
+        choices=(None, "jsonl", "csv", "parquet", "mot", "deeplabcut"),
+    )

@@ -20,9 +20,11 @@ from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
     ConvertOptions,
+    EvaluateOptions,
     ExportOptions,
     PredictOptions,
     ReportOptions,
+    SmoothOptions,
     TrackOptions,
     TrainOptions,
     ValOptions,
@@ -45,6 +47,8 @@ Options = (
     | DataShowOptions
     | DataListOptions
     | DataGetOptions
+    | EvaluateOptions
+    | SmoothOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -64,6 +68,8 @@ MODES: dict[str, type[Options]] = {
     "data show": DataShowOptions,
     "data list": DataListOptions,
     "data get": DataGetOptions,
+    "evaluate": EvaluateOptions,
+    "smooth": SmoothOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")
@@ -128,6 +134,7 @@ _SYNONYMS = {
     "workers": "num_workers n_workers threads",
     "device": "gpu gpus cuda cpu device_id",
     "project": "output out output_dir out_dir outdir save_path output_path runs_dir",
+    "truth": "gt ground_truth",
     "output": "out output_dir out_dir outdir save_dir project target",
     "format": "fmt type to export_format",
     "half": "fp16 float16",
