@@ -215,7 +215,11 @@ def line(frame: int, detections: str) -> str:
         ("a.jsonl", line(1, DETECTION % "") + "not json\n", "line 2: not valid JSON"),
         ("a.jsonl", '{"frame":1}\n', "line 1: not a frame of JSON Lines; it needs"),
         ("a.jsonl", line(1, '{"class":0}'), "line 1.*'box' is missing"),
-        ("a.jsonl", line(1, DETECTION % ',"keypoints":{"x":[1],"y":[1]}') + line(2, DETECTION % ""), "line 2.*0 keypoi"),
+        (
+            "a.jsonl",
+            line(1, DETECTION % ',"keypoints":{"x":[1],"y":[1]}') + line(2, DETECTION % ""),
+            "line 2.*0 keyp",
+        ),
         ("a.jsonl", line(1, (DETECTION % "").replace('"x2":3', '"x2":null')), "NaN or infinite"),
         ("a.jsonl", line(1, f"{DETECTION % ''},{DETECTION % ''}"), "id 1 is used twice in frame 1"),
         ("a.jsonl", "", "is empty"),
@@ -249,11 +253,11 @@ def test_damaged_table_names_line(tmp_path: Path) -> None:
 
 
 def test_binary_and_missing_files(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "walking.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        read_tracks(tmp_path / "a.jsonl")
-    with pytest.raises(NotFoundError, match=r"Did you mean .*a.jsonl"):
-        read_tracks(tmp_path / "b.jsonl")
+        read_tracks(tmp_path / "walking.jsonl")
+    with pytest.raises(NotFoundError, match=r"Did you mean .*walking.jsonl"):
+        read_tracks(tmp_path / "walkin.jsonl")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no track files"):
         read_tracks(tmp_path / "empty")

@@ -62,7 +62,7 @@ def test_points_without_confidence_move_with_the_others() -> None:
     smoother = LiveSmoother(fps=30)
     points = np.array([[[10.0, 10, 0.9], [20, 10, 0.9], [30, 10, 0.9]]])
     smoother.update([1], BOX, points)
-    moved = points + (5, 0, 0)
+    moved = points + np.array([5, 0, 0])
     moved[0, 2] = (999, 999, 0.05)
     result = smoother.update([1], BOX, moved)
     shift = result[0, 0, 0] - 10

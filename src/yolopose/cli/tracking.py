@@ -24,10 +24,13 @@ def evaluate(given: CheckedOptions) -> None:
     options = cast(EvaluateOptions, make_options("evaluate", given))
     if options.tracks is None or options.truth is None:
         raise UsageError(
-            "Give the tracks and the ground truth: yolo evaluate tracks=runs/pose/track/predictions.jsonl truth=gt.jsonl."
+            "Give the tracks and the ground truth, such as "
+            "yolo evaluate tracks=runs/pose/track/predictions.jsonl truth=gt.jsonl."
         )
     tracks, gt = read_tracks(options.tracks), read_tracks(options.truth)
-    has_poses = all(video.num_keypoints for video in gt) and all(video.num_keypoints or not len(video) for video in tracks)
+    has_poses = all(video.num_keypoints for video in gt) and all(
+        video.num_keypoints or not len(video) for video in tracks
+    )
     kinds = [options.similarity] if options.similarity else ["box", "oks"] if has_poses else ["box"]
     scores: dict[str, TrackingMetrics] = {}
     for kind in kinds:

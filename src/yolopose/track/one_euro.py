@@ -180,7 +180,9 @@ class LiveSmoother:
             }
             self._time = None if state["time"] is None else float(state["time"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"This is not the state of a live smoother ({error}); save it with state_dict().") from error
+            raise UsageError(
+                f"This is not the state of a live smoother ({error}); save it with state_dict()."
+            ) from error
         self._states = states
 
 

@@ -126,7 +126,10 @@ def smooth_tracks(tracks: Tracks, method: SmoothingMethod | None = None) -> Trac
 
 
 def smooth_file(
-    source: str | Path, output: str | Path | None = None, method: SmoothingMethod | None = None, format: str | None = None
+    source: str | Path,
+    output: str | Path | None = None,
+    method: SmoothingMethod | None = None,
+    format: str | None = None,
 ) -> Path:
     """Smooth the tracks of all videos of a file.
 
@@ -237,9 +240,8 @@ def _moving_polynomial(points: Floats, measured: Mask, method: SavitzkyGolay) ->
 
 def _replaceable(measured: Mask, max_gap: int) -> Mask:
     """Return (L, K): points to replace: measured ones, and unmeasured ones in gaps of up to `max_gap` frames."""
-    length, count = measured.shape
     result = measured.copy()
-    for point in range(count):
+    for point in range(measured.shape[1]):
         known = np.flatnonzero(measured[:, point])
         if len(known) < _MIN_MEASURED:
             result[:, point] = False
@@ -289,7 +291,9 @@ def _filled_rows(tracks: Tracks, segment: _Segment, points: Floats, replaceable:
 def _with_rows(tracks: Tracks, keypoints: Floats, new: list[dict[str, Any]]) -> Tracks:
     count = sum(len(rows["frames"]) for rows in new)
     columns: dict[str, Any] = {
-        name: np.concatenate([getattr(tracks, name) if name != "keypoints" else keypoints, *(rows[name] for rows in new)])
+        name: np.concatenate(
+            [getattr(tracks, name) if name != "keypoints" else keypoints, *(rows[name] for rows in new)]
+        )
         for name in ("frames", "ids", "boxes", "scores", "classes", "keypoints")
     }
     missing = np.full((count, *tracks.keypoints.shape[1:]), np.nan)

@@ -57,9 +57,7 @@ def random_body(rng: np.random.Generator) -> Body:
         joints[f"{name}_hip"] = turn @ np.array([side * 0.065 * shoulder_scale, 0, 0])
         _add_arm(joints, name, side, chest, arms, rng)
         _add_leg(joints, name, side, turn, legs, hip_flex[name], rng)
-    view = about_x(rng.normal(0.05, 0.1)) @ about_z(
-        rng.choice((-1, 1)) * rng.normal(np.pi / 2, 0.2) if lying else 0.0
-    )
+    view = about_x(rng.normal(0.05, 0.1)) @ about_z(rng.choice((-1, 1)) * rng.normal(np.pi / 2, 0.2) if lying else 0.0)
     joints = {name: view @ position for name, position in joints.items()}
     front = np.array([0.0, 0.0, 1.0])
     return Body(joints, view @ nod @ front, view @ chest @ front, head, limb_scale)

@@ -105,9 +105,7 @@ class SimulatedDetector:
             scores.append(float(self._rng.uniform(_MIN_SCORE, 0.6)))
             points.append(keypoints)
         return _suppress(
-            Detections(
-                np.array(boxes).reshape(-1, 4), np.array(scores), np.array(points).reshape(-1, len(_SIGMAS), 3)
-            )
+            Detections(np.array(boxes).reshape(-1, 4), np.array(scores), np.array(points).reshape(-1, len(_SIGMAS), 3))
         )
 
     def _next_noise(self, track_id: int) -> Floats:

@@ -148,7 +148,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def _path(positions: Floats, body: float) -> Path:
-    """Return the path of a figure of constant height; the lower it stands in the image, the nearer it is."""
+    """Return the path of a figure of constant height; a lower position in the image is nearer."""
     count = len(positions)
     return Path(positions, np.full(count, body), positions[:, 1] + 0.5 * body)
 

@@ -126,7 +126,9 @@ class FigureSequence:
 
     def __init__(self, name: str, seed: int = 0, spec: SequenceSpec | None = None) -> None:
         if spec is None and name not in SEQUENCES:
-            raise UsageError(f"{name!r} is not a sequence.{did_you_mean(name, SEQUENCES)} Known: {', '.join(SEQUENCES)}.")
+            raise UsageError(
+                f"{name!r} is not a sequence.{did_you_mean(name, SEQUENCES)} Known: {', '.join(SEQUENCES)}."
+            )
         if seed < 0:
             raise UsageError(f"seed={seed!r} is not possible: it is an integer from 0.")
         self.name = f"{name}-s{seed}"
@@ -345,7 +347,7 @@ def _visible_box(frame: SequenceFrame, number: int, box: Floats) -> tuple[Floats
     if not len(rows):
         return box.copy(), front
     bounds = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=np.float64)
-    return np.clip(bounds + (x1, y1, x1, y1), np.tile(box[:2], 2), np.tile(box[2:], 2)), front
+    return np.clip(bounds + np.array([x1, y1, x1, y1]), np.tile(box[:2], 2), np.tile(box[2:], 2)), front
 
 
 def sequence_names(group: str | None = None) -> list[str]:
@@ -398,9 +400,7 @@ def write_video(path: str | Path, sequence: FigureSequence) -> Path:
     """
     height, width = sequence.spec.size
     with atomic_path(path) as temporary:
-        writer = cv2.VideoWriter(
-            str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), sequence.spec.fps, (width, height)
-        )
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), sequence.spec.fps, (width, height))
         if not writer.isOpened():
             raise OutputError(f"This build of OpenCV cannot write the video {path}.")
         for image in frames(sequence):

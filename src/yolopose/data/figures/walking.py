@@ -85,9 +85,7 @@ def walking_body(walker: Walker, heading: float, phase: float, effort: float) ->
     return Body(joints, nod @ front, chest @ front, walker.head, walker.limb_scale)
 
 
-def _add_arm(
-    joints: dict[str, Array], name: str, side: int, frame: Array, walker: Walker, swing: float
-) -> None:
+def _add_arm(joints: dict[str, Array], name: str, side: int, frame: Array, walker: Walker, swing: float) -> None:
     """Add the joints of an arm; `swing` is -1 (behind) to 1 (in front)."""
     angle = walker.arm_swing * swing
     upper = np.array([0.12 * side, np.cos(angle), np.sin(angle)])

@@ -90,7 +90,7 @@ class DeepLabCutWriter(TrackWriter):
             if index is not None:
                 frame_ids = self._ids[offsets[index] : offsets[index + 1]]
                 for track_id, points in zip(frame_ids, self._rows[index], strict=True):
-                    row[start[track_id] : start[track_id] + width] = _cells(points)
+                    row[start[track_id] : start[track_id] + width] = _point_values(points)
             writer.writerow(row)
 
     def discard(self) -> None:
@@ -98,11 +98,11 @@ class DeepLabCutWriter(TrackWriter):
         self._is_open = False
 
 
-def _cells(points: Floats) -> list[object]:
-    cells: list[object] = []
+def _point_values(points: Floats) -> list[object]:
+    values: list[object] = []
     for x, y, confidence in points.astype(float).round(_DECIMALS).tolist():
-        cells += [x, y, confidence] if confidence > 0 else ["", "", ""]
-    return cells
+        values += [x, y, confidence] if confidence > 0 else ["", "", ""]
+    return values
 
 
 def is_deeplabcut(path: Path) -> bool:
@@ -178,7 +178,7 @@ def _read_rows(path: Path, lines: list[list[str]], skipped: int, width: int) -> 
             if len(row) != width + 1:
                 raise ValueError(f"{len(row)} columns, expected {width + 1}")
             numbers.append(int(float(row[0])))
-            rows.append([float(cell) if cell.strip() else np.nan for cell in row[1:]])
+            rows.append([float(text) if text.strip() else np.nan for text in row[1:]])
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}.") from error
     indices = np.array(numbers, dtype=np.int64)

@@ -87,7 +87,7 @@ def write_tracks(path: str | Path, tracks: Tracks | Sequence[Tracks], format: st
     """
     videos = [tracks] if isinstance(tracks, Tracks) else list(tracks)
     if not videos:
-        raise DataError(f"{path}: there are no tracks to write.")
+        raise DataError(f"{path}: the list of tracks is empty.")
     has_raw = any(video.raw_keypoints is not None for video in videos)
     writer = open_track_writer(path, format, video=videos[0], has_raw=has_raw)
     try:

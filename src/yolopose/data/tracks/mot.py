@@ -76,7 +76,7 @@ def read_mot(path: Path) -> Tracks:
         frames=table[:, 0],
         ids=table[:, 1],
         boxes=np.concatenate((table[:, 2:4], table[:, 2:4] + table[:, 4:6]), axis=1),
-        scores=np.where(scores < 0, 1.0, scores),  # -1 where there is no confidence
+        scores=np.where(scores < 0, 1.0, scores),  # -1 where the confidence is missing
         classes=classes,
         frame_numbers=np.arange(1, max(length, last) + 1),
         name=path.parent.parent.name if path.parent.name in ("gt", "det") else path.stem,
@@ -96,9 +96,9 @@ def _read_numbers(path: Path) -> Floats:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        cells = next(csv.reader(io.StringIO(line))) if "," in line else line.split()
+        columns = next(csv.reader(io.StringIO(line))) if "," in line else line.split()
         try:
-            values = [float(cell) for cell in cells if cell.strip()]
+            values = [float(column) for column in columns if column.strip()]
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not a MOTChallenge line ({error}).") from error
         if len(values) < 6 or (rows and len(values) != len(rows[0])):

@@ -231,13 +231,13 @@ def read_csv(path: Path) -> list[Tracks]:
     return _build(path, columns, lambda name: _to_numbers(path, name, columns[name]), {})
 
 
-def _to_numbers(path: Path, name: str, cells: Sequence[str]) -> Floats:
+def _to_numbers(path: Path, name: str, texts: Sequence[str]) -> Floats:
     values: list[float] = []
-    for number, cell in enumerate(cells, 2):
+    for number, text in enumerate(texts, 2):
         try:
-            values.append(float(cell) if cell.strip() else np.nan)
+            values.append(float(text) if text.strip() else np.nan)
         except ValueError:
-            raise DataError(f"{path}, line {number}: {name} is {cell!r}, which is not a number.") from None
+            raise DataError(f"{path}, line {number}: {name} is {text!r}, which is not a number.") from None
     return np.array(values, dtype=np.float64)
 
 

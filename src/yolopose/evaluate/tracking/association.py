@@ -61,7 +61,7 @@ def associate(
 
     Raises:
         UsageError: an unknown similarity.
-        DataError: there are no ids, tracks are in frames that the ground truth does not have, or the keypoints do not
+        DataError: ids are missing, tracks are in frames that the ground truth does not have, or the keypoints do not
             fit.
     """
     if similarity not in SIMILARITIES:

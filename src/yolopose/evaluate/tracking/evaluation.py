@@ -177,8 +177,8 @@ class TrackingMetrics(TableMixin):
         lines = [" " * width + "".join(f"{_TITLES.get(name, name):>9}" for name in names)]
         for video in self._rows():
             values = video.values()
-            cells = (_cell(name, values[name]) for name in names)
-            lines.append(f"{video.name:>{width}}" + "".join(f"{cell:>9}" for cell in cells))
+            texts = (_format(name, values[name]) for name in names)
+            lines.append(f"{video.name:>{width}}" + "".join(f"{text:>9}" for text in texts))
         return "\n".join(lines)
 
     def _rows(self) -> Iterator[VideoMetrics]:
@@ -187,7 +187,7 @@ class TrackingMetrics(TableMixin):
             yield self.combined
 
 
-def _cell(name: str, value: float) -> str:
+def _format(name: str, value: float) -> str:
     if not np.isfinite(value):
         return "-"
     if name in _PERCENT:
@@ -222,7 +222,7 @@ def evaluate_tracks(
 
     Raises:
         NotFoundError: a file does not exist.
-        DataError: a file is not valid, videos or frames do not fit, or there are no ids or keypoints.
+        DataError: a file is not valid, videos or frames do not fit, or ids or keypoints are missing.
         UsageError: an impossible argument.
         DependencyError: scipy is not installed.
 
@@ -240,9 +240,7 @@ def evaluate_tracks(
         values = _point_values(video, video_gt, sigmas, stride) if similarity == "oks" else {}
         name = Path(video_gt.name or video.name).stem or "video"
         videos.append(_video_metrics(name, association, threshold, values))
-    return TrackingMetrics(
-        similarity=similarity, threshold=threshold, videos=tuple(videos), combined=_combined(videos)
-    )
+    return TrackingMetrics(similarity=similarity, threshold=threshold, videos=tuple(videos), combined=_combined(videos))
 
 
 def _load(source: TrackSource) -> Sequence[Tracks]:
@@ -251,9 +249,7 @@ def _load(source: TrackSource) -> Sequence[Tracks]:
     return read_tracks(source) if isinstance(source, (str, Path)) else source
 
 
-def _video_metrics(
-    name: str, association: Association, threshold: float, values: dict[str, float]
-) -> VideoMetrics:
+def _video_metrics(name: str, association: Association, threshold: float, values: dict[str, float]) -> VideoMetrics:
     return VideoMetrics(
         name=name,
         hota=hota_scores(association),
