@@ -73,7 +73,8 @@ def rts_smooth(points: Floats, measured: Mask, sizes: Floats, noise: Floats, acc
         d_velocity = next_velocity - states.predicted_velocity[t + 1]
         position[t] = position[t] + gain00 * d_position + gain01 * d_velocity
         next_velocity = velocity[t] + gain10 * d_position + gain11 * d_velocity
-    return np.where(measured.any(axis=0)[None, :, None], position, points)
+    is_measured = np.asarray(measured.any(axis=0))
+    return np.where(is_measured[None, :, None], position, points)
 
 
 def estimate_noise(segments: Sequence[tuple[Floats, Mask, Floats]], max_frames: int) -> tuple[Floats, Floats]:
@@ -97,9 +98,9 @@ def estimate_noise(segments: Sequence[tuple[Floats, Mask, Floats]], max_frames: 
         points, measured, sizes = points[:max_frames], measured[:max_frames], sizes[:max_frames]
         frames += len(points)
         states = _filter(points, measured, sizes, ones, _RATIOS[:, None, None], robust=False)
-        usable = measured & (np.cumsum(measured, axis=0) > 3)  # the first ones depend on the initial velocity
+        usable: Mask = measured & (np.cumsum(measured, axis=0) > 3)  # the first ones depend on the initial velocity
         shape = (len(points), len(_RATIOS), count, 2)
-        ignored = ~np.broadcast_to(usable[:, None, :, None], shape)
+        ignored = np.broadcast_to(np.logical_not(usable)[:, None, :, None], shape)
         errors.append(np.where(ignored, np.nan, states.innovation))
         variances.append(np.where(ignored, np.nan, states.innovation_var))
     if not errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,9 +148,10 @@ SCENARIOS: dict[str, Scenario] = {
 """Movements of figures by name."""
 
 
-def _path(positions: Floats, body: float) -> Path:
+def _path(positions: npt.NDArray[np.floating[Any]], body: float) -> Path:
     """Return the path of a figure of constant height; a lower position in the image is nearer."""
     count = len(positions)
+    positions = positions.astype(np.float64)
     return Path(positions, np.full(count, body), positions[:, 1] + 0.5 * body)
 
 
@@ -159,7 +161,7 @@ def _smooth(positions: Floats, fps: float) -> Floats:
     padded = np.pad(positions, ((half, half), (0, 0)), mode="edge")
     kernel = np.hanning(2 * half + 3)[1:-1]
     columns = [np.convolve(padded[:, axis], kernel / kernel.sum(), mode="valid") for axis in (0, 1)]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).real.astype(np.float64)
 
 
 def camera_path(kind: str, rng: np.random.Generator, field: Field) -> Floats:

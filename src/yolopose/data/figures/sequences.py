@@ -323,7 +323,7 @@ def _visible_figures(frame: SequenceFrame) -> list[VisibleFigure]:
             continue
         share = min(visible_share(figure, number, frame.id_map), 1.0)
         visibility = keypoint_visibility(figure, number, frame.id_map)
-        points = np.column_stack((figure.keypoints * (visibility > 0)[:, None], visibility))
+        points = np.column_stack((figure.keypoints * (visibility > 0)[:, None], visibility)).astype(np.float64)
         window, front = _visible_box(frame, number, box)
         visible.append(
             VisibleFigure(track_id, share, box, window, points, None if front is None else frame.track_ids[front])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.errors import DataError
 from yolopose.base.files import AtomicTextFile
@@ -39,7 +40,7 @@ class DeepLabCutWriter(TrackWriter):
         self._scorer = scorer
         self._numbers: list[int] = []
         self._ids: list[int] = []
-        self._rows: list[Floats] = []
+        self._rows: list[npt.NDArray[np.float32]] = []
         self._lengths: list[int] = []
         self._is_open = True
 
@@ -98,7 +99,7 @@ class DeepLabCutWriter(TrackWriter):
         self._is_open = False
 
 
-def _point_values(points: Floats) -> list[object]:
+def _point_values(points: npt.NDArray[np.float32]) -> list[object]:
     values: list[object] = []
     for x, y, confidence in points.astype(float).round(_DECIMALS).tolist():
         values += [x, y, confidence] if confidence > 0 else ["", "", ""]

@@ -222,7 +222,7 @@ class _VideoRows:
             raw_keypoints=raw,
             interpolated=self._filled,
             frame_numbers=self._numbers,
-            name=self._name,
+            name=self._name or Path(self._file).stem,
             fps=self._fps(),
             size=self._size,
             class_names=self._class_names,
@@ -231,8 +231,15 @@ class _VideoRows:
         )
 
     def _fps(self) -> float:
-        """Return the frame rate that the times imply, rounded to thousandths; 0 if they are missing."""
+        """Return the frame rate that the times imply; 0 if they are missing.
+
+        Times are rounded to 0.1 ms, so the rate with the fewest decimals that agrees with them is returned.
+        """
         if len(self._times) < 2:
             return 0.0
         (first, start), (last, end) = self._times[0], self._times[-1]
-        return round((last - first) / (end - start), 3) if end > start and last > first else 0.0
+        if end <= start or last <= first:
+            return 0.0
+        rate = (last - first) / (end - start)
+        tolerance = rate * 1.01e-4 / (end - start)
+        return next((round(rate, digits) for digits in range(4) if abs(round(rate, digits) - rate) <= tolerance), rate)

@@ -79,7 +79,7 @@ def read_mot(path: Path) -> Tracks:
         scores=np.where(scores < 0, 1.0, scores),  # -1 where the confidence is missing
         classes=classes,
         frame_numbers=np.arange(1, max(length, last) + 1),
-        name=path.parent.parent.name if path.parent.name in ("gt", "det") else path.stem,
+        name=path.parent.parent.name if _is_in_sequence(path) else path.stem,
         fps=info.get("framerate", 0.0),
         size=size if min(size) > 0 else None,
         where=str(path),
@@ -110,9 +110,14 @@ def _read_numbers(path: Path) -> Floats:
     return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 10))
 
 
+def _is_in_sequence(path: Path) -> bool:
+    """Return whether a file is `SEQUENCE/gt/gt.txt` or `SEQUENCE/det/det.txt`."""
+    return path.stem == path.parent.name and path.stem in ("gt", "det")
+
+
 def _sequence_info(path: Path) -> dict[str, float]:
     """Return the numbers of `seqinfo.ini`, with keys in lower case; empty without the file."""
-    for folder in (path.parent, path.parent.parent) if path.parent.name in ("gt", "det") else (path.parent,):
+    for folder in (path.parent, path.parent.parent) if _is_in_sequence(path) else (path.parent,):
         parser = configparser.ConfigParser()
         try:
             if not parser.read(folder / "seqinfo.ini", encoding="utf-8"):

@@ -9,7 +9,9 @@ has the localization accuracy 1.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -200,7 +202,10 @@ def combine(scores: Sequence[Scores]) -> Scores:
         scores: at least one, of the same kind.
     """
     kind = type(scores[0])
-    sums = {field.name: sum(getattr(score, field.name) for score in scores) for field in fields(kind)}
+    sums: dict[str, Any] = {
+        field.name: functools.reduce(operator.add, [getattr(score, field.name) for score in scores])
+        for field in fields(kind)
+    }
     return kind(**sums)
 
 
