@@ -250,11 +250,13 @@ def read_parquet(path: Path) -> list[Tracks]:
     """
     arrow = require_pyarrow()
     try:
-        table = arrow.parquet.read_table(path)
+        with arrow.parquet.ParquetFile(path) as file:
+            table = file.read()
+            stored = file.metadata.metadata or {}
     except (arrow.ArrowInvalid, arrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a Parquet file ({error}).") from error
     _check_header(path, table.column_names)
-    metadata = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
+    metadata = json.loads(stored.get(_METADATA, b"{}"))
     columns = {name: table.column(name).to_pylist() for name in ("path", "name")}
 
     def numbers(name: str) -> Floats:
