@@ -24,6 +24,7 @@ AVAILABLE = {
     "data get": "download a known data set",
     "evaluate": "compare tracks with a ground truth: HOTA, MOTA, IDF1",
     "smooth": "smooth the keypoints of a track file and fill gaps",
+    "doctor": "examine a data set for problems, and write a fixed copy",
 }
 
 TOPICS = {

@@ -14,6 +14,7 @@ from yolopose.config import (
     CheckedOptions,
     CompareOptions,
     ConvertOptions,
+    DoctorOptions,
     ExportOptions,
     ReportOptions,
     TrackOptions,
@@ -142,6 +143,20 @@ def _label(options: CheckedOptions) -> None:
     _open(options)._label(source, options)
 
 
+def _doctor(given: CheckedOptions) -> None:
+    options = cast(DoctorOptions, make_options("doctor", given))
+    if options.data is not None:
+        from yolopose.tools.data_doctor import doctor
+
+        doctor(options)
+        return
+    if given:
+        raise UsageError(f"The doctor needs a data set for {', '.join(given)}: give data=my-data.yaml.")
+    from yolopose.tools.doctor import environment_report
+
+    print(environment_report())
+
+
 RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
@@ -156,5 +171,6 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     **DATA_MODES,
     "evaluate": evaluate,
     "smooth": smooth,
+    "doctor": _doctor,
 }
 """Function of each mode; takes the checked options of the command line."""

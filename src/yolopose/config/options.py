@@ -421,4 +421,24 @@ class SmoothOptions(OptionValues):
         None,
         "format of the new file; by its suffix by default",
         choices=(None, "jsonl", "csv", "parquet", "mot", "deeplabcut"),
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(RunFolderOptions):
+    """Options of `doctor`: examine a data set (`data`), or report on the environment."""
+
+    data: str | None = option(None, "data YAML to examine; without it, the environment is reported, as by yolo checks")
+    model: str | None = option(None, "weights or exported file whose predictions are compared with the labels")
+    fix: str | None = option(None, "new folder for a fixed copy of the data set")
+    format: str = option("table", "what is printed: table, or json for programs", choices=("table", "json"))
+    html: bool = option(True, "write doctor.html with images, and doctor.json, to the run folder")
+    images: int = option(60, "maximum number of images in doctor.html", low=0)
+    strict: bool = option(False, "exit with an error if there is a finding of severity error")
+    imgsz: ImageSize = option(
+        640, "side of the network input in pixels: for box sizes and for model=", low=1, high=100_000
+    )
+    device: DeviceSpec = option(None, "device of model=: cpu, 0, mps; the best available one by default")
+    workers: int | None = option(None, "threads that read images; at most one per CPU", low=0)
+    download: bool | None = option(
+        None, "download a missing data set: up to 1 GB by default; True any size; False never"
     )

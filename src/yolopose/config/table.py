@@ -21,6 +21,7 @@ from yolopose.config.options import (
     CompareOptions,
     ConvertOptions,
     EvaluateOptions,
+    DoctorOptions,
     ExportOptions,
     PredictOptions,
     ReportOptions,
@@ -49,6 +50,7 @@ Options = (
     | DataGetOptions
     | EvaluateOptions
     | SmoothOptions
+    | DoctorOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -70,6 +72,7 @@ MODES: dict[str, type[Options]] = {
     "data get": DataGetOptions,
     "evaluate": EvaluateOptions,
     "smooth": SmoothOptions,
+    "doctor": DoctorOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")

@@ -13,6 +13,7 @@ from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations, Dataset, load_dataset, load_labels
 from yolopose.data.dataset import Split
+from yolopose.data.doctor import log_short_report
 from yolopose.data.yaml_checks import infer_flip_idx
 from yolopose.schema import PoseSpec
 
@@ -72,6 +73,8 @@ def load_data(options: TrainOptions) -> TrainData:
         )
     val = _load_labels(dataset, options.split, options) if options.split in dataset.entries else None
     _warn_without_flip_idx(dataset, spec, options)
+    splits = {"train": labels} if val is None or options.split == "train" else {"train": labels, options.split: val}
+    log_short_report(dataset, splits, options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz))
     return TrainData(dataset, spec, train, val, len(labels))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolopose.config import option_specs
+from yolopose.data.doctor.findings import plural
 from yolopose.data.doctor.row_checks import box_sides
 from yolopose.data.doctor.survey import Survey
 
@@ -47,7 +48,8 @@ def training_advice(survey: Survey) -> list[Advice]:
     images = len(split.files)
     batch = int(2 ** np.clip(np.floor(np.log2(max(images / _BATCHES, 1))), 2, 4))
     reason = (
-        f"{images} training images make {max(images // batch, 1)} batches per epoch; on a GPU, batch=-1 uses its memory"
+        f"{plural(images, 'training image')} make {plural(-(-images // batch), 'batch', 'batches')} per epoch; "
+        "on a GPU, batch=-1 uses its memory"
     )
     advice.append(Advice("batch", str(batch), reason))
     if "recipe" in option_specs("train"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,11 @@ from yolopose.data.doctor.row_checks import instance_example
 from yolopose.data.doctor.shapes import Pair, mirror_pairs
 from yolopose.data.doctor.sigmas import instance_scale
 from yolopose.data.doctor.survey import SplitSurvey, Survey
-from yolopose.geometry import box_iou
+from yolopose.geometry import box_iou, cxcywh_to_xyxy
+from yolopose.schema import PoseSpec
 
 DisputeKind = Literal["missed", "unsupported", "doubled", "swapped", "moved", "class"]
-FloatArray = npt.NDArray[np.floating]
+FloatArray = npt.NDArray[np.floating[Any]]
 
 MIN_CONF = 0.1
 """Confidence from which detections are needed."""
@@ -44,7 +45,7 @@ class Detections:
 
     boxes: FloatArray
     scores: FloatArray
-    classes: npt.NDArray[np.integer]
+    classes: npt.NDArray[np.integer[Any]]
     keypoints: FloatArray
 
 
@@ -85,52 +86,97 @@ def find_disputes(survey: Survey, detections: Iterable[tuple[SplitSurvey, int, D
         survey: the data set.
         detections: split, index of the image and its detections from a confidence of `MIN_CONF`.
     """
-    schema = survey.spec.keypoints
-    pairs = mirror_pairs(schema.flip_idx)
     disputes: list[Dispute] = []
     for split, image, image_detections in detections:
-        disputes += _image_disputes(split, image, image_detections, schema.oks_sigmas, pairs, survey.spec.classes,
-                                    schema.keypoint_names(0))  # fmt: skip
+        disputes += _Comparison(survey.spec, split, image, image_detections).disputes()
     disputes.sort(key=lambda dispute: -dispute.score)
     survey.memo["disputes"] = disputes
     return disputes
 
 
-def _image_disputes(
-    split: SplitSurvey, image: int, detections: Detections, sigmas: FloatArray, pairs: Sequence[Pair],
-    classes: Sequence[str], names: Sequence[str],
-) -> Iterator[Dispute]:  # fmt: skip
-    start, end = int(split.offsets[image]), int(split.offsets[image + 1])
-    height, width = split.sizes[image].tolist()
-    size = np.array([width, height], dtype=np.float64)
-    center = split.boxes[start:end, :2].astype(np.float64) * size
-    half = split.boxes[start:end, 2:].astype(np.float64) * size / 2
-    boxes = np.concatenate((center - half, center + half), axis=1)
-    iou = box_iou(boxes, detections.boxes.astype(np.float64))
-    matches = _match(iou, detections.scores)
-    place = {"split": split.name, "image": image}
-    yield from _unmatched_detections(iou, detections, matches, classes, place)
-    yield from _unmatched_labels(iou, boxes, detections, matches, start, place, height * width)
-    for row, number in matches.items():
-        score = float(detections.scores[number])
-        if score < _SURE:
-            continue
-        geometry = {"box": detections.boxes[number], "points": detections.keypoints[number]}
-        label, detected = int(split.classes[start + row]), int(detections.classes[number])
-        if label != detected and detected < len(classes):
-            yield Dispute(
-                kind="class", instance=start + row, score=score * float(iou[row, number]), **geometry, **place,
-                text=f"labeled {classes[label]}, detected as {classes[detected]} with confidence {score:.2f}",
-            )  # fmt: skip
-        points = split.keypoints[start + row].astype(np.float64)
-        points[:, :2] *= size
-        scale = max(float(instance_scale(2 * half[row, 0], 2 * half[row, 1])), 1e-6)
-        dispute = _compare_points(points, detections.keypoints[number], scale, sigmas, pairs, names)
+class _Comparison:
+    """The labels of an image beside the detections in it."""
+
+    def __init__(self, spec: PoseSpec, split: SplitSurvey, image: int, detections: Detections) -> None:
+        self.spec = spec
+        self.split = split
+        self.image = image
+        self.detections = detections
+        self.start = int(split.offsets[image])
+        rows = slice(self.start, int(split.offsets[image + 1]))
+        self.size = split.sizes[image][::-1].astype(np.float64)
+        self.boxes = cxcywh_to_xyxy(split.boxes[rows].astype(np.float64)) * np.tile(self.size, 2)
+        self.keypoints = split.keypoints[rows].astype(np.float64) * np.append(self.size, 1)
+        self.classes = split.classes[rows].tolist()
+        self.iou = box_iou(self.boxes, detections.boxes.astype(np.float64))
+        self.matches = _match(self.iou, detections.scores)
+
+    def disputes(self) -> Iterator[Dispute]:
+        """Yield the disputes of the image."""
+        yield from self._unmatched_detections()
+        yield from self._unmatched_labels()
+        for row, number in self.matches.items():
+            if self.detections.scores[number] >= _SURE:
+                yield from self._matched(row, number)
+
+    def _dispute(self, kind: DisputeKind, row: int | None, number: int | None, score: float, text: str) -> Dispute:
+        return Dispute(
+            kind=kind,
+            split=self.split.name,
+            image=self.image,
+            instance=None if row is None else self.start + row,
+            score=score,
+            text=text,
+            box=None if number is None else self.detections.boxes[number],
+            points=None if number is None else self.detections.keypoints[number],
+        )
+
+    def _class_name(self, cls: int) -> str:
+        return self.spec.classes[cls] if cls < self.spec.nc else f"class {cls}"
+
+    def _unmatched_detections(self) -> Iterator[Dispute]:
+        used = set(self.matches.values())
+        for number, score in enumerate(self.detections.scores.tolist()):
+            overlap = float(self.iou[:, number].max()) if len(self.iou) else 0.0
+            if number not in used and score >= _SURE and overlap < _NO_IOU:
+                name = self._class_name(int(self.detections.classes[number]))
+                yield self._dispute("missed", None, number, score, f"{name} without a label, confidence {score:.2f}")
+
+    def _unmatched_labels(self) -> Iterator[Dispute]:
+        own = box_iou(self.boxes, self.boxes)
+        for row, box in enumerate(self.boxes):
+            if row in self.matches:
+                continue
+            twins = [other for other in self.matches if own[row, other] >= _MATCH_IOU]
+            best = float(self.iou[row].max()) if self.iou.shape[1] else 0.0
+            if twins and best >= _MATCH_IOU:
+                twin = max(twins, key=lambda other: own[row, other])
+                number = self.matches[twin]
+                score = float(self.detections.scores[number]) * float(own[row, twin])
+                yield self._dispute("doubled", row, number, score, "the model sees one instance for two labels")
+            elif best < _NO_IOU:
+                share = float(np.sqrt(np.prod(np.maximum(box[2:] - box[:2], 0)) / max(float(self.size.prod()), 1.0)))
+                text = f"no detection from confidence {MIN_CONF} overlaps this label"
+                yield self._dispute("unsupported", row, None, 0.5 * min(share, 1.0), text)
+
+    def _matched(self, row: int, number: int) -> Iterator[Dispute]:
+        score = float(self.detections.scores[number])
+        label, detected = self.classes[row], int(self.detections.classes[number])
+        if label != detected:
+            names = f"labeled {self._class_name(label)}, detected as {self._class_name(detected)}"
+            overlap = float(self.iou[row, number])
+            yield self._dispute("class", row, number, score * overlap, f"{names} with confidence {score:.2f}")
+        schema = self.spec.keypoints
+        width, height = self.boxes[row, 2:] - self.boxes[row, :2]
+        scale = max(float(instance_scale(width, height)), 1e-6)
+        dispute = _compare_points(
+            self.keypoints[row], self.detections.keypoints[number], scale, schema.oks_sigmas,
+            mirror_pairs(schema.flip_idx), schema.keypoint_names(label),
+        )  # fmt: skip
         if dispute:
-            kind, strength, text, keypoint, swapped = dispute
-            yield Dispute(
-                kind=kind, instance=start + row, score=score * strength, text=text, keypoint=keypoint, pairs=swapped,
-                **geometry, **place,
+            kind, strength, text, keypoint, pairs = dispute
+            yield replace(
+                self._dispute(kind, row, number, score * strength, text), keypoint=keypoint, pairs=pairs
             )  # fmt: skip
 
 
@@ -139,55 +185,12 @@ def _match(iou: FloatArray, scores: FloatArray) -> dict[int, int]:
     matches: dict[int, int] = {}
     used: set[int] = set()
     pairs = np.argwhere(iou >= _MATCH_IOU)
-    order = np.argsort(-(iou[pairs[:, 0], pairs[:, 1]] + 1e-3 * scores[pairs[:, 1]])) if len(pairs) else []
-    for row, number in pairs[order].tolist() if len(pairs) else []:
+    rank = iou[pairs[:, 0], pairs[:, 1]] + 1e-3 * scores[pairs[:, 1]]
+    for row, number in pairs[np.argsort(-rank)].tolist():
         if row not in matches and number not in used:
             matches[row] = number
             used.add(number)
     return matches
-
-
-def _unmatched_detections(
-    iou: FloatArray, detections: Detections, matches: dict[int, int], classes: Sequence[str], place: dict[str, object]
-) -> Iterator[Dispute]:
-    used = set(matches.values())
-    for number in range(len(detections.scores)):
-        score = float(detections.scores[number])
-        overlap = float(iou[:, number].max()) if len(iou) else 0.0
-        if number in used or score < _SURE or overlap >= _NO_IOU:
-            continue
-        cls = int(detections.classes[number])
-        name = classes[cls] if cls < len(classes) else f"class {cls}"
-        yield Dispute(
-            kind="missed", instance=None, score=score, text=f"{name} without a label, confidence {score:.2f}",
-            box=detections.boxes[number], points=detections.keypoints[number], **place,  # type: ignore[arg-type]
-        )  # fmt: skip
-
-
-def _unmatched_labels(
-    iou: FloatArray, boxes: FloatArray, detections: Detections, matches: dict[int, int], start: int,
-    place: dict[str, object], area: float,
-) -> Iterator[Dispute]:  # fmt: skip
-    own = box_iou(boxes, boxes)
-    for row in range(len(boxes)):
-        if row in matches:
-            continue
-        twins = [other for other in matches if own[row, other] >= _MATCH_IOU]
-        best = float(iou[row].max()) if iou.shape[1] else 0.0
-        if twins and best >= _MATCH_IOU:
-            twin = max(twins, key=lambda other: own[row, other])
-            score = float(detections.scores[matches[twin]]) * float(own[row, twin])
-            yield Dispute(
-                kind="doubled", instance=start + row, score=score, text="the model sees one instance for two labels",
-                box=detections.boxes[matches[twin]], points=detections.keypoints[matches[twin]], **place,  # type: ignore[arg-type]
-            )  # fmt: skip
-        elif best < _NO_IOU:
-            width, height = boxes[row, 2] - boxes[row, 0], boxes[row, 3] - boxes[row, 1]
-            share = float(np.sqrt(max(width * height, 0.0) / max(area, 1)))
-            yield Dispute(
-                kind="unsupported", instance=start + row, score=min(share, 1.0) * 0.5, **place,  # type: ignore[arg-type]
-                text=f"no detection from confidence {MIN_CONF} overlaps this label",
-            )  # fmt: skip
 
 
 _PointDispute = tuple[DisputeKind, float, str, "int | None", tuple[Pair, ...]]

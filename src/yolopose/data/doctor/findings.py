@@ -28,6 +28,7 @@ class Example:
         row: line in the label file, from 1, or None.
         instance: index of the instance in its split, or None.
         keypoint: index of the keypoint, or None.
+        other: another image that is shown beside it, such as the original of a copy.
         score: rank among the examples of the finding; the largest is shown first.
     """
 
@@ -38,6 +39,7 @@ class Example:
     row: int | None = None
     instance: int | None = None
     keypoint: int | None = None
+    other: Path | None = None
     score: float = 0.0
 
 

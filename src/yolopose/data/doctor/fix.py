@@ -100,8 +100,8 @@ def _check_outside(target: Path, splits: Sequence[SplitSurvey]) -> None:
         for folder in {file.parent for file in split.files}:
             if absolute == folder or absolute.is_relative_to(folder):
                 raise OutputError(
-                    f"fix={target} lies inside of {folder}, which is a folder of images of {split.name}: the copy would "
-                    "become a part of the data set. Choose a folder outside of it."
+                    f"fix={target} lies inside of {folder}, which is a folder of images of {split.name}: the copy "
+                    "would become a part of the data set. Choose a folder outside of it."
                 )
 
 
@@ -137,9 +137,6 @@ def _edited(path: Path, edits: Sequence[Edit], changes: list[dict[str, Any]]) ->
     for edit in edits:
         if edit.row:
             by_row.setdefault(edit.row, []).append(edit)
-        else:  # a file that cannot be read as text
-            changes.append({"file": str(path), "reason": edit.reason})
-            return b""
     if not by_row:
         return data
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -171,7 +168,9 @@ def _format(value: float) -> bytes:
 def _yaml_content(report: Report, entries: Mapping[str, str], changes: list[dict[str, Any]]) -> dict[str, Any]:
     dataset = report.survey.dataset
     content: dict[str, Any] = {"path": ".", **entries}
-    content |= {key: value for key, value in dataset.raw.items() if key not in (*_NOT_COPIED, *content, "train", "val", "test")}
+    content |= {
+        key: value for key, value in dataset.raw.items() if key not in (*_NOT_COPIED, *content, "train", "val", "test")
+    }
     for finding in report.findings:
         for key, value in finding.yaml.items():
             content[key] = value

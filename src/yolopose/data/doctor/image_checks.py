@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,10 @@ def image_repeated(survey: Survey) -> Iterator[Evidence]:
         for index, original in chosen:
             split, image = pool.locate(index)
             text = f"equals {pool.file(original).name}" + (", with other labels" if differs else "")
-            examples.append(Example(text=text, split=split.name, image=image, file=split.files[image]))
+            original_file = pool.file(original)
+            examples.append(
+                Example(text=text, split=split.name, image=image, file=split.files[image], other=original_file)
+            )
             edits.append(Edit(split=split.name, image=image, row=None, drop=True, reason=text))
         noun = plural(len(chosen), "image is a copy", "images are copies")
         yield Evidence(
@@ -209,8 +213,9 @@ def image_near(survey: Survey) -> Iterator[Evidence]:
         for name, indices in members.items():
             for index in indices[1:]:
                 split, image = pool.locate(index)
-                text = f"nearly equals {pool.file(indices[0]).name}"
-                by_split[name].append(Example(text=text, split=name, image=image, file=split.files[image]))
+                other = pool.file(indices[0])
+                text = f"nearly equals {other.name}"
+                by_split[name].append(Example(text=text, split=name, image=image, file=split.files[image], other=other))
     for name, examples in by_split.items():
         title = plural(len(examples), "image nearly equals", "images nearly equal")
         yield Evidence(count=len(examples), title=f"{title} another one of {name}", examples=examples)
@@ -252,7 +257,7 @@ def _leak_example(pool: _Pool, first: int, second: int, is_equal: bool) -> Examp
     split, image = pool.locate(second)
     other, _ = pool.locate(first)
     text = f"{'equals' if is_equal else 'nearly equals'} {pool.file(first).name} of {other.name}"
-    return Example(text=text, split=split.name, image=image, file=split.files[image])
+    return Example(text=text, split=split.name, image=image, file=split.files[image], other=pool.file(first))
 
 
 def _leak_edit(pool: _Pool, first: int, second: int) -> Edit:
@@ -292,8 +297,7 @@ def video_in_splits(survey: Survey) -> Iterator[Evidence]:
                 count=len(names),
                 title=f"frames of {plural(len(names), 'video')} are in several splits, by their {how_known}",
                 examples=[
-                    _video_example(survey, name, shared[name], count)
-                    for name, count in zip(names, counts, strict=True)
+                    _video_example(survey, name, shared[name], count) for name, count in zip(names, counts, strict=True)
                 ],
             )
 
@@ -329,7 +333,7 @@ def _is_video(survey: Survey, frames: dict[str, list[tuple[int, int]]]) -> bool:
     order = sorted(range(len(keys)), key=keys.__getitem__)
     values = np.array([hashes[index] for index in order], dtype=np.uint64)
     crossing = np.array(
-        [keys[a][1] != keys[b][1] and keys[a][0] != keys[b][0] for a, b in zip(order, order[1:], strict=False)],
+        [keys[a][1] != keys[b][1] and keys[a][0] != keys[b][0] for a, b in pairwise(order)],
         dtype=np.bool_,
     )
     if crossing.sum() < _MIN_NEIGHBORS:

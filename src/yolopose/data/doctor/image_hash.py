@@ -1,6 +1,7 @@
 """Difference hash of images, and groups of equal or nearly equal ones without comparing all pairs.
 
-dHash: a gray image is reduced to 9×8 pixels; each bit states whether a pixel is brighter than its right neighbor.
+dHash: a gray image is reduced to 9×8 pixels; each bit states whether a pixel is clearly brighter than its right
+neighbor. The margin keeps the bits of flat regions from depending on the noise of the compression.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MAX_DISTANCE = 4
 _BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 _MAX_LEADERS = 256  # per bucket; a bucket of a band with more distinct images is sampled by its first ones
 _MAX_MEAN = 3.0  # gray levels by which thumbnails of nearly equal images differ at most, on average
-_MAX_PIXEL = 20  # and in any pixel: a small animal that moved is another image
+
+_MAX_PIXEL = 12  # and in any pixel: a small animal that moved is another image
+_BIT_MARGIN = 2  # gray levels by which a pixel must be brighter
 _MIN_CONTRAST = 6.0  # standard deviation of a thumbnail, gray levels; flat images have meaningless hashes
 
 Image = npt.NDArray[np.uint8]
@@ -29,7 +32,7 @@ HashArray = npt.NDArray[np.uint64]
 def difference_hash(gray: Image) -> int:
     """Return the 64-bit dHash of a gray image (H, W)."""
     small = np.asarray(cv2.resize(gray, (9, 8), interpolation=cv2.INTER_AREA)).astype(np.int16)
-    bits = (small[:, :-1] > small[:, 1:]).reshape(-1)
+    bits = (small[:, :-1] > small[:, 1:] + _BIT_MARGIN).reshape(-1)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 

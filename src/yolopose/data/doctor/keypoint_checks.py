@@ -11,17 +11,21 @@ from yolopose.data.doctor.findings import Edit, Evidence, Example, check, listin
 from yolopose.data.doctor.row_checks import instance_edit, instance_example
 from yolopose.data.doctor.schema_checks import flip_from_names
 from yolopose.data.doctor.shape_sample import ShapeSample, sampled_shapes
-from yolopose.data.doctor.shapes import find_swaps, mirror_pairs, robust_location
+from yolopose.data.doctor.shapes import find_swaps, mirror_pairs, point_deviations, robust_location
 from yolopose.data.doctor.survey import SplitSurvey, Survey
 
-_MARGIN = 0.1  # by which a point may lie outside its box, as a share of the longer side of the box
+# by which a point may lie outside its box, as a share of the longer side of the box; COCO's boxes contain only
+# visible points
+_MARGIN = 0.1
+_HIDDEN_MARGIN = 0.5
 _MIN_LABELED = 10  # instances
 _CONSTANT = 1e-4  # range of normalized coordinates
 _MIN_OUTLIER_COUNT = 30
 _OUTLIER_Z = 10.0
-_MIN_OUTLIER = 0.35  # distance from the median position, as a share of the box
+_MIN_OUTLIER = 0.8  # distance from the expected position, as a share of the size of the instance
 _LIMB_Z = 6.0
 _LIMB_RATIO = 2.5
+_MIN_LIMB = 0.7  # as a share of the size of the instance
 _MAX_LIMB_POINTS = 80  # without a skeleton, all pairs are compared
 
 
@@ -48,14 +52,17 @@ def box_without_points(survey: Survey) -> Iterator[Evidence]:
         distance = np.where(_is_labeled(split), outside.max(axis=2), -np.inf)
         side = np.maximum((split.boxes[:, 2:] * sizes[:, 0]).max(axis=1), 1e-6)[:, None]
         share = distance / side
+        is_hidden = (split.keypoints[..., 2] < 2) & (survey.spec.keypoints.dims == 3)
+        is_outside = share > np.where(is_hidden, _HIDDEN_MARGIN, _MARGIN)
         is_box = (split.boxes[:, 2:] > 0).all(axis=1)
-        rows = np.flatnonzero((share > _MARGIN).any(axis=1) & is_box).tolist()
+        rows = np.flatnonzero(is_outside.any(axis=1) & is_box).tolist()
+        share = np.where(is_outside, share, -np.inf)
         if rows:
             yield Evidence(
                 count=len(rows),
                 title=f"{plural(len(rows), 'instance')} of {split.name} with keypoints outside the box",
                 examples=[_outside_example(survey, split, row, share[row]) for row in rows],
-                edits=[_enlarge(split, row) for row in rows],
+                edits=[_enlarge(split, row, is_outside[row]) for row in rows],
             )
 
 
@@ -66,18 +73,13 @@ def _outside_example(survey: Survey, split: SplitSurvey, row: int, share: npt.ND
     return instance_example(split, row, text, keypoint, float(share[keypoint]))
 
 
-def _enlarge(split: SplitSurvey, row: int) -> Edit:
-    points = split.keypoints[row][_labeled_row(split, row), :2].astype(float)
+def _enlarge(split: SplitSurvey, row: int, outside: npt.NDArray[np.bool_]) -> Edit:
+    points = split.keypoints[row][outside, :2].astype(float)
     box = split.boxes[row].astype(float)
     low = np.clip(np.minimum(box[:2] - box[2:] / 2, points.min(axis=0)), 0, 1)
     high = np.clip(np.maximum(box[:2] + box[2:] / 2, points.max(axis=0)), 0, 1)
     values = (*((low + high) / 2).tolist(), *(high - low).tolist())
     return instance_edit(split, row, columns=dict(enumerate(values, 1)), reason="box enlarged to its keypoints")
-
-
-def _labeled_row(split: SplitSurvey, row: int) -> npt.NDArray[np.bool_]:
-    points = split.keypoints[row]
-    return (points[:, 2] > 0) & ((points[:, 0] != 0) | (points[:, 1] != 0))
 
 
 @check(
@@ -102,14 +104,14 @@ def point_hidden_by_zero(survey: Survey) -> Iterator[Evidence]:
             yield Evidence(
                 count=len(places),
                 title=f"{plural(len(places), 'keypoint')} of {split.name} with coordinates but v = 0",
-                examples=[
-                    _point_example(survey, split, int(row), int(point), "v is 0") for row, point in places[:200]
-                ],
+                examples=[_point_example(survey, split, int(row), int(point), "v is 0") for row, point in places[:200]],
                 edits=[
                     instance_edit(
                         split,
                         int(row),
-                        columns={5 + 3 * k + part: 0.0 for k in np.flatnonzero(hidden[row]).tolist() for part in (0, 1)},
+                        columns={
+                            5 + 3 * k + part: 0.0 for k in np.flatnonzero(hidden[row]).tolist() for part in (0, 1)
+                        },
                         reason="coordinates of unlabeled keypoints set to 0",
                     )
                     for row in rows
@@ -236,8 +238,7 @@ def point_constant(survey: Survey) -> Iterator[Evidence]:
 @check(
     "left-right-swap",
     "error",
-    why="A swapped instance teaches the network that left is right; a few percent of them cost more than as many "
-    "missing labels.",
+    why="A swapped instance teaches the network that left is right.",
     how="Look at them and exchange left and right. The fixed copy does that for the instances listed.",
     quick=True,
 )
@@ -248,7 +249,7 @@ def left_right_swap(survey: Survey) -> Iterator[Evidence]:
     if not pairs and schema.names:
         pairs = mirror_pairs(flip_from_names(schema.keypoint_names(0)))
     sample = sampled_shapes(survey)
-    swaps = find_swaps(sample.points, sample.labeled, pairs)
+    swaps = find_swaps(sample.points, sample.labeled, sample.scales, pairs)
     splits = survey.distinct_splits
     names = schema.keypoint_names(0)
     for number, split in enumerate(splits):
@@ -259,13 +260,12 @@ def left_right_swap(survey: Survey) -> Iterator[Evidence]:
         yield Evidence(
             count=len(chosen),
             title=f"left and right are probably swapped in {plural(len(chosen), 'instance')} of {split.name}"
-            + (f" (of {len(sample.rows)} examined)" if len(sample.rows) < sample.total else ""),
+            + (f" (of {len(sample.rows)} examined)" if sample.is_part else ""),
             examples=[
                 instance_example(
                     split,
                     rows[swap.instance],
-                    f"{listing((f'{names[a]} ↔ {names[b]}' for a, b in swap.pairs), 3)}; {swap.gain:.1f} times closer "
-                    "to other instances when exchanged",
+                    f"{listing((f'{names[a]} ↔ {names[b]}' for a, b in swap.pairs), 3)}",
                     swap.pairs[0][0],
                     swap.gain,
                 )
@@ -289,34 +289,29 @@ def _swap_edit(survey: Survey, split: SplitSurvey, row: int, pairs: tuple[tuple[
 @check(
     "point-outlier",
     "warning",
-    why="A keypoint far from where it is in all other boxes is often a slip of the mouse or a point of another instance.",
+    why="A keypoint far from its place in similar instances is often a slip, or a point of another instance.",
     how="Look at them, and move or remove the wrong ones.",
 )
 def point_outlier(survey: Survey) -> Iterator[Evidence]:
-    """Report keypoints whose position in the box is an outlier (robust z by median and MAD)."""
+    """Report the keypoint of an instance that is far from where similar instances have it, by robust z."""
     sample = sampled_shapes(survey)
     if len(sample.rows) < _MIN_OUTLIER_COUNT:
         return
-    size = np.maximum(sample.boxes[:, 2:], 1e-6)
-    x = (sample.points.real - sample.boxes[:, :1]) / size[:, :1]
-    y = (sample.points.imag - sample.boxes[:, 1:2]) / size[:, 1:]
-    places: list[tuple[int, int, float]] = []
-    for k in range(x.shape[1]):
-        rows = np.flatnonzero(sample.labeled[:, k])
-        if len(rows) < _MIN_OUTLIER_COUNT:
-            continue
-        deviations: list[npt.NDArray[np.float64]] = []
-        scores: list[npt.NDArray[np.float64]] = []
-        for values in (x[rows, k], y[rows, k]):
-            middle, spread = robust_location(values)
-            deviations.append(np.abs(values - middle))
-            scores.append(np.abs(values - middle) / max(spread, 0.02))
-        score = np.maximum(*scores)
-        is_outlier = (score > _OUTLIER_Z) & (np.hypot(*deviations) > _MIN_OUTLIER)
-        places += [(int(rows[i]), k, float(score[i])) for i in np.flatnonzero(is_outlier)]
+    deviations = point_deviations(sample.points, sample.labeled, sample.scales)
+    scores = np.zeros(deviations.shape)
+    for k in range(deviations.shape[1]):
+        known = np.isfinite(deviations[:, k])
+        if known.sum() >= _MIN_OUTLIER_COUNT:
+            middle, spread = robust_location(deviations[known, k])
+            scores[known, k] = (deviations[known, k] - middle) / max(spread, 0.02)
+    outliers = (scores > _OUTLIER_Z) & (np.nan_to_num(deviations) > _MIN_OUTLIER)
+    worst = np.where(outliers, scores, 0).argmax(axis=1)
+    # one wrong point shifts the alignment of all: only the worst of an instance is reported
+    rows = np.flatnonzero(outliers.any(axis=1)).tolist()
+    places = [(row, int(worst[row]), float(scores[row, worst[row]])) for row in rows]
     yield from _sample_evidence(
-        survey, sample, places, "keypoint is far from its usual place in the box",
-        "keypoints are far from their usual place in the box", "robust z {:.0f}",
+        survey, sample, places, "keypoint is far from where similar instances have it",
+        "keypoints are far from where similar instances have them", "robust z {:.0f}",
     )  # fmt: skip
 
 
@@ -347,7 +342,7 @@ def limb_outlier(survey: Survey) -> Iterator[Evidence]:
     sample = sampled_shapes(survey)
     if len(sample.rows) < _MIN_OUTLIER_COUNT:
         return
-    size = np.sqrt(np.maximum(sample.boxes[:, 2:].prod(axis=1), 1e-6))
+    size = np.maximum(sample.scales, 1e-6)
     places: list[tuple[int, int, float]] = []
     for a, b in _limbs(survey, sample):
         rows = np.flatnonzero(sample.labeled[:, a] & sample.labeled[:, b])
@@ -358,7 +353,7 @@ def limb_outlier(survey: Survey) -> Iterator[Evidence]:
         middle, spread = robust_location(logs)
         score = (logs - middle) / max(spread, 0.1)
         typical = float(np.exp(middle))
-        is_outlier = (score > _LIMB_Z) & (length > _LIMB_RATIO * typical) & (length > 0.5)
+        is_outlier = (score > _LIMB_Z) & (length > _LIMB_RATIO * typical) & (length > _MIN_LIMB)
         places += [(int(rows[i]), b, float(length[i] / typical)) for i in np.flatnonzero(is_outlier)]
     longest: dict[tuple[int, int], float] = {}
     for row, k, score in places:
@@ -382,7 +377,9 @@ def _limbs(survey: Survey, sample: ShapeSample) -> list[tuple[int, int]]:
         for b in range(schema.count):
             both = sample.labeled[:, a] & sample.labeled[:, b]
             if a != b and both.sum() >= _MIN_OUTLIER_COUNT:
-                relative = np.abs(sample.points[both, a] - sample.points[both, b]) / np.maximum(sample.scales[both], 1e-6)
+                relative = np.abs(sample.points[both, a] - sample.points[both, b]) / np.maximum(
+                    sample.scales[both], 1e-6
+                )
                 distances[b] = np.median(relative)
         if np.isfinite(distances).any():
             b = int(distances.argmin())

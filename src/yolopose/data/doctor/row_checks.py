@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,9 +83,11 @@ def _length_edits(split: SplitSurvey, rows: Sequence[BadRow], spec: PoseSpec, ki
         if kind == "ragged" or values is None:
             yield edit(drop=True, reason="row of a wrong length dropped")
             continue
-        points = np.array(values[5:]).reshape(count, -1) if len(values) > 5 else np.zeros((count, 2))
+        points: npt.NDArray[Any] = np.zeros((count, 2))
+        if len(values) > 5:
+            points = np.array(values[5:]).reshape(count, -1)
         if dims == 3:
-            is_labeled = (points > 0).any(axis=1) & (points >= 0).all(axis=1) & (kind == "other")
+            is_labeled = np.asarray((points > 0).any(axis=1) & (points >= 0).all(axis=1) & (kind == "other"))
             table = np.where(is_labeled[:, None], np.column_stack((points, np.full(count, 2.0))), 0.0)
         elif kind == "other":
             table = np.where(points[:, 2:] > 0, points[:, :2], -1.0)
@@ -126,7 +129,11 @@ def _value_evidence(survey: Survey, split: SplitSurvey, kind: str, rows: Sequenc
     edits: list[Edit] = []
     if kind in ("not UTF-8", "unreadable"):
         title = f"{plural(len(rows), 'label file')} of {split.name} refused: {kind}"
-        how = "Save the file as UTF-8 text, or correct its permissions."
+        how = "Save the file as UTF-8 text, or correct its permissions. The fixed copy does not contain these images."
+        edits = [
+            Edit(split=split.name, image=image, row=None, drop=True, reason=f"its label file is {kind}")
+            for image in dict.fromkeys(row.image for row in rows)
+        ]
     elif kind in ("negative value", "above 1"):
         edits = [_clipped(split, row, survey.spec) for row in rows]
         pixels = sum("pixels" in edit.reason for edit in edits)
@@ -154,10 +161,10 @@ def _clipped(split: SplitSurvey, row: BadRow, spec: PoseSpec) -> Edit:
         return edit(drop=True, reason="row dropped: outside the image")
     height, width = split.sizes[row.image].tolist()
     box = np.array(values[1:5])
-    points = np.array(values[5:]).reshape(count, dims)
-    is_labeled = points[:, 2] > 0 if dims == 3 else (points >= 0).all(axis=1)
+    points: npt.NDArray[Any] = np.array(values[5:]).reshape(count, dims)
+    is_labeled = np.asarray(points[:, 2] > 0 if dims == 3 else (points >= 0).all(axis=1))
     reason = "clipped to the image"
-    if width and (box > _PIXEL_FROM).any() and (box >= 0).all() and (box <= np.array([width, height] * 2) * 1.05).all():
+    if width and (box > _PIXEL_FROM).all() and (box <= np.array([width, height] * 2) * 1.05).all():
         box = box / [width, height, width, height]
         points[:, :2] = np.where(is_labeled[:, None], points[:, :2] / [width, height], points[:, :2])
         reason = "converted from pixels"

@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from yolopose.data.doctor.findings import Evidence, Example, check, listing, plural
+from yolopose.data.doctor.shape_sample import sampled_shapes
 from yolopose.data.doctor.shapes import infer_mirror
 from yolopose.data.doctor.sigmas import SigmaSuggestion, effect_table, suggest_from_repeats, suggest_from_scatter
 from yolopose.data.doctor.survey import Survey
-from yolopose.data.doctor.shape_sample import sampled_shapes
 from yolopose.data.yaml_checks import infer_flip_idx, opposite_name
 from yolopose.schema import COCO_PERSON_NAMES, KeypointSchema
 
 # Sides that animal data sets write otherwise: paw1LH and paw4RH (left and right, hind and front), and the near (left)
-# and off (right) legs of a horse.
+# and off (right) legs of a horse; a capital at the end of a word (eyeL, forelegR1).
 _LIMB_CODE = re.compile(r"(?<![A-Z])([LR])([HF])(?![a-z])")
+_LAST_LETTER = re.compile(r"(?<=[a-z])([LR])(?=\d*(_|$))")
 _NEAR_OFF = re.compile(r"^(near|off)(?=[a-z])", re.IGNORECASE)
+_MIN_SYMMETRIC = 10  # instances from which a suggested `flip_idx` is shown
 _MIN_SIGMA_CHANGE = 1.5  # factor by which a suggested σ must differ from the one in use, for any keypoint
 
 
@@ -75,12 +77,14 @@ def split_overlap(survey: Survey) -> Iterator[Evidence]:
 
 
 def mirror_name(name: str) -> str:
-    """Return the name of the keypoint on the other side, in lower case; a name without a side is returned in lower case."""
+    """Return the name of the keypoint on the other side; a name without a side stays. In lower case."""
     lowered = name.lower()
     if opposite_name(name).lower() != lowered:
         return opposite_name(name).lower()
     if _NEAR_OFF.match(name):
         return _NEAR_OFF.sub(lambda match: "off" if match[0].lower() == "near" else "near", name).lower()
+    if _LAST_LETTER.search(name):
+        return _LAST_LETTER.sub(lambda match: "R" if match[1] == "L" else "L", name).lower()
     return _LIMB_CODE.sub(lambda match: ("R" if match[1] == "L" else "L") + match[2], name).lower()
 
 
@@ -105,9 +109,7 @@ def sided_names(names: Sequence[str]) -> list[str]:
     """Return the names that have a partner on the other side."""
     keys = {re.sub(r"\d+", "", name.lower()) for name in names}
     return [
-        name
-        for name in names
-        if (partner := mirror_name(name)) != name.lower() and re.sub(r"\d+", "", partner) in keys
+        name for name in names if (partner := mirror_name(name)) != name.lower() and re.sub(r"\d+", "", partner) in keys
     ]
 
 
@@ -212,8 +214,8 @@ def flip_against_names(survey: Survey) -> Iterator[Evidence]:
 @check(
     "flip-identity",
     "error",
-    why="`flip_idx` is 0, 1, 2, …: every keypoint stays what it is in a mirrored image. If keypoints have sides, mirror "
-    "augmentation labels the left one as the right one in half of the training images.",
+    why="`flip_idx` is 0, 1, 2, …: every keypoint stays what it is in a mirrored image. If keypoints have sides, "
+    "mirror augmentation labels the left one as the right one in half of the training images.",
     how="If no keypoint has a partner on the other side (one hand, one wing), keep it. Otherwise exchange the partners "
     "in `flip_idx`, or set fliplr=0.",
     quick=True,
@@ -226,7 +228,7 @@ def flip_identity(survey: Survey) -> Iterator[Evidence]:
     sided = [name for names in _class_names(survey) for name in sided_names(names)]
     guess = _suggestion(survey)
     if sided:
-        certain = any(opposite_name(name).lower() != name.lower() for name in sided)
+        certain = not any(_NEAR_OFF.match(name) for name in sided)
         names = _class_names(survey)[0]
         pairs = f" ({_describe_swapped(guess, names)})" if guess else ""
         yield Evidence(
@@ -246,7 +248,9 @@ def flip_identity(survey: Survey) -> Iterator[Evidence]:
             title=f"`flip_idx` is the identity, but the shapes are symmetric: {exchanged} of {schema.count} keypoints "
             "have a partner on the other side",
             severity="warning",
-            how=f"Check and use `flip_idx: {list(mirror)}`, which the shapes suggest, or set fliplr=0.",
+            how=f"Check and use `flip_idx: {list(mirror)}`, which the shapes suggest, or set fliplr=0."
+            if len(sampled_shapes(survey).rows) >= _MIN_SYMMETRIC
+            else None,
             values={"flip_idx": list(mirror)},
         )
         return
@@ -269,8 +273,8 @@ def _geometric_mirror(survey: Survey) -> tuple[int, ...] | None:
 @check(
     "sigma-default",
     "notice",
-    why="OKS divides distances by σ: a σ that is too large makes every pose look right, one that is too small none. The "
-    "pose mAP of two runs can only be compared with the same σ.",
+    why="OKS divides distances by σ: a σ that is too large makes every pose look right, one that is too small none. "
+    "The pose mAP of two runs can only be compared with the same σ.",
     how="Set `kpt_oks_sigmas` in the data YAML once, before the first training that you compare.",
 )
 def sigma_default(survey: Survey) -> Iterator[Evidence]:
@@ -288,14 +292,19 @@ def sigma_default(survey: Survey) -> Iterator[Evidence]:
         ratio = np.maximum(np.array(suggestion.sigmas) / current, current / np.array(suggestion.sigmas))
         if ratio.max() < _MIN_SIGMA_CHANGE:
             return
-        origin = "measured from repeated annotations" if suggestion.source == "repeated" else "from the scatter of poses"
+        origin = (
+            "measured from repeated annotations" if suggestion.source == "repeated" else "from the scatter of poses"
+        )
         values |= {"suggested": list(suggestion.sigmas), "suggested_map": effect_table(suggestion.sigmas)}
         how = (
             f"Set `kpt_oks_sigmas: {list(suggestion.sigmas)}` ({origin}, {plural(suggestion.count, 'instance')}). "
             f"{_describe_effect(current, suggestion)}"
         )
     yield Evidence(
-        count=schema.count, title=f"OKS uses default σ, {what}, for all {schema.count} keypoints", how=how, values=values
+        count=schema.count,
+        title=f"OKS uses default σ, {what}, for all {schema.count} keypoints",
+        how=how,
+        values=values,
     )
 
 

@@ -22,8 +22,8 @@ class ShapeSample:
         points: (n, K) x + i·y.
         labeled: (n, K) bool.
         boxes: (n, 4) cx, cy, w, h.
-        scales: (n,) root of the area that OKS uses.
-        total: number of instances before sampling.
+        scales: (n,) root of the area that OKS uses; of the box around the keypoints where that is larger than the box.
+        is_part: whether the data set has more instances.
     """
 
     split: npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class ShapeSample:
     labeled: npt.NDArray[np.bool_]
     boxes: npt.NDArray[np.float64]
     scales: npt.NDArray[np.float64]
-    total: int
+    is_part: bool
 
 
 def sampled_shapes(survey: Survey) -> ShapeSample:
@@ -62,13 +62,24 @@ def _sample(survey: Survey) -> ShapeSample:
         parts.append((np.full(len(rows), number), rows, split.classes[rows], points, boxes))
     split_index, rows, classes, points, boxes = (np.concatenate(column) for column in zip(*parts, strict=True))
     at_origin = (points[..., 0] == 0) & (points[..., 1] == 0)
+    labeled = (points[..., 2] > 0) & ~at_origin
+    sides = np.maximum(boxes[:, 2:], _extents(points, labeled))
     return ShapeSample(
         split=split_index,
         rows=rows,
         classes=classes,
         points=points[..., 0] + 1j * points[..., 1],
-        labeled=(points[..., 2] > 0) & ~at_origin,
+        labeled=labeled,
         boxes=boxes,
-        scales=instance_scale(boxes[:, 2], boxes[:, 3]),
-        total=total,
+        scales=instance_scale(sides[:, 0], sides[:, 1]),
+        is_part=total > survey.max_shapes,
     )
+
+
+def _extents(points: npt.NDArray[np.float64], labeled: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return (n, 2) width and height of the box around the labeled keypoints."""
+    if not points.size:
+        return np.zeros((len(points), 2))
+    low = np.where(labeled[..., None], points[..., :2], np.inf).min(axis=1)
+    high = np.where(labeled[..., None], points[..., :2], -np.inf).max(axis=1)
+    return np.maximum(high - low, 0.0)  # -inf where no keypoint is labeled

@@ -26,10 +26,12 @@ _MAX_REFERENCES = 256
 _MIN_REFERENCES = 10  # with enough common points
 _QUANTILE = 0.15  # share of the references that an instance must resemble; fewer swapped ones cannot hide each other
 _CHUNK = 2048
+_NEIGHBORS = 8
 _MAX_PAIRS = 32
 _MIN_GAIN = 0.35  # log of the ratio of residuals without and with the swap
-_MIN_CONTRAST = 0.25  # by which swapping makes the median instance worse; less: the set has no typical sides
+_MIN_CONTRAST = 0.25  # log by which swapping makes the median instance worse; less: the set has no typical sides
 _MIN_Z = 4.0
+_MIN_LENGTH = 0.08  # of a vector from left to right that votes, as a share of the size of the instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Swap:
     Attributes:
         instance: its index.
         pairs: the swapped pairs of keypoints.
-        gain: how many times closer to other instances the shape is after the swap.
+        gain: how many times closer to other instances the shape is after the swap, or the ratio of votes.
     """
 
     instance: int
@@ -82,7 +84,7 @@ def shape_residuals(shapes: ComplexArray, labeled: BoolArray, others: ComplexArr
     return np.where((count >= needed) & (product > 1e-9), residual, np.inf)
 
 
-def typical_residuals(
+def _typical_residuals(
     shapes: ComplexArray, labeled: BoolArray, references: npt.NDArray[np.int64], all_shapes: ComplexArray,
     all_labeled: BoolArray, own: npt.NDArray[np.int64],
 ) -> FloatArray:  # fmt: skip
@@ -109,72 +111,152 @@ def typical_residuals(
     return np.maximum(result, 1e-3)
 
 
-def find_swaps(shapes: ComplexArray, labeled: BoolArray, pairs: Sequence[Pair]) -> list[Swap]:
-    """Find instances that resemble the others much better with left and right exchanged.
-
-    Most instances are labeled right, so that the residual to the closest 15 % of them is small. Swapping the sides of
-    a right instance makes it worse, and of a swapped one better. An instance is reported if the gain is an outlier
-    among the gains of all; sets without typical sides (people seen from the front and from behind) have no outliers.
+def find_swaps(shapes: ComplexArray, labeled: BoolArray, scales: FloatArray, pairs: Sequence[Pair]) -> list[Swap]:
+    """Find instances whose left and right are exchanged: all pairs, or single ones.
 
     Args:
         shapes: (N, K) points in pixels.
         labeled: (N, K).
+        scales: (N,) size of the instances, pixels.
         pairs: the mirror pairs.
     """
     pairs = list(pairs)[:_MAX_PAIRS]
-    complete = np.array([labeled[:, a] & labeled[:, b] for a, b in pairs]).T if pairs else np.zeros((len(shapes), 0))
-    usable = np.flatnonzero(complete.any(axis=1) & (labeled.sum(axis=1) >= 3)) if pairs else np.zeros(0, np.int64)
+    if not pairs:
+        return []
+    swaps = {swap.instance: swap for swap in _single_swaps(shapes, labeled, scales, pairs)}
+    swaps |= {swap.instance: swap for swap in _complete_swaps(shapes, labeled, pairs)}
+    return [swaps[instance] for instance in sorted(swaps)]
+
+
+def _complete_swaps(shapes: ComplexArray, labeled: BoolArray, pairs: Sequence[Pair]) -> list[Swap]:
+    """Find instances that resemble the others much better with all pairs exchanged.
+
+    Most instances are labeled right, so that the residual to the closest 15 % of them is small. Swapping the sides of
+    a right instance makes it worse, and of a swapped one better. An instance is reported if the gain is an outlier
+    among the gains of all; sets without typical sides (people seen from the front and from behind) have no outliers.
+    """
+    complete = np.stack([labeled[:, a] & labeled[:, b] for a, b in pairs], axis=1)
+    usable = np.flatnonzero(complete.any(axis=1) & (labeled.sum(axis=1) >= 3))
     if len(usable) < MIN_INSTANCES:
         return []
     references = usable[np.linspace(0, len(usable) - 1, min(len(usable), _MAX_REFERENCES)).astype(np.int64)]
-    before = typical_residuals(shapes[usable], labeled[usable], references, shapes, labeled, usable)
-    after, variant = _best_variant(shapes, labeled, usable, references, pairs, complete)
-    with np.errstate(invalid="ignore"):
-        gain = np.log(before / after)
+    order = np.arange(shapes.shape[1])
+    for a, b in pairs:
+        order[[a, b]] = b, a
+    before = _typical_residuals(shapes[usable], labeled[usable], references, shapes, labeled, usable)
+    swapped = shapes[usable][:, order]
+    after = _typical_residuals(swapped, labeled[usable][:, order], references, shapes, labeled, usable)
+    gain = np.log(before / after)
     valid = np.isfinite(gain)
     if valid.sum() < MIN_INSTANCES:
         return []
     middle, spread = robust_location(gain[valid])
     if middle > -_MIN_CONTRAST:
         return []
-    limit = np.nanquantile(before, 0.9)
-    with np.errstate(invalid="ignore"):
-        rows = np.flatnonzero(valid & (gain > _MIN_GAIN) & ((gain - middle) / spread > _MIN_Z) & (after <= limit))
-    swaps: list[Swap] = []
-    for row in rows.tolist():
-        index = int(usable[row])
-        applied = pairs if variant[row] < 0 else [pairs[variant[row]]]
-        swapped = tuple(pair for pair in applied if labeled[index, pair[0]] or labeled[index, pair[1]])
-        swaps.append(Swap(index, swapped, float(np.exp(gain[row]))))
-    return swaps
+    limit = np.quantile(before[valid], 0.9)
+    gain = np.where(valid, gain, -np.inf)
+    rows = np.flatnonzero((gain > _MIN_GAIN) & ((gain - middle) / spread > _MIN_Z) & (after <= limit)).tolist()
+    return [
+        Swap(
+            int(usable[row]),
+            tuple(pair for pair in pairs if labeled[usable[row], pair[0]] or labeled[usable[row], pair[1]]),
+            float(np.exp(gain[row])),
+        )
+        for row in rows
+    ]
 
 
-def _best_variant(
-    shapes: ComplexArray, labeled: BoolArray, usable: npt.NDArray[np.int64], references: npt.NDArray[np.int64],
-    pairs: Sequence[Pair], complete: Any,
-) -> tuple[FloatArray, npt.NDArray[np.int64]]:  # fmt: skip
-    """Return the smallest residual after a swap, and the pair that was swapped; −1 for all pairs."""
-    best = np.full(len(usable), np.inf)
-    variant = np.full(len(usable), -1)
-    for number in (-1, *range(len(pairs))) if len(pairs) > 1 else (-1,):
-        order = np.arange(shapes.shape[1])
-        for a, b in pairs if number < 0 else [pairs[number]]:
-            order[[a, b]] = b, a
-        rows = np.arange(len(usable)) if number < 0 else np.flatnonzero(complete[usable, number])
-        own = usable[rows]
-        residual = typical_residuals(
-            shapes[own][:, order], labeled[own][:, order], references, shapes, labeled, own
-        )  # fmt: skip
-        better = np.nan_to_num(residual, nan=np.inf) < best[rows]
-        best[rows[better]] = residual[better]
-        variant[rows[better]] = number
-    return best, variant
+def _single_swaps(shapes: ComplexArray, labeled: BoolArray, scales: FloatArray, pairs: Sequence[Pair]) -> list[Swap]:
+    """Find single pairs that point against the other pairs of their instance.
+
+    The vectors from left to right of shoulders, hips, ears, … agree in direction in nearly all instances. Two pairs of
+    a schema vote on each other if they agree in 97 % of the instances; a pair with at least three votes against it,
+    and three times as many as for it, is swapped. Only long vectors vote, which are seen from the front or from
+    behind; crossed legs and arms are too frequent to vote.
+    """
+    if len(pairs) < 3:
+        return []
+    first, second = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
+    vectors = shapes[:, second] - shapes[:, first]
+    lengths = np.abs(vectors)
+    both = labeled[:, first] & labeled[:, second]
+    relative = lengths / np.maximum(scales[:, None], 1e-9)
+    typical = np.array([np.median(relative[both[:, p], p]) if both[:, p].any() else np.inf for p in range(len(pairs))])
+    valid = both & (relative >= 0.8 * typical) & (relative >= _MIN_LENGTH)
+    unit = np.where(valid, vectors / np.maximum(lengths, 1e-9), 0)
+    cosine = (unit[:, :, None] * unit[:, None, :].conj()).real
+    agree = cosine > 0.5
+    oppose = cosine < -0.5
+    num_agree, num_oppose = agree.sum(axis=0), oppose.sum(axis=0)
+    votes = (num_agree + num_oppose >= MIN_INSTANCES) & (num_oppose <= 0.03 * (num_agree + num_oppose))
+    np.fill_diagonal(votes, False)
+    against = (oppose & votes).sum(axis=2)
+    support = (agree & votes).sum(axis=2)
+    wrong = (against >= 3) & (against >= 3 * support)
+    return [
+        Swap(
+            int(row),
+            tuple(pairs[p] for p in np.flatnonzero(wrong[row]).tolist()),
+            float((against[row] + 1).max() / (support[row][wrong[row]] + 1).max()),
+        )
+        for row in np.flatnonzero(wrong.any(axis=1))
+        if wrong[row].sum() < max(valid[row].sum() / 2, 1.5)
+    ]
 
 
 def robust_location(values: FloatArray) -> tuple[float, float]:
     """Return the median and the scaled median absolute deviation (σ of a normal distribution), at least 1e-6."""
     middle = float(np.median(values))
     return middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6)
+
+
+def point_deviations(shapes: ComplexArray, labeled: BoolArray, scales: FloatArray) -> FloatArray:
+    """Return how far each point is from where the most similar other instances have it.
+
+    Each shape is compared with up to `_MAX_REFERENCES` others; the eight most similar ones are aligned with it, and the
+    median of their points is the expected position.
+
+    Args:
+        shapes: (N, K) points in pixels.
+        labeled: (N, K).
+        scales: (N,) size of the instances, pixels.
+
+    Returns:
+        (N, K) distances as a share of the size; NaN where a point or enough neighbors are not labeled.
+    """
+    result = np.full(shapes.shape, np.nan)
+    references = np.linspace(0, len(shapes) - 1, min(len(shapes), _MAX_REFERENCES)).astype(np.int64)
+    for start in range(0, len(shapes), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(shapes)))
+        residual = shape_residuals(shapes[rows], labeled[rows], shapes[references], labeled[references])
+        residual[rows[:, None] == references[None]] = np.inf
+        nearest = np.argsort(residual, axis=1)[:, :_NEIGHBORS]
+        for i, row in enumerate(rows.tolist()):
+            neighbors = references[nearest[i][np.isfinite(residual[i, nearest[i]])]]
+            if len(neighbors) >= 3:
+                result[row] = _deviation(shapes, labeled, row, neighbors) / max(float(scales[row]), 1e-9)
+    return result
+
+
+def _deviation(shapes: ComplexArray, labeled: BoolArray, index: int, neighbors: npt.NDArray[np.int64]) -> FloatArray:
+    """Return the distance of each point from the median of its aligned neighbors, pixels; NaN where unlabeled."""
+    own = shapes[index]
+    mask = labeled[neighbors] & labeled[index]
+    weights = mask.astype(np.float64)
+    count = np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    others = shapes[neighbors]
+    own_mean = (weights * own).sum(axis=1, keepdims=True) / count
+    other_mean = (weights * others).sum(axis=1, keepdims=True) / count
+    centered = weights * (others - other_mean)
+    norm = np.maximum((np.abs(centered) ** 2).sum(axis=1, keepdims=True), 1e-12)
+    factor = (centered.conj() * (own - own_mean)).sum(axis=1, keepdims=True) / norm
+    aligned = (others - other_mean) * factor + own_mean
+    result = np.full(len(own), np.nan)
+    enough = mask.sum(axis=0) >= 3
+    for k in np.flatnonzero(enough):
+        points = aligned[mask[:, k], k]
+        result[k] = abs(own[k] - complex(np.median(points.real), np.median(points.imag)))
+    return result
 
 
 def infer_mirror(shapes: ComplexArray, labeled: BoolArray) -> tuple[int, ...] | None:
@@ -209,27 +291,34 @@ def infer_mirror(shapes: ComplexArray, labeled: BoolArray) -> tuple[int, ...] | 
 def _closest_mirror(mean: ComplexArray) -> npt.NDArray[np.int64] | None:
     """Return the permutation that maps each point of a shape to the closest point of its mirror image."""
     mirrored = -mean.conj()
-    everything = np.ones(len(mean), dtype=np.bool_)
-    mapping = np.arange(len(mean))
-    for _ in range(20):
-        distances = np.abs(mean[:, None] - mirrored[None])
-        closest = distances.argmin(axis=1)
-        if (closest == mapping).all():
-            break
-        mapping = closest
-        mirrored = _align(mirrored[mapping], mean, everything)[np.argsort(mapping)] if _is_permutation(
-            mapping
-        ) else mirrored  # fmt: skip
-    distances = np.abs(mean - mirrored[mapping])
-    gaps = np.abs(mean[:, None] - mean[None]) + np.where(np.eye(len(mean), dtype=bool), np.inf, 0)
-    is_involution = _is_permutation(mapping) and bool((mapping[mapping] == np.arange(len(mean))).all())
+    for _ in range(30):
+        closest = np.abs(mean[:, None] - mirrored[None]).argmin(axis=1)
+        a = mirrored[closest]
+        centered = a - a.mean()
+        norm = max(float((np.abs(centered) ** 2).sum()), 1e-12)
+        factor = complex(centered.conj() @ (mean - mean.mean())) / norm
+        mirrored = (mirrored - a.mean()) * factor + mean.mean()
+    distances = np.abs(mean[:, None] - mirrored[None])
+    mapping = _greedy_pairs(distances + distances.T)
+    gaps = np.abs(mean[:, None] - mean[None]) + np.where(np.eye(len(mean), dtype=np.bool_), np.inf, 0)
     exchanged = int((mapping != np.arange(len(mean))).sum())
-    close = float(np.median(distances)) < 0.5 * float(np.median(gaps.min(axis=1)))
-    return mapping if is_involution and exchanged >= max(4, len(mean) // 3) and close else None
+    close = float(np.median(distances[np.arange(len(mean)), mapping])) < 0.5 * float(np.median(gaps.min(axis=1)))
+    return mapping if exchanged >= max(4, len(mean) // 3) and close else None
 
 
-def _is_permutation(mapping: npt.NDArray[np.int64]) -> bool:
-    return len(np.unique(mapping)) == len(mapping)
+def _greedy_pairs(distances: FloatArray) -> npt.NDArray[np.int64]:
+    """Return for each point its partner, possibly itself, the closest pairs first.
+
+    Args:
+        distances: (K, K) symmetric.
+    """
+    mapping = np.full(len(distances), -1, dtype=np.int64)
+    for flat in np.argsort(distances, axis=None).tolist():
+        row, column = divmod(flat, len(distances))
+        if mapping[row] < 0 and mapping[column] < 0:
+            mapping[row] = column
+            mapping[column] = row
+    return mapping
 
 
 def _align(shape: ComplexArray, target: ComplexArray, common: BoolArray) -> ComplexArray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.data.doctor.shapes import robust_location, shape_residuals
+from yolopose.data.doctor.shapes import point_deviations
 from yolopose.geometry import INSTANCE_AREA_SHARE
 from yolopose.schema import COCO_PERSON_SIGMAS
 
@@ -21,7 +21,6 @@ MIN_REPEATS = 10
 """Fewest repeated annotations of a keypoint from which its σ is measured."""
 
 _MIN_SCATTER = 30  # instances
-_NEIGHBORS = 8
 _MAX_INSTANCES = 400
 _RANGE = (min(COCO_PERSON_SIGMAS), max(COCO_PERSON_SIGMAS))
 _MEAN = float(np.mean(COCO_PERSON_SIGMAS))
@@ -79,48 +78,15 @@ def suggest_from_scatter(
     if len(rows) < _MIN_SCATTER:
         return None
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MAX_INSTANCES)).astype(np.int64)]
-    a, mask, scale = shapes[rows], labeled[rows], scales[rows]
-    residual = shape_residuals(a, mask, a, mask)
-    np.fill_diagonal(residual, np.inf)
-    deviations: list[FloatArray] = []
-    for index in range(len(rows)):
-        neighbors = np.argsort(residual[index])[:_NEIGHBORS]
-        neighbors = neighbors[np.isfinite(residual[index, neighbors])]
-        if len(neighbors) >= 3:
-            deviations.append(_deviation(a, mask, index, neighbors) / scale[index])
-    if len(deviations) < _MIN_SCATTER:
-        return None
-    table = np.stack(deviations)
+    table = point_deviations(shapes[rows], labeled[rows], scales[rows])
+    compared = int(np.isfinite(table).any(axis=1).sum())
     known = np.isfinite(table).sum(axis=0) >= _MIN_SCATTER // 2
-    if not known.any():
+    if compared < _MIN_SCATTER or not known.any():
         return None
-    values = np.full(table.shape[1], np.nan)
-    for k in np.flatnonzero(known):
-        values[k] = np.median(table[np.isfinite(table[:, k]), k])
+    values = np.array([np.nanmedian(table[:, k]) if known[k] else np.nan for k in range(table.shape[1])])
     values = np.where(known, values, np.nanmean(values))
     sigmas = np.clip(values * _MEAN / max(float(values.mean()), 1e-9), *_RANGE)
-    return SigmaSuggestion(_rounded(sigmas), "scatter", len(deviations))
-
-
-def _deviation(
-    shapes: npt.NDArray[np.complex128], labeled: npt.NDArray[np.bool_], index: int, neighbors: npt.NDArray[np.int64]
-) -> FloatArray:
-    """Return the distance of each point from the median of its aligned neighbors, pixels; NaN where unlabeled."""
-    own, mask = shapes[index], labeled[index]
-    aligned = np.full((len(neighbors), len(own)), np.nan + 0j)
-    for row, other in enumerate(neighbors):
-        common = mask & labeled[other]
-        a, b = shapes[other][common], own[common]
-        centered = a - a.mean()
-        factor = (centered.conj() @ (b - b.mean())) / max(float((np.abs(centered) ** 2).sum()), 1e-12)
-        moved = (shapes[other] - a.mean()) * factor + b.mean()
-        aligned[row] = np.where(labeled[other], moved, np.nan + 0j)
-    result = np.full(len(own), np.nan)
-    for k in np.flatnonzero(mask):
-        column = aligned[:, k][np.isfinite(aligned[:, k])]
-        if len(column) >= 3:
-            result[k] = abs(own[k] - complex(robust_location(column.real)[0], robust_location(column.imag)[0]))
-    return result
+    return SigmaSuggestion(_rounded(sigmas), "scatter", compared)
 
 
 def _rounded(sigmas: FloatArray) -> tuple[float, ...]:

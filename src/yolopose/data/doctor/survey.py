@@ -258,7 +258,8 @@ def _read_each(lines: Iterable[tuple[int, bytes]], spec: PoseSpec) -> FileRows:
 
 def _as_table(labels: Any) -> FloatArray:
     count = len(labels.classes)
-    columns = (labels.classes[:, None].astype(np.float32), labels.boxes, labels.keypoints.reshape(count, -1))
+    points = labels.keypoints.reshape(count, 3 * labels.keypoints.shape[1])
+    columns = (labels.classes[:, None].astype(np.float32), labels.boxes, points)
     return np.concatenate(columns, axis=1)
 
 
@@ -362,7 +363,7 @@ def _join(name: Split, files: Sequence[Path], surveys: Iterator[_ImageSurvey], s
         lines=np.concatenate([*lines, *(rows.lines for rows in chunk)]),
         classes=table[:, 0].astype(np.int32),
         boxes=table[:, 1:5],
-        keypoints=table[:, 5:].reshape(len(table), -1, 3),
+        keypoints=table[:, 5:].reshape(len(table), spec.keypoints.count, 3),
         bad_images=bad_images,
         bad_rows=bad_rows,
         repeated_rows=repeated,

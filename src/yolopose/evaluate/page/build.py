@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,25 @@ def write_report(metrics: PoseMetrics, folder: Path, images: int = MAX_IMAGES) -
 
 
 def _render(content: Any) -> bytes:
-    style = _read_part("style.css")
+    return render_page(
+        read_part("page.html"), read_part("style.css"), [read_part(f"{x}.js") for x in _SCRIPTS], content
+    )
+
+
+def render_page(template: str, style: str, scripts: Sequence[str], content: Any) -> bytes:
+    """Return a page that is complete in one file and may load nothing.
+
+    Args:
+        template: HTML with `{{policy}}`, `{{style}}`, `{{script}}` and `{{data}}`.
+        style: CSS.
+        scripts: JavaScript, in their order.
+        content: plain values, which the scripts read as JSON.
+    """
     # one function around all scripts keeps their names out of the global scope
-    script = "(() => {\n" + "\n".join(_read_part(f"{name}.js") for name in _SCRIPTS) + "})();\n"
+    script = "(() => {\n" + "\n".join(scripts) + "})();\n"
     values = {"style": style, "script": script, "data": embedded_json(content), "policy": _policy(style, script)}
     # a single pass: `{{…}}` within a value is not replaced
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _read_part("page.html"))
-    return page.encode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template).encode()
 
 
 def _policy(style: str, script: str) -> str:
@@ -89,5 +102,6 @@ def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _read_part(name: str) -> str:
+def read_part(name: str) -> str:
+    """Return a file of the page: its template, style or a script."""
     return (files("yolopose.evaluate.page") / "parts" / name).read_text(encoding="utf-8")

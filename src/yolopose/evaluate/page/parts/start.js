@@ -1,20 +1,3 @@
-function startTheme() {
-  let stored = "";
-  try { stored = localStorage.getItem("yolopose-theme") || ""; } catch { /* no storage for pages from disk */ }
-  const set = (theme) => {
-    if (theme) document.documentElement.dataset.theme = theme;
-    else delete document.documentElement.dataset.theme;
-  };
-  for (const choice of document.querySelectorAll("input[name=theme]")) {
-    choice.checked = choice.value === stored;
-    choice.addEventListener("change", () => {
-      set(choice.value);
-      try { localStorage.setItem("yolopose-theme", choice.value); } catch { /* no storage */ }
-    });
-  }
-  set(stored);
-}
-
 startTheme();
 showRun();
 showScores();
