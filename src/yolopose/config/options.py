@@ -421,9 +421,10 @@ class SmoothOptions(OptionValues):
         None,
         "format of the new file; by its suffix by default",
         choices=(None, "jsonl", "csv", "parquet", "mot", "deeplabcut"),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DoctorOptions(RunFolderOptions):
     """Options of `doctor`: examine a data set (`data`), or report on the environment."""
 
