@@ -183,7 +183,7 @@ def test_an_hdf5_file_never_runs_code(tmp_path: Path) -> None:
         group = file.create_group("df_with_missing")
         group.attrs["pandas_type"] = b"frame_table"
         group.attrs["non_index_axes"] = np.bytes_(pickle.dumps(Payload(), 0))
-    with pytest.raises(DataError, match="not a plain list of names .*opcode .*never|nothing of it was executed"):
+    with pytest.raises(DataError, match="nothing of it was executed"):
         read(root)
     assert not (tmp_path / "executed").exists()
 

@@ -58,7 +58,8 @@ def test_shapes_of_one_group_are_an_instance(tmp_path: Path) -> None:
     assert dog.box == Box(45, 10, 25, 40)
     assert dog.points == {"nose": Point(50, 20, PointState.HIDDEN), "tail": Point(60, 20, PointState.HIDDEN)}
     assert image.path == tmp_path / "a.png"
-    assert not issues.skipped and not issues.changed
+    assert not issues.skipped
+    assert not issues.changed
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_damaged_files_are_errors_with_the_field(
 
 
 def test_unreadable_sources_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="contains no .json file of Labelme"):
+    with pytest.raises(NotFoundError, match=r"contains no \.json file of Labelme"):
         read_annotations(tmp_path, source_format="labelme")
     (tmp_path / "a.json").write_text('{"version": "5", "shapes": [')
     assert detect_format(tmp_path).name == "labelme"

@@ -96,7 +96,7 @@ def test_the_mat_file(tmp_path: Path) -> None:
     ]
     path = tmp_path / "mpii_human_pose_v1_u12_1.mat"
     scipy_io.savemat(path, {"RELEASE": struct(annolist=entries, img_train=np.array([[1, 0, 1]]))})
-    (image,), issues = read(path)
+    (image,), _ = read(path)
     (instance,) = image.instances
     assert (image.name, image.split) == ("a.png", "train")
     assert instance.points == {

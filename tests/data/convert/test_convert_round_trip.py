@@ -9,7 +9,7 @@ from yolopose.data.convert.conversion import convert, read_annotations, write_an
 from yolopose.data.convert.instances import infer_mirror
 from yolopose.data.convert.protocol import ReadOptions
 
-FORMATS = ("yolo", "coco", "cvat", "labelstudio")
+FORMATS = ("yolo", "coco", "cvat", "labelstudio", "labelme", "via")
 SUFFIX = {"coco": "", "cvat": "", "labelstudio": "", "yolo": "", "ndjson": ""}
 
 

@@ -120,7 +120,7 @@ def test_attributes_of_other_names_are_options(tmp_path: Path) -> None:
         region(point(15, 25), punkt={"nose": True, "tail": False}, nummer=3, tier="cat"),
     ]
     (tmp_path / "a.json").write_text(json.dumps(entries(regions)))
-    with pytest.raises(DataError, match="no points with the name of a keypoint.*keypoint_key"):
+    with pytest.raises(DataError, match=r"no points with the name of a keypoint.*keypoint_key"):
         read(tmp_path)
     _, (image,), _ = read(tmp_path, keypoint_key="punkt", class_key="tier", instance_key="nummer")
     assert summary(image.instances) == [("cat", Box(10, 20, 30, 25), {"nose": Point(15, 25)})]

@@ -52,7 +52,7 @@ class ClassFile:
     """What a class file stores.
 
     Attributes:
-        classes: the classes; empty where there is no class file.
+        classes: the classes; empty without a class file.
         attributes: attributes of the data set.
         images: values of images, by the name that the format uses.
     """

@@ -16,6 +16,8 @@ _MODULES = {
     "via": "yolopose.data.convert.via",
     "sleap": "yolopose.data.convert.sleap",
     "nwb": "yolopose.data.convert.nwb",
+    "roboflow": "yolopose.data.convert.roboflow",
+    "roboflowcoco": "yolopose.data.convert.roboflow_coco",
     "yolo": "yolopose.data.convert.yolo",
     "coco": "yolopose.data.convert.coco",
     "ndjson": "yolopose.data.convert.ndjson",
