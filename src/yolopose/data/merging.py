@@ -17,7 +17,7 @@ from yolopose.base.log import LOGGER
 from yolopose.data.convert.conversion import ConversionReport, read_annotations, write_annotations
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.paths import portable_key
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.yaml_checks import infer_flip_idx, with_side_words
 
 _MAX_LISTED = 5
 
@@ -40,7 +40,7 @@ def merge_datasets(data: Sequence[str | Path], output: str | Path = "merged") ->
 
     - Classes of the same name are one class. Its keypoints are those of all sources, by name; keypoints that a source
       does not have are absent (v = 0) in its instances.
-    - Splits of the same name are joined; the images of a source are in a folder with its name.
+    - Splits of the same name are joined (`val2017` is `val`); the images of a source are in a folder with its name.
     - Mirror pairs, skeletons and σ are joined by keypoint name. Contradictory mirror pairs are an error; of different σ
       the first is used, which is logged.
 
@@ -86,11 +86,16 @@ def merge_records(sources: Sequence[MergeSource]) -> DatasetRecord:
                 name = PurePosixPath(source.name, image.name).as_posix()
                 # ids of different sources mean different images
                 instances = [replace(instance, id=None) for instance in image.instances]
-                yield replace(image, name=name, id=None, instances=instances)
+                yield replace(image, name=name, split=_split_name(image.split), id=None, instances=instances)
 
     dims = {source.record.attributes.get("kpt_dims", 3) for source in sources}
     attributes = {"kpt_dims": 2} if dims == {2} else {}
     return DatasetRecord(classes=tuple(classes), read_images=read_images, attributes=attributes, issues=issues)
+
+
+def _split_name(split: str) -> str:
+    """Return train, val or test for names that start like that (`val2017`); other names unchanged."""
+    return next((name for name in ("train", "val", "test") if split.lower().startswith(name)), split)
 
 
 def source_names(paths: Sequence[Path]) -> list[str]:
@@ -143,10 +148,10 @@ def _is_unnamed(template: ClassTemplate) -> bool:
 
 
 def _warn_of_spellings(names: Sequence[str], what: str, key: str) -> None:
-    """Warn of names that are equal without case and separators, which are kept apart."""
+    """Warn of names that differ only in case, separators or the word for a side; they are kept apart."""
     by_letters: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        by_letters["".join(filter(str.isalnum, name.lower()))].append(name)
+        by_letters["".join(filter(str.isalnum, with_side_words(name).lower()))].append(name)
     similar = [" and ".join(map(repr, group)) for group in by_letters.values() if len(group) > 1]
     if similar:
         more = f", and {len(similar) - _MAX_LISTED} more" if len(similar) > _MAX_LISTED else ""

@@ -147,6 +147,12 @@ def infer_flip_idx(names: Sequence[str]) -> tuple[int, ...] | None:
     return flip_idx if sided and sorted(flip_idx) == list(range(len(names))) else None
 
 
+def with_side_words(name: str) -> str:
+    """Return a name with `left` and `right` written out, in lower case: `L_Eye` → `left_Eye`."""
+    sides = {"l": "left", "r": "right"}
+    return _SIDE.sub(lambda match: sides.get(match[0].lower(), match[0].lower()), name)
+
+
 def opposite_name(name: str) -> str:
     """Swap left and right in a name, in lower case; a name without a side is returned unchanged."""
     return _SIDE.sub(lambda match: _OPPOSITE[match[0].lower()], name)
