@@ -12,7 +12,7 @@ AVAILABLE = {
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
     "benchmark": "measure size, accuracy and speed of a network in every format",
-    "convert": "convert COCO keypoint annotations to labels, and back",
+    "convert": "convert annotations of any format to any other",
     "compare": "compare two validation runs, with a test of significance",
     "report": "write the report of a validation run (report.html) again from its folder",
     "label": "label images with a network, for review in a labeling tool, and suggest which to label",

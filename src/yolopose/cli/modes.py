@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from yolopose.base.errors import SourceError, UsageError
+from yolopose.base.errors import DataError, NotFoundError, SourceError, UsageError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.cli.data_modes import DATA_MODES
@@ -105,17 +106,54 @@ def _benchmark(options: CheckedOptions) -> None:
 
 
 def _convert(given: CheckedOptions) -> None:
-    from yolopose.data.convert import convert_coco, export_coco
+    from yolopose.data.convert import convert, convert_coco, export_coco
 
     options = cast(ConvertOptions, make_options("convert", given))
     if (options.source is None) == (options.data is None):
         raise UsageError(
-            "Give either source=annotations/ (COCO JSON, to write labels) or data=my.yaml (labels, to write COCO JSON)."
+            "Give either source=annotations/ (annotations of any format, to write labels) or data=my.yaml (labels, to "
+            "write COCO JSON); to= is the format to write."
         )
-    if options.source is not None:
-        convert_coco(options.source, options.output or "coco_converted", images_dir=options.images)
-    else:
-        export_coco(str(options.data), options.split, options.output or f"{options.split}.json")
+    if options.data is not None and options.to is None:
+        split = options.split or "val"
+        export_coco(options.data, split, options.output or f"{split}.json")
+        return
+    source = str(options.source or options.data)
+    others = set(given) - {"source", "output", "images"}
+    if not others and _is_coco(Path(source)):
+        convert_coco(source, options.output or "coco_converted", images_dir=options.images)
+        return
+    to = options.to or "yolo"
+    values: dict[str, Any] = {"min_conf": options.min_conf} if options.min_conf else {}
+    convert(
+        source,
+        options.output or f"{to}_converted",
+        to=to,
+        source_format=options.source_format,
+        images=options.images,
+        split=options.split,
+        copy_images=options.copy_images,
+        kpt_dims=options.kpt_dims,
+        kpt_names=_names(options.kpt_names),
+        classes=_names(options.class_names),
+        url=options.url or "",
+        **values,
+    )
+
+
+def _is_coco(source: Path) -> bool:
+    """Return whether the source is COCO, or so far from any format that the message about COCO files helps most."""
+    from yolopose.data.convert import detect_format
+
+    try:
+        return detect_format(source).name == "coco"
+    except (DataError, NotFoundError):
+        return True
+
+
+def _names(text: str | None) -> list[str]:
+    """Split names at commas; brackets around them are optional."""
+    return [name.strip().strip("'\"") for name in (text or "").strip("[]").split(",") if name.strip()]
 
 
 def _compare(given: CheckedOptions) -> None:

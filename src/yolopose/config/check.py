@@ -12,6 +12,7 @@ from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.yamlfile import read_yaml
 from yolopose.config.table import (
+    ALIASES,
     FILE_KEYS,
     IGNORED_KEYS,
     MODES,
@@ -85,6 +86,7 @@ def _check_values(mode: str, values: Mapping[str, Any], file: str = "") -> dict[
     specs = option_specs(mode)
     checked: dict[str, Any] = {}
     for name, value in values.items():
+        name = ALIASES[name] if ALIASES.get(name) in specs else name
         if name in specs:
             checked[name] = check_value(specs[name], value, where)
             if specs[name].unread and checked[name] != specs[name].default:

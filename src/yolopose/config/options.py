@@ -357,13 +357,21 @@ class TrackOptions(PredictOptions):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvertOptions(OptionValues):
-    """Options of `convert`: COCO annotations to labels (`source`), or labels to COCO annotations (`data`)."""
+    """Options of `convert`: annotations (`source`) or a data set (`data`) to another format (`to`)."""
 
-    source: str | None = option(None, "COCO keypoint JSON file, or folder of such files, to convert to labels")
-    images: str | None = option(None, "folder of its images; by default searched beside the annotations")
-    data: str | None = option(None, "data YAML to convert to a COCO JSON file")
-    split: str = option("val", "split of that data set", choices=("train", "val", "test"))
-    output: str | None = option(None, "folder of the labels (coco_converted), or JSON file (SPLIT.json)")
+    source: str | None = option(None, "file or folder of the annotations")
+    data: str | None = option(None, "data YAML to convert; by default to a COCO JSON file")
+    to: str | None = option(None, "format to write: yolo, coco, cvat, labelstudio, …; by default yolo")
+    source_format: str | None = option(None, "format of the source (from=); by default it is detected")
+    output: str | None = option(None, "output folder (TO_converted), or file where the format is one file")
+    images: str | None = option(None, "folder of the images; by default searched beside the annotations")
+    split: str | None = option(None, "convert only this split; also the name of the split of images without one")
+    copy_images: bool | None = option(None, "copy images into the output; by default as the format needs")
+    kpt_dims: int | None = option(None, "values for each keypoint in rows: 2 (x y) or 3 (x y v)", low=2, high=3)
+    kpt_names: str | None = option(None, "keypoint names, separated by commas, for formats that do not store them")
+    class_names: str | None = option(None, "class names, separated by commas, for formats that do not store them")
+    url: str | None = option(None, "text in front of image names, for tools that load images from a server")
+    min_conf: float = option(0.0, "keypoints predicted below this confidence are absent", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -76,6 +76,8 @@ MODES: dict[str, type[Options]] = {
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")
+# Options whose natural name is a keyword of Python.
+ALIASES = {"from": "source_format"}
 # Keys of the reference package, of now or of older versions, that have no effect here. Every mode accepts them, so that
 # an old args.yaml loads; a value other than this default causes a warning.
 IGNORED_KEYS: dict[str, Any] = {

@@ -16,6 +16,7 @@ from yolopose.base.suggestions import suggest_path
 from yolopose.base.yamlfile import read_yaml
 from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
+from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
 from yolopose.data.yaml_checks import (
     parse_checksums,
@@ -109,7 +110,8 @@ def load_dataset(
 
     Args:
         source: path of the YAML, or the file name of a shipped one (`coco8-pose.yaml`); a path that does not exist but
-            has the file name of a shipped YAML loads the shipped one.
+            has the file name of a shipped YAML loads the shipped one. Annotations of another format (a COCO JSON file,
+            a folder of a labeling tool) are converted once, beside them.
         download: whether to download missing archives of `download:`: None those of up to 1 GB, True any, False none.
         splits: splits that will be used; image archives of others are not downloaded. None: all.
 
@@ -153,6 +155,8 @@ def _shipped_folder() -> Path:
 
 def _find_yaml(source: str | Path) -> Path:
     path = Path(source).expanduser()
+    if is_foreign_data(path):
+        return convert_foreign_data(path)
     if path.exists():
         return path
     shipped = _shipped_folder() / path.name

@@ -64,12 +64,13 @@ _ROW_FEATURES = frozenset(
 def detect(path: Path) -> bool:
     """Return whether a path is a data YAML, or a folder with one."""
     if path.is_dir():
-        return _yaml_in(path) is not None
+        return yaml_in(path) is not None
     text = peek(path, 1 << 16) if path.suffix.lower() in (".yaml", ".yml") else ""
     return re.search(r"^\s*[\"']?(kpt_shape|train|val)[\"']?\s*:", text, re.MULTILINE) is not None
 
 
-def _yaml_in(folder: Path) -> Path | None:
+def yaml_in(folder: Path) -> Path | None:
+    """Return the data YAML in a folder: `data.yaml`, or the only one; None if there is none."""
     files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     files = [file for file in files if file.is_file() and detect(file)]
     return next((file for file in files if file.stem == "data"), files[0] if len(files) == 1 else None)
@@ -82,7 +83,7 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
         NotFoundError: it does not exist.
         DataError: it cannot be used, see `load_dataset`.
     """
-    source = _yaml_in(path) if path.is_dir() else path
+    source = yaml_in(path) if path.is_dir() else path
     if source is None:
         raise DataError(f"{path} contains no data YAML, or several; name one (source=data.yaml).")
     dataset = load_dataset(source)

@@ -1,0 +1,97 @@
+"""`data=` of training and validation as annotations of another format: converted once, reused while unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from yolopose._version import __version__
+from yolopose.base.errors import DataError, OutputError
+from yolopose.base.files import exclusive_access, make_folder
+from yolopose.base.log import LOGGER
+from yolopose.base.settings import load_settings
+
+_SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".xml", ".csv", ".h5", ".mat", ".slp", ".nwb", ".via"})
+_ANNOTATION_SUFFIXES = _SUFFIXES | {".yaml", ".yml"}
+_MAX_FILES = 200_000
+
+
+def is_foreign_data(source: Path) -> bool:
+    """Return whether `data=` is an existing file or folder of annotations rather than a data YAML."""
+    return source.is_dir() or (source.suffix.lower() in _SUFFIXES and source.is_file())
+
+
+def convert_foreign_data(source: Path) -> Path:
+    """Return the data YAML of annotations of another format, converted on first use.
+
+    The data set is written to `NAME_yolopose/DIGEST` beside the source, or in the data sets folder of the settings if
+    that cannot be written. DIGEST changes with the annotations, so an older conversion, which may have been edited, is
+    never replaced. The images are copied; blocks are shared where the file system can.
+
+    Args:
+        source: file or folder; the folder of a data YAML returns that YAML.
+
+    Raises:
+        DataError: the format is not recognized, or the annotations cannot be converted.
+        OutputError: neither folder can be written.
+    """
+    from yolopose.data.convert import convert, detect_format  # imports this room, and is not needed for a data YAML
+    from yolopose.data.convert.yolo import yaml_in
+
+    try:
+        source_format = detect_format(source)
+    except DataError as error:
+        raise DataError(
+            f"data={source} is neither a data YAML nor annotations of a known format. Give the data YAML of the data "
+            "set (data=my-data.yaml), or convert the annotations first: yolo convert source=… from=… to=yolo."
+        ) from error
+    if source_format.name == "yolo" and (path := yaml_in(source)) is not None:
+        return path
+    digest = _digest(source)
+    for parent in (source.parent, Path(load_settings().datasets_dir) / "converted"):
+        folder = parent / f"{source.stem if source.is_file() else source.name}_yolopose" / digest
+        try:
+            make_folder(folder.parent)
+            with exclusive_access(folder, f"another process is converting {source}"):
+                if not (folder / "data.yaml").is_file():
+                    shutil.rmtree(folder, ignore_errors=True)  # a conversion that was killed
+                    LOGGER.info(f"data={source} is {source_format.title}: converting it once, into {folder}.")
+                    convert(source, folder, to="yolo", source_format=source_format.name)
+        except OutputError:
+            if parent != source.parent:
+                raise
+            continue
+        LOGGER.info(f"data={source}: using {folder / 'data.yaml'}.")
+        return folder / "data.yaml"
+    raise AssertionError  # the loop returns or raises
+
+
+def _digest(source: Path) -> str:
+    """Return a hash of the names, sizes and times of the annotation files."""
+    digest = hashlib.sha256(f"{__version__}\0{source.resolve()}".encode("utf-8", "surrogateescape"))
+    for path in _annotation_files(source):
+        status = path.stat()
+        line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:12]
+
+
+def _annotation_files(source: Path) -> Iterator[Path]:
+    if source.is_file():
+        yield source
+        classes = source.parent / "yolopose.json"
+        if classes.is_file():
+            yield classes
+        return
+    count = 0
+    for parent, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith("_yolopose"))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in _ANNOTATION_SUFFIXES and not name.startswith("."):
+                count += 1
+                if count > _MAX_FILES:
+                    raise DataError(f"data={source} contains more than {_MAX_FILES} annotation files.")
+                yield Path(parent, name)
