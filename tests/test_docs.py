@@ -30,6 +30,7 @@ PAGES = [
     "docs/training.md",
     "docs/few-images.md",
     "docs/data.md",
+    "docs/converting.md",
     "docs/predicting.md",
     "docs/tracking.md",
     "docs/exporting.md",
@@ -91,11 +92,23 @@ def home(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monke
     return home
 
 
+def write_sources(home: Path) -> None:
+    """Write the sources of docs/converting.md, made of the mice."""
+    from yolopose.data.convert.conversion import convert
+
+    for name in ("deeplabcut", "labelme", "via", "roboflow"):
+        target = home / {"deeplabcut": "my-dlc-project"}.get(name, f"my-{name}")
+        if not target.exists():
+            convert(home / "mice.yaml", target, to=name, verbose=False)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if fenced(page, "python")])
 def test_python_blocks(page: str, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from yolopose.train.feed import operations
 
     monkeypatch.setattr(operations, "OPERATIONS", [*operations.OPERATIONS])  # a block adds an augmentation
+    if page == "docs/converting.md":
+        write_sources(home)
     names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
     for number, block in enumerate(fenced(page, "python")):
         code = compile(shorten(block, server), f"{page}, block {number}", "exec", dont_inherit=True)
@@ -114,6 +127,11 @@ def command_param(page: str, line: str) -> Any:
 def test_commands(page: str, line: str, home: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     if "yolo11n-pose.onnx" in line:
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
+    if page == "docs/converting.md":
+        write_sources(home)
+        for folder in ("mice-yolo", "mice-dlc"):
+            if f"source={folder}" in line:
+                assert main(["convert", "source=my-dlc-project", f"output={folder}"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
     if "runs/pose/train/weights/best.pt" in line:
