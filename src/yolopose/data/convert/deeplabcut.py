@@ -22,11 +22,10 @@ from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.data.convert.class_file import CLASS_FILE, class_file, image_to_json, read_class_file
 from yolopose.data.convert.deeplabcut_table import UNIQUE, Column, Row, Table, read_csv_table, read_hdf5_table
 from yolopose.data.convert.frames import VideoFrames, find_video
-from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, Instance, IssueLog, Point
-from yolopose.data.convert.source_files import ForeignLocator, Json, starts_with
+from yolopose.data.convert.source_files import ForeignLocator, Json, fill_size, starts_with
 
 _CONFIG = "config.yaml"
 _LABELS = "labeled-data"
@@ -189,7 +188,7 @@ class _Reader:
             roots = [self._options.images] if self._options.images else [self.project.root, self.project.root.parent]
             image.path = ForeignLocator(roots).find(row.image, issues, table.path.parent)
         image.instances = list(self._instances(table, row, where, issues))
-        complete_size(image, issues)
+        fill_size(image, issues)
         return self.class_file.restore(image, row.image)
 
     def _instances(self, table: Table, row: Row, where: str, issues: IssueLog) -> Iterator[Instance]:

@@ -87,6 +87,8 @@ def check_size(path: Path) -> None:
         size = path.stat().st_size
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file.")
     if size > MAX_BYTES:
         raise DataError(f"{path} has {size >> 20} MiB; tables of up to {MAX_BYTES >> 20} MiB are read. Split it.")
 

@@ -24,7 +24,6 @@ from yolopose.data.convert.class_file import (
 )
 from yolopose.data.convert.grouping import to_number
 from yolopose.data.convert.instances import default_names, ensure_box
-from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -39,6 +38,7 @@ from yolopose.data.convert.record import (
 from yolopose.data.convert.source_files import (
     ForeignLocator,
     Json,
+    fill_size,
     folder_name,
     foreign_parts,
     read_json_value,
@@ -125,7 +125,7 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
             image = ImageRecord(name="/".join(foreign_parts(name)), split=split, source=members[0].where)
             image.path = locator.find(name, log)
             image.instances = [_instance(person) for person in members]
-            complete_size(image, log)
+            fill_size(image, log)
             yield stored.restore(image, name)
 
     return DatasetRecord(classes=classes, read_images=read_images, attributes=stored.attributes, issues=issues)

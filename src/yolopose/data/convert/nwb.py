@@ -14,7 +14,6 @@ import numpy as np
 
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.data.convert.frames import FrameSource
-from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -27,7 +26,7 @@ from yolopose.data.convert.record import (
     PointState,
 )
 from yolopose.data.convert.sleap import LabelsBuilder, LabelsReader, import_sleap_io, load, plan_sequences
-from yolopose.data.convert.source_files import ForeignLocator
+from yolopose.data.convert.source_files import ForeignLocator, fill_size
 
 _TRAINING = "processing/behavior/PoseTraining"
 _SKELETONS = "processing/behavior/Skeletons"
@@ -106,7 +105,7 @@ class _Annotations:
             templates = {template.name: template for template in self._classes}
             for category, points in instances:
                 image.instances.append(_instance(templates[category], points, image.name))
-            complete_size(image, issues)
+            fill_size(image, issues)
             yield image
 
 

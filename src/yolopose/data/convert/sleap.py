@@ -21,7 +21,6 @@ import numpy as np
 from yolopose.base.errors import DataError, DependencyError, NotFoundError
 from yolopose.data.convert.class_file import class_file, image_to_json, parse_class_file
 from yolopose.data.convert.frames import FrameSource
-from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -34,7 +33,7 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
-from yolopose.data.convert.source_files import ForeignLocator, Json, folder_name
+from yolopose.data.convert.source_files import ForeignLocator, Json, fill_size, folder_name
 
 _MAX_BYTES = 64 << 30  # with embedded images
 _HIDDEN_ADVICE = "SLEAP ignores them when it trains; hidden=True reads them as hidden"
@@ -147,7 +146,7 @@ class LabelsReader:
             image = ImageRecord(name=video.name(index), split=self._split, source=str(self._source))
             video.locate(image, index, self._locator, issues)
             image.instances = list(self._instances(frame, image, issues))
-            complete_size(image, issues)
+            fill_size(image, issues)
             yield self._stored.restore(image, f"{video.index}:{index}")
 
     def _instances(self, frame: Any, image: ImageRecord, issues: IssueLog) -> Iterator[Instance]:

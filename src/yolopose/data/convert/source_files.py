@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from yolopose.base.errors import DataError
+from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.record import ClassTemplate, ImageRecord, IssueLog
 from yolopose.data.paths import relative_name, resolve_under
 
@@ -44,6 +45,8 @@ def read_json_value(path: Path, title: str, max_bytes: int = MAX_JSON_BYTES) -> 
     """Read a JSON file with any content; arguments and errors as of `read_json`."""
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise DataError(f"{path} is not a regular file.")
         if size > max_bytes:
             raise DataError(f"{path} has {size >> 20} MiB; files of {title} of up to {max_bytes >> 20} MiB are read.")
         return json.loads(path.read_bytes().decode("utf-8-sig"))
@@ -139,6 +142,11 @@ def _existing(root: Path, tail: PurePosixPath) -> Path | None:
         return resolve_under(root, tail) if os.path.isfile(root / tail) else None
     except (DataError, ValueError):
         return None
+
+
+def fill_size(image: ImageRecord, issues: IssueLog) -> None:
+    """Complete the size of an image, as `complete_size` does; formats without sizes have nothing to report."""
+    complete_size(image, issues if image.size else IssueLog())
 
 
 def split_and_name(path: PurePosixPath, default: str) -> tuple[str, str]:

@@ -26,7 +26,6 @@ from yolopose.data.convert.class_file import (
     read_class_file,
 )
 from yolopose.data.convert.grouping import Shape, group_shapes, to_number
-from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -44,6 +43,7 @@ from yolopose.data.convert.source_files import (
     ForeignLocator,
     Json,
     collect_classes,
+    fill_size,
     folder_name,
     foreign_parts,
     merge_unnamed,
@@ -206,7 +206,7 @@ class _Reader:
             for instance in image.instances:
                 instance.category = instance.category or self.default_class
             image.path = self._locator.find(entry.name, issues)
-            complete_size(image, issues)
+            fill_size(image, issues)
             image = self._restore(image, "/".join(parts))
             if (image.split, image.name) in names:
                 issues.skip("entries of an image that has an entry already", image.name)
