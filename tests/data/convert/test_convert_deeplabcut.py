@@ -268,3 +268,16 @@ def test_single_coordinates_and_repeated_rows_are_counted(tmp_path: Path) -> Non
         "points with one coordinate only": 1,
         "rows of an image that has a row already": 1,
     }
+
+
+def test_body_parts_that_were_added_in_deeplabcut_are_read(tmp_path: Path) -> None:
+    convert(project(tmp_path / "a"), tmp_path / "b", to="deeplabcut", verbose=False)
+    table = next((tmp_path / "b").rglob("CollectedData_*.csv"))
+    lines = table.read_text().splitlines()
+    additions = ["Ann,Ann", "paw,paw", "x,y", "7,8", ",", ","]
+    table.write_text("\n".join(f"{line},{added}" for line, added in zip(lines, additions, strict=True)))
+    dataset, (first, *_), _ = read(tmp_path / "b")
+    assert dataset.classes[0].keypoints == ("tail", "snout", "paw")
+    assert first.instances[0].points["paw"] == Point(7, 8)
+    options = ReadOptions(classes=("mouse",))
+    assert [template.name for template in read_annotations(tmp_path / "b", options=options).classes] == ["mouse"]

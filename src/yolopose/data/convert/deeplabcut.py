@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from yolopose.data.convert.frames import VideoFrames, find_video
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, Instance, IssueLog, Point
-from yolopose.data.convert.source_files import ForeignLocator, Json, fill_size, starts_with
+from yolopose.data.convert.source_files import ForeignLocator, Json, extend_classes, fill_size, starts_with
 
 _CONFIG = "config.yaml"
 _LABELS = "labeled-data"
@@ -120,13 +120,16 @@ class _Reader:
         self.classes = self._make_classes()
 
     def _make_classes(self) -> tuple[ClassTemplate, ...]:
-        if self.class_file.exists:
-            return self.class_file.classes
+        """Return the classes of the config and the tables; those of a class file with what was added since."""
+        stored = self.class_file.classes
+        if len(stored) == 1 and self._options.classes:
+            stored = (replace(stored[0], name=self._options.classes[0]),)
+        known = {point for template in stored for point in template.keypoints}
         points: dict[str, dict[str, None]] = {}
         project = self.project
         shared = project.names("multianimalbodyparts") if self._has_individuals else project.names("bodyparts")
         unique = project.names("uniquebodyparts") if self._has_individuals else []
-        name = self._options.classes[0] if self._options.classes else project.task
+        name = stored[0].name if stored else next(iter(self._options.classes), project.task)
         points[name] = dict.fromkeys(shared)
         if unique:
             points[UNIQUE] = dict.fromkeys(unique)
@@ -137,14 +140,16 @@ class _Reader:
                 points.setdefault(category, {}).setdefault(column.bodypart)
         edges = [edge for edge in project.config.get("skeleton") or () if isinstance(edge, list) and len(edge) == 2]
         pairs = [(str(first), str(second)) for first, second in edges]
-        return tuple(
+        current = [
             ClassTemplate(
                 name=category,
-                keypoints=tuple(names),
+                # of several classes, the table has all points for each individual
+                keypoints=tuple(point for point in names if point not in known),
                 skeleton=tuple(pair for pair in pairs if all(end in names for end in pair)),
             )
             for category, names in points.items()
-        )
+        ]
+        return extend_classes(stored, current) if stored else tuple(current)
 
     def images(self, issues: IssueLog) -> Iterator[ImageRecord]:
         """Read the tables; see `ImageReader`."""

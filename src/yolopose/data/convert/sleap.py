@@ -33,7 +33,7 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
-from yolopose.data.convert.source_files import ForeignLocator, Json, fill_size, folder_name
+from yolopose.data.convert.source_files import ForeignLocator, Json, extend_classes, fill_size, folder_name
 
 _MAX_BYTES = 64 << 30  # with embedded images
 _HIDDEN_ADVICE = "SLEAP ignores them when it trains; hidden=True reads them as hidden"
@@ -127,10 +127,9 @@ class LabelsReader:
 
     def record(self) -> DatasetRecord:
         """Return the record."""
-        classes = self._stored.classes
-        if not classes:
-            skeletons = zip(self._labels.skeletons, self._class_names(), strict=True)
-            classes = tuple(_to_template(skeleton, name) for skeleton, name in skeletons)
+        skeletons = zip(self._labels.skeletons, self._class_names(), strict=True)
+        current = [_to_template(skeleton, name) for skeleton, name in skeletons]
+        classes = extend_classes(self._stored.classes, current)
         if not any(template.keypoints for template in classes):
             raise DataError(f"{self._source} has no skeleton with nodes.")
         attributes = dict(self._stored.attributes)

@@ -195,6 +195,21 @@ def collect_classes(images: Iterable[ImageRecord], declared: Sequence[ClassTempl
     return tuple(classes)
 
 
+def extend_classes(stored: Sequence[ClassTemplate], current: Sequence[ClassTemplate]) -> tuple[ClassTemplate, ...]:
+    """Return stored classes with the keypoints that were added since, and classes that are new.
+
+    Args:
+        stored: classes of the class file; empty without one.
+        current: classes of the annotations, which someone may have edited.
+    """
+    classes = {template.name: template for template in stored}
+    for template in current:
+        known = classes.setdefault(template.name, template)
+        added = tuple(name for name in template.keypoints if name not in known.keypoints)
+        classes[template.name] = replace(known, keypoints=known.keypoints + added)
+    return tuple(classes.values())
+
+
 def merge_unnamed(classes: Sequence[ClassTemplate]) -> tuple[tuple[ClassTemplate, ...], str]:
     """Return the classes without `UNNAMED` if there is only one other, and the class of instances that state none."""
     named = [template for template in classes if template.name != UNNAMED]
