@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError
+from yolopose.base.text import short_repr
+
+MAX_CLASSES = 100_000
+MAX_KEYPOINTS = 10_000
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,14 +62,14 @@ class KeypointSchema:
     sigmas: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.dims not in (2, 3):
+        if not 1 <= self.count <= MAX_KEYPOINTS or self.dims not in (2, 3):
             raise UsageError(
-                f"kpt_shape [{self.count}, {self.dims}] is not possible: it is [K, D] with K at least 1 and D 2 "
-                "(x, y) or 3 (x, y, visibility)."
+                f"kpt_shape {short_repr([self.count, self.dims])} is not possible: it is [K, D] with K from 1 to "
+                f"{MAX_KEYPOINTS} and D 2 (x, y) or 3 (x, y, visibility)."
             )
         if self.flip_idx is not None and sorted(self.flip_idx) != list(range(self.count)):
             raise UsageError(
-                f"flip_idx {list(self.flip_idx)} must contain each of the {self.count} keypoints 0…{self.count - 1} "
+                f"flip_idx {short_repr(list(self.flip_idx))} must contain each of the {self.count} keypoints 0…{self.count - 1} "
                 "exactly once: entry i is the keypoint that i becomes in a flipped image (left eye ↔ right eye)."
             )
         for index, names in self.names.items():
@@ -75,12 +79,12 @@ class KeypointSchema:
                 )
         for edge in self.skeleton:
             if len(edge) != 2 or not all(0 <= point < self.count for point in edge):
-                raise UsageError(f"skeleton edge {list(edge)} must be two keypoint indices from 0 to {self.count - 1}.")
+                raise UsageError(f"skeleton edge {short_repr(list(edge))} must be two keypoint indices from 0 to {self.count - 1}.")
         if self.sigmas is not None and (
             len(self.sigmas) != self.count or not all(math.isfinite(s) and s > 0 for s in self.sigmas)
         ):
             raise UsageError(
-                f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got {list(self.sigmas)}."
+                f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got {short_repr(list(self.sigmas))}."
             )
 
     @property
@@ -259,25 +263,38 @@ def class_names(names: object, nc: object) -> tuple[str, ...]:
     Raises:
         UsageError: neither is given, indices have gaps, or `nc` and the names disagree.
     """
-    if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
-        raise UsageError(f"nc must be an integer from 1, got {nc!r}.")
+    if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or not 1 <= nc <= MAX_CLASSES):
+        raise UsageError(f"nc must be an integer from 1 to {MAX_CLASSES}, got {short_repr(nc)}.")
     if names is None:
         if nc is None:
             raise UsageError("Class names are missing: give `names: {0: person}` (or `nc: 1`).")
         return tuple(f"class{index}" for index in range(nc))
     if isinstance(names, Mapping):
-        by_index = {str(index): str(name) for index, name in names.items()}  # JSON turns the keys into text
-        indices = [str(index) for index in range(len(names))]
+        by_index = {short_repr(index) if isinstance(index, int) else str(index): name for index, name in names.items()}
+        indices = [str(index) for index in range(len(names))]  # JSON turns the keys into text
         if set(by_index) != set(indices):
-            raise UsageError(f"names must have the indices 0…{len(names) - 1} without gaps, got {list(names)}.")
-        classes = tuple(by_index[index] for index in indices)
+            raise UsageError(
+                f"names must have the indices 0…{len(names) - 1} without gaps, got {short_repr(list(names))}."
+            )
+        classes = _name_tuple([by_index[index] for index in indices], "names")
     elif isinstance(names, Sequence) and not isinstance(names, str):
-        classes = tuple(str(name) for name in names)
+        classes = _name_tuple(names, "names")
     else:
-        raise UsageError(f"names must be a list or a mapping of index to name, got {names!r}.")
+        raise UsageError(f"names must be a list or a mapping of index to name, got {short_repr(names)}.")
+    if len(classes) > MAX_CLASSES:
+        raise UsageError(f"names has {len(classes)} classes; at most {MAX_CLASSES} are possible.")
     if not classes or (nc is not None and nc != len(classes)):
         raise UsageError(f"names has {len(classes)} classes but nc is {nc}; make them agree (nc may be omitted).")
     return classes
+
+
+def _name_tuple(names: Sequence[Any], key: str) -> tuple[str, ...]:
+    for index, name in enumerate(names):
+        if name is None:
+            raise UsageError(f"{key}: entry {index} has no name. Write one, in quotes if it is 'null' or '~'.")
+        if isinstance(name, Sequence | Mapping) and not isinstance(name, str):
+            raise UsageError(f"{key}: entry {index} must be a name, got {short_repr(name)}.")
+    return tuple(str(name) for name in names)
 
 
 def _kpt_shape(value: object) -> tuple[int, int]:
@@ -285,8 +302,8 @@ def _kpt_shape(value: object) -> tuple[int, int]:
         raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
     if isinstance(value, int):
         raise UsageError(
-            f"kpt_shape must be two numbers, [K, D], got {value!r}: write `kpt_shape: [{value}, 3]` if labels have "
-            f"x y v for each keypoint, `kpt_shape: [{value}, 2]` if they have x y."
+            f"kpt_shape must be two numbers, [K, D], got {short_repr(value)}: write `kpt_shape: [{short_repr(value)}, 3]` if labels "
+            f"have x y v for each keypoint, `kpt_shape: [{short_repr(value)}, 2]` if they have x y."
         )
     return _pair(value, "kpt_shape")
 
@@ -295,24 +312,27 @@ def _pair(value: object, key: str) -> tuple[int, int]:
     values = _integers(value, key)
     if len(values) != 2:
         example = "[17, 3]" if key == "kpt_shape" else "[640, 640]"
-        raise UsageError(f"{key} must be two integers, such as {example}; got {value!r}.")
+        raise UsageError(f"{key} must be two integers, such as {example}; got {short_repr(value)}.")
     return values[0], values[1]
 
 
 def _integers(value: object, key: str) -> list[int]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise UsageError(f"{key} must be a list of integers, got {value!r}.")
+        raise UsageError(f"{key} must be a list of integers, got {short_repr(value)}.")
     if not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-        raise UsageError(f"{key} must be a list of integers, got {list(value)!r}.")
+        raise UsageError(f"{key} must be a list of integers, got {short_repr(list(value))}.")
     return list(value)
 
 
 def _numbers(value: object, key: str) -> list[float]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise UsageError(f"{key} must be a list of numbers, got {value!r}.")
+        raise UsageError(f"{key} must be a list of numbers, got {short_repr(value)}.")
     if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
-        raise UsageError(f"{key} must be a list of numbers, got {list(value)!r}.")
-    return [float(item) for item in value]
+        raise UsageError(f"{key} must be a list of numbers, got {short_repr(list(value))}.")
+    try:
+        return [float(item) for item in value]
+    except OverflowError:
+        raise UsageError(f"{key} has a number that is too large, got {short_repr(list(value))}.") from None
 
 
 def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
@@ -321,19 +341,24 @@ def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
     if isinstance(value, Mapping):
         result: dict[int, tuple[str, ...]] = {}
         for key, names in value.items():
-            if not str(key).isdecimal() or not isinstance(names, Sequence) or isinstance(names, str):
-                raise UsageError(f"kpt_names must map a class index to its list of names, got {key!r}: {names!r}.")
-            result[int(str(key))] = tuple(str(name) for name in names)
+            text = key if isinstance(key, str) else short_repr(key)
+            is_index = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_CLASSES))
+            if not is_index or not isinstance(names, Sequence) or isinstance(names, str):
+                raise UsageError(
+                    f"kpt_names must map a class index to its list of names, got {short_repr(key)}: "
+                    f"{short_repr(names)}."
+                )
+            result[int(text)] = _name_tuple(names, f"kpt_names of class {text}")
         return result
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return {0: tuple(str(name) for name in value)}
-    raise UsageError(f"kpt_names must be a list of names or a mapping of class index to names, got {value!r}.")
+        return {0: _name_tuple(value, "kpt_names")}
+    raise UsageError(f"kpt_names must be a list of names or a mapping of class index to names, got {short_repr(value)}.")
 
 
 def _edges(value: object) -> tuple[tuple[int, int], ...]:
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise UsageError(f"skeleton must be a list of [a, b] pairs of keypoint indices, got {value!r}.")
+        raise UsageError(f"skeleton must be a list of [a, b] pairs of keypoint indices, got {short_repr(value)}.")
     edges = [tuple(_integers(edge, "skeleton edge")) for edge in value]
     return tuple(edges)  # type: ignore[return-value]  # the length of each is checked by the schema

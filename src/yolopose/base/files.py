@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,6 +29,62 @@ _REASONS = {
 
 # temporary names of `atomic_path`; mkstemp adds eight letters, digits or underscores
 _TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")
+
+
+_OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK"))
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_regular(path: str | Path, max_bytes: int) -> bytes:
+    """Read a file that others have made: data sets, images, annotations, lists.
+
+    A pipe or a device, which would block or never end, is not read, and neither is a file above the limit, however
+    large it claims to be.
+
+    Args:
+        path: the file; links are followed.
+        max_bytes: size that such a file never exceeds.
+
+    Raises:
+        OSError: it does not exist, cannot be read, is not a regular file, or is too large; `strerror` states the
+            reason in words.
+    """
+    try:
+        handle = os.open(path, _OPEN_FLAGS)
+    except ValueError as error:  # the name contains a NUL character
+        raise OSError(errno.EINVAL, "the name is not valid") from error
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), "a special file")
+            number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(number, f"it is {kind}, not a file")
+        size = status.st_size
+        data = b"" if size > max_bytes else _read_up_to(handle, size, max_bytes)
+    finally:
+        os.close(handle)
+    if max(size, len(data)) > max_bytes:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, more than the {max_bytes} that such files may have")
+    return data
+
+
+def _read_up_to(handle: int, expected: int, max_bytes: int) -> bytes:
+    """Read to the end of a file of about the expected size, but at most one byte more than the limit."""
+    data = os.read(handle, expected + 1)
+    if len(data) == expected:
+        return data
+    blocks = [data]  # the file has changed meanwhile, or the system does not know its size
+    total = len(data)
+    while total <= max_bytes and (block := os.read(handle, min(max_bytes + 1 - total, 1 << 20))):
+        blocks.append(block)
+        total += len(block)
+    return b"".join(blocks)
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:

@@ -8,21 +8,29 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+from yolopose.base.text import escape_control
+
 LOGGER = logging.getLogger("yolopose")
 
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        # file names and values from files must not steer the terminal
+        text = escape_control(super().format(record))
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
-    """Handler that looks up the standard streams for each line, so that redirection in notebooks works."""
+    """Handler that looks up the standard streams for each line, so that redirection in notebooks works.
+
+    A program without a console (pythonw, PyInstaller, Windows services) has none; nothing is printed there.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
-        super().emit(record)
+        stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
+        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            self.stream = stream
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Let a closed pipe (`| head`) end the program instead of printing a traceback per line."""
@@ -70,7 +78,7 @@ def silent(when: bool = True) -> Generator[None, None, None]:
 def quiet_libraries() -> Generator[None, None, None]:
     """Discard what native libraries write directly to the process's standard output and error inside the block."""
     _flush()
-    copies = [(number, os.dup(number)) for number in (1, 2)]
+    copies = [(number, os.dup(number)) for number in (1, 2) if _is_open(number)]
     with open(os.devnull, "wb") as devnull:
         for number, _ in copies:
             os.dup2(devnull.fileno(), number)
@@ -81,6 +89,14 @@ def quiet_libraries() -> Generator[None, None, None]:
         for number, copy in copies:
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _flush() -> None:

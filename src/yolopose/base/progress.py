@@ -12,6 +12,15 @@ ProgressCallback = Callable[[int], None]
 """Called with the progress since the last call."""
 
 
+def is_terminal(stream: object) -> bool:
+    """Return whether a standard stream is a terminal; it may be None, or an object that only has `write`."""
+    isatty = getattr(stream, "isatty", None)
+    try:
+        return bool(isatty()) if callable(isatty) else False
+    except ValueError:  # the stream is closed
+        return False
+
+
 def progress(items: Iterable[T], title: str, total: int | None = None, enabled: bool = True) -> Iterator[T]:
     """Yield the items with a progress bar.
 
@@ -23,7 +32,7 @@ def progress(items: Iterable[T], title: str, total: int | None = None, enabled: 
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if not enabled or not sys.stdout.isatty():
+    if not enabled or not is_terminal(sys.stdout):
         yield from items
         return
     from rich.progress import track  # rich takes 60 ms to import, and only a terminal needs it
@@ -50,7 +59,7 @@ def download_bar(title: str, total: int | None, start: int = 0) -> Generator[Pro
         total: size of the file in bytes, where it is known.
         start: bytes received before.
     """
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         yield lambda _: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn

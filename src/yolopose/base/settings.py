@@ -10,12 +10,13 @@ import os
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.files import write_text
+from yolopose.base.yamlfile import describe_yaml_error, parse_yaml, to_yaml
 
 if TYPE_CHECKING:
     from platformdirs.api import PlatformDirsABC
@@ -96,9 +97,12 @@ def _stored() -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The settings file {path} cannot be read ({error}). Correct or remove it.") from error
     try:
-        values = yaml.safe_load(text) or {}
+        values = parse_yaml(text) or {}
     except yaml.YAMLError as error:
-        raise UsageError(f"The settings file {path} is not valid YAML ({error}). Correct or remove it.") from error
+        where, problem = describe_yaml_error(error)
+        raise UsageError(
+            f"The settings file {path}{where} is not valid YAML: {problem}. Correct or remove it."
+        ) from error
     if not isinstance(values, dict):
         raise UsageError(f"The settings file {path} must have `key: value` lines. Correct or remove it.")
     return {str(key): str(value) for key, value in values.items()}
@@ -129,8 +133,8 @@ def write_settings(changes: dict[str, str]) -> Settings:
         if key not in known:
             hint = did_you_mean(key, known)
             raise UsageError(f"Unknown setting {key!r}.{hint} The settings are: {', '.join(known)}.")
-    stored = {**_stored(), **{key: str(value) for key, value in changes.items()}}
-    write_text(settings_file(), yaml.safe_dump(stored, sort_keys=True, allow_unicode=True))
+    stored: dict[str, Any] = {**_stored(), **{key: str(value) for key, value in changes.items()}}
+    write_text(settings_file(), to_yaml(stored, sort_keys=True))
     return load_settings()
 
 

@@ -16,6 +16,8 @@ from yolopose._version import __version__
 from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
+from yolopose.base.progress import is_terminal
+from yolopose.base.text import escape_control
 from yolopose.cli import help as help_texts
 from yolopose.cli.grammar import Command, parse
 from yolopose.cli.modes import RUN_MODE
@@ -44,7 +46,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if command.options and command.action in _WITHOUT_OPTIONS:
             raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
         status = _run(command)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None without a console
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has closed the pipe
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,10 +78,10 @@ def _report(error: Exception) -> None:
     if os.environ.get("YOLO_DEBUG") == "1":
         traceback.print_exc()
         return
-    text = str(error)
+    text = escape_control(str(error))
     if not isinstance(error, YoloposeError):
         text = f"{type(error).__name__}: {text or 'no message'}. YOLO_DEBUG=1 shows the traceback."
-    width = 100 if sys.stderr.isatty() else 10_000
+    width = 100 if is_terminal(sys.stderr) else 10_000
     lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
     print("error: " + "\n".join(lines), file=sys.stderr)
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from yolopose import zoo
 from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean, nearest
+from yolopose.base.files import read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import suggest_path
+from yolopose.base.text import one_line, short_repr
 from yolopose.base.yamlfile import read_yaml
 from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
 from yolopose.data.yaml_checks import (
+    check_channels,
+    check_names,
     parse_checksums,
     parse_download,
     warn_misspelled_keys,
@@ -29,6 +33,7 @@ from yolopose.schema import KeypointSchema, PoseSpec, class_names
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+_MAX_LIST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,16 @@ class Dataset:
             )
         return sorted(files, key=str)
 
+    def image_folders(self, split: str) -> Iterator[tuple[Path, list[str]]]:
+        """Yield the folders of a split, with their subfolders, and the names of all files in each.
+
+        The images of a .txt list are not included, since their folders may belong to other splits too.
+        """
+        for entry in self.entries.get(cast(Split, split), ()):
+            path = _locate_entry(self.root, entry)
+            if path is not None and path.is_dir():
+                yield from _walk(path)
+
     def _images_in(self, path: Path, split: str) -> list[Path]:
         if path.is_dir():
             return _images_in_folder(path)
@@ -123,8 +138,9 @@ def load_dataset(
         OutputError: figures cannot be drawn, or archives cannot be unpacked, into their folder.
     """
     path = _find_yaml(source)
-    raw = read_yaml(path, "data YAML", DataError)
+    raw = read_yaml(path, "data YAML", DataError, text_keys=("names", "kpt_names"))
     warn_misspelled_keys(path, raw)
+    check_channels(path, raw.get("channels"))
     urls = parse_download(path, raw.get("download"))
     checksums = parse_checksums(path, raw.get("download_sha256"))
     spec = _read_spec(path, raw)
@@ -154,10 +170,10 @@ def _shipped_folder() -> Path:
 
 
 def _find_yaml(source: str | Path) -> Path:
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if is_foreign_data(path):
         return convert_foreign_data(path)
-    if path.exists():
+    if os.path.exists(path):
         return path
     shipped = _shipped_folder() / path.name
     if not shipped.is_file():
@@ -180,6 +196,7 @@ def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
         keypoints = KeypointSchema.from_dict(raw)
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
+    check_names(path, classes, keypoints)
     spec = PoseSpec(classes=classes, keypoints=with_coco_person_defaults(path, keypoints, len(classes)))
     warn_wrong_flip_idx(path, spec.keypoints)
     return spec
@@ -188,7 +205,7 @@ def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
 def _read_entry(path: Path, split: str, value: object) -> tuple[str, ...]:
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     if not items or not all(isinstance(item, str) and item for item in items):
-        raise DataError(f"{path}: `{split}:` must be a folder, a .txt list, or a list of these; got {value!r}.")
+        raise DataError(f"{path}: `{split}:` must be a folder, a .txt list, or a list of these; got {short_repr(value)}.")
     return tuple(str(item) for item in items)
 
 
@@ -203,8 +220,9 @@ def _locate_entry(root: Path, entry: str) -> Path | None:
     Exports of some labeling tools write `../train/images` and mean `train/images`; that is tried second.
     """
     spellings = [entry, entry[3:]] if entry.startswith("../") else [entry]
-    paths = (Path(os.path.abspath(root / Path(spelling).expanduser())) for spelling in spellings)
-    return next((path for path in paths if path.exists()), None)
+    # os.path does not raise errors for names that no file can have
+    paths = (Path(os.path.abspath(root / os.path.expanduser(spelling))) for spelling in spellings)
+    return next((path for path in paths if os.path.exists(path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +244,8 @@ class _RootSearch:
 
 def _search_root(path: Path, value: object, entries: Mapping[Split, tuple[str, ...]]) -> _RootSearch:
     if value is not None and not isinstance(value, str):
-        raise DataError(f"{path}: `path:` must be a folder, got {value!r}.")
-    folder = Path(value or "").expanduser()
+        raise DataError(f"{path}: `path:` must be a folder, got {short_repr(value)}.")
+    folder = Path(os.path.expanduser(value or ""))
     bases = [path.parent / folder, Path.cwd() / folder, _datasets_dir() / folder]
     if folder.is_absolute():
         bases = [folder]
@@ -265,7 +283,7 @@ def _download(
 ) -> Path | None:
     """Download the archives and return the folder if it contains the entries."""
     root = search.candidates[-1]
-    if root.exists():  # data of the user with another layout, which are left unchanged
+    if os.path.exists(root):  # data of the user with another layout, which are left unchanged
         return None
     fetch_data(root, urls, large=download, splits=splits, checksums=checksums)
     return root if any(_locate_entry(root, entry) is not None for entry in search.wanted) else None
@@ -274,7 +292,7 @@ def _download(
 def _has_images(dataset: Dataset, split: Split) -> bool:
     """Return whether the images exist, since a list of images may come in a separate archive."""
     try:
-        return dataset.image_files(split)[0].exists()
+        return os.path.exists(dataset.image_files(split)[0])
     except DataError:
         return False
 
@@ -306,8 +324,11 @@ def _publisher_hint(path: Path, raw: Mapping[str, Any], urls: Sequence[str]) -> 
 
 
 def _images_in_folder(folder: Path) -> list[Path]:
-    """Return all images under a folder; links to folders are followed, but each folder is visited once."""
-    files: list[Path] = []
+    return [path for parent, names in _walk(folder) for name in names if is_image(path := parent / name)]
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and all below it, each with its files; links are followed, but each folder is visited once."""
     visited: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real_path = os.path.realpath(parent)
@@ -316,22 +337,25 @@ def _images_in_folder(folder: Path) -> list[Path]:
             continue
         visited.add(real_path)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [path for name in names if is_image(path := Path(parent, name))]
-    return files
+        yield Path(parent), names
 
 
 def _images_in_list(path: Path, root: Path) -> list[Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, _MAX_LIST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"The image list {path} cannot be read as UTF-8 text: {error}.") from error
-    lines = [line for line in lines if line]
+    except OSError as error:
+        raise DataError(f"The image list {path} cannot be read: {error.strerror or error}.") from error
+    lines = [line for raw_line in text.splitlines() if (line := raw_line.strip())]
     images = [line for line in lines if Path(line).suffix.lower() in IMAGE_SUFFIXES]
     if len(images) < len(lines):
+        skipped = next(line for line in lines if Path(line).suffix.lower() not in IMAGE_SUFFIXES)
         LOGGER.warning(
-            f"{path}: {len(lines) - len(images)} of {len(lines)} lines do not name an image and are skipped."
+            f"{path}: {len(lines) - len(images)} of {len(lines)} lines do not name an image of a supported type and "
+            f"are skipped; first: {one_line(skipped)[:200]}."
         )
     # the first plain line shows which folder the lines are relative to
     plain = next((line for line in images if not line.startswith("./")), "")
-    base = next((base for base in (root, path.parent, Path.cwd()) if (base / plain).exists()), root)
+    base = next((base for base in (root, path.parent, Path.cwd()) if os.path.exists(base / plain)), root)
     return [Path(os.path.abspath((path.parent if line.startswith("./") else base) / line)) for line in images]

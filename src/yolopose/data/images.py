@@ -10,7 +10,7 @@ import importlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -18,25 +18,29 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import NotFoundError, SourceError
+from yolopose.base.files import read_regular
+from yolopose.data.arrays import to_bgr
 from yolopose.data.dng import decode_dng, is_dng
 from yolopose.geometry import Letterbox
+from yolopose.data.jpeg import is_complete_jpeg, jpeg_size, lacks_rows
 from yolopose.geometry.letterbox import PAD_VALUE
 
 Image = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"}
+    | {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
+MAX_IMAGE_BYTES = 512 << 20
 
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 # first bytes of TIFF and JPEG 2000, which have compressions and color spaces that Pillow supports and OpenCV does not
 _PILLOW_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c", b"\xff\x4f\xff\x51")
 # brands of ISO media files that are images, not videos
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
-_NO_MARKER = -1
 
 
-def is_image(path: Path) -> bool:
+def is_image(path: PurePath) -> bool:
     """Return whether a file name is that of an image; hidden files (`._x.jpg` of macOS) are not."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
@@ -71,14 +75,16 @@ def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int
         NotFoundError, SourceError: as `read_image`.
     """
     data = _read_bytes(Path(path))
-    size = _jpeg_size(data)
+    size = jpeg_size(data)
     factors = [factor for factor in _REDUCED_FLAGS if size is not None and -(-max(size) // factor) >= min_side]
-    if size is None or not factors or not _is_complete_jpeg(data):
+    if size is None or not factors or not is_complete_jpeg(data):
         return decode_image(data, str(path)), None
     factor = max(factors)
     image: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[factor])
     if image is None:
         return decode_image(data, str(path)), None
+    if lacks_rows(data, image, _REDUCED_FLAGS[factor]):
+        raise _cut_short(str(path))
     # imdecode has applied the EXIF orientation, while `size` is the one before it
     transposed = image.shape[:2] != tuple(-(-side // factor) for side in size)
     return image, (size[1], size[0]) if transposed else size
@@ -86,7 +92,7 @@ def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_IMAGE_BYTES)
     except FileNotFoundError as error:
         raise NotFoundError(
             f"The image {path} does not exist. Check the path (current folder: {Path.cwd()})."
@@ -107,11 +113,13 @@ def decode_image(data: bytes, name: str) -> Image:
     """
     if not data:
         raise SourceError(f"The image {name} is empty (0 bytes). Copy it again or remove it.")
-    if not _is_complete_jpeg(data):
-        raise SourceError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
+    if not is_complete_jpeg(data):
+        raise _cut_short(name)
     if is_dng(data):
         return to_bgr(decode_dng(data, name))
     image = _cv2_decode(data)
+    if image is not None and lacks_rows(data, image, cv2.IMREAD_COLOR):
+        raise _cut_short(name)
     if data[4:8] == b"ftyp":  # an ISO media file: AVIF, HEIC or a video
         return _apply_avif_orientation(image, data) if image is not None else _decode_heif(data, name)
     if image is None and data[:4] in _PILLOW_MAGIC:
@@ -124,28 +132,8 @@ def decode_image(data: bytes, name: str) -> Image:
     return image
 
 
-def to_bgr(array: npt.NDArray[Any]) -> Image:
-    """Convert an array to a BGR image.
-
-    Args:
-        array: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; uint8, uint16 (0…65535), bool, float (0…1, or 0…255
-            when a value exceeds 1) or another integer type (0…255).
-
-    Returns:
-        (H, W, 3) uint8; the array itself if it has this form. Alpha is dropped.
-
-    Raises:
-        SourceError: another shape or type, no pixels, or values that are not finite.
-    """
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or not array.size:
-        raise SourceError(
-            f"An array of shape {array.shape} is not an image: give (height, width), or (height, width, channels) "
-            "with 1, 3 (BGR) or 4 (BGRA) channels."
-        )
-    pixels = _to_uint8(array)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3])
+def _cut_short(name: str) -> SourceError:
+    return SourceError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
 
 
 def letterbox_batch(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
@@ -186,24 +174,6 @@ def letterbox_into(planes: Image, image: Image, letterbox: Letterbox) -> None:
     cv2.split(image, [blue, green, red])
 
 
-def _to_uint8(array: npt.NDArray[Any]) -> Image:
-    kind = array.dtype.kind
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if kind == "b":
-        return array.astype(np.uint8) * 255
-    if kind == "f":
-        if not np.isfinite(array).all():
-            raise SourceError("The image array contains NaN or infinite values; replace them before prediction.")
-        array = array * 255 if array.max() <= 1 else array
-        return np.clip(np.rint(array), 0, 255).astype(np.uint8)
-    if kind in "iu":
-        return np.clip(array, 0, 255).astype(np.uint8)
-    raise SourceError(f"Image arrays of type {array.dtype} are not supported; use uint8 (0…255) or float (0…1).")
-
-
 def _cv2_decode(data: bytes) -> Image | None:
     buffer = np.frombuffer(data, dtype=np.uint8)
     try:
@@ -211,16 +181,10 @@ def _cv2_decode(data: bytes) -> Image | None:
         if image is None and data[:2] in (b"II", b"MM"):
             # OpenCV decodes TIFF files with float samples only with IMREAD_UNCHANGED
             image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-            image = None if image is None else to_bgr(_narrow_integers(image))
+            image = None if image is None else to_bgr(image)
     except (cv2.error, SourceError):
         return None
     return image
-
-
-def _narrow_integers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert 16-bit samples that are stored as 32-bit integers to uint16."""
-    is_wide = array.dtype.kind in "iu" and array.itemsize > 2 and array.max() > 255
-    return np.clip(array, 0, 65535).astype(np.uint16) if is_wide else array
 
 
 def _apply_avif_orientation(image: Image, data: bytes) -> Image:
@@ -263,45 +227,3 @@ def _pillow_decode(data: bytes) -> Image | None:
             return np.ascontiguousarray(rgb[:, :, ::-1])
     except Exception:  # plug-ins raise errors of any type
         return None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return the stored (height, width) of a JPEG, before EXIF orientation; None for other files."""
-    for marker, position in _jpeg_segments(data):
-        # start-of-frame markers are C0…CF, except those of Huffman tables, extensions and arithmetic coding
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and position + 9 <= len(data):
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            width = int.from_bytes(data[position + 7 : position + 9], "big")
-            return height, width
-    return None
-
-
-def _is_complete_jpeg(data: bytes) -> bool:
-    """Return False for a JPEG without end marker, of which some decoders return a partly gray image.
-
-    The end marker is searched for from the start of the scan, since an embedded thumbnail has an end marker too.
-    """
-    if data[:2] != b"\xff\xd8":
-        return True
-    for marker, position in _jpeg_segments(data):
-        if marker == 0xDA:  # start of scan
-            return data.rfind(b"\xff\xd9", position) >= 0
-        if marker == _NO_MARKER:
-            return True  # not a valid JPEG structure: the decoder decides
-    return False
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield marker and position of each JPEG segment up to the start of scan; `_NO_MARKER` if the structure ends."""
-    position = 2
-    while data[:2] == b"\xff\xd8" and position + 4 <= len(data):
-        marker = data[position + 1] if data[position] == 0xFF else _NO_MARKER
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        yield marker, position
-        if marker in (0xDA, _NO_MARKER):
-            return
-        # TEM and RST0…RST7 consist of the marker only; other segments store their length
-        has_length = not (marker == 0x01 or 0xD0 <= marker <= 0xD8)
-        position += 2 + (int.from_bytes(data[position + 2 : position + 4], "big") if has_length else 0)

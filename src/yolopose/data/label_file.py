@@ -2,6 +2,10 @@
 
 A row is `class cx cy w h` and, for each keypoint, `x y` or `x y v`; coordinates are normalized to 0…1 and values are
 separated by blanks.
+
+A keypoint is labeled if its v is not 0. v is 0 (not labeled), 1 (hidden), 2 (visible), or the confidence of a
+prediction that serves as label. In rows without v, a keypoint is not labeled if a coordinate is negative. Training,
+metrics, the COCO protocol and the conversion to COCO all use the v that is returned here.
 """
 
 from __future__ import annotations
@@ -9,16 +13,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.files import read_regular
+from yolopose.base.text import one_line
 from yolopose.schema import PoseSpec
 
+MAX_LABEL_BYTES = 8 << 20
 FloatArray = npt.NDArray[np.float32]
 TOLERANCE = 0.01  # how far coordinates may leave 0…1: annotation tools round, and boxes touch the border
 _BOX_COLUMNS = ("class", "cx", "cy", "w", "h")
+_MAX_CLASS = 1_000_000  # of files whose classes are all treated as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class LabelIssue:
     def __str__(self) -> str:
         row = "" if self.row is None else f", row {self.row}"
         column = "" if self.column is None else f", column {self.column}"
-        return f"{self.file}{row}{column}: {self.reason}"
+        return f"{one_line(self.file)}{row}{column}: {self.reason}"
 
 
 class LabelError(Exception):
@@ -62,58 +70,75 @@ class FileLabels:
 
     Attributes:
         classes: (n,) int32.
-        boxes: (n, 4) float32 cx, cy, w, h, normalized.
-        keypoints: (n, K, 3) float32 x, y, v, normalized.
+        boxes: (n, 4) cx, cy, w, h, normalized.
+        keypoints: (n, K, 3) x, y, v, normalized; of the same type, float32 unless `precise`.
         warnings: short descriptions of unusual values that were accepted.
+        rows: index of each instance among the rows of the file that are not blank; duplicates are dropped.
     """
 
     classes: npt.NDArray[np.int32]
-    boxes: FloatArray
-    keypoints: FloatArray
+    boxes: npt.NDArray[np.floating[Any]]
+    keypoints: npt.NDArray[np.floating[Any]]
     warnings: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
-def read_label_file(path: Path, spec: PoseSpec) -> FileLabels | None:
+def coco_visibility(v: float) -> int:
+    """Return the visibility flag of COCO for the v of a label: 0, 1, or 2 also for the confidence of a prediction."""
+    return int(v) if v in (0, 1) else 2
+
+
+def read_label_file(
+    path: Path, spec: PoseSpec, *, any_class: bool = False, precise: bool = False
+) -> FileLabels | None:
     """Read a label file; None if it does not exist.
 
     Args:
         path: the file.
         spec: number of classes and shape of the keypoints.
+        any_class: accept classes that the spec does not have, since all are treated as one (`single_cls`).
+        precise: return all digits, as float64.
 
     Raises:
         LabelError: the file cannot be read or is not valid.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_LABEL_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise LabelError("unreadable", f"the file cannot be read ({error.strerror or error})") from error
-    return parse_labels(data, spec)
+    return parse_labels(data, spec, any_class=any_class, precise=precise)
 
 
-def parse_labels(data: bytes, spec: PoseSpec) -> FileLabels:
+def parse_labels(data: bytes, spec: PoseSpec, *, any_class: bool = False, precise: bool = False) -> FileLabels:
     """Parse the contents of a label file; see `read_label_file`."""
     lines, rows = _split_rows(data)
-    dims = spec.keypoints.dims
-    width = len(_BOX_COLUMNS) + spec.keypoints.count * dims
+    count, dims = spec.keypoints.shape
+    width = len(_BOX_COLUMNS) + count * dims
     for line, row in zip(lines, rows, strict=True):
         if len(row) != width:
             _raise_wrong_length(row, width, spec.keypoints.shape, line)
-    table = _to_array(lines, rows, width)
-    _check_values(table, lines, spec)
+    values = _to_array(lines, rows, width)
+    with np.errstate(over="ignore", under="ignore"):  # 1e300 becomes infinite, which is refused below
+        table = values.astype(np.float32)
+    _check_values(table, lines, spec, any_class)
     warnings = _unusual_values(table, dims)
     # In reverse order, so that the first of equal rows is the one that remains. numpy.unique would take most of the
     # time of the whole parse.
     first_index = {row.tobytes(): index for index, row in reversed(list(enumerate(table)))}
-    if len(first_index) < len(table):
-        table = table[sorted(first_index.values())]
+    kept = sorted(first_index.values())
+    if len(kept) < len(table):
         warnings.append("duplicate rows dropped")
+    if precise:
+        table = values
+    table = table if len(kept) == len(table) else table[kept]
     return FileLabels(
         classes=table[:, 0].astype(np.int32),
         boxes=table[:, 1:5],
-        keypoints=_keypoints(table, spec),
+        keypoints=_keypoints(table, count, dims),
         warnings=tuple(warnings),
+        rows=tuple(kept),
     )
 
 
@@ -158,7 +183,7 @@ def _guess_kpt_shape(row: list[str]) -> tuple[int, int] | None:
     return None
 
 
-def _to_array(lines: list[int], rows: list[list[str]], width: int) -> FloatArray:
+def _to_array(lines: list[int], rows: list[list[str]], width: int) -> npt.NDArray[np.float64]:
     try:
         values = [[float(value) for value in row] for row in rows]
     except ValueError:
@@ -167,8 +192,7 @@ def _to_array(lines: list[int], rows: list[list[str]], width: int) -> FloatArray
                 if not _is_number(value):
                     raise LabelError("not a number", f"{value[:40]!r} is not a number", line, column) from None
         raise
-    with np.errstate(over="ignore"):  # 1e300 becomes infinite, which is refused below
-        return np.array(values, dtype=np.float32).reshape(-1, width)
+    return np.array(values, dtype=np.float64).reshape(-1, width)
 
 
 def _is_number(value: str) -> bool:
@@ -179,24 +203,30 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _check_values(table: FloatArray, lines: list[int], spec: PoseSpec) -> None:
+def _check_values(table: FloatArray, lines: list[int], spec: PoseSpec, any_class: bool) -> None:
     """Raise for the first value that violates a rule, one rule after the other."""
     dims = spec.keypoints.dims
     classes = table[:, 0]
-    sizes = table[:, 3:5]
     negative = table < -TOLERANCE
-    negative[:, 3:5] |= sizes < 0
+    negative[:, 3:5] |= table[:, 3:5] < 0  # a size
     large = table > 1 + TOLERANCE
     large[:, 0] = False
     if dims == 3:
-        large[:, 7::3] = False  # visibility is not a coordinate
+        visibility = table[:, 7::3]
+        negative[:, 7::3] |= visibility < 0
+        large[:, 7::3] = False  # not a coordinate
+        # CVAT and others write coordinates outside the image for points that they declare as not labeled
+        for outside in (negative, large):
+            outside[:, 5::3] &= visibility != 0
+            outside[:, 6::3] &= visibility != 0
     else:
         negative[:, 5:] = False  # a negative coordinate marks a keypoint that is not labeled
+    last_class = _MAX_CLASS if any_class else spec.nc - 1
     wrong_class = np.zeros_like(negative)
-    wrong_class[:, 0] = (classes != np.floor(classes)) | (classes < 0) | (classes >= spec.nc)
+    wrong_class[:, 0] = (classes != np.floor(classes)) | (classes < 0) | (classes > last_class)
     rules = (
         (~np.isfinite(table), "not finite", "is not finite"),
-        (wrong_class, "wrong class", f"is not a class: classes are integers from 0 to {spec.nc - 1}"),
+        (wrong_class, "wrong class", f"is not a class: classes are integers from 0 to {last_class}"),
         (negative, "negative value", "is negative"),
         (large, "above 1", "is above 1: coordinates are relative to the width and height of the image"),
     )
@@ -215,21 +245,34 @@ def _column_name(column: int, dims: int) -> str:
     return f"{'xyv'[part]} of keypoint {keypoint}"
 
 
-def _keypoints(table: FloatArray, spec: PoseSpec) -> FloatArray:
-    """Return (n, K, 3) keypoints; with D = 2, v is 0 where a coordinate is negative, otherwise 1."""
-    count, dims = spec.keypoints.shape
+def _keypoints(table: npt.NDArray[Any], count: int, dims: int) -> npt.NDArray[Any]:
+    """Return (n, K, 3) keypoints; the coordinates of a keypoint that is not labeled are 0 if they leave the image."""
     keypoints = table[:, len(_BOX_COLUMNS) :].reshape(-1, count, dims)
-    if dims == 3:
-        return keypoints
-    labeled = (keypoints >= 0).all(axis=2, keepdims=True).astype(np.float32)
-    return np.concatenate((keypoints, labeled), axis=2)
+    xy = keypoints[..., :2]
+    if dims == 2:
+        labeled = (xy >= 0).all(axis=2, keepdims=True)
+        return np.concatenate((keypoints, labeled.astype(table.dtype)), axis=2)
+    outside = (keypoints[..., 2] == 0) & ((xy < -TOLERANCE) | (xy > 1 + TOLERANCE)).any(axis=2)
+    if outside.any():
+        keypoints = keypoints.copy()
+        keypoints[outside] = 0
+    return keypoints
 
 
 def _unusual_values(table: FloatArray, dims: int) -> list[str]:
     warnings: list[str] = []
     if (table[:, 3:5] == 0).any():
         warnings.append("boxes without width or height (they count as instances)")
-    visibility = table[:, 7::3] if dims == 3 else table[:, :0]
+    x = table[:, 5::dims]
+    y = table[:, 6::dims]
+    if dims == 2:
+        if ((x == 0) & (y == 0)).any():
+            warnings.append("keypoints at 0 0 (they count as labeled: write -1 -1 for those that are not)")
+        return warnings
+    visibility = table[:, 7::3]
     if not np.isin(visibility, (0, 1, 2)).all():
         warnings.append("visibility other than 0, 1, 2 (all except 0 count as labeled)")
+    unlabeled = visibility == 0
+    if (unlabeled & ((x < -TOLERANCE) | (y < -TOLERANCE) | (x > 1 + TOLERANCE) | (y > 1 + TOLERANCE))).any():
+        warnings.append("keypoints with v = 0 outside the image (their coordinates are ignored)")
     return warnings

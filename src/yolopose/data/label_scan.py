@@ -10,8 +10,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import stat
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import OutputError, SourceError
-from yolopose.base.files import atomic_path
+from yolopose.base.files import atomic_path, read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
 from yolopose.base.progress import progress
 from yolopose.config import limit_workers
-from yolopose.data.images import decode_image
-from yolopose.data.label_file import FileLabels, FloatArray, LabelError, LabelIssue, read_label_file
+from yolopose.data.images import MAX_IMAGE_BYTES, decode_image
+from yolopose.data.label_file import TOLERANCE, FileLabels, FloatArray, LabelError, LabelIssue, read_label_file
 from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
-CACHE_VERSION = 2  # part of the key, so that caches of other versions are rebuilt
+CACHE_VERSION = 3  # part of the key, so that caches of other versions are rebuilt
 _ARRAYS = ("status", "shapes", "offsets", "classes", "boxes", "keypoints")
 
 
@@ -48,6 +50,7 @@ class LabelScan:
         keypoints: (N, K, 3) float32 x, y, v, normalized.
         issues: why images were refused, in the order of the images.
         warnings: unusual values that were accepted: description → (number of images, index of the first).
+        notes: descriptions of files that were not used.
     """
 
     status: npt.NDArray[np.uint8]
@@ -58,6 +61,7 @@ class LabelScan:
     keypoints: FloatArray
     issues: tuple[LabelIssue, ...]
     warnings: dict[str, tuple[int, int]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,15 @@ class _ImageScan:
 
 
 def load_scan(
-    images: Sequence[Path], spec: PoseSpec, root: Path, *, title: str, cache: Path | None, workers: int | None
+    images: Sequence[Path],
+    spec: PoseSpec,
+    root: Path,
+    *,
+    title: str,
+    cache: Path | None,
+    workers: int | None,
+    any_class: bool = False,
+    find_unused: Callable[[], Sequence[str]] = list,
 ) -> LabelScan:
     """Return the scan from the cache if it is up to date; otherwise scan the files and write the cache.
 
@@ -87,17 +99,22 @@ def load_scan(
         title: text of the progress bar.
         cache: the cache file, see `cache_path`; None neither reads nor writes one.
         workers: number of threads; None or 0 chooses.
+        any_class: accept classes that the spec does not have.
+        find_unused: describes files that are not used; called when the files are scanned.
     """
-    key = _fingerprint(images, spec, root) if cache else ""
-    scan = _read_cache(cache, key, images) if cache else None
+    key = _fingerprint(images, spec, root, any_class) if cache else ""
+    scan = _read_cache(cache, key, images, None if any_class else spec.nc, spec.keypoints.count) if cache else None
     if scan is None:
-        scan = scan_labels(images, spec, title=title, workers=workers)
+        scan = scan_labels(images, spec, title=title, workers=workers, any_class=any_class)
+        scan = replace(scan, notes=tuple(find_unused()))
         if cache:
             _write_cache(cache, key, images, scan)
     return scan
 
 
-def scan_labels(images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int | None = None) -> LabelScan:
+def scan_labels(
+    images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int | None = None, any_class: bool = False
+) -> LabelScan:
     """Decode every image and parse every label file.
 
     Args:
@@ -105,21 +122,22 @@ def scan_labels(images: Sequence[Path], spec: PoseSpec, *, title: str, workers: 
         spec: number of classes and shape of the keypoints.
         title: text of the progress bar.
         workers: number of threads; None or 0 chooses.
+        any_class: accept classes that the spec does not have.
     """
     threads = limit_workers(workers or None)
-    scans = map_ordered(lambda image: _scan_image(image, spec), images, threads=threads, ahead=4 * threads)
+    scans = map_ordered(lambda image: _scan_image(image, spec, any_class), images, threads=threads, ahead=4 * threads)
     visible = LOGGER.isEnabledFor(logging.INFO)
     return _join(list(progress(scans, title, len(images), visible)), spec.keypoints.count)
 
 
-def _scan_image(image: Path, spec: PoseSpec) -> _ImageScan:
+def _scan_image(image: Path, spec: PoseSpec, any_class: bool) -> _ImageScan:
     label = label_path(image)
     try:
         shape = _image_shape(image)
     except LabelError as error:
         return _ImageScan(issue=LabelIssue(image, None, None, error.kind, error.reason))
     try:
-        return _ImageScan(shape, read_label_file(label, spec))
+        return _ImageScan(shape, read_label_file(label, spec, any_class=any_class))
     except LabelError as error:
         return _ImageScan(issue=LabelIssue(label, error.row, error.column, error.kind, error.reason))
 
@@ -127,7 +145,7 @@ def _scan_image(image: Path, spec: PoseSpec) -> _ImageScan:
 def _image_shape(image: Path) -> tuple[int, int]:
     """Return (height, width) after decoding, since a header does not show whether the pixels can be read."""
     try:
-        height, width = decode_image(image.read_bytes(), image.name).shape[:2]
+        height, width = decode_image(read_regular(image, MAX_IMAGE_BYTES), image.name).shape[:2]
     except FileNotFoundError:
         raise LabelError("image does not exist", "the image is listed but does not exist") from None
     except OSError as error:
@@ -169,12 +187,12 @@ def cache_path(image: Path, split: str) -> Path:
     return label_path(image).parents[depth] / f"{split}.yolopose.npz"
 
 
-def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path) -> str:
+def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path, any_class: bool) -> str:
     """Return a hash of the spec and of names, sizes and times of all images and label files.
 
     Paths are relative to the root, so that a data set can be moved together with its cache.
     """
-    digest = hashlib.sha256(json.dumps([CACHE_VERSION, spec.nc, *spec.keypoints.shape]).encode())
+    digest = hashlib.sha256(json.dumps([CACHE_VERSION, None if any_class else spec.nc, *spec.keypoints.shape]).encode())
     prefix = f"{root}{os.sep}"
     for image in images:
         name = str(image).removeprefix(prefix)
@@ -191,11 +209,17 @@ def _file_state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _read_cache(path: Path, key: str, images: Sequence[Path]) -> LabelScan | None:
+def _read_cache(
+    path: Path, key: str, images: Sequence[Path], nc: int | None, num_keypoints: int
+) -> LabelScan | None:
     """Return the cached scan, or None if there is none with this key."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which would block
+            return None
         with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
+            # written without compression: nothing in the archive is larger than the archive
+            is_plain = all(entry.compress_type == zipfile.ZIP_STORED for entry in stored.zip.infolist())
+            if not is_plain or str(stored["key"]) != key:
                 return None
             arrays: dict[str, Any] = {name: stored[name] for name in _ARRAYS}
             report: Any = json.loads(str(stored["report"]))
@@ -203,13 +227,14 @@ def _read_cache(path: Path, key: str, images: Sequence[Path]) -> LabelScan | Non
             **arrays,
             issues=tuple(_decode_issue(images, *issue) for issue in report["issues"]),
             warnings={warning: (int(count), int(first)) for warning, (count, first) in report["warnings"].items()},
+            notes=tuple(str(note) for note in report["notes"]),
         )
     except FileNotFoundError:
         return None
     except Exception:  # a damaged archive raises errors of many types; the labels themselves can always be read
         LOGGER.info(f"The label cache {path} is damaged and is rebuilt.")
         return None
-    return scan if _is_consistent(scan, len(images)) else None
+    return scan if _is_consistent(scan, len(images), nc, num_keypoints) else None
 
 
 def _write_cache(path: Path, key: str, images: Sequence[Path], scan: LabelScan) -> None:
@@ -223,6 +248,7 @@ def _write_cache(path: Path, key: str, images: Sequence[Path], scan: LabelScan) 
             for index, issue in zip(indices, scan.issues, strict=True)
         ],
         "warnings": scan.warnings,
+        "notes": scan.notes,
     }
     arrays = {name: getattr(scan, name) for name in _ARRAYS}
     try:
@@ -239,16 +265,35 @@ def _decode_issue(
     return LabelIssue(images[index] if is_image else label_path(images[index]), row, column, kind, reason)
 
 
-def _is_consistent(scan: LabelScan, count: int) -> bool:
-    """Return whether the arrays fit each other, so that a modified file cannot yield labels of other images."""
+def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: int) -> bool:
+    """Return whether the arrays fit each other, so that a modified file cannot yield labels that no file contains."""
     total = len(scan.classes)
-    return (
-        scan.status.shape == (count,)
+    kinds = {"status": "u", "shapes": "i", "offsets": "i", "classes": "i", "boxes": "f", "keypoints": "f"}
+    fits = (
+        all(getattr(scan, name).dtype.kind == kind for name, kind in kinds.items())
+        and scan.status.shape == (count,)
         and scan.shapes.shape == (count, 2)
         and scan.offsets.shape == (count + 1,)
-        and scan.offsets[0] == 0
+        and scan.classes.shape == (total,)
+        and scan.boxes.shape == (total, 4)
+        and scan.keypoints.shape == (total, num_keypoints, 3)
+    )
+    if not fits:
+        return False
+    usable = scan.status != REFUSED
+    low, high = -2 * TOLERANCE, 1 + 2 * TOLERANCE
+    return (
+        scan.offsets[0] == 0
         and scan.offsets[-1] == total
         and bool((np.diff(scan.offsets) >= 0).all())
-        and scan.boxes.shape == (total, 4)
-        and scan.keypoints.shape[::2] == (total, 3)
+        and bool((scan.status <= REFUSED).all())
+        and int((~usable).sum()) == len(scan.issues)
+        and bool((scan.shapes[usable] >= MIN_SIDE).all())
+        and bool((scan.classes >= 0).all())
+        and (nc is None or bool((scan.classes < nc).all()))
+        and bool(((scan.boxes >= low) & (scan.boxes <= high)).all())  # False for NaN, too
+        and bool((scan.boxes[:, 2:] >= 0).all())
+        and bool(np.isfinite(scan.keypoints).all())
+        and bool((scan.keypoints[..., 2] >= 0).all())
+        and bool((scan.keypoints[..., :2][scan.keypoints[..., 2] > 0] <= high).all())
     )

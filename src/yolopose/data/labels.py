@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DataError
 from yolopose.base.log import LOGGER
+from yolopose.base.text import one_line
 from yolopose.data.dataset import Dataset
 from yolopose.data.label_file import FloatArray, LabelIssue
 from yolopose.data.label_scan import EMPTY, LABELED, MISSING, REFUSED, LabelScan, cache_path, load_scan
 from yolopose.data.paths import label_path
+from yolopose.data.unused_files import find_unused
 from yolopose.geometry import Letterbox, cxcywh_to_xyxy
 
 _MAX_LISTED = 5  # issues in an error message
@@ -150,7 +152,7 @@ def load_labels(
         split: `train`, `val` or `test`.
         strict: raise an error if any image or label file is refused.
         cache: read and write the cache in the labels folder (`SPLIT.yolopose.npz`).
-        single_cls: set the class of every instance to 0.
+        single_cls: set the class of every instance to 0, whatever class the label files name.
         workers: number of threads that decode and parse; None or 0 chooses.
 
     Raises:
@@ -158,7 +160,16 @@ def load_labels(
     """
     images = dataset.image_files(split)
     path = cache_path(images[0], split) if cache else None
-    scan = load_scan(images, dataset.spec, dataset.root, title=f"{split} labels", cache=path, workers=workers)
+    scan = load_scan(
+        images,
+        dataset.spec,
+        dataset.root,
+        title=f"{split} labels",
+        cache=path,
+        workers=workers,
+        any_class=single_cls,
+        find_unused=lambda: find_unused(dataset.image_folders(split)),
+    )
     counts = LabelCounts(*(int((scan.status == status).sum()) for status in (LABELED, MISSING, EMPTY, REFUSED)))
     where = f"{dataset.yaml_path}, {split}"
     _check_usable(where, images, scan, counts, strict)
@@ -184,6 +195,7 @@ def _check_usable(where: str, images: Sequence[Path], scan: LabelScan, counts: L
     if not counts.labeled:
         example = f"the label file of {images[0]} would be {label_path(images[0])}"
         reasons = f" {_list_issues(scan)}" if scan.issues else ""
+        reasons += "".join(f"\n  {note.strip()}" for note in scan.notes)
         raise DataError(
             f"{where}: none of {len(images)} images has a labeled instance: {counts.missing} have no label file, "
             f"{counts.empty} have an empty one ({example}).{reasons}"
@@ -210,8 +222,9 @@ def _log_report(where: str, images: Sequence[Path], scan: LabelScan, counts: Lab
         for kind, count in Counter(issue.kind for issue in scan.issues).most_common()
     ]
     lines += [
-        f"  {count:>6}  accepted: {warning}; first: {label_path(images[index])}"
+        f"  {count:>6}  accepted: {warning}; first: {one_line(label_path(images[index]))}"
         for warning, (count, index) in scan.warnings.items()
     ]
+    lines += [f"  {note}" for note in scan.notes]
     if lines:
         LOGGER.warning(f"Labels of {where}: number of files by reason:\n" + "\n".join(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,25 +12,61 @@ from urllib.parse import urlparse
 
 from yolopose.base.errors import DataError, nearest
 from yolopose.base.log import LOGGER, warn_once
+from yolopose.base.text import one_line, short_repr
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SKELETON, KeypointSchema
 
 KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
-    "skeleton", "download", "download_sha256", "figures", "info",
+    "skeleton", "download", "download_sha256", "figures", "info", "channels",
 )  # fmt: skip
 # A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).
 _SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(?![A-Za-z])|(Left|Right)(?=[A-Z])|"
                     r"(?<=[a-z])(Left|Right)(?![a-z])|^(left|right)(?=[a-z])")  # fmt: skip
+_MAX_KEY = 40  # longer keys are not misspelled ones
 _OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 def warn_misspelled_keys(path: Path, keys: Iterable[str]) -> None:
     """Warn of unknown keys that resemble a known one; other unknown keys are ignored."""
     present = set(keys)
-    for key in sorted(present - set(KNOWN_KEYS)):
+    for key in sorted(key for key in present - set(KNOWN_KEYS) if len(key) <= _MAX_KEY):
         similar = [known for known in nearest(key, KNOWN_KEYS) if known not in present]
         if similar:
             LOGGER.warning(f"{path}: the key `{key}` is unknown and has no effect. Did you mean `{similar[0]}`?")
+
+
+def check_channels(path: Path, channels: object) -> None:
+    """Check `channels`, which the reference package uses for gray and multispectral images.
+
+    Raises:
+        DataError: it is not 3, the number of channels of every network here.
+    """
+    if channels is None or channels == 3:
+        return
+    gray = " Gray images are read as three equal channels: remove the line to train on them." if channels == 1 else ""
+    raise DataError(
+        f"{path}: `channels: {short_repr(channels)}` is not supported: networks here have 3 channels, and images are "
+        f"read as color.{gray} Images of other channels must be converted to color images."
+    )
+
+
+def check_names(path: Path, classes: Sequence[str], keypoints: KeypointSchema) -> None:
+    """Warn of names that occur twice.
+
+    Raises:
+        DataError: a name is empty.
+    """
+    lists = {"names": classes} | {f"kpt_names of class {index}": names for index, names in keypoints.names.items()}
+    for key, names in lists.items():
+        if blank := [index for index, name in enumerate(names) if not name.strip()]:
+            raise DataError(f"{path}: {key}: entry {blank[0]} has no name. Write one, in quotes if it is a number.")
+        doubled = [name for name, count in Counter(names).items() if count > 1]
+        if doubled:
+            positions = ", ".join(str(index) for index, name in enumerate(names) if name == doubled[0])
+            warn_once(
+                f"{path}: {key}: {one_line(doubled[0])!r} occurs more than once (entries {positions}). They are "
+                "distinguished only by position; give each its own name."
+            )
 
 
 def parse_download(path: Path, download: object) -> tuple[str, ...]:
@@ -65,7 +102,10 @@ def parse_checksums(path: Path, value: object) -> dict[str, str]:
 
 
 def _is_zip_url(text: str) -> bool:
-    url = urlparse(text.strip())
+    try:
+        url = urlparse(text.strip())
+    except ValueError:  # an address with an unclosed bracket
+        return False
     is_complete = bool(url.netloc) and not re.search(r"\s", text.strip())
     return is_complete and url.scheme in ("http", "https") and url.path.lower().endswith(".zip")
 

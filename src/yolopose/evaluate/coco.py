@@ -15,10 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from yolopose.base.errors import DataError, DependencyError, NotFoundError
+from yolopose.base.files import read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert import build_coco, find_coco_record
+from yolopose.data.convert.to_coco import MAX_RECORD_BYTES
 from yolopose.data.dataset import Dataset
+from yolopose.data.image_ids import image_ids, relative_names
 from yolopose.data.labels import Annotations
 from yolopose.data.paths import label_path
 
@@ -172,7 +175,13 @@ class CocoAnnotations:
 
 
 def load_coco_gt(
-    dataset: Dataset, labels: Annotations, split: str, file: str | None = None, classes: Sequence[int] | None = None
+    dataset: Dataset,
+    labels: Annotations,
+    split: str,
+    file: str | None = None,
+    classes: Sequence[int] | None = None,
+    *,
+    single_cls: bool = False,
 ) -> CocoAnnotations:
     """Find or make the annotations of a split.
 
@@ -186,6 +195,7 @@ def load_coco_gt(
         split: `train`, `val` or `test`.
         file: the file, if the user names one.
         classes: class indices that count; None for all.
+        single_cls: whether all classes of the label files count as the only one of the data set.
 
     Raises:
         NotFoundError: `file` does not exist.
@@ -199,7 +209,7 @@ def load_coco_gt(
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         source = f"the labels of {dataset.yaml_path}"
-        content = build_coco(dataset, files, dict(zip(files, _image_entries(labels), strict=True)))
+        content = build_coco(dataset, files, _image_entries(labels), single_cls=single_cls)
         unique_files = dict.fromkeys(files)
         ids: dict[Path, Id] = {name: image["id"] for name, image in zip(unique_files, content["images"], strict=True)}
     else:
@@ -218,18 +228,19 @@ def _annotation_paths(root: Path, names: Sequence[str]) -> Iterator[Path]:
             yield root / "annotations" / f"{prefix}{name}.json"
 
 
-def _image_entries(labels: Annotations) -> Iterator[Json]:
-    """Yield entries of `images` with the ids that predictions have: the file stem, as an integer if it is decimal."""
-    stems = Counter(file.stem for file in labels.files)
-    for file, (height, width) in zip(labels.files, labels.shapes.tolist(), strict=True):
-        name = file.stem if stems[file.stem] == 1 else f"{file.parent.name}/{file.stem}"
-        image_id = int(name) if name.isdecimal() else name
-        yield {"id": image_id, "file_name": file.name, "width": width, "height": height}
+def _image_entries(labels: Annotations) -> dict[Path, Json]:
+    """Return entries of `images` with the ids that predictions have."""
+    ids = image_ids(labels.files)
+    names = relative_names(labels.files)
+    return {
+        file: {"id": ids[file], "file_name": names[file], "width": width, "height": height}
+        for file, (height, width) in zip(labels.files, labels.shapes.tolist(), strict=True)
+    }
 
 
 def _read_annotations(path: Path) -> Json:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_regular(path, MAX_RECORD_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         raise NotFoundError(
             f"The annotation file {path} does not exist (current folder: {Path.cwd()}).{suggest_path(path)}"
@@ -269,17 +280,24 @@ def _complete_annotations(path: Path, content: Json, count: int) -> None:
 
 
 def _image_ids(content: Json, files: Sequence[Path]) -> dict[Path, Id]:
-    """Map files to image ids: by the longest matching path, else by the file name if it is unique."""
-    by_path = {PurePosixPath(image["file_name"]).as_posix(): image["id"] for image in content["images"]}
+    """Map files to image ids: by the longest matching path, else by the file name if it is unique on both sides."""
+    by_path = {str(image["file_name"]).replace("\\", "/").removeprefix("./"): image["id"] for image in content["images"]}
     counts = Counter(PurePosixPath(path).name for path in by_path)
     by_name = {name: image for path, image in by_path.items() if counts[name := PurePosixPath(path).name] == 1}
+    file_counts = Counter(file.name for file in set(files))
+    names = relative_names(files)
     ids: dict[Path, Id] = {}
-    for file in files:
-        tails = ("/".join(file.parts[-depth:]) for depth in (4, 3, 2, 1))
-        image = next((by_path[tail] for tail in tails if tail in by_path), by_name.get(file.name))
+    for file in names:
+        # a name without folder identifies a file only where no other file has it
+        depths = range(min(len(file.parts) - 1, 8), 0 if file_counts[file.name] == 1 else 1, -1)
+        tails = (names[file], *("/".join(file.parts[-depth:]) for depth in depths))
+        image = next((by_path[tail] for tail in tails if tail in by_path), None)
+        if image is None and file_counts[file.name] == 1:
+            image = by_name.get(file.name)
         if image is not None:
             ids[file] = image
-    return ids
+    id_counts = Counter(ids.values())
+    return {file: image for file, image in ids.items() if id_counts[image] == 1}
 
 
 def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[Id, ...]:
@@ -289,7 +307,8 @@ def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[I
         DataError: neither is possible.
     """
     by_name = {category["name"]: category["id"] for category in content["categories"]}
-    if all(name in by_name for name in classes):
+    is_unique = len(by_name) == len(content["categories"]) and len(set(classes)) == len(classes)
+    if is_unique and all(name in by_name for name in classes):
         return tuple(by_name[name] for name in classes)
     categories = [item for item in content["categories"] if item.get("keypoints")] or content["categories"]
     if len(categories) != len(classes):
@@ -297,10 +316,11 @@ def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[I
             f"{source} belongs to another data set: its categories are {', '.join(map(str, by_name))}, but the classes "
             f"of the data set are {', '.join(classes)}. {_HINT}"
         )
-    LOGGER.warning(
+    if [item["name"] for item in categories] != list(classes):
+        LOGGER.warning(
         f"The categories of {source} ({', '.join(str(item['name']) for item in categories)}) and the classes of the "
         f"data set ({', '.join(classes)}) have different names; they are matched by the order of the ids."
-    )
+        )
     return tuple(item["id"] for item in sorted(categories, key=lambda item: item["id"]))
 
 

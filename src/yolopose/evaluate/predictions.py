@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from yolopose.base.files import atomic_path
+from yolopose.data.image_ids import image_ids, relative_names
 from yolopose.evaluate.coco import CocoAnnotations
 from yolopose.geometry import Letterbox
 from yolopose.results.coco import CocoResultsWriter, coco_results
@@ -32,38 +33,48 @@ class PredictionsFile:
 
     Args:
         rows: the open file.
+        files: all images of the run; without annotations, they determine the ids (`yolopose.data.image_ids`).
         gt: annotations whose image and category ids are used; images that they do not contain are skipped.
     """
 
-    def __init__(self, rows: CocoResultsWriter, gt: CocoAnnotations | None = None) -> None:
+    def __init__(self, rows: CocoResultsWriter, files: Sequence[Path], gt: CocoAnnotations | None = None) -> None:
         self._rows = rows
         self._gt = gt
+        self._ids = gt.ids if gt else image_ids(files)
+        self._names = relative_names(files)
 
     def add(self, file: Path, detections: Detections) -> None:
         """Add an image.
 
         Args:
-            file: the image; without annotations, a file stem of digits is its COCO image id.
+            file: the image.
             detections: in pixels of the original image.
         """
-        gt = self._gt
-        if gt and file not in gt.ids:
+        if file not in self._ids:
             return
         rows = coco_results(
-            file.stem, file.name, detections.boxes, detections.scores, detections.classes, detections.points
+            self._ids[file],
+            self._names[file],
+            detections.boxes,
+            detections.scores,
+            detections.classes,
+            detections.points,
         )
-        if gt:
+        if self._gt:
             for row in rows:
-                row.update(image_id=gt.ids[file], category_id=gt.categories[row["category_id"] - 1])
+                row["category_id"] = self._gt.categories[row["category_id"] - 1]
         self._rows.add(rows)
 
 
 @contextmanager
-def open_predictions(path: Path, gt: CocoAnnotations | None = None) -> Generator[PredictionsFile, None, None]:
+def open_predictions(
+    path: Path, files: Sequence[Path], gt: CocoAnnotations | None = None
+) -> Generator[PredictionsFile, None, None]:
     """Open `predictions.json`; it appears only if the block ends without an error.
 
     Args:
         path: the file.
+        files: all images of the run.
         gt: annotations whose ids are used.
 
     Raises:
@@ -71,7 +82,7 @@ def open_predictions(path: Path, gt: CocoAnnotations | None = None) -> Generator
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as text:
         rows = CocoResultsWriter(text)
-        yield PredictionsFile(rows, gt)
+        yield PredictionsFile(rows, files, gt)
         rows.close()
 
 

@@ -187,7 +187,7 @@ class Validation:
             predictions = None
             if (self.args.save_json or self.coco_gt) and self.save_dir:
                 path = self.save_dir / PREDICTIONS_FILE
-                predictions = stack.enter_context(open_predictions(path, self.coco_gt))
+                predictions = stack.enter_context(open_predictions(path, self.labels.files, self.coco_gt))
             batches = progress(self.batches, f"val {self.dataset.yaml_path.name}", enabled=self.args.verbose)
             for batch, candidates in self._infer(self._timer.timed(batches, "preprocess")):
                 self.batch_i += 1
@@ -296,7 +296,14 @@ class Validation:
         require_evaluator()
         if self.args.single_cls and self.dataset.spec.nc > 1:
             raise UsageError("protocol=coco distinguishes classes: omit single_cls, or the protocol.")
-        return load_coco_gt(self.dataset, self.labels, self.args.split, self.args.annotations, self.args.classes)
+        return load_coco_gt(
+            self.dataset,
+            self.labels,
+            self.args.split,
+            self.args.annotations,
+            self.args.classes,
+            single_cls=self.args.single_cls,
+        )
 
     def _class_names(self) -> dict[int, str]:
         names = self.dataset.spec.names

@@ -46,7 +46,7 @@ class CocoResultsWriter:
 
 
 def coco_results(
-    image_name: str,
+    image_id: int | str,
     file_name: str,
     boxes: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
@@ -56,7 +56,7 @@ def coco_results(
     """Convert the detections of an image to COCO results.
 
     Args:
-        image_name: unique name of the image; a number is its COCO image id.
+        image_id: unique id of the image, see `yolopose.data.image_ids`.
         file_name: file of the image.
         boxes: (N, 4) x1, y1, x2, y2, pixels.
         scores: (N,) 0…1.
@@ -72,7 +72,6 @@ def coco_results(
     if points.shape[2] == 2:
         shared = np.broadcast_to(scores[:, None, None], (*points.shape[:2], 1))
         points = np.concatenate((points, shared), axis=2)
-    image_id = int(image_name) if image_name.isdecimal() else image_name
     return [
         {
             "image_id": image_id,

@@ -11,15 +11,18 @@ from typing import Any
 
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.log import LOGGER
+from yolopose.base.files import read_regular
 from yolopose.data.convert.from_coco import label_row
 from yolopose.data.convert.output import create_file, output_name
 from yolopose.data.dataset import Dataset, load_dataset
 from yolopose.data.images import read_image
-from yolopose.data.label_file import LabelError, read_label_file
+from yolopose.data.image_ids import image_ids, relative_names
+from yolopose.data.label_file import MAX_LABEL_BYTES, LabelError, coco_visibility, parse_labels
 from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 Json = dict[str, Any]
+MAX_RECORD_BYTES = 2 << 30
 
 
 def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
@@ -69,13 +72,20 @@ def find_coco_record(image: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def build_coco(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path, Json] | None = None) -> Json:
+def build_coco(
+    dataset: Dataset,
+    files: Sequence[Path],
+    new_images: Mapping[Path, Json] | None = None,
+    *,
+    single_cls: bool = False,
+) -> Json:
     """Return the label files of a split as COCO keypoint annotations, with the record of a conversion from COCO.
 
     Args:
         dataset: the data set.
         files: images of one of its splits.
         new_images: entries of `images` for images that are not in the record; made from the image files when None.
+        single_cls: class 0 for every instance.
 
     Returns:
         The content of a COCO JSON file, its images in the order of `files` without repetitions.
@@ -89,21 +99,31 @@ def build_coco(dataset: Dataset, files: Sequence[Path], new_images: Mapping[Path
     recorded: dict[Any, list[Json]] = defaultdict(list)
     for annotation in record.get("annotations", []):
         recorded[annotation.get("image_id")].append(annotation)
+    categories = record.get("categories") or _new_categories(dataset.spec)
+    category_ids = sorted(category["id"] for category in categories)  # classes are in the order of the ids
     annotations: list[Json] = []
     for file, image in images.items():
-        annotations += _image_annotations(file, image, recorded[image["id"]], dataset)
-    last_id = max((annotation["id"] for annotation in annotations if isinstance(annotation.get("id"), int)), default=0)
-    for annotation in annotations:
-        if "id" not in annotation:
-            last_id += 1
-            annotation["id"] = last_id
+        annotations += _image_annotations(file, image, recorded[image["id"]], dataset.spec, category_ids, single_cls)
+    _set_ids(annotations)
     return {
         "info": record.get("info", {}),
         "licenses": record.get("licenses", []),
         "images": list(images.values()),
         "annotations": annotations,
-        "categories": record.get("categories") or _new_categories(dataset.spec),
+        "categories": categories,
     }
+
+
+def _set_ids(annotations: Sequence[Json]) -> None:
+    """Number the annotations without an id, or with one that an earlier annotation has."""
+    ids = [annotation.get("id") for annotation in annotations]
+    last_id = max((item for item in ids if isinstance(item, int)), default=0)
+    used: set[int | str] = set()
+    for annotation, item in zip(annotations, ids, strict=True):
+        if not isinstance(item, int | str) or item in used:
+            last_id += 1
+            annotation["id"] = item = last_id
+        used.add(item)
 
 
 def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
@@ -113,7 +133,7 @@ def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
         return {}, {}
     path, folder = location
     try:
-        record: Json = json.loads(path.read_text(encoding="utf-8"))
+        record: Json = json.loads(read_regular(path, MAX_RECORD_BYTES))
         by_path = {_recorded_name(image["file_name"], folder.name): image for image in record["images"]}
     except (OSError, ValueError, LookupError, TypeError):  # not written by a conversion
         return {}, {}
@@ -121,11 +141,13 @@ def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
     counts = Counter(name.name for name in by_path)
     by_name = {name.name: image for name, image in by_path.items() if counts[name.name] == 1}
     images: dict[Path, Json] = {}
-    for file in files:
+    used: set[Any] = set()
+    for file in dict.fromkeys(files):
         name = PurePosixPath(file.relative_to(folder)) if file.is_relative_to(folder) else PurePosixPath(file.name)
         image = by_path.get(name) or by_name.get(file.name)
-        if image is not None:
+        if image is not None and image["id"] not in used:  # an entry belongs to one file, whatever others are called
             images[file] = image
+            used.add(image["id"])
     return record, images
 
 
@@ -138,22 +160,19 @@ def _recorded_name(file_name: str, split: str) -> PurePosixPath:
 
 def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[Path]) -> dict[Path, Json]:
     """Return entries of `images`: paths relative to the folder that all files share, ids from numeric file names."""
-    folder = Path(os.path.commonpath([file.parent for file in files]))
     used = {image["id"] for image in recorded}
-    counts = Counter(file.stem for file in new)
+    names = relative_names(files)
     entries: dict[Path, Json] = {}
-    for file in new:
+    for file, image_id in image_ids(new).items():
         height, width = read_image(file).shape[:2]
-        image_id = int(file.stem) if file.stem.isdecimal() and counts[file.stem] == 1 else None
-        if image_id in used:
-            image_id = None
+        is_free = isinstance(image_id, int) and image_id not in used
         entries[file] = {
-            "id": image_id,
-            "file_name": file.relative_to(folder).as_posix(),
+            "id": image_id if is_free else None,
+            "file_name": names[file],
             "width": width,
             "height": height,
         }
-        used.add(image_id)
+        used.add(entries[file]["id"])
     last_id = max((image_id for image_id in used if isinstance(image_id, int)), default=0)
     for entry in entries.values():
         if entry["id"] is None:
@@ -162,39 +181,58 @@ def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[P
     return entries
 
 
-def _image_annotations(file: Path, image: Json, recorded: Sequence[Json], dataset: Dataset) -> list[Json]:
+def _image_annotations(
+    file: Path,
+    image: Json,
+    recorded: Sequence[Json],
+    spec: PoseSpec,
+    category_ids: Sequence[int],
+    single_cls: bool,
+) -> list[Json]:
     """Return the annotations of an image: those of its label rows, completed from the record, and the crowds."""
-    spec = dataset.spec
     label = label_path(file)
     try:
-        read_label_file(label, spec)  # a check only: the values below are read from the text, which has more digits
+        data = read_regular(label, MAX_LABEL_BYTES)
+        labels = parse_labels(data, spec, any_class=single_cls, precise=True)
+    except FileNotFoundError:
+        data = b""
+        labels = parse_labels(data, spec)
+    except OSError as error:
+        raise DataError(f"The label file {label} cannot be read: {error.strerror or error}.") from error
     except LabelError as error:
         raise DataError(f"{label}, row {error.row}: {error.reason}.") from error
-    lines = [line.split() for line in label.read_text(encoding="utf-8-sig").splitlines()] if label.exists() else []
+    lines = [" ".join(line.split()) for line in data.decode("utf-8-sig").split("\n")]
+    texts = [line for line in lines if line]
     annotations: list[Json] = []
-    for row, fields in enumerate(fields for fields in lines if fields):
+    for index, row in enumerate(labels.rows):
         originals = [original for original in recorded if original.get("row") == row] or [{}]
-        annotations += [_annotation(fields, image, original, spec) for original in originals]
+        cls = 0 if single_cls else int(labels.classes[index])
+        box = labels.boxes[index].tolist()
+        points = labels.keypoints[index].tolist()
+        for original in originals:
+            # an unchanged row returns the recorded annotation with all its digits
+            if original and label_row(original, image, spec, {original["category_id"]: cls}) == texts[row]:
+                annotations.append({key: value for key, value in original.items() if key != "row"})
+            else:
+                annotations.append(_annotation(category_ids[cls], box, points, image, original, spec))
     crowds = [original for original in recorded if original.get("row", -1) is None]
     return annotations + [{key: value for key, value in crowd.items() if key != "row"} for crowd in crowds]
 
 
-def _annotation(fields: Sequence[str], image: Json, original: Json, spec: PoseSpec) -> Json:
-    """Return the annotation of a label row; an unchanged row returns the recorded annotation with all its digits."""
-    cls = int(float(fields[0]))
-    if original and label_row(original, image, spec, {original["category_id"]: cls}) == " ".join(fields):
-        return {key: value for key, value in original.items() if key != "row"}
+def _annotation(
+    category: int, box: Sequence[float], points: Sequence[Sequence[float]], image: Json, original: Json, spec: PoseSpec
+) -> Json:
+    """Return the annotation of a label row; ids and areas are those of the record, where it has them."""
     width, height = image["width"], image["height"]
-    cx, cy, w, h = (float(field) for field in fields[1:5])
-    dims = spec.keypoints.dims
+    cx, cy, w, h = box
     keypoints: list[float] = []
-    for start in range(5, len(fields), dims):
-        x, y = float(fields[start]), float(fields[start + 1])
-        v = int(float(fields[start + 2])) if dims == 3 else 2 * bool(x or y)
-        keypoints += [x * width, y * height, v] if v else [0, 0, 0]
+    for x, y, v in points:
+        # rows without v know only labeled keypoints and others
+        flag = coco_visibility(v) if spec.keypoints.dims == 3 else 2 * int(v)
+        keypoints += [x * width, y * height, flag] if flag else [0, 0, 0]
     annotation: Json = {
         "image_id": image["id"],
-        "category_id": original.get("category_id", cls + 1),
+        "category_id": category,
         "bbox": [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height],
         "keypoints": keypoints,
         "num_keypoints": sum(v > 0 for v in keypoints[2::3]),

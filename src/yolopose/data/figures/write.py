@@ -20,6 +20,7 @@ import numpy as np
 from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, OutputError, did_you_mean
 from yolopose.base.log import LOGGER
+from yolopose.base.text import short_repr
 from yolopose.base.prefetch import map_ordered
 from yolopose.data.figures.scene import draw_scene
 
@@ -65,23 +66,23 @@ def parse_figures(path: Path, raw: Mapping[str, Any]) -> FiguresSpec | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise DataError(f"{path}: `figures:` must be like {_EXAMPLE}, got {value!r}.")
+        raise DataError(f"{path}: `figures:` must be like {_EXAMPLE}, got {short_repr(value)}.")
     for key, number in value.items():
         if key not in _RANGES:
             hint = did_you_mean(str(key), _RANGES)
-            raise DataError(f"{path}: `figures:` has no option `{key}`; it must be like {_EXAMPLE}.{hint}")
+            raise DataError(f"{path}: `figures:` has no option {short_repr(key)}; it must be like {_EXAMPLE}.{hint}")
         low, high = _RANGES[key]
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
-            raise DataError(f"{path}: `figures: {key}: {number}` must be an integer from {low} to {high}.")
+            raise DataError(f"{path}: `figures: {key}: {short_repr(number)}` must be an integer from {low} to {high}.")
     folders = ("images/train", "images/val")
     for split in ("train", "val", "test"):
         if raw.get(split) not in (None, *folders):
             raise DataError(
-                f"{path}: figures are written to {' and '.join(folders)}; `{split}: {raw[split]}` is neither."
+                f"{path}: figures are written to {' and '.join(folders)}; `{split}: {short_repr(raw[split])}` is neither."
             )
     folder = raw.get("path")
     if not isinstance(folder, str) or not folder or ".." in PurePath(folder).parts or PurePath(folder) == PurePath("."):
-        raise DataError(f"{path}: `figures:` needs `path:`, a separate folder for the images; got {folder!r}.")
+        raise DataError(f"{path}: `figures:` needs `path:`, a separate folder for the images; got {short_repr(folder)}.")
     return FiguresSpec(**value)
 
 

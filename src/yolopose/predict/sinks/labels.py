@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from yolopose.base.files import AtomicTextFile
+from yolopose.data.image_ids import ImageId, ImageIds
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
@@ -43,19 +44,21 @@ class LabelFiles(Sink):
 class CocoResults(Sink):
     """Writes `predictions.json`, detection by detection; the file appears when the run ends.
 
-    The image's name is its `image_id`, as a number if it is one. A frame's is `NAME_12`, and `frame` its number.
+    The image's name is its `image_id`, as a number if it is one and no other image has that number. A frame's is
+    `NAME_12`, and `frame` its number.
     """
 
     def __init__(self) -> None:
         self._file: AtomicTextFile | None = None
         self._writer: CocoResultsWriter | None = None
+        self._ids = ImageIds()
 
     def write(self, context: WriteContext) -> None:
         """Add the detections of one image."""
         if self._writer is None:
             self._file = AtomicTextFile(context.folder / COCO_FILE)
             self._writer = CocoResultsWriter(self._file)
-        self._writer.add(_coco_rows(context.result, context.name))
+        self._writer.add(_coco_rows(context.result, self._ids.add(context.name)))
 
     def close(self) -> None:
         """End the list and rename the file."""
@@ -71,12 +74,12 @@ class CocoResults(Sink):
         return f"{COCO_FILE} ({format_count(self._writer.count, 'detection') or 'no detections'})"
 
 
-def _coco_rows(result: Results, name: str) -> list[Row]:
+def _coco_rows(result: Results, image_id: ImageId) -> list[Row]:
     if result.boxes is None:
         return []
     values = to_numpy(result.boxes.data)
     points = np.zeros((len(values), 0, 3)) if result.keypoints is None else to_numpy(result.keypoints.data)
-    rows = coco_results(name, Path(result.path).name, values[:, :4], values[:, -2], values[:, -1], points)
+    rows = coco_results(image_id, Path(result.path).name, values[:, :4], values[:, -2], values[:, -1], points)
     if result.frame is not None:
         rows = [{**row, "frame": result.frame.number} for row in rows]
     return rows

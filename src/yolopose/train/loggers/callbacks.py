@@ -25,7 +25,7 @@ def select_loggers(loggers: str | Sequence[Any] | None, settings: Settings) -> l
         DependencyError: its library is not installed.
     """
     if loggers is None:
-        enabled = [name for name in LOGGERS if getattr(settings, name).lower() in ("true", "1", "yes")]
+        enabled = [name for name in LOGGERS if getattr(settings, name).lower() in ("true", "1", "yes", "on")]
         for name in enabled:
             if not _is_installed(name):
                 warn_once(f"The setting {name}=true has no effect: {_install_hint(name)}")

@@ -12,7 +12,7 @@ import torch
 
 from yolopose.base.log import LOGGER
 from yolopose.base.memory import peak_process_memory, process_memory
-from yolopose.base.progress import format_duration
+from yolopose.base.progress import format_duration, is_terminal
 from yolopose.criterion import PoseCriterion
 from yolopose.evaluate import PoseMetrics
 from yolopose.evaluate.console import pixel_lines, table_head, table_rows
@@ -83,7 +83,7 @@ class EpochLine:
         if self._enabled:
             if self._with_header:
                 LOGGER.info(self._header)
-            if sys.stdout.isatty():
+            if is_terminal(sys.stdout):
                 self._start_live()
         return self
 

@@ -1,0 +1,37 @@
+"""Foreign text in messages: shortened values, and no characters that steer a terminal."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+
+# Control characters, except tab and line feed, and those that reverse the direction of the text around them.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\t\n]")
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = 24
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 160
+
+
+def escape_control(text: str) -> str:
+    r"""Return text with escape codes made visible (`\x1b`), as log lines and errors print it; line breaks stay."""
+    return _STEERING.sub(_escape, text)
+
+
+def one_line(text: object) -> str:
+    """Return foreign text, such as a file name, as one line without control characters."""
+    return _CONTROL.sub(_escape, escape_control(str(text)))
+
+
+def short_repr(value: object) -> str:
+    """Return the `repr` of a value from a foreign file, of limited length and depth."""
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        return f"a value of type {type(value).__name__}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

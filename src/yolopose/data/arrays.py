@@ -1,0 +1,126 @@
+"""Arrays of any type and range as (H, W, 3) uint8 BGR images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yolopose.base.errors import SourceError
+from yolopose.base.log import warn_once
+
+# Interpolation (bicubic, Lanczos) leaves the range of its input by about a quarter at sharp edges.
+_OVERSHOOT = 0.25
+# An image in 0…255 without a value above 2 is black in any case; one below 16 is possible, but rare.
+_MAX_UNIT = 2.0
+_MAX_DARK = 16.0
+# Sum of the negative values to that of the positive ones, from which an image counts as normalized.
+_MAX_NEGATIVE_SHARE = 0.05
+_MAX_16_BIT = 65535.0
+_RANGES = "Pass uint8, float 0…1 or 0…255, or uint16 0…65535"
+
+
+def to_bgr(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Convert an array to a BGR image.
+
+    Args:
+        array: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; bool, uint8, uint16 (0…65535, or 0…255 without a
+            larger value), another integer type (0…255, or 0…65535 with larger values), or float (0…1, 0…255 or
+            0…65535 by its largest value). Values that leave the range slightly, as after bicubic resizing, are clipped.
+
+    Returns:
+        (H, W, 3) uint8; the array itself if it has this form. Alpha is dropped.
+
+    Raises:
+        SourceError: another shape or type, no pixels, values that are not finite, or values of no such range, such as
+            those of an image normalized to mean 0.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or not array.size:
+        raise SourceError(
+            f"An array of shape {array.shape} is not an image: give (height, width), or (height, width, channels) "
+            "with 1, 3 (BGR) or 4 (BGRA) channels."
+        )
+    color = array[:, :, :3] if array.ndim == 3 else array  # the range of alpha says nothing about that of the colors
+    pixels = _to_uint8(color)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def check_not_normalized(low: float, high: float, share: float, scale: float) -> None:
+    """Check that values are those of an image, with at most the negative values that interpolation leaves.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        share: sum of the negative values to that of the positive ones.
+        scale: largest value of the range, 1, 255 or 65535.
+
+    Raises:
+        SourceError: they are centered around 0.
+    """
+    if low < -_OVERSHOOT * scale or (low < -0.02 * scale and share > _MAX_NEGATIVE_SHARE):
+        raise SourceError(
+            f"The image array has values from {low:.4g} to {high:.4g}: it seems to be normalized (mean 0, or -1…1), "
+            f"which would be read as a nearly black image. {_RANGES}."
+        )
+
+
+def negative_share(values: npt.NDArray[Any]) -> float:
+    """Return the sum of the negative values to that of the positive ones."""
+    negative = -float(np.minimum(values, 0).sum(dtype=np.float64))
+    positive = float(np.maximum(values, 0).sum(dtype=np.float64))
+    return negative / positive if positive > 0 else float(negative > 0)
+
+
+def _to_uint8(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    kind = array.dtype.kind
+    if array.dtype == np.uint8:
+        return array
+    if kind == "b":
+        return array.astype(np.uint8) * 255
+    if kind not in "fiu":
+        raise SourceError(f"Image arrays of type {array.dtype} are not supported; use uint8 (0…255) or float (0…1).")
+    with np.errstate(all="ignore"):  # the error state of the caller must not decide whether an image can be read
+        return _scale(array, _find_scale(array))
+
+
+def _find_scale(array: npt.NDArray[Any]) -> float:
+    """Return the value of white: 1, 255 or 65535."""
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise SourceError("The image array contains NaN or infinite values; replace them before prediction.")
+    is_float = array.dtype.kind == "f"
+    if is_float and high <= _MAX_UNIT:
+        scale = 1.0
+    elif high <= 255 * (1 + (_OVERSHOOT if array.dtype != np.uint16 else 0)):
+        scale = 255.0
+    elif high <= _MAX_16_BIT * (1 + _OVERSHOOT):
+        scale = _MAX_16_BIT
+    else:
+        raise SourceError(f"The image array has values up to {high:.6g}, which is not an image range. {_RANGES}.")
+    if low < 0:
+        check_not_normalized(low, high, negative_share(array), scale)
+    if is_float and scale == 255 and high <= _MAX_DARK:
+        warn_once(
+            f"A float image with values up to {high:.4g} is read as 0…255 and is nearly black. If its values are those "
+            "of 0…1 with highlights above 1, clip or scale them before prediction."
+        )
+    if scale == _MAX_16_BIT and high < _MAX_16_BIT / _MAX_DARK:
+        warn_once(
+            f"A 16-bit image with values up to {high:.6g} is read as 0…65535 and is nearly black. If its values have "
+            "10 or 12 bits, scale them before prediction."
+        )
+    return scale
+
+
+def _scale(array: npt.NDArray[Any], scale: float) -> npt.NDArray[np.uint8]:
+    if array.dtype == np.uint16 and scale == _MAX_16_BIT:
+        return (array >> 8).astype(np.uint8)
+    if scale == 255:
+        return np.clip(np.rint(array), 0, 255).astype(np.uint8)
+    values = array.astype(np.float32)
+    if scale == _MAX_16_BIT:
+        return np.clip(values / 256, 0, 255).astype(np.uint8)  # rounded down, as the shift of uint16
+    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)

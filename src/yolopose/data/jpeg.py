@@ -1,0 +1,162 @@
+"""Structure of JPEG files: stored size, and whether data are missing, which decoders fill with gray."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_NO_MARKER = -1
+_SOI = b"\xff\xd8"
+_EOI = b"\xff\xd9"
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_SCAN = re.compile(rb"\xff\xda\x00[\x08-\x0e][\x01-\x04]")
+_BASELINE = (0xC0, 0xC1)
+_PROGRESSIVE = 0xC2
+_GRAY = 128  # of blocks without data: all coefficients are 0
+_BLOCK = 8  # side of a block, pixels
+_MIN_BLOCK_BITS = 2  # a DC and an end-of-block code of one bit each
+_SIDE = 4  # rows that must be gray, pixels
+_CUT = 3  # bytes removed from the end of the scan; a row of gray blocks takes more
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return the stored (height, width) of a JPEG, before EXIF orientation; None for other files."""
+    for marker, position in _segments(data):
+        if _is_frame(marker) and position + 9 <= len(data):
+            return _number(data, position + 5), _number(data, position + 7)
+    return None
+
+
+def is_complete_jpeg(data: bytes) -> bool:
+    """Return False for a JPEG without end marker, or whose structure shows that data are missing before it.
+
+    The end marker is searched for from the start of the scan, since an embedded thumbnail has an end marker too. The
+    size of the image determines the least length of the scan, and the number of restart markers (network cameras,
+    MJPEG); the scans of a progressive file must contain all coefficients.
+    """
+    if data[:2] != _SOI:
+        return True
+    interval = 0
+    frame = 0
+    for marker, position in _segments(data):
+        if marker == 0xDD and position + 6 <= len(data):  # restart interval
+            interval = _number(data, position + 4)
+        elif _is_frame(marker):
+            frame = position
+        elif marker == 0xDA:  # start of scan
+            end = data.rfind(_EOI, position)
+            if end < 0 or not frame:
+                return end >= 0
+            if data[frame + 1] == _PROGRESSIVE:
+                return _has_all_scans(data, frame, position, end)
+            return _has_all_units(data, frame, position, end, interval)
+        elif marker == _NO_MARKER:
+            return True  # not a valid JPEG structure: the decoder decides
+    return False
+
+
+def _has_all_units(data: bytes, frame: int, scan: int, end: int, interval: int) -> bool:
+    """Check length and restart markers of the only scan of a baseline file; True for other files.
+
+    Args:
+        data: the file.
+        frame: position of the start of frame.
+        scan: position of the start of scan.
+        end: position of the end marker.
+        interval: number of units (MCU) between restart markers; 0 without them.
+    """
+    components = _components(data, frame)
+    height, width = _number(data, frame + 5), _number(data, frame + 7)
+    is_single = scan + 4 < len(data) and data[scan + 4] == len(components)
+    if data[frame + 1] not in _BASELINE or not is_single or not components or not height:
+        return True
+    factors = [(1, 1)] if len(components) == 1 else [(value >> 4, value & 15) for value in components.values()]
+    horizontal, vertical = max(h for h, _ in factors), max(v for _, v in factors)
+    if not horizontal or not vertical:
+        return True
+    units = -(-width // (_BLOCK * horizontal)) * -(-height // (_BLOCK * vertical))
+    blocks = units * sum(h * v for h, v in factors)
+    if (end - scan) * 8 < blocks * _MIN_BLOCK_BITS:
+        return False
+    return not interval or len(_RESTART.findall(data, scan, end)) >= -(-units // interval) - 1
+
+
+def _has_all_scans(data: bytes, frame: int, first: int, end: int) -> bool:
+    """Check that the scans of a progressive file contain every coefficient of every component to its last bit."""
+    missing = {(component, band) for component in _components(data, frame) for band in range(64)}
+    for match in _SCAN.finditer(data, first, end):
+        position = match.start()
+        count = data[position + 4]
+        parameters = position + 5 + 2 * count
+        if parameters + 2 >= len(data) or _number(data, position + 2) != 6 + 2 * count:
+            continue  # not a start of scan
+        start, stop, low_bit = data[parameters], data[parameters + 1], data[parameters + 2] & 15
+        if low_bit == 0:
+            scanned = data[position + 5 : parameters : 2]
+            missing -= {(component, band) for component in scanned for band in range(start, min(stop, 63) + 1)}
+    return not missing
+
+
+def _components(data: bytes, frame: int) -> dict[int, int]:
+    """Return the sampling factors of each component of a frame, by its id."""
+    count = data[frame + 9] if frame + 9 < len(data) else 0
+    starts = [frame + 10 + 3 * index for index in range(count)]
+    return {data[start]: data[start + 1] for start in starts if start + 2 < len(data)}
+
+
+def lacks_rows(data: bytes, image: npt.NDArray[Any], flags: int) -> bool:
+    """Return whether the scan of a baseline JPEG ends before its last rows, although the file has an end marker.
+
+    Decoders fill missing blocks with gray and report no error. An image whose last rows are really gray has data for
+    them: then the last bytes of the scan can be removed without a change. If pixels change, the bytes belong to blocks
+    that are not gray, and those after them are missing.
+
+    Args:
+        data: the file.
+        image: (H, W, 3) the decoded image.
+        flags: of `cv2.imdecode`, with which it was decoded.
+    """
+    if data[:2] != _SOI or not _has_gray_side(image) or not any(
+        marker in _BASELINE for marker, _ in _segments(data)
+    ):
+        return False
+    end = data.rfind(_EOI)
+    cut = data[: end - _CUT].rstrip(b"\xff") + _EOI
+    shorter: Any = cv2.imdecode(np.frombuffer(cut, dtype=np.uint8), flags)
+    return shorter is None or not np.array_equal(shorter, image)
+
+
+def _has_gray_side(image: npt.NDArray[Any]) -> bool:
+    """Return whether the outermost rows or columns of a side are gray; EXIF orientation decides which is the last."""
+    sides = (image[-_SIDE:], image[:_SIDE], image[:, -_SIDE:], image[:, :_SIDE])
+    return any(bool((side == _GRAY).all()) for side in sides)
+
+
+def _is_frame(marker: int) -> bool:
+    # start-of-frame markers are C0…CF, except those of Huffman tables, extensions and arithmetic coding
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+
+
+def _number(data: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 2], "big")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and position of each JPEG segment up to the start of scan; `_NO_MARKER` if the structure ends."""
+    position = 2
+    while data[:2] == _SOI and position + 4 <= len(data):
+        marker = data[position + 1] if data[position] == 0xFF else _NO_MARKER
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        yield marker, position
+        if marker in (0xDA, _NO_MARKER):
+            return
+        # TEM and RST0…RST7 consist of the marker only; other segments store their length
+        has_length = not (marker == 0x01 or 0xD0 <= marker <= 0xD8)
+        position += 2 + (_number(data, position + 2) if has_length else 0)
