@@ -69,8 +69,9 @@ class KeypointSchema:
             )
         if self.flip_idx is not None and sorted(self.flip_idx) != list(range(self.count)):
             raise UsageError(
-                f"flip_idx {short_repr(list(self.flip_idx))} must contain each of the {self.count} keypoints 0…{self.count - 1} "
-                "exactly once: entry i is the keypoint that i becomes in a flipped image (left eye ↔ right eye)."
+                f"flip_idx {short_repr(list(self.flip_idx))} must contain each of the {self.count} keypoints "
+                f"0…{self.count - 1} exactly once: entry i is the keypoint that i becomes in a flipped image "
+                "(left eye ↔ right eye)."
             )
         for index, names in self.names.items():
             if len(names) != self.count:
@@ -79,12 +80,15 @@ class KeypointSchema:
                 )
         for edge in self.skeleton:
             if len(edge) != 2 or not all(0 <= point < self.count for point in edge):
-                raise UsageError(f"skeleton edge {short_repr(list(edge))} must be two keypoint indices from 0 to {self.count - 1}.")
+                raise UsageError(
+                    f"skeleton edge {short_repr(list(edge))} must be two keypoint indices from 0 to {self.count - 1}."
+                )
         if self.sigmas is not None and (
             len(self.sigmas) != self.count or not all(math.isfinite(s) and s > 0 for s in self.sigmas)
         ):
             raise UsageError(
-                f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got {short_repr(list(self.sigmas))}."
+                f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got "
+                f"{short_repr(list(self.sigmas))}."
             )
 
     @property
@@ -302,8 +306,9 @@ def _kpt_shape(value: object) -> tuple[int, int]:
         raise UsageError("kpt_shape is missing: give `kpt_shape: [K, D]`, such as [17, 3] (D: 2 = x y, 3 = x y v).")
     if isinstance(value, int):
         raise UsageError(
-            f"kpt_shape must be two numbers, [K, D], got {short_repr(value)}: write `kpt_shape: [{short_repr(value)}, 3]` if labels "
-            f"have x y v for each keypoint, `kpt_shape: [{short_repr(value)}, 2]` if they have x y."
+            f"kpt_shape must be two numbers, [K, D], got {short_repr(value)}: write `kpt_shape: "
+            f"[{short_repr(value)}, 3]` if labels have x y v for each keypoint, `kpt_shape: [{short_repr(value)}, 2]` "
+            "if they have x y."
         )
     return _pair(value, "kpt_shape")
 
@@ -352,7 +357,9 @@ def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
         return result
     if isinstance(value, Sequence) and not isinstance(value, str):
         return {0: _name_tuple(value, "kpt_names")}
-    raise UsageError(f"kpt_names must be a list of names or a mapping of class index to names, got {short_repr(value)}.")
+    raise UsageError(
+        f"kpt_names must be a list of names or a mapping of class index to names, got {short_repr(value)}."
+    )
 
 
 def _edges(value: object) -> tuple[tuple[int, int], ...]:

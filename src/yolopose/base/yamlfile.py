@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -41,7 +41,7 @@ _WORDS = (
 class _Loader(yaml.SafeLoader):
     """Loader of the words of YAML 1.2, which refuses files whose values would fill the memory."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -120,7 +120,7 @@ _YAML_11: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeDumper.yaml_im
 class _Dumper(yaml.SafeDumper):
     """Dumper that quotes text which YAML 1.1 or YAML 1.2 readers would take for another type."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
         letter: [*_YAML_11.get(letter, []), *_Loader.yaml_implicit_resolvers.get(letter, [])]
         for letter in {*_YAML_11, *_Loader.yaml_implicit_resolvers}
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from yolopose.config.check import CheckedOptions, check_options, make_options
+from yolopose.config.check import CheckedOptions, check_options, check_overrides, make_options
 from yolopose.config.data_options import (
     DataGetOptions,
     DataListOptions,
@@ -111,6 +111,7 @@ __all__ = [
     "ValOptions",
     "modes_by_option",
     "check_options",
+    "check_overrides",
     "default_options",
     "option_specs",
     "make_options",

@@ -23,6 +23,10 @@ from yolopose.config.table import (
     option_specs,
 )
 
+_OBJECT_KEYS = ("model", "task")
+# Truth values of YAML 1.1, which users write in option files and on the command line.
+_TRUTH_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+
 
 class CheckedOptions(dict[str, Any]):
     """Given options of a mode by name, checked and converted; checking them again returns them unchanged."""
@@ -74,6 +78,21 @@ def check_options(mode: str, given: Mapping[str, Any]) -> CheckedOptions:
         values = {name: value for name, value in read_yaml(file, "options file (cfg=)").items() if value is not None}
         from_file = _check_values(mode, values, str(file))
     return CheckedOptions(mode, {**from_file, **_check_values(mode, given)})
+
+
+def check_overrides(mode: str, values: Mapping[str, Any]) -> CheckedOptions:
+    """Check the options of `model.overrides` that concern a mode; those of other modes are left out.
+
+    Raises:
+        UsageError: an option is unknown or cannot be set there, or a value is impossible.
+    """
+    place = "model.overrides"
+    refused = [name for name in (*_OBJECT_KEYS, "cfg", "save_dir", "stream") if name in values]
+    if refused:
+        hint = "open another network with YOLO(…)" if refused[0] in _OBJECT_KEYS else "give it to each call"
+        raise UsageError(f"{refused[0]}={values[refused[0]]!r} cannot be set in {place}: {hint}.")
+    given = {name: value for name, value in values.items() if value is not None}
+    return CheckedOptions(mode, _check_values(mode, given, place))
 
 
 def _check_values(mode: str, values: Mapping[str, Any], file: str = "") -> dict[str, Any]:
@@ -187,6 +206,8 @@ def _convert(spec: OptionSpec, value: Any, where: str) -> Any:
         if int in types and value.is_integer():
             return int(value)
     elif isinstance(value, str):
+        if bool in types and value.lower() in _TRUTH_WORDS:
+            return _TRUTH_WORDS[value.lower()]
         if str in types:
             return value
     elif isinstance(value, (list, tuple)) and _fits_sequence(types, value):

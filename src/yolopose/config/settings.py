@@ -39,6 +39,7 @@ VAL_CONF = 0.001
 """Default confidence threshold of validation, where average precision needs the whole curve."""
 DEFAULT_WORKERS = 8
 
+_DEVICE_NAMES = {"intel:cpu": "cpu", "cpu:0": "cpu"}
 _BITS = {"32": 32, "fp32": 32, "16": 16, "fp16": 16, "w16a16": 16, "8": 8, "int8": 8, "w8a8": 8}
 
 
@@ -90,14 +91,15 @@ def parse_devices(device: DeviceSpec) -> tuple[str, ...]:
     """Return the devices by name, lower case (`cpu`, `0`, `cuda:1`, `mps`); empty for the best available one.
 
     Args:
-        device: one device or several in any spelling: `"cpu"`, `0`, `"0,1"`, `[0, 1]`, `"cpu,cpu"`, a `torch.device`.
+        device: one device or several in any spelling: `"cpu"`, `0`, `"0,1"`, `[0, 1]`, `"cpu,cpu"`, a `torch.device`,
+            `"intel:cpu"` (OpenVINO's CPU, in the reference package).
     """
     if isinstance(device, (list, tuple)):
         parts = [str(part) for part in device]
     else:
         parts = ("" if device is None else str(device)).strip().strip("[]()").split(",")
     names = (part.strip().lower() for part in parts)
-    return tuple(name for name in names if name not in ("", "none"))
+    return tuple(_DEVICE_NAMES.get(name, name) for name in names if name not in ("", "none"))
 
 
 def limit_workers(workers: int | None) -> int:

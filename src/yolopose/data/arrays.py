@@ -100,8 +100,8 @@ def _find_scale(array: npt.NDArray[Any]) -> float:
         scale = _MAX_16_BIT
     else:
         raise SourceError(f"The image array has values up to {high:.6g}, which is not an image range. {_RANGES}.")
-    if low < 0:
-        check_not_normalized(low, high, negative_share(array), scale)
+    if low < 0:  # values of a normalized image may be larger than 2, but never as large as those of 0…255
+        check_not_normalized(low, high, negative_share(array), 1.0 if is_float and high <= _MAX_DARK else scale)
     if is_float and scale == 255 and high <= _MAX_DARK:
         warn_once(
             f"A float image with values up to {high:.4g} is read as 0…255 and is nearly black. If its values are those "

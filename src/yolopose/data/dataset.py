@@ -205,7 +205,9 @@ def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
 def _read_entry(path: Path, split: str, value: object) -> tuple[str, ...]:
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     if not items or not all(isinstance(item, str) and item for item in items):
-        raise DataError(f"{path}: `{split}:` must be a folder, a .txt list, or a list of these; got {short_repr(value)}.")
+        raise DataError(
+            f"{path}: `{split}:` must be a folder, a .txt list, or a list of these; got {short_repr(value)}."
+        )
     return tuple(str(item) for item in items)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -21,8 +21,8 @@ from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.base.files import read_regular
 from yolopose.data.arrays import to_bgr
 from yolopose.data.dng import decode_dng, is_dng
-from yolopose.geometry import Letterbox
 from yolopose.data.jpeg import is_complete_jpeg, jpeg_size, lacks_rows
+from yolopose.geometry import Letterbox
 from yolopose.geometry.letterbox import PAD_VALUE
 
 Image = npt.NDArray[np.uint8]

@@ -121,9 +121,7 @@ def lacks_rows(data: bytes, image: npt.NDArray[Any], flags: int) -> bool:
         image: (H, W, 3) the decoded image.
         flags: of `cv2.imdecode`, with which it was decoded.
     """
-    if data[:2] != _SOI or not _has_gray_side(image) or not any(
-        marker in _BASELINE for marker, _ in _segments(data)
-    ):
+    if data[:2] != _SOI or not _has_gray_side(image) or not any(marker in _BASELINE for marker, _ in _segments(data)):
         return False
     end = data.rfind(_EOI)
     cut = data[: end - _CUT].rstrip(b"\xff") + _EOI

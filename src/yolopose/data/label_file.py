@@ -88,9 +88,7 @@ def coco_visibility(v: float) -> int:
     return int(v) if v in (0, 1) else 2
 
 
-def read_label_file(
-    path: Path, spec: PoseSpec, *, any_class: bool = False, precise: bool = False
-) -> FileLabels | None:
+def read_label_file(path: Path, spec: PoseSpec, *, any_class: bool = False, precise: bool = False) -> FileLabels | None:
     """Read a label file; None if it does not exist.
 
     Args:

@@ -209,9 +209,7 @@ def _file_state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _read_cache(
-    path: Path, key: str, images: Sequence[Path], nc: int | None, num_keypoints: int
-) -> LabelScan | None:
+def _read_cache(path: Path, key: str, images: Sequence[Path], nc: int | None, num_keypoints: int) -> LabelScan | None:
     """Return the cached scan, or None if there is none with this key."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which would block

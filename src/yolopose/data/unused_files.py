@@ -109,7 +109,7 @@ _DESCRIPTIONS = {
     "misnamed": "label files are not used because of their names; the label file of a.jpg is a.txt: rename them",
     "orphan": "label files do not belong to an image of the folder",
     "image": "files are not used, since they are not images of a supported type",
-    "shared": "images have the same name as another one in their folder, except for the suffix, and share its label file",
+    "shared": "images differ only by their suffix from another one in their folder, and share its label file",
 }
 
 

@@ -281,7 +281,9 @@ def _complete_annotations(path: Path, content: Json, count: int) -> None:
 
 def _image_ids(content: Json, files: Sequence[Path]) -> dict[Path, Id]:
     """Map files to image ids: by the longest matching path, else by the file name if it is unique on both sides."""
-    by_path = {str(image["file_name"]).replace("\\", "/").removeprefix("./"): image["id"] for image in content["images"]}
+    by_path = {
+        str(image["file_name"]).replace("\\", "/").removeprefix("./"): image["id"] for image in content["images"]
+    }
     counts = Counter(PurePosixPath(path).name for path in by_path)
     by_name = {name: image for path, image in by_path.items() if counts[name := PurePosixPath(path).name] == 1}
     file_counts = Counter(file.name for file in set(files))
@@ -318,8 +320,8 @@ def _category_ids(content: Json, classes: Sequence[str], source: str) -> tuple[I
         )
     if [item["name"] for item in categories] != list(classes):
         LOGGER.warning(
-        f"The categories of {source} ({', '.join(str(item['name']) for item in categories)}) and the classes of the "
-        f"data set ({', '.join(classes)}) have different names; they are matched by the order of the ids."
+            f"The categories of {source} ({', '.join(str(item['name']) for item in categories)}) and the classes of "
+            f"the data set ({', '.join(classes)}) have different names; they are matched by the order of the ids."
         )
     return tuple(item["id"] for item in sorted(categories, key=lambda item: item["id"]))
 

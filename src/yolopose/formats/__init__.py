@@ -61,4 +61,9 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
         kind = "folder" if info.folder else "file"
         raise NotFoundError(f"There is no {info.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
     require_engine(fmt, path)
-    return fmt.load(path, device, half)
+    runtime = fmt.load(path, device, half)
+    if hasattr(runtime, "origin"):
+        from yolopose.formats.graph_runtime import Origin  # loaded by the format already
+
+        runtime.origin = Origin(path.absolute(), device, half)  # type: ignore[attr-defined]
+    return runtime

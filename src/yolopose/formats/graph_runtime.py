@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,30 @@ from yolopose.runtime import Batch, Candidates, Runtime, from_end2end, from_raw
 from yolopose.schema import ModelMetadata
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Arguments of `yolopose.formats.open_runtime`.
+
+    Attributes:
+        path: absolute path of the file.
+        device: as given.
+        half: as given.
+    """
+
+    path: Path
+    device: object
+    half: bool
+
+
+def _reopen(origin: Origin) -> Runtime:
+    from yolopose.formats import open_runtime
+
+    return open_runtime(origin.path, device=origin.device, half=origin.half)
+
+
+G = TypeVar("G", bound="GraphRuntime")
+
+
 class GraphRuntime(ABC):
     """Engine of a graph whose whole output is copied to the host; implements `yolopose.runtime.Replicated`.
 
@@ -29,16 +55,38 @@ class GraphRuntime(ABC):
     Attributes:
         metadata: classes, keypoints, stride, supported input sizes and batches.
         device: `cpu`, `cuda:0`.
+        origin: the arguments of `open_runtime`, by which the engine is opened again in another process.
+        survives_fork: whether a process that was forked from this one can use the engine.
     """
 
+    survives_fork: bool = False
     metadata: ModelMetadata
     device: str = "cpu"
+    origin: Origin | None = None
 
     def __init__(self) -> None:
         self._replicas: dict[int, Sequence[Runtime]] = {}
+        self._pid = os.getpid()
+
+    def __reduce__(self) -> Any:
+        """Pickle and copy the engine as its file, which is opened again."""
+        if self.origin is None:
+            raise TypeError(f"cannot pickle {type(self).__name__!r} object: it was not opened by open_runtime()")
+        return _reopen, (self.origin,)
+
+    def clone(self: G) -> G:
+        """Return an engine that shares everything with this one; replicas then replace what they do not share."""
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        return clone
 
     def replicas(self, count: int) -> Sequence[Runtime]:
-        """Return engines for `count` threads, created once; see `yolopose.runtime.Replicated.replicas`."""
+        """Return engines for `count` threads, created once; see `yolopose.runtime.Replicated.replicas`.
+
+        In a forked process, the threads of those that the parent has created do not exist: it uses the engine itself.
+        """
+        if self._pid != os.getpid():
+            return [self]
         if count not in self._replicas:
             self._replicas[count] = self._make_replicas(count)
         return self._replicas[count]

@@ -6,7 +6,6 @@ called in the extension module `_tools`.
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import threading
 from dataclasses import replace
@@ -71,7 +70,7 @@ class MnnRuntime(GraphRuntime):
         self._lock = threading.Lock()
 
     def _replica(self, threads: int) -> MnnRuntime:
-        replica = copy.copy(self)
+        replica = self.clone()
         replica._open(threads)
         return replica
 

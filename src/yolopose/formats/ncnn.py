@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import tempfile
 from dataclasses import replace
@@ -70,7 +69,7 @@ class NcnnRuntime(GraphRuntime):
         return net
 
     def _replica(self, threads: int) -> NcnnRuntime:
-        replica = copy.copy(self)
+        replica = self.clone()
         replica._net = self._open(threads)
         return replica
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ class OnnxRuntime(GraphRuntime):
         if count < 2 or self.device != "cpu":
             return [self]
         threads = max(1, physical_cores() // count)
-        replicas = [copy.copy(self) for _ in range(count)]
+        replicas = [self.clone() for _ in range(count)]
         # a session of one thread computes in the calling thread, so that all replicas can share it
         shared = self._open(threads, spin=False) if threads == 1 else None
         for replica in replicas:

@@ -6,9 +6,10 @@ the only one that imports OpenVINO, and it does so with that package hidden.
 
 from __future__ import annotations
 
-import copy
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.cpu import physical_cores
-from yolopose.base.errors import ExportError, WeightsError, YoloposeError
+from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import to_yaml
 from yolopose.formats.graph_runtime import GraphRuntime, require_cpu
@@ -69,12 +70,23 @@ def import_openvino() -> Any:
         return import_module("openvino")
 
 
-@cache
+_cores: dict[int, Any] = {}  # by process id; those of other processes belong to parents of this one
+_warm: list[Any] = []
+_freed_in: set[int] = set()  # processes in which a compiled network was freed
+
+
 def _core() -> Any:
-    """Return the only `Core` of the process: several, freed out of order, crash the process at its next fork."""
-    core = import_openvino().Core()
-    _warm_up(core)
-    return core
+    """Return the only `Core` of the process: several, freed out of order, crash the process at its next fork.
+
+    A forked process needs its own, since the threads of its parent's do not exist there; that one is never freed.
+    """
+    pid = os.getpid()
+    if pid not in _cores:
+        core = import_openvino().Core()
+        if not _cores:  # a forked process has the binding as its parent has initialized it
+            _warm_up(core)
+        _cores[pid] = core
+    return _cores[pid]
 
 
 def _warm_up(core: Any) -> None:
@@ -87,7 +99,9 @@ def _warm_up(core: Any) -> None:
     value = ops.parameter([1, 1], import_openvino().Type.f32)
     graph = import_openvino().Model([ops.add(value, value)], [value], "warm-up")
     for dtype, pixel in (("u8", np.uint8(255)), ("f32", np.float32(1))):
-        request = core.compile_model(_with_input_type(graph, dtype), "CPU").create_infer_request()
+        compiled = core.compile_model(_with_input_type(graph, dtype), "CPU")
+        _warm.append(compiled)  # never freed, see `_check_not_forked`
+        request = compiled.create_infer_request()
         request.infer([np.full((1, 1), pixel)], share_inputs=True, share_outputs=True)[0].astype(np.float32)
 
 
@@ -113,6 +127,8 @@ class OpenvinoRuntime(GraphRuntime):
     Attributes:
         half: whether bfloat16 is used.
     """
+
+    survives_fork = True  # without replicas: a request of the parent computes in the calling thread
 
     def __init__(self, path: Path, device: object = None, half: bool = False) -> None:
         super().__init__()
@@ -144,7 +160,7 @@ class OpenvinoRuntime(GraphRuntime):
         threads = max(physical_cores(), count)
         settings = {**self._settings, "NUM_STREAMS": count, "INFERENCE_NUM_THREADS": threads}
         network = _Network(self._network.path, self._network.model, settings)
-        replicas = [copy.copy(self) for _ in range(count)]
+        replicas = [self.clone() for _ in range(count)]
         for replica in replicas:
             replica._network = network
         return replicas
@@ -165,6 +181,27 @@ class OpenvinoRuntime(GraphRuntime):
         return outputs[0][:count]
 
 
+def _note_freed() -> None:
+    _freed_in.add(os.getpid())
+
+
+def _check_not_forked(path: Path) -> None:
+    """Check that a network can be compiled in this process.
+
+    OpenVINO gives the threads of a freed network to the next one that is compiled. In a forked process they do not
+    exist, and compiling would wait for them for ever. Networks that the parent has compiled can be used.
+
+    Raises:
+        UsageError: this process was forked from one that has freed a network.
+    """
+    if _freed_in - {os.getpid()}:
+        raise UsageError(
+            f"{path} cannot be opened by OpenVINO in this process, which was forked from one that has used OpenVINO "
+            "before. Open the network before the fork and predict one image with it, start the process with "
+            'multiprocessing.get_context("spawn"), or use an .onnx or .pt file.'
+        )
+
+
 class _Network:
     """A graph, compiled on first use for each input type; each thread has its own request, and so its own memory.
 
@@ -182,6 +219,7 @@ class _Network:
         self._compiled: dict[str, Any] = {}
         self._requests = threading.local()
         self._compile("u8")  # reports a damaged file when it is opened
+        weakref.finalize(self, _note_freed).atexit = False
 
     def request(self, dtype: str) -> Any:
         """Return this thread's inference request for an input type: `u8` 0…255 or `f32` 0…1."""
@@ -193,6 +231,7 @@ class _Network:
     def _compile(self, dtype: str) -> Any:
         with self._lock:
             if dtype not in self._compiled:
+                _check_not_forked(self.path)
                 try:
                     graph = _with_input_type(self.model, dtype)
                     self._compiled[dtype] = _core().compile_model(graph, "CPU", dict(self._settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from yolopose.nn import PoseModel  # first: it sets how torch is loaded
+from yolopose.nn.openmp import note_computation
 
 # isort: split
 import copy
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from yolopose.base.cpu import cpu_supports_bf16
 from yolopose.base.errors import UsageError
+from yolopose.base.forks import after_fork
 from yolopose.base.log import warn_once
 from yolopose.formats.graph_runtime import single_device
 from yolopose.formats.metadata import first_line
@@ -38,6 +40,11 @@ def pick_device(device: object = None) -> torch.device:
         UsageError: it is not a device, or this machine does not have it; the message lists what torch sees.
     """
     wanted = single_device(device)
+    if wanted != "cpu" and getattr(torch.cuda, "_is_in_bad_fork", bool)():
+        raise UsageError(
+            "This process was forked from one that uses a GPU, and CUDA cannot be used in such a process. Start it "
+            'with multiprocessing.get_context("spawn"), use the GPU only in the new process, or set device=cpu.'
+        )
     if not wanted:
         wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
     kind, _, index_text = wanted.partition(":")
@@ -95,6 +102,7 @@ class TorchRuntime:
     """
 
     keep_branches = False
+    survives_fork = True  # in one thread, see `yolopose.nn.openmp`
 
     def __init__(
         self,
@@ -104,6 +112,7 @@ class TorchRuntime:
         metadata: ModelMetadata | None = None,
         compile: bool | str = False,
     ) -> None:
+        note_computation()
         self._device = pick_device(device)
         self.device = str(self._device)
         on_cpu = self._device.type == "cpu"
@@ -263,6 +272,15 @@ class _Replica(TorchRuntime):
 
 _local = threading.local()
 _thread_count_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked process: replace the lock, which a thread of the parent may have held."""
+    global _thread_count_lock
+    _thread_count_lock = threading.Lock()
+
+
+after_fork(_renew_lock)
 
 
 def set_thread_count(threads: int, default_threads: int) -> None:

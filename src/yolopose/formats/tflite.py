@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import warnings
 import zipfile
@@ -83,7 +82,7 @@ class TfliteRuntime(GraphRuntime):
         self._lock = threading.Lock()
 
     def _replica(self, threads: int) -> TfliteRuntime:
-        replica = copy.copy(self)
+        replica = self.clone()
         replica._open(threads)
         return replica
 

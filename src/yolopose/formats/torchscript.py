@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from yolopose.formats.pytorch import pick_device, set_thread_count  # first: it sets how torch is loaded
+from yolopose.nn.openmp import note_computation
 
 # isort: split
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,11 @@ class TorchscriptRuntime(GraphRuntime):
         device: see `yolopose.formats.pytorch.pick_device`.
     """
 
+    survives_fork = True
+
     def __init__(self, path: Path, device: object = None) -> None:
         super().__init__()
+        note_computation()
         self._device = pick_device(device)
         self.device = str(self._device)
         self._threads = 0
@@ -65,7 +68,7 @@ class TorchscriptRuntime(GraphRuntime):
     def _replica(self, threads: int) -> TorchscriptRuntime | None:
         if self._device.type != "cpu":
             return None
-        replica = copy.copy(self)
+        replica = self.clone()
         replica._threads = threads
         return replica
 

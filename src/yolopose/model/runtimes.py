@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +44,39 @@ class RuntimeConfig:
     compile: bool | str = False
     end2end: bool | None = None
     uncertainty: bool = False
+
+
+class RuntimeCache:
+    """The open runtimes of a `YOLO` object by configuration; pickling and copying it yields an empty one."""
+
+    def __init__(self) -> None:
+        self._runtimes: dict[str, Runtime] = {}
+        self._pid = os.getpid()
+
+    def get(self, key: str, open_runtime: Callable[[], Runtime]) -> Runtime:
+        """Return the runtime of this key; it is opened at the first call, and again in a forked process."""
+        if self._pid != os.getpid():
+            # never freed: the destructor of an engine may wait for threads that only the parent has
+            _of_parent.append(self._runtimes)
+            self._runtimes = {
+                name: runtime
+                for name, runtime in self._runtimes.items()
+                if getattr(runtime, "survives_fork", False) and runtime.device == "cpu"
+            }
+            self._pid = os.getpid()
+        if key not in self._runtimes:
+            self._runtimes[key] = open_runtime()
+        return self._runtimes[key]
+
+    def clear(self) -> None:
+        """Forget all runtimes."""
+        self._runtimes.clear()
+
+    def __reduce__(self) -> tuple[type[RuntimeCache], tuple[()]]:
+        return RuntimeCache, ()
+
+
+_of_parent: list[dict[str, Runtime]] = []
 
 
 def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | None) -> RuntimeConfig:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
+from yolopose.base.errstate import default_errors, with_default_errors
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.config import (
@@ -21,11 +22,13 @@ from yolopose.config import (
     TrainOptions,
     ValOptions,
     check_options,
+    check_overrides,
     make_options,
 )
 from yolopose.formats import describe_suffixes, find_format, require_engine, require_packages
 from yolopose.model.hub import find_weights, is_url, suggest_model
 from yolopose.model.runtimes import (
+    RuntimeCache,
     RuntimeConfig,
     backbone_embedder,
     open_exported,
@@ -101,12 +104,13 @@ class YOLO:
         self.model_name = str(model)
         self.ckpt: Checkpoint | None = None
         self.overrides: dict[str, Any] = {"model": self.model_name, "task": self.task}
+        self._remembered = dict(self.overrides)  # of the weights; other values of `overrides` are the user's
         self.metrics: PoseMetrics | None = None
         self.trainer: Trainer | None = None
         self.tracker: StreamTrackers | None = None
         self.callbacks = Callbacks()
         self._untrained = Path(model).suffix.lower() in _YAML  # training then initializes the weights
-        self._runtimes: dict[str, Runtime] = {}
+        self._runtimes = RuntimeCache()
         self._exported: Path | None = None
         self._network: PoseModel | None = None
         self._open(find_weights(model) if is_url(model) else Path(model), verbose)
@@ -132,13 +136,18 @@ class YOLO:
         if not file_format.info.weights:
             self._exported = file
             metadata = self._runtime().metadata  # report a damaged file now, not at the first prediction
-            self.overrides["imgsz"] = list(metadata.imgsz)
+            self._remember({"imgsz": list(metadata.imgsz)})
             return
         from yolopose.weights import load_network
 
         self._network, self.ckpt = load_network(file)
         args = self.ckpt.train_args
-        self.overrides.update({key: args[key] for key in _REMEMBERED["val"] if args.get(key) is not None})
+        self._remember({key: args[key] for key in _REMEMBERED["val"] if args.get(key) is not None})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle and copy an exported file as its path; engines are opened again, and a finished trainer is dropped."""
+        exported = None if self._exported is None else self._exported.absolute()
+        return {**self.__dict__, "_exported": exported, "trainer": None}
 
     # -- properties ------------------------------------------------------------------------------
 
@@ -265,7 +274,8 @@ class YOLO:
         from yolopose.predict import predict
 
         options = cast(PredictOptions, self._make_options(given))
-        return predict(self._runtime_for(options), source, options, self.callbacks)
+        source = options.source if source is None else source
+        return with_default_errors(predict(self._runtime_for(options), source, options, self.callbacks))
 
     @overload
     def track(
@@ -391,6 +401,7 @@ class YOLO:
         """
         return self._val(check_options("val", _with_data(options, data)))
 
+    @default_errors
     def _val(self, given: CheckedOptions) -> PoseMetrics:
         from yolopose.evaluate import validate
 
@@ -429,7 +440,9 @@ class YOLO:
         """
         return self._train(check_options("train", _with_data(options, data)))
 
+    @default_errors
     def _train(self, given: CheckedOptions) -> PoseMetrics | None:
+        given = self._with_overrides(given)
         options = cast(TrainOptions, self._make_options(given))
         from yolopose.train import Launcher, new_trainer, resume_path, resumed_trainer, worker_trainer
 
@@ -475,6 +488,7 @@ class YOLO:
         """
         return self._export(check_options("export", options))
 
+    @default_errors
     def _export(self, given: CheckedOptions) -> str:
         from yolopose.model.exporting import Export
 
@@ -501,6 +515,7 @@ class YOLO:
         """
         return self._benchmark(check_options("benchmark", _with_data(options, data)))
 
+    @default_errors
     def _benchmark(self, given: CheckedOptions) -> Benchmark:
         from yolopose.model.benchmark import benchmark
 
@@ -517,7 +532,7 @@ class YOLO:
             self._open(trainer.best, False)
         else:
             self._network, self.ckpt = trainer.ema.model.cpu(), None
-        self.overrides.update({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
+        self._remember({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
 
     # -- callbacks -------------------------------------------------------------------------------
 
@@ -548,8 +563,32 @@ class YOLO:
         """Metadata stored with the weights, or that of a network without any."""
         return (self.ckpt.metadata if self.ckpt else None) or self.model.default_metadata()
 
+    def _remember(self, values: Mapping[str, Any]) -> None:
+        """Store values of the weights in `overrides`, except those that the user has changed there."""
+        changed = self._changed_overrides()
+        self.overrides.update({name: value for name, value in values.items() if name not in changed})
+        self._remembered.update(values)
+
+    def _changed_overrides(self) -> dict[str, Any]:
+        """Return what the user has set in `overrides`."""
+        remembered = self._remembered
+        return {
+            name: value
+            for name, value in self.overrides.items()
+            if name not in remembered or type(remembered[name]) is not type(value) or remembered[name] != value
+        }
+
+    def _with_overrides(self, given: CheckedOptions) -> CheckedOptions:
+        """Add the options that the user has set in `overrides`; those of the call win over them.
+
+        Raises:
+            UsageError: an option is unknown, or its value is impossible.
+        """
+        return CheckedOptions(given.mode, {**check_overrides(given.mode, self._changed_overrides()), **given})
+
     def _make_options(self, given: CheckedOptions) -> Any:
-        """Complete the given options with those that the weights remember, and with defaults."""
+        """Complete the given options with `overrides`, with those that the weights remember, and with defaults."""
+        given = self._with_overrides(given)
         names = [name for name in _REMEMBERED[given.mode] if name in self.overrides and name not in given]
         remembered = check_options(given.mode, {name: self.overrides[name] for name in names})
         if "data" in remembered and not given.get("resume") and given.get("verbose", True):
@@ -562,14 +601,13 @@ class YOLO:
 
     def _runtime(self, config: RuntimeConfig = _DEFAULT_RUNTIME) -> Runtime:
         """Return the runtime of this configuration, made once: fusing and moving weights is slower than an image."""
-        key = str(config)
-        if key not in self._runtimes:
-            if self._exported is not None:
-                self._runtimes[key] = open_exported(self._exported, config)
-            else:
-                untrained = self.model_name if self._untrained else ""
-                self._runtimes[key] = runtime_for_network(self.model, self._metadata, config, untrained)
-        return self._runtimes[key]
+        return self._runtimes.get(str(config), lambda: self._open_runtime(config))
+
+    def _open_runtime(self, config: RuntimeConfig) -> Runtime:
+        if self._exported is not None:
+            return open_exported(self._exported, config)
+        untrained = self.model_name if self._untrained else ""
+        return runtime_for_network(self.model, self._metadata, config, untrained)
 
     def __getattr__(self, name: str) -> Any:
         if name in _PLANNED:

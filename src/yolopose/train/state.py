@@ -15,6 +15,7 @@ from yolopose.base.log import LOGGER
 from yolopose.config import TrainSettings
 from yolopose.criterion import LossTerms, Targets, build_criterion
 from yolopose.nn import PoseModel
+from yolopose.nn.openmp import note_computation
 from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
 from yolopose.train.distributed import ProcessGroup
@@ -63,6 +64,7 @@ class TrainState:
         batches: int,
         group: ProcessGroup | None = None,
     ) -> None:
+        note_computation()
         self.device = device
         self._settings = settings
         self._group = group or ProcessGroup()

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError, OutputError
-from yolopose.base.log import LOGGER
 from yolopose.base.files import read_regular
+from yolopose.base.log import LOGGER
 from yolopose.data.convert.from_coco import label_row
 from yolopose.data.convert.output import create_file, output_name
 from yolopose.data.dataset import Dataset, load_dataset
-from yolopose.data.images import read_image
 from yolopose.data.image_ids import image_ids, relative_names
+from yolopose.data.images import read_image
 from yolopose.data.label_file import MAX_LABEL_BYTES, LabelError, coco_visibility, parse_labels
 from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
@@ -115,7 +115,7 @@ def build_coco(
 
 
 def _set_ids(annotations: Sequence[Json]) -> None:
-    """Number the annotations without an id, or with one that an earlier annotation has."""
+    """Give an id to annotations without one, or with one that an earlier annotation has."""
     ids = [annotation.get("id") for annotation in annotations]
     last_id = max((item for item in ids if isinstance(item, int)), default=0)
     used: set[int | str] = set()

@@ -20,8 +20,8 @@ import numpy as np
 from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, OutputError, did_you_mean
 from yolopose.base.log import LOGGER
-from yolopose.base.text import short_repr
 from yolopose.base.prefetch import map_ordered
+from yolopose.base.text import short_repr
 from yolopose.data.figures.scene import draw_scene
 
 VERSION = 1
@@ -78,11 +78,13 @@ def parse_figures(path: Path, raw: Mapping[str, Any]) -> FiguresSpec | None:
     for split in ("train", "val", "test"):
         if raw.get(split) not in (None, *folders):
             raise DataError(
-                f"{path}: figures are written to {' and '.join(folders)}; `{split}: {short_repr(raw[split])}` is neither."
+                f"{path}: figures are written to {' and '.join(folders)}; `{split}:` is {short_repr(raw[split])}."
             )
     folder = raw.get("path")
     if not isinstance(folder, str) or not folder or ".." in PurePath(folder).parts or PurePath(folder) == PurePath("."):
-        raise DataError(f"{path}: `figures:` needs `path:`, a separate folder for the images; got {short_repr(folder)}.")
+        raise DataError(
+            f"{path}: `figures:` needs `path:`, a separate folder for the images; got {short_repr(folder)}."
+        )
     return FiguresSpec(**value)
 
 

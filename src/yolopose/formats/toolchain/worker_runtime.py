@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class WorkerRuntime(GraphRuntime):
         self._worker = worker
         self._buffer = InputBuffer()
         self._strides = strides
-        weakref.finalize(self, worker.close)
+        weakref.finalize(self, _close_worker, worker, os.getpid())
         shape = worker.info.get("input")
         output = worker.info.get("output")
         if shape is not None and (len(shape) != 4 or shape[1] != 3 or (output is not None and len(output) != 3)):
@@ -58,6 +59,12 @@ class WorkerRuntime(GraphRuntime):
         outputs = self._worker.run(self._buffer.fill(batch, size))
         whole = outputs[0] if self._strides is None else join_levels(outputs, self.metadata, self._strides)
         return whole[: len(batch)]
+
+
+def _close_worker(worker: Worker, pid: int) -> None:
+    """End the process that runs the file, unless this process is a fork of the one that uses it."""
+    if os.getpid() == pid:
+        worker.close()
 
 
 def start_worker(toolchain: str, module: str, path: Path) -> Worker:

@@ -77,9 +77,12 @@ def _key_by_name(row: dict[str, Any], result: Results) -> dict[str, Any]:
     schema = result.schema
     if schema is None or not schema.names or "keypoints" not in row:
         return row
+    names = schema.keypoint_names(row.get("class", 0))
+    if len(set(names)) < len(names):  # a doubled name would hide a keypoint
+        return row
     columns = row["keypoints"]
     points = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return {**row, "keypoints": dict(zip(schema.keypoint_names(row.get("class", 0)), points, strict=True))}
+    return {**row, "keypoints": dict(zip(names, points, strict=True))}
 
 
 class _LineFile:
@@ -153,7 +156,9 @@ def _csv_header(result: Results) -> list[str]:
         return _COLUMNS
     count, dims = result.keypoints.shape[1:]
     by_class = set(result.schema.names.values()) if result.schema else set[tuple[str, ...]]()
-    names = by_class.pop() if len(by_class) == 1 else [f"keypoint_{index}" for index in range(count)]
+    names = by_class.pop() if len(by_class) == 1 else ()
+    if len(set(names)) < count:  # unknown, different between the classes, or doubled
+        names = [f"keypoint_{index}" for index in range(count)]
     fields = [*("x", "y", "conf")[:dims], *(() if result.keypoints.sigma is None else ("sigma_x", "sigma_y"))]
     return [*_COLUMNS, *(f"{name}_{field}" for name in names for field in fields)]
 

@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.data.images import decode_image, to_bgr
+from yolopose.data.arrays import check_not_normalized, negative_share, to_bgr
+from yolopose.data.images import decode_image
 from yolopose.predict.sources.base import ImageRef, LoadedImage
 
 UInt8 = npt.NDArray[np.uint8]
 
 # Bicubic resizing overshoots 0…1 slightly; an image in 0…255 with a maximum below 2 is black anyway.
 _MAX_UNIT_VALUE = 2.0
+_MAX_DARK_VALUE = 16.0
+_MAX_BYTE_VALUE = 255 * 1.25
 
 
 def is_tensor(source: Any) -> bool:
@@ -81,7 +84,7 @@ def from_tensor(tensor: Any, first: int, stride: int) -> list[ImageRef]:
 
     Raises:
         UsageError: its shape is not supported.
-        SourceError: it contains NaN or infinite values.
+        SourceError: it contains NaN or infinite values, or is normalized to mean 0.
     """
     shape = tuple(int(side) for side in tensor.shape)
     if len(shape) not in (3, 4) or shape[-3] != 3 or 0 in shape:
@@ -94,18 +97,28 @@ def from_tensor(tensor: Any, first: int, stride: int) -> list[ImageRef]:
             f"A tensor goes to the network unchanged, so its height and width must be multiples of {stride}; "
             f"got {shape[-2]} × {shape[-1]}. Resize or pad it, or pass a numpy array, which is letterboxed."
         )
-    batch = _to_unit_range(np.asarray(tensor.detach().cpu().float().numpy(), np.float32).reshape(-1, *shape[-3:]))
+    is_integer = not tensor.is_floating_point() if hasattr(tensor, "is_floating_point") else False
+    values = np.asarray(tensor.detach().cpu().float().numpy(), np.float32).reshape(-1, *shape[-3:])
+    batch = _to_unit_range(values, is_integer)
     names = [f"image{first + index}.jpg" for index in range(len(batch))]
     return [ImageRef(name, partial(_load_tensor, planes, name)) for planes, name in zip(batch, names, strict=True)]
 
 
-def _to_unit_range(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if not np.isfinite(batch).all():
-        raise SourceError("The tensor contains NaN or infinite values; replace them before prediction.")
-    if batch.max() > _MAX_UNIT_VALUE:
-        LOGGER.warning("The tensor has values above 1: it is read as 0…255 and divided by 255. Pass float 0…1.")
+def _to_unit_range(batch: npt.NDArray[np.float32], is_integer: bool) -> npt.NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        low, high = float(batch.min()), float(batch.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise SourceError("The tensor contains NaN or infinite values; replace them before prediction.")
+        if high > _MAX_BYTE_VALUE:
+            raise SourceError(f"The tensor has values up to {high:.6g}; pass float 0…1, or 0…255.")
+        scale = 255 if is_integer or high > _MAX_UNIT_VALUE else 1
+        if low < 0:  # values of a normalized image may be larger than 2, but never as large as those of 0…255
+            check_not_normalized(low, high, negative_share(batch), 1.0 if high <= _MAX_DARK_VALUE else scale)
+        if scale == 1:
+            return batch
+        if not is_integer:
+            LOGGER.warning("The tensor has values above 1: it is read as 0…255 and divided by 255. Pass float 0…1.")
         return np.divide(batch, 255, dtype=np.float32)
-    return batch
 
 
 def _load_tensor(planes: npt.NDArray[np.float32], name: str) -> LoadedImage:
@@ -118,15 +131,9 @@ def _pillow_to_bgr(image: Any) -> UInt8:
     try:
         image = image_ops.exif_transpose(image)
         if image.mode == "F" or image.mode.startswith("I"):
-            return to_bgr(_to_uint16(np.asarray(image)))
+            return to_bgr(np.asarray(image))
         return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8)[:, :, ::-1])
     except (OSError, ValueError, SyntaxError) as error:  # PIL decodes a file lazily, here
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"The PIL image cannot be decoded: {error}.") from error
-
-
-def _to_uint16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert the 16 or 32-bit integers in which PIL holds 16-bit images."""
-    is_16_bit = array.dtype.kind in "iu" and array.size and array.max() > 255
-    return array.astype(np.uint16) if is_16_bit else array

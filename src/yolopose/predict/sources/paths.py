@@ -14,12 +14,14 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 from yolopose.base.errors import NotFoundError, SourceError, UsageError, YoloposeError
+from yolopose.base.files import read_regular
 from yolopose.data.images import IMAGE_SUFFIXES, is_image, read_image, read_reduced
 from yolopose.predict.sources.base import VIDEO_SUFFIXES, ImageRef, LiveFeed, LoadedImage, SourcePart, Video
 from yolopose.predict.sources.screen import parse_screen
 from yolopose.predict.sources.urls import is_url, open_url
 from yolopose.predict.sources.video import open_camera
 
+_MAX_LIST_BYTES = 256 << 20
 _LIST_SUFFIXES = frozenset({".csv", ".streams", ".txt"})
 # Headers of the CSV column that holds the paths, by priority.
 _PATH_HEADERS = (
@@ -147,7 +149,7 @@ def _open_list(path: Path, reduce_to: int | None) -> list[SourcePart]:
         YoloposeError: as `open_text`, with list and line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _MAX_LIST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"The list {path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     except OSError as error:

@@ -1,0 +1,42 @@
+"""Run code with numpy's default floating-point error state, whatever the caller has set with `np.seterr`.
+
+Exponentials that underflow to 0 and comparisons of NaN are part of the computations here. With
+`np.seterr(all="raise")`, which some test suites and simulation programs set, they would raise errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def default_errors(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function so that it runs with the default error state."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        import numpy as np  # deferred: most commands of the command line need no numpy
+
+        with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def with_default_errors(items: Generator[T, None, None] | Iterator[T]) -> Generator[T, None, None]:
+    """Yield the items of a generator, each computed with the default error state; the caller keeps its own."""
+    following = default_errors(partial(next, items))
+    try:
+        while True:
+            try:
+                item = following()
+            except StopIteration:
+                return
+            yield item
+    finally:
+        if isinstance(items, Generator):
+            items.close()
