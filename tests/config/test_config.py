@@ -76,7 +76,7 @@ def test_values_are_converted_to_the_declared_type(key: str, value: object, expe
         ("predict", {"conf": "high"}, "conf='high' is not possible: it takes a number or None"),
         ("predict", {"max_det": 0}, "out of range"),
         ("predict", {"max_det": 2.5}, "it takes an integer"),
-        ("predict", {"save": "yes"}, "it takes True or False"),
+        ("predict", {"save": "maybe"}, "it takes True or False"),
         ("predict", {"imgsz": [1, 2, 3]}, "one side, or height,width"),
         ("predict", {"imgsz": [0, 640]}, "out of range"),
         ("predict", {"classes": ["person"]}, "a list of integers"),

@@ -8,9 +8,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from yolopose.base.text import escape_control
+
 
 class YoloposeError(Exception):
-    """Base of all errors that a user can fix; the command line prints the message without a traceback."""
+    """Base of all errors that a user can fix; the command line prints the message without a traceback.
+
+    Names and values from files are part of messages; control characters in them are made visible.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(escape_control(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(YoloposeError, ValueError):

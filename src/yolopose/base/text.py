@@ -33,5 +33,13 @@ def short_repr(value: object) -> str:
         return f"a value of type {type(value).__name__}"
 
 
+def short_text(value: object) -> str:
+    """Return text of limited length as one line, and other values as `short_repr`."""
+    if not isinstance(value, str):
+        return short_repr(value)
+    line = one_line(value[: _REPR.maxstring])
+    return line if len(value) <= _REPR.maxstring else f"{line}…"
+
+
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")

@@ -20,7 +20,9 @@ from yolopose.base.text import short_repr
 
 MAX_BYTES = 8 << 20
 MAX_DEPTH = 64
-MAX_VALUES = 200_000  # with each alias counted as the values that it stands for
+MAX_VALUES = 200_000  # an alias counts as the values that it repeats
+
+_Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
 
 _PREFIX = "tag:yaml.org,2002:"
 _NULL = f"{_PREFIX}null"
@@ -41,7 +43,7 @@ _WORDS = (
 class _Loader(yaml.SafeLoader):
     """Loader of the words of YAML 1.2, which refuses files whose values would fill the memory."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[_Resolvers] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -56,7 +58,7 @@ class _Loader(yaml.SafeLoader):
             raise _error(f"values are nested more than {MAX_DEPTH} levels deep", event)
         is_alias = self.check_event(yaml.AliasEvent)
         if is_alias and event.anchor in self.anchors and event.anchor not in self._sizes:
-            raise _error(f"the alias *{event.anchor} is part of the value that it stands for", event)
+            raise _error(f"the alias *{event.anchor} is part of the value that it repeats", event)
         before = self._count
         self._count += self._sizes.get(event.anchor, 1) if is_alias else 1
         if self._count > MAX_VALUES:
@@ -114,13 +116,13 @@ for _name, _pattern, _first in _WORDS:
         _resolvers.append((f"{_PREFIX}{_name}", re.compile(f"(?:{_pattern})$")))
 
 
-_YAML_11: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeDumper.yaml_implicit_resolvers
+_YAML_11: _Resolvers = yaml.SafeDumper.yaml_implicit_resolvers
 
 
 class _Dumper(yaml.SafeDumper):
     """Dumper that quotes text which YAML 1.1 or YAML 1.2 readers would take for another type."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
+    yaml_implicit_resolvers: ClassVar[_Resolvers] = {  # pyright: ignore[reportIncompatibleVariableOverride]
         letter: [*_YAML_11.get(letter, []), *_Loader.yaml_implicit_resolvers.get(letter, [])]
         for letter in {*_YAML_11, *_Loader.yaml_implicit_resolvers}
     }

@@ -24,8 +24,8 @@ from yolopose.config.table import (
 )
 
 _OBJECT_KEYS = ("model", "task")
-# Truth values of YAML 1.1, which users write in option files and on the command line.
-_TRUTH_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+# Boolean words of YAML 1.1, which users write in option files and on the command line.
+_BOOL_WORDS = {"yes": True, "on": True, "no": False, "off": False}
 
 
 class CheckedOptions(dict[str, Any]):
@@ -206,8 +206,8 @@ def _convert(spec: OptionSpec, value: Any, where: str) -> Any:
         if int in types and value.is_integer():
             return int(value)
     elif isinstance(value, str):
-        if bool in types and value.lower() in _TRUTH_WORDS:
-            return _TRUTH_WORDS[value.lower()]
+        if bool in types and value.lower() in _BOOL_WORDS:
+            return _BOOL_WORDS[value.lower()]
         if str in types:
             return value
     elif isinstance(value, (list, tuple)) and _fits_sequence(types, value):

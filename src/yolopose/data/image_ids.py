@@ -1,4 +1,4 @@
-"""COCO image ids and names that are unique in a file, whatever the image files are called."""
+"""COCO image ids and names that are unique in a file, for any file names."""
 
 from __future__ import annotations
 

@@ -125,18 +125,18 @@ def parse_labels(data: bytes, spec: PoseSpec, *, any_class: bool = False, precis
     # In reverse order, so that the first of equal rows is the one that remains. numpy.unique would take most of the
     # time of the whole parse.
     first_index = {row.tobytes(): index for index, row in reversed(list(enumerate(table)))}
-    kept = sorted(first_index.values())
-    if len(kept) < len(table):
+    row_idx = sorted(first_index.values())
+    if len(row_idx) < len(table):
         warnings.append("duplicate rows dropped")
     if precise:
         table = values
-    table = table if len(kept) == len(table) else table[kept]
+    table = table if len(row_idx) == len(table) else table[row_idx]
     return FileLabels(
         classes=table[:, 0].astype(np.int32),
         boxes=table[:, 1:5],
         keypoints=_keypoints(table, count, dims),
         warnings=tuple(warnings),
-        rows=tuple(kept),
+        rows=tuple(row_idx),
     )
 
 

@@ -152,7 +152,7 @@ def load_labels(
         split: `train`, `val` or `test`.
         strict: raise an error if any image or label file is refused.
         cache: read and write the cache in the labels folder (`SPLIT.yolopose.npz`).
-        single_cls: set the class of every instance to 0, whatever class the label files name.
+        single_cls: set the class of every instance to 0, also of classes that the data set does not have.
         workers: number of threads that decode and parse; None or 0 chooses.
 
     Raises:

@@ -52,8 +52,8 @@ def find_unused(folders: Iterable[tuple[Path, Sequence[str]]]) -> list[str]:
     """
     kinds = {kind: _Files() for kind in _DESCRIPTIONS}
     for folder, names in folders:
-        for kind, (place, found) in _sort_files(folder, names).items():
-            kinds[kind].add(place, found)
+        for kind, (place, unused) in _sort_files(folder, names).items():
+            kinds[kind].add(place, unused)
     return [_describe(kind, files) for kind, files in kinds.items() if files.count]
 
 

@@ -77,7 +77,7 @@ class GraphRuntime(ABC):
     def clone(self: G) -> G:
         """Return an engine that shares everything with this one; replicas then replace what they do not share."""
         clone = object.__new__(type(self))
-        clone.__dict__.update(self.__dict__)
+        vars(clone).update(vars(self))
         return clone
 
     def replicas(self, count: int) -> Sequence[Runtime]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from yolopose.base.cpu import cpu_supports_bf16
 from yolopose.base.errors import UsageError
-from yolopose.base.forks import after_fork
+from yolopose.base.isolation import after_fork
 from yolopose.base.log import warn_once
 from yolopose.formats.graph_runtime import single_device
 from yolopose.formats.metadata import first_line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
-from yolopose.base.errstate import default_errors, with_default_errors
+from yolopose.base.isolation import default_errors, with_default_errors
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.config import (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from yolopose.base.forks import after_fork
+from yolopose.base.isolation import after_fork
 from yolopose.base.log import LOGGER
 
 _SPIN_COUNT = "10000"

@@ -145,7 +145,7 @@ def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
     for file in dict.fromkeys(files):
         name = PurePosixPath(file.relative_to(folder)) if file.is_relative_to(folder) else PurePosixPath(file.name)
         image = by_path.get(name) or by_name.get(file.name)
-        if image is not None and image["id"] not in used:  # an entry belongs to one file, whatever others are called
+        if image is not None and image["id"] not in used:  # an entry belongs to one file only
             images[file] = image
             used.add(image["id"])
     return record, images

@@ -21,7 +21,7 @@ from yolopose.base.cpu import available_cpus
 from yolopose.base.errors import DataError, OutputError, did_you_mean
 from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
-from yolopose.base.text import short_repr
+from yolopose.base.text import short_repr, short_text
 from yolopose.data.figures.scene import draw_scene
 
 VERSION = 1
@@ -70,7 +70,7 @@ def parse_figures(path: Path, raw: Mapping[str, Any]) -> FiguresSpec | None:
     for key, number in value.items():
         if key not in _RANGES:
             hint = did_you_mean(str(key), _RANGES)
-            raise DataError(f"{path}: `figures:` has no option {short_repr(key)}; it must be like {_EXAMPLE}.{hint}")
+            raise DataError(f"{path}: `figures:` has no option `{short_text(key)}`; it must be like {_EXAMPLE}.{hint}")
         low, high = _RANGES[key]
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
             raise DataError(f"{path}: `figures: {key}: {short_repr(number)}` must be an integer from {low} to {high}.")
@@ -78,7 +78,7 @@ def parse_figures(path: Path, raw: Mapping[str, Any]) -> FiguresSpec | None:
     for split in ("train", "val", "test"):
         if raw.get(split) not in (None, *folders):
             raise DataError(
-                f"{path}: figures are written to {' and '.join(folders)}; `{split}:` is {short_repr(raw[split])}."
+                f"{path}: figures are written to {' and '.join(folders)}; `{split}: {short_text(raw[split])}` is not."
             )
     folder = raw.get("path")
     if not isinstance(folder, str) or not folder or ".." in PurePath(folder).parts or PurePath(folder) == PurePath("."):

@@ -116,8 +116,7 @@ def _to_unit_range(batch: npt.NDArray[np.float32], is_integer: bool) -> npt.NDAr
             check_not_normalized(low, high, negative_share(batch), 1.0 if high <= _MAX_DARK_VALUE else scale)
         if scale == 1:
             return batch
-        if not is_integer:
-            LOGGER.warning("The tensor has values above 1: it is read as 0…255 and divided by 255. Pass float 0…1.")
+        LOGGER.warning("The tensor has values above 1: it is read as 0…255 and divided by 255. Pass float 0…1.")
         return np.divide(batch, 255, dtype=np.float32)
 
 
