@@ -326,7 +326,9 @@ class YOLO:
 
         options = cast(TrackOptions, self._make_options(given))
         self.tracker = self._trackers_for(options)
-        return predict(self._runtime_for(options), source, options, self.callbacks, self.tracker)
+        source = options.source if source is None else source
+        items = predict(self._runtime_for(options), source, options, self.callbacks, self.tracker)
+        return with_default_errors(items)
 
     def _trackers_for(self, options: TrackOptions) -> StreamTrackers:
         """Return new trackers, or with `persist` those of the previous call if it had the same options."""
@@ -379,6 +381,7 @@ class YOLO:
         """
         return self._label(source, check_options("label", {**options, "output": output, "to": to}))
 
+    @default_errors
     def _label(self, source: Any, given: CheckedOptions) -> LabelResult:
         from yolopose.predict.labeling import label_source, predict_options
 
