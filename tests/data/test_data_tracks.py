@@ -122,6 +122,19 @@ def test_deeplabcut(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.boxes[0], np.concatenate((shown.min(axis=0), shown.max(axis=0))), atol=1e-5)
 
 
+def test_movement_reads_deeplabcut(tmp_path: Path) -> None:
+    loader = pytest.importorskip("movement.io.load_poses")
+    tracks = make_tracks()
+    path = write_tracks(tmp_path / "cage.csv", tracks, "deeplabcut")
+    dataset = loader.from_dlc_file(path, fps=25)
+    assert dataset.individuals.values.tolist() == ["individual1", "individual7"]
+    points = tracks.keypoints[tracks.ids == 7]
+    for axis, name in enumerate(("x", "y")):
+        values = dataset.position.sel(individuals="individual7", keypoints="tail", space=name).values
+        np.testing.assert_allclose(values, [points[0, 2, axis], points[1, 2, axis], np.nan, points[2, 2, axis]])
+    assert dataset.confidence.sel(individuals="individual1", keypoints="snout").values[0] == tracks.keypoints[0, 0, 2]
+
+
 def test_deeplabcut_with_one_animal_and_own_names(tmp_path: Path) -> None:
     path = tmp_path / "one.csv"
     path.write_text("scorer,d,d,d\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n0,1,2,0.5\n1,,,\n2,3,4,0.9\n")

@@ -41,6 +41,20 @@ def test_equals_the_published_filter() -> None:
     np.testing.assert_allclose([point[1:] for point in points], np.tile([7.0, 0.9], (50, 1)))
 
 
+def test_common_motion_has_no_lag() -> None:
+    smoother = LiveSmoother(fps=30)
+    pose = np.random.default_rng(1).uniform(10, 90, (1, 6, 3))
+    pose[..., 2] = 0.9
+    for step in range(20):
+        moved = pose + np.array([7.0 * step, -3.0 * step, 0])
+        np.testing.assert_allclose(smoother.update([1], BOX, moved), moved)
+    raised = moved.copy()
+    raised[0, 2, 1] -= 20  # one point moves: it is filtered, the others are not affected
+    result = smoother.update([1], BOX, raised)
+    assert raised[0, 2, 1] < result[0, 2, 1] < moved[0, 2, 1]
+    np.testing.assert_allclose(np.delete(result, 2, axis=1), np.delete(raised, 2, axis=1))
+
+
 def test_times_decide_not_frames() -> None:
     slow, fast = LiveSmoother(fps=30), LiveSmoother(fps=30)
     slow.update([1], BOX, [[[0.0, 0, 1]]], 0.0)

@@ -423,7 +423,7 @@ class SmoothOptions(OptionValues):
     strength: float = option(1.0, "rts: above 1 smooths more, below 1 less", low=0.001, high=1000)
     window: int = option(7, "savgol: length of the window in frames, odd", low=3)
     order: int = option(2, "savgol: degree of the polynomial", low=0)
-    min_cutoff: float = option(1.5, "one_euro: cutoff frequency of a point at rest, Hz; lower is smoother", low=0.001)
+    min_cutoff: float = option(2.0, "one_euro: cutoff frequency of a point at rest, Hz; lower is smoother", low=0.001)
     beta: float = option(8.0, "one_euro: increase of the cutoff frequency per speed; higher has less lag", low=0)
     format: str | None = option(
         None,

@@ -1,4 +1,8 @@
-"""Live smoothing of points: the One-Euro filter (Casiez et al., 2012, doi:10.1145/2207676.2208639) per point."""
+"""Live smoothing of points: the One-Euro filter (Casiez et al., 2012, doi:10.1145/2207676.2208639) per point.
+
+With five points or more, the motion that all points of an instance share (the median of their steps) is applied
+without delay, and only the movement of each point relative to it is filtered.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
+
+_MIN_COMMON = 5
+"""Number of measured points from which the common motion of an instance is applied without delay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +36,9 @@ class OneEuro:
         UsageError: a value is out of range.
     """
 
-    min_cutoff: float = 1.5
+    min_cutoff: float = 2.0
     beta: float = 8.0
-    speed_cutoff: float = 1.5
+    speed_cutoff: float = 0.7
     min_conf: float = 0.3
     max_gap: float = 0.5
 
@@ -109,6 +116,9 @@ class LiveSmoother:
             state = _State(unknown, np.zeros_like(xy), np.full(len(xy), -math.inf), center, now)
             self._states[track_id] = state
         is_known = now - state.seen <= parameters.max_gap
+        if (measured & is_known).sum() >= _MIN_COMMON:
+            # the common motion of all points is not filtered, so that only movements of the body itself lag
+            state.points = state.points + np.median((xy - state.points)[measured & is_known], axis=0)
         size = max(math.sqrt(max(float((box[2:] - box[:2]).prod()), 0.0)), 1.0)
         filtered = np.where(is_known[:, None], state.points, xy)
         update = measured & is_known
