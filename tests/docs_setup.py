@@ -9,9 +9,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from servers import Server, whole
+from yolopose.data.tracks import Tracks, write_tracks
+from yolopose.schema import KeypointSchema
 
 SHARED = Path(os.environ.get("YOLOPOSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 """Folder of fixtures, real data and weights."""
@@ -64,6 +67,23 @@ def copy_mice(shared: Path, folder: Path) -> None:
     (folder / "mice.yaml").write_text(re.sub(r"(?m)^path:.*$", "path: mice", text))
 
 
+def write_walk(folder: Path) -> None:
+    """Write the tracks of two people, `tracks.jsonl`, and their ground truth, `gt.jsonl`."""
+    rng = np.random.default_rng(0)
+    frames = np.repeat(np.arange(1, 41), 2)
+    left = np.stack((frames * 3.0, 300 - frames * 3.0), axis=1)[np.arange(80), np.arange(80) % 2]
+    boxes = np.stack((left, np.full(80, 40.0), left + 60, np.full(80, 200.0)), axis=1)
+    points = rng.uniform(0, 1, (2, 17, 2))[np.arange(80) % 2] * (60, 160) + boxes[:, None, :2]
+    labels = np.concatenate((points, np.full((80, 17, 1), 2)), axis=2)
+    measured = np.concatenate((points + rng.normal(0, 1, points.shape), np.full((80, 17, 1), 0.9)), axis=2)
+    for name, keypoints in (("gt", labels), ("tracks", measured)):
+        tracks = Tracks.build(
+            frames=frames, ids=1 + np.arange(80) % 2, boxes=boxes, keypoints=keypoints, name="walk", fps=30.0,
+            size=(240, 320), schema=KeypointSchema.coco_person(),
+        )  # fmt: skip
+        write_tracks(folder / f"{name}.jsonl", tracks)
+
+
 def make_home(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """Create a home folder, change to it, and let the server serve the files that the documents name."""
     home = folder / "home"
@@ -71,6 +91,7 @@ def make_home(shared: Path, server: Server, folder: Path, patch: pytest.MonkeyPa
     patch.chdir(home)
     patch.setenv("YOLOPOSE_DATASETS_DIR", str(folder / "datasets"))
     copy_dataset(shared, home)
+    write_walk(home)
     server.answers["/v8.3.0/yolo11n-pose.pt"] = whole((shared / "checkpoints/yolo11n-pose.pt").read_bytes())
     server.answers["/images/bus.jpg"] = whole((shared / "images/bus.jpg").read_bytes())
     server.answers["/v0.0.0/coco8-pose.zip"] = whole(archive(shared / "data/coco8-pose", "coco8-pose"))

@@ -102,6 +102,7 @@ def test_instances_without_a_track_and_without_points() -> None:
     for value in (0.0, 10.0):
         result = smoother.update([0, -1], np.tile(BOX, (2, 1)), [[[value, 0, 1]], [[value, 0, 1]]])
         assert result[:, 0, 0].tolist() == [value, value]
+    assert smoother.update(None, BOX, [[[1.0, 2, 1]]]).tolist() == [[[1, 2, 1]]]
     assert smoother.update([1], BOX, np.zeros((1, 0, 3))).shape == (1, 0, 3)
     assert smoother.update([1], BOX, [[[4.0, 5.0]]])[0, 0].tolist() == [4, 5]
 

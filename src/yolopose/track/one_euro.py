@@ -75,12 +75,12 @@ class LiveSmoother:
         self._time: float | None = None  # of the last frame
 
     def update(
-        self, ids: npt.ArrayLike, boxes: npt.ArrayLike, keypoints: npt.ArrayLike, time: float | None = None
+        self, ids: npt.ArrayLike | None, boxes: npt.ArrayLike, keypoints: npt.ArrayLike, time: float | None = None
     ) -> Floats:
         """Smooth the points of the next frame.
 
         Args:
-            ids: (N,) track ids; instances with an id below 1 are returned unchanged.
+            ids: (N,) track ids; instances with an id below 1 are returned unchanged, as all are with None.
             boxes: (N, 4) x1, y1, x2, y2, pixels.
             keypoints: (N, K, 2 or 3) x, y in pixels and confidence.
             time: seconds; one frame interval after the previous frame by default. A time that does not increase counts
@@ -96,7 +96,8 @@ class LiveSmoother:
             self._time = float(time)
         else:
             self._time = 0.0 if self._time is None else self._time + self._interval
-        for row, track_id in enumerate(np.asarray(ids, dtype=np.int64).reshape(-1).tolist()):
+        numbers = [] if ids is None else np.asarray(ids, dtype=np.int64).reshape(-1).tolist()
+        for row, track_id in enumerate(numbers):
             if track_id > 0 and points.shape[1]:
                 points[row, :, :2] = self._update_instance(track_id, corners[row], points[row], self._time)
         self._remove_old(self._time)
