@@ -31,6 +31,7 @@ PAGES = [
     "docs/few-images.md",
     "docs/data.md",
     "docs/converting.md",
+    "docs/doctor.md",
     "docs/predicting.md",
     "docs/tracking.md",
     "docs/exporting.md",

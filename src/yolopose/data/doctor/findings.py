@@ -187,7 +187,8 @@ def check(
 
 def plural(count: int, noun: str, plural_noun: str = "") -> str:
     """Return `1 image`, `2 images`, `12 000 images`."""
-    return f"{count:,} {noun if count == 1 else plural_noun or noun + 's'}".replace(",", "\u202f")
+    number = f"{count:,}".replace(",", "\u202f")
+    return f"{number} {noun if count == 1 else plural_noun or noun + 's'}"
 
 
 def listing(names: Iterable[object], limit: int = 5) -> str:
