@@ -23,6 +23,7 @@ from yolopose.data.labels import Annotations
 
 MODULES = (schema_checks, image_checks, row_checks, keypoint_checks, disputes)
 _MAX_LINES = 4  # findings in the short report
+_MAX_IMAGES = 2000  # of a split, in the short report
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +134,12 @@ def log_short_report(dataset: Dataset, annotations: Mapping[str, Annotations], i
         annotations: labels by split.
         imgsz: side of the network input, pixels.
     """
+    is_sample = any(len(labels) > _MAX_IMAGES for labels in annotations.values())
+    if is_sample:
+        annotations = {name: _sample(labels) for name, labels in annotations.items()}
     survey = survey_annotations(dataset, annotations, imgsz)
-    findings = [finding for item in CHECKS.values() if item.quick for finding in item.findings(survey)]
+    checks = [item for item in CHECKS.values() if item.quick and not (is_sample and item.needs_all)]
+    findings = [finding for item in checks for finding in item.findings(survey)]
     findings = [finding for finding in findings if finding.severity != "notice"]
     if not findings:
         return
@@ -142,7 +147,14 @@ def log_short_report(dataset: Dataset, annotations: Mapping[str, Annotations], i
     lines = [f"  {finding.severity}: {finding.title}" for finding in findings[:_MAX_LINES]]
     more = len(findings) - len(lines)
     lines += [f"  and {more} more"] if more else []
+    sample = f" in a sample of {_MAX_IMAGES} images" if is_sample else ""
     LOGGER.warning(
-        f"{dataset.yaml_path.name}: the labels have {plural(len(findings), 'kind')} of problems; "
+        f"{dataset.yaml_path.name}: the labels have {plural(len(findings), 'kind')} of problems{sample}; "
         f"`yolo doctor data={dataset.yaml_path}` shows where, and fixes what it can:\n" + "\n".join(lines)
     )
+
+
+def _sample(labels: Annotations) -> Annotations:
+    """Return up to `_MAX_IMAGES` images at even intervals, so that the time of the short report is bounded."""
+    count = len(labels)
+    return labels if count <= _MAX_IMAGES else labels.subset([i * count // _MAX_IMAGES for i in range(_MAX_IMAGES)])

@@ -140,6 +140,7 @@ class Check:
         how: how to fix it.
         run: the check; it yields one `Evidence` per kind of problem, and nothing if there is none.
         quick: whether the short report at the start of a training includes it.
+        needs_all: whether it is wrong on a sample of the images, which the short report uses for large data sets.
     """
 
     id: str
@@ -148,6 +149,7 @@ class Check:
     how: str
     run: CheckFunction
     quick: bool
+    needs_all: bool
 
     def findings(self, survey: Survey) -> list[Finding]:
         """Run the check."""
@@ -174,12 +176,12 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    id: str, severity: Severity, *, why: str, how: str, quick: bool = False
+    id: str, severity: Severity, *, why: str, how: str, quick: bool = False, needs_all: bool = False
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function as a check; arguments as the attributes of `Check`."""
 
     def register(function: CheckFunction) -> CheckFunction:
-        CHECKS[id] = Check(id=id, severity=severity, why=why, how=how, run=function, quick=quick)
+        CHECKS[id] = Check(id=id, severity=severity, why=why, how=how, run=function, quick=quick, needs_all=needs_all)
         return function
 
     return register

@@ -188,6 +188,7 @@ def point_visibility(survey: Survey) -> Iterator[Evidence]:
     why="The network cannot learn a keypoint without labels; its predictions are random.",
     how="Label it, or remove it from `kpt_shape`.",
     quick=True,
+    needs_all=True,
 )
 def point_never(survey: Survey) -> Iterator[Evidence]:
     """Report keypoints that no training instance has labeled, and those that only validation has."""

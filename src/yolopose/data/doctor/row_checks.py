@@ -377,6 +377,7 @@ def image_crowded(survey: Survey) -> Iterator[Evidence]:
     why="A class without training instances is never detected, and rare classes are detected badly.",
     how="Label more instances of these classes, merge classes, or raise cls_pw.",
     quick=True,
+    needs_all=True,
 )
 def class_balance(survey: Survey) -> Iterator[Evidence]:
     """Report classes that are absent from train or val, and a strong imbalance."""

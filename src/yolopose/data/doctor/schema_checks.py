@@ -51,6 +51,7 @@ def split_unusable(survey: Survey) -> Iterator[Evidence]:
     why="Scores on images that the network was trained on say nothing about new images.",
     how="Give each split its own images.",
     quick=True,
+    needs_all=True,
 )
 def split_overlap(survey: Survey) -> Iterator[Evidence]:
     """Report images that are listed in two splits, or twice in one."""

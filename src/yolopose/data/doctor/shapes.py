@@ -170,7 +170,7 @@ def _single_swaps(shapes: ComplexArray, labeled: BoolArray, scales: FloatArray, 
     """Find single pairs that point against the other pairs of their instance.
 
     The vectors from left to right of shoulders, hips, ears, … agree in direction in nearly all instances. Two pairs of
-    a schema vote on each other if they agree in 97 % of the instances; a pair with at least three votes against it,
+    a schema vote on each other if at most 1 % of the instances disagree; a pair with at least three votes against it,
     and three times as many as for it, is swapped. Only long vectors vote, which are seen from the front or from
     behind; crossed legs and arms are too frequent to vote.
     """
@@ -188,7 +188,8 @@ def _single_swaps(shapes: ComplexArray, labeled: BoolArray, scales: FloatArray, 
     agree = cosine > 0.5
     oppose = cosine < -0.5
     num_agree, num_oppose = agree.sum(axis=0), oppose.sum(axis=0)
-    votes = (num_agree + num_oppose >= MIN_INSTANCES) & (num_oppose <= 0.03 * (num_agree + num_oppose))
+    total = num_agree + num_oppose
+    votes = (total >= MIN_INSTANCES) & (num_oppose <= np.maximum(1, 0.01 * total))
     np.fill_diagonal(votes, False)
     against = (oppose & votes).sum(axis=2)
     support = (agree & votes).sum(axis=2)

@@ -200,7 +200,7 @@ def survey_annotations(dataset: Dataset, annotations: Mapping[str, Annotations],
                     keypoints=labels.keypoints,
                 )
             )
-    return Survey(dataset=dataset, splits=splits, imgsz=imgsz, max_shapes=1500)
+    return Survey(dataset=dataset, splits=splits, imgsz=imgsz, max_shapes=1000)
 
 
 @dataclass(frozen=True, slots=True)
