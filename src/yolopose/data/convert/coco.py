@@ -77,6 +77,9 @@ class CocoFile:
         self.document = JsonDocument(path, _TITLE, self._index)
         if "images" not in self.document.offsets:
             raise DataError(f"{path} is not a {_TITLE}: it has no lists `images`, `annotations` and `categories`.")
+        self._by_number: dict[str, list[str]] = defaultdict(list)
+        for key in self._offsets:
+            self._by_number[_without_zeros(key)].append(key)
         self.by_id = parse_categories(self.document.elements("categories"), path, options, self._counts, issues)
         self.classes = list(self.by_id.values())
         self.has_keypoints = any(template.keypoints for template in self.classes)
@@ -142,8 +145,8 @@ class CocoFile:
 
     def _spellings(self, key: str) -> list[str]:
         """Return the image_id of annotations of an image: its id, also with other leading zeros (000000000139)."""
-        others = {key.lstrip("0") or "0", key.zfill(12)} - self._image_keys - {key} if key.isdecimal() else set()
-        return [key, *sorted(others)]
+        others = self._by_number.get(_without_zeros(key), ()) if key.isdecimal() else ()
+        return [key, *(other for other in others if other != key and other not in self._image_keys)]
 
     def _instance(self, offset: int, issues: IssueLog) -> Instance | None:
         annotation = self.document.element(offset)
@@ -423,6 +426,10 @@ def _box(annotation: Mapping[str, Any]) -> Box | None:
     if not isinstance(values, list | tuple) or len(values) != 4 or not is_finite(*values):
         return None
     return Box(*values) if values[2] >= 0 and values[3] >= 0 else None
+
+
+def _without_zeros(key: str) -> str:
+    return key.lstrip("0") or "0"
 
 
 def _side(value: object) -> int | None:

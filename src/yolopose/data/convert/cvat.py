@@ -140,7 +140,9 @@ def _scan(file: Path, issues: IssueLog) -> tuple[_Labels, bool, list[str]]:
             del labels.classes[label]
     for label, count in shape_labels.items():
         if labels.category(label) == label:
-            labels.classes.setdefault(label, ClassTemplate(name=label, keypoints=default_names(count)))
+            template = labels.classes.setdefault(label, ClassTemplate(name=label))
+            if not template.keypoints:
+                labels.classes[label] = replace(template, keypoints=default_names(count))
     # labels without a shape, such as the sublabels of other tools, are kept as classes only if they are skeletons
     used = {labels.category(label) for label in shape_labels}
     labels.classes = {name: template for name, template in labels.classes.items() if template.keypoints or name in used}

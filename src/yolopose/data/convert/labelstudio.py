@@ -170,14 +170,15 @@ def _image(
 
 
 def _set_size(image: ImageRecord, regions: Sequence[_Region]) -> None:
-    size = next((size for region in regions if (size := _size(region.value)) is not None), None)
+    sizes = (_size(region.value, "original_") for region in regions)
+    size = next((size for size in sizes if size is not None), None)
     if size is not None:
         image.width, image.height = size
 
 
-def _size(values: Mapping[str, Any]) -> tuple[int, int] | None:
-    width = values.get("original_width", values.get("width"))
-    height = values.get("original_height", values.get("height"))
+def _size(values: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None:
+    width = values.get(f"{prefix}width")
+    height = values.get(f"{prefix}height")
     if is_finite(width, height) and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
         return width, height
     return None
@@ -229,6 +230,9 @@ def _regions(task: Json, where: str, issues: IssueLog) -> tuple[list[_Region], d
             continue
         labels = next((value[name] for name in ("rectanglelabels", "keypointlabels", "labels") if name in value), None)
         is_shape = "x" in value and "y" in value and "points" not in value and "rle" not in value
+        if isinstance(labels, list) and labels and not is_shape and key in regions:
+            regions[key].label = regions[key].label or str(labels[0])
+            continue
         if not is_shape or "radiusX" in value:
             kind = f"regions of the type {result.get('type', '?')}"
             issues.skip(kind, where, "Only rectangles and keypoints are read")

@@ -227,6 +227,8 @@ class OutputPlan:
             with suppress(OSError):
                 file.unlink()
         folders = {parent for file in self._created for parent in file.parents if parent.is_relative_to(self.target)}
+        if not self.main_name:  # the target was absent or empty
+            folders.update(Path(folder) for folder, _, _ in os.walk(self.target))
         for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
             with suppress(OSError):  # files that are not ours
                 folder.rmdir()

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError
+from yolopose.base.files import make_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.yamlfile import to_yaml
 from yolopose.data.convert.coco import parse_categories, parse_instance
@@ -141,10 +142,14 @@ def _split_files(dataset: Dataset, split: str | None, issues: IssueLog) -> dict[
 def _named_entries(dataset: Dataset, key: str) -> list[tuple[str, Dataset]]:
     """Return the name of each entry of a split, and the data set with only this entry."""
     entries = dataset.entries.get(key, ()) if key in SPLITS else ()  # type: ignore[call-overload]
-    names = [PurePosixPath(entry.replace("\\", "/")).name for entry in entries]
-    if len(entries) < 2 or not all(split_key(name) == key for name in names):
-        name = names[0] if len(names) == 1 and split_key(names[0]) == key and "." not in names[0] else key
+    folders = [PurePosixPath(entry.replace("\\", "/")) for entry in entries]
+    names = [folder.name for folder in folders]
+    if len(entries) < 2:
+        name = names[0] if names and split_key(names[0]) == key and not folders[0].suffix else key
         return [(name, dataset)]
+    if len(set(names)) < len(names) or any(folder.parent.name != "images" for folder in folders):
+        return [(key, dataset)]
+    # a conversion writes a folder, and a file of stored annotations, for each split of its source
     return [
         (name, replace(dataset, entries={**dataset.entries, key: (entry,)}))
         for name, entry in zip(names, entries, strict=True)
@@ -321,6 +326,8 @@ def write_yolo(
     yaml_path = plan.add("data.yaml", "the data YAML")
     plan.check()
     written = _write_labels(dataset, layout, splits, plan, needs_sidecar, issues)
+    for split in splits.values():
+        make_folder(plan.target / "images" / split.name)  # the data YAML names it, even if no image was found
     for path in plan.copies:
         plan.copy(path)
     return plan.write(yaml_path, data_yaml(plan.target, list(splits), layout, needs_sidecar)), written
