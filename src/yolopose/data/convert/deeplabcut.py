@@ -51,6 +51,13 @@ class _Project:
         """Name of the class."""
         return str(self.config.get("Task") or "object")
 
+    @property
+    def skeleton(self) -> list[tuple[str, str]]:
+        """Edges of the config as pairs of names."""
+        edges = self.config.get("skeleton")
+        edges = cast("list[Any]", edges) if isinstance(edges, list) else []
+        return [(str(edge[0]), str(edge[1])) for edge in edges if isinstance(edge, list) and len(edge) == 2]
+
     def names(self, key: str) -> list[str]:
         """Return a list of names of the config.
 
@@ -138,8 +145,7 @@ class _Reader:
             for column in table.columns:
                 category = UNIQUE if column.individual == UNIQUE and table.has_individuals else name
                 points.setdefault(category, {}).setdefault(column.bodypart)
-        edges = [edge for edge in project.config.get("skeleton") or () if isinstance(edge, list) and len(edge) == 2]
-        pairs = [(str(first), str(second)) for first, second in edges]
+        pairs = project.skeleton
         current = [
             ClassTemplate(
                 name=category,

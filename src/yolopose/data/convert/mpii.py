@@ -201,7 +201,8 @@ def _parse_person(values: Json, split: str, where: str) -> _Person:
         raise DataError(f"{where}: `image` must be the name of the image; it is {str(name)[:80]!r}.")
     joints = _matrix(values.get("joints"), 2, where, "joints")
     flags = values.get("joints_state", values.get("joints_vis", [1] * len(joints)))
-    visible = [row[0] for row in _matrix([[flag] for flag in cast("list[float]", flags)], 1, where, "joints_vis")]
+    rows = [[flag] for flag in cast("list[float]", flags)] if isinstance(flags, list) else flags
+    visible = [row[0] for row in _matrix(rows, 1, where, "joints_vis")]
     if len(visible) != len(joints):
         raise DataError(f"{where}: `joints_vis` has {len(visible)} values, but `joints` has {len(joints)}.")
     has_states = "joints_state" in values
@@ -210,7 +211,8 @@ def _parse_person(values: Json, split: str, where: str) -> _Person:
     extra = values.get("yolopose")
     person.extra = dict(cast(Json, extra)) if isinstance(extra, dict) else {}
     # center and scale that `write` computed are not values of the source
-    computed = list(person.extra.pop("computed", ()))
+    computed = person.extra.pop("computed", [])
+    computed = cast("list[object]", computed) if isinstance(computed, list) else []
     keys = [key for key in values if key not in _PERSON_KEYS and key not in computed]
     person.attributes = {key: values[key] for key in keys} | parse_instance_values(extra)["attributes"]
     return person

@@ -53,9 +53,9 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
         with h5py.File(source, "r") as file:
             if _TRAINING in file:
                 return _Annotations(source, file, options).record()
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises many kinds for damaged files
         raise DataError(f"{source} is not an NWB file with poses ({type(error).__name__}: {error}).") from error
     return LabelsReader(source, load(source, "load_nwb"), options).record()
 

@@ -65,9 +65,9 @@ def read_frame(path: Path) -> Frame:
             if len(groups) != 1:
                 raise DataError(f"{path} contains {len(groups)} tables of pandas; it must contain one.")
             return _read_group(path, groups[0])
-    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises many kinds for damaged files
         raise DataError(f"{path} is not an HDF5 table of pandas ({error}).") from error
 
 

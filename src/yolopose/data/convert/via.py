@@ -388,7 +388,8 @@ def _read_via3(file: Path, content: Json, issues: IssueLog) -> list[_File]:
     views: dict[str, _File] = {}
     for view_id, view in tables["view"].items():
         file_ids = _object(view, f"{file}, view {view_id}", "view").get("fid_list")
-        entries = [_object(tables["file"].get(str(file_id)), str(file), "file") for file_id in file_ids or ()]
+        file_ids = cast("list[object]", file_ids) if isinstance(file_ids, list) else []
+        entries = [_object(tables["file"].get(str(file_id)), str(file), "file") for file_id in file_ids]
         if len(entries) != 1 or entries[0].get("type", 2) != 2:
             issues.skip("views of VIA 3 that do not show one image", f"view {view_id}")
             continue
