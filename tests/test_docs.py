@@ -97,7 +97,8 @@ def write_sources(home: Path) -> None:
     """Write the sources of docs/converting.md, made of the mice."""
     from yolopose.data.convert.conversion import convert
 
-    for name in ("deeplabcut", "labelme", "via", "roboflow"):
+    pytest.importorskip("sleap_io")
+    for name in ("deeplabcut", "labelme", "via", "roboflow", "sleap"):
         target = home / {"deeplabcut": "my-dlc-project"}.get(name, f"my-{name}")
         if not target.exists():
             convert(home / "mice.yaml", target, to=name, verbose=False)

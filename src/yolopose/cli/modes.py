@@ -124,7 +124,7 @@ def _convert(given: CheckedOptions) -> None:
         convert_coco(source, options.output or "coco_converted", images_dir=options.images)
         return
     to = options.to or "yolo"
-    values: dict[str, Any] = {"min_conf": options.min_conf} if options.min_conf else {}
+    values: dict[str, Any] = {name: given[name] for name in _FORMAT_OPTIONS if given.get(name) is not None}
     convert(
         source,
         options.output or f"{to}_converted",
@@ -139,6 +139,12 @@ def _convert(given: CheckedOptions) -> None:
         url=options.url or "",
         **values,
     )
+
+
+_FORMAT_OPTIONS = (
+    "min_conf", "hidden", "predicted", "class_key", "keypoint_key", "instance_key", "visibility_key"
+)  # fmt: skip
+"""Options of one format, which its module documents."""
 
 
 def _is_coco(source: Path) -> bool:

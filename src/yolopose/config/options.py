@@ -372,6 +372,12 @@ class ConvertOptions(OptionValues):
     class_names: str | None = option(None, "class names, separated by commas, for formats that do not store them")
     url: str | None = option(None, "text in front of image names, for tools that load images from a server")
     min_conf: float = option(0.0, "keypoints predicted below this confidence are absent", low=0, high=1)
+    hidden: bool = option(False, "SLEAP: read points that are not visible as hidden instead of absent")
+    predicted: bool = option(True, "SLEAP: read instances that a model predicted")
+    class_key: str | None = option(None, "VIA: name of the attribute with the class")
+    keypoint_key: str | None = option(None, "VIA: name of the attribute with the keypoint")
+    instance_key: str | None = option(None, "VIA: name of the attribute that regions of one instance share")
+    visibility_key: str | None = option(None, "VIA: name of the attribute with 2 (visible) or 1 (hidden)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from yolopose.base.errors import DataError
+from yolopose.base.files import read_regular
 from yolopose.data.convert.locate import complete_size
 from yolopose.data.convert.record import ClassTemplate, ImageRecord, IssueLog
 from yolopose.data.paths import relative_name, resolve_under
@@ -44,12 +45,7 @@ def read_json(path: Path, title: str, max_bytes: int = MAX_JSON_BYTES) -> Json:
 def read_json_value(path: Path, title: str, max_bytes: int = MAX_JSON_BYTES) -> object:
     """Read a JSON file with any content; arguments and errors as of `read_json`."""
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file.")
-        if size > max_bytes:
-            raise DataError(f"{path} has {size >> 20} MiB; files of {title} of up to {max_bytes >> 20} MiB are read.")
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(read_regular(path, max_bytes).decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} is not a file of {title}: line {error.lineno}, column {error.colno} is not JSON "
@@ -57,9 +53,9 @@ def read_json_value(path: Path, title: str, max_bytes: int = MAX_JSON_BYTES) -> 
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a file of {title}: it is not UTF-8 text.") from error
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a file of {title}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as a file of {title} ({error}).") from error
 
 
