@@ -24,6 +24,8 @@ TORCH_FREE = [
         "track",
         "predict",
         "evaluate",
+        "evaluate.tracking",
+        "track.smoothing",
     )
 ]
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import UsageError
-from yolopose.data.figures.sequences import SEQUENCES, FigureSequence, SequenceSpec, sequence_names, write_sequences
+from yolopose.data.figures.sequences import (
+    SEQUENCES,
+    FigureSequence,
+    SequenceSpec,
+    sequence_names,
+    write_frames,
+    write_sequences,
+)
 from yolopose.data.tracks import read_tracks
 from yolopose.data.tracks.tracks import NO_ID
 from yolopose.geometry import box_iou
@@ -114,6 +121,9 @@ def test_written_sequences_are_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert (gt.name, gt.fps, gt.size) == ("tiny-s3", 30.0, (90, 160))
     video = cv2.VideoCapture(str(folder / "frames.mp4"))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+    images = write_frames(tmp_path / "frames", sequence)
+    assert [path.name for path in sorted(images.iterdir())] == [f"{number:06d}.png" for number in range(1, 6)]
+    np.testing.assert_array_equal(cv2.imread(str(images / "000002.png")), sequence.render(2))
     before = (folder / "gt.jsonl").stat().st_mtime_ns
     write_sequences(tmp_path, ["tiny"], [3])
     assert (folder / "gt.jsonl").stat().st_mtime_ns == before

@@ -16,6 +16,7 @@ from yolopose.predict.sinks.track_files import TrackFiles
 from yolopose.results import Results
 from yolopose.results.results import Frame
 from yolopose.schema import KeypointSchema
+from yolopose.track.recording import collect_tracks
 
 SCHEMA = KeypointSchema(count=2, names={0: ("head", "tail")})
 
@@ -95,6 +96,20 @@ def test_images_are_the_frames_of_one_video(tmp_path: Path) -> None:
     written(TrackFiles("mot"), tmp_path, make_results(frame=None))
     (tracks,) = read_tracks(tmp_path / "tracks/images.txt")
     assert tracks.frames.tolist() == [1, 1, 3, 3]
+
+
+def test_collected_results_are_tracks() -> None:
+    results = make_results("a.mp4")
+    both = [result for pair in zip(results, make_results("b.mp4"), strict=True) for result in pair]
+    first, second = collect_tracks(iter(both))
+    assert (first.name, second.name, first.fps, first.size) == ("a.mp4", "b.mp4", 20.0, (48, 64))
+    check(first, results)
+    assert first.frame_numbers.tolist() == [1, 2, 3]
+    (images,) = collect_tracks(make_results("folder/1.jpg", frame=None))
+    assert (images.name, images.frames.tolist()) == ("folder", [1, 1, 3, 3])
+    (empty,) = collect_tracks(make_results()[1:2])
+    assert (len(empty), empty.frame_numbers.tolist()) == (0, [2])
+    assert collect_tracks([]) == []
 
 
 def test_without_ids_points_or_boxes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import OutputError, UsageError, did_you_mean
-from yolopose.base.files import atomic_path
+from yolopose.base.files import atomic_folder, atomic_path
 from yolopose.data.figures.background import draw_background, noisy_color
 from yolopose.data.figures.body import Body
 from yolopose.data.figures.detector import Detections, SimulatedDetector, VisibleFigure
@@ -382,7 +382,7 @@ def write_sequences(
                 if not (target / file).exists():
                     write_tracks(target / file, getattr(sequence, attribute))
             if video and not (target / "frames.mp4").exists():
-                write_video(target / "frames.mp4", sequence)
+                write_frames(target / "frames.mp4", sequence)
             folders.append(target)
     return folders
 
@@ -392,12 +392,20 @@ def frames(sequence: FigureSequence) -> Iterator[Image]:
     return (sequence.render(number) for number in range(1, sequence.spec.frames + 1))
 
 
-def write_video(path: str | Path, sequence: FigureSequence) -> Path:
-    """Write the frames of a sequence as a video (`.mp4`, `.avi`).
+def write_frames(path: str | Path, sequence: FigureSequence) -> Path:
+    """Write the frames of a sequence as a video (`.mp4`, `.avi`), or as PNG images into a folder (without a suffix).
 
     Raises:
         OutputError: it cannot be written.
     """
+    if not Path(path).suffix:
+        with atomic_folder(path) as folder:
+            for number, image in enumerate(frames(sequence), 1):
+                encoded, data = cv2.imencode(".png", image)
+                if not encoded:  # pragma: no cover - OpenCV without PNG
+                    raise OutputError(f"This build of OpenCV cannot write PNG images to {path}.")
+                (folder / f"{number:06d}.png").write_bytes(data.tobytes())
+        return Path(path)
     height, width = sequence.spec.size
     with atomic_path(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), sequence.spec.fps, (width, height))

@@ -32,7 +32,7 @@ TrackSource = str | Path | Tracks | Sequence[Tracks]
 _PERCENT = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "MOTP")
 _COUNTS = ("switches", "fragments", "MT", "ML", "FP", "FN")
 _POINTS = ("jitter", "gt jitter", "point error")
-_TITLES = {"switches": "Switch", "fragments": "Frag", "gt jitter": "GtJitter", "jitter": "Jitter", "point error": "Err"}
+_TITLES = {"switches": "Switch", "fragments": "Frag", "gt jitter": "GtJit", "jitter": "Jitter", "point error": "Err"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +174,11 @@ class TrackingMetrics(TableMixin):
         points = _POINTS if any(np.isfinite(video.jitter) for video in self.videos) else ()
         names = [*_PERCENT, *_COUNTS, *points]
         width = max(8, *(len(video.name) for video in self._rows()))
-        lines = [" " * width + "".join(f"{_TITLES.get(name, name):>9}" for name in names)]
+        lines = [" " * width + "".join(f"{_TITLES.get(name, name):>7}" for name in names)]
         for video in self._rows():
             values = video.values()
             texts = (_format(name, values[name]) for name in names)
-            lines.append(f"{video.name:>{width}}" + "".join(f"{text:>9}" for text in texts))
+            lines.append(f"{video.name:>{width}}" + "".join(f"{text:>7}" for text in texts))
         return "\n".join(lines)
 
     def _rows(self) -> Iterator[VideoMetrics]:
