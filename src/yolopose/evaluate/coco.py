@@ -19,7 +19,7 @@ from yolopose.base.files import read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert import build_coco, find_coco_record
-from yolopose.data.convert.to_coco import MAX_RECORD_BYTES
+from yolopose.data.convert.sidecar import MAX_RECORD_BYTES
 from yolopose.data.dataset import Dataset
 from yolopose.data.image_ids import image_ids, relative_names
 from yolopose.data.labels import Annotations

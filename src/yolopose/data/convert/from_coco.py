@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
@@ -17,9 +15,6 @@ from yolopose.data.convert.protocol import ReadOptions, WriteOptions
 from yolopose.data.convert.record import ImageRecord, Issue, IssueLog
 from yolopose.data.convert.yolo import write_yolo
 from yolopose.data.images import IMAGE_SUFFIXES
-from yolopose.schema import PoseSpec
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,30 +154,3 @@ def _summary(result: ConversionResult) -> str:
         for name in result.images
     ]
     return "\n".join([*lines, f"Data YAML: {result.data}"])
-
-
-def label_row(annotation: Json, image: Json, spec: PoseSpec, class_ids: Mapping[int, int]) -> str | None:
-    """Return the label row of an annotation, 8 decimals; None when its box has no area or values are missing.
-
-    Args:
-        annotation: an entry of `annotations`.
-        image: its entry of `images`.
-        spec: classes and keypoints.
-        class_ids: class index of each category id.
-    """
-    width = float(image["width"])
-    height = float(image["height"])
-    values = annotation.get("keypoints") or [0] * (3 * spec.keypoints.count)
-    try:
-        x, y, w, h = (float(value) for value in annotation["bbox"])
-        points = [(float(a), float(b), int(v)) for a, b, v in zip(*[iter(values)] * 3, strict=True)]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    finite = all(math.isfinite(value) for value in (x, y, w, h, *(value for point in points for value in point)))
-    if not finite or w <= 0 or h <= 0 or len(points) != spec.keypoints.count:
-        return None
-    box = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
-    fields = [str(class_ids[annotation["category_id"]]), *(f"{value:.8f}" for value in box)]
-    for a, b, v in points:
-        fields += [f"{a / width:.8f}", f"{b / height:.8f}", str(v)] if v else ["0", "0", "0"]
-    return " ".join(fields)

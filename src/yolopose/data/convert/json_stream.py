@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import DataError
+from yolopose.base.files import read_regular
 
+_MAX_BYTES = 4 << 30
 _BLANKS = " \t\n\r"
 ROOT = ""
 """Key of the elements of a file that is one list."""
@@ -132,9 +134,11 @@ class JsonDocument:
 def peek(path: Path, size: int = 4096) -> str:
     """Return the first characters of a text file without a byte order mark; empty if it is not a text file."""
     try:
+        if not path.is_file():  # opening a pipe would block
+            return ""
         with path.open("rb") as file:
             head = file.read(size)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     text = head.decode("utf-8-sig", errors="ignore")
     return "" if "\0" in text else text.lstrip()
@@ -142,7 +146,7 @@ def peek(path: Path, size: int = 4096) -> str:
 
 def _read_text(path: Path, title: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular(path, _MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a {title}: it is not text (an image or an archive?).") from error
     except OSError as error:

@@ -101,6 +101,8 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():  # opening a pipe would block
+        raise DataError(f"{path} cannot be read as an {_TITLE}: it is not a file.")
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):

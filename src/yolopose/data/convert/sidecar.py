@@ -13,10 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError
+from yolopose.base.files import read_regular
 from yolopose.data.convert.output import output_name
 from yolopose.data.paths import label_path
 
 Json = dict[str, Any]
+MAX_RECORD_BYTES = 2 << 30
 
 
 def find_coco_record(image: Path) -> tuple[Path, Path] | None:
@@ -64,7 +66,7 @@ class Sidecar:
 
     def _read(self, path: Path, folder: Path, files: Sequence[Path]) -> None:
         try:
-            content: Json = json.loads(path.read_text(encoding="utf-8"))
+            content: Json = json.loads(read_regular(path, MAX_RECORD_BYTES))
             by_path = {_recorded_name(image["file_name"], folder.name): image for image in content["images"]}
             for annotation in content.get("annotations", []):
                 self._annotations[annotation.get("image_id")].append(annotation)
@@ -75,12 +77,14 @@ class Sidecar:
         # yolopose 0.1 wrote all images into one folder, so they are also looked up by a file name that occurs once
         counts = Counter(name.name for name in by_path)
         by_name = {name.name: image for name, image in by_path.items() if counts[name.name] == 1}
-        for file in files:
+        used: set[Any] = set()
+        for file in dict.fromkeys(files):
             inside = file.is_relative_to(folder)
             name = PurePosixPath(file.relative_to(folder).as_posix() if inside else file.name)
             image = by_path.get(name) or by_name.get(file.name)
-            if image is not None:
+            if image is not None and image["id"] not in used:  # an entry belongs to one file only
                 self.images[file] = image
+                used.add(image["id"])
 
 
 def without_row(annotation: Mapping[str, Any]) -> Json:

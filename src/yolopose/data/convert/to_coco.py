@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import read_regular
 from yolopose.base.log import LOGGER
-from yolopose.data.convert.from_coco import label_row
-from yolopose.data.convert.output import create_file, output_name
+from yolopose.data.convert.coco import parse_instance
+from yolopose.data.convert.locate import id_key
+from yolopose.data.convert.output import create_file
+from yolopose.data.convert.record import ImageRecord, IssueLog
+from yolopose.data.convert.sidecar import Sidecar, without_row
+from yolopose.data.convert.yolo_rows import label_row, layout_classes, layout_from_spec
 from yolopose.data.dataset import Dataset, load_dataset
 from yolopose.data.image_ids import image_ids, relative_names
 from yolopose.data.images import read_image
@@ -22,7 +25,6 @@ from yolopose.data.paths import label_path
 from yolopose.schema import PoseSpec
 
 Json = dict[str, Any]
-MAX_RECORD_BYTES = 2 << 30
 
 
 def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
@@ -53,25 +55,6 @@ def export_coco(data: str | Path, split: str, target: str | Path) -> Path:
     return target
 
 
-def find_coco_record(image: Path) -> tuple[Path, Path] | None:
-    """Locate the annotations that a conversion stored beside the labels.
-
-    Args:
-        image: an image of the split.
-
-    Returns:
-        `labels/SPLIT.coco.json`, and the folder `images/SPLIT` that image names are relative to; None if there is none.
-    """
-    label = label_path(image)
-    for label_folder, image_folder in zip(label.parents, image.parents, strict=True):
-        record = label_folder.parent / f"{label_folder.name}.coco.json"
-        if record.is_file():
-            return record, image_folder
-        if label_folder.name == "labels" or "images" not in image.parts:
-            break
-    return None
-
-
 def build_coco(
     dataset: Dataset,
     files: Sequence[Path],
@@ -93,17 +76,16 @@ def build_coco(
     Raises:
         DataError: a label file cannot be used.
     """
-    record, images = _recorded_images(files)
-    entries = new_images or _new_images([file for file in files if file not in images], images.values(), files)
-    images = {file: images.get(file) or entries[file] for file in files}
-    recorded: dict[Any, list[Json]] = defaultdict(list)
-    for annotation in record.get("annotations", []):
-        recorded[annotation.get("image_id")].append(annotation)
+    sidecar = Sidecar(files)
+    new = [file for file in files if file not in sidecar.images]
+    entries = new_images or _new_images(new, sidecar.images.values(), files)
+    images = {file: sidecar.images.get(file) or entries[file] for file in files}
+    record = sidecar.content
     categories = record.get("categories") or _new_categories(dataset.spec)
-    category_ids = sorted(category["id"] for category in categories)  # classes are in the order of the ids
+    classes = _Classes(dataset.spec, sorted(category["id"] for category in categories))
     annotations: list[Json] = []
     for file, image in images.items():
-        annotations += _image_annotations(file, image, recorded[image["id"]], dataset.spec, category_ids, single_cls)
+        annotations += _image_annotations(file, image, sidecar.annotations(file), classes, single_cls)
     _set_ids(annotations)
     return {
         "info": record.get("info", {}),
@@ -112,6 +94,24 @@ def build_coco(
         "annotations": annotations,
         "categories": categories,
     }
+
+
+class _Classes:
+    """The classes of a data set and the categories of its COCO file, which are in the order of their ids."""
+
+    def __init__(self, spec: PoseSpec, category_ids: Sequence[int]) -> None:
+        self.spec = spec
+        self.layout = layout_from_spec(spec)
+        self.category_ids = category_ids
+        self.by_id = {
+            id_key(category_id): template
+            for category_id, template in zip(category_ids, layout_classes(self.layout), strict=False)
+        }
+
+    def row(self, annotation: Json, image: ImageRecord) -> str | None:
+        """Return the label row that a conversion writes for an annotation, or None."""
+        instance = parse_instance(without_row(annotation), self.by_id, "", IssueLog())
+        return None if instance is None else label_row(instance, image, self.layout, IssueLog())
 
 
 def _set_ids(annotations: Sequence[Json]) -> None:
@@ -124,38 +124,6 @@ def _set_ids(annotations: Sequence[Json]) -> None:
             last_id += 1
             annotation["id"] = item = last_id
         used.add(item)
-
-
-def _recorded_images(files: Sequence[Path]) -> tuple[Json, dict[Path, Json]]:
-    """Return the record of a conversion, and its entry of `images` for each file that it contains."""
-    location = find_coco_record(files[0])
-    if location is None:
-        return {}, {}
-    path, folder = location
-    try:
-        record: Json = json.loads(read_regular(path, MAX_RECORD_BYTES))
-        by_path = {_recorded_name(image["file_name"], folder.name): image for image in record["images"]}
-    except (OSError, ValueError, LookupError, TypeError):  # not written by a conversion
-        return {}, {}
-    # yolopose 0.1 wrote all images into one folder, so they are also looked up by a file name that occurs once
-    counts = Counter(name.name for name in by_path)
-    by_name = {name.name: image for name, image in by_path.items() if counts[name.name] == 1}
-    images: dict[Path, Json] = {}
-    used: set[Any] = set()
-    for file in dict.fromkeys(files):
-        name = PurePosixPath(file.relative_to(folder)) if file.is_relative_to(folder) else PurePosixPath(file.name)
-        image = by_path.get(name) or by_name.get(file.name)
-        if image is not None and image["id"] not in used:  # an entry belongs to one file only
-            images[file] = image
-            used.add(image["id"])
-    return record, images
-
-
-def _recorded_name(file_name: str, split: str) -> PurePosixPath:
-    try:
-        return output_name(file_name, split)
-    except DataError:  # yolopose 0.1 accepted absolute names; nothing is opened by this name
-        return PurePosixPath(PurePosixPath(file_name).name)
 
 
 def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[Path]) -> dict[Path, Json]:
@@ -184,13 +152,13 @@ def _new_images(new: Sequence[Path], recorded: Iterable[Json], files: Sequence[P
 def _image_annotations(
     file: Path,
     image: Json,
-    recorded: Sequence[Json],
-    spec: PoseSpec,
-    category_ids: Sequence[int],
+    stored: Sequence[Json],
+    classes: _Classes,
     single_cls: bool,
 ) -> list[Json]:
-    """Return the annotations of an image: those of its label rows, completed from the record, and the crowds."""
+    """Return the annotations of an image: those of its label rows, completed from the stored ones, and the crowds."""
     label = label_path(file)
+    spec = classes.spec
     try:
         data = read_regular(label, MAX_LABEL_BYTES)
         labels = parse_labels(data, spec, any_class=single_cls, precise=True)
@@ -203,20 +171,20 @@ def _image_annotations(
         raise DataError(f"{label}, row {error.row}: {error.reason}.") from error
     lines = [" ".join(line.split()) for line in data.decode("utf-8-sig").split("\n")]
     texts = [line for line in lines if line]
+    record = ImageRecord(name=file.name, width=image["width"], height=image["height"])
     annotations: list[Json] = []
     for index, row in enumerate(labels.rows):
-        originals = [original for original in recorded if original.get("row") == row] or [{}]
-        cls = 0 if single_cls else int(labels.classes[index])
+        category = classes.category_ids[0 if single_cls else int(labels.classes[index])]
         box = labels.boxes[index].tolist()
         points = labels.keypoints[index].tolist()
-        for original in originals:
-            # an unchanged row returns the recorded annotation with all its digits
-            if original and label_row(original, image, spec, {original["category_id"]: cls}) == texts[row]:
-                annotations.append({key: value for key, value in original.items() if key != "row"})
+        for original in [annotation for annotation in stored if annotation.get("row") == row] or [{}]:
+            # an unchanged row returns the stored annotation with all its digits
+            if original and classes.row(original, record) == texts[row]:
+                annotations.append(without_row(original) | {"category_id": category})
             else:
-                annotations.append(_annotation(category_ids[cls], box, points, image, original, spec))
-    crowds = [original for original in recorded if original.get("row", -1) is None]
-    return annotations + [{key: value for key, value in crowd.items() if key != "row"} for crowd in crowds]
+                annotations.append(_annotation(category, box, points, image, original, spec))
+    crowds = [annotation for annotation in stored if "row" in annotation and annotation["row"] is None]
+    return annotations + [without_row(crowd) for crowd in crowds]
 
 
 def _annotation(

@@ -83,6 +83,8 @@ def iter_elements(path: Path, root: str) -> Iterator[Element]:
     """
     from xml.parsers import expat
 
+    if not path.is_file():  # opening a pipe would block
+        raise DataError(f"{path} cannot be read: it is not a file.")
     parser = expat.ParserCreate()
     builder = _Builder(path, root)
     parser.StartElementHandler = builder.start
