@@ -42,6 +42,13 @@ from yolopose.cli.grammar import parse, parse_value
         ("help", "help", {}),
         ("", "help", {}),
         ("copy-cfg", "copy-cfg", {}),
+        ("data split data=x.yaml val=0.2", "data split", {"data": "x.yaml", "val": 0.2}),
+        ("pose data split data=x.yaml copy", "data split", {"data": "x.yaml", "copy": True}),
+        ("data merge data=a.yaml,b.yaml", "data merge", {"data": "a.yaml,b.yaml"}),
+        ("data split group=(v1)_ by=group", "data split", {"group": "(v1)_", "by": "group"}),
+        ("data list", "data list", {}),
+        ("data", "help", {}),
+        ("label source=images to=cvat suggest=20", "label", {"source": "images", "to": "cvat", "suggest": 20}),
     ],
 )
 def test_parses_lines(line: str, action: str, options: dict[str, Any]) -> None:
@@ -56,6 +63,15 @@ def test_help_of_a_mode(line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "topic"),
+    [("help data", "data"), ("data help", "data"), ("help data split", "data split"), ("data get -h", "data get")],
+)
+def test_help_of_data(line: str, topic: str) -> None:
+    command = parse(line.split())
+    assert (command.action, command.topic) == ("help", topic)
+
+
+@pytest.mark.parametrize(
     "line", ["predict --conf=0.4", "predict conf=0.4,", "predict conf = 0.4", "predict --conf 0.4", "val imgsz=[1, 2]"]
 )
 def test_unusual_spellings_are_noted_once(line: str) -> None:
@@ -66,6 +82,11 @@ def test_unusual_spellings_are_noted_once(line: str) -> None:
     ("line", "message"),
     [
         ("segment predict", "poses only"),
+        ("data splt data=x.yaml", "Did you mean 'split'"),
+        ("data data=x.yaml", "subcommand of `data` is missing"),
+        ("data get coco8-pose", "Did you mean name=coco8-pose"),
+        ("data split x.yaml", "Did you mean data=x.yaml"),
+        ("train data", "needs a value"),
         ("task=segment mode=predict", "poses only"),
         ("mode=pridict", "Did you mean 'predict'"),
         ("settings runs_dir", "needs a value"),

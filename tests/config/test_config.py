@@ -186,13 +186,13 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
 
 def test_modes_by_option() -> None:
     assert modes_by_option()["conf"] == ("train", "val", "predict", "export", "track")
-    assert modes_by_option()["source"] == ("predict", "track", "convert", "label")
+    assert modes_by_option()["source"] == ("predict", "track", "convert", "label", "smooth")
 
 
 @pytest.mark.parametrize(
     ("mode", "given", "meant"),
     [
-        ("predict", "confidence", "conf"), ("predict", "threshold", "conf"), ("predict", "image_size", "imgsz"),
+        ("predict", "confidence", "conf"), ("predict", "thresh", "conf"), ("predict", "image_size", "imgsz"),
         ("train", "img", "imgsz"), ("train", "size", "imgsz"), ("train", "epoch", "epochs"), ("train", "lr", "lr0"),
         ("train", "batch_size", "batch"), ("val", "weights", "model"), ("train", "dataset", "data"),
         ("predict", "gpu", "device"), ("predict", "output_dir", "project"), ("convert", "out", "output"),

@@ -166,6 +166,15 @@ def test_names_of_sources_are_unique(paths: list[str], expected: list[str]) -> N
     assert source_names([Path(path) for path in paths]) == expected
 
 
+def test_images_in_several_sources_are_reported(cats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = "0 .5 .5 .4 .4 .4 .4 2 .5 .5 1 .6 .6 2"
+    names = ["nose", "left_ear", "right_ear"]
+    other = make_data(tmp_path / "b", ["cat"], names, row, splits=("val",), flip_idx=[0, 2, 1])
+    assert (tmp_path / "b/images/val/a.png").read_bytes() == (tmp_path / "cats/images/train/a.png").read_bytes()
+    merge_datasets([cats, other], tmp_path / "out")
+    assert "1 images occur in several of the data sets, 1 of them in different splits" in capsys.readouterr().err
+
+
 def test_impossible_merges(cats: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least two data sets"):
         merge_datasets([cats], tmp_path / "out")

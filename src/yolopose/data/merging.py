@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from yolopose.base.download import sha256
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.conversion import ConversionReport, read_annotations, write_annotations
@@ -65,6 +66,7 @@ def merge_datasets(data: Sequence[str | Path], output: str | Path = "merged") ->
     names = source_names(paths)
     sources = [MergeSource(name, read_annotations(path)) for name, path in zip(names, paths, strict=True)]
     merged = merge_records(sources)
+    _warn_of_repeated_images(sources)
     return write_annotations(merged, output, to="yolo")
 
 
@@ -139,6 +141,30 @@ def _check_names(sources: Sequence[MergeSource]) -> None:
     _warn_of_spellings(_class_names(sources), "classes", "names")
     keypoints = [name for source in sources for template in source.record.classes for name in template.keypoints]
     _warn_of_spellings(list(dict.fromkeys(keypoints)), "keypoints", "kpt_names")
+
+
+def _warn_of_repeated_images(sources: Sequence[MergeSource]) -> None:
+    """Warn of images with equal content in several sources, first of those in different splits."""
+    by_size: dict[int, list[tuple[Path, str, str]]] = defaultdict(list)
+    for source in sources:
+        for image in source.record.images():
+            if image.path is not None and image.path.is_file():
+                by_size[image.path.stat().st_size].append((image.path, source.name, _split_name(image.split)))
+    repeated: list[list[tuple[Path, str, str]]] = []
+    for images in by_size.values():
+        by_content: dict[str, list[tuple[Path, str, str]]] = defaultdict(list)
+        for image in images if len({name for _, name, _ in images}) > 1 else ():
+            by_content[sha256(image[0])].append(image)
+        repeated += [group for group in by_content.values() if len({name for _, name, _ in group}) > 1]
+    if not repeated:
+        return
+    leaks = [group for group in repeated if len({split for _, _, split in group}) > 1]
+    example = " and ".join(f"{path} ({split})" for path, _, split in (leaks or repeated)[0][:2])
+    LOGGER.warning(
+        f"{len(repeated)} images occur in several of the data sets"
+        + (f", {len(leaks)} of them in different splits, which makes metrics too good" if leaks else "")
+        + f": {example}. All are kept; `yolo data split` of the merged data set divides them anew."
+    )
 
 
 def _is_unnamed(template: ClassTemplate) -> bool:

@@ -228,10 +228,9 @@ class _RecordBuilder:
         self._files: set[Path] = set()
 
     def add(self, result: Results) -> ImageRecord | None:
-        """Return the record of a result; None for a file that was read before or, which is logged, not at all."""
+        """Return the record of a result; None for a file that was read before, or that could not be read."""
         if result.error:
             self.unreadable += 1
-            LOGGER.warning(f"{result.path}: {result.error}")
             return None
         height, width = result.orig_shape
         file = Path(result.path)
@@ -292,7 +291,8 @@ class _RecordBuilder:
     def _point(self, values: npt.NDArray[np.float64], width: int, height: int) -> Point:
         x, y, *rest = (float(value) for value in values)
         confidence = rest[0] if rest else None
-        if not (0 <= x <= width and 0 <= y <= height):  # also NaN
+        # prediction moves keypoints outside of the image to its border; the comparison also excludes NaN
+        if not (0 < x < width and 0 < y < height):
             return Point(0.0, 0.0, PointState.ABSENT, confidence)
         if confidence is None or confidence >= self._thresholds.visible:
             return Point(x, y, PointState.VISIBLE, confidence)
