@@ -163,7 +163,7 @@ def _warn_of_repeated_images(sources: Sequence[MergeSource]) -> None:
     LOGGER.warning(
         f"{len(repeated)} images occur in several of the data sets"
         + (f", {len(leaks)} of them in different splits, which makes metrics too good" if leaks else "")
-        + f": {example}. All are kept; `yolo data split` of the merged data set divides them anew."
+        + f": {example}. All are kept: remove them from one of the data sets and merge again."
     )
 
 
