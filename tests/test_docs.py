@@ -132,8 +132,10 @@ def test_commands(page: str, line: str, home: Path, server: Server, capsys: pyte
     if page == "docs/converting.md":
         write_sources(home)
         for folder in ("mice-yolo", "mice-dlc"):
-            if f"source={folder}" in line:
+            if f"={folder}/data.yaml" in line or "mice-split" in line:
                 assert main(["convert", "source=my-dlc-project", f"output={folder}"]) == 0
+        if "data=mice-split" in line:
+            assert main(["data", "split", "data=mice-dlc/data.yaml", "output=mice-split"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
     if "runs/pose/train/weights/best.pt" in line:

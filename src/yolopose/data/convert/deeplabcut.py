@@ -183,10 +183,10 @@ class _Reader:
         return VideoFrames(video) if video else None
 
     def _image(self, table: Table, row: Row, frames: VideoFrames | None, issues: IssueLog) -> ImageRecord:
-        where = f"{table.path}, line {row.line}"
+        where = f"{'/'.join(table.path.parts[-2:])}, line {row.line}"
         parts = tuple(part for part in row.image.split("/") if part)
         if not parts:
-            raise DataError(f"{where}: the first field must be the name of the image, and it is empty.")
+            raise DataError(f"{table.path}, line {row.line}: the first field must be the name of the image, and it is empty.")
         image = ImageRecord(name="/".join(parts[-2:]), split=self._split, source=where)
         if row.image.isdecimal():
             video = table.path.stem.partition("DLC")[0] or table.path.stem
