@@ -124,6 +124,11 @@ def test_budget_of_the_settings() -> None:
     limited = budget(time=0.1, batch=8)
     assert limited.limit == pytest.approx(360)
     assert limited.files > budget(time=0.1, plots=False).files == 0
+    usual = limited.files
+    limited.start()  # a resumed run writes no files at its start
+    assert limited.files == usual
+    limited.start(opening=10)  # a slow machine
+    assert limited.files > 2 * usual
 
 
 class TwoEpochs(TimeBudget):

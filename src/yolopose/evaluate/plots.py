@@ -145,14 +145,19 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
     return True
 
 
-def new_figure(width: float, height: float) -> Any:
-    """Make a figure (size in inches) that does not touch the caller's matplotlib backend and figures.
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Any:
+    """Make a figure that does not touch the caller's matplotlib backend and figures.
+
+    Args:
+        width: inches.
+        height: inches.
+        layout: layout engine of matplotlib; None for fixed margins.
 
     Returns:
         The figure; None, with a warning, if matplotlib is missing.
     """
     try:
-        figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+        figure = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout=layout)
         importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     except ImportError:
         warn_once("Plots are skipped: matplotlib is not installed (pip install matplotlib, or set plots=False).")

@@ -316,7 +316,9 @@ class Trainer:
         if self.args.time:
             length = f"for {format_duration(self.args.time * 3600)}, with validation and files"
         resumed = self.start_epoch > 0 or self._first_batch > 0
+        opening = time.monotonic()
         self._folder.open(self.ema.model, self.state_dict(self.epoch, self._first_batch), resumed=resumed)
+        opening = 0.0 if resumed else time.monotonic() - opening
         if self.epoch >= self.epochs or self.stop:
             LOGGER.info("All epochs of this run are completed; only the validation of the best network remains.")
         others = f" and {self._group.size - 1} more" if self._group.size > 1 else ""
@@ -329,7 +331,7 @@ class Trainer:
         self._emit("on_pretrain_routine_end")
         LOGGER.info(f"Compute: {self.compute_config}.")
         self._start_time = time.monotonic()
-        self._budget.start()
+        self._budget.start(opening)
         self._emit("on_train_start")
         self._sync_decisions()
 

@@ -13,7 +13,8 @@ from yolopose.train.optimizer import resolved_batch
 
 _SLOW_START = 5  # first batches of a run, slower than the others because kernels and caches are set up
 _MIN_WINDOW = 20  # batches
-_FILES_SECONDS = 6.0  # curves, report and images at the end of a run, measured on a core of a server
+_FILES_SECONDS = 6.0  # curves, report and images at the end of a run, on a core of a server
+_FILES_FACTOR = 4.5  # their duration in that of the files at the start, which slows down on the same machine as much
 _VALIDATION_BATCHES = 0.4  # duration of validating as many images as a batch has, in batches of training
 _MAX_RESERVE = 0.5  # of the limit, so that a long validation leaves time for training
 
@@ -25,7 +26,7 @@ class TimeBudget:
         limit: seconds of the whole run; infinite for a run without limit.
         batches: batches of an epoch.
         validation_batches: seconds of a validation in batches of training, as long as none is measured.
-        files: seconds that the files at the end of a run take.
+        files: seconds that the files at the end of a run take, as long as `start` does not estimate them.
         clock: returns seconds.
     """
 
@@ -49,8 +50,14 @@ class TimeBudget:
         self._validation: float | None = None  # seconds of the longest one
         self._ends: list[float] = []  # seconds from the last batch of each epoch to the next epoch
 
-    def start(self) -> None:
-        """Measure from now on."""
+    def start(self, opening: float = 0.0) -> None:
+        """Measure from now on.
+
+        Args:
+            opening: seconds that the files at the start of the run took; 0 for a resumed run, which writes none.
+        """
+        if opening:
+            self.files = _FILES_FACTOR * opening
         self._mark = self._clock()
 
     def batch_done(self) -> None:

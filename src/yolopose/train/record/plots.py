@@ -37,7 +37,8 @@ def plot_results(history: History, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    figure = new_figure(22, 6)
+    # fixed margins: fitting the layout of so many panels takes as long as drawing them
+    figure = new_figure(22, 6, layout=None)
     if figure is None:
         return
     epochs = np.array(history.column("epoch"))
@@ -51,6 +52,7 @@ def plot_results(history: History, path: Path) -> None:
     for names, row in zip(grid, panels, strict=True):
         for name, axes in zip(names, row, strict=True):
             _plot_column(axes, epochs, np.array(history.column(name)), name)
+    figure.subplots_adjust(left=0.025, right=0.99, top=0.93, bottom=0.06, wspace=0.3, hspace=0.2)
     save_figure(figure, path)
 
 
