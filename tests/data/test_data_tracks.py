@@ -239,7 +239,7 @@ def line(frame: int, detections: str) -> str:
         ("a.txt", "1,1,10,20,30\n", "line 1: 5 columns"),
         ("a.txt", "1,1,10,20,30,40\n1,2,a,20,30,40\n", "line 2: not a MOTChallenge line"),
         ("a.txt", "1,1,nan,20,30,40,1,-1,-1,-1\n", "line 1: a value is NaN"),
-        ("a.txt", "1.5,1,10,20,30,40,1,-1,-1,-1\n", "must be integers"),
+        ("a.txt", "1.5,1,10,20,30,40,1,-1,-1,-1\n", "frame number 1.5 is not an integer"),
         ("a.csv", "frame,id\n1,2\n", "columns path, track_id"),
         ("a.csv", "scorer,d\nbodyparts,a\n", "needs the rows"),
         ("a.csv", "scorer,d,d\nbodyparts,a,a\ncoords,x,y\n0,1,2\n", "same bodyparts"),
@@ -252,6 +252,38 @@ def test_damaged_files(tmp_path: Path, name: str, text: str, message: str) -> No
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_tracks(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.txt", "t.parquet", "d.csv"])
+def test_random_damage_is_a_plain_error_or_readable(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    path = write_tracks(tmp_path / name, make_tracks(), "deeplabcut" if name == "d.csv" else None)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    messages: list[str] = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[position] = rng.choice(list(b'09e-.,{}[]":nN \n\x00\xff'))
+        path.write_bytes(damaged[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else damaged)
+        try:
+            read_tracks(path)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all(name in message for message in messages)
+
+
+def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    tracks = make_tracks()
+    frame = next(tracks.by_frame())
+    frame.keypoints[0, 2] = np.nan
+    writer = open_track_writer(tmp_path / "t.jsonl", video=tracks)
+    writer.write(frame)
+    writer.close()
+    (loaded,) = read_tracks(tmp_path / "t.jsonl")
+    assert loaded.keypoints[0, 2].tolist() == [0, 0, 0]
 
 
 def test_damaged_table_names_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,11 @@ def frame_record(frame: TrackFrame, video: Tracks) -> dict[str, Any]:
 
 def _detection(frame: TrackFrame, row: int, video: Tracks) -> dict[str, Any]:
     index = int(frame.classes[row])
-    corners = (round(value, _DECIMALS) for value in frame.boxes[row].tolist())
+    corners = _to_json(frame.boxes[row])
     record: dict[str, Any] = {
         "name": video.class_names.get(index, f"class{index}"),
         "class": index,
-        "confidence": round(float(frame.scores[row]), _DECIMALS),
+        "confidence": _to_json(frame.scores[row : row + 1])[0],
         "box": dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True)),
     }
     if frame.ids[row] != NO_ID:
@@ -86,8 +87,13 @@ def _detection(frame: TrackFrame, row: int, video: Tracks) -> dict[str, Any]:
     return record
 
 
+def _to_json(values: Floats) -> list[float | None]:
+    """Return rounded values; None for NaN and infinity, which JSON does not have."""
+    return [value if math.isfinite(value) else None for value in values.round(_DECIMALS).tolist()]
+
+
 def _points(points: Floats, video: Tracks) -> dict[str, Any]:
-    values = points.round(_DECIMALS).tolist()
+    values = [_to_json(point) for point in points]
     if video.schema is None or not video.schema.names:
         return dict(zip(_COLUMNS, map(list, zip(*values, strict=True)), strict=True))
     named = (dict(zip(_COLUMNS, point, strict=True)) for point in values)
@@ -162,7 +168,7 @@ class _VideoRows:
                 self._size = int(record["height"]), int(record["width"])
             for detection in record["detections"]:
                 self._add_detection(number, detection)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise DataError(
                 f"{where}: not a frame of JSON Lines ({reason}). A detection is "

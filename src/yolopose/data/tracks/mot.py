@@ -11,7 +11,7 @@ import numpy as np
 
 from yolopose.base.errors import DataError
 from yolopose.base.files import AtomicTextFile
-from yolopose.data.tracks.tracks import Floats, TrackFrame, Tracks, TrackWriter
+from yolopose.data.tracks.tracks import MAX_FRAME, Floats, TrackFrame, Tracks, TrackWriter
 
 _GT_COLUMNS = 9
 """Columns of a ground truth: frame, id, left, top, width, height, flag (0: ignore), class, visible share."""
@@ -63,15 +63,11 @@ def read_mot(path: Path) -> Tracks:
     is_gt = table.shape[1] == _GT_COLUMNS
     if is_gt:
         table = table[table[:, 6] != 0]
-    integers = table[:, :2]
-    if (integers != np.floor(integers)).any():
-        row = int(np.flatnonzero((integers != np.floor(integers)).any(axis=1))[0])
-        raise DataError(f"{path}: frame {table[row, 0]:g} with id {table[row, 1]:g} must be integers.")
     scores = table[:, 6] if table.shape[1] > 6 and not is_gt else np.ones(len(table))
     classes = table[:, 7] if is_gt else np.zeros(len(table))
     length = int(info.get("seqlength", 0))
     size = int(info.get("imheight", 0)), int(info.get("imwidth", 0))
-    last = int(table[:, 0].max()) if len(table) else 0
+    last = int(min(table[:, 0].max(), MAX_FRAME)) if len(table) else 0
     return Tracks.build(
         frames=table[:, 0],
         ids=table[:, 1],
@@ -123,7 +119,10 @@ def _sequence_info(path: Path) -> dict[str, float]:
             if not parser.read(folder / "seqinfo.ini", encoding="utf-8"):
                 continue
             section = parser["Sequence"]
-            return {key: float(section[key]) for key in ("seqlength", "framerate", "imwidth", "imheight")}
+            values = {key: float(section[key]) for key in ("seqlength", "framerate", "imwidth", "imheight")}
+            if not all(0 < value <= MAX_FRAME for value in values.values()):
+                raise ValueError("seqLength, frameRate, imWidth and imHeight must be positive")
+            return values
         except (configparser.Error, KeyError, ValueError, UnicodeDecodeError) as error:
             raise DataError(f"{folder / 'seqinfo.ini'} cannot be read: {error}.") from error
     return {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from yolopose.base.errors import DataError, DependencyError
 from yolopose.base.files import AtomicTextFile, atomic_path, discard, output_error
-from yolopose.data.tracks.tracks import NO_ID, Floats, TrackFrame, Tracks, TrackWriter, schema_of
+from yolopose.data.tracks.tracks import MAX_FRAME, NO_ID, Floats, TrackFrame, Tracks, TrackWriter, schema_of
 
 _COLUMNS = ("path", "frame", "track_id", "class", "name", "confidence", "x1", "y1", "x2", "y2")
 _BOX = ("x1", "y1", "x2", "y2")
@@ -256,7 +256,7 @@ def read_parquet(path: Path) -> list[Tracks]:
     except (arrow.ArrowInvalid, arrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a Parquet file ({error}).") from error
     _check_header(path, table.column_names)
-    metadata = json.loads(stored.get(_METADATA, b"{}"))
+    metadata = _read_metadata(path, stored.get(_METADATA, b"{}"))
     columns = {name: table.column(name).to_pylist() for name in ("path", "name")}
 
     def numbers(name: str) -> Floats:
@@ -266,6 +266,23 @@ def read_parquet(path: Path) -> list[Tracks]:
             raise DataError(f"{path}: the column {name} does not hold numbers ({error}).") from error
 
     return _build(path, columns, numbers, metadata, header=table.column_names)
+
+
+def _read_metadata(path: Path, text: bytes) -> dict[str, Any]:
+    """Return the metadata of a Parquet file of this package; empty for files of others."""
+    try:
+        values = json.loads(text)
+        size, fps = values.get("size"), float(values.get("fps") or 0)
+        frames = values.get("frames")
+        return {
+            "name": str(values.get("name", path.stem)),
+            "fps": fps,
+            "size": None if size is None else (int(size[0]), int(size[1])),
+            "frames": np.arange(1, min(frames, MAX_FRAME) + 1) if isinstance(frames, int) else frames,
+            "classes": {int(key): str(value) for key, value in values.get("classes", {}).items()},
+        }
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
+        raise DataError(f"{path}: the metadata {text[:80]!r} are damaged ({error}).") from error
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -307,9 +324,6 @@ def _build(
     videos, frames = _video_rows([str(name) for name in columns["path"]], frames)
     generic = tuple(f"keypoint_{index}" for index in range(len(keypoints)))
     names = tuple(keypoints) if tuple(keypoints) != generic else None
-    listed = metadata.get("frames")
-    frame_numbers = np.arange(1, listed + 1) if isinstance(listed, int) else listed
-    size = metadata.get("size")
     result: list[Tracks] = []
     for name, rows in videos.items() or {str(metadata.get("name", path.stem)): np.zeros(0, np.int64)}.items():
         labels = {int(classes[row]): str(columns["name"][row]) for row in rows.tolist()}
@@ -322,11 +336,11 @@ def _build(
             keypoints=points[rows],
             raw_keypoints=None if raw is None else raw[rows],
             interpolated=filled[rows],
-            frame_numbers=frame_numbers if len(videos) <= 1 else None,
+            frame_numbers=metadata.get("frames") if len(videos) <= 1 else None,
             name=name,
-            fps=float(metadata.get("fps") or 0.0),
-            size=None if size is None else (int(size[0]), int(size[1])),
-            class_names={int(key): str(value) for key, value in metadata.get("classes", {}).items()} | labels,
+            fps=metadata.get("fps", 0.0),
+            size=metadata.get("size"),
+            class_names=metadata.get("classes", {}) | labels,
             schema=schema_of(names, len(keypoints)),
             where=str(path),
         )

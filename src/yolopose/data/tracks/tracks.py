@@ -16,6 +16,8 @@ from yolopose.schema import COCO_PERSON_NAMES, KeypointSchema
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+MAX_FRAME = 100_000_000
+"""Largest frame number; 38 days at 30 frames per second."""
 NO_ID = -1
 """Id of an instance that belongs to no track."""
 
@@ -128,24 +130,28 @@ class Tracks:
             DataError: different lengths, frame numbers below 1 or not listed, boxes that are NaN, infinite or inverted,
                 or an id twice in one frame.
         """
-        frames = np.asarray(frames, dtype=np.int64).reshape(-1)
+        prefix = f"{where}: " if where else ""
+        frames = _to_integers(frames, "frame number", prefix)
         count = len(frames)
-        ids = np.asarray(ids, dtype=np.int64).reshape(-1)
+        ids = _to_integers(ids, "id", prefix)
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         scores = np.ones(count) if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1)
-        classes = np.zeros(count) if classes is None else np.asarray(classes).reshape(-1)
-        classes = classes.astype(np.int64)
+        classes = np.zeros(count, np.int64) if classes is None else _to_integers(classes, "class", prefix)
         points = _clean_points(keypoints, count)
         flags = np.zeros(count, bool) if interpolated is None else np.asarray(interpolated, dtype=bool).reshape(-1)
         raw = None if raw_keypoints is None else np.asarray(raw_keypoints, dtype=np.float64)
-        prefix = f"{where}: " if where else ""
         for label, values in (("ids", ids), ("boxes", boxes), ("scores", scores), ("classes", classes),
                               ("keypoints", points), ("interpolated", flags), ("raw_keypoints", raw)):  # fmt: skip
             if values is not None and len(values) != count:
                 raise DataError(f"{prefix}{len(values)} {label} do not match {count} frame numbers.")
         order = np.lexsort((np.arange(count), frames))
         last = int(frames.max()) if count else 0
-        numbers = np.arange(1, last + 1) if frame_numbers is None else np.unique(np.asarray(frame_numbers, np.int64))
+        if last > MAX_FRAME:
+            raise DataError(f"{prefix}frame {last} is not possible: frame numbers go up to {MAX_FRAME}.")
+        if frame_numbers is None:
+            numbers = np.arange(1, last + 1)
+        else:
+            numbers = np.unique(_to_integers(frame_numbers, "frame number", prefix))
         tracks = cls(
             frames=frames[order],
             ids=ids[order],
@@ -288,6 +294,19 @@ def schema_of(names: tuple[str, ...] | None, count: int) -> KeypointSchema | Non
     if names == COCO_PERSON_NAMES:
         return KeypointSchema.coco_person()
     return KeypointSchema(count=count, names={0: names})
+
+
+def _to_integers(values: Any, label: str, prefix: str) -> Integers:
+    """Return (N,) integers.
+
+    Raises:
+        DataError: a value is not an integer, or has more than 15 digits.
+    """
+    numbers = np.asarray(values if hasattr(values, "dtype") else list(values), dtype=np.float64).reshape(-1)
+    bad = ~np.isfinite(numbers) | (np.abs(numbers) > 1e15) | (numbers != np.floor(numbers))
+    if bad.any():
+        raise DataError(f"{prefix}the {label} {numbers[np.flatnonzero(bad)[0]]:g} is not an integer of usual size.")
+    return numbers.astype(np.int64)
 
 
 def _clean_points(keypoints: Any, count: int) -> Floats:
