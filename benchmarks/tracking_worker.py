@@ -1,0 +1,105 @@
+"""Track the detections of a file with the trackers of another package, in an environment that has it.
+
+    PYTHON benchmarks/tracking_worker.py PACKAGE TRACKER DETECTIONS.npz IDS.npy [VIDEO.mp4]
+
+PACKAGE is `trackers` or `ultralytics`, TRACKER one of its trackers (`bytetrack`). DETECTIONS.npz holds `offsets`
+(F + 1) of the frames, `boxes` (N, 4), `scores` and `classes` (N,), and `fps`. IDS.npy receives the (N,) track id of
+each detection, -1 without one, and the seconds that the tracker took are printed. Trackers that compensate camera
+motion read the frames of VIDEO.mp4.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Frame = dict[str, Any]
+Update = Callable[[Frame], np.ndarray]
+
+
+def trackers_update(name: str, fps: float) -> Update:
+    """One of the package `trackers`."""
+    import inspect
+
+    import supervision as sv
+    import trackers
+
+    classes = [value for value in vars(trackers).values() if isinstance(value, type)]
+    tracker_class = next(value for value in classes if getattr(value, "tracker_id", None) == name)
+    options = {"frame_rate": fps} if "frame_rate" in inspect.signature(tracker_class).parameters else {}
+    tracker = tracker_class(**options)
+    has_frame = "frame" in inspect.signature(tracker.update).parameters
+
+    def update(frame: Frame) -> np.ndarray:
+        detections = sv.Detections(
+            xyxy=frame["boxes"],
+            confidence=frame["scores"],
+            class_id=frame["classes"],
+            data={"index": np.arange(len(frame["boxes"]))},
+        )
+        ids = np.full(len(frame["boxes"]), -1)
+        extra = {"frame": frame["image"]} if has_frame and frame["image"] is not None else {}
+        tracked = tracker.update(detections, **extra)
+        if tracked.tracker_id is not None and len(tracked):
+            ids[tracked.data["index"].astype(int)] = tracked.tracker_id
+        return ids
+
+    return update
+
+
+def ultralytics_update(name: str, fps: float) -> Update:
+    """One of the reference package, with its own settings."""
+    from ultralytics import trackers
+    from ultralytics.engine.results import Boxes
+    from ultralytics.utils import YAML, IterableSimpleNamespace
+    from ultralytics.utils.checks import check_yaml
+
+    settings = IterableSimpleNamespace(**YAML.load(check_yaml(f"{name}.yaml")))
+    class_names = {"bytetrack": "BYTETracker", "botsort": "BOTSORT"}
+    known = {key.lower(): value for key, value in vars(sys.modules["ultralytics.trackers"]).items()}
+    tracker_class = getattr(trackers, class_names.get(name, ""), None) or known.get(name) or known[f"{name}er"]
+    tracker = tracker_class(args=settings, frame_rate=fps)
+
+    def update(frame: Frame) -> np.ndarray:
+        data = np.column_stack((frame["boxes"], frame["scores"], frame["classes"])).astype(np.float32)
+        ids = np.full(len(data), -1)
+        image = np.zeros((720, 1280, 3), np.uint8) if frame["image"] is None else frame["image"]
+        tracked = tracker.update(Boxes(data, image.shape[:2]), image)
+        if len(tracked):
+            ids[tracked[:, -1].astype(int)] = tracked[:, 4].astype(int)
+        return ids
+
+    return update
+
+
+def main() -> None:
+    """Track one file."""
+    package, name, source, target, *video = sys.argv[1:]
+    data = np.load(source)
+    update = {"trackers": trackers_update, "ultralytics": ultralytics_update}[package](name, float(data["fps"]))
+    capture = None
+    if video:
+        import cv2
+
+        capture = cv2.VideoCapture(video[0])
+    ids: list[np.ndarray] = []
+    seconds = 0.0
+    for start, end in zip(data["offsets"][:-1], data["offsets"][1:], strict=True):
+        frame: Frame = {key: data[key][start:end] for key in ("boxes", "scores", "classes")}
+        frame["image"] = capture.read()[1] if capture is not None else None
+        began = time.perf_counter()
+        ids.append(update(frame))
+        seconds += time.perf_counter() - began
+    np.save(target, np.concatenate(ids))
+    print(seconds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["--help"], ["-h"], []):
+        print(f"usage: {__doc__}")
+    else:
+        main()
