@@ -17,11 +17,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from yolopose.data.figures.sequences import SEQUENCES, make_sequence
+from yolopose.data.figures.sequences import SEQUENCES, FigureSequence
 from yolopose.data.tracks import NO_ID, Tracks
 from yolopose.evaluate.tracking import evaluate_tracks
 
@@ -40,7 +41,7 @@ class Scene:
     def __init__(self, name: str, seed: int, folder: Path, images: bool) -> None:
         self.name = name
         self.group = SEQUENCES[name].group
-        made = make_sequence(name, seed)
+        made = FigureSequence(name, seed)
         self.gt: Tracks = made.gt
         self.detections: Tracks = made.detections
         self.frames = list(self.detections.by_frame())
@@ -98,8 +99,6 @@ def other_ids(scene: Scene, package: str, tracker: str, python: str) -> tuple[np
 
 def tracked(scene: Scene, ids: np.ndarray) -> Tracks:
     """Return the detections that have an id."""
-    from dataclasses import replace
-
     return replace(scene.detections, ids=ids).select(ids != NO_ID)
 
 

@@ -46,6 +46,8 @@ class ExternalTracker(Tracker):
         self._tracker: Any = self._class(**({"frame_rate": self._fps} if "frame_rate" in parameters else {}))
         self._accepts = frozenset(inspect.signature(self._tracker.update).parameters)
         self._ids: dict[int, int] = {}
+        self._last_time: float | None = None
+        self._shift = 0.0
 
     def update(self, detections: TrackDetections) -> TrackedFrame:
         """Process the next frame; call it for frames without detections, too."""
@@ -55,7 +57,7 @@ class ExternalTracker(Tracker):
             class_id=detections.classes.astype(int),
             data={"index": np.arange(len(detections))},
         )
-        extra = {"frame": detections.image, "timestamp": detections.time}
+        extra = {"frame": detections.image, "timestamp": self._increasing(detections.time)}
         tracked = self._tracker.update(
             given, **{name: value for name, value in extra.items() if name in self._accepts and value is not None}
         )
@@ -65,6 +67,15 @@ class ExternalTracker(Tracker):
                 if external >= 0:
                     ids[int(index)] = self._ids.setdefault(int(external), len(self._ids) + 1)
         return TrackedFrame(ids)
+
+    def _increasing(self, time: float | None) -> float | None:
+        """Return a time after the previous one: the package skips frames with an earlier time."""
+        if time is None:
+            return None
+        if self._last_time is not None and time + self._shift <= self._last_time:
+            self._shift = self._last_time + 1 / self._fps - time
+        self._last_time = time + self._shift
+        return self._last_time
 
     def state_dict(self) -> dict[str, Any]:
         """Raise an error: trackers of this package have no state that can be saved.

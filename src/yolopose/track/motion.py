@@ -17,7 +17,7 @@ from yolopose.track.frames import FloatArray
 
 _POSITION_WEIGHT = 1 / 20
 _VELOCITY_WEIGHT = 1 / 160
-# Virtual measurements between the last observation and the one that recovers a track.
+# Most virtual measurements between the last observation and the one that recovers a track.
 _VIRTUAL_STEPS = 8
 
 
@@ -107,9 +107,10 @@ def recover(observed: MotionState, gap: FloatArray, measurement: FloatArray) -> 
     """
     start = observed.mean[:, 0].copy()
     states = observed
-    for number in range(1, _VIRTUAL_STEPS + 1):
-        states = predict(states, gap / _VIRTUAL_STEPS)
-        states = correct(states, start + (measurement - start) * (number / _VIRTUAL_STEPS))
+    count = int(np.clip(np.ceil(gap.max()), 1, _VIRTUAL_STEPS))
+    for number in range(1, count + 1):
+        states = predict(states, gap / count)
+        states = correct(states, start + (measurement - start) * (number / count))
     return states
 
 

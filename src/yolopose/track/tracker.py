@@ -18,6 +18,7 @@ from yolopose.track.table import TrackTable
 
 _STATE_FORMAT = 1
 _DUPLICATE_IOU = 0.85
+_EPS = 1e-6
 
 
 class MultiTracker(Tracker):
@@ -48,6 +49,7 @@ class MultiTracker(Tracker):
         self._next_id = 1
         self._is_first = True
         self._time = 0.0
+        self._smallest_step = np.inf
         self._shape: tuple[int, int] | None = None
         if self._camera is not None:
             self._camera.reset()
@@ -115,21 +117,25 @@ class MultiTracker(Tracker):
             self._table.move(self._camera.update(image, boxes))
 
     def _advance_clock(self, time: float | None) -> float:
-        """Return the time since the previous frame, in frame intervals."""
+        """Return the time since the previous frame, in steps of 1/30 second."""
+        interval = 1 / self.fps
         if self._is_first:
             self._time = 0.0 if time is None else time
-            return 1.0
-        interval = 1 / self.fps
+            return interval * FRAME_RATE
         passed = interval if time is None else time - self._time
         self._time = self._time + interval if time is None else time
-        return passed * self.fps if passed > 0 else 1.0
+        step = (passed if passed > 0 else interval) * FRAME_RATE
+        self._smallest_step = min(self._smallest_step, step)
+        return step
 
     def _predict(self, step: float) -> None:
         """Remove tracks that were lost for too long, and move the others to the time of the frame."""
         table = self._table
         table.lost += step
         if self.settings.max_instances is None:
-            expired = table.lost > self.settings.buffer * self.fps + 1
+            # where frames are further apart than the buffer, tracks continue from one frame to the next
+            longest = max(self.settings.buffer * FRAME_RATE, 1.5 * self._smallest_step)
+            expired = table.lost > longest + _EPS
             table = self._table = table.select(~expired) if expired.any() else table
         lost = ~table.active
         if lost.any():
@@ -223,6 +229,7 @@ class MultiTracker(Tracker):
             "next_id": self._next_id,
             "is_first": self._is_first,
             "time": self._time,
+            "smallest_step": self._smallest_step if np.isfinite(self._smallest_step) else None,
             "shape": None if self._shape is None else list(self._shape),
             "camera": None if self._camera is None else self._camera.state_dict(),
             "tracks": self._table.state_dict(),
@@ -254,6 +261,8 @@ class MultiTracker(Tracker):
             tracker._next_id = int(state["next_id"])
             tracker._is_first = bool(state["is_first"])
             tracker._time = float(state["time"])
+            smallest = state["smallest_step"]
+            tracker._smallest_step = np.inf if smallest is None else float(smallest)
             tracker._shape = None if state["shape"] is None else (int(state["shape"][0]), int(state["shape"][1]))
             if tracker._camera is not None and state["camera"] is not None:
                 tracker._camera.load_state_dict(state["camera"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.log import LOGGER
-from yolopose.config import PredictSettings
+from yolopose.config import PredictSettings, TrackSettings
 from yolopose.predict.sinks.base import Sink, SourceNames, WriteContext
 from yolopose.predict.sinks.images import AnnotatedImages, Crops, PlainFrames, Window
 from yolopose.predict.sinks.labels import CocoResults, LabelFiles
@@ -55,6 +55,8 @@ class RunFiles:
             "labels": settings.show_labels,
             "conf": settings.show_conf,
             "boxes": settings.show_boxes,
+            # tracks are told apart by their colors
+            "color_mode": "instance" if isinstance(settings, TrackSettings) else "class",
         }
 
     def write(self, result: Results) -> None:
