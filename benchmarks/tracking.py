@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from yolopose.data.figures.sequences import SEQUENCES, FigureSequence
-from yolopose.data.tracks import NO_ID, Tracks
-from yolopose.evaluate.tracking import evaluate_tracks
 
+from yolopose.data.figures.sequences import SEQUENCES, FigureSequence
+from yolopose.data.tracks import Tracks
+from yolopose.data.tracks.tracks import NO_ID
+from yolopose.evaluate.tracking import evaluate_tracks
 from yolopose.track import TrackDetections, make_tracker
 
 OURS = ("oks", "bytetrack", "ocsort", "botsort")

@@ -78,6 +78,9 @@ def ultralytics_update(name: str, fps: float) -> Update:
 
 def main() -> None:
     """Track one file."""
+    if len(sys.argv) < 5:
+        print(f"usage: {__doc__}")
+        raise SystemExit(0)
     package, name, source, target, *video = sys.argv[1:]
     data = np.load(source)
     update = {"trackers": trackers_update, "ultralytics": ultralytics_update}[package](name, float(data["fps"]))
@@ -99,7 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["--help"], ["-h"], []):
-        print(f"usage: {__doc__}")
-    else:
-        main()
+    main()

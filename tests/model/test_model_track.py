@@ -62,7 +62,7 @@ def test_timestamps(model: YOLO) -> None:
 def test_other_options_start_again(model: YOLO, capsys: pytest.CaptureFixture[str]) -> None:
     ids(model, scene(0), persist=True)
     assert ids(model, painted(96, 128, (90, 5, 120, 40)), persist=True, tracker="ocsort.yaml") == [[1]]
-    assert "differs from the previous call" in capsys.readouterr().err
+    assert "differ from those of the previous call" in capsys.readouterr().err
 
 
 def test_killed_run_continues_from_a_saved_state(model: YOLO, tmp_path: Path) -> None:
@@ -123,3 +123,50 @@ def test_command_line(model: YOLO, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["track", *options[:1]]) == 1
     assert "Tracking needs a video" in capsys.readouterr().err
     assert TrackOptions.tracker == "oks.yaml"
+
+
+def test_live_smoothing_keeps_the_measured_points(model: YOLO, tmp_path: Path) -> None:
+    images = [scene(t + 3 * (t % 2)) for t in range(8)]  # trembling
+    options: dict[str, Any] = {"imgsz": 128, "verbose": False, "project": str(tmp_path)}
+    plain = model.track(images, **options)
+    smoothed = model.track(images, smooth=True, save_jsonl=True, **options)
+    lines = [json.loads(line) for line in (tmp_path / "track/predictions.jsonl").read_text().splitlines()]
+    for one, other, line in zip(plain, smoothed, lines, strict=True):
+        assert one.raw_keypoints is None
+        np.testing.assert_array_equal(one.keypoints.data, other.raw_keypoints.data)
+        np.testing.assert_array_equal(other[0].raw_keypoints.data, other.raw_keypoints.data)
+        detection = line["detections"][0]
+        np.testing.assert_allclose(detection["keypoints_raw"]["x"], one.keypoints.xy[0, :, 0], atol=1e-4)
+        np.testing.assert_allclose(detection["keypoints"]["x"], other.keypoints.xy[0, :, 0], atol=1e-4)
+    jumps = [np.abs(np.diff([r.keypoints.xy[0, 0, 0] for r in results], n=2)).mean() for results in (plain, smoothed)]
+    assert jumps[1] < 0.8 * jumps[0]
+
+
+def test_smoothed_state_continues(model: YOLO) -> None:
+    images = [scene(t + 3 * (t % 2)) for t in range(8)]
+    options: dict[str, Any] = {"imgsz": 128, "verbose": False, "persist": True, "smooth": True}
+    whole = [model.track(image, **options)[0] for image in images]
+    model.reset_tracker()
+    for image in images[:4]:
+        model.track(image, **options)
+    model.load_tracker_state(json.loads(json.dumps(model.tracker.state_dict())))
+    after = [model.track(image, **options)[0] for image in images[4:]]
+    for one, other in zip(whole[4:], after, strict=True):
+        np.testing.assert_array_equal(one.keypoints.data, other.keypoints.data)
+
+
+def test_offline_smoothing_and_track_files(model: YOLO, tmp_path: Path) -> None:
+    images = [scene(t + 3 * (t % 2)) for t in range(12)]
+    options: dict[str, Any] = {"imgsz": 128, "verbose": False, "project": str(tmp_path)}
+    results = model.track(images, smooth="offline", save_tracks="mot", **options)
+    folder = Path(results[0].save_dir)
+    assert (folder / "predictions.jsonl").is_file()
+    lines = (folder / "predictions-smooth.jsonl").read_text().splitlines()
+    assert len(lines) == 12
+    assert "keypoints_raw" in json.loads(lines[5])["detections"][0]
+    assert len((folder / "tracks/images.txt").read_text().splitlines()) == 12
+    empty = [np.zeros((96, 128, 3), np.uint8)] * 2
+    results = model.track(empty, smooth="offline", save_tracks="jsonl", **options)
+    assert not (Path(results[0].save_dir) / "predictions-smooth.jsonl").exists()
+    with pytest.raises(UsageError, match="offline"):
+        model.track(images, smooth="later", **options)

@@ -87,6 +87,8 @@ class TrackKwargs(PredictKwargs, total=False):
     max_instances: int | None
     fps: float | None
     timestamp: float | None
+    smooth: bool | str
+    save_tracks: str | None
 
 
 class LabelKwargs(CommonKwargs, total=False):

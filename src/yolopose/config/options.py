@@ -353,6 +353,16 @@ class TrackOptions(PredictOptions):
         None, "frames per second of images, and of a video that does not state it; 30 by default", low=0.001
     )
     timestamp: float | None = option(None, "time of the image in seconds, with persist (only in Python)")
+    smooth: bool | str = option(
+        False,
+        "smooth keypoints: True while tracking, with a small lag; offline: afterwards, in predictions-smooth.jsonl",
+        choices=(False, True, "offline"),
+    )
+    save_tracks: str | None = option(
+        None,
+        "write tracks/NAME in this format, a file for each video",
+        choices=(None, "mot", "parquet", "deeplabcut", "csv", "jsonl"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ function here, except for those of a training that need its device or a measurem
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -203,7 +203,11 @@ class PredictSettings(PredictOptions):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrackSettings(PredictSettings, TrackOptions):
-    """Resolved settings of `track`: those of `predict`, and the options of the tracker."""
+    """Resolved settings of `track`: those of `predict`, and the options of the tracker.
+
+    Attributes:
+        save_jsonl: also with `smooth="offline"`, which smooths that file.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -302,6 +306,8 @@ def track_settings(options: TrackOptions, metadata: ModelMetadata, min_score: fl
     Raises:
         UsageError: the options do not fit the network.
     """
+    if options.smooth == "offline":
+        options = replace(options, save_jsonl=True)
     return _inference_settings(TrackSettings, options, metadata, min_score, "track")
 
 

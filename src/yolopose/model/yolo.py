@@ -335,12 +335,16 @@ class YOLO:
         from yolopose.track import StreamTrackers
 
         trackers = StreamTrackers(
-            options.tracker, self.spec.keypoints.oks_sigmas, options.fps, max_instances=options.max_instances
+            options.tracker,
+            self.spec.keypoints.oks_sigmas,
+            options.fps,
+            smooth=options.smooth is True,
+            max_instances=options.max_instances,
         )
         if not options.persist or self.tracker is None:
             return trackers
         if self.tracker.config != trackers.config:
-            LOGGER.warning("tracker=, fps= or max_instances= differs from the previous call: ids start at 1 again.")
+            LOGGER.warning("Options of the tracker differ from those of the previous call: ids start at 1 again.")
             return trackers
         self.tracker.start_call()
         return self.tracker

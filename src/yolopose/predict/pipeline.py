@@ -145,7 +145,7 @@ class _Output:
     """Completes the results of a run with track ids, and writes its files and log lines."""
 
     def __init__(self, run: Predictor, total: int | None, tracker: ResultTracker | None) -> None:
-        has_outputs = any(getattr(run.args, option) for option in OUTPUT_OPTIONS)
+        has_outputs = any(getattr(run.args, option, None) for option in OUTPUT_OPTIONS)
         self._files = RunFiles(run.args) if has_outputs else None
         self._run = run
         self._tracker = tracker

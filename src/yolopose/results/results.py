@@ -72,6 +72,7 @@ class Results(PlotMixin):
         orig_img: the image.
         boxes: `Boxes` or None.
         keypoints: `Keypoints` or None.
+        raw_keypoints: the measured ones where `keypoints` are smoothed (`track(…, smooth=True)`), else None.
         masks: always None, like `probs`, `obb`, `semantic_mask` and `depth`, which belong to other tasks.
 
     Raises:
@@ -109,6 +110,7 @@ class Results(PlotMixin):
         self.frame = frame
         self.boxes = None if boxes is None else Boxes(_get_data(boxes), self.orig_shape)
         self.keypoints = self._make_keypoints(keypoints, sigmas)
+        self.raw_keypoints: Keypoints | None = None
         if self.boxes is not None and self.keypoints is not None and len(self.boxes) != len(self.keypoints):
             raise UsageError(
                 f"Boxes and keypoints must have the same number of instances: got {len(self.boxes)} boxes and "
@@ -184,7 +186,13 @@ class Results(PlotMixin):
     def _apply(self, function: Callable[[Any], Any]) -> Results:
         boxes = None if self.boxes is None else function(self.boxes)
         keypoints = None if self.keypoints is None else function(self.keypoints)
-        return self._replace(boxes, keypoints)
+        applied = self._replace(boxes, keypoints)
+        applied.raw_keypoints = None if self.raw_keypoints is None else function(self.raw_keypoints)
+        return applied
+
+    def copy_with(self, keypoints: Keypoints) -> Results:
+        """Return a result of the same image and boxes with other keypoints."""
+        return self._replace(self.boxes, keypoints)
 
     def __len__(self) -> int:
         instances = self.boxes if self.boxes is not None else self.keypoints

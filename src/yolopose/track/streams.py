@@ -13,9 +13,10 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 from yolopose.results import Results
 from yolopose.results.arrays import Array, to_numpy
-from yolopose.results.instances import Boxes
+from yolopose.results.instances import Boxes, Keypoints
 from yolopose.track.external import PREFIX, ExternalTracker
 from yolopose.track.frames import TrackDetections, Tracker
+from yolopose.track.one_euro import LiveSmoother
 from yolopose.track.settings import FRAME_RATE, TrackerSettings, read_tracker_settings
 from yolopose.track.tracker import MultiTracker
 
@@ -83,6 +84,7 @@ class StreamTrackers:
         tracker: see `make_tracker`.
         sigmas: (K,) OKS σ of the keypoints.
         fps: frames per second of single images, and of videos and streams that do not state it; 30 by default.
+        smooth: whether to smooth the keypoints of each track (`yolopose.track.one_euro`).
         **overrides: settings that win over the file.
 
     Attributes:
@@ -99,13 +101,16 @@ class StreamTrackers:
         tracker: str | Path = "oks.yaml",
         sigmas: npt.NDArray[np.float64] | None = None,
         fps: float | None = None,
+        smooth: bool = False,
         **overrides: Any,
     ) -> None:
-        self.config = {"tracker": str(tracker), "fps": fps, "overrides": overrides}
+        self.config = {"tracker": str(tracker), "fps": fps, "smooth": smooth, "overrides": overrides}
         self._settings = _read(tracker, overrides)
         self._sigmas = sigmas
         self._fps = fps
+        self._smooth = smooth
         self._trackers: dict[str, Tracker] = {}
+        self._smoothers: dict[str, LiveSmoother] = {}
         _make(self._settings, sigmas, fps or FRAME_RATE)  # report a missing package now, not at the first frame
 
     @property
@@ -144,7 +149,25 @@ class StreamTrackers:
         result.boxes = Boxes(to_array(data), result.orig_shape)
         if result.keypoints is not None:
             result.keypoints = result.keypoints[rows]
+            if self._smooth:
+                self._smooth_points(result, ids[rows], boxes[rows, :4], detections.time, to_array)
         result.speed["track"] = 1000 * (perf_counter() - start)
+
+    def _smooth_points(
+        self,
+        result: Results,
+        ids: npt.NDArray[np.int64],
+        boxes: npt.NDArray[np.float32],
+        time: float | None,
+        to_array: Callable[[npt.NDArray[np.float32]], Array],
+    ) -> None:
+        """Replace the keypoints by smoothed ones; the measured ones become `raw_keypoints`."""
+        measured = result.keypoints
+        assert measured is not None  # noqa: S101  # checked by the caller
+        smoother = self._smoothers.setdefault(self._key_of(result), LiveSmoother(fps=self._fps_of(result)))
+        points = smoother.update(ids, boxes, to_numpy(measured.data), time).astype(np.float32)
+        result.raw_keypoints = measured
+        result.keypoints = Keypoints(to_array(points), result.orig_shape, measured.names, measured.sigma)
 
     @property
     def _needs_image(self) -> bool:
@@ -152,13 +175,16 @@ class StreamTrackers:
 
     def _tracker_of(self, result: Results) -> Tracker:
         """Return the tracker of the video or stream of a result; a new one for the first frame of a video."""
-        frame = result.frame
-        key = _IMAGES if frame is None else f"{'stream' if frame.live else 'video'} {frame.video}"
+        key = self._key_of(result)
         if key not in self._trackers:
             if key.startswith("video"):  # videos follow each other: the previous one has ended
                 self.start_call()
             self._trackers[key] = _make(self._settings, self._sigmas, self._fps_of(result))
         return self._trackers[key]
+
+    def _key_of(self, result: Results) -> str:
+        frame = result.frame
+        return _IMAGES if frame is None else f"{'stream' if frame.live else 'video'} {frame.video}"
 
     def _fps_of(self, result: Results) -> float:
         stated = 0.0 if result.frame is None else result.frame.fps
@@ -173,11 +199,14 @@ class StreamTrackers:
 
     def start_call(self) -> None:
         """Forget the videos of earlier calls, since each video starts with id 1; streams and images continue."""
-        self._trackers = {key: value for key, value in self._trackers.items() if not key.startswith("video")}
+        for states in (self._trackers, self._smoothers):
+            for key in [key for key in states if key.startswith("video")]:
+                del states[key]
 
     def reset(self) -> None:
         """Remove all tracks; ids start at 1 again."""
         self._trackers.clear()
+        self._smoothers.clear()
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -188,7 +217,8 @@ class StreamTrackers:
             UsageError: trackers of the package `trackers` cannot save their state.
         """
         trackers = {key: tracker.state_dict() for key, tracker in self._trackers.items()}
-        return {"format": _STATE_FORMAT, "config": self.config, "trackers": trackers}
+        smoothers = {key: smoother.state_dict() for key, smoother in self._smoothers.items()}
+        return {"format": _STATE_FORMAT, "config": self.config, "trackers": trackers, "smoothers": smoothers}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any], sigmas: npt.NDArray[np.float64] | None = None) -> StreamTrackers:
@@ -198,9 +228,9 @@ class StreamTrackers:
             UsageError: it is not such a state.
         """
         config = state.get("config") if isinstance(state, Mapping) else None
-        if not isinstance(config, Mapping) or not {"tracker", "fps", "overrides"} <= set(config):
+        if not isinstance(config, Mapping) or not {"tracker", "fps", "smooth", "overrides"} <= set(config):
             raise _wrong_state()
-        trackers = cls(config["tracker"], sigmas, config["fps"], **config["overrides"])
+        trackers = cls(config["tracker"], sigmas, config["fps"], config["smooth"], **config["overrides"])
         trackers.load_state_dict(state)
         return trackers
 
@@ -211,12 +241,19 @@ class StreamTrackers:
             UsageError: it is not such a state.
         """
         trackers = state.get("trackers") if isinstance(state, Mapping) else None
-        if not isinstance(trackers, Mapping) or state.get("format") != _STATE_FORMAT:
+        smoothers = state.get("smoothers") if isinstance(state, Mapping) else None
+        if not isinstance(trackers, Mapping) or not isinstance(smoothers, Mapping):
+            raise _wrong_state()
+        if state.get("format") != _STATE_FORMAT:
             raise _wrong_state()
         restored: dict[str, Tracker] = {
             str(key): MultiTracker.from_state_dict(value) for key, value in trackers.items()
         }
+        restored_smoothers = {str(key): LiveSmoother() for key in smoothers}
+        for key, smoother in restored_smoothers.items():
+            smoother.load_state_dict(smoothers[key])
         self._trackers = restored
+        self._smoothers = restored_smoothers
 
 
 def _wrong_state() -> UsageError:

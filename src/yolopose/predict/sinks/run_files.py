@@ -13,6 +13,7 @@ from yolopose.predict.sinks.base import Sink, SourceNames, WriteContext
 from yolopose.predict.sinks.images import AnnotatedImages, Crops, PlainFrames, Window
 from yolopose.predict.sinks.labels import CocoResults, LabelFiles
 from yolopose.predict.sinks.tables import CsvTable, JsonLines
+from yolopose.predict.sinks.track_files import SmoothedTracks, TrackFiles
 from yolopose.predict.sinks.videos import AnnotatedVideos
 from yolopose.results import Results
 
@@ -26,6 +27,8 @@ _SINKS: tuple[tuple[str, Callable[[PredictSettings, SourceNames], Sink]], ...] =
     ("save_json", lambda settings, names: CocoResults()),
     ("save_jsonl", lambda settings, names: JsonLines()),
     ("save_csv", lambda settings, names: CsvTable()),
+    ("save_tracks", lambda settings, names: TrackFiles(getattr(settings, "save_tracks", ""))),
+    ("smooth", lambda settings, names: SmoothedTracks(getattr(settings, "smooth", False) == "offline")),
 )
 OUTPUT_OPTIONS = (*(option for option, _ in _SINKS), "show")
 """The options that need a `RunFiles`."""
@@ -48,7 +51,9 @@ class RunFiles:
         self._settings = settings
         self._has_results = False
         self._names = SourceNames()
-        self._sinks = [make_sink(settings, self._names) for option, make_sink in _SINKS if getattr(settings, option)]
+        self._sinks = [
+            make_sink(settings, self._names) for option, make_sink in _SINKS if getattr(settings, option, None)
+        ]
         self._window = Window() if settings.show else None
         self._style: dict[str, Any] = {
             "line_width": settings.line_width,

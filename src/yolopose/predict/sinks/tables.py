@@ -56,7 +56,8 @@ def json_record(result: Results) -> dict[str, Any]:
     Returns:
         `{path, frame, seconds, width, height, detections}`, and `error` for an image that could not be read. `frame`
         and `seconds` are None for an image. Detections are as in `Results.summary`, but keypoints are keyed by name if
-        the names are known: `{"nose": {"x": …, "y": …, "visible": …}, …}`.
+        the names are known: `{"nose": {"x": …, "y": …, "visible": …}, …}`. Smoothed detections have the measured
+        keypoints as `keypoints_raw`.
     """
     height, width = result.orig_shape
     frame = result.frame
@@ -70,6 +71,10 @@ def json_record(result: Results) -> dict[str, Any]:
     if result.error is not None:
         record["error"] = result.error
     record["detections"] = [_key_by_name(row, result) for row in result.summary()]
+    if result.raw_keypoints is not None:
+        measured = result.copy_with(result.raw_keypoints).summary()
+        for detection, row in zip(record["detections"], measured, strict=True):
+            detection["keypoints_raw"] = _key_by_name(row, result)["keypoints"]
     return record
 
 

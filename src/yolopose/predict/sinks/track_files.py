@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
-from yolopose.data.tracks import TRACK_FORMATS, TrackWriter, open_track_writer
+from yolopose.data.tracks import TRACK_FORMATS, TrackWriter, open_track_writer, read_tracks
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
+from yolopose.predict.sinks.tables import JSON_LINES_FILE
+from yolopose.results import Results
 from yolopose.track.recording import track_frame, video_of
 
 
@@ -49,3 +52,40 @@ class TrackFiles(Sink):
     def summary(self) -> str:
         """Number of files."""
         return format_count(self._num_files, "track file")
+
+
+class SmoothedTracks(Sink):
+    """Writes `predictions-smooth.jsonl` of the tracks in `predictions.jsonl`, when the run ends.
+
+    Args:
+        enabled: False where the results are smoothed already.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._source: Path | None = None
+        self._target: Path | None = None
+
+    def accepts(self, result: Results) -> bool:
+        """Accept all results, if enabled."""
+        return self._enabled
+
+    def write(self, context: WriteContext) -> None:
+        """Note the folder; the tracks are written by `JsonLines`."""
+        self._source = context.folder / JSON_LINES_FILE
+
+    def close(self) -> None:
+        """Smooth the tracks, if there are any."""
+        source, self._source = self._source, None
+        if source is None:
+            return
+        from yolopose.track.smoothing import smooth_file  # scipy is only needed here
+
+        tracks = read_tracks(source)
+        if any(len(video) and video.num_keypoints for video in tracks):
+            self._target = smooth_file(source)
+
+    @property
+    def summary(self) -> str:
+        """File, or nothing without tracks."""
+        return self._target.name if self._target is not None else ""
