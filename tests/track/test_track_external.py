@@ -53,7 +53,8 @@ class NewestFirst:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trackers", SimpleNamespace(Newest=NewestFirst, version="1"))  # type: ignore[arg-type]
+    package: Any = SimpleNamespace(Newest=NewestFirst, version="1")
+    monkeypatch.setitem(sys.modules, "trackers", package)
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=Detections))  # type: ignore[arg-type]
     monkeypatch.setattr(NewestFirst, "seen", [])
 
