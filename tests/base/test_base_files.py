@@ -19,6 +19,7 @@ from yolopose.base.files import (
     exclusive_access,
     make_folder,
     make_run_folder,
+    read_regular,
     remove_unfinished,
     write_bytes,
     write_text,
@@ -179,3 +180,35 @@ def test_exclusive_access_waits_for_the_holder(tmp_path: Path, capsys: pytest.Ca
     holder.join()
     assert order == ["first False", "second True"]
     assert "Waiting: another process downloads a.bin." in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "full", "missing", "large", "nul"])
+def test_reads_only_regular_files(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind in ("device", "full"):
+        path.symlink_to("/dev/zero" if kind == "device" else "/dev/full")
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # sparse
+    elif kind == "nul":
+        path = tmp_path / "a\0b"
+    with pytest.raises(OSError) as error:  # noqa: PT011  # the callers test the errno
+        read_regular(path, 1000)
+    words = {"pipe": "a pipe", "folder": "a folder", "device": "a device", "full": "a device", "large": "bytes"}
+    assert words.get(kind, "") in (error.value.strerror or "")
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001])
+def test_limit_of_a_regular_file_is_exact(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * size)
+    if size > 1000:
+        with pytest.raises(OSError, match="more than the 1000"):
+            read_regular(path, 1000)
+    else:
+        assert read_regular(path, 1000) == b"x" * size

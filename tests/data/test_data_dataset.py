@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.base.settings import load_settings
 from yolopose.data.dataset import load_dataset, shipped_datasets
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, COCO_PERSON_SKELETON
+
+MakeSet = Callable[..., Path]
 
 GOOD: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": ["one"], "kpt_shape": [3, 3]}
 
@@ -245,3 +248,77 @@ class TestShipped:
 def test_shared_data_sets(shared: Path, folder: str, train: int, val: int) -> None:
     dataset = load_dataset(shared / f"data/{folder}/{folder}.yaml")
     assert (len(dataset.image_files("train")), len(dataset.image_files("val"))) == (train, val)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("[on, off]", ["on", "off"]), ("{0: no, 1: yes}", ["no", "yes"]), ("[007, 1e3]", ["007", "1e3"]),
+        ('{"0": fly, "1": bee}', ["fly", "bee"]), ("[2024-01-01, 12:30]", ["2024-01-01", "12:30"]),
+        ("[true, 'null']", ["true", "null"]), ("[0, 1]", ["0", "1"]),
+    ],
+)  # fmt: skip
+def test_class_names_are_read_as_written(make_set: MakeSet, names: str, expected: list[str]) -> None:
+    yaml = make_set()
+    yaml.write_text(yaml.read_text().replace("[one, two]", names))
+    assert list(load_dataset(yaml).spec.classes) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[one, two]", "{0: fly, 1: }", "names: entry 1 has no name"),
+        ("[one, two]", "[fly, '']", "names: entry 1 has no name"),
+        ("[one, two]", "[fly, ~]", "names: entry 1 has no name"),
+        ("[one, two]", "[[fly], bee]", "entry 0 must be a name"),
+        ("kpt_shape", "kpt_names: [head, ]\nchannels: 3\nkpt_shape", "kpt_names of class 0 has 1 names"),
+        ("kpt_shape", "kpt_names: [head, ~]\nkpt_shape", "kpt_names: entry 1 has no name"),
+        ("kpt_shape", "channels: 4\nkpt_shape", "`channels: 4` is not supported"),
+        ("kpt_shape", "channels: 1\nkpt_shape", "remove the line"),
+        ("kpt_shape", "channels: rgb\nkpt_shape", "`channels: 'rgb'` is not supported"),
+        ("[one, two]", "[one, two]\nnc: 1000000000", "nc must be an integer from 1 to 100000"),
+        ("kpt_shape: [2, 3]", "kpt_shape: [1000000000, 3]", "K from 1 to 10000"),
+        ("kpt_shape", "kpt_oks_sigmas: [1" + "0" * 400 + ", 1]\nkpt_shape", "too large"),
+        ("kpt_shape", "kpt_names: {99999999999999: [a, b]}\nkpt_shape", "must map a class index"),
+        ("kpt_shape", "val: images/val\nkpt_shape", "'val' occurs twice"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_errors(make_set: MakeSet, old: str, new: str, message: str) -> None:
+    yaml = make_set()
+    yaml.write_text(yaml.read_text().replace(old, new, 1))
+    with pytest.raises(DataError, match=message) as error:
+        load_dataset(yaml)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "lines", ["names: [fly, fly]", "names: [one, two]\nkpt_names: [a, a]", "names: [one, two]\nkpt_names: {1: [a, a]}"]
+)
+def test_doubled_names_are_warned_of(make_set: MakeSet, lines: str, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml = make_set()
+    yaml.write_text(yaml.read_text().replace("names: [one, two]", lines))
+    load_dataset(yaml)
+    assert "occurs more than once (entries 0, 1)" in capsys.readouterr().err
+
+
+def test_numbers_with_exponent_are_numbers(make_set: MakeSet) -> None:
+    yaml = make_set(extra="kpt_oks_sigmas: [5e-2, 5E-2]\n")
+    assert load_dataset(yaml).spec.keypoints.sigmas == (0.05, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("val: images/val", r'val: "a\0b"'), ("path: .", r'path: "a\0b"'), ("path: .", "path: ~nosuchuser/x"),
+        ("val: images/val", "val: " + "x" * 5000), ("val: images/val", "val: /etc/passwd"),
+        ("kpt_shape", "download: http://[::1/x.zip\nval: nowhere\nkpt_shape"),
+    ],
+)  # fmt: skip
+def test_impossible_paths_are_errors(make_set: MakeSet, old: str, new: str) -> None:
+    yaml = make_set()
+    text = yaml.read_text()
+    if "val: nowhere" in new:
+        text = text.replace("val: images/val\n", "").replace("train: images/val", "train: nothing")
+    yaml.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError):
+        load_dataset(yaml).image_files("val")

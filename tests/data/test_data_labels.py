@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from yolopose.base import log
 from yolopose.base.errors import DataError
+from yolopose.data.convert import build_coco
 from yolopose.data.dataset import load_dataset
 from yolopose.data.labels import Annotations, load_labels
 
@@ -202,3 +204,135 @@ def test_shared_data_sets(shared: Path, folder: str, objects: int, background: i
     assert len(table.classes) == objects
     assert lines in (objects, objects - len(table) + background)  # with or without a last line end
     assert (table.counts.background, table.counts.refused) == (background, 0)
+
+
+@pytest.mark.parametrize(
+    ("dims", "row", "visibility"),
+    [
+        (2, f"{BOX} -1 -1 .6 .6", [0, 1]),
+        (2, f"{BOX} .4 -.2 .6 .6", [0, 1]),
+        (2, f"{BOX} 0 0 .6 .6", [1, 1]),
+        (3, f"{BOX} .4 .4 0.73 .6 .6 0.02", [0.73, 0.02]),
+        (3, f"{BOX} -1 -1 0 .6 .6 1", [0, 1]),
+        (3, f"{BOX} 6.2 -.3 0 .6 .6 2", [0, 2]),
+    ],
+)
+def test_one_rule_of_what_is_labeled(make_set: MakeSet, dims: int, row: str, visibility: list[float]) -> None:
+    yaml = make_set({"a": row}, dims=dims)
+    keypoints = load_val(yaml)[0].keypoints
+    np.testing.assert_allclose(keypoints[0, :, 2], visibility)
+    content = build_coco(load_dataset(yaml), load_dataset(yaml).image_files("val"))
+    (annotation,) = content["annotations"]
+    flags = annotation["keypoints"][2::3]
+    assert [flag > 0 for flag in flags] == [v > 0 for v in visibility]
+    assert annotation["num_keypoints"] == sum(v > 0 for v in visibility)
+    for index, flag in enumerate(flags):
+        x, y = annotation["keypoints"][3 * index : 3 * index + 2]
+        expected = keypoints[0, index, :2] * (80, 60) if flag else (0, 0)
+        np.testing.assert_allclose((x, y), expected, rtol=1e-5)
+
+
+def test_coordinates_outside_are_ignored_only_without_label(
+    make_set: MakeSet, log_text: pytest.LogCaptureFixture
+) -> None:
+    yaml = make_set({"a": f"{BOX} -1 3 0 .6 .6 2", "b": f"{BOX} -1 .3 1 .6 .6 2", "c": f"{BOX} .1 .3 -.005 .6 .6 2"})
+    table = load_val(yaml)
+    assert [file.stem for file in table.files] == ["a"]
+    assert table[0].keypoints[0, 0].tolist() == [0, 0, 0]
+    assert "v = 0 outside the image" in log_text.text
+    assert [issue.kind for issue in table.issues] == ["negative value"] * 2
+
+
+def test_points_at_0_0_without_v_are_warned_of(make_set: MakeSet, log_text: pytest.LogCaptureFixture) -> None:
+    load_val(make_set({"a": f"{BOX} 0 0 .6 .6"}, dims=2))
+    assert "keypoints at 0 0 (they count as labeled" in log_text.text
+
+
+@pytest.mark.parametrize("cls", ["1", "2", "79"])
+def test_single_cls_accepts_every_class(make_set: MakeSet, cls: str) -> None:
+    yaml = make_set({"a": GOOD, "b": cls + GOOD[1:]})
+    table = load_val(yaml, single_cls=True)
+    assert (table.counts.refused, table.classes.tolist()) == (0, [0, 0])
+    assert load_val(yaml).counts.refused == int(int(cls) > 1)
+    content = build_coco(load_dataset(yaml), table.files, single_cls=True)
+    assert {annotation["category_id"] for annotation in content["annotations"]} == {1}
+
+
+@pytest.mark.parametrize("cls", ["-1", "0.5", "nan", "1e9"])
+def test_single_cls_refuses_what_is_not_a_class(make_set: MakeSet, cls: str) -> None:
+    assert load_val(make_set({"a": GOOD, "b": cls + GOOD[1:]}), single_cls=True).counts.refused == 1
+
+
+def unused(yaml: Path, log_text: pytest.LogCaptureFixture, **options: bool) -> str:
+    log_text.clear()
+    load_labels(load_dataset(yaml), "val", workers=1, **options)
+    return log_text.text
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("images/val/c.txt", "1  label files beside the images are not used"),
+        ("labels/val/c.TXT", "1  label files are not used because of their names"),
+        ("labels/val/c.png.txt", "1  label files are not used because of their names"),
+        ("labels/val/nobody.txt", "1  label files do not belong to an image"),
+        ("images/val/d.gif", "1  files are not used, since they are not images of a supported type (.gif 1;"),
+        ("images/val/d.mp4", "(.mp4 1;"),
+        ("images/val/b.jpg", "2  images differ only by their suffix"),
+    ],
+)
+def test_files_that_are_not_used_are_listed(
+    make_set: MakeSet, log_text: pytest.LogCaptureFixture, file: str, words: str
+) -> None:
+    yaml = make_set({"a": GOOD, "b": GOOD, "c": None})
+    quiet = ("images/val/notes.txt", "images/val/a.json", "labels/val/classes.txt", "images/val/.hidden.gif")
+    for name in quiet:
+        (yaml.parent / name).write_text("x")
+    assert "not used" not in unused(yaml, log_text)
+    target = yaml.parent / file
+    if target.suffix == ".jpg":
+        cv2.imwrite(str(target), np.zeros((20, 20, 3), np.uint8))
+    else:
+        target.write_text(GOOD)
+    (yaml.parent / "images/val/a.png").touch()  # so that the cache is rebuilt
+    text = unused(yaml, log_text)
+    assert words in text
+    assert target.name in text
+    assert words in unused(yaml, log_text)  # from the cache
+
+
+def test_error_without_labels_names_those_beside_the_images(make_set: MakeSet) -> None:
+    yaml = make_set({"a": None})
+    (yaml.parent / "images/val/a.txt").write_text(GOOD)
+    with pytest.raises(DataError, match=r"none of 1 images(.|\n)*label files beside the images are not used"):
+        load_val(yaml)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "large"])
+@pytest.mark.parametrize("file", ["labels/val/a.txt", "images/val/a.png"])
+def test_only_regular_files_of_limited_size_are_read(make_set: MakeSet, kind: str, file: str) -> None:
+    yaml = make_set({"a": GOOD, "b": GOOD})
+    path = yaml.parent / file
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    table = load_val(yaml)
+    assert [name.stem for name in table.files] == ["b"]
+    if not (kind == "folder" and "images" in file):  # such a folder is searched for images
+        (issue,) = table.issues
+        assert "cannot be read" in issue.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_as_label_cache_is_ignored(make_set: MakeSet) -> None:
+    yaml = make_set()
+    os.mkfifo(yaml.parent / "labels/val.yolopose.npz")
+    assert len(load_labels(load_dataset(yaml), "val", workers=1)) == 2

@@ -8,20 +8,21 @@ import json
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from evaluate_runs import RectangleRuntime, make_rectangles, val_options
+from evaluate_runs import RECTANGLE_SPEC, EvenRuntime, RectangleRuntime, make_rectangles, val_options
 
 from yolopose.base.errors import DataError, DependencyError, NotFoundError, UsageError
 from yolopose.config import ValOptions
 from yolopose.data.convert import export_coco
 from yolopose.evaluate import validate
 from yolopose.evaluate.coco import BOX_SCORES, KEYPOINT_SCORES, score_coco
-from yolopose.schema import COCO_PERSON_SIGMAS
+from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema
 
 pytest.importorskip("hotcoco")
 
@@ -273,3 +274,70 @@ def test_official_images_of_coco_mini(shared: Path, tmp_path: Path) -> None:
     assert metrics.coco["AP(P)"] == pytest.approx(expected_scores["keypoints_AP"], abs=expected_scores["tolerance"])
     assert metrics.coco["AP50(P)"] == pytest.approx(expected_scores["AP50"], abs=2 * expected_scores["tolerance"])
     assert metrics.coco["AP(B)"] == pytest.approx(expected_scores["bbox_AP"], abs=expected_scores["tolerance"])
+
+
+def rewrite_labels(folder: Path, kind: str) -> None:
+    """Write the labels of the rectangles with other marks of unlabeled keypoints, or confidences as v."""
+    for number, path in enumerate(sorted((folder / "labels/val").rglob("*.txt"))):
+        rows = [line.split() for line in path.read_text().splitlines()]
+        for row in rows:
+            if kind == "confidence":
+                row[7], row[10] = "0.93", "0.04"
+            else:
+                del row[10], row[7]
+            if kind == "minus" and number % 2:
+                row[7:9] = ["-1", "-1"]
+        path.write_text("\n".join(" ".join(row) for row in rows))
+
+
+@pytest.mark.parametrize("kind", ["confidence", "two", "minus"])
+def test_agrees_with_the_labels_on_what_is_labeled(tmp_path: Path, kind: str) -> None:
+    dims = 3 if kind == "confidence" else 2
+    data = make_rectangles(tmp_path / "set", kpt_shape=[2, dims])
+    rewrite_labels(tmp_path / "set", kind)
+    spec = replace(RECTANGLE_SPEC, keypoints=KeypointSchema(count=2, dims=dims, flip_idx=(0, 1)))
+    metrics = validate(EvenRuntime(spec=spec), val_options(data, protocol="coco", project=str(tmp_path / "p")))
+    assert metrics.pose.map50 > 0.99
+    assert metrics.coco["AP(P)"] == pytest.approx(1)
+    shifted = validate(
+        EvenRuntime(spec=spec, shift=500), val_options(data, protocol="coco", project=str(tmp_path / "p"))
+    )
+    assert shifted.pose.map50 < 0.1
+    assert shifted.coco["AP(P)"] < 0.1
+
+
+@pytest.mark.parametrize("protocol", ["coco", "reference"])
+@pytest.mark.parametrize("names", [["c1/0001", "c2/0001"], ["1", "0001"], ["a/x/7", "b/x/7"]])
+def test_images_of_equal_names_stay_apart(tmp_path: Path, names: list[str], protocol: str) -> None:
+    data = make_rectangles(tmp_path / "set")
+    for index, name in enumerate(names):
+        for kind, suffix in (("images", "png"), ("labels", "txt")):
+            target = tmp_path / "set" / kind / "val" / f"{name}.{suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / kind / "val" / f"{index:03}.{suffix}").rename(target)
+    options = val_options(data, protocol=protocol, save_json=True, project=str(tmp_path / "p"))
+    metrics = validate(EvenRuntime(), options)
+    assert metrics.save_dir is not None
+    rows = json.loads((metrics.save_dir / "predictions.json").read_text())
+    by_id = {row["image_id"]: row["file_name"] for row in rows}
+    assert len(by_id) == len({row["file_name"] for row in rows}) == 4  # the fifth image has no detections
+    export_coco(data, "val", tmp_path / "val.json")
+    content = json.loads((tmp_path / "val.json").read_text())
+    for key in ("images", "annotations"):
+        assert len({entry["id"] for entry in content[key]}) == len(content[key])
+    assert set(by_id.values()) <= {image["file_name"] for image in content["images"]}
+    if protocol == "coco":
+        assert metrics.coco["AP(P)"] == pytest.approx(1)
+        options = val_options(
+            data, protocol="coco", annotations=str(tmp_path / "val.json"), project=str(tmp_path / "p")
+        )
+        assert validate(EvenRuntime(), options).coco["AP(P)"] == pytest.approx(1)
+
+
+def test_single_cls_with_classes_beyond_the_names(tmp_path: Path) -> None:
+    data = make_rectangles(tmp_path / "set", names=["thing"])
+    spec = replace(RECTANGLE_SPEC, classes=("thing",))
+    options = val_options(data, protocol="coco", single_cls=True, project=str(tmp_path / "p"))
+    metrics = validate(EvenRuntime(spec=spec), options)
+    assert metrics.coco["AP(P)"] == pytest.approx(1)
+    assert metrics.pose.map50 > 0.99

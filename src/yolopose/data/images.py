@@ -83,7 +83,7 @@ def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int
     image: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[factor])
     if image is None:
         return decode_image(data, str(path)), None
-    if lacks_rows(data, image, _REDUCED_FLAGS[factor]):
+    if lacks_rows(data, image):
         raise _cut_short(str(path))
     # imdecode has applied the EXIF orientation, while `size` is the one before it
     transposed = image.shape[:2] != tuple(-(-side // factor) for side in size)
@@ -118,7 +118,7 @@ def decode_image(data: bytes, name: str) -> Image:
     if is_dng(data):
         return to_bgr(decode_dng(data, name))
     image = _cv2_decode(data)
-    if image is not None and lacks_rows(data, image, cv2.IMREAD_COLOR):
+    if image is not None and lacks_rows(data, image):
         raise _cut_short(name)
     if data[4:8] == b"ftyp":  # an ISO media file: AVIF, HEIC or a video
         return _apply_avif_orientation(image, data) if image is not None else _decode_heif(data, name)

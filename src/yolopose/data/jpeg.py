@@ -109,24 +109,37 @@ def _components(data: bytes, frame: int) -> dict[int, int]:
     return {data[start]: data[start + 1] for start in starts if start + 2 < len(data)}
 
 
-def lacks_rows(data: bytes, image: npt.NDArray[Any], flags: int) -> bool:
+def lacks_rows(data: bytes, image: npt.NDArray[Any]) -> bool:
     """Return whether the scan of a baseline JPEG ends before its last rows, although the file has an end marker.
 
     Decoders fill missing blocks with gray and report no error. An image whose last rows are really gray has data for
-    them: then the last bytes of the scan can be removed without a change. If pixels change, the bytes belong to blocks
-    that are not gray, and those after them are missing.
+    them: without the last bytes of the scan, only gray blocks change. If others change, the last bytes belong to them,
+    and the data of the gray blocks are missing.
 
     Args:
         data: the file.
-        image: (H, W, 3) the decoded image.
-        flags: of `cv2.imdecode`, with which it was decoded.
+        image: (H, W, 3) the decoded image, at any scale.
     """
-    if data[:2] != _SOI or not _has_gray_side(image) or not any(marker in _BASELINE for marker, _ in _segments(data)):
+    is_baseline = data[:2] == _SOI and any(marker in _BASELINE for marker, _ in _segments(data))
+    if not is_baseline or not _has_gray_side(image):
         return False
     end = data.rfind(_EOI)
-    cut = data[: end - _CUT].rstrip(b"\xff") + _EOI
-    shorter: Any = cv2.imdecode(np.frombuffer(cut, dtype=np.uint8), flags)
-    return shorter is None or not np.array_equal(shorter, image)
+    full = _decode(data)
+    if full is not None and not (full[-_SIDE:] == _GRAY).all():
+        return False
+    shorter = _decode(data[: end - _CUT].rstrip(b"\xff") + _EOI)
+    if full is None or shorter is None:
+        return True
+    gray = (full == _GRAY).all(axis=2)
+    # the color of a block is interpolated into the pixels around it
+    near_gray = cv2.dilate(gray.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    return bool(((full != shorter).any(axis=2) & ~near_gray).any())
+
+
+def _decode(data: bytes) -> npt.NDArray[Any] | None:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    return image
 
 
 def _has_gray_side(image: npt.NDArray[Any]) -> bool:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from yolopose.base.errors import SourceError
+from yolopose.data.arrays import to_bgr
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+UNIT = IMAGE.astype(np.float32) / 255
+SMOOTH = cv2.GaussianBlur(IMAGE, (0, 0), 3)
+
+
+def overshoot(image: np.ndarray, interpolation: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    edges = image.copy()
+    edges[10:20, 10:30] = image.max()
+    edges[20:30, 10:30] = 0
+    return cv2.resize(edges, (2 * width, 2 * height), interpolation=interpolation)
+
+
+@pytest.mark.parametrize(
+    ("array", "tolerance"),
+    [
+        (UNIT, 0), (UNIT.astype(np.float16), 1), (UNIT.astype(np.float64), 0), (IMAGE.astype(np.float32), 0),
+        (IMAGE.astype(np.int32), 0), (IMAGE.astype(np.int64) * 257, 0), (IMAGE.astype(np.uint32) * 256, 0),
+        (IMAGE.astype(np.uint16) * 257, 0), (IMAGE.astype(np.uint16), 0), (IMAGE.astype(np.int16), 0),
+        (IMAGE.astype(np.float32) * 257, 0),
+    ],
+)  # fmt: skip
+def test_same_image_in_any_type_and_range(array: np.ndarray, tolerance: int) -> None:
+    assert np.abs(to_bgr(array).astype(int) - IMAGE).max() <= tolerance
+    with np.errstate(all="raise"):
+        to_bgr(array)
+
+
+@pytest.mark.parametrize("interpolation", [cv2.INTER_CUBIC, cv2.INTER_LANCZOS4])
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+def test_overshoot_of_interpolation_is_clipped(interpolation: int, scale: float) -> None:
+    array = overshoot(SMOOTH.astype(np.float32) / 255 * scale, interpolation)
+    assert array.min() < 0
+    expected = np.clip(np.rint(array / scale * 255), 0, 255)
+    assert np.abs(to_bgr(array).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("top", [1.0001, 1.01, 1.3])
+def test_floats_slightly_above_1_are_not_black(top: float) -> None:
+    array = UNIT.copy()
+    array[0, 0] = top
+    assert to_bgr(array)[1:].tolist() == IMAGE[1:].tolist()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        (UNIT - 0.45) / 0.225, UNIT * 2 - 1, (UNIT - 0.5).astype(np.float16), UNIT - UNIT.mean(),
+        IMAGE.astype(np.float32) - 128, IMAGE.astype(np.int16) - 128, IMAGE.astype(np.int8), UNIT * 1e6,
+        IMAGE.astype(np.int64) << 20, np.full((4, 4), np.nan), np.full((4, 4), np.inf), UNIT.astype(complex),
+        np.array([["a"]]), np.zeros((0, 4, 3)), np.zeros((4, 4, 5)), np.zeros(4),
+    ],
+)  # fmt: skip
+def test_what_would_be_black_or_white_is_refused(array: np.ndarray) -> None:
+    with pytest.raises(SourceError):
+        to_bgr(array)
+
+
+@pytest.mark.parametrize(("array", "words"), [(UNIT * 5, "nearly black"), (IMAGE.astype(np.uint16) * 15, "16-bit")])
+def test_ambiguous_ranges_are_warned_of(array: np.ndarray, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    to_bgr(array)
+    assert words in capsys.readouterr().err
+
+
+def test_alpha_does_not_decide_the_range() -> None:
+    rgba = np.dstack((UNIT, np.full(UNIT.shape[:2], 255, np.float32)))
+    assert to_bgr(rgba).tolist() == IMAGE.tolist()
+
+
+@pytest.mark.parametrize("array", [np.zeros((5, 6), bool), np.ones((5, 6), bool), np.zeros((5, 6, 1), np.float32)])
+def test_constant_images(array: np.ndarray) -> None:
+    assert np.unique(to_bgr(array)).tolist() == [255 * int(array.max())]
