@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if command.options and command.action in _WITHOUT_OPTIONS:
             raise UsageError(f"`yolo {command.action}` takes no options; got {', '.join(command.options)}.")
         status = _run(command)
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None without a console
+        if hasattr(sys.stdout, "flush"):  # None, or an object with only `write`, in programs without a console
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has closed the pipe
         with suppress(OSError):
