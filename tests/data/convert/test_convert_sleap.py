@@ -116,9 +116,9 @@ def test_nwb_restores_what_it_can_hold(make: Make, tmp_path_factory: pytest.Temp
 
 
 def _visible(instances: Any) -> list[Any]:
-    """Return the visible points of each instance; hidden points are lost."""
+    """Return the labeled points of each instance; their state is lost."""
     points = [
-        {name: tuple(point[:2]) for name, point in instance.points.items() if point.state == PointState.VISIBLE}
+        {name: tuple(point[:2]) for name, point in instance.points.items() if point.state}
         for instance in instances
     ]
     return sorted(sorted(named.items()) for named in points if named)

@@ -186,7 +186,9 @@ class _Reader:
         where = f"{'/'.join(table.path.parts[-2:])}, line {row.line}"
         parts = tuple(part for part in row.image.split("/") if part)
         if not parts:
-            raise DataError(f"{table.path}, line {row.line}: the first field must be the name of the image, and it is empty.")
+            raise DataError(
+                f"{table.path}, line {row.line}: the first field must be the name of the image, and it is empty."
+            )
         image = ImageRecord(name="/".join(parts[-2:]), split=self._split, source=where)
         if row.image.isdecimal():
             video = table.path.stem.partition("DLC")[0] or table.path.stem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +11,7 @@ import cv2
 
 from yolopose.base.errors import DataError
 from yolopose.data.convert.record import ImageRecord, IssueLog
-from yolopose.data.convert.source_files import ForeignLocator
+from yolopose.data.convert.source_files import ForeignLocator, foreign_parts
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 
@@ -82,6 +82,13 @@ class VideoFrames:
         return cv2.imencode(".png", frame)[1].tobytes()
 
 
+def common_folder(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of the folder that all of some foreign file names share."""
+    folders = [foreign_parts(name)[:-1] for name in names]
+    parts = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    return tuple(level[0] for level in parts)
+
+
 class FrameSource:
     """Where the images of numbered frames are: a sequence of image files, a video, or inside of the annotations.
 
@@ -90,6 +97,7 @@ class FrameSource:
         number: number of the source among those of the annotations.
         annotations: the file of the annotations.
         embedded: returns a function that reads the image of a frame, for images inside of the annotations.
+        folder: folder that the names of images are relative to, see `common_folder`.
 
     Attributes:
         size: (width, height) of the frames, where the annotations state it.
@@ -101,6 +109,7 @@ class FrameSource:
         number: int,
         annotations: Path,
         embedded: Callable[[int], Callable[[], bytes]] | None = None,
+        folder: tuple[str, ...] = (),
     ) -> None:
         self.size: tuple[int, int] | None = None
         self.index = number
@@ -110,9 +119,7 @@ class FrameSource:
         self._video = names if isinstance(names, str) else ""
         self._frames: VideoFrames | None = None
         self._is_searched = False
-        paths = [PurePosixPath(name.replace("\\", "/")) for name in self._files]
-        folder = os.path.commonpath([path.parent for path in paths]) if paths else ""
-        self._names = [path.relative_to(folder).as_posix() if folder else path.as_posix() for path in paths]
+        self._names = ["/".join(foreign_parts(name)[len(folder) :]) for name in self._files]
         first = self._files[0] if self._files else self._video
         self._stem = PurePosixPath(first.replace("\\", "/")).stem
 
@@ -129,7 +136,7 @@ class FrameSource:
                 f"{self._annotations}: frame {index} of video {self.index} is labeled, but it has {len(self._files)} "
                 "images."
             )
-        return self._names[index] if self.index == 0 else f"{self.index}/{self._names[index]}"
+        return self._names[index]
 
     def locate(self, image: ImageRecord, index: int, locator: ForeignLocator, issues: IssueLog) -> None:
         """Set where the image of a frame is, and its size.

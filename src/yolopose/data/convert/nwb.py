@@ -1,7 +1,7 @@
 """NWB files with ndx-pose (Neurodata Without Borders), through sleap-io.
 
 Training annotations (`PoseTraining`) and predictions (`PoseEstimation`) are read; annotations are written. NWB holds
-the positions of visible points, the skeletons, and where the images are: boxes, hidden points and splits are lost.
+the positions of labeled points, the skeletons, and where the images are: boxes, hidden states and splits are lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.base.errors import DataError, NotFoundError
-from yolopose.data.convert.frames import FrameSource
+from yolopose.data.convert.frames import FrameSource, common_folder
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -74,10 +74,14 @@ class _Annotations:
         self._locator = ForeignLocator(roots)
         training = file[_TRAINING]
         self._sources: dict[str, FrameSource] = {}
-        for number, (name, series) in enumerate(training["source_videos"].items()):
-            names = [_text(value) for value in series["external_file"][()]]
+        files = {
+            name: [_text(value) for value in series["external_file"][()]]
+            for name, series in training["source_videos"].items()
+        }
+        folder = common_folder([name for names in files.values() for name in names if _is_image(name)])
+        for number, (name, names) in enumerate(files.items()):
             sequence = names[0] if len(names) == 1 and not _is_image(names[0]) else names
-            self._sources[name] = FrameSource(sequence, number, source)
+            self._sources[name] = FrameSource(sequence, number, source, None, folder)
         self._classes = tuple(_to_template(name, group) for name, group in file[_SKELETONS].items())
         self._frames = [_parse_frame(self._inside(frame)) for frame in training["training_frames"].values()]
 
@@ -178,7 +182,7 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
     sleap_io = import_sleap_io()
     main = plan.main("labels.nwb", "the labels")
     sequences = plan_sequences(dataset, plan, options, issues)
-    labels = LabelsBuilder(dataset, plan.target, sequences).build(open_videos=True)
+    labels = LabelsBuilder(dataset, plan.target, sequences, has_hidden=False).build(open_videos=True)
     with plan.external(main) as path:
         sleap_io.save_nwb(labels, str(path), nwb_format="annotations")
     return plan.target / main

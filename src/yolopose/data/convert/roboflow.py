@@ -19,7 +19,7 @@ from yolopose.base.yamlfile import to_yaml
 from yolopose.data.convert import yolo
 from yolopose.data.convert.coco import CocoFile, merge_classes
 from yolopose.data.convert.locate import ImageLocator
-from yolopose.data.convert.output import OutputPlan
+from yolopose.data.convert.output import OutputPlan, split_key
 from yolopose.data.convert.protocol import AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.convert.source_files import starts_with
@@ -39,7 +39,7 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
         DataError: it is damaged.
     """
     files = coco_files(source)
-    record = _read_coco(files, options) if files else yolo.read(source, options)
+    record = _read_coco(source, files, options) if files else yolo.read(source, options)
     read_images = record.read_images
 
     def count_versions(issues: IssueLog) -> Iterator[ImageRecord]:
@@ -72,12 +72,14 @@ def coco_files(source: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _read_coco(files: Sequence[Path], options: ReadOptions) -> DatasetRecord:
+def _read_coco(source: Path, files: Sequence[Path], options: ReadOptions) -> DatasetRecord:
     issues = IssueLog()
     opened: list[CocoFile] = []
+    root = source if source.is_dir() else source.parent
     for file in files:
         folder = file.parent.name
-        split = _SPLITS.get(folder, folder) if len(files) > 1 or folder in ("train", "valid", "test") else ""
+        # the folder of an export is not a split
+        split = _SPLITS.get(folder, folder) if file.parent != root or folder in ("train", "valid", "test") else ""
         opened.append(CocoFile(file, options.split or split if len(files) == 1 else split, options, issues))
     classes = merge_classes([file.classes for file in opened], issues)
     if not any(template.keypoints for template in classes):
@@ -152,15 +154,9 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
 
 
 def split_folder(split: str) -> str:
-    """Return the folder of a split; images without a split are in `train`.
-
-    Raises:
-        DataError: the split is not a folder name.
-    """
-    folder = _FOLDERS.get(split, split or "train")
-    if len(relative_name(folder).parts) != 1:
-        raise DataError(f"The split {split!r} cannot be the name of a folder.")
-    return folder
+    """Return the folder of a split, `train`, `valid` or `test`: the one that its name states, otherwise `train`."""
+    key = split_key(split) or "train"
+    return _FOLDERS.get(key, key)
 
 
 def flat_name(image: ImageRecord) -> str:

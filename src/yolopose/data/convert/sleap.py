@@ -20,7 +20,7 @@ import numpy as np
 
 from yolopose.base.errors import DataError, DependencyError, NotFoundError
 from yolopose.data.convert.class_file import class_file, image_to_json, parse_class_file
-from yolopose.data.convert.frames import FrameSource
+from yolopose.data.convert.frames import FrameSource, common_folder
 from yolopose.data.convert.output import OutputPlan
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions, WriteOptions
 from yolopose.data.convert.record import (
@@ -115,7 +115,12 @@ class LabelsReader:
         roots = [options.images] if options.images else [root, root / "images", root / "videos", root.parent]
         self._locator = ForeignLocator(roots)
         self._names = {id(skeleton): name for skeleton, name in zip(labels.skeletons, self._class_names(), strict=True)}
-        self._videos = {id(video): _frame_source(video, index, source) for index, video in enumerate(labels.videos)}
+        folder = common_folder(
+            [name for video in labels.videos if isinstance(video.filename, list) for name in video.filename]
+        )
+        self._videos = {
+            id(video): _frame_source(video, index, source, folder) for index, video in enumerate(labels.videos)
+        }
 
     def _class_names(self) -> list[str]:
         """Return a class name for each skeleton."""
@@ -196,14 +201,14 @@ class LabelsReader:
         return result
 
 
-def _frame_source(video: Any, index: int, source: Path) -> FrameSource:
+def _frame_source(video: Any, index: int, source: Path, folder: tuple[str, ...]) -> FrameSource:
     """Return where the frames of a video are, which is not opened."""
     names = video.filename
     names = [str(name) for name in names] if isinstance(names, list) else str(names)
     embedded = isinstance(names, str) and os.path.realpath(names) == os.path.realpath(source)
     original = getattr(video.source_video, "filename", None) if embedded else None
     reader = _EmbeddedImages(video, source).reader if embedded else None
-    frames = FrameSource(original or names if embedded else names, index, source, reader)
+    frames = FrameSource(original or names if embedded else names, index, source, reader, folder)
     shape = video.backend_metadata.get("shape")
     if shape is not None and len(shape) == 4 and all(shape[1:3]):
         frames.size = int(shape[2]), int(shape[1])
@@ -301,9 +306,13 @@ class LabelsBuilder:
         dataset: the record.
         target: folder of the images.
         sequences: images of each sequence; see `plan_sequences`.
+        has_hidden: whether the format holds hidden points; otherwise they are visible.
     """
 
-    def __init__(self, dataset: DatasetRecord, target: Path, sequences: dict[str, list[str]]) -> None:
+    def __init__(
+        self, dataset: DatasetRecord, target: Path, sequences: dict[str, list[str]], has_hidden: bool = True
+    ) -> None:
+        self._has_hidden = has_hidden
         self._sleap_io = import_sleap_io()
         self._dataset = dataset
         self._root = target.resolve()
@@ -372,7 +381,8 @@ class LabelsBuilder:
         for row, name in enumerate(names):
             point = instance.points.get(name)
             if point is not None and point.state:
-                points[row] = point.x, point.y, point.state == PointState.VISIBLE, 1
+                is_visible = point.state == PointState.VISIBLE or not self._has_hidden
+                points[row] = point.x, point.y, is_visible, 1
         track = None
         if instance.track_id is not None:
             key = str(instance.track_id)
