@@ -5,12 +5,13 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from servers import Server, whole
 from yolopose.base.errors import DataError, DownloadError, NotFoundError
-from yolopose.data import load_dataset
+from yolopose.data import load_dataset, load_labels
 from yolopose.data.catalog import dataset_table, describe_dataset, get_dataset, known_dataset
 
 
@@ -62,7 +63,7 @@ def test_table_lists_and_searches() -> None:
 def test_description_has_pairs_and_steps() -> None:
     text = describe_dataset("crowdpose")
     assert "    0  left_shoulder   right_shoulder  0.079" in text.splitlines()
-    assert "yolo convert from=coco source=annotations/ images=images/ output=crowdpose" in " ".join(text.split())
+    assert "yolo data get name=crowdpose source=annotations/ images=images/" in " ".join(text.split())
     assert "https://github.com/Jeff-sjtu/CrowdPose" in text
     assert "top_head-neck" in text
 
@@ -84,7 +85,7 @@ def test_get_downloads_and_unpacks_a_known_data_set(
 
 
 def test_get_explains_what_it_cannot_download(server: Server, datasets: Path) -> None:
-    with pytest.raises(DataError, match=r"AP-10K cannot be downloaded directly. .*yolo convert from=coco"):
+    with pytest.raises(DataError, match=r"AP-10K cannot be downloaded directly. .*yolo data get name=ap10k"):
         get_dataset("ap10k")
     with pytest.raises(DataError, match=r"published at https://github.com/AlexTheBad/AP-10K and cannot be downloaded"):
         load_dataset("ap10k.yaml")
@@ -109,3 +110,31 @@ def test_archives_must_have_the_stated_checksum(is_right: bool, server: Server, 
 def test_impossible_checksums(value: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must map names of archives to their SHA-256"):
         load_dataset(write_yaml(tmp_path, "https://example.org/pets.zip", download_sha256=value))
+
+
+@pytest.mark.parametrize(
+    ("sample", "name"), [("300w", "300w"), ("ap10k", "ap10k"), ("deepfasion2", "deepfashion2"), ("horse10", "horse10")]
+)
+def test_downloaded_annotations_are_imported_with_the_schema_of_the_zoo(
+    sample: str, name: str, shared: Path, datasets: Path
+) -> None:
+    folder = shared / "data/zoo-mini" / sample
+    path = get_dataset(name, sources=[folder / "annotations/val.json"], images=folder / "images/val")
+    imported = load_dataset(path)
+    assert imported.root == datasets / name
+    assert imported.spec == known_dataset(name).spec
+    labels = load_labels(imported, "val", cache=False)
+    original = load_labels(load_dataset(folder / f"{sample}.yaml"), "val", cache=False)
+    assert np.allclose(labels.keypoints, original.keypoints, atol=1e-6)
+    assert np.allclose(labels.boxes, original.boxes, atol=1e-6)
+    names = load_dataset(folder / f"{sample}.yaml").spec.classes
+    assert [imported.spec.classes[cls] for cls in labels.classes] == [names[cls] for cls in original.classes]
+
+
+def test_annotations_of_another_data_set_are_refused(shared: Path, datasets: Path) -> None:
+    source = shared / "data/zoo-mini/fly/annotations/val.json"
+    with pytest.raises(DataError, match=r"fly has 32 keypoints .*Horse-10 has 22"):
+        get_dataset("horse10", sources=[source])
+    with pytest.raises(DataError, match="the class 'fly' is not one of AP-10K"):
+        get_dataset("ap10k", sources=[source])
+    assert not datasets.exists()

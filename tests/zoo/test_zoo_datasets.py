@@ -66,7 +66,7 @@ def test_terms_and_source_are_stated(entry: KnownDataset) -> None:
     assert bool(entry.download) + bool(entry.get) + is_drawn == 1
     assert bool(raw.get("kpt_oks_sigmas")) <= bool(entry.sigmas), "the origin of the sigmas is not stated"
     assert set(raw["info"]) <= {
-        "title", "kind", "source", "paper", "license", "images", "size", "sigmas", "flips", "get"
+        "title", "kind", "source", "paper", "license", "images", "size", "total", "sigmas", "flips", "get"
     }  # fmt: skip
 
 

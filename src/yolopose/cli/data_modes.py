@@ -38,9 +38,7 @@ def _merge(given: CheckedOptions) -> None:
     from yolopose.data.merging import merge_datasets
 
     options = cast(DataMergeOptions, make_options("data merge", given))
-    text = _required(options.data, "data merge")
-    sources = [name.strip() for name in text.strip("[]()").split(",") if name.strip()]
-    merge_datasets(sources, options.output or "merged")
+    merge_datasets(_listed(_required(options.data, "data merge")), options.output or "merged")
 
 
 def _sample(given: CheckedOptions) -> None:
@@ -86,7 +84,12 @@ def _get(given: CheckedOptions) -> None:
     options = cast(DataGetOptions, make_options("data get", given))
     if options.name is None:
         raise UsageError("Give the name of a data set: yolo data get name=coco8-pose. `yolo data list` shows all.")
-    get_dataset(options.name, split=cast("Split | None", options.split))
+    sources = _listed(options.source) if options.source else []
+    get_dataset(options.name, split=cast("Split | None", options.split), sources=sources, images=options.images)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.strip("[]()").split(",") if name.strip()]
 
 
 def _required(data: str | None, mode: str) -> str:

@@ -110,6 +110,10 @@ class DataGetOptions:
     """Options of `data get`: download a known data set."""
 
     name: str | None = option(None, "name of a data set of `yolo data list`, or a data YAML with `download:`")
+    source: str | None = option(
+        None, "annotations that you downloaded, joined by commas, of a data set that cannot be downloaded directly"
+    )
+    images: str | None = option(None, "folder of their images; by default searched beside the annotations")
     split: str | None = option(
-        None, "download only the images of this split, where they are separate", choices=(None, *_SPLITS)
+        None, "download only the images of this split, or the split of `source`", choices=(None, *_SPLITS)
     )

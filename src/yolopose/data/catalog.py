@@ -36,6 +36,7 @@ class KnownDataset:
         license: terms as stated by the publisher.
         images: number of images of each split; may be empty.
         size: size of the download as text; may be empty.
+        total: number of keypoints in its annotations, of which these are the first; 0 if there are no others.
         sigmas: where the OKS σ come from; empty if none are published.
         flips: remark on the mirror pairs; may be empty.
         get: how to get the data where they cannot be downloaded directly; empty otherwise.
@@ -53,6 +54,7 @@ class KnownDataset:
     license: str
     images: Mapping[str, int]
     size: str
+    total: int
     sigmas: str
     flips: str
     get: str
@@ -152,8 +154,14 @@ def describe_dataset(name: str) -> str:
     return "\n".join([*lines, "", *table, "", _field("skeleton", edges or "none")])
 
 
-def get_dataset(name: str | Path, *, split: Split | None = None) -> Path:
-    """Download a data set, or draw it, into the data sets folder of the settings.
+def get_dataset(
+    name: str | Path,
+    *,
+    split: Split | None = None,
+    sources: Sequence[str | Path] = (),
+    images: str | Path | None = None,
+) -> Path:
+    """Download a data set, draw it, or import a downloaded one, into the data sets folder of the settings.
 
     Every download is resumable, limited in size, checked, and recorded with its SHA-256; archives whose SHA-256 the
     YAML states under `download_sha256` must have it.
@@ -161,6 +169,9 @@ def get_dataset(name: str | Path, *, split: Split | None = None) -> Path:
     Args:
         name: name of a data set of the zoo, or the path of a data YAML with `download:`.
         split: download only the images of this split, where they are in an archive of their own.
+        sources: annotations that were downloaded by hand, for data sets that cannot be downloaded directly; they become
+            labels with the names, mirror pairs and σ of the zoo.
+        images: folder of their images; None searches beside the annotations.
 
     Returns:
         The data YAML, for `data=`.
@@ -172,7 +183,14 @@ def get_dataset(name: str | Path, *, split: Split | None = None) -> Path:
         OutputError: a file cannot be written.
     """
     path = Path(name)
-    if not path.exists():
+    if sources:
+        from yolopose.data.known_import import import_dataset
+
+        entry = known_dataset(str(name))
+        folder = None if images is None else Path(images).expanduser()
+        import_dataset(entry, [Path(source).expanduser() for source in sources], folder, split=split)
+        path = entry.path
+    elif not path.exists():
         entry = known_dataset(str(name))
         path = entry.path
         if not entry.available and entry.get and not entry.download:
@@ -181,7 +199,12 @@ def get_dataset(name: str | Path, *, split: Split | None = None) -> Path:
         LOGGER.info(f"{entry.title}{f', {entry.size}' if entry.size else ''}.{license_note}")
     dataset = load_dataset(path, download=True, splits=None if split is None else [split])
     for name_ in [split] if split else dataset.entries:
-        LOGGER.info(f"{name_}: {len(dataset.image_files(name_))} images in {dataset.root}")
+        try:
+            count = len(dataset.image_files(name_))
+        except DataError:  # the publisher has more splits than were imported
+            LOGGER.info(f"{name_}: not in {dataset.root}")
+        else:
+            LOGGER.info(f"{name_}: {count} images in {dataset.root}")
     shown = path.name if dataset.shipped else path
     LOGGER.info(f"Train with: yolo pose train data={shown}")
     return path
@@ -213,6 +236,7 @@ def _read_entry(path: Path) -> KnownDataset:
         license=str(info.get("license", "")),
         images={str(split): int(count) for split, count in (info.get("images") or {}).items()},
         size=str(info.get("size", "")),
+        total=int(info.get("total", 0)),
         sigmas=str(info.get("sigmas", "")),
         flips=str(info.get("flips", "")),
         get=" ".join(str(info.get("get", "")).split()),
