@@ -113,9 +113,13 @@ def test_cache_depends_on_the_spec(make_set: MakeSet, counter: Counter) -> None:
 
 
 def _tampered(path: Path) -> None:
+    _spoil(path, "offsets", lambda values: values + 5)
+
+
+def _spoil(path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     with np.load(path) as stored:
         arrays = dict(stored)
-    arrays["offsets"] = arrays["offsets"] + 5
+    arrays[name] = change(arrays[name])
     np.savez(path, **arrays)
 
 
@@ -136,6 +140,38 @@ def test_damaged_cache_is_rebuilt(make_set: MakeSet, counter: Counter, damage: C
     first = counter.load(yaml)
     damage(path)
     assert same(first, counter.load(yaml))
+    counter.load(yaml)
+    assert counter.scans == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("classes", lambda values: values - 2), ("classes", lambda values: values + 10**9),
+        ("classes", lambda values: values.astype(float)), ("boxes", lambda values: values * np.nan),
+        ("boxes", lambda values: -values), ("boxes", lambda values: values * 1e9),
+        ("boxes", lambda values: values.astype(str)), ("keypoints", lambda values: values * np.inf),
+        ("keypoints", lambda values: values[:, :1]), ("keypoints", lambda values: values - 1),
+        ("shapes", lambda values: values * 0), ("shapes", lambda values: values - 10**6),
+        ("status", lambda values: values + 7), ("status", lambda values: values * 0 + label_scan.REFUSED),
+    ],
+)  # fmt: skip
+def test_values_of_a_cache_are_checked(
+    make_set: MakeSet, counter: Counter, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    yaml = make_set(IMAGES)
+    first = counter.load(yaml)
+    _spoil(yaml.parent / "labels/val.yolopose.npz", name, change)
+    assert same(first, counter.load(yaml))
+    assert counter.scans == 2
+
+
+def test_a_compressed_cache_is_not_read(make_set: MakeSet, counter: Counter) -> None:
+    yaml = make_set(IMAGES)
+    path = yaml.parent / "labels/val.yolopose.npz"
+    counter.load(yaml)
+    with np.load(path) as stored:
+        np.savez_compressed(path, **dict(stored))
     counter.load(yaml)
     assert counter.scans == 2
 

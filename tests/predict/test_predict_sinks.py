@@ -318,3 +318,18 @@ def test_memory_is_constant() -> None:
     run_files.close()
     assert held[1] - held[0] < 200
     assert len(json.loads(Path(FOLDER, "predictions.json").read_text())) == 4000
+
+
+def test_doubled_keypoint_names_hide_no_keypoint() -> None:
+    schema = KeypointSchema(count=3, names={0: ("eye", "eye", "tail")})
+    saved(result(schema=schema), save_jsonl=True, save_csv=True)
+    line = json.loads(Path(FOLDER, "predictions.jsonl").read_text())
+    assert len(line["detections"][0]["keypoints"]["x"]) == 3
+    header = Path(FOLDER, "predictions.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header)
+
+
+def test_ids_of_numeric_names_are_unique() -> None:
+    saved(result("a/1.jpg"), result("a/0001.jpg"), result("b/1.jpg"), save_json=True)
+    rows = json.loads(Path(FOLDER, "predictions.json").read_text())
+    assert list(dict.fromkeys(row["image_id"] for row in rows)) == [1, "0001", "1_2"]

@@ -56,3 +56,16 @@ def test_refuses_non_finite_values(value: float) -> None:
     batch[0, 1, 2, 3] = value
     with pytest.raises(SourceError, match="NaN"):
         open_source(batch)
+
+
+@pytest.mark.parametrize("values", [(-2.1, 2.6), (-1.0, 1.0), (-0.5, 0.5), (-124.0, 151.0), (0.0, 65535.0)])
+def test_refuses_normalized_values(values: tuple[float, float]) -> None:
+    batch = torch.linspace(*values, 3 * 32 * 32).reshape(1, 3, 32, 32)
+    with pytest.raises(SourceError, match=r"normalized|values up to"):
+        open_source(batch)
+
+
+def test_integers_are_never_read_as_0_to_1() -> None:
+    (item,) = load_all(open_source(torch.ones((1, 3, 32, 32), dtype=torch.uint8)), ahead=1)
+    assert item.tensor is not None
+    np.testing.assert_allclose(item.tensor, 1 / 255)

@@ -279,6 +279,7 @@ def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: i
     if not fits:
         return False
     usable = scan.status != REFUSED
+    labeled = scan.keypoints[..., :2][scan.keypoints[..., 2] != 0]
     low, high = -2 * TOLERANCE, 1 + 2 * TOLERANCE
     return (
         scan.offsets[0] == 0
@@ -293,5 +294,5 @@ def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: i
         and bool((scan.boxes[:, 2:] >= 0).all())
         and bool(np.isfinite(scan.keypoints).all())
         and bool((scan.keypoints[..., 2] >= 0).all())
-        and bool((scan.keypoints[..., :2][scan.keypoints[..., 2] > 0] <= high).all())
+        and bool(((labeled >= low) & (labeled <= high)).all())
     )
