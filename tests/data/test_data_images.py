@@ -222,3 +222,12 @@ def test_read_reduced_of_other_and_damaged_files(tmp_path: Path) -> None:
 def test_refuses_the_bytes_of_a_video() -> None:
     with pytest.raises(SourceError, match="is a video"):
         decode_image(b"\0\0\0\x18ftypisom" + b"\0" * 50, "x")
+
+
+@pytest.mark.parametrize(("height", "width"), [(640, 636), (636, 640), (48, 41)])
+def test_reduced_size_of_nearly_square_turned_jpegs(tmp_path: Path, height: int, width: int) -> None:
+    exif = PIL.Exif()
+    exif[0x112] = 6
+    PIL.fromarray(img(height, width)).save(tmp_path / "a.jpg", exif=exif)
+    image, full = read_reduced(tmp_path / "a.jpg", 1)
+    assert (full or image.shape[:2]) == read_image(tmp_path / "a.jpg").shape[:2] == (width, height)

@@ -217,3 +217,19 @@ def test_unwritable_cache_is_only_logged(
 )
 def test_cache_path(image: str, place: str) -> None:
     assert cache_path(Path(image), "val") == Path(place)
+
+
+@pytest.mark.parametrize(("chunk", "batch"), [(1, 1), (2, 3), (3, 2)])
+def test_chunks_of_a_scan_are_joined(
+    make_set: MakeSet, monkeypatch: pytest.MonkeyPatch, chunk: int, batch: int
+) -> None:
+    dataset = load_dataset(make_set({**IMAGES, "e": "", "f": OTHER + OTHER, "g": OTHER}))
+    images = dataset.image_files("val")
+    whole = label_scan.scan_labels(images, dataset.spec, title="")
+    monkeypatch.setattr(label_scan, "_CHUNK", chunk)
+    monkeypatch.setattr(label_scan, "_BATCH", batch)
+    joined = label_scan.scan_labels(images, dataset.spec, title="")
+    for name in ("status", "shapes", "offsets", "classes", "boxes", "keypoints"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    assert joined.issues == whole.issues
+    assert joined.warnings == whole.warnings == {"duplicate rows dropped": (2, 3)}

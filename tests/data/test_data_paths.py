@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from yolopose.base.errors import DataError
-from yolopose.data.paths import label_path, portable_key, relative_name, resolve_under
+from yolopose.data.paths import label_path, label_path_text, portable_key, relative_name, resolve_under
 
 UNSAFE = [
     ("", "is empty"),
@@ -104,3 +104,15 @@ def test_a_neighbor_with_the_same_prefix_is_outside(tmp_path: Path) -> None:
 def test_portable_key_ignores_case_and_composition(first: str, second: str) -> None:
     assert portable_key(PurePosixPath(first)) == portable_key(PurePosixPath(second))
     assert portable_key(PurePosixPath("a.jpg")) != portable_key(PurePosixPath("b.jpg"))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/data/images/train/a.jpg", "images/a.jpg", "a.jpg", "/a.jpg", "/data/images/images/b.c.png", "/images/x.JPG",
+        "/data/my images/a.jpg", "/images/set/images.old/a.jpg", "/data/imgs/a..jpg", "./images/é.jpeg",
+    ],
+)  # fmt: skip
+def test_label_path_text_equals_label_path(image: str) -> None:
+    path = Path(image)
+    assert label_path_text(str(path)) == str(label_path(path))

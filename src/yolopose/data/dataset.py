@@ -19,7 +19,7 @@ from yolopose.base.yamlfile import read_yaml
 from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
-from yolopose.data.images import IMAGE_SUFFIXES, is_image
+from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
 from yolopose.data.yaml_checks import (
     check_channels,
     check_names,
@@ -326,7 +326,7 @@ def _publisher_hint(path: Path, raw: Mapping[str, Any], urls: Sequence[str]) -> 
 
 
 def _images_in_folder(folder: Path) -> list[Path]:
-    return [path for parent, names in _walk(folder) for name in names if is_image(path := parent / name)]
+    return [parent / name for parent, names in _walk(folder) for name in names if is_image_name(name)]
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:

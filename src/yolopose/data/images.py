@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -42,7 +43,12 @@ _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", 
 
 def is_image(path: PurePath) -> bool:
     """Return whether a file name is that of an image; hidden files (`._x.jpg` of macOS) are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return is_image_name(path.name)
+
+
+def is_image_name(name: str) -> bool:
+    """Return `is_image` of a file name without folders, faster."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def read_image(path: str | Path) -> Image:
@@ -74,20 +80,39 @@ def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int
     Raises:
         NotFoundError, SourceError: as `read_image`.
     """
-    data = _read_bytes(Path(path))
+    return decode_reduced(_read_bytes(Path(path)), str(path), min_side)
+
+
+def decode_reduced(data: bytes, name: str, min_side: int) -> tuple[Image, tuple[int, int] | None]:
+    """Decode the contents of an image file at a reduced scale; see `read_reduced`.
+
+    Args:
+        data: contents of the file.
+        name: name of the image in error messages.
+        min_side: least length of the longer side after the reduction, pixels.
+
+    Raises:
+        SourceError: the data are not a complete image.
+    """
     size = jpeg_size(data)
-    factors = [factor for factor in _REDUCED_FLAGS if size is not None and -(-max(size) // factor) >= min_side]
-    if size is None or not factors or not is_complete_jpeg(data):
-        return decode_image(data, str(path)), None
-    factor = max(factors)
-    image: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[factor])
+    if size is None or not is_complete_jpeg(data):
+        return decode_image(data, name), None
+    height, width = size
+    # imdecode applies the EXIF orientation, while `size` is the one before it: the reduced sides must show which it is
+    factors = [
+        factor
+        for factor in _REDUCED_FLAGS
+        if -(-max(size) // factor) >= min_side and (height == width or -(-height // factor) != -(-width // factor))
+    ]
+    image: Any = None
+    if factors:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[max(factors)])
     if image is None:
-        return decode_image(data, str(path)), None
+        return decode_image(data, name), None
     if lacks_rows(data, image):
-        raise _cut_short(str(path))
-    # imdecode has applied the EXIF orientation, while `size` is the one before it
-    transposed = image.shape[:2] != tuple(-(-side // factor) for side in size)
-    return image, (size[1], size[0]) if transposed else size
+        raise _cut_short(name)
+    is_transposed = image.shape[:2] != tuple(-(-side // max(factors)) for side in size)
+    return image, (width, height) if is_transposed else size
 
 
 def _read_bytes(path: Path) -> bytes:

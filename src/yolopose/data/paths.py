@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from yolopose.base.errors import DataError
@@ -25,6 +26,20 @@ def label_path(image: Path) -> Path:
         return image.with_suffix(".txt")
     last = len(parts) - 1 - parts[::-1].index("images")
     return Path(*parts[:last], "labels", *parts[last + 1 :], image.stem + ".txt")
+
+
+def label_path_text(image: str) -> str:
+    """Return `label_path` of an image as text, several times as fast; for many images."""
+    folder, name = os.path.split(image)
+    return os.path.join(_label_folder(folder), os.path.splitext(name)[0] + ".txt")
+
+
+@lru_cache(maxsize=1024)
+def _label_folder(folder: str) -> str:
+    parts = folder.split(os.sep)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return os.sep.join(parts)
 
 
 def relative_name(name: str) -> PurePosixPath:
