@@ -214,7 +214,7 @@ def _is_ordinary(table: FloatArray, spec: PoseSpec) -> bool:
         return False
     coordinates = table[:, 5:]
     columns = (coordinates[:, ::3], coordinates[:, 1::3]) if step else (coordinates,)
-    if any(column.max() > 1 for column in columns):
+    if any(column.max() > 1 for column in columns) or (not step and coordinates.min() <= 0):
         return False
     return all(cls.is_integer() and cls < spec.nc for cls in table[:, 0].tolist())
 
