@@ -14,9 +14,18 @@ import yaml
 from made_records import write_image
 
 from yolopose.base.errors import DataError, NotFoundError, UsageError
-from yolopose.data.convert.conversion import convert, read_annotations
+from yolopose.data.convert.conversion import convert, read_annotations, write_annotations
 from yolopose.data.convert.protocol import ReadOptions
-from yolopose.data.convert.record import DatasetRecord, ImageRecord, IssueLog, Point
+from yolopose.data.convert.record import (
+    Box,
+    ClassTemplate,
+    DatasetRecord,
+    ImageRecord,
+    Instance,
+    IssueLog,
+    Point,
+    PointState,
+)
 
 SINGLE = """scorer,Ann,Ann,Ann,Ann
 bodyparts,snout,snout,tail,tail
@@ -281,3 +290,28 @@ def test_body_parts_that_were_added_in_deeplabcut_are_read(tmp_path: Path) -> No
     assert first.instances[0].points["paw"] == Point(7, 8)
     options = ReadOptions(classes=("mouse",))
     assert [template.name for template in read_annotations(tmp_path / "b", options=options).classes] == ["mouse"]
+
+
+def test_boxes_return_unless_the_points_were_edited(tmp_path: Path) -> None:
+    instances = [
+        Instance(category="mouse", box=Box(1, 2, 30, 40), points={"snout": Point(x, 6, PointState.HIDDEN)}, area=7.5)
+        for x in (5.1, 8.25)
+    ]
+    crowd = Instance(category="mouse", box=Box(0, 0, 9, 9), crowd=True)
+    images = [
+        ImageRecord(name=f"{index}.png", path=write_image(tmp_path / f"{index}.png"), instances=[instance, crowd])
+        for index, instance in enumerate(instances)
+    ]
+    dataset = DatasetRecord.from_images([ClassTemplate(name="mouse", keypoints=("snout",))], images)
+    report = write_annotations(dataset, tmp_path / "dlc", to="deeplabcut", verbose=False)
+    assert "DeepLabCut cannot hold boxes: 4 values." in report.lost
+    assert "stored in yolopose.json, for the way back" in report.changed[0]
+    table = next((tmp_path / "dlc").rglob("*.csv"))
+    table.write_text(table.read_text().replace("8.25", "9.5"))
+    _, (first, second), _ = read(tmp_path / "dlc")
+    assert first.instances[0].box == Box(1, 2, 30, 40)
+    assert first.instances[0].points == instances[0].points
+    assert second.instances[0].box is None
+    assert second.instances[0].area is None
+    assert second.instances[0].points == {"snout": Point(9.5, 6, PointState.HIDDEN)}
+    assert [image.instances[1].crowd for image in (first, second)] == [True, True]

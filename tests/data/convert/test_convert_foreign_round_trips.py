@@ -103,47 +103,6 @@ def _boxes(content: dict) -> list[float]:
     return [value for _, row in rows for value in row]
 
 
-@pytest.mark.parametrize("name", ["labelme", "via"])
-def test_coco_numbers_are_the_same_after_a_conversion_and_back(name: str, shared: Path, tmp_path: Path) -> None:
-    coco = shared / "data/coco-mini"
-    official = coco / "annotations/person_keypoints_val_official.json"
-    images = coco / "images/val"
-    report = convert(official, tmp_path / "there", to=name, images=images, verbose=False)
-    assert not report.skipped
-    convert(tmp_path / "there", tmp_path / "back", to="coco", source_format=name, verbose=False)
-    restored = next((tmp_path / "back").rglob("*.json"))
-    assert _coco_numbers(restored, official) == pytest.approx(_coco_numbers(official, official), abs=1e-4)
-
-
-def _coco_numbers(ground_truth: Path, detections_from: Path) -> list[float]:
-    """Return the keypoint metrics of detections that are made from annotations, shifted by some pixels."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    coco = COCO(str(ground_truth))
-    detections = []
-    for number, annotation in enumerate(json.loads(detections_from.read_text())["annotations"]):
-        if annotation["iscrowd"] or not annotation["num_keypoints"]:
-            continue
-        keypoints = [
-            value + (number % 7 if index % 3 < 2 else 0) for index, value in enumerate(annotation["keypoints"])
-        ]
-        detections.append(
-            {
-                "image_id": annotation["image_id"],
-                "category_id": 1,
-                "keypoints": keypoints,
-                "score": 1 - number / 1000,
-            }
-        )
-    evaluation = COCOeval(coco, coco.loadRes(detections), "keypoints")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    assert 0.05 < evaluation.stats[0] < 0.999
-    return list(evaluation.stats)
-
-
 def test_deeplabcut_reports_what_it_cannot_hold(shared: Path, tmp_path: Path) -> None:
     coco = shared / "data/coco-mini"
     official = coco / "annotations/person_keypoints_val_official.json"
@@ -151,6 +110,7 @@ def test_deeplabcut_reports_what_it_cannot_hold(shared: Path, tmp_path: Path) ->
     lost = " ".join(report.lost)
     for value in ("boxes", "hidden states of keypoints", "areas", "crowd flags", "instances without labeled keypoints"):
         assert f"DeepLabCut cannot hold {value}" in lost
+    (tmp_path / "there/yolopose.json").unlink()  # only what DeepLabCut itself has
     back = convert(tmp_path / "there", tmp_path / "back", to="coco", verbose=False)
     assert "boxes were computed from the keypoints" in " ".join(back.changed)
     original = json.loads(official.read_text())

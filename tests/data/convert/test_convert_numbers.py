@@ -56,7 +56,7 @@ def scores(gt: Json, predictions: list[Json]) -> dict[str, list[float]]:
     return result
 
 
-@pytest.mark.parametrize("name", ["yolo", "coco", "cvat", "labelstudio", "labelme", "via"])
+@pytest.mark.parametrize("name", ["yolo", "coco", "cvat", "labelstudio", "labelme", "via", "deeplabcut"])
 def test_official_coco_annotations_keep_their_numbers(shared: Path, tmp_path: Path, name: str) -> None:
     source = shared / "data/coco-mini/annotations/person_keypoints_val_official.json"
     images = shared / "data/coco-mini/images/val"

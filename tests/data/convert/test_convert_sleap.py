@@ -118,8 +118,7 @@ def test_nwb_restores_what_it_can_hold(make: Make, tmp_path_factory: pytest.Temp
 def _visible(instances: Any) -> list[Any]:
     """Return the labeled points of each instance; their state is lost."""
     points = [
-        {name: tuple(point[:2]) for name, point in instance.points.items() if point.state}
-        for instance in instances
+        {name: tuple(point[:2]) for name, point in instance.points.items() if point.state} for instance in instances
     ]
     return sorted(sorted(named.items()) for named in points if named)
 
