@@ -33,7 +33,7 @@ def test_a_data_set_is_split_sampled_merged_and_shown(data: Path, capsys: pytest
     assert main(["data", "merge", "data=few/data.yaml,own-split/data.yaml", "output=all"]) == 0
     assert len(load_dataset("all/data.yaml").image_files("val")) == 3
     assert main(["data", "show", "data=all/data.yaml", "split=val", "tile=64"]) == 0
-    assert cv2.imread("data-val.png").shape[1] == 3 * 70 + 6
+    assert cv2.imread("all-val.png").shape[1] == 3 * 70 + 6
     assert "4 images occur in several of the data sets" in capsys.readouterr().err
 
 

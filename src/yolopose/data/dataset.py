@@ -182,8 +182,8 @@ def _find_yaml(source: str | Path) -> Path:
         if not hint and path.parent == Path():
             hint = did_you_mean(path.name, names, ".yaml")
         raise NotFoundError(
-            f"The data YAML {path} does not exist (current folder: {Path.cwd()}).{hint} Shipped YAMLs: "
-            f"{', '.join(names)}. `yolo data list` describes them."
+            f"The data YAML {path} does not exist (current folder: {Path.cwd()}).{hint} `yolo data "
+            "list` shows the data sets whose YAMLs are part of yolopose."
         )
     if path.parent != Path():
         LOGGER.warning(f"{path} does not exist; the shipped {path.name} is used.")

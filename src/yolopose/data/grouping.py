@@ -16,6 +16,7 @@ from yolopose.base.log import LOGGER
 # Roboflow appends this to the name of the original image, for each of its augmented copies.
 _COPY = re.compile(r"[_.-](jpe?g|png|bmp|webp|tiff?)[_.]rf\.\w{8,}$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<sequence>.*?)(?P<number>\d+)", re.DOTALL)
+_MAX_GAP = 100  # mean difference of consecutive frame numbers up to which numbers are frames of a video
 # Folders that say nothing about the origin of an image.
 _PLAIN_FOLDER = re.compile(r"(images?|imgs?|data|frames?|train|val|valid|validation|test)(\d{4})?", re.IGNORECASE)
 
@@ -78,23 +79,33 @@ def detect_groups(files: Sequence[Path]) -> ImageGroups:
     - Copies of one image (`a_jpg.rf.1f3….jpg`) are one group.
     - Names that end in a number after some text (`walk_0012.png`, `img0012.png`) are frames of a sequence: those with
       the same text in the same folder are one group.
-    - Names that are only a number are a group where their folder has a name of its own (`walk/0012.png`); in
-      `images/train` each is a group of its own (`000000000139.jpg`).
+    - Names that are only a number are frames where their folder has a name of its own and the numbers are dense
+      (`walk/0012.png`); others are a group each (`000000000139.jpg`).
 
     Args:
         files: the images.
     """
     keys: list[str] = []
     numbers: list[int] = []
-    for file in files:
-        stem = _COPY.sub("", file.stem)
+    stems = [_COPY.sub("", file.stem) for file in files]
+    dense = _dense_folders(files, stems)
+    for file, stem in zip(files, stems, strict=True):
         match = _NUMBERED.fullmatch(stem)
         folder = "" if _PLAIN_FOLDER.fullmatch(file.parent.name) else str(file.parent)
         sequence = match["sequence"] if match else ""
-        is_frame = match is not None and (bool(folder) or any(letter.isalpha() for letter in sequence))
+        is_frame = match is not None and (file.parent in dense or any(letter.isalpha() for letter in sequence))
         keys.append(f"{folder}/{sequence}#" if is_frame else f"{folder}/{stem}")
         numbers.append(int(match["number"]) if match is not None and is_frame else 0)
     return ImageGroups.from_keys(keys, numbers)
+
+
+def _dense_folders(files: Sequence[Path], stems: Sequence[str]) -> set[Path]:
+    """Return the folders with a name of their own whose images are numbered without large gaps, as frames are."""
+    numbers: dict[Path, list[int]] = {}
+    for file, stem in zip(files, stems, strict=True):
+        if stem.isdecimal() and not _PLAIN_FOLDER.fullmatch(file.parent.name):
+            numbers.setdefault(file.parent, []).append(int(stem))
+    return {folder for folder, values in numbers.items() if max(values) - min(values) < _MAX_GAP * len(values)}
 
 
 def groups_by_pattern(files: Sequence[Path], pattern: str) -> ImageGroups:

@@ -93,7 +93,7 @@ def _map_class(template: ClassTemplate, record: DatasetRecord, entry: KnownDatas
                 f"{source}: the class {name!r} is not one of {entry.title} ({', '.join(classes[:8])}"
                 f"{', …' if len(classes) > 8 else ''}). Is this the annotation file of another data set?"
             )
-        name = classes[0]
+        name = entry.spec.names[0]
     own = template.keypoints
     names = entry.spec.keypoints.keypoint_names(classes.index(name))
     if set(names) <= set(own):  # also where the annotations have more keypoints

@@ -18,6 +18,7 @@ from yolopose.base.log import LOGGER
 from yolopose.data.convert.conversion import ConversionReport, read_annotations, write_annotations
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.paths import portable_key
+from yolopose.data.subset_files import dataset_name
 from yolopose.data.yaml_checks import infer_flip_idx, with_side_words
 
 _MAX_LISTED = 5
@@ -101,19 +102,15 @@ def _split_name(split: str) -> str:
 
 
 def source_names(paths: Sequence[Path]) -> list[str]:
-    """Return a short, unique name for each source: that of its file or, where it says nothing, of its folder."""
+    """Return a short, unique name for each source."""
     names: list[str] = []
     used: set[str] = set()
     for path in paths:
-        absolute = Path(os.path.abspath(path))
-        stem = absolute.stem
-        if stem.lower() in ("data", "dataset", "train", "val", "annotations", "labels", "images", "instances_default"):
-            stem = absolute.parent.name or stem
         number = 1
-        name = stem
+        name = dataset_name(path)
         while portable_key(PurePosixPath(name)) in used:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{dataset_name(path)}-{number}"
         used.add(portable_key(PurePosixPath(name)))
         names.append(name)
     return names

@@ -22,7 +22,14 @@ from yolopose.data.grouping import ImageGroups, detect_groups, groups_by_pattern
 from yolopose.data.label_file import LabelError, read_label_file
 from yolopose.data.paths import label_path
 from yolopose.data.stratify import Float64, Indices, assign_groups, image_features, share_counts
-from yolopose.data.subset_files import describe_counts, unique_files, unused_folder, warn_of_coco_record, write_splits
+from yolopose.data.subset_files import (
+    dataset_name,
+    describe_counts,
+    unique_files,
+    unused_folder,
+    warn_of_coco_record,
+    write_splits,
+)
 
 _MAX_LISTED_CLASSES = 12
 _TOLERANCE = 0.25  # how far whole groups may miss the share of a split before by=auto cuts them
@@ -107,7 +114,7 @@ def split_dataset(
         split: [file for file, index in zip(pool.files, split_idx, strict=True) if SPLITS[index] == split]
         for split in names
     }
-    target = unused_folder(f"{dataset.yaml_path.stem}-split") if output is None else Path(output)
+    target = unused_folder(f"{dataset_name(dataset.yaml_path)}-split") if output is None else Path(output)
     shares = ", ".join(f"{split} {fractions[SPLITS.index(split)]:g}" for split in names)
     header = f"{dataset.yaml_path.name}, split by yolopose: {shares}, seed {seed}."
     path = _write(dataset, splits, unchanged, target, copy, header)
@@ -170,7 +177,7 @@ def sample_dataset(
         splits[name] = [pool.files[index] for index in members]
         pools.append(_Pool(splits[name], pool.features[members]))
     unchanged = [name for name in dataset.entries if name not in chosen]
-    target = unused_folder(f"{dataset.yaml_path.stem}-sample") if output is None else Path(output)
+    target = unused_folder(f"{dataset_name(dataset.yaml_path)}-sample") if output is None else Path(output)
     header = f"{n} images of {dataset.yaml_path.name}, sampled by yolopose, seed {seed}."
     path = _write(dataset, splits, unchanged, target, copy, header)
     joined = _Pool([file for pool in pools for file in pool.files], np.concatenate([pool.features for pool in pools]))

@@ -16,6 +16,8 @@ from yolopose.data.convert.output import OutputPlan
 from yolopose.data.dataset import SPLITS, Dataset
 from yolopose.data.paths import label_path, portable_key
 
+# Names of files that say nothing about the data set.
+_PLAIN_NAMES = {"data", "dataset", "train", "val", "test", "annotations", "labels", "instances_default"}
 # Keys of a data YAML that do not hold for the new data set.
 _OWN_KEYS = {"path", *SPLITS, "download", "download_sha256", "figures", "info"}
 
@@ -103,6 +105,12 @@ def _list_line(file: Path, folder: Path) -> str:
     if file.is_relative_to(folder.parent):
         return f"./{Path(os.path.relpath(file, folder)).as_posix()}"
     return str(file)
+
+
+def dataset_name(path: Path) -> str:
+    """Return a short name of a data set: that of its file or, where it says nothing (`data.yaml`), of its folder."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.parent.name or absolute.stem if absolute.stem.lower() in _PLAIN_NAMES else absolute.stem
 
 
 def unused_folder(name: str) -> Path:

@@ -20,6 +20,7 @@ from yolopose.data.dataset import load_dataset
 from yolopose.data.images import read_image
 from yolopose.data.label_file import FileLabels, LabelError, read_label_file
 from yolopose.data.paths import label_path
+from yolopose.data.subset_files import dataset_name
 from yolopose.geometry import cxcywh_to_xyxy
 from yolopose.results.drawing import Style, annotate
 from yolopose.results.palette import DARK, WHITE, Color
@@ -87,7 +88,7 @@ def show_split(
     """
     dataset = load_dataset(data)
     files = list(dict.fromkeys(dataset.image_files(split)))
-    target = _unused_file(f"{dataset.yaml_path.stem}-{split}") if output is None else Path(output).expanduser()
+    target = _unused_file(f"{dataset_name(dataset.yaml_path)}-{split}") if output is None else Path(output).expanduser()
     if os.path.lexists(target):
         raise OutputError(f"{target} already exists and was left unchanged. Choose another file (output=…).")
     shown = [files[index] for index in _choose(len(files), images, seed)]
