@@ -120,6 +120,27 @@ def test_tracks_never_influence_each_other() -> None:
     np.testing.assert_allclose(both.keypoints[both.ids == 1], alone.keypoints)
 
 
+@pytest.mark.parametrize("method", [RTS(), SavitzkyGolay()])
+def test_exchanged_ids_are_not_smoothed_together(method: RTS | SavitzkyGolay) -> None:
+    tracks, gt = make_walk(0.5)
+    exchanged = tracks.frames > 60
+    tracks.ids[exchanged] = 3 - tracks.ids[exchanged]
+    smoothed = smooth_tracks(tracks, method)
+    near = np.abs(smoothed.frames - 60) < 6
+    order = np.lexsort((np.where(smoothed.frames > 60, 3 - smoothed.ids, smoothed.ids), smoothed.frames))
+    error = np.abs(smoothed.keypoints[order] - gt.keypoints)[..., :2]
+    assert error[near].max() < 4
+    assert not smooth_tracks(tracks.select(np.abs(tracks.frames - 60) > 2), method).interpolated.any()
+
+
+def test_a_wrong_pose_in_one_frame_is_not_a_jump() -> None:
+    tracks, gt = make_walk(0.5)
+    row = np.flatnonzero((tracks.ids == 1) & (tracks.frames == 60))[0]
+    tracks.keypoints[row, :, :2] += 50
+    smoothed = smooth_tracks(tracks)
+    assert np.abs(smoothed.keypoints[row, :, :2] - gt.keypoints[row, :, :2]).max() < 12
+
+
 def test_instances_without_an_id_and_short_tracks_are_unchanged() -> None:
     rng = np.random.default_rng(0)
     boxes = np.tile([0.0, 0, 50, 50], (5, 1))

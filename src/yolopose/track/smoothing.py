@@ -24,6 +24,9 @@ from yolopose.track.one_euro import LiveSmoother, OneEuro
 Mask = npt.NDArray[np.bool_]
 
 _MIN_MEASURED = 3  # points with fewer measurements in a segment are not smoothed
+_JUMP_FRAMES = 3
+_MIN_JUMP = 0.16  # box sizes; exchanges of ids were measured as 0.18 to 0.7, other movements as up to 0.13
+_JUMP_SPEEDS = 3.5  # least jump in median steps, for low frame rates
 _TUNING_FRAMES = 3000  # frames of the longest segments from which the noise is estimated
 
 
@@ -90,6 +93,8 @@ def _check_common(max_gap: int, min_conf: float) -> None:
 
 def smooth_tracks(tracks: Tracks, method: SmoothingMethod | None = None) -> Tracks:
     """Smooth the points of each track; values of one track never influence another.
+
+    Nor do values before and after a jump of the whole pose, where two ids were probably exchanged.
 
     Boxes and confidences stay as they are. Tracks that are already smoothed are smoothed anew from their measured
     points.
@@ -198,9 +203,8 @@ def _segments(tracks: Tracks, max_gap: int, min_conf: float) -> Iterator[_Segmen
     breaks = np.flatnonzero((np.diff(ids) != 0) | (np.diff(times) > max_gap + 1)) + 1
     sides = np.maximum(tracks.boxes[:, 2:] - tracks.boxes[:, :2], 0)
     sizes = np.maximum(np.sqrt(sides.prod(axis=1)), 1.0)
-    for rows in np.split(order, breaks):
-        if not len(rows):
-            continue
+    parts = [part for part in np.split(order, breaks) if len(part)]
+    for rows in [rows for part in parts for rows in np.split(part, _jumps(tracks, part, index[part], sizes, min_conf))]:
         seen = index[rows]
         length = int(seen[-1] - seen[0]) + 1
         positions = seen - seen[0]
@@ -213,6 +217,44 @@ def _segments(tracks: Tracks, max_gap: int, min_conf: float) -> Iterator[_Segmen
         all_rows[positions] = rows
         filled = np.interp(np.arange(length), positions, sizes[rows])
         yield _Segment(int(tracks.ids[rows[0]]), np.arange(length) + seen[0], all_rows, points, measured, filled)
+
+
+def _jumps(tracks: Tracks, rows: Integers, times: Integers, sizes: Floats, min_conf: float) -> Integers:
+    """Return the positions in `rows` where a track jumps for good, as after an exchange of ids.
+
+    The common motion of an instance is the median step of its points. A jump is a difference between the medians of
+    its positions in three frames before and after, beyond the usual step, that is large for the instance and for its
+    speed. A pose that is off in a single frame is not a jump.
+    """
+    if len(rows) < 2 * _JUMP_FRAMES:
+        return np.zeros(0, np.int64)
+    points = tracks.keypoints[rows]
+    usable = points[..., 2] >= min_conf
+    both = usable[1:] & usable[:-1]
+    intervals = np.diff(times)[:, None].astype(np.float64)
+    centers = (tracks.boxes[rows, :2] + tracks.boxes[rows, 2:]) / 2
+    steps = np.diff(centers, axis=0) / intervals
+    for index in np.flatnonzero(both.any(axis=1)).tolist():
+        change = points[index + 1, both[index], :2] - points[index, both[index], :2]
+        steps[index] = np.median(change, axis=0) / intervals[index]
+    path = np.concatenate((np.zeros((1, 2)), np.cumsum(steps * intervals, axis=0)))
+    starts: list[int] = []
+    last = -_JUMP_FRAMES
+    for start in range(_JUMP_FRAMES, len(rows) - _JUMP_FRAMES + 1):
+        near = steps[max(start - 9, 0) : start + 9]
+        usual = np.median(near, axis=0)
+        limit = max(_MIN_JUMP * sizes[rows[start]], _JUMP_SPEEDS * float(np.median(np.linalg.norm(near, axis=1))))
+        straight = path - usual * (times - times[start])[:, None]
+        before = np.median(straight[start - _JUMP_FRAMES : start], axis=0)
+        after = np.median(straight[start : start + _JUMP_FRAMES], axis=0)
+        if np.linalg.norm(after - before) > limit:
+            window = np.arange(start - 2, start + 1)
+            deviation = np.linalg.norm((steps[window] - usual) * intervals[window], axis=1)
+            largest = int(window[deviation.argmax()]) + 1
+            if largest - last > _JUMP_FRAMES:
+                starts.append(largest)
+            last = largest
+    return np.array(starts, dtype=np.int64)
 
 
 def _moving_polynomial(points: Floats, measured: Mask, method: SavitzkyGolay) -> Floats:
