@@ -20,7 +20,7 @@ from yolopose.data.convert.coco_json import write
 from yolopose.data.convert.instances import default_names, is_finite, parse_points, unique_names
 from yolopose.data.convert.json_stream import JsonDocument, peek
 from yolopose.data.convert.locate import ImageLocator, complete_size, id_key
-from yolopose.data.convert.output import check_split
+from yolopose.data.convert.output import check_split, split_key
 from yolopose.data.convert.protocol import ALL_FEATURES, AnnotationFormat, Feature, ReadOptions
 from yolopose.data.convert.record import Box, ClassTemplate, DatasetRecord, ImageRecord, Instance, IssueLog, Point
 from yolopose.data.images import IMAGE_SUFFIXES, is_image
@@ -313,7 +313,9 @@ def open_files(path: Path, options: ReadOptions, issues: IssueLog) -> list[CocoF
     paths = _json_files(path)
     files: list[CocoFile] = []
     for file in paths:
-        split = options.split if options.split and len(paths) == 1 else split_name(file)
+        split = split_name(file)
+        if options.split and len(paths) == 1 and split_key(split) is None:
+            split = options.split
         try:
             files.append(CocoFile(file, split, options, issues))
         except DataError:

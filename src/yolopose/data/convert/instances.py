@@ -11,6 +11,8 @@ from yolopose.data.yaml_checks import infer_flip_idx
 
 BOX_MARGIN = 0.1
 """Margin of a box that is computed from keypoints, as a share of its longer side, on each side."""
+_NUMBERS = frozenset({int, float})
+_STATES = {float(state): state for state in PointState}
 _MIN_MARGIN = 0.01  # of the longer side of the image: the box of a single keypoint needs a size
 
 
@@ -64,9 +66,16 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
 
 def is_finite(*values: object) -> bool:
     """Return whether all values are finite numbers; text and booleans are not numbers."""
-    return all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values
-    )
+    # one pass in C for what JSON readers return; other types, such as those of numpy, one by one
+    if not _NUMBERS.issuperset(map(type, values)) and not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    ):
+        return False
+    numbers: Any = values
+    try:
+        return all(map(math.isfinite, numbers))
+    except OverflowError:  # an integer too large for a float
+        return False
 
 
 def parse_points(
@@ -99,8 +108,9 @@ def parse_points(
 
 def parse_visibility(v: float, issues: IssueLog, where: str) -> tuple[PointState, float | None]:
     """Return state and confidence of a visibility flag; a fraction between 0 and 1 is a confidence."""
-    if v in (0, 1, 2):
-        return PointState(int(v)), None
+    state = _STATES.get(v)
+    if state is not None:
+        return state, None
     if 0 < v < 1:
         return PointState.VISIBLE, float(v)
     if v < 0:

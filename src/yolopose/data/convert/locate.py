@@ -53,6 +53,7 @@ class ImageLocator:
 
     def __init__(self, roots: Iterable[Path], names: Iterable[str] = ()) -> None:
         self._roots = list(dict.fromkeys(roots))
+        self._existing: dict[str, list[tuple[Path, PurePosixPath]]] = {}
         self._counts = Counter(PurePosixPath(name.replace("\\", "/")).name for name in names)
 
     @classmethod
@@ -79,24 +80,33 @@ class ImageLocator:
             DataError: the name is not a safe relative path.
         """
         path = relative_name(name)
-        folders = [PurePosixPath(split), PurePosixPath("images", split)] if split else []
-        folders += [PurePosixPath("images"), PurePosixPath()]
         spellings = [path] if self._counts[path.name] > 1 else [path, PurePosixPath(path.name)]
         for spelling in dict.fromkeys(spellings):
-            for root in self._roots:
-                for folder in folders:
-                    # os.path.isfile is False, not an error, for paths that are too long
-                    if not os.path.isfile(root / folder / spelling):
-                        continue
-                    try:
-                        return resolve_under(root, folder / spelling)
-                    except DataError as error:
-                        advice = "Give their folder with images=… to read them"
-                        issues.change(OUTSIDE, error, advice)
-                        return None
-        searched = ", ".join(str(root / folder) for root in self._roots for folder in folders)
+            for root, folder in self._existing_folders(split):
+                # os.path.isfile is False, not an error, for paths that are too long
+                if not os.path.isfile(f"{root}/{folder}/{spelling}"):
+                    continue
+                try:
+                    return resolve_under(root, folder / spelling)
+                except DataError as error:
+                    issues.change(OUTSIDE, error, "Give their folder with images=… to read them")
+                    return None
+        searched = ", ".join(str(root / folder) for root in self._roots for folder in _folders(split))
         issues.change(NOT_FOUND, name, f"Searched {searched}; give their folder with images=…")
         return None
+
+    def _existing_folders(self, split: str) -> list[tuple[Path, PurePosixPath]]:
+        """Return the folders to search that exist: most do not, and there may be 100 000 images to search for."""
+        if split not in self._existing:
+            candidates = ((root, folder) for root in self._roots for folder in _folders(split))
+            self._existing[split] = [(root, folder) for root, folder in candidates if (root / folder).is_dir()]
+        return self._existing[split]
+
+
+def _folders(split: str) -> list[PurePosixPath]:
+    """Return the folders below a root that images of a split may be in."""
+    folders = [PurePosixPath(split), PurePosixPath("images", split)] if split else []
+    return [*folders, PurePosixPath("images"), PurePosixPath()]
 
 
 def read_image_info(path: Path) -> ImageInfo | None:
