@@ -72,7 +72,8 @@ def _keypoint_lines(table: KeypointTable) -> list[str]:
     width = max([8, *(len(row["Keypoint"]) for row in table.rows)])
     share = table.num_pairs / max(table.num_gt, 1)
     lines = [
-        f"Keypoints of the {table.num_pairs} instances ({share:.0%}) whose box was detected; distances in pixels:",
+        f"Keypoints of the {table.num_pairs} instances ({share:.0%}) whose box was detected; "
+        "Mean and Median in pixels, counted as above:",
         f"{'Keypoint':>{width}}{'Labeled':>10}" + "".join(f"{name:>12}" for name in _KEYPOINT_COLUMNS),
     ]
     for row in table.rows:
