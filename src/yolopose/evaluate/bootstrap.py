@@ -229,10 +229,11 @@ class Comparison(TableMixin):
             )
         if "pixels/mean" in self.differences:
             a, b = self.pixels
-            lines.append(
-                f"pixels/mean is the mean distance of keypoints from their labels: lower is better.\nOf {a.num_labeled} "
-                f"labeled keypoints, {a.undetected} (A) and {b.undetected} (B) are undetected and have no distance."
-            )
+            lines += [
+                "pixels/mean is the mean distance of keypoints from their labels: lower is better.",
+                f"Of {a.num_labeled} labeled keypoints, {a.undetected} (A) and {b.undetected} (B) are undetected and "
+                "have no distance.",
+            ]
         return "\n".join(lines)
 
 
