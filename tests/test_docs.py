@@ -98,7 +98,7 @@ def write_sources(home: Path) -> None:
     from yolopose.data.convert.conversion import convert
 
     pytest.importorskip("sleap_io")
-    for name in ("deeplabcut", "labelme", "via", "roboflow", "sleap"):
+    for name in ("deeplabcut", "labelme", "via", "roboflow", "sleap", "cvat", "labelstudio"):
         target = home / {"deeplabcut": "my-dlc-project"}.get(name, f"my-{name}")
         if not target.exists():
             convert(home / "mice.yaml", target, to=name, verbose=False)

@@ -191,7 +191,15 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
 FORMAT = AnnotationFormat(
     name="nwb",
     title="NWB",
-    capabilities=frozenset({Feature.SEVERAL_INSTANCES, Feature.KEYPOINT_NAMES, Feature.SKELETON}),
+    capabilities=frozenset(
+        {
+            Feature.SEVERAL_INSTANCES,
+            Feature.CLASS,
+            Feature.CLASS_KEYPOINTS,
+            Feature.KEYPOINT_NAMES,
+            Feature.SKELETON,
+        }
+    ),
     detect=detect,
     read=read,
     write=write,
