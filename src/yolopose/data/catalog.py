@@ -36,7 +36,7 @@ class KnownDataset:
         license: terms as stated by the publisher.
         images: number of images of each split; may be empty.
         size: size of the download as text; may be empty.
-        total: number of keypoints in its annotations, of which these are the first; 0 if there are no others.
+        total: number of keypoints in its annotations, of which these are the first; 0 if they have exactly these.
         sigmas: where the OKS σ come from; empty if none are published.
         flips: remark on the mirror pairs; may be empty.
         get: how to get the data where they cannot be downloaded directly; empty otherwise.
