@@ -28,6 +28,8 @@ def partition(groups: ImageGroups) -> list[list[int]]:
         (["images/train/m_1.jpg", "images/val/m_2.jpg"], [[0, 1]]),
         (["images/train2017/000000000139.jpg", "images/val2017/000000000785.jpg"], [[0], [1]]),
         (["cam1/m_1.jpg", "cam2/m_1.jpg"], [[0], [1]]),
+        (["train/walk/m_1.jpg", "val/walk/m_2.jpg", "val/run/m_3.jpg"], [[0, 1], [2]]),
+        (["cam1/images/m_1.jpg", "cam2/images/m_1.jpg"], [[0], [1]]),
         (["coco/000000000139.jpg", "coco/000000000785.jpg"], [[0], [1]]),
     ],
 )

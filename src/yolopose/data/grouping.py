@@ -91,7 +91,8 @@ def detect_groups(files: Sequence[Path]) -> ImageGroups:
     dense = _dense_folders(files, stems)
     for file, stem in zip(files, stems, strict=True):
         match = _NUMBERED.fullmatch(stem)
-        folder = "" if _PLAIN_FOLDER.fullmatch(file.parent.name) else str(file.parent)
+        # frames of one video may be in `train/walk` and `val/walk`
+        folder = "/".join(part for part in file.parent.parts if not _PLAIN_FOLDER.fullmatch(part))
         sequence = match["sequence"] if match else ""
         is_frame = match is not None and (file.parent in dense or any(letter.isalpha() for letter in sequence))
         keys.append(f"{folder}/{sequence}#" if is_frame else f"{folder}/{stem}")
