@@ -98,6 +98,21 @@ def test_images_are_the_frames_of_one_video(tmp_path: Path) -> None:
     assert tracks.frames.tolist() == [1, 1, 3, 3]
 
 
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_measured_points_of_smoothed_results(tmp_path: Path, format: str) -> None:
+    results = make_results()
+    for result in results:
+        measured = np.asarray(result.keypoints.data) + np.array([1.5, 0, 0])
+        result.raw_keypoints = Results(np.zeros((48, 64, 3), np.uint8), "x", {}, keypoints=measured).keypoints
+    written(TrackFiles(format, has_raw=True), tmp_path, results)
+    (from_file,) = read_tracks(tmp_path / f"tracks/walk.{format}")
+    (collected,) = collect_tracks(results)
+    for tracks in (from_file, collected):
+        assert tracks.raw_keypoints is not None
+        shift = np.tile([1.5, 0, 0], (4, 2, 1))
+        np.testing.assert_allclose(tracks.raw_keypoints - tracks.keypoints, shift, atol=2e-5)
+
+
 def test_collected_results_are_tracks() -> None:
     results = make_results("a.mp4")
     both = [result for pair in zip(results, make_results("b.mp4"), strict=True) for result in pair]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from yolopose.data.tracks import TrackFrame, Tracks
-from yolopose.data.tracks.tracks import NO_ID
-from yolopose.results import Results
+from yolopose.data.tracks.tracks import NO_ID, Floats
+from yolopose.results import Keypoints, Results
 from yolopose.results.arrays import to_numpy
 
 
@@ -57,6 +57,7 @@ class _Recording:
             scores=np.concatenate([frame.scores for frame in filled]),
             classes=np.concatenate([frame.classes for frame in filled]),
             keypoints=np.concatenate([frame.keypoints for frame in filled]),
+            raw_keypoints=self._raw_keypoints(filled),
             frame_numbers=[frame.number for frame in self.frames],
             name=self.video.name,
             fps=self.video.fps,
@@ -64,6 +65,14 @@ class _Recording:
             class_names=self.video.class_names,
             schema=self.video.schema,
         )
+
+    @staticmethod
+    def _raw_keypoints(frames: list[TrackFrame]) -> Floats | None:
+        """Return the measured points of all frames; None if no points are smoothed."""
+        if all(frame.raw_keypoints is None for frame in frames):
+            return None
+        points = [frame.keypoints if frame.raw_keypoints is None else frame.raw_keypoints for frame in frames]
+        return np.concatenate(points)
 
 
 def video_of(result: Results, name: str | None = None) -> Tracks:
@@ -95,11 +104,7 @@ def track_frame(result: Results, number: int) -> TrackFrame:
         number: frame number from 1.
     """
     data = np.zeros((0, 6)) if result.boxes is None else to_numpy(result.boxes.data).astype(np.float64)
-    points = np.zeros((len(data), 0, 3))
-    if result.keypoints is not None:
-        points = to_numpy(result.keypoints.data).astype(np.float64)
-        if points.shape[2] == 2:
-            points = np.concatenate((points, np.ones((*points.shape[:2], 1))), axis=2)
+    points = np.zeros((len(data), 0, 3)) if result.keypoints is None else _points(result.keypoints)
     ids = np.full(len(data), NO_ID, dtype=np.int64)
     if result.boxes is not None and result.boxes.is_track:
         ids = np.where(data[:, 4] > 0, data[:, 4], NO_ID).astype(np.int64)
@@ -110,5 +115,12 @@ def track_frame(result: Results, number: int) -> TrackFrame:
         scores=data[:, -2],
         classes=data[:, -1].astype(np.int64),
         keypoints=points,
+        raw_keypoints=None if result.raw_keypoints is None else _points(result.raw_keypoints),
         seconds=None if result.frame is None else result.frame.seconds,
     )
+
+
+def _points(keypoints: Keypoints) -> Floats:
+    """Return (N, K, 3) points; confidence 1 where the network has none."""
+    points = to_numpy(keypoints.data).astype(np.float64)
+    return points if points.shape[2] == 3 else np.concatenate((points, np.ones((*points.shape[:2], 1))), axis=2)

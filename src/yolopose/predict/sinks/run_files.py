@@ -27,7 +27,12 @@ _SINKS: tuple[tuple[str, Callable[[PredictSettings, SourceNames], Sink]], ...] =
     ("save_json", lambda settings, names: CocoResults()),
     ("save_jsonl", lambda settings, names: JsonLines()),
     ("save_csv", lambda settings, names: CsvTable()),
-    ("save_tracks", lambda settings, names: TrackFiles(getattr(settings, "save_tracks", ""))),
+    (
+        "save_tracks",
+        lambda settings, names: TrackFiles(
+            getattr(settings, "save_tracks", ""), getattr(settings, "smooth", False) is True
+        ),
+    ),
     ("smooth", lambda settings, names: SmoothedTracks(getattr(settings, "smooth", False) == "offline")),
 )
 OUTPUT_OPTIONS = (*(option for option, _ in _SINKS), "show")

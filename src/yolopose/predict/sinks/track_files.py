@@ -19,10 +19,12 @@ class TrackFiles(Sink):
 
     Args:
         format: a key of `TRACK_FORMATS`.
+        has_raw: whether keypoints are smoothed, and the measured ones are written, too, where the format has them.
     """
 
-    def __init__(self, format: str) -> None:
+    def __init__(self, format: str, has_raw: bool = False) -> None:
         self._format = format
+        self._has_raw = has_raw
         self._writers: dict[str, TrackWriter] = {}
         self._num_images = 0
         self._num_files = 0
@@ -37,7 +39,7 @@ class TrackFiles(Sink):
             stem, number = context.stem, result.frame.number
         if stem not in self._writers:
             path = context.folder / "tracks" / f"{stem}{TRACK_FORMATS[self._format]}"
-            self._writers[stem] = open_track_writer(path, self._format, video=video_of(result))
+            self._writers[stem] = open_track_writer(path, self._format, video=video_of(result), has_raw=self._has_raw)
             self._num_files += 1
         self._writers[stem].write(track_frame(result, number))
 
