@@ -144,7 +144,7 @@ def test_two_processes_train_like_one(world, still, tmp_path):
     alone = run(world, tmp_path / "one", ProcessGroup(), val=True)
     first, second = run_ranks(lambda group: run(world, tmp_path / "two", group, val=True))
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
-        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-4, nan_ok=True)  # nothing detected: no pixel errors
     torch.testing.assert_close(weights(first), weights(alone), rtol=1e-4, atol=1e-5)
     assert first.metrics == pytest.approx(alone.metrics, rel=1e-3, abs=1e-4)
     best = read_checkpoint(tmp_path / "two/weights/best.pt").state
