@@ -1,18 +1,20 @@
-"""Track the detections of a file with the trackers of another package, in an environment that has it.
+"""Track the detections of files with the trackers of another package, in an environment that has it.
 
-    PYTHON benchmarks/tracking_worker.py PACKAGE TRACKER DETECTIONS.npz IDS.npy [VIDEO.mp4]
+    PYTHON benchmarks/tracking_worker.py PACKAGE TRACKER FOLDER
 
-PACKAGE is `trackers` or `ultralytics`, TRACKER one of its trackers (`bytetrack`). DETECTIONS.npz holds `offsets`
-(F + 1) of the frames, `boxes` (N, 4), `scores` and `classes` (N,), and `fps`. IDS.npy receives the (N,) track id of
-each detection, -1 without one, and the seconds that the tracker took are printed. Trackers that compensate camera
-motion read the frames of VIDEO.mp4.
+PACKAGE is `trackers` or `ultralytics`, TRACKER one of its trackers (`bytetrack`), which is used with its own default
+settings. Each NAME.npz of FOLDER holds `offsets` (F + 1) of the frames, `boxes` (N, 4), `scores` and `classes` (N,),
+and `fps`. NAME.PACKAGE-TRACKER.npy receives the (N,) track id of each detection, -1 without one. The seconds that the
+tracker took are printed. Trackers that compensate camera motion read the frames of NAME.mp4, if it exists.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,6 @@ Update = Callable[[Frame], np.ndarray]
 
 def trackers_update(name: str, fps: float) -> Update:
     """One of the package `trackers`."""
-    import inspect
-
     import supervision as sv
     import trackers
 
@@ -62,7 +62,8 @@ def ultralytics_update(name: str, fps: float) -> Update:
     class_names = {"bytetrack": "BYTETracker", "botsort": "BOTSORT"}
     known = {key.lower(): value for key, value in vars(sys.modules["ultralytics.trackers"]).items()}
     tracker_class = getattr(trackers, class_names.get(name, ""), None) or known.get(name) or known[f"{name}er"]
-    tracker = tracker_class(args=settings, frame_rate=fps)
+    options = {"frame_rate": fps} if "frame_rate" in inspect.signature(tracker_class).parameters else {}
+    tracker = tracker_class(args=settings, **options)
 
     def update(frame: Frame) -> np.ndarray:
         data = np.column_stack((frame["boxes"], frame["scores"], frame["classes"])).astype(np.float32)
@@ -76,29 +77,34 @@ def ultralytics_update(name: str, fps: float) -> Update:
     return update
 
 
-def main() -> None:
-    """Track one file."""
-    if len(sys.argv) < 5:
-        print(f"usage: {__doc__}")
-        raise SystemExit(0)
-    package, name, source, target, *video = sys.argv[1:]
-    data = np.load(source)
+def track_file(path: Path, package: str, name: str) -> float:
+    """Track one file and return the seconds that the tracker took."""
+    data = dict(np.load(path))
     update = {"trackers": trackers_update, "ultralytics": ultralytics_update}[package](name, float(data["fps"]))
-    capture = None
-    if video:
+    capture: Any = None
+    if path.with_suffix(".mp4").exists():
         import cv2
 
-        capture = cv2.VideoCapture(video[0])
+        capture = cv2.VideoCapture(str(path.with_suffix(".mp4")))
     ids: list[np.ndarray] = []
     seconds = 0.0
     for start, end in zip(data["offsets"][:-1], data["offsets"][1:], strict=True):
         frame: Frame = {key: data[key][start:end] for key in ("boxes", "scores", "classes")}
         frame["image"] = capture.read()[1] if capture is not None else None
-        began = time.perf_counter()
+        began = time.process_time()
         ids.append(update(frame))
-        seconds += time.perf_counter() - began
-    np.save(target, np.concatenate(ids))
-    print(seconds)
+        seconds += time.process_time() - began
+    np.save(path.with_name(f"{path.stem}.{package}-{name}.npy"), np.concatenate(ids))
+    return seconds
+
+
+def main() -> None:
+    """Track all files."""
+    if len(sys.argv) != 4:
+        print(f"usage: {__doc__}")
+        raise SystemExit(0)
+    package, name, folder = sys.argv[1:]
+    print(sum(track_file(path, package, name) for path in sorted(Path(folder).glob("*.npz"))))
 
 
 if __name__ == "__main__":

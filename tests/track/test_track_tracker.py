@@ -34,7 +34,7 @@ def test_missed_detections(name: str, gap: int) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_instance_that_returns_after_the_buffer_is_new(name: str) -> None:
     paths = [line((60, 100), (0, 0), range(20, 60)), line((600, 300), (-2, 0))]
-    assert run(make_tracker(name), paths, 80) == [[1, 3], [2]]
+    assert run(make_tracker(name, buffer_seconds=1), paths, 80) == [[1, 3], [2]]
     assert run(make_tracker(name, buffer_seconds=2), paths, 80) == [[1], [2]]
 
 

@@ -1,7 +1,7 @@
 """Motion of boxes: one constant-velocity Kalman filter per track, for all tracks at once and for any time step.
 
-The state is (center x, center y, width, height) and its velocities, in pixels and pixels per step, where a step is the
-frame interval of the sequence. Transition, process noise and measurement noise do not couple the four quantities, so
+The state is (center x, center y, width, height) and its velocities, in pixels and pixels per step, where a step is
+1/30 second. Transition, process noise and measurement noise do not couple the four quantities, so
 the filter of a track is four filters of two states, and each operation is elementwise over all tracks. Noise is
 proportional to the size of the box, with the weights of SORT's successors (Wojke et al., "Simple online and realtime
 tracking with a deep association metric", 2017; Aharon et al., "BoT-SORT", 2022).
@@ -66,7 +66,7 @@ def predict(states: MotionState, steps: FloatArray | float) -> MotionState:
 
     Args:
         states: states of T tracks.
-        steps: time in frame intervals, a number or (T,).
+        steps: time in steps, a number or (T,).
     """
     step = np.broadcast_to(np.asarray(steps, np.float64).reshape(-1, 1), (len(states.mean), 1))
     value, velocity = states.mean[:, 0], states.mean[:, 1]
@@ -102,7 +102,7 @@ def recover(observed: MotionState, gap: FloatArray, measurement: FloatArray) -> 
 
     Args:
         observed: states after the last observation.
-        gap: (T,) time since then, in frame intervals.
+        gap: (T,) time since then, in steps.
         measurement: (T, 4) center x, center y, width, height now.
     """
     start = observed.mean[:, 0].copy()

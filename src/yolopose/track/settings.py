@@ -48,7 +48,9 @@ class TrackerSettings:
         use_byte: whether to do the second association, with low scores.
         recovery: whether lost tracks are also associated by their last observation, and their motion is estimated
             again when they return.
-        coast_frames: time constant with which the velocity of a lost track decreases, in frame intervals; 0 keeps it.
+        coast_frames: time constant with which the velocity of a lost track decreases, in frames of 1/30 second; 0
+            keeps it.
+        lost_weight: how fast the priority of a lost track decreases: 1 / (1 + lost_weight · frames of 1/30 second).
         observed_boxes: whether predictions start from the last measured box instead of the filtered one.
         remove_duplicates: whether the younger of an active and a lost track with nearly the same box ends.
     """
@@ -76,6 +78,7 @@ class TrackerSettings:
     use_byte: bool = True
     recovery: bool = False
     coast_frames: float = 0.0
+    lost_weight: float = 0.0
     observed_boxes: bool = False
     remove_duplicates: bool = False
 

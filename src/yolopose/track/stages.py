@@ -19,9 +19,9 @@ from yolopose.track.table import TrackTable
 _EPS = 1e-6
 # Displacement, as a share of the box size, from which the direction of motion is fully reliable.
 _CLEAR_DISPLACEMENT = 0.1
-# With `max_instances`: distance that an instance may move unseen, at once and for each frame interval, in box sizes.
+# With `max_instances`: distance that an instance may move unseen, at once and for each 1/30 second, in box sizes.
 _REACH = 1.0
-_REACH_PER_FRAME = 0.25
+_REACH_PER_STEP = 0.25
 
 
 class Stages:
@@ -101,12 +101,17 @@ class Stages:
         """Assign pairs whose cost, 1 - similarity, is below the maximum.
 
         The sum of (similarity - smallest similarity + bonus) is maximized, so that a pair is worth how much better it
-        is than no pair.
+        is than no pair. Pairs of tracks that were lost for long are worth less: their position is uncertain.
         """
         minimum = max(1 - max_cost, _EPS)
         allowed = (similarity >= minimum) & (tracks & self._free_tracks)[:, None] & (detections & self.unassigned)
         gain = similarity - minimum + _EPS
-        rows, columns = assign(gain if bonus is None else np.maximum(gain + bonus, _EPS), allowed)
+        if bonus is not None:
+            gain = np.maximum(gain + bonus, _EPS)
+        if self._settings.lost_weight:
+            lost = self._table.lost - self._table.lost.min()
+            gain = gain / (1 + self._settings.lost_weight * lost)[:, None]
+        rows, columns = assign(gain, allowed)
         self.rows[columns] = rows
         self._free_tracks[rows] = False
 
@@ -150,7 +155,7 @@ class Stages:
         """Return (T, N) closeness of centers: 1 at no distance, 0 where an instance cannot have moved so far."""
         table = self._table
         size = np.sqrt(np.maximum(_area(table.boxes), 1.0))
-        reach = size * (_REACH + _REACH_PER_FRAME * table.lost)
+        reach = size * (_REACH + _REACH_PER_STEP * table.lost)
         offset = to_measurement(table.boxes)[:, None, :2] - to_measurement(self._boxes)[None, :, :2]
         closeness = 1 - np.sqrt((offset**2).sum(axis=2)) / reach[:, None]
         return closeness * (table.classes[:, None] == self._classes) if self._settings.class_aware else closeness

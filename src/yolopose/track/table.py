@@ -24,7 +24,7 @@ class TrackTable:
         classes: (T,) class of the last detection.
         hits: (T,) number of observations.
         active: (T,) whether the track was observed in the last frame.
-        lost: (T,) time since the last observation, in frame intervals.
+        lost: (T,) time since the last observation, in steps of 1/30 second.
         mean, cov: filter states now, as in `MotionState`.
         seen_mean, seen_cov: filter states after the last observation.
         boxes: (T, 4) corners of the last observation.
