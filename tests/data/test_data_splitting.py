@@ -104,6 +104,16 @@ def test_groups_that_are_classes_are_cut(tmp_path: Path) -> None:
     assert abs(int((classes == 0).sum()) - int((classes == 1).sum())) <= 1
 
 
+def test_runs_are_short_enough_for_every_class(tmp_path: Path) -> None:
+    """Two videos of different classes, of 80 and 30 frames: a fifth of each is for validation."""
+    names = [f"mouse/a{index:03}" for index in range(80)] + [f"hand/b{index:03}" for index in range(30)]
+    data = make_data(tmp_path / "a", names, classes=[0] * 80 + [1] * 30)
+    result = split_dataset(data, tmp_path / "out", val=0.2)
+    counts = np.bincount(load_labels(load_dataset(result.data), "val").classes, minlength=2)
+    assert abs(counts[0] - 16) <= 4
+    assert abs(counts[1] - 6) <= 3
+
+
 def test_group_pattern(tmp_path: Path) -> None:
     names = [f"{index}-{person}" for index in range(10) for person in ("ann", "bob", "cid", "dan")]
     result = split_dataset(make_data(tmp_path / "a", names), tmp_path / "out", val=0.25, group=r"-(\w+)\.png")

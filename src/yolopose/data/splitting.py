@@ -21,7 +21,7 @@ from yolopose.data.dataset import SPLITS, Dataset, load_dataset
 from yolopose.data.grouping import ImageGroups, detect_groups, groups_by_pattern
 from yolopose.data.label_file import LabelError, read_label_file
 from yolopose.data.paths import label_path
-from yolopose.data.stratify import Float64, Indices, assign_groups, image_features, share_counts
+from yolopose.data.stratify import COUNT_BINS, Float64, Indices, assign_groups, image_features, share_counts
 from yolopose.data.subset_files import (
     dataset_name,
     describe_counts,
@@ -271,7 +271,9 @@ def _choose_groups(pool: _Pool, fractions: Sequence[float], by: str, pattern: st
         LOGGER.info(f"{summary}.")
         return groups
     smallest = min(share_counts(count, [fraction for fraction in fractions if fraction > 0]))
-    runs = groups.cut(max(smallest // 2, 1))
+    size = max(smallest // 2, 1)
+    while not _keeps_shares(pool, runs := groups.cut(size), fractions, seed, class_tolerance=0.5) and size > 1:
+        size //= 2
     LOGGER.info(
         f"{summary}: too few, or too large, to divide them whole. They are cut into {len(runs)} runs of consecutive "
         "frames, so that only frames at the ends of a run have neighbors in another split. by=group never cuts, "
@@ -290,13 +292,23 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _keeps_shares(pool: _Pool, groups: ImageGroups, fractions: Sequence[float], seed: int) -> bool:
-    """Return whether whole groups give each split about its share of the images, and of every class."""
+def _keeps_shares(
+    pool: _Pool, groups: ImageGroups, fractions: Sequence[float], seed: int, class_tolerance: float = np.inf
+) -> bool:
+    """Return whether whole groups give each split about its share of the images, and some instances of every class.
+
+    Args:
+        pool: the images.
+        groups: their groups.
+        fractions: share of each split.
+        seed: random seed of the assignment.
+        class_tolerance: how far the share of a class may be from that of the images, relative to it.
+    """
     active = [fraction for fraction in fractions if fraction > 0]
     if len(groups) < len(active):
         return False
     split_idx = _assign(pool, groups, fractions, seed)
-    nc = pool.features.shape[1]
+    classes = slice(1, pool.features.shape[1] - COUNT_BINS)
     totals = pool.features.sum(axis=0)
     for index, fraction in enumerate(fractions):
         if not fraction:
@@ -304,8 +316,9 @@ def _keeps_shares(pool: _Pool, groups: ImageGroups, fractions: Sequence[float], 
         shares = pool.features[split_idx == index].sum(axis=0) / np.maximum(totals, 1)
         if abs(shares[0] - fraction) > _TOLERANCE * fraction:
             return False
-        frequent = totals[1:nc] * fraction >= 2  # a split can be expected to have instances of these classes
-        if (frequent & (shares[1:nc] == 0)).any():
+        frequent = totals[classes] * fraction >= 2  # a split can be expected to have instances of these classes
+        deviation = np.abs(shares[classes] - fraction)
+        if (frequent & ((shares[classes] == 0) | (deviation > class_tolerance * fraction))).any():
             return False
     return True
 

@@ -17,6 +17,8 @@ Float64 = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _COUNT_EDGES = (1, 2, 4, 8, 16)  # images are distinguished by 0, 1, 2-3, 4-7, 8-15 or more instances
+COUNT_BINS = len(_COUNT_EDGES) + 1
+"""Number of the last columns of `image_features`, which distinguish images by their number of instances."""
 _MAX_EXCHANGES = 20_000
 
 
@@ -31,8 +33,7 @@ def image_features(classes: Sequence[npt.NDArray[np.integer]], nc: int) -> Float
         (n, 1 + nc + 6): 1 for the image, number of instances of each class, and 1 in the column of its total number of
         instances (0, 1, 2-3, 4-7, 8-15, more).
     """
-    bins = len(_COUNT_EDGES) + 1
-    features = np.zeros((len(classes), 1 + nc + bins))
+    features = np.zeros((len(classes), 1 + nc + COUNT_BINS))
     features[:, 0] = 1
     for row, instances in zip(features, classes, strict=True):
         row[1 : 1 + nc] = np.bincount(instances, minlength=nc)[:nc]
@@ -99,7 +100,7 @@ def assign_groups(features: Float64, fractions: Sequence[float], seed: int) -> I
         need[split] -= shares[group]
         room[split] -= features[group, 0]
     _fill_empty(chosen, features[:, 0], len(active))
-    _exchange(chosen, shares, features[:, 0], target, random)
+    _exchange(chosen, shares, target, random)
     return np.array(active)[chosen]
 
 
@@ -113,15 +114,15 @@ def _fill_empty(chosen: Indices, sizes: Float64, count: int) -> None:
         chosen[groups[sizes[groups].argmin()]] = split
 
 
-def _exchange(chosen: Indices, shares: Float64, sizes: Float64, target: Float64, random: np.random.Generator) -> None:
-    """Exchange random pairs of groups of the same size where that reduces the deviation from `target`, in place."""
+def _exchange(chosen: Indices, shares: Float64, target: Float64, random: np.random.Generator) -> None:
+    """Exchange random pairs of groups where that reduces the deviation from `target`, in place."""
     tries = min(_MAX_EXCHANGES, 20 * len(chosen))
     pairs = random.integers(0, len(chosen), (tries, 2))
     need = np.array([row - shares[chosen == split].sum(axis=0) for split, row in enumerate(target)])
     for first, second in pairs:
         a = chosen[first]
         b = chosen[second]
-        if a == b or sizes[first] != sizes[second]:
+        if a == b:
             continue
         moved = shares[second] - shares[first]  # what split a gains and split b loses
         change = ((need[a] - moved) ** 2 + (need[b] + moved) ** 2 - need[a] ** 2 - need[b] ** 2).sum()
