@@ -80,7 +80,7 @@ def test_folders_and_other_formats(coco: Path, tmp_path: Path) -> None:
 def test_what_is_not_an_annotation_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"name": 1}')
     for source in (tmp_path, tmp_path / "x.json"):
-        with pytest.raises(DataError, match="neither a data YAML nor annotations"):
+        with pytest.raises(DataError, match="no annotations of a known format"):
             load_dataset(source)
 
 

@@ -13,6 +13,7 @@ from yolopose.base.errors import DataError, OutputError
 from yolopose.base.files import exclusive_access, make_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
+from yolopose.base.suggestions import list_yaml_files
 
 _SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".xml", ".csv", ".h5", ".mat", ".slp", ".nwb", ".via"})
 _ANNOTATION_SUFFIXES = _SUFFIXES | {".yaml", ".yml"}
@@ -44,9 +45,10 @@ def convert_foreign_data(source: Path) -> Path:
     try:
         source_format = detect_format(source)
     except DataError as error:
+        kind = f"is a folder ({list_yaml_files(source)})" if source.is_dir() else "is not a data YAML"
         raise DataError(
-            f"data={source} is neither a data YAML nor annotations of a known format. Give the data YAML of the data "
-            "set (data=my-data.yaml), or convert the annotations first: yolo convert source=… from=… to=yolo."
+            f"data={source} {kind}, and no annotations of a known format were recognized. Give the data YAML of the "
+            "data set (data=my-data.yaml), or convert the annotations first: yolo convert source=… from=… to=yolo."
         ) from error
     if source_format.name == "yolo" and (path := yaml_in(source)) is not None:
         return path

@@ -316,7 +316,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
         if len(calls) > 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolopose.data.convert.yolo._add_to_sidecar", fail)
+    monkeypatch.setattr("yolopose.data.convert.yolo_writer._add_to_sidecar", fail)
     with pytest.raises(KeyboardInterrupt):
         convert(tmp_path / "train.json", tmp_path / "out", to="yolo", verbose=False)
     assert len(calls) == 2

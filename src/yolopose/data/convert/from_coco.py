@@ -13,7 +13,7 @@ from yolopose.data.convert.locate import NOT_FOUND, OUTSIDE, ImageLocator
 from yolopose.data.convert.output import OutputPlan, check_target
 from yolopose.data.convert.protocol import ReadOptions, WriteOptions
 from yolopose.data.convert.record import ImageRecord, Issue, IssueLog
-from yolopose.data.convert.yolo import write_yolo
+from yolopose.data.convert.yolo_writer import write_yolo
 from yolopose.data.images import IMAGE_SUFFIXES
 
 
