@@ -69,9 +69,9 @@ def write_video(path: Path, images: Sequence[np.ndarray]) -> None:
     writer.release()
 
 
-def our_ids(scene: Scene, tracker: str, overrides: dict[str, Any]) -> tuple[np.ndarray, float]:
+def our_ids(scene: Scene, tracker: str) -> tuple[np.ndarray, float]:
     """Return the ids of all detections, and the seconds of the tracker."""
-    tracks = make_tracker(tracker, sigmas=scene.detections.sigmas, fps=scene.detections.fps, **overrides)
+    tracks = make_tracker(tracker, sigmas=scene.detections.sigmas, fps=scene.detections.fps)
     inputs = [
         TrackDetections(
             frame.boxes, frame.scores, frame.classes, frame.keypoints, frame.seconds,
@@ -79,23 +79,20 @@ def our_ids(scene: Scene, tracker: str, overrides: dict[str, Any]) -> tuple[np.n
         )
         for index, frame in enumerate(scene.frames)
     ]  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()
     ids = [tracks.update(given).ids for given in inputs]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     joined = np.concatenate(ids)
     return np.where(joined > 0, joined, NO_ID), seconds
 
 
-def other_ids(scene: Scene, package: str, tracker: str, python: str) -> tuple[np.ndarray, float]:
-    """The same for a tracker of another environment."""
-    target = scene.file.with_suffix(".npy")
-    video = [str(scene.video)] if scene.video is not None else []
-    command = [python, str(WORKER), package, tracker, str(scene.file), str(target), *video]
+def run_other(folder: Path, package: str, tracker: str, python: str) -> float:
+    """Run a tracker of another environment on all files of a folder; return the seconds of the tracker."""
+    command = [python, str(WORKER), package, tracker, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{package}:{tracker} on {scene.name} failed:\n{done.stderr[-2000:]}")
-    ids = np.load(target)
-    return np.where(ids >= 0, ids, NO_ID), float(done.stdout.split()[-1])
+        raise RuntimeError(f"{package}:{tracker} failed:\n{done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
 
 
 def tracked(scene: Scene, ids: np.ndarray) -> Tracks:
@@ -108,11 +105,15 @@ def measure(scenes: Sequence[Scene], row: tuple[str, str], args: argparse.Namesp
     package, name = row
     by_group: dict[str, list[Any]] = defaultdict(list)
     frames = seconds = 0.0
+    if package != "yolopose":
+        python = args.package if package == "trackers" else args.reference
+        seconds = run_other(scenes[0].file.parent, package, name, python)
     for scene in scenes:
         if package == "yolopose":
-            ids, taken = our_ids(scene, name, {})
+            ids, taken = our_ids(scene, name)
         else:
-            ids, taken = other_ids(scene, package, name, args.package if package == "trackers" else args.reference)
+            ids, taken = np.load(scene.file.with_name(f"{scene.file.stem}.{package}-{name}.npy")), 0.0
+            ids = np.where(ids >= 0, ids, NO_ID)
         pair = (tracked(scene, ids), scene.gt)
         by_group[scene.group].append(pair)
         by_group["all"].append(pair)
