@@ -137,6 +137,7 @@ class ValKwargs(LabelFileKwargs, RunFolderKwargs, DetectionKwargs, DataKwargs, C
 class ScheduleKwargs(TypedDict, total=False):
     """Optimizer and learning-rate schedule."""
 
+    recipe: str
     epochs: int
     time: float | None
     patience: int
@@ -151,6 +152,8 @@ class ScheduleKwargs(TypedDict, total=False):
     nbs: int
     cos_lr: bool
     close_mosaic: int
+    ema_decay: float
+    ema_tau: float
 
 
 class LossKwargs(TypedDict, total=False):
@@ -161,6 +164,7 @@ class LossKwargs(TypedDict, total=False):
     cls_pw: float
     dfl: float
     pose: float
+    kpt_l1: float
     kobj: float
     rle: float
     assigner: str | None
@@ -207,6 +211,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     autotune: bool
     loggers: str | Sequence[Any] | None
     val: bool
+    val_initial: bool
     plots: bool
     split: str
     conf: float | None

@@ -183,6 +183,12 @@ class ValOptions(LabelFileOptions, RunFolderOptions, DetectionOptions, DataOptio
 class ScheduleOptions(OptionValues):
     """Optimizer and learning-rate schedule."""
 
+    recipe: str = option(
+        "auto",
+        "values of the training options that are not given: auto chooses them from the data, the weights and the "
+        "length of the run; reference uses the defaults listed here",
+        choices=("auto", "reference"),
+    )
     epochs: int = option(100, "passes over the training images", low=1)
     time: float | None = option(None, "time limit in hours, including the last validation; overrides epochs", low=0)
     patience: int = option(100, "stop after this number of epochs without improvement", low=0)
@@ -201,6 +207,10 @@ class ScheduleOptions(OptionValues):
     nbs: int = option(64, "nominal batch size, up to which gradients are accumulated", low=1)
     cos_lr: bool = option(False, "cosine learning-rate schedule instead of a linear one")
     close_mosaic: int = option(10, "number of last epochs without mosaic, mixup and cutmix", low=0)
+    ema_decay: float = option(
+        0.9999, "weight of the old average of the weights in each step, at the end", low=0, high=1
+    )
+    ema_tau: float = option(2000.0, "steps in which the weight of the old average rises to 63 % of ema_decay", low=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -212,6 +222,7 @@ class LossOptions(OptionValues):
     cls_pw: float = option(0.0, "exponent of inverse class frequency as class weight", low=0, high=1)
     dfl: float = option(1.5, "gain of the distribution focal loss; of the L1 distance loss of YOLO26", low=0)
     pose: float = option(12.0, "gain of the keypoint loss", low=0)
+    kpt_l1: float = option(0.0, "gain, within the keypoint loss, of distances as shares of the box side", low=0)
     kobj: float = option(1.0, "gain of the keypoint visibility loss", low=0)
     rle: float = option(1.0, "gain of the residual log-likelihood loss (YOLO26)", low=0)
     assigner: str | None = option(
@@ -276,6 +287,9 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
         None, "loggers: tensorboard, wandb, mlflow, trackio; those of the settings by default"
     )
     val: bool = option(True, "validate after each epoch")
+    val_initial: bool = option(
+        False, "validate the initial weights too, and keep them as best.pt until an epoch is better"
+    )
     plots: bool = option(True, "draw curves and sample batches")
     split: str = option("val", "split to validate on", choices=("train", "val", "test"))
     conf: float | None = option(None, "confidence threshold of validation", low=0, high=1)

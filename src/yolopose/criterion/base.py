@@ -125,6 +125,7 @@ class Criterion(ABC):
         self._kpt_shape = kpt_shape
         self._strides = tuple(strides)
         self._assigner = assigner
+        self._l1_gain = gains.kpt_l1
         self._gains = torch.tensor([float(getattr(gains, _GAIN_NAMES.get(term, term))) for term in self.terms])
         self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
@@ -188,7 +189,9 @@ class Criterion(ABC):
         terms = self._box_terms(gather_positives(boxes, assigned), positives, (height, width))
         raw = gather_positives(kpts, assigned).unflatten(1, self._kpt_shape)  # (R, K, D)
         xy = self.kpt_scale * raw[..., :2] + (positives.points[:, None] + self.kpt_shift)
-        terms["pose"], error, labeled = keypoint_loss(xy, row_strides, self._kpt_variance, assigned, targets)
+        terms["pose"], error, labeled = keypoint_loss(
+            xy, row_strides, self._kpt_variance, assigned, targets, self._l1_gain
+        )
         has_visibility = self._kpt_shape[1] == 3
         terms["kobj"] = (
             visibility_loss(raw[..., 2], labeled, assigned) if has_visibility else torch.zeros_like(terms["pose"])

@@ -73,11 +73,20 @@ def distribution_focal_loss(logits: Tensor, sides: Tensor, assigned: Assignment)
 
 
 def keypoint_loss(
-    keypoints: Tensor, strides: Tensor, kpt_variance: Tensor, assigned: Assignment, targets: Targets
+    keypoints: Tensor,
+    strides: Tensor,
+    kpt_variance: Tensor,
+    assigned: Assignment,
+    targets: Targets,
+    l1_gain: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum 1 − exp(−e) over positives and labeled keypoints, e the exponent of OKS (YOLO-Pose, arXiv 2204.06806).
 
     Each positive is scaled by K / (number of its labeled keypoints), so partly labeled instances count fully.
+
+    The gradient of 1 − exp(−e) vanishes where a keypoint is far off, and, where σ is large, also at errors of some
+    pixels. `l1_gain` adds |Δx| + |Δy| as shares of the box side (root of the area), whose gradient is the same at every
+    distance.
 
     Args:
         keypoints: (R, K, 2) predicted x, y in grid units.
@@ -85,6 +94,7 @@ def keypoint_loss(
         kpt_variance: (K,) (2σ)² of each keypoint.
         assigned: the rows.
         targets: ground truth.
+        l1_gain: factor of the L1 distances.
 
     Returns:
         The sum; (R, K, 2) predicted minus target position in grid units; (R, K) 1 where a keypoint is labeled, else 0.
@@ -93,8 +103,10 @@ def keypoint_loss(
     area = box_areas(targets.boxes)[assigned.gt_idx]
     labeled = (gt_keypoints[..., 2] != 0).float()
     error = keypoints - gt_keypoints[..., :2] / strides[:, None, None]
-    scale = kpt_variance * (area / strides.square() + _EPS)[:, None] * 2
-    dissimilarity = 1 - torch.exp(-error.square().sum(-1) / scale)
+    area = (area / strides.square() + _EPS)[:, None]
+    dissimilarity = 1 - torch.exp(-error.square().sum(-1) / (kpt_variance * area * 2))
+    if l1_gain:
+        dissimilarity = dissimilarity + l1_gain * error.abs().sum(-1) / area.sqrt()
     factor = labeled.shape[1] / (labeled.sum(1, keepdim=True) + _EPS)
     return masked_sum(factor * dissimilarity * labeled, assigned.mask), error, labeled
 

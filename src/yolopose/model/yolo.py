@@ -462,7 +462,7 @@ class YOLO:
             else:
                 options = replace(options, model=self.model_name)
                 weights = self._initial_weights(options.pretrained)
-                self.trainer = new_trainer(options, self.model.yaml, weights, self.callbacks, launcher)
+                self.trainer = new_trainer(options, self.model.yaml, weights, self.callbacks, launcher, given)
             self.metrics = self.trainer.train()
         self._load_trained(self.trainer)
         return self.metrics
@@ -476,7 +476,7 @@ class YOLO:
         if not pretrained or self._untrained:
             return None
         license_ = self.ckpt.license if self.ckpt else ""
-        return InitialWeights(self.model.state_dict(), self.spec.classes, self.model_name, license_)
+        return InitialWeights(self.model.state_dict(), self.spec, self.model_name, license_)
 
     def export(self, **options: Unpack[ExportKwargs]) -> str:
         """Write the network in another format, beside its weights, and compare its outputs with torch's.

@@ -25,22 +25,26 @@ class EMA:
 
     Args:
         source: the network in training, whose state is the initial average.
+        decay: weight of the old average after many updates.
+        tau: updates after which the weight is 63 % of `decay`.
 
     Attributes:
         model: the average, in evaluation mode, without gradients. Do not fuse it.
         updates: number of updates.
     """
 
-    def __init__(self, source: PoseModel) -> None:
+    def __init__(self, source: PoseModel, decay: float = DECAY, tau: float = TAU) -> None:
         self.model = copy.deepcopy(source).eval().requires_grad_(False)
         self.updates = 0
+        self._final_decay = decay
+        self._tau = tau
         self._averaged = _float_tensors(self.model)
         self._source = _float_tensors(source)
 
     @property
     def decay(self) -> float:
-        """Weight of the old average in the last update: rises from 0 to `DECAY`, so that the initial state fades."""
-        return DECAY * (1 - math.exp(-self.updates / TAU))
+        """Weight of the old average in the last update: rises from 0, so that the initial state fades."""
+        return self._final_decay * (1 - math.exp(-self.updates / self._tau))
 
     def update(self) -> None:
         """Add the current weights to the average; call it after each optimizer step."""

@@ -79,6 +79,7 @@ class Trainer:
         validator: `PoseMetrics` of the last validation.
         fitness: box mAP50-95 + pose mAP50-95 of the last validation.
         best_fitness: the best so far.
+        best_epoch: the epoch of `best.pt`, from 0; -1 for the initial weights.
         stop: set it to True in a callback to end the run after this epoch.
         save_dir, wdir, last, best, csv: paths of the run's files.
     """
@@ -273,7 +274,8 @@ class Trainer:
         """Write the row and weights of the epoch, and decide whether to continue."""
         completed = self.epoch + 1
         # Without validation the newest weights count as the best.
-        is_best = completed == 1 or not self.args.val or self.fitness > self.best_fitness
+        first = completed == 1 and self.best_epoch >= 0
+        is_best = first or not self.args.val or self.fitness > self.best_fitness
         if is_best:
             self.best_fitness = self.fitness
             self.best_epoch = self.epoch
@@ -286,8 +288,7 @@ class Trainer:
         saved = self._folder.add_epoch(row, self.ema.model, completed, self.metrics, state, is_best=is_best)
         if self._out_of_patience(self.epoch):
             LOGGER.info(
-                f"Stopping: no improvement in {self.args.patience} epochs (patience). The best is epoch "
-                f"{self.best_epoch + 1}."
+                f"Stopping: no improvement in {self.args.patience} epochs (patience). The best is {self._best_name}."
             )
             self.stop = True
         if self.args.save and saved:
@@ -333,7 +334,21 @@ class Trainer:
         self._start_time = time.monotonic()
         self._budget.start(opening)
         self._emit("on_train_start")
+        if self.args.val_initial and self.args.val and not resumed and self._group.is_main:
+            self._validate_initial()
         self._sync_decisions()
+
+    def _validate_initial(self) -> None:
+        """Validate the initial weights and make them best.pt, so that training cannot end with something worse."""
+        self._validate(self.ema.model)
+        self.best_fitness = self.fitness
+        self.best_epoch = -1
+        self._folder.add_initial(self.ema.model, self.metrics)
+        box, pose = (self.metrics[f"metrics/mAP50-95({kind})"] for kind in "BP")
+        LOGGER.info(
+            f"The initial weights have box mAP50-95 {box:.3f} and pose mAP50-95 {pose:.3f}: they are best.pt until an "
+            "epoch is better."
+        )
 
     def _finish(self) -> None:
         """Validate the best network, draw the curves and reduce the checkpoints to their weights."""
@@ -341,7 +356,7 @@ class Trainer:
             self.ema.model.load_state_dict(self._group.broadcast_object())
             return
         completed = self.epoch + 1
-        best = f" The best is epoch {self.best_epoch + 1}." if self.args.val else ""
+        best = f" The best is {self._best_name}." if self.args.val else ""
         epochs = f"{completed} {'epoch' if completed == 1 else 'epochs'}"
         LOGGER.info(f"{epochs} completed in {format_duration(self._elapsed())}.{best}")
         self._folder.retry_failed(self.ema.model, completed, self.state_dict(completed, 0), stopped=self.stop)
@@ -382,6 +397,10 @@ class Trainer:
         self.metrics = result.to_dict()
         self.validator = result.metrics
         self.fitness = result.fitness
+
+    @property
+    def _best_name(self) -> str:
+        return "the initial weights" if self.best_epoch < 0 else f"epoch {self.best_epoch + 1}"
 
     @property
     def _position(self) -> str:

@@ -99,6 +99,19 @@ class RunFolder:
             make_folder(self.wdir)
             self.save_last(network, 0, state)
 
+    def add_initial(self, network: PoseModel, metrics: Mapping[str, float]) -> None:
+        """Write the initial weights as best.pt.
+
+        Args:
+            network: the averaged network before the first step.
+            metrics: of its validation.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._settings.save:
+            save_weights(self.best, network, args=self.args, epoch=0, metrics=metrics, license_=self.license)
+
     def read_history(self, epochs: int) -> None:
         """Read the rows of the epochs completed before an interruption."""
         self.history = History.read(self.csv, epochs, self.history.columns)

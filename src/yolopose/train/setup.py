@@ -5,7 +5,7 @@ Nothing is written before options, data set and network have been checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from yolopose.train.distributed.worker import start_workers
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
+from yolopose.train.recipe import choose_options
 from yolopose.weights import load_matching, read_checkpoint
 
 
@@ -41,13 +42,13 @@ class InitialWeights:
 
     Attributes:
         state: parameters and buffers by name.
-        classes: class names, by which class weights are copied; empty when unknown.
+        spec: classes, by whose names class weights are copied, and keypoints; None when unknown.
         source: where they come from, for the log.
         license: their license, if known; it applies to the trained weights too.
     """
 
     state: Mapping[str, Tensor]
-    classes: tuple[str, ...]
+    spec: PoseSpec | None
     source: str
     license: str = ""
 
@@ -55,8 +56,8 @@ class InitialWeights:
     def from_file(cls, path: Path) -> InitialWeights:
         """Read the weights of a checkpoint."""
         checkpoint = read_checkpoint(path)
-        classes = checkpoint.metadata.spec.classes if checkpoint.metadata else ()
-        return cls(checkpoint.state, classes, str(path), checkpoint.license)
+        spec = checkpoint.metadata.spec if checkpoint.metadata else None
+        return cls(checkpoint.state, spec, str(path), checkpoint.license)
 
 
 def new_trainer(
@@ -65,6 +66,7 @@ def new_trainer(
     weights: InitialWeights | None,
     callbacks: Callbacks | None = None,
     launcher: Launcher | None = None,
+    given: Collection[str] | None = None,
 ) -> Trainer:
     """Set up a new run.
 
@@ -74,6 +76,7 @@ def new_trainer(
         weights: weights to start from; None starts from random weights.
         callbacks: functions by event.
         launcher: starts the processes of further devices; by default one device is used.
+        given: names of the options that `recipe` must not change; None for all.
 
     Raises:
         UsageError: an option is invalid.
@@ -86,6 +89,8 @@ def new_trainer(
     loggers = open_loggers(select_loggers(options.loggers, load_settings()))
     devices = launcher.assign(options.device) if launcher else DeviceAssignment(pick_device(options.device))
     data = load_data(options)
+    if given is not None:
+        options = choose_options(options, given, data, weights.spec if weights else None)
     network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     settings = train_settings(replace(options, data=dataset_reference(data.dataset)), max(network.stride))
     freeze_layers(network, settings.freeze)  # reports an invalid `freeze` before a folder is created
@@ -195,7 +200,7 @@ def initial_network(
 def _copy_class_weights(network: PoseModel, weights: InitialWeights) -> str:
     """Copy the rows of common classes in the last convolutions of the class branches; return a note for the log."""
     own_classes = network.spec.classes
-    classes = weights.classes
+    classes = weights.spec.classes if weights.spec else ()
     common = [name for name in own_classes if name in classes]
     if not common or own_classes == classes:
         return ""

@@ -75,7 +75,7 @@ class TrainState:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         self._frozen = freeze_layers(self.model, settings.freeze)
         self._forward: Any = _compile(self.model.outputs, settings.compile) if settings.compile else self.model.outputs
-        self.ema = EMA(self.model)
+        self.ema = EMA(self.model, settings.ema_decay, settings.ema_tau)
         self.optimizer = make_optimizer(self.model, settings, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(settings, self.optimizer.config, batches)
         self.precision = Precision(settings.amp, device)
