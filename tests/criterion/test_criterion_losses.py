@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from yolopose.criterion import (
     Targets,
     build_criterion,
 )
-from yolopose.criterion.terms import rle_loss, rle_weights
+from yolopose.criterion.assign import Assignment
+from yolopose.criterion.terms import keypoint_loss, rle_loss, rle_weights
 from yolopose.nn import RealNVP
 from yolopose.nn.head import HeadOutput
 from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
@@ -364,3 +366,22 @@ def test_rle_weights_of_a_person() -> None:
     expected = [1] * 7 + [1.2] * 2 + [1.5] * 2 + [1] * 2 + [1.2] * 2 + [1.5] * 2
     assert rle_weights(17).tolist() == pytest.approx(expected)
     assert rle_weights(4).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("distance", [0.5, 20.0, 2000.0])
+def test_l1_keypoint_loss_pulls_at_every_distance(distance: float) -> None:
+    # one instance of 40 × 90 pixels (side 60), two keypoints, the second not labeled; stride 8
+    boxes = torch.tensor([[10.0, 20.0, 50.0, 110.0]])
+    labels = torch.tensor([[[30.0, 40.0, 2.0], [0.0, 0.0, 0.0]]])
+    targets = Targets(torch.zeros(1).long(), torch.zeros(1).long(), boxes, labels)
+    index = torch.zeros(1).long()
+    assigned = Assignment(torch.ones(1).bool(), index, index, index, torch.ones(1))
+    points = (labels[..., :2] / 8 + torch.tensor([distance / 8, 0.0])).requires_grad_()
+    variance = (2 * torch.tensor([0.25, 0.25])).square()
+    plain = keypoint_loss(points, torch.tensor([8.0]), variance, assigned, targets)[0].item()
+    loss, *_ = keypoint_loss(points, torch.tensor([8.0]), variance, assigned, targets, l1_gain=1.5)
+    # one of two keypoints is labeled, so it counts twice
+    assert loss.item() - plain == pytest.approx(2 * 1.5 * distance / 60, rel=1e-4)
+    loss.backward()
+    oks_gradient = 2 * distance / (0.25 * 60**2) * math.exp(-(distance**2) / (2 * 0.25 * 60**2))
+    assert points.grad[0, 0, 0].item() == pytest.approx(8 * (oks_gradient + 2 * 1.5 / 60), rel=1e-4)

@@ -57,6 +57,14 @@ def test_averages_parameters_and_buffers_by_the_formula() -> None:
     assert "model.0.bn.running_var" in expected
 
 
+@torch.no_grad()
+def test_time_constants_of_a_short_run() -> None:
+    ema = EMA(tiny(), decay=0.9, tau=5.0)
+    for step in range(1, 30):
+        ema.update()
+        assert ema.decay == pytest.approx(0.9 * (1 - math.exp(-step / 5)), rel=1e-12)
+
+
 def test_late_updates_have_little_weight() -> None:
     model = tiny()
     ema = EMA(model)

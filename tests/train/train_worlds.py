@@ -21,6 +21,7 @@ head:
 DUAL_MODEL = MODEL.replace("nc: 1\n", "nc: 1\nend2end: True\nreg_max: 1\n").replace("Pose,", "Pose26,")
 # nothing random beside seeds; enough steps for so few images
 FAST = {
+    "recipe": "reference",
     "imgsz": 64, "batch": 4, "nbs": 4, "epochs": 2, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 0,
     "optimizer": "AdamW", "lr0": 0.01, "device": "cpu",
 }  # fmt: skip

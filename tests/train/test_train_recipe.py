@@ -1,0 +1,107 @@
+"""The recipe: what it chooses, what it leaves to the user, and that a run never ends below its initial weights."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from train_worlds import FAST, make_world
+
+from yolopose import YOLO
+from yolopose.config import TrainOptions
+from yolopose.schema import KeypointSchema, PoseSpec
+from yolopose.train.recipe import choose_options
+from yolopose.weights import read_checkpoint
+
+OWN = PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=4, dims=3))
+PERSON = PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())
+
+
+def chosen(images: int, start: PoseSpec | None = PERSON, spec: PoseSpec = OWN, **given: Any) -> TrainOptions:
+    data: Any = SimpleNamespace(train=range(images), spec=spec)
+    return choose_options(TrainOptions(**given), given, data, start)
+
+
+def steps(options: TrainOptions, images: int) -> int:
+    return math.ceil(images / max(options.batch, options.nbs)) * options.epochs
+
+
+@pytest.mark.parametrize("images", [1, 20, 93, 500, 5_000, 100_000])
+def test_reference_changes_nothing(images: int) -> None:
+    options = chosen(images, recipe="reference")
+    assert options == TrainOptions(recipe="reference")
+
+
+@pytest.mark.parametrize("images", [20, 44, 93, 238])
+def test_small_sets_get_more_steps_from_the_same_epochs(images: int) -> None:
+    options = chosen(images, epochs=20)
+    assert options.epochs == 20
+    assert options.nbs == options.batch
+    assert steps(options, images) >= 4 * steps(replace(options, batch=16, nbs=64), images)
+    assert 0 < options.warmup_epochs <= 1
+    assert options.kpt_l1 > 0
+
+
+def test_given_options_are_kept() -> None:
+    given = {"epochs": 7, "batch": 32, "nbs": 64, "kpt_l1": 0.0, "warmup_epochs": 2.0, "ema_decay": 0.99, "lr0": 0.1}
+    options = chosen(93, **given)
+    assert {name: getattr(options, name) for name in given} == given
+
+
+def test_runs_with_many_steps_keep_the_reference_schedule() -> None:
+    options = chosen(100_000)
+    names = ("batch", "nbs", "epochs", "warmup_epochs", "ema_decay", "ema_tau", "close_mosaic", "optimizer")
+    assert {name: getattr(options, name) for name in names} == {name: getattr(TrainOptions(), name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("start", "spec", "known"),
+    [
+        (None, PERSON, False),
+        (PERSON, OWN, False),
+        (PERSON, PERSON, True),
+        (PoseSpec(classes=("person",), keypoints=KeypointSchema(count=17, dims=3)), PERSON, True),  # without names
+        (PERSON, replace(PERSON, classes=("rider",)), False),
+        (PERSON, replace(PERSON, keypoints=KeypointSchema(count=17, dims=2)), False),
+    ],
+)
+def test_initial_weights_are_validated_if_they_know_the_task(
+    start: PoseSpec | None, spec: PoseSpec, known: bool
+) -> None:
+    assert chosen(93, start, spec).val_initial is known
+
+
+def test_batch_that_fits_the_memory_is_left_to_the_measurement() -> None:
+    assert chosen(93, batch=-1).nbs == TrainOptions().nbs
+
+
+def test_args_record_what_was_chosen(tmp_path: Path) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    options = {name: FAST[name] for name in ("imgsz", "workers", "plots", "device")}
+    YOLO(model_yaml).train(data=data, **options, epochs=2, project=tmp_path / "runs")
+    args = yaml.safe_load((tmp_path / "runs/train/args.yaml").read_text())
+    assert (args["recipe"], args["epochs"], args["nbs"]) == ("auto", 2, args["batch"])
+    assert args["kpt_l1"] > 0
+
+
+def test_a_run_does_not_end_below_its_initial_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data, model_yaml = make_world(tmp_path / "blocks")
+    runs = {**FAST, "project": tmp_path / "runs"}
+    first = YOLO(model_yaml)
+    learned = first.train(data=data, **{**runs, "epochs": 12, "mosaic": 0.0, "seed": 2})
+    second = YOLO(first.trainer.best)
+    metrics = second.train(data=data, **{**runs, "epochs": 2, "optimizer": "SGD", "lr0": 0.9, "val_initial": True})
+    assert metrics.fitness == pytest.approx(learned.fitness, abs=1e-3)
+    assert "The best is the initial weights" in caplog.text
+    assert second.trainer.best_epoch == -1
+    before, after = (read_checkpoint(trainer.best).state for trainer in (first.trainer, second.trainer))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with (tmp_path / "runs/train2/results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
