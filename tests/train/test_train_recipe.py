@@ -44,20 +44,31 @@ def test_small_sets_get_more_steps_from_the_same_epochs(images: int) -> None:
     options = chosen(images, epochs=20)
     assert options.epochs == 20
     assert options.nbs == options.batch
-    assert steps(options, images) >= 4 * steps(replace(options, batch=16, nbs=64), images)
+    assert steps(options, images) >= 8 * steps(replace(options, batch=16, nbs=64), images)
     assert 0 < options.warmup_epochs <= 1
     assert options.kpt_l1 > 0
 
 
 def test_given_options_are_kept() -> None:
     given = {"epochs": 7, "batch": 32, "nbs": 64, "kpt_l1": 0.0, "warmup_epochs": 2.0, "ema_decay": 0.99, "lr0": 0.1}
+    assert chosen(93, **given).optimizer == "auto"
     options = chosen(93, **given)
     assert {name: getattr(options, name) for name in given} == given
 
 
 def test_runs_with_many_steps_keep_the_reference_schedule() -> None:
     options = chosen(100_000)
-    names = ("batch", "nbs", "epochs", "warmup_epochs", "ema_decay", "ema_tau", "close_mosaic", "optimizer")
+    names = (
+        "batch",
+        "nbs",
+        "epochs",
+        "warmup_epochs",
+        "ema_decay",
+        "ema_tau",
+        "close_mosaic",
+        "optimizer",
+        "lr_backbone",
+    )
     assert {name: getattr(options, name) for name in names} == {name: getattr(TrainOptions(), name) for name in names}
 
 
@@ -76,6 +87,19 @@ def test_initial_weights_are_validated_if_they_know_the_task(
     start: PoseSpec | None, spec: PoseSpec, known: bool
 ) -> None:
     assert chosen(93, start, spec).val_initial is known
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "batch"), [(44, 20, 2), (93, 20, 2), (93, 100, 8), (238, 20, 4), (1000, 20, 16), (20, 1, 2)]
+)
+def test_batch_is_the_largest_with_enough_steps(images: int, epochs: int, batch: int) -> None:
+    assert chosen(images, epochs=epochs).batch == batch
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(20, 300), (44, 300), (160, 150), (500, 100), (100_000, 100)])
+def test_tiny_sets_train_for_more_epochs_unless_a_length_is_given(images: int, epochs: int) -> None:
+    assert chosen(images).epochs == epochs
+    assert chosen(images, time=0.5).epochs == TrainOptions().epochs
 
 
 def test_batch_that_fits_the_memory_is_left_to_the_measurement() -> None:

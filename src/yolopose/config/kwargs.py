@@ -143,6 +143,7 @@ class ScheduleKwargs(TypedDict, total=False):
     patience: int
     optimizer: str
     lr0: float
+    lr_backbone: float
     lrf: float
     momentum: float
     weight_decay: float

@@ -198,6 +198,9 @@ class ScheduleOptions(OptionValues):
         choices=("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"),
     )
     lr0: float = option(0.01, "initial learning rate", low=0)
+    lr_backbone: float = option(
+        1.0, "factor on the learning rate of the backbone; its square root is that of the neck", low=0
+    )
     lrf: float = option(0.01, "final learning rate as a share of lr0", low=0)
     momentum: float = option(0.937, "momentum, or β₁ of Adam optimizers", low=0, high=1)
     weight_decay: float = option(0.0005, "weight decay", low=0, high=1)

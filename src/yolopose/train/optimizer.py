@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc
     batch = resolved_batch(settings)
     # The gradients of `nominal_accumulation` batches are summed, so the decay is scaled to the images of a step.
     decay = settings.weight_decay * batch * nominal_accumulation(batch, settings.nbs) / settings.nbs
-    groups = parameter_groups(model, decay, class_parameters(model) if config.name == "MuSGD" else ())
+    groups = parameter_groups(model, decay, learning_rate_gains(model, config, settings.lr_backbone))
     return OptimizerHandle(_build(config, groups), config, decay)
 
 
@@ -152,29 +152,49 @@ def choose_optimizer(settings: TrainSettings, *, images: int, nc: int) -> Optimi
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, faster: Iterable[nn.Parameter] = ()
+    model: nn.Module, weight_decay: float, gains: Mapping[int, float] | None = None
 ) -> list[dict[str, Any]]:
-    """Return three groups: weights (with decay), norm weights and biases (without).
+    """Return three groups for each gain: weights (with decay), norm weights and biases (without).
 
     Parameters that are never trained, such as the fixed DFL bins, are in the weight group.
 
     Args:
         model: the network.
         weight_decay: of the weights.
-        faster: parameters with a higher learning rate; they form three more groups with the key `gain`.
+        gains: factor on the learning rate by `id` of a parameter, where it is not 1.
     """
-    faster_ids = {id(parameter) for parameter in faster}
-    members: dict[tuple[bool, str], list[nn.Parameter]] = {}
+    gains = gains or {}
+    members: dict[tuple[float, str], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             role = BIAS if name == "bias" else NORM if isinstance(module, _NORMS) else WEIGHT
-            members.setdefault((id(parameter) in faster_ids, role), []).append(parameter)
+            members.setdefault((gains.get(id(parameter), 1.0), role), []).append(parameter)
+    others = sorted({gain for gain, _ in members} - {1.0})
     return [
-        {"params": members.get((fast, role), []), "role": role, "weight_decay": weight_decay if role == WEIGHT else 0.0}
-        | ({"gain": CLASS_GAIN} if fast else {})
-        for fast in ((False, True) if faster_ids else (False,))
+        {"params": members.get((gain, role), []), "role": role, "weight_decay": weight_decay if role == WEIGHT else 0.0}
+        | ({"gain": gain} if gain != 1 else {})
+        for gain in (1.0, *others)
         for role in (WEIGHT, NORM, BIAS)
     ]
+
+
+def learning_rate_gains(model: nn.Module, config: OptimizerConfig, lr_backbone: float) -> dict[int, float]:
+    """Return the factors on the learning rate, by `id` of the parameter, where they are not 1.
+
+    Args:
+        model: the network.
+        config: the optimizer; with MuSGD the class branches learn faster.
+        lr_backbone: factor of the backbone; its square root is that of the layers between backbone and head.
+    """
+    gains: dict[int, float] = {}
+    if lr_backbone != 1 and isinstance(model, PoseModel):
+        backbone = len(model.yaml["backbone"])
+        for index, layer in enumerate(model.model[:-1]):
+            gain = lr_backbone if index < backbone else math.sqrt(lr_backbone)
+            gains |= {id(parameter): gain for parameter in layer.parameters()}
+    if config.name == "MuSGD":
+        gains |= {id(parameter): CLASS_GAIN for parameter in class_parameters(model)}
+    return gains
 
 
 def class_parameters(model: nn.Module) -> list[nn.Parameter]:

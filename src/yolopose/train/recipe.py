@@ -2,7 +2,7 @@
 
 `recipe=reference` takes the defaults of the options, which suit sets of 100 000 images. `recipe=auto` chooses from what
 is known before the first step: the number of images, the length of the run, and what the initial weights can do. The
-constants were chosen on several small data sets with several seeds each; docs/few-images.md has the measurements.
+constants were chosen on small data sets; docs/few-images.md has the measurements.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from yolopose.config import TrainOptions
 from yolopose.schema import PoseSpec
 from yolopose.train.data import TrainData
 
-_MANY_STEPS = 10_000
-"""Optimizer steps after which accumulated gradients and a slow average cost nothing."""
-_SMALL_SET = 400
-"""Images below which small batches are used: steps count more than the precision of a gradient."""
-_SMALL_BATCH = 8
-_MIN_STEPS = 1500
-"""Optimizer steps of a run without a given length, where 100 epochs are fewer."""
+_ENOUGH_STEPS = 10_000
+"""Optimizer steps, with accumulated gradients, above which the schedule of large sets is kept."""
+_WANTED_STEPS = 800
+"""Optimizer steps that a short run gets by smaller batches, if it can."""
+_BATCHES = (8, 4, 2)
+"""Batches that are tried, in this order, where the default batch gives too few steps."""
+_DEFAULT_STEPS = 1500
+"""Optimizer steps of a run without a given length, where 100 epochs have fewer."""
 _MAX_EPOCHS = 300
 _WARMUP_SHARE = 0.05
-_EMA_SHARE = 0.06
-_KPT_L1 = 1.0
+_AVERAGED_SHARE = 0.06
+"""Share of the steps over which the weights are averaged."""
 
 
 def choose_options(
@@ -43,34 +44,59 @@ def choose_options(
     """
     if options.recipe == "reference":
         return options
-    values = _auto_values(options, given, len(data.train), _is_known_task(start, data.spec))
-    chosen = {name: value for name, value in values.items() if name not in given}
-    result = replace(options, **chosen)
-    changed = {name: value for name, value in chosen.items() if value != getattr(options, name)}
-    LOGGER.info(f"recipe=auto, {_reason(data, start)}: {_describe(changed)}.")
-    return result
+    images = len(data.train)
+    values = _auto_values(options, given, images, data.spec, start)
+    chosen = {name: value for name, value in values.items() if name not in given and value != getattr(options, name)}
+    text = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "the defaults of all options"
+    LOGGER.info(f"recipe=auto for {images} images and {_describe_start(data.spec, start)}: {text}.")
+    return replace(options, **chosen)
 
 
-def _auto_values(options: TrainOptions, given: Collection[str], images: int, known_task: bool) -> dict[str, Any]:
+def _auto_values(
+    options: TrainOptions, given: Collection[str], images: int, spec: PoseSpec, start: PoseSpec | None
+) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
-    batch = options.batch if "batch" in given or images >= _SMALL_SET else _SMALL_BATCH
-    if batch < 1:  # as many images as fit the memory: known later
-        return {}
-    per_epoch = math.ceil(images / batch)
-    epochs = options.epochs
-    if not {"epochs", "time"} & set(given):
-        epochs = min(max(options.epochs, math.ceil(_MIN_STEPS / per_epoch)), _MAX_EPOCHS)
-    steps = per_epoch * epochs
-    values: dict[str, Any] = {"batch": batch, "epochs": epochs, "kpt_l1": _KPT_L1, "val_initial": known_task}
-    if steps * batch / max(options.nbs, batch) >= _MANY_STEPS:
+    known_task = _is_known_task(start, spec)
+    values: dict[str, Any] = {"kpt_l1": 3.0, "val_initial": known_task}
+    if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
-    return values | {
-        # steps instead of accumulation: Adam's step does not grow with the gradient
-        "nbs": int(batch),
+    values["epochs"] = epochs = _choose_epochs(options, given, images)
+    if _steps(images, max(options.batch, options.nbs), epochs) >= _ENOUGH_STEPS:
+        return values
+    values["batch"] = batch = options.batch if "batch" in given else _choose_batch(int(options.batch), images, epochs)
+    steps = _steps(images, batch, epochs)
+    averaged = max(_AVERAGED_SHARE * steps, 2.0)
+    values |= {
+        "nbs": int(batch),  # one step per batch: with Adam, a sum of gradients is not a longer step
         "warmup_epochs": round(min(options.warmup_epochs, _WARMUP_SHARE * epochs), 2),
-        "ema_decay": round(min(options.ema_decay, 1 - 1 / max(_EMA_SHARE * steps, 2)), 5),
-        "ema_tau": round(min(options.ema_tau, max(_EMA_SHARE * steps, 1.0)), 1),
+        "ema_decay": round(min(options.ema_decay, 1 - 1 / averaged), 5),
+        "ema_tau": round(min(options.ema_tau, averaged), 1),
     }
+    if start is not None:
+        values["lr_backbone"] = 0.3
+    if not {"optimizer", "lr0", "momentum"} & set(given):
+        values |= {"optimizer": "AdamW", "lr0": round(0.01 / (4 + spec.nc), 6), "momentum": 0.9, "warmup_bias_lr": 0.0}
+    return values
+
+
+def _choose_epochs(options: TrainOptions, given: Collection[str], images: int) -> int:
+    """Return the epochs; more than the default for a tiny set, unless the length is given."""
+    if {"epochs", "time"} & set(given):
+        return options.epochs
+    per_epoch = math.ceil(images / max(options.batch, 1))
+    return min(max(options.epochs, math.ceil(_DEFAULT_STEPS / per_epoch)), max(_MAX_EPOCHS, options.epochs))
+
+
+def _choose_batch(default: int, images: int, epochs: int) -> int:
+    """Return the largest batch with enough steps."""
+    for batch in (default, *_BATCHES):
+        if _steps(images, batch, epochs) >= _WANTED_STEPS:
+            return batch
+    return _BATCHES[-1]
+
+
+def _steps(images: int, batch: float, epochs: int) -> int:
+    return math.ceil(images / batch) * epochs
 
 
 def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
@@ -82,16 +108,7 @@ def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
     return own.shape == known.shape and (unnamed or own.names == known.names)
 
 
-def _reason(data: TrainData, start: PoseSpec | None) -> str:
-    count = data.spec.keypoints.count
+def _describe_start(spec: PoseSpec, start: PoseSpec | None) -> str:
     if start is None:
-        knowledge = "random weights"
-    elif _is_known_task(start, data.spec):
-        knowledge = "weights that know these keypoints"
-    else:
-        knowledge = f"weights of other keypoints ({start.keypoints.count}, the data has {count})"
-    return f"{len(data.train)} images, {knowledge}"
-
-
-def _describe(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "the defaults of all options"
+        return "random weights"
+    return "weights of the same keypoints" if _is_known_task(start, spec) else "weights of other keypoints"
