@@ -121,7 +121,8 @@ def test_a_run_does_not_end_below_its_initial_weights(tmp_path: Path, caplog: py
     first = YOLO(model_yaml)
     learned = first.train(data=data, **{**runs, "epochs": 12, "mosaic": 0.0, "seed": 2})
     second = YOLO(first.trainer.best)
-    metrics = second.train(data=data, **{**runs, "epochs": 2, "optimizer": "SGD", "lr0": 0.9, "val_initial": True})
+    destructive = {"epochs": 2, "optimizer": "SGD", "lr0": 0.9, "val_initial": True, "verbose": True}
+    metrics = second.train(data=data, **{**runs, **destructive})
     assert metrics.fitness == pytest.approx(learned.fitness, abs=1e-3)
     assert "The best is the initial weights" in caplog.text
     assert second.trainer.best_epoch == -1

@@ -57,7 +57,7 @@ def _auto_values(
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
     known_task = _is_known_task(start, spec)
-    values: dict[str, Any] = {"kpt_l1": 3.0, "val_initial": known_task}
+    values: dict[str, Any] = {"kpt_l1": 4.0, "val_initial": known_task}
     if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
     values["epochs"] = epochs = _choose_epochs(options, given, images)
@@ -73,7 +73,7 @@ def _auto_values(
         "ema_tau": round(min(options.ema_tau, averaged), 1),
     }
     if start is not None:
-        values["lr_backbone"] = 0.3
+        values["lr_backbone"] = 0.5
     if not {"optimizer", "lr0", "momentum"} & set(given):
         values |= {"optimizer": "AdamW", "lr0": round(0.01 / (4 + spec.nc), 6), "momentum": 0.9, "warmup_bias_lr": 0.0}
     return values
