@@ -84,6 +84,16 @@ def test_every_parameter_is_in_one_group(network: PoseModel) -> None:
     assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
 
 
+def test_backbone_and_neck_learn_slower(network: PoseModel) -> None:
+    optim = make_optimizer(network, TrainOptions(lr_backbone=0.25), images=100, nc=1)
+    gains = {
+        id(parameter): group.get("gain", 1.0) for group in optim.torch.param_groups for parameter in group["params"]
+    }
+    for name, parameter in network.named_parameters():
+        layer = int(name.split(".")[1])  # 0…10 backbone, 11…22 neck, 23 head
+        assert gains[id(parameter)] == (0.25 if layer <= 10 else 0.5 if layer <= 22 else 1.0), name
+
+
 @pytest.mark.parametrize(
     ("images", "batch", "epochs", "name"),
     [
