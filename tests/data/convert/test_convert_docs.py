@@ -19,8 +19,9 @@ COLUMNS = {
 
 
 def test_the_table_equals_the_capabilities() -> None:
-    rows = [line.strip("|\n").split("|") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
-    header, _, *formats = [[cell.strip() for cell in row] for row in rows]
+    section = PAGE.read_text(encoding="utf-8").partition("## What each format holds")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    header, _, *formats = [[text.strip() for text in row] for row in rows]
     assert sorted(row[0].strip("`") for row in formats) == sorted(format_names())
     for row in formats:
         values = dict(zip(header, row, strict=True))
