@@ -27,14 +27,14 @@ def to_bgr(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     Args:
         array: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA; bool, uint8, uint16 (0…65535, or 0…255 without a
             larger value), another integer type (0…255, or 0…65535 with larger values), or float (0…1, 0…255 or
-            0…65535 by its largest value). Values that leave the range slightly, as after bicubic resizing, are clipped.
+            0…65535 by its largest value). Values that leave the range slightly, as after bicubic resizing, are clipped;
+            floats that are normalized to mean 0 are stretched to 0…255, with a warning.
 
     Returns:
         (H, W, 3) uint8; the array itself if it has this form. Alpha is dropped.
 
     Raises:
-        SourceError: another shape or type, no pixels, values that are not finite, or values of no such range, such as
-            those of an image normalized to mean 0.
+        SourceError: another shape or type, no pixels, values that are not finite, or values of no such range.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or not array.size:
         raise SourceError(
@@ -48,23 +48,17 @@ def to_bgr(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def check_not_normalized(low: float, high: float, share: float, scale: float) -> None:
-    """Check that values are those of an image, with at most the negative values that interpolation leaves.
+def seems_normalized(low: float, high: float, share: float) -> bool:
+    """Return whether values are centered around 0, with more negative ones than interpolation leaves.
 
     Args:
         low: smallest value.
         high: largest value.
         share: sum of the negative values to that of the positive ones.
-        scale: largest value of the range, 1, 255 or 65535.
-
-    Raises:
-        SourceError: they are centered around 0.
     """
-    if low < -_OVERSHOOT * scale or (low < -0.02 * scale and share > _MAX_NEGATIVE_SHARE):
-        raise SourceError(
-            f"The image array has values from {low:.4g} to {high:.4g}: it seems to be normalized (mean 0, or -1…1), "
-            f"which would be read as a nearly black image. {_RANGES}."
-        )
+    # values of a normalized image may be larger than 2, but never as large as those of 0…255
+    scale = 1.0 if high <= _MAX_DARK else 255.0 if high <= 255 * (1 + _OVERSHOOT) else _MAX_16_BIT
+    return low < -_OVERSHOOT * scale or (low < -0.02 * scale and share > _MAX_NEGATIVE_SHARE)
 
 
 def negative_share(values: npt.NDArray[Any]) -> float:
@@ -83,14 +77,33 @@ def _to_uint8(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if kind not in "fiu":
         raise SourceError(f"Image arrays of type {array.dtype} are not supported; use uint8 (0…255) or float (0…1).")
     with np.errstate(all="ignore"):  # the error state of the caller must not decide whether an image can be read
-        return _scale(array, _find_scale(array))
+        low, high = float(array.min()), float(array.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise SourceError("The image array contains NaN or infinite values; replace them before prediction.")
+        if low < 0 and seems_normalized(low, high, negative_share(array)):
+            return _stretch(array, low, high)
+        return _scale(array, _find_scale(array, high))
 
 
-def _find_scale(array: npt.NDArray[Any]) -> float:
+def _stretch(array: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """Return an image that is normalized to mean 0 or to -1…1, from its smallest value (black) to its largest (white).
+
+    Raises:
+        SourceError: the values are integers, which nobody normalizes.
+    """
+    values = f"The image array has values from {low:.4g} to {high:.4g}"
+    if array.dtype.kind != "f":
+        raise SourceError(f"{values}, which is not an image range. {_RANGES}.")
+    warn_once(
+        f"{values}: it seems to be normalized (mean 0, or -1…1). Its smallest value is read as black and its largest "
+        f"as white; to get the original brightness, pass the image before normalization. {_RANGES}."
+    )
+    scaled = (array.astype(np.float32) - low) * (255 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _find_scale(array: npt.NDArray[Any], high: float) -> float:
     """Return the value of white: 1, 255 or 65535."""
-    low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise SourceError("The image array contains NaN or infinite values; replace them before prediction.")
     is_float = array.dtype.kind == "f"
     if is_float and high <= _MAX_UNIT:
         scale = 1.0
@@ -100,8 +113,6 @@ def _find_scale(array: npt.NDArray[Any]) -> float:
         scale = _MAX_16_BIT
     else:
         raise SourceError(f"The image array has values up to {high:.6g}, which is not an image range. {_RANGES}.")
-    if low < 0:  # values of a normalized image may be larger than 2, but never as large as those of 0…255
-        check_not_normalized(low, high, negative_share(array), 1.0 if is_float and high <= _MAX_DARK else scale)
     if is_float and scale == 255 and high <= _MAX_DARK:
         warn_once(
             f"A float image with values up to {high:.4g} is read as 0…255 and is nearly black. If its values are those "

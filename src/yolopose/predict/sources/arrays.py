@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.data.arrays import check_not_normalized, negative_share, to_bgr
+from yolopose.data.arrays import negative_share, seems_normalized, to_bgr
 from yolopose.data.images import decode_image
 from yolopose.predict.sources.base import ImageRef, LoadedImage
 
@@ -19,7 +19,6 @@ UInt8 = npt.NDArray[np.uint8]
 
 # Bicubic resizing overshoots 0…1 slightly; an image in 0…255 with a maximum below 2 is black anyway.
 _MAX_UNIT_VALUE = 2.0
-_MAX_DARK_VALUE = 16.0
 _MAX_BYTE_VALUE = 255 * 1.25
 
 
@@ -112,8 +111,11 @@ def _to_unit_range(batch: npt.NDArray[np.float32], is_integer: bool) -> npt.NDAr
         if high > _MAX_BYTE_VALUE:
             raise SourceError(f"The tensor has values up to {high:.6g}; pass float 0…1, or 0…255.")
         scale = 255 if is_integer or high > _MAX_UNIT_VALUE else 1
-        if low < 0:  # values of a normalized image may be larger than 2, but never as large as those of 0…255
-            check_not_normalized(low, high, negative_share(batch), 1.0 if high <= _MAX_DARK_VALUE else scale)
+        if low < 0 and seems_normalized(low, high, negative_share(batch)):
+            raise SourceError(
+                f"The tensor has values from {low:.4g} to {high:.4g}: it seems to be normalized (mean 0, or -1…1), but "
+                "networks here take RGB 0…1."
+            )
         if scale == 1:
             return batch
         LOGGER.warning("The tensor has values above 1: it is read as 0…255 and divided by 255. Pass float 0…1.")
