@@ -2,9 +2,9 @@
 
 from yolopose.data.doctor.advice import Advice
 from yolopose.data.doctor.disputes import MIN_CONF, Detections, Dispute, find_disputes
-from yolopose.data.doctor.examine import Report, examine, log_short_report, run_checks
 from yolopose.data.doctor.findings import CHECKS, SEVERITIES, Check, Edit, Example, Finding
 from yolopose.data.doctor.fix import FixedCopy, write_fixed_copy
+from yolopose.data.doctor.report import Report, examine, log_short_report, run_checks
 from yolopose.data.doctor.survey import SplitSurvey, Survey, survey_dataset
 
 __all__ = [

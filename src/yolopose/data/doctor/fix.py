@@ -13,8 +13,8 @@ from typing import Any
 from yolopose.base.errors import DataError, OutputError
 from yolopose.base.yamlfile import to_yaml
 from yolopose.data.convert.output import OutputPlan, output_name
-from yolopose.data.doctor.examine import Report
 from yolopose.data.doctor.findings import Edit
+from yolopose.data.doctor.report import Report
 from yolopose.data.doctor.survey import SplitSurvey
 from yolopose.data.paths import label_path
 
