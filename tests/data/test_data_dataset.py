@@ -322,3 +322,13 @@ def test_impossible_paths_are_errors(make_set: MakeSet, old: str, new: str) -> N
     yaml.write_text(text.replace(old, new, 1))
     with pytest.raises(DataError):
         load_dataset(yaml).image_files("val")
+
+
+def test_a_set_that_was_moved_with_its_yaml_is_read(tmp_path: Path, log_text: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "moved", **GOOD, path=str(tmp_path / "before"))
+    assert load_dataset(path).root == tmp_path / "moved"
+    assert "the folder of the YAML does and is used" in log_text.text
+    (tmp_path / "moved/images/val/1.jpg").unlink()
+    (tmp_path / "moved/images/val").rmdir()
+    with pytest.raises(DataError, match="were not found"):
+        load_dataset(path)

@@ -124,3 +124,30 @@ class TestCommand:
         assert main(["convert", f"source={coco}", *words]) == 1
         assert message in capsys.readouterr().err
         assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_annotations_without_images_are_an_error_until_the_images_exist(coco: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    (coco.parent / "images").rename(moved)
+    with pytest.raises(DataError, match="none of the images of these annotations was found"):
+        load_dataset(coco)
+    moved.rename(coco.parent / "images")
+    assert load_labels(load_dataset(coco), "train").counts.labeled == 2
+
+
+def test_missing_images_are_warned_of(coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (coco.parent / "images/b.png").unlink()
+    dataset = load_dataset(coco)
+    assert f"delete {dataset.root} to convert" in capsys.readouterr().err
+
+
+def test_a_source_with_one_split_names_the_command_that_divides_it(coco: Path) -> None:
+    path = coco.rename(coco.parent / "person_keypoints_val2017.json")
+    dataset = load_dataset(path)
+    assert load_labels(dataset, "val").counts.labeled == 2
+    with pytest.raises(DataError, match=r"no `train:` entry, only `val:`.*yolo data split data=") as error:
+        load_labels(dataset, "train")
+    command = str(error.value).partition("yolo ")[2]
+    assert main([*command.split(), "val=0.5", f"output={path.parent / 'divided'}"]) == 0
+    divided = load_dataset(path.parent / "divided/data.yaml")
+    assert [len(divided.image_files(split)) for split in ("train", "val")] == [1, 1]

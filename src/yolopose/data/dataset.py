@@ -74,7 +74,11 @@ class Dataset:
             raise UsageError(f"Unknown split {split!r}.{did_you_mean(split, SPLITS)} The splits are: train, val, test.")
         if split not in self.entries:
             hint = _similar_key_hint(self.raw, [split])
-            raise DataError(f"{self.yaml_path} has no `{split}:` entry{hint}. Add the folder of its images.")
+            stated = ", ".join(f"`{name}:`" for name in self.entries)
+            raise DataError(
+                f"{self.yaml_path} has no `{split}:` entry{hint}, only {stated}. Add the folder of its images, or "
+                f"divide the images into train and val: yolo data split data={self.yaml_path}"
+            )
         files: list[Path] = []
         for entry in self.entries[split]:
             path = _locate_entry(self.root, entry)
@@ -260,7 +264,16 @@ def _search_root(path: Path, value: object, entries: Mapping[Split, tuple[str, .
         for candidate in candidates
         if condition(_locate_entry(candidate, entry) is not None for entry in wanted)
     )
-    return _RootSearch(folder, candidates, wanted, next(matches, None))
+    root = next(matches, None)
+    if root is None and folder.is_absolute() and path.parent != _shipped_folder():
+        # the folder of a converted set was moved, with its data YAML
+        moved = path.parent.absolute()
+        if all(_locate_entry(moved, entry) is not None for entry in wanted):
+            LOGGER.warning(
+                f"{path}: `path: {folder}` does not contain the data; the folder of the YAML does and is used."
+            )
+            root = moved
+    return _RootSearch(folder, candidates, wanted, root)
 
 
 def _datasets_dir() -> Path:

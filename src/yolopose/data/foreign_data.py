@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolopose._version import __version__
 from yolopose.base.errors import DataError, OutputError
@@ -14,6 +15,9 @@ from yolopose.base.files import exclusive_access, make_folder
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import list_yaml_files
+
+if TYPE_CHECKING:
+    from yolopose.data.convert import ConversionReport
 
 _SUFFIXES = frozenset({".json", ".ndjson", ".jsonl", ".xml", ".csv", ".h5", ".mat", ".slp", ".nwb", ".via"})
 _ANNOTATION_SUFFIXES = _SUFFIXES | {".yaml", ".yml"}
@@ -61,7 +65,8 @@ def convert_foreign_data(source: Path) -> Path:
                 if not (folder / "data.yaml").is_file():
                     shutil.rmtree(folder, ignore_errors=True)  # a conversion that was killed
                     LOGGER.info(f"data={source} is {source_format.title}: converting it once, into {folder}.")
-                    convert(source, folder, to="yolo", source_format=source_format.name)
+                    report = convert(source, folder, to="yolo", source_format=source_format.name)
+                    _check_images(source, folder, report)
         except OutputError:
             if parent != source.parent:
                 raise
@@ -69,6 +74,23 @@ def convert_foreign_data(source: Path) -> Path:
         LOGGER.info(f"data={source}: using {folder / 'data.yaml'}.")
         return folder / "data.yaml"
     raise AssertionError  # the loop returns or raises
+
+
+def _check_images(source: Path, folder: Path, report: ConversionReport) -> None:
+    """Warn of missing images; a conversion without any image is removed, so that it is repeated when they exist.
+
+    Raises:
+        DataError: no image of the annotations was found.
+    """
+    if not any(path.is_file() for path in (folder / "images").rglob("*")):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise DataError(
+            f"data={source}: none of the images of these annotations was found. Copy them into "
+            f"{source.parent if source.is_file() else source}, or name their folder in a conversion: yolo convert "
+            f"source={source} images=FOLDER output=my-data"
+        )
+    if any("images were not found" in message for message in report.changed):
+        LOGGER.warning(f"data={source}: when the missing images exist, delete {folder} to convert them too.")
 
 
 def _digest(source: Path) -> str:

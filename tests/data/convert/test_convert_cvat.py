@@ -188,3 +188,19 @@ def test_labels_of_the_task_are_written_beside(tmp_path: Path) -> None:
     assert labels[0]["svg"].count("<circle") == 2
     assert 'data-node-from="2" data-node-to="1"' in labels[0]["svg"]
     assert detect_format(tmp_path / "out").name == "cvat"
+
+
+@pytest.mark.parametrize(
+    ("subset", "folder"),
+    [("Train", "images/Train"), ("Validation", "images/Validation"), ("val", "images/valid"), ("cam1", "images/Cam1"),
+     ("default", "images/default"), ("Test", "images")],
+)  # fmt: skip
+def test_images_are_in_folders_of_subsets(tmp_path: Path, subset: str, folder: str) -> None:
+    more = f'subset="{subset}"'
+    export(tmp_path, image(skeleton(), more=more) + image(skeleton(), more='subset="other"'))
+    for name in (folder, "images/other"):
+        (tmp_path / name).mkdir(parents=True)
+        write_image(tmp_path / name / "a.png", 80, 60)
+    images, issues = read(tmp_path)
+    assert [record.path for record in images] == [tmp_path / folder / "a.png", tmp_path / "images/other/a.png"]
+    assert not issues.changed.keys() & {"images were not found"}

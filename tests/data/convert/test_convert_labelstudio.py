@@ -209,3 +209,48 @@ def test_damaged_exports_are_errors(tmp_path: Path) -> None:
         read(tmp_path / "a.json")
     with pytest.raises(DataError, match="leaves its folder"):
         read(tasks(tmp_path / "b", [], address="../../a.png"))
+
+
+@pytest.mark.parametrize(
+    ("file", "upload"),
+    [("a.png", "a.png"), ("walk 1 (2).png", "walk_1_2.png"), ("é+b.png", "éb.png"),
+     ("12345678-a.png", "12345678-a.png")],
+)  # fmt: skip
+def test_uploads_are_matched_with_the_images_before_they_were_renamed(tmp_path: Path, file: str, upload: str) -> None:
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / file, 80, 60)
+    path = tasks(tmp_path / "export", [rectangle("a", 0, 0, 50, 50)], address=f"/data/upload/3/0a1b2c3d-{upload}")
+    images, issues = read(path, images=tmp_path / "images")
+    assert images[0].path == tmp_path / "images" / file
+    assert not issues.changed
+
+
+def test_a_renamed_upload_that_two_images_may_be_is_not_guessed(tmp_path: Path) -> None:
+    for name in ("a (1).png", "a 1.png"):
+        write_image(tmp_path / name, 80, 60)
+    path = tasks(tmp_path / "export", [rectangle("a", 0, 0, 50, 50)], address="/data/upload/3/0a1b2c3d-a_1.png")
+    images, issues = read(path, images=tmp_path)
+    assert images[0].path is None
+    assert list(issues.changed) == ["images were not found"]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "predictions", "count"),
+    [
+        ([], [], 0),
+        ([{"was_cancelled": True, "result": []}], [], 0),
+        ([{"was_cancelled": False, "result": []}], [], 1),
+        ([{"was_cancelled": True, "result": []}, {"result": []}], [], 1),
+        ([], [{"result": [], "score": 0.5}], 1),
+    ],
+)
+def test_tasks_that_nobody_has_labeled_are_skipped(
+    tmp_path: Path, annotations: list[Json], predictions: list[Json], count: int
+) -> None:
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": annotations, "predictions": predictions}
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([task]))
+    write_image(tmp_path / "a.png", 80, 60)
+    images, issues = read(path)
+    assert len(images) == count
+    assert [issue.count for issue in issues.skipped.values()] == [1] * (1 - count)

@@ -82,12 +82,17 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
     document = JsonDocument(file, _TITLE)
     stored = read_class_file(file.parent)
     names = [_image_name(address) for task in document.elements(ROOT) if (address := _image_address(task))]
-    locator = ImageLocator.beside(path, options.images, names)
+    locator = ImageLocator.beside(path, options.images, names, renamed=True)
     repeated = {name for name, count in Counter(names).items() if count > 1 and not stored.exists}
 
     def read_images(log: IssueLog) -> Iterator[ImageRecord]:
         for index, task in enumerate(document.elements(ROOT)):
             where = f"{file.name}, task {index + 1}"
+            if _is_unlabeled(task):
+                log.skip(
+                    "tasks without an annotation that was submitted", where, "They are not images without instances"
+                )
+                continue
             image = _image(task, where, options, stored, repeated, log)
             if image is None:
                 continue
@@ -182,6 +187,15 @@ def _size(values: Mapping[str, Any], prefix: str = "") -> tuple[int, int] | None
     if is_finite(width, height) and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
         return width, height
     return None
+
+
+def _is_unlabeled(task: Any) -> bool:
+    """Return whether nobody has labeled a task: it waits, or all its annotations were skipped (`was_cancelled`)."""
+    if not isinstance(task, dict) or not any(key in task for key in ("annotations", "completions", "predictions")):
+        return False
+    lists = (task.get(key) for key in ("annotations", "completions", "predictions"))
+    items = [item for values in lists if isinstance(values, list) for item in values]
+    return all(isinstance(item, dict) and item.get("was_cancelled") for item in items)
 
 
 def _results(task: Json, where: str, issues: IssueLog) -> tuple[list[Any], float | None]:

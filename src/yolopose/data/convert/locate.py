@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ from yolopose.data.paths import relative_name, resolve_under
 _HEADS = (1 << 12, 1 << 18)  # bytes; the size is in front of the pixels, after EXIF, a thumbnail and a color profile
 OUTSIDE = "images outside of the folder of the annotations are not used"
 NOT_FOUND = "images were not found"
+_FOLDER_KEYS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+_NOT_IN_UPLOADS = re.compile(r"[^-\w.]")  # as `get_valid_filename` of Django, which Label Studio uses
 _SWAPPED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 
 
@@ -44,29 +47,37 @@ class ImageLocator:
     """Find image files by the names in annotations.
 
     Names are searched with their folders in each root, in the folder of the split and in `images`; then without their
-    folders, if the last part of the name occurs once.
+    folders, if the last part of the name occurs once. The folder of a split may be written as tools write it: `Train`,
+    `valid` or `Validation` for val, `default` for images without a split.
 
     Args:
         roots: folders to search; files outside them are never used.
         names: all names, if known beforehand: a name that occurs in two folders is not searched without them.
+        renamed: whether the tool renamed images on upload (`a (1).jpg` to `a_1.jpg`): the only file with a name that
+            becomes the same is used then.
     """
 
-    def __init__(self, roots: Iterable[Path], names: Iterable[str] = ()) -> None:
+    def __init__(self, roots: Iterable[Path], names: Iterable[str] = (), *, renamed: bool = False) -> None:
         self._roots = list(dict.fromkeys(roots))
+        self._renamed = renamed
         self._existing: dict[str, list[tuple[Path, PurePosixPath]]] = {}
+        self._uploads: dict[tuple[Path, PurePosixPath], dict[str, str]] = {}
         self._counts = Counter(PurePosixPath(name.replace("\\", "/")).name for name in names)
 
     @classmethod
-    def beside(cls, source: Path, images: Path | None, names: Iterable[str] = ()) -> ImageLocator:
+    def beside(
+        cls, source: Path, images: Path | None, names: Iterable[str] = (), *, renamed: bool = False
+    ) -> ImageLocator:
         """Return the locator of annotations: searches `images`, or beside the annotations and their folder.
 
         Args:
             source: file or folder of the annotations.
             images: folder given by the user, or None.
             names: see `ImageLocator`.
+            renamed: see `ImageLocator`.
         """
         folder = source if source.is_dir() else source.parent
-        return cls([images] if images else [folder, folder.parent], names)
+        return cls([images] if images else [folder, folder.parent], names, renamed=renamed)
 
     def find(self, name: str, issues: IssueLog, split: str = "") -> Path | None:
         """Return the file of an image, or None, which is logged.
@@ -91,14 +102,30 @@ class ImageLocator:
                 except DataError as error:
                     issues.change(OUTSIDE, error, "Give their folder with images=… to read them")
                     return None
+        if self._renamed and (upload := self._find_renamed(path.name, split)):
+            return upload
         searched = ", ".join(str(root / folder) for root in self._roots for folder in _folders(split))
-        issues.change(NOT_FOUND, name, f"Searched {searched}; give their folder with images=…")
+        advice = f"Searched {searched}. Training needs them: give their folder with images=…"
+        issues.change(NOT_FOUND, name, advice)
+        return None
+
+    def _find_renamed(self, name: str, split: str) -> Path | None:
+        """Return the file that an upload renames to `name`, if there is exactly one."""
+        for root, folder in self._existing_folders(split):
+            if (root, folder) not in self._uploads:
+                self._uploads[root, folder] = _uploaded_names(root / folder)
+            original = self._uploads[root, folder].get(name, "")
+            if original and os.path.isfile(root / folder / original):
+                try:
+                    return resolve_under(root, folder / original)
+                except DataError:
+                    return None
         return None
 
     def _existing_folders(self, split: str) -> list[tuple[Path, PurePosixPath]]:
         """Return the folders to search that exist: most do not, and there may be 100 000 images to search for."""
         if split not in self._existing:
-            candidates = ((root, folder) for root in self._roots for folder in _folders(split))
+            candidates = ((root, folder) for root in self._roots for folder in _ordered_folders(root, split))
             self._existing[split] = [(root, folder) for root, folder in candidates if (root / folder).is_dir()]
         return self._existing[split]
 
@@ -107,6 +134,38 @@ def _folders(split: str) -> list[PurePosixPath]:
     """Return the folders below a root that images of a split may be in."""
     folders = [PurePosixPath(split), PurePosixPath("images", split)] if split else []
     return [*folders, PurePosixPath("images"), PurePosixPath()]
+
+
+def _ordered_folders(root: Path, split: str) -> list[PurePosixPath]:
+    """Return the folders to search: of the split, of its name in other words or letters, then those of all splits."""
+    similar = [
+        folder / name
+        for folder in (PurePosixPath("images"), PurePosixPath())
+        for name in _names_in(root / folder)
+        if _folder_key(name) == _folder_key(split or "default")
+    ]
+    own, common = _folders(split)[:-2], _folders(split)[-2:]
+    return list(dict.fromkeys([*own, *similar, *common] if split else [*common, *similar]))
+
+
+def _folder_key(name: str) -> str:
+    return _FOLDER_KEYS.get(name.lower(), name.lower())
+
+
+def _uploaded_names(folder: Path) -> dict[str, str]:
+    """Return the file names of a folder by their names after an upload; without those that two files would have."""
+    uploads: dict[str, str] = {}
+    for name in _names_in(folder):
+        key = _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
+        uploads[key] = "" if key in uploads else name
+    return uploads
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def read_image_info(path: Path) -> ImageInfo | None:

@@ -203,8 +203,8 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     if unsplit:
         entries = dict.fromkeys(("train", "val"), entries["train"])
         LOGGER.warning(
-            "The source has no splits: `train:` and `val:` of the data YAML are the same images. Split them before you "
-            "trust a metric."
+            "The source has no splits: `train:` and `val:` of the data YAML are the same images, which no "
+            f"metric may be trusted on. Divide them before you train: yolo data split data={target / 'data.yaml'}"
         )
     values = {
         key: entries[key][0] if len(entries[key]) == 1 else entries[key]
@@ -217,7 +217,8 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     if content["flip_idx"] is None:
         LOGGER.warning(
             "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
-            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror."
+            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror. If "
+            f"no keypoint has a side, that is `flip_idx: {list(range(layout.spec.keypoints.count))}`."
         )
     text = to_yaml({key: value for key, value in content.items() if value})
     stored = "; areas, crowds and other values are in labels/*.coco.json" if has_sidecar else ""
