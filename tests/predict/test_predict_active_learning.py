@@ -88,7 +88,7 @@ def test_equal_views_agree_and_swapped_points_do_not() -> None:
 def test_no_detections_are_certain() -> None:
     empty = result([])
     uncertainty = UncertaintyScorer(SPEC).score(empty, mirrored(empty))
-    assert (uncertainty.total, uncertainty.details) == (0, ())
+    assert (uncertainty.total, uncertainty.details) == (0, ("no instance was detected",))
 
 
 def test_unknown_mirror_pairs_compare_boxes_only() -> None:

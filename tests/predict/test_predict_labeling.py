@@ -103,6 +103,15 @@ def test_label_studio_gets_predictions_with_score_and_version(images: Path, tmp_
     assert tasks[0]["data"]["image"].startswith("https://example.org/")
 
 
+def test_labels_without_instances_are_warned_of(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for min_conf, count in ((0.99, 1), (0.25, 0)):
+        given = options(to="cvat", output=str(tmp_path / str(min_conf)), min_conf=min_conf)
+        label_source(ScriptedRuntime(), str(images / "**/*.png"), given, model_name="net")
+        assert capsys.readouterr().err.count("the labels are empty") == count
+
+
 def test_suggestions_are_written_with_reasons(images: Path, tmp_path: Path) -> None:
     for index in range(4):
         cv2.imwrite(str(images / f"{index}.png"), np.random.default_rng(index).integers(0, 255, (64, 64, 3), np.uint8))

@@ -145,6 +145,8 @@ class UncertaintyScorer:
         flip, detail = self._disagreement(result, mirrored, boxes, scores, points)
         if detail:
             details.append(detail)
+        elif not len(scores):
+            details.append("no instance was detected")
         return Uncertainty(instances, keypoints, flip, tuple(details))
 
     def _describe_points(self, doubt: Float64, scores: Float64) -> list[str]:

@@ -345,4 +345,9 @@ def _log(report: ConversionReport, suggestions: Sequence[Suggestion], list_file:
         LOGGER.warning(f"{unreadable} images could not be read; see above for their names.")
     images = sum(report.images.values())
     instances = sum(report.instances.values())
+    if not instances:
+        LOGGER.warning(
+            "No instance was detected with a confidence of min_conf or more: the labels are empty. Lower min_conf, or "
+            "use a network that was trained on such images and for longer."
+        )
     LOGGER.info(f"Wrote {report.output}: {images} images, {instances} instances, for review.")

@@ -179,3 +179,68 @@ def _confidence(row: list[float]) -> list[object]:
     points = np.array(row[5:]).reshape(-1, 3)
     points[np.flatnonzero(points[:, 2])[0], 2] = 0.37
     return [*row[:5], *points.reshape(-1).tolist()]
+
+
+def plant_outlier(root: Path) -> Faults:
+    """Move the nose of a large figure to its feet."""
+    image, number = whole_figures(root)[0]
+    edit_row(label_of(root, image), lambda row: [*row[:5], row[11 + 3 * 13], row[12 + 3 * 13], *row[7:]], number)
+    fault = f"{image:06d}", number + 1
+    return {"nose at the feet": ("point-outlier", *fault), "long neck": ("limb-outlier", *fault)}
+
+
+def plant_limb(root: Path) -> Faults:
+    """Exchange the left wrist and the left ankle of a large figure, both of which move much anyway."""
+    image, number = whole_figures(root)[0]
+    edit_row(label_of(root, image), swap_points((9, 15)), number)
+    return {"wrist and ankle": ("limb-outlier", f"{image:06d}", number + 1)}
+
+
+def plant_constant(root: Path) -> Faults:
+    """Put the nose of the figures of 10 images of val at one place of their boxes; others have none.
+
+    A finding lists 50 places. The eyes are removed, since their limbs to the nose would be reported.
+    """
+    faults: Faults = {}
+    for index in range(NUM_VAL):
+        path = label_of(root, index, "val")
+        rows = read(path)
+        if index >= 10:
+            write(path, [[*row[:5], 0, 0, 0, *row[8:]] for row in rows])
+            continue
+        write(path, [[*row[:5], row[1], row[2] - 0.4 * row[4], 2.0, *[0.0] * 6, *row[14:]] for row in rows])
+        faults |= {f"{index}, {number}": ("point-constant", path.stem, number + 1) for number in range(len(rows))}
+    return faults
+
+
+def plant_never(root: Path) -> Faults:
+    """Remove the nose of all training figures."""
+    for index in range(NUM_TRAIN):
+        write(label_of(root, index), [[*row[:5], 0, 0, 0, *row[8:]] for row in read(label_of(root, index))])
+    return {"no nose": ("point-never", "", None)}
+
+
+def plant_flip(check: str, change: Callable[[list[int]], list[int] | None]) -> Callable[[Path], Faults]:
+    """Return a function that changes `flip_idx` of the data YAML; None removes it."""
+
+    def plant_in(root: Path) -> Faults:
+        content = read_yaml(root / "data.yaml", "data YAML", ValueError)
+        flip_idx = change(list(content.pop("flip_idx")))
+        content["kpt_oks_sigmas"] = [0.05] * 17
+        content["kpt_names"] = {0: [f"{name}_" for name in content["kpt_names"][0]]}
+        (root / "data.yaml").write_text(to_yaml(content | ({"flip_idx": flip_idx} if flip_idx else {})))
+        return {check: (check, "", None)}
+
+    return plant_in
+
+
+SINGLE: dict[str, Callable[[Path], Faults]] = {
+    "point-outlier": plant_outlier,
+    "limb-outlier": plant_limb,
+    "point-constant": plant_constant,
+    "point-never": plant_never,
+    "flip-missing": plant_flip("flip-missing", lambda flip_idx: None),
+    "flip-not-involution": plant_flip("flip-not-involution", lambda flip_idx: [1, 2, 0, *flip_idx[3:]]),
+    "flip-against-names": plant_flip("flip-against-names", lambda flip_idx: [0, 1, 2, *flip_idx[3:]]),
+}
+"""Faults that change what other checks expect: each is planted into a copy of its own."""

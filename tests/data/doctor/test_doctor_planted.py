@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from planted import Faults
+from planted import SINGLE, Faults
 
 from yolopose.base.errors import OutputError
 from yolopose.data import load_labels
@@ -89,3 +90,13 @@ def test_fixed_copy_never_replaces_anything(clean_report: Report, clean_yaml: Pa
     with pytest.raises(OutputError, match="folder of images"):
         write_fixed_copy(clean_report, clean_yaml.parent / "images/train/fixed")
     assert not (clean_yaml.parent / "images/train/fixed").exists()
+
+
+@pytest.mark.parametrize("check", SINGLE)
+def test_a_single_fault_is_reported_and_nothing_else(check: str, clean_yaml: Path, tmp_path: Path) -> None:
+    shutil.copytree(clean_yaml.parent, tmp_path / "spoiled")
+    faults = set(SINGLE[check](tmp_path / "spoiled").values())
+    report = examine(load_dataset(tmp_path / "spoiled/data.yaml"))
+    assert check in {fault[0] for fault in faults}
+    reported = places(report)
+    assert (faults - reported, reported - faults) == (set(), set())

@@ -76,11 +76,9 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
         individuals = _assign(image, layout)
         rows[path.parts[1]].append(_csv_row(path, individuals, layout))
         extra[path.as_posix()]["instances"] = store_instances(image.instances, individuals)
-        issues.change(
-            "values that DeepLabCut does not have were stored in yolopose.json, for the way back",
-            image.name,
-            count=sum(len(entry) > 2 for entry in extra[path.as_posix()]["instances"]),
-        )
+        if count := sum(len(entry) > 2 for entry in extra[path.as_posix()]["instances"]):
+            kind = "values that DeepLabCut does not have were stored in yolopose.json, for the way back"
+            issues.change(kind, image.name, count=count)
     header = _csv_header(layout)
     for folder, table in tables.items():
         plan.write(table, header + "".join(rows.pop(folder)))

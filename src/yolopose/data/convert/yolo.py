@@ -109,8 +109,8 @@ def _split_files(dataset: Dataset, split: str | None, issues: IssueLog) -> dict[
                 continue
             repeated = [file for file in files if file in used]
             if repeated:
-                kind = "images are in several splits and were converted once, in the first"
-                issues.change(kind, f"{name}: {repeated[0].name}", count=len(repeated))
+                kind = "images are in several splits and were converted once, in the first of them"
+                issues.change(kind, f"also in {name}: {repeated[0].name}", count=len(repeated))
             splits.setdefault(name, []).extend(file for file in files if file not in used)
             used.update(files)
     return {name: files for name, files in splits.items() if files}

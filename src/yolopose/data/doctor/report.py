@@ -149,7 +149,7 @@ def log_short_report(dataset: Dataset, annotations: Mapping[str, Annotations], i
     lines += [f"  and {more} more"] if more else []
     sample = f" in a sample of {_MAX_IMAGES} images" if is_sample else ""
     LOGGER.warning(
-        f"{dataset.yaml_path.name}: the labels have {plural(len(findings), 'kind')} of problems{sample}; "
+        f"{dataset.yaml_path.name}: {plural(len(findings), 'problem')} of the data set{sample}; "
         f"`yolo doctor data={dataset.yaml_path}` shows where, and fixes what it can:\n" + "\n".join(lines)
     )
 

@@ -49,7 +49,7 @@ def split_unusable(survey: Survey) -> Iterator[Evidence]:
     "split-overlap",
     "warning",
     why="Scores on images that the network was trained on say nothing about new images.",
-    how="Give each split its own images.",
+    how="Give each split its own images: `yolo data split data=…` divides them.",
     quick=True,
     needs_all=True,
 )
