@@ -150,7 +150,9 @@ _FORMAT_OPTIONS = (
 def _is_coco(source: Path) -> bool:
     """Return whether the source is COCO, or so far from any format that the message about COCO files helps most."""
     from yolopose.data.convert import detect_format
+    from yolopose.data.paths import require_unpacked
 
+    require_unpacked(source)
     try:
         return detect_format(source).name == "coco"
     except (DataError, NotFoundError):

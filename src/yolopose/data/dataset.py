@@ -20,6 +20,7 @@ from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
 from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
+from yolopose.data.paths import require_unpacked
 from yolopose.data.yaml_checks import (
     check_channels,
     check_names,
@@ -175,6 +176,7 @@ def _shipped_folder() -> Path:
 
 def _find_yaml(source: str | Path) -> Path:
     path = Path(os.path.expanduser(source))
+    require_unpacked(path)
     if is_foreign_data(path):
         return convert_foreign_data(path)
     if os.path.exists(path):

@@ -15,6 +15,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-
 _DRIVE = re.compile(r"[A-Za-z]:")
 # On Windows `:` opens an alternate data stream, and trailing dots and blanks of a part are dropped.
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ](/|$)')
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"})
 _MAX_PART_BYTES = 255  # limit of common file systems
 _MAX_BYTES = 1024  # leaves room below the 4096 of Linux for the folder in front
 
@@ -101,3 +102,13 @@ def resolve_under(root: Path, name: str | PurePosixPath) -> Path:
 def portable_key(path: PurePosixPath) -> str:
     """Return a key that is equal for paths which a file system may take for one file (case, Unicode composition)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.as_posix()).lower())
+
+
+def require_unpacked(path: Path) -> None:
+    """Check that a path is not an archive, as labeling tools export them.
+
+    Raises:
+        DataError: it is one.
+    """
+    if path.suffix.lower() in ARCHIVE_SUFFIXES and path.is_file():
+        raise DataError(f"{path} is an archive: unpack it, and give the folder of its files.")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from made_records import write_image
 
@@ -11,6 +13,7 @@ from yolopose.base.errors import DataError
 from yolopose.data.convert import convert, detect_format, read_annotations
 from yolopose.data.convert.record import ImageRecord, IssueLog, PointState
 from yolopose.data.convert.xml_stream import iter_elements
+from yolopose.data.dataset import load_dataset
 
 LABELS = """<label><name>cat</name><color>#ff0000</color><type>skeleton</type><attributes><attribute><name>age</name>
 <input_type>number</input_type></attribute><attribute><name>wild</name><input_type>checkbox</input_type></attribute>
@@ -114,6 +117,67 @@ def test_points_of_one_group_are_an_instance(tmp_path: Path) -> None:
     assert (instance.category, tuple(instance.box or ())) == ("mouse", (1, 2, 8, 7))
     assert instance.points["snout"][:3] == (5, 6, PointState.HIDDEN)
     assert sum(issue.count for issue in issues.skipped.values()) == 1
+
+
+FLAT = (
+    "<label><name>mouse</name><type>any</type></label><label><name>snout</name><type>any</type></label>"
+    "<label><name>tail</name><type>any</type></label>"
+)
+
+
+def test_points_without_a_group_belong_to_the_smallest_rectangle(tmp_path: Path) -> None:
+    def point(name: str, x: float, occluded: int = 0) -> str:
+        return f'<points label="{name}" occluded="{occluded}" points="{x},20"/>'
+
+    boxes = box(0, 0, 79, 59, "mouse") + box(30, 10, 50, 40, "mouse")
+    body = point("snout", 35, 1) + boxes + point("tail", 45) + point("snout", 60) + point("snout", 70)
+    record = read_annotations(export(tmp_path, image(body), FLAT))
+    assert [(template.name, template.keypoints) for template in record.classes] == [("mouse", ("snout", "tail"))]
+    issues = IssueLog()
+    large, small = next(record.images(issues)).instances
+    assert {name: tuple(point[:3]) for name, point in small.points.items()} == {
+        "snout": (35, 20, PointState.HIDDEN), "tail": (45, 20, PointState.VISIBLE),
+    }  # fmt: skip
+    assert list(large.points) == ["snout"]
+    assert [issue.count for kind, issue in issues.changed.items() if "smallest" in kind] == [3]
+    assert [issue.count for issue in issues.skipped.values()] == [1]
+
+
+@pytest.mark.parametrize("group", ["", 'group_id="3"'])
+def test_rectangles_with_points_become_label_files(tmp_path: Path, group: str) -> None:
+    points = "".join(
+        f'<points label="{name}" occluded="0" points="20,{y}" {group}/>' for name, y in (("a", 9), ("b", 30))
+    )
+    write_image(tmp_path / "cvat/a.png", 80, 60)
+    export(tmp_path / "cvat", image(box(10, 6, 30, 36, "mouse", group) + points), FLAT)
+    report = convert(tmp_path / "cvat", tmp_path / "out", to="yolo")
+    assert not report.skipped
+    row = (tmp_path / "out/labels/train/a.txt").read_text().split()
+    assert [float(value) for value in row] == pytest.approx([0, 0.25, 0.35, 0.25, 0.5, 0.25, 0.15, 2, 0.25, 0.5, 2])
+
+
+def test_frames_of_a_video_beside_the_annotations(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 60))
+    for value in (0, 60, 120, 180):
+        writer.write(np.full((60, 80, 3), value, np.uint8))
+    writer.release()
+    frames = "".join(
+        f'<skeleton frame="{frame}" keyframe="1"><points label="nose" outside="0" occluded="0" points="9,8"/>'
+        f'<points label="tail" outside="0" occluded="0" points="40,30"/></skeleton>' for frame in (1, 3)
+    )  # fmt: skip
+    export(tmp_path, f'<track id="0" label="cat">{frames}</track>', size="<source>day\\walk.avi</source>")
+    report = convert(tmp_path, tmp_path / "out", to="yolo")
+    assert not any("not found" in message for message in report.changed)
+    means = [cv2.imread(str(path)).mean() for path in sorted((tmp_path / "out/images/train").glob("*.png"))]
+    assert means == pytest.approx([60, 180], abs=3)
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "export.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(DataError, match="is an archive: unpack it"):
+        convert(tmp_path / "export.zip", tmp_path / "out", to="yolo")
+    with pytest.raises(DataError, match="is an archive: unpack it"):
+        load_dataset(tmp_path / "export.zip")
 
 
 def test_a_row_of_points_has_keypoints_by_number(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from yolopose.data.convert.output import OutputPlan, split_key
 from yolopose.data.convert.protocol import AnnotationFormat, LossCounter, ReadOptions, WriteOptions
 from yolopose.data.convert.record import DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.convert.registry import detect_format, get_format
+from yolopose.data.paths import require_unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ def read_annotations(
         UsageError: there is no such format, or it is only written.
     """
     path = Path(source).expanduser()
+    require_unpacked(path)
     detected = detect_format(path) if source_format is None else get_format(source_format)
     if detected.read is None:
         raise UsageError(f"{detected.title} is only written, not read.")

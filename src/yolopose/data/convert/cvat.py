@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from yolopose.base.errors import DataError
 from yolopose.data.convert.class_file import ClassFile, read_class_file
 from yolopose.data.convert.cvat_xml import BOX_SUFFIX, FIELDS, WRITER, write
+from yolopose.data.convert.frames import VideoFrames, find_video
 from yolopose.data.convert.instances import default_names, is_finite
 from yolopose.data.convert.json_stream import peek
 from yolopose.data.convert.locate import ImageLocator, complete_size
@@ -31,6 +32,7 @@ from yolopose.data.convert.record import (
     Point,
     PointState,
 )
+from yolopose.data.convert.source_files import collect_classes
 from yolopose.data.convert.xml_stream import iter_elements
 from yolopose.data.paths import relative_name
 
@@ -53,12 +55,16 @@ class _Labels:
         classes: skeleton classes, and others that are not boxes of these.
         attribute_types: `input_type` of each attribute by name.
         size: (width, height) of the frames of a video, if stated.
+        has_named_points: whether single points occur, whose labels are keypoint names.
+        source: name of the video of a task.
         own: whether our writer wrote the file, so that the text of attributes is JSON.
     """
 
     classes: dict[str, ClassTemplate] = field(default_factory=dict[str, ClassTemplate])
     attribute_types: dict[str, str] = field(default_factory=dict[str, str])
     size: tuple[int, int] | None = None
+    has_named_points: bool = False
+    source: str = ""
     own: bool = False
 
     def category(self, label: str) -> str:
@@ -91,6 +97,7 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
         if known is not None and set(known.keypoints) == set(template.keypoints):
             labels.classes[name] = known
     locator = ImageLocator.beside(path, options.images, names)
+    video = _open_video(file, options, labels) if has_tracks else None
 
     def read_images(log: IssueLog) -> Iterator[ImageRecord]:
         for element in iter_elements(file, _ROOT):
@@ -101,10 +108,13 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
         if has_tracks:
             for image in _frames(file, options, labels, log):
                 image.name = _frame_name(image.name, locator)
-                yield from _finished(image, locator, stored, log)
+                yield from _finished(image, locator, stored, log, video)
 
+    classes = tuple(labels.classes.values())
+    if labels.has_named_points:
+        classes = collect_classes(read_images(IssueLog()), classes)
     return DatasetRecord(
-        classes=tuple(labels.classes.values()),
+        classes=classes,
         read_images=read_images,
         format="cvat",
         attributes=dict(stored.attributes),
@@ -112,11 +122,24 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
     )
 
 
-def _finished(image: ImageRecord, locator: ImageLocator, stored: ClassFile, log: IssueLog) -> Iterator[ImageRecord]:
+def _finished(
+    image: ImageRecord, locator: ImageLocator, stored: ClassFile, log: IssueLog, video: VideoFrames | None = None
+) -> Iterator[ImageRecord]:
     stored.restore(image, f"{image.split}/{image.name}")
-    image.path = locator.find(image.name, log, image.split)
+    image.path = locator.find(image.name, log if video is None else IssueLog(), image.split)
+    if image.path is None and video is not None:
+        image.encoded = video.reader(int(image.attributes["frame"]))
+        image.width, image.height = video.size
     complete_size(image, log)
     yield image
+
+
+def _open_video(file: Path, options: ReadOptions, labels: _Labels) -> VideoFrames | None:
+    """Return the video of a task if it is beside the annotations or in `images`."""
+    stem = PurePosixPath(labels.source.replace("\\", "/")).stem
+    folders = [options.images] if options.images else [file.parent, file.parent / "images", file.parent.parent]
+    path = find_video(stem, folders) if stem else None
+    return VideoFrames(path) if path else None
 
 
 def _scan(file: Path, issues: IssueLog) -> tuple[_Labels, bool, list[str]]:
@@ -151,6 +174,7 @@ def _scan(file: Path, issues: IssueLog) -> tuple[_Labels, bool, list[str]]:
 
 def _note_shape(shape: Element, labels: _Labels, shape_labels: dict[str, int]) -> None:
     """Collect the labels of shapes, and the keypoints of skeletons that the labels of the task do not declare."""
+    labels.has_named_points |= shape.tag == "points" and ";" not in shape.get("points", "")
     label = shape.get("label")
     if label is None:
         return
@@ -190,6 +214,7 @@ def _read_meta(meta: Element, labels: _Labels, issues: IssueLog) -> None:
         attributes = {"color": colors[name]} if colors[name] else {}
         skeleton = _edges(svg, keypoints)
         labels.classes[name] = ClassTemplate(name=name, keypoints=keypoints, skeleton=skeleton, attributes=attributes)
+    labels.source = meta.findtext(".//source", "").strip()
     width = meta.findtext(".//original_size/width", "")
     height = meta.findtext(".//original_size/height", "")
     if width.isdecimal() and height.isdecimal():
@@ -249,6 +274,7 @@ def _instances(groups: dict[str, list[Element]], where: str, labels: _Labels, is
     """Return the instances of an image in the order of their first shape."""
     ordered: list[tuple[int, Instance]] = []
     boxes: list[tuple[int, Instance]] = []
+    loose: list[Element] = []
     position = 0
     for group, shapes in groups.items():
         skeletons = [shape for shape in shapes if shape.tag == "skeleton"]
@@ -261,12 +287,39 @@ def _instances(groups: dict[str, list[Element]], where: str, labels: _Labels, is
             position += 1
             continue
         for shape in shapes:
+            if shape.tag == "points" and len(_coordinates(shape)) == 1:
+                loose.append(shape)
+                continue
             instance = _single(shape, where, labels, issues)
             if instance is not None:
                 (boxes if shape.tag == "box" else ordered).append((position, instance))
             position += 1
     _match_boxes(ordered, boxes, issues)
-    return [instance for _, instance in sorted([*ordered, *boxes], key=lambda item: item[0])]
+    instances = [instance for _, instance in sorted([*ordered, *boxes], key=lambda item: item[0])]
+    for shape in loose:
+        _add_loose_point(shape, instances, where, labels, issues)
+    return instances
+
+
+def _add_loose_point(shape: Element, instances: list[Instance], where: str, labels: _Labels, issues: IssueLog) -> None:
+    """Add a point without a group, whose label is a keypoint name, to the smallest rectangle that contains it."""
+    name = shape.get("label", "")
+    x, y = _coordinates(shape)[0]
+    matching: list[tuple[float, int]] = []
+    for index, instance in enumerate(instances):
+        template = labels.classes.get(instance.category)
+        declared = template.keypoints if template else ()
+        if instance.box is None or name in instance.points or name == instance.category:
+            continue
+        x1, y1, x2, y2 = instance.box.corners
+        if x1 <= x <= x2 and y1 <= y <= y2 and (not declared or name in declared):
+            matching.append((instance.box.area, index))
+    if not matching:
+        advice = "Draw a rectangle around the points of each instance, or group them with it"
+        issues.skip("shapes of the kind points that belong to no instance", f"{where}: {name}", advice)
+        return
+    instances[min(matching)[1]].points[name] = Point(x, y, _state(shape))
+    issues.change("points without a group were added to the smallest rectangle that contains them", f"{where}: {name}")
 
 
 def _grouped(
@@ -443,7 +496,8 @@ def _frames(file: Path, options: ReadOptions, labels: _Labels, issues: IssueLog)
         groups: dict[str, list[Element]] = defaultdict(list)
         for track, shape in frames[frame]:
             group = shape.get("group_id", "0")
-            groups[group if group not in ("", "0") else f"track {track}"].append(shape)
+            is_loose = shape.tag == "points" and len(_coordinates(shape)) == 1
+            groups[group if is_loose or group not in ("", "0") else f"track {track}"].append(shape)
         image.instances = _instances(groups, where, labels, issues)
         for instance, (track, _) in zip(image.instances, frames[frame], strict=False):
             if instance.track_id is None and len(image.instances) == len(frames[frame]):

@@ -203,8 +203,8 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     if unsplit:
         entries = dict.fromkeys(("train", "val"), entries["train"])
         LOGGER.warning(
-            "The source has no splits: `train:` and `val:` of the data YAML are the same images, which no "
-            f"metric may be trusted on. Divide them before you train: yolo data split data={target / 'data.yaml'}"
+            "The source has no splits: `train:` and `val:` of the data YAML are the same images, so that "
+            f"metrics would be too good. Divide them before you train: yolo data split data={target / 'data.yaml'}"
         )
     values = {
         key: entries[key][0] if len(entries[key]) == 1 else entries[key]
