@@ -149,9 +149,14 @@ def test_rectangles_with_points_become_label_files(tmp_path: Path, group: str) -
         f'<points label="{name}" occluded="0" points="20,{y}" {group}/>' for name, y in (("a", 9), ("b", 30))
     )
     write_image(tmp_path / "cvat/a.png", 80, 60)
-    export(tmp_path / "cvat", image(box(10, 6, 30, 36, "mouse", group) + points), FLAT)
+    write_image(tmp_path / "cvat/b.png", 80, 60)
+    body = image(box(10, 6, 30, 36, "mouse", group) + points) + image("", "b.png")
+    export(tmp_path / "cvat", body, FLAT)
     report = convert(tmp_path / "cvat", tmp_path / "out", to="yolo")
     assert not report.skipped
+    assert (report.images, report.empty) == ({"": 2}, {"": 1})
+    assert "2 images (1 of them without instances), 1 instances" in str(report)
+    assert (tmp_path / "out/labels/train/b.txt").read_text() == ""
     row = (tmp_path / "out/labels/train/a.txt").read_text().split()
     assert [float(value) for value in row] == pytest.approx([0, 0.25, 0.35, 0.25, 0.5, 0.25, 0.15, 2, 0.25, 0.5, 2])
 

@@ -27,6 +27,7 @@ class ConversionReport:
         source_format: name of the format that was read.
         target_format: name of the format that was written.
         images: number of images by split.
+        empty: number of images without instances by split, which training reads as background.
         instances: number of instances by split, crowds included.
         crowds: number of crowd instances by split.
         skipped: values that were not converted, each kind with its number, examples and reason.
@@ -38,6 +39,7 @@ class ConversionReport:
     source_format: str
     target_format: str
     images: Mapping[str, int]
+    empty: Mapping[str, int]
     instances: Mapping[str, int]
     crowds: Mapping[str, int]
     skipped: Sequence[str]
@@ -46,7 +48,9 @@ class ConversionReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{split or 'all'}: {count} images, {self.instances.get(split, 0)} instances"
+            f"{split or 'all'}: {count} images"
+            + (f" ({self.empty[split]} of them without instances)" if self.empty.get(split) else "")
+            + f", {self.instances.get(split, 0)} instances"
             + (f" ({self.crowds[split]} of them crowds)" if self.crowds.get(split) else "")
             for split, count in self.images.items()
         ]
@@ -61,6 +65,7 @@ class ConversionReport:
             "source_format": self.source_format,
             "target_format": self.target_format,
             "images": dict(self.images),
+            "empty": dict(self.empty),
             "instances": dict(self.instances),
             "crowds": dict(self.crowds),
             "skipped": list(self.skipped),
@@ -138,6 +143,7 @@ def write_annotations(
         source_format=dataset.format,
         target_format=target.name,
         images=counter.images,
+        empty=counter.empty,
         instances=counter.instances,
         crowds=counter.crowds,
         skipped=[str(issue) for issue in issues.skipped.values()],
@@ -216,6 +222,7 @@ class _PassCounter:
     def __init__(self, dataset: DatasetRecord, losses: LossCounter, split: str | None, verbose: bool) -> None:
         self.issues = IssueLog()
         self.images: Counter[str] = Counter()
+        self.empty: Counter[str] = Counter()
         self.instances: Counter[str] = Counter()
         self.crowds: Counter[str] = Counter()
         self._read = dataset.read_images
@@ -246,6 +253,7 @@ class _PassCounter:
     def _counted(self, images: Iterator[ImageRecord]) -> Iterator[ImageRecord]:
         for image in images:
             self.images[image.split] += 1
+            self.empty[image.split] += not image.instances
             self.instances[image.split] += len(image.instances)
             self.crowds[image.split] += sum(instance.crowd for instance in image.instances)
             yield image
