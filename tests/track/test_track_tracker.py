@@ -283,3 +283,38 @@ def test_long_sequence_needs_constant_memory() -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 20_000
+
+
+def test_second_detection_of_an_instance_starts_no_track() -> None:
+    """Boxes of different sizes around the same pose, which non-maximum suppression does not remove."""
+    tracker = make_tracker("oks")
+    for t in range(20):
+        given = detections([(100 + t, 100), (100 + t, 100)], [0, 0], scores=[0.9, 0.8])
+        given.boxes[1, 1] += 40  # the lower part of the body: IoU 0.6
+        ids = tracker.update(given).ids
+        assert set(ids.tolist()) <= {0, 1}, t
+    tracker.reset()
+    both = detections([(119, 100), (125, 104)], [0, 1], scores=[0.9, 0.8])  # another pose at nearly the same place
+    tracker.update(both)
+    assert sorted(tracker.update(both).ids.tolist()) == [1, 2]
+
+
+@pytest.mark.parametrize(("score", "frames"), [(0.9, 2), (0.6, 3), (0.4, 7)])
+def test_tracks_with_low_scores_need_more_observations(score: float, frames: int) -> None:
+    """The sum of the squared scores reaches 1."""
+    tracker = make_tracker("oks")
+    tracker.update(detections([(400, 300)], [1]))
+    seen = [tracker.update(detections([(100 + t, 100)], [0], scores=[score])).ids[0] for t in range(12)]
+    assert seen == [0] * (frames - 1) + [2] * (13 - frames)
+
+
+def test_tentative_track_that_lacks_only_evidence_may_be_missed_once() -> None:
+    tracker = make_tracker("oks")
+    tracker.update(detections([(400, 300)], [1]))
+    seen: list[int] = []
+    for t in (0, 1, 3, 4):
+        given = detections([(100, 100)], [0], scores=[0.55], time=t / 30)
+        if t == 3:
+            tracker.update(detections([(400, 300)], [1], time=2 / 30))
+        seen += tracker.update(given).ids.tolist()
+    assert seen == [0, 0, 0, 2]

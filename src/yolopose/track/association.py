@@ -12,6 +12,8 @@ import numpy.typing as npt
 from yolopose.base.errors import DependencyError
 from yolopose.track.frames import FloatArray, IntArray
 
+_DUPLICATE_TOLERANCE = 0.1  # distance of the points of duplicates, as a share of the square root of the box area
+
 BoolArray = npt.NDArray[np.bool_]
 
 MIN_COMMON_POINTS = 3
@@ -63,6 +65,30 @@ def pose_similarity(
     total = weight.sum(axis=2)
     mean = np.einsum("tnk,tnk->tn", similarity, weight) / np.maximum(total, 1e-9)
     return mean, np.count_nonzero(weight, axis=2) >= MIN_COMMON_POINTS
+
+
+def find_duplicates(
+    boxes: FloatArray, points: FloatArray, scores: FloatArray, threshold: float, min_confidence: float
+) -> BoolArray:
+    """Return (N,) whether a detection is a second one of an instance: it has the pose of one with a higher score.
+
+    Non-maximum suppression compares boxes: it does not remove a box of another size around the same pose. Detections
+    without a common pose are duplicates if the same share of one box, or more, lies in the other.
+
+    Args:
+        boxes: (N, 4) corners.
+        points: (N, K, 3) x, y, confidence.
+        scores: (N,) scores; those below 0 are ignored.
+        threshold: smallest similarity of duplicates.
+        min_confidence: confidence from which a point counts.
+    """
+    tolerance = np.full(points.shape[1], _DUPLICATE_TOLERANCE)
+    size = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 0.0)
+    area = np.maximum(size[:, None], size[None])
+    pose, valid = pose_similarity(points, points, area, tolerance, np.zeros(len(boxes)), min_confidence)
+    similarity = np.where(valid, pose, box_similarity(boxes, boxes))
+    better = scores[None] > scores[:, None]
+    return np.asarray(((similarity >= threshold) & better).any(axis=1))
 
 
 def direction_similarity(origin: FloatArray, velocity: FloatArray, centers: FloatArray) -> FloatArray:

@@ -35,6 +35,10 @@ class TrackerSettings:
         track_buffer: time after which a lost track ends, in frames of a video with 30 frames per second.
         buffer_seconds: the same time in seconds; None uses `track_buffer`.
         min_hits: observations after which a track gets an id; tracks of the first frame have one immediately.
+        min_evidence: sum of the squared scores from which a track gets an id: with low scores it needs more
+            observations than `min_hits`.
+        duplicate_thresh: a detection starts no track if its pose is at least this similar to that of a detection with
+            a higher score in the same frame; 1 disables that.
         tentative_frames: frames within which a tentative track must be observed again.
         fuse_score: whether to multiply similarities by the score of the detection.
         class_aware: whether a track continues only with detections of its class.
@@ -65,6 +69,8 @@ class TrackerSettings:
     track_buffer: float = 30
     buffer_seconds: float | None = None
     min_hits: int = 2
+    min_evidence: float = 0.0
+    duplicate_thresh: float = 1.0
     tentative_frames: int = 1
     fuse_score: bool = False
     class_aware: bool = False
@@ -101,6 +107,7 @@ _SHARES = frozenset(
         "match_thresh",
         "low_match_thresh",
         "new_match_thresh",
+        "duplicate_thresh",
         "pose_weight",
         "kpt_conf",
     }

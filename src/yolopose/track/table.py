@@ -23,6 +23,7 @@ class TrackTable:
         ids: (T,) track id; 0 while a track is tentative.
         classes: (T,) class of the last detection.
         hits: (T,) number of observations.
+        evidence: (T,) sum of the squared scores of the observations.
         active: (T,) whether the track was observed in the last frame.
         lost: (T,) time since the last observation, in steps of 1/30 second.
         mean, cov: filter states now, as in `MotionState`.
@@ -35,6 +36,7 @@ class TrackTable:
     ids: IntArray
     classes: IntArray
     hits: IntArray
+    evidence: FloatArray
     active: BoolArray
     lost: FloatArray
     mean: FloatArray
@@ -49,11 +51,14 @@ class TrackTable:
         return len(self.ids)
 
     @classmethod
-    def of_detections(cls, boxes: FloatArray, classes: IntArray, points: FloatArray, past: int) -> TrackTable:
+    def of_detections(
+        cls, boxes: FloatArray, scores: FloatArray, classes: IntArray, points: FloatArray, past: int
+    ) -> TrackTable:
         """Return tentative tracks that start with detections.
 
         Args:
             boxes: (N, 4) corners.
+            scores: (N,) scores.
             classes: (N,) class indices.
             points: (N, K, 3) keypoints.
             past: P, number of remembered centers.
@@ -65,6 +70,7 @@ class TrackTable:
             ids=np.zeros(count, np.int64),
             classes=classes.copy(),
             hits=np.ones(count, np.int64),
+            evidence=scores**2,
             active=np.ones(count, np.bool_),
             lost=np.zeros(count),
             mean=states.mean,
@@ -79,7 +85,8 @@ class TrackTable:
     @classmethod
     def empty(cls, keypoints: int, past: int) -> TrackTable:
         """Return a table without tracks."""
-        return cls.of_detections(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros((0, keypoints, 3)), past)
+        nothing = np.zeros(0)
+        return cls.of_detections(np.zeros((0, 4)), nothing, nothing.astype(np.int64), np.zeros((0, keypoints, 3)), past)
 
     @property
     def confirmed(self) -> BoolArray:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.track.association import box_similarity, linear_sum_assignment
+from yolopose.track.association import box_similarity, find_duplicates, linear_sum_assignment
 from yolopose.track.camera import CameraMotion
 from yolopose.track.frames import FloatArray, IntArray, TrackDetections, TrackedFrame, Tracker
 from yolopose.track.motion import correct, predict, recover, to_corners, to_measurement
@@ -16,9 +16,11 @@ from yolopose.track.settings import FRAME_RATE, TrackerSettings, make_tracker_se
 from yolopose.track.stages import Stages
 from yolopose.track.table import TrackTable
 
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
 _DUPLICATE_IOU = 0.85
 _EPS = 1e-6
+# Factor of `tentative_frames` for tracks that lack only evidence, not observations.
+_PATIENCE = 2
 
 
 class MultiTracker(Tracker):
@@ -75,9 +77,11 @@ class MultiTracker(Tracker):
         self._predict(step)
         stages = Stages(self._table, boxes, points, scores, detections.classes, self.settings, self._tolerance(points))
         stages.run()
-        ids = self._continue_tracks(stages.rows, boxes, points, detections.classes)
+        ids = self._continue_tracks(stages.rows, boxes, points, detections.classes, scores)
         self._end_tracks(step)
         starting = stages.unassigned & (scores >= self.settings.new_track_thresh)
+        if self.settings.duplicate_thresh < 1 and starting.any():
+            starting &= ~find_duplicates(boxes, points, scores, self.settings.duplicate_thresh, self.settings.kpt_conf)
         self._start_tracks(starting, boxes, points, detections.classes, scores, ids)
         self._is_first = False
         return TrackedFrame(ids)
@@ -145,7 +149,9 @@ class MultiTracker(Tracker):
         states = predict(table.states, step)
         table.mean, table.cov = states.mean, states.cov
 
-    def _continue_tracks(self, rows: IntArray, boxes: FloatArray, points: FloatArray, classes: IntArray) -> IntArray:
+    def _continue_tracks(
+        self, rows: IntArray, boxes: FloatArray, points: FloatArray, classes: IntArray, scores: FloatArray
+    ) -> IntArray:
         """Update the tracks that are observed, and return the id of each detection, 0 without one."""
         table = self._table
         observed = np.flatnonzero(rows >= 0)
@@ -163,10 +169,12 @@ class MultiTracker(Tracker):
         table.classes[index] = classes[observed]
         table.past[index] = np.concatenate((table.past[index, 1:], measurement[:, None, :2]), axis=1)
         table.hits[index] += 1
+        table.evidence[index] += scores[observed] ** 2
         table.lost[index] = 0.0
         table.active[:] = False
         table.active[index] = True
-        for row in index[(table.ids[index] == 0) & (table.hits[index] >= self.settings.min_hits)]:
+        enough = (table.hits >= self.settings.min_hits) & (table.evidence >= self.settings.min_evidence)
+        for row in index[(table.ids[index] == 0) & enough[index]]:
             table.ids[row] = self._take_id()
         ids = np.zeros(len(rows), np.int64)
         ids[observed] = table.ids[index]
@@ -175,7 +183,8 @@ class MultiTracker(Tracker):
     def _end_tracks(self, step: float) -> None:
         """Remove tentative tracks that are not confirmed, and duplicates of active tracks."""
         table = self._table
-        keep = table.active | table.confirmed | (table.lost < self.settings.tentative_frames * step)
+        patience = self.settings.tentative_frames * np.where(table.hits >= self.settings.min_hits, _PATIENCE, 1)
+        keep = table.active | table.confirmed | (table.lost < patience * step)
         limit = self.settings.max_instances
         if limit is not None and np.count_nonzero(table.confirmed) >= limit:
             keep &= table.confirmed
@@ -207,10 +216,12 @@ class MultiTracker(Tracker):
             index = np.sort(index[np.argsort(-scores[index], kind="stable")][:number])
         if not len(index):
             return
-        tracks = TrackTable.of_detections(boxes[index], classes[index], points[index], self.settings.delta_t + 1)
-        if self._is_first or self.settings.min_hits <= 1:
-            tracks.ids[:] = [self._take_id() for _ in index]
-            ids[index] = tracks.ids
+        past = self.settings.delta_t + 1
+        tracks = TrackTable.of_detections(boxes[index], scores[index], classes[index], points[index], past)
+        reliable = (tracks.hits >= self.settings.min_hits) & (tracks.evidence >= self.settings.min_evidence)
+        confirmed = np.flatnonzero(reliable | self._is_first)
+        tracks.ids[confirmed] = [self._take_id() for _ in confirmed]
+        ids[index] = tracks.ids
         self._table = self._table.append(tracks)
 
     def _take_id(self) -> int:
