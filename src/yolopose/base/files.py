@@ -55,6 +55,26 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         OSError: it does not exist, cannot be read, is not a regular file, or is too large; `strerror` states the
             reason in words.
     """
+    handle, size = open_regular(path, max_bytes)
+    try:
+        data = read_up_to(handle, size, max_bytes)
+    finally:
+        os.close(handle)
+    if len(data) > max_bytes:
+        raise _too_large(len(data), max_bytes)
+    return data
+
+
+def open_regular(path: str | Path, max_bytes: int) -> tuple[int, int]:
+    """Open a file as `read_regular` does, and return its descriptor, which the caller closes, and its size in bytes.
+
+    Args:
+        path: the file; links are followed.
+        max_bytes: size that such a file never exceeds.
+
+    Raises:
+        OSError: as from `read_regular`.
+    """
     try:
         handle = os.open(path, _OPEN_FLAGS)
     except ValueError as error:  # the name contains a NUL character
@@ -65,17 +85,26 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
             kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), "a special file")
             number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
             raise OSError(number, f"it is {kind}, not a file")
-        size = status.st_size
-        data = b"" if size > max_bytes else _read_up_to(handle, size, max_bytes)
-    finally:
+        if status.st_size > max_bytes:
+            raise _too_large(status.st_size, max_bytes)
+    except OSError:
         os.close(handle)
-    if max(size, len(data)) > max_bytes:
-        raise OSError(errno.EFBIG, f"it has {size} bytes, more than the {max_bytes} that such files may have")
-    return data
+        raise
+    return handle, status.st_size
 
 
-def _read_up_to(handle: int, expected: int, max_bytes: int) -> bytes:
-    """Read to the end of a file of about the expected size, but at most one byte more than the limit."""
+def _too_large(size: int, max_bytes: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has {size} bytes, more than the {max_bytes} that such files may have")
+
+
+def read_up_to(handle: int, expected: int, max_bytes: int) -> bytes:
+    """Read to the end of an open file, but at most one byte more than the limit.
+
+    Args:
+        handle: descriptor of the file.
+        expected: number of bytes that probably follow.
+        max_bytes: the limit.
+    """
     data = os.read(handle, expected + 1)
     if len(data) == expected:
         return data

@@ -22,6 +22,7 @@ from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.base.files import read_regular
 from yolopose.data.arrays import to_bgr
 from yolopose.data.dng import decode_dng, is_dng
+from yolopose.data.image_header import MAX_IMAGE_BYTES
 from yolopose.data.jpeg import is_complete_jpeg, jpeg_size, lacks_rows
 from yolopose.geometry import Letterbox
 from yolopose.geometry.letterbox import PAD_VALUE
@@ -32,7 +33,6 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-MAX_IMAGE_BYTES = 512 << 20
 
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 # first bytes of TIFF and JPEG 2000, which have compressions and color spaces that Pillow supports and OpenCV does not

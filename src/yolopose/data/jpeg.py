@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,6 +15,10 @@ _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _SCAN = re.compile(rb"\xff\xda\x00[\x08-\x0e][\x01-\x04]")
+_EXIF = b"Exif\0\0"
+_APP1 = 0xE1
+_TABLES = {0xDB, 0xC4}  # of quantization, Huffman codes
+_ORIENTATION_TAG = 0x0112
 _BASELINE = (0xC0, 0xC1)
 _PROGRESSIVE = 0xC2
 _GRAY = 128  # of blocks without data: all coefficients are 0
@@ -30,6 +34,91 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
         if _is_frame(marker) and position + 9 <= len(data):
             return _number(data, position + 5), _number(data, position + 7)
     return None
+
+
+def complete_jpeg_size(data: bytes, length: int) -> tuple[int, int] | None:
+    """Return the (height, width) of an ordinary JPEG after EXIF orientation; None if it is incomplete or unusual.
+
+    Args:
+        data: the file, or its first bytes if the file ends with an end marker. These suffice for a baseline file
+            without restart markers.
+        length: bytes of the file.
+    """
+    frame = 0
+    interval = 0
+    tables: set[int] = set()
+    app1: list[int] = []
+    for marker, position in _segments(data):
+        if marker == 0xDD and position + 6 <= len(data):  # restart interval
+            interval = _number(data, position + 4)
+        elif _is_frame(marker):
+            if frame or marker not in (*_BASELINE, _PROGRESSIVE):
+                return None
+            frame = position
+        elif marker == _APP1:
+            app1.append(position)
+        elif marker == 0xDA:  # start of scan
+            return _checked_size(data, length, frame, position, interval, app1) if tables >= _TABLES else None
+        tables.add(marker)
+    return None
+
+
+def _checked_size(
+    data: bytes, length: int, frame: int, scan: int, interval: int, app1: list[int]
+) -> tuple[int, int] | None:
+    if not frame or frame + 9 >= len(data):
+        return None
+    height, width = _number(data, frame + 5), _number(data, frame + 7)
+    is_usual = data[frame + 4] == 8 and data[frame + 9] in (1, 3)  # 8 bits; gray or color
+    if not is_usual or not height or not width:
+        return None
+    is_transposed = _is_transposed(data, app1)
+    if is_transposed is None and height != width:
+        return None
+    if len(data) == length:
+        is_complete = is_complete_jpeg(data)
+    else:
+        is_single = scan + 4 < len(data) and data[scan + 4] == data[frame + 9]
+        if interval or not is_single or data[frame + 1] not in _BASELINE:
+            return None
+        is_complete = _has_all_units(data, frame, scan, length - len(_EOI), 0)
+    if not is_complete:
+        return None
+    return (width, height) if is_transposed else (height, width)
+
+
+def _is_transposed(data: bytes, app1: list[int]) -> bool | None:
+    """Return whether the EXIF orientation exchanges height and width; None if that is ambiguous.
+
+    Args:
+        data: the file.
+        app1: positions of the APP1 segments, which contain EXIF or XMP.
+    """
+    exif = [position for position in app1 if data.startswith(_EXIF, position + 4)]
+    if not exif:
+        return None if app1 and data.find(_EXIF, app1[0]) >= 0 else False
+    start = exif[0] + 4 + len(_EXIF)
+    orientation = _orientation(data[start : exif[0] + 2 + _number(data, exif[0] + 2)])
+    if orientation is None or (orientation > 4 and len(app1) > 1):
+        return None
+    return orientation > 4
+
+
+def _orientation(tiff: bytes) -> int | None:
+    """Return the orientation 1…8 in the first directory of EXIF data, 1 if there is none; None if malformed."""
+    order: Literal["little", "big"] = "little" if tiff[:4] == b"II*\0" else "big"
+    if order == "big" and tiff[:4] != b"MM\0*":
+        return None
+    start = int.from_bytes(tiff[4:8], order)
+    count = int.from_bytes(tiff[start : start + 2], order)
+    if start < 8 or start + 2 + 12 * count > len(tiff):
+        return None
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if int.from_bytes(tiff[entry : entry + 2], order) == _ORIENTATION_TAG:
+            is_short = int.from_bytes(tiff[entry + 2 : entry + 4], order) == 3
+            value = int.from_bytes(tiff[entry + 8 : entry + 10], order)
+            return value if is_short and 1 <= value <= 8 else None
+    return 1
 
 
 def is_complete_jpeg(data: bytes) -> bool:

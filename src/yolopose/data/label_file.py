@@ -11,7 +11,9 @@ metrics, the COCO protocol and the conversion to COCO all use the v that is retu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,8 +27,8 @@ from yolopose.schema import PoseSpec
 MAX_LABEL_BYTES = 8 << 20
 FloatArray = npt.NDArray[np.float32]
 TOLERANCE = 0.01  # how far coordinates may leave 0…1: annotation tools round, and boxes touch the border
-_USUAL_VISIBILITY = frozenset((0.0, 1.0, 2.0))
 _BOX_COLUMNS = ("class", "cx", "cy", "w", "h")
+_PLAIN_BYTES = b"0123456789.+-eE \t\r\n"  # of files that need no decoding as text
 _MAX_CLASS = 1_000_000  # of files whose classes are all treated as one
 
 
@@ -101,13 +103,22 @@ def read_label_file(path: Path, spec: PoseSpec, *, any_class: bool = False, prec
     Raises:
         LabelError: the file cannot be read or is not valid.
     """
+    data = read_label_bytes(path)
+    return None if data is None else parse_labels(data, spec, any_class=any_class, precise=precise)
+
+
+def read_label_bytes(path: str | Path) -> bytes | None:
+    """Return the contents of a label file; None if it does not exist.
+
+    Raises:
+        LabelError: the file cannot be read.
+    """
     try:
-        data = read_regular(path, MAX_LABEL_BYTES)
+        return read_regular(path, MAX_LABEL_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise LabelError("unreadable", f"the file cannot be read ({error.strerror or error})") from error
-    return parse_labels(data, spec, any_class=any_class, precise=precise)
 
 
 def parse_labels(data: bytes, spec: PoseSpec, *, any_class: bool = False, precise: bool = False) -> FileLabels:
@@ -119,10 +130,9 @@ def parse_labels(data: bytes, spec: PoseSpec, *, any_class: bool = False, precis
         if len(row) != width:
             _raise_wrong_length(row, width, spec.keypoints.shape, line)
     values = _to_array(lines, rows, width)
-    with np.errstate(over="ignore", under="ignore"):  # 1e300 becomes infinite, which is refused below
-        table = values.astype(np.float32)
+    table = _to_float32(values)
     warnings: list[str] = []
-    if not _is_ordinary(table, spec):
+    if not _ordinary_rows(table, spec).all():
         _check_values(table, lines, spec, any_class)
         warnings = _unusual_values(table, dims)
     # In reverse order, so that the first of equal rows is the one that remains. numpy.unique would take most of the
@@ -141,6 +151,62 @@ def parse_labels(data: bytes, spec: PoseSpec, *, any_class: bool = False, precis
         warnings=tuple(warnings),
         rows=tuple(row_idx),
     )
+
+
+def parse_label_files(
+    contents: Sequence[bytes], spec: PoseSpec, *, any_class: bool = False
+) -> list[FileLabels | LabelError]:
+    """Parse the contents of many label files, several times as fast as one by one; see `read_label_file`.
+
+    Args:
+        contents: the files.
+        spec: number of classes and shape of the keypoints.
+        any_class: accept classes that the spec does not have.
+
+    Returns:
+        The same as `parse_labels` for each file, or the error that it raises.
+    """
+    count, dims = spec.keypoints.shape
+    width = len(_BOX_COLUMNS) + count * dims
+    tokens: list[bytes] = []
+    sizes: list[int] = []  # rows of each file; -1 if it needs `parse_labels`
+    for data in contents:
+        rows = [row for row in map(bytes.split, data.split(b"\n")) if row]
+        is_plain = not data.translate(None, _PLAIN_BYTES) and all(len(row) == width for row in rows)
+        sizes.append(len(rows) if is_plain else -1)
+        if is_plain:
+            tokens += chain.from_iterable(rows)
+    try:
+        table = _to_float32(np.array([float(token) for token in tokens], dtype=np.float64).reshape(-1, width))
+    except ValueError:  # a token such as 1-2, in any of the files
+        table = np.zeros((0, width), dtype=np.float32)
+        sizes = [-1] * len(contents)
+    is_ordinary: list[bool] = _ordinary_rows(table, spec).tolist()
+    row_keys = table.view(np.dtype((np.void, table.itemsize * width))).ravel().tolist()
+    classes, boxes, keypoints = table[:, 0].astype(np.int32), table[:, 1:5], _keypoints(table, count, dims)
+    results: list[FileLabels | LabelError] = []
+    start = 0
+    for data, size in zip(contents, sizes, strict=True):
+        end = start + max(size, 0)
+        if size >= 0 and all(is_ordinary[start:end]) and len(set(row_keys[start:end])) == size:
+            rows = slice(start, end)
+            results.append(FileLabels(classes[rows], boxes[rows], keypoints[rows], (), tuple(range(size))))
+        else:
+            results.append(_parse_or_error(data, spec, any_class))
+        start = end
+    return results
+
+
+def _parse_or_error(data: bytes, spec: PoseSpec, any_class: bool) -> FileLabels | LabelError:
+    try:
+        return parse_labels(data, spec, any_class=any_class)
+    except LabelError as error:
+        return error
+
+
+def _to_float32(values: npt.NDArray[np.float64]) -> FloatArray:
+    with np.errstate(over="ignore", under="ignore"):  # 1e300 becomes infinite, which is refused
+        return values.astype(np.float32)
 
 
 def _split_rows(data: bytes) -> tuple[list[int], list[list[str]]]:
@@ -204,19 +270,19 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _is_ordinary(table: FloatArray, spec: PoseSpec) -> bool:
-    """Return whether no check can fail and nothing is unusual, in a fraction of the time of the checks: most files."""
-    if not len(table) or not (table.min() >= 0 and table[:, 3:5].min() > 0):  # False for NaN
-        return False
-    step = 3 if spec.keypoints.dims == 3 else 0
-    values = table[:, 7::3].ravel().tolist() if step else []
-    if not _USUAL_VISIBILITY.issuperset(values) or table[:, 1:5].max() > 1:
-        return False
-    coordinates = table[:, 5:]
-    columns = (coordinates[:, ::3], coordinates[:, 1::3]) if step else (coordinates,)
-    if any(column.max() > 1 for column in columns) or (not step and coordinates.min() <= 0):
-        return False
-    return all(cls.is_integer() and cls < spec.nc for cls in table[:, 0].tolist())
+def _ordinary_rows(table: FloatArray, spec: PoseSpec) -> npt.NDArray[np.bool_]:
+    """Return (n,) for which rows no check can fail and nothing is unusual: nearly all."""
+    in_range = (table >= 0) & (table <= 1)  # False for NaN
+    classes = table[:, 0]
+    in_range[:, 0] = (classes >= 0) & (classes < spec.nc) & (classes == np.floor(classes))
+    in_range[:, 3:5] &= table[:, 3:5] > 0
+    if spec.keypoints.dims == 3:
+        visibility = table[:, 7::3]
+        in_range[:, 7::3] |= visibility == 2
+        in_range[:, 7::3] &= visibility == np.floor(visibility)
+    else:
+        in_range[:, 5:] &= table[:, 5:] > 0
+    return in_range.all(axis=1)
 
 
 def _check_values(table: FloatArray, lines: list[int], spec: PoseSpec, any_class: bool) -> None:

@@ -1,4 +1,4 @@
-"""Decode every image and parse every label file of a split, and cache the result.
+"""Check every image and parse every label file of a split, and cache the result.
 
 The cache is an .npz file of plain arrays, never a pickle. A cache that is damaged, of another version, or made from
 other files is rebuilt. Failure to write it is only logged, since data sets may be on a read-only disk.
@@ -26,15 +26,24 @@ from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
 from yolopose.base.progress import progress
 from yolopose.config import limit_workers
-from yolopose.data.images import MAX_IMAGE_BYTES, decode_reduced
-from yolopose.data.label_file import TOLERANCE, FileLabels, FloatArray, LabelError, LabelIssue, read_label_file
+from yolopose.data.image_header import MAX_IMAGE_BYTES, complete_image_size
+from yolopose.data.images import decode_reduced
+from yolopose.data.label_file import (
+    TOLERANCE,
+    FileLabels,
+    FloatArray,
+    LabelError,
+    LabelIssue,
+    parse_label_files,
+    read_label_bytes,
+)
 from yolopose.data.paths import label_path, label_path_text
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
 CACHE_VERSION = 3  # part of the key, so that caches of other versions are rebuilt
-_BATCH = 16  # images that a thread takes at once: handing over a single one takes as long as parsing its labels
+_BATCH = 32  # images that a thread takes at once: handing over a single one takes as long as parsing its labels
 _CHUNK = 4096  # images that are joined at once
 _ARRAYS = ("status", "shapes", "offsets", "classes", "boxes", "keypoints")
 
@@ -117,7 +126,7 @@ def load_scan(
 def scan_labels(
     images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int | None = None, any_class: bool = False
 ) -> LabelScan:
-    """Decode every image and parse every label file.
+    """Check every image and parse every label file.
 
     Args:
         images: the images.
@@ -128,9 +137,7 @@ def scan_labels(
     """
     threads = limit_workers(workers or None)
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    results = map_ordered(
-        lambda batch: [_scan_image(image, spec, any_class) for image in batch], batches, threads=threads
-    )
+    results = map_ordered(lambda batch: _scan_batch(batch, spec, any_class), batches, threads=threads)
     scans = (scan for result in results for scan in result)
     visible = LOGGER.isEnabledFor(logging.INFO)
     parts: list[LabelScan] = []
@@ -143,37 +150,57 @@ def scan_labels(
     return _concatenate([*parts, _join(chunk, spec.keypoints.count)])
 
 
-def _scan_image(image: Path, spec: PoseSpec, any_class: bool) -> _ImageScan:
-    label = label_path(image)
-    try:
-        shape = _image_shape(image)
-    except LabelError as error:
-        return _ImageScan(issue=LabelIssue(image, None, None, error.kind, error.reason))
-    try:
-        return _ImageScan(shape, read_label_file(label, spec, any_class=any_class))
-    except LabelError as error:
-        return _ImageScan(issue=LabelIssue(label, error.row, error.column, error.kind, error.reason))
+def _scan_batch(images: Sequence[Path], spec: PoseSpec, any_class: bool) -> list[_ImageScan]:
+    scans: list[_ImageScan] = []
+    contents: dict[int, bytes] = {}  # of label files, by index
+    for index, image in enumerate(images):
+        path = str(image)
+        file = image
+        try:
+            shape = _image_shape(path)
+            file = label_path_text(path)
+            data = read_label_bytes(file)
+        except LabelError as error:
+            scans.append(_refused(Path(file), error))
+            continue
+        if data is not None:
+            contents[index] = data
+        scans.append(_ImageScan(shape))
+    labels = parse_label_files(list(contents.values()), spec, any_class=any_class)
+    for index, result in zip(contents, labels, strict=True):
+        if isinstance(result, LabelError):
+            scans[index] = _refused(label_path(images[index]), result)
+        else:
+            scans[index] = _ImageScan(scans[index].shape, result)
+    return scans
 
 
-def _image_shape(image: Path) -> tuple[int, int]:
-    """Return (height, width) after decoding, since a header does not show whether the pixels can be read.
+def _refused(file: Path, error: LabelError) -> _ImageScan:
+    return _ImageScan(issue=LabelIssue(file, error.row, error.column, error.kind, error.reason))
+
+
+def _image_shape(path: str) -> tuple[int, int]:
+    """Return (height, width) from the header of a complete image; other images are decoded.
 
     A JPEG is decoded at 1/8 of its size: all its data are read, in half of the time.
     """
     try:
-        pixels, original = decode_reduced(read_regular(image, MAX_IMAGE_BYTES), image.name, 1)
-        height, width = original or pixels.shape[:2]
+        size = complete_image_size(path)
+        if size is None:
+            pixels, original = decode_reduced(read_regular(path, MAX_IMAGE_BYTES), os.path.basename(path), 1)
+            size = original or (pixels.shape[0], pixels.shape[1])
     except FileNotFoundError:
         raise LabelError("image does not exist", "the image is listed but does not exist") from None
     except OSError as error:
         raise LabelError("image unreadable", f"the image cannot be read ({error.strerror or error})") from error
     except SourceError as error:
         raise LabelError("image does not decode", str(error)) from error
-    if min(height, width) < MIN_SIDE:
+    height, width = size
+    if min(size) < MIN_SIDE:
         raise LabelError(
             "image too small", f"the image is {width}×{height} pixels; both sides must have at least {MIN_SIDE}"
         )
-    return height, width
+    return size
 
 
 def _join(scans: Sequence[_ImageScan], num_keypoints: int) -> LabelScan:
