@@ -15,6 +15,7 @@ from yolopose.data.batches import ValBatch, ValBatches, batch_shape, letterbox_f
 from yolopose.data.dataset import load_dataset
 from yolopose.data.labels import Annotations, load_labels
 from yolopose.geometry import Letterbox
+from yolopose.geometry.letterbox import PAD_VALUE
 
 MakeSet = Callable[..., Path]
 SIZES = [(300, 400), (480, 640), (901, 333), (64, 64), (333, 901), (100, 133), (700, 700), (1300, 900)]
@@ -172,7 +173,6 @@ def test_stopping_early_ends_the_threads(blob_images: Annotations) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:50]), "was readable when its labels were loaded"),
         (lambda path: path.unlink(), "was readable when its labels were loaded"),
         (lambda path: cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8)), "has changed"),
     ],
@@ -184,6 +184,25 @@ def test_names_an_image_that_became_unreadable(
     with pytest.raises(DataError, match=words) as caught:
         list(ValBatches(blob_images, imgsz=64))
     assert str(blob_images.files[4]) in str(caught.value)
+
+
+def test_an_image_that_does_not_decode_is_gray_and_has_no_instances(
+    blob_images: Annotations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (intact,) = ValBatches(blob_images, imgsz=64)
+    position = intact.indices.index(4)
+    path = blob_images.files[4]
+    path.write_bytes(path.read_bytes()[:50])
+    batches = ValBatches(blob_images, imgsz=64)
+    (batch,) = batches
+    assert batch.damaged == (position,)
+    assert (batch.images[position] == PAD_VALUE).all()
+    assert len(batch.images) == len(intact.images)
+    keep = intact.batch_idx != position
+    for name in ("batch_idx", "classes", "boxes", "keypoints"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(intact, name)[keep])
+    list(batches)
+    assert capsys.readouterr().err.count(f"{path} ") == 1  # one warning, however often it is validated
 
 
 def test_background_images_are_in_their_batch(make_set: MakeSet) -> None:

@@ -6,10 +6,12 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from yolopose.base import log
+from yolopose.base.errors import DataError
 from yolopose.data import label_scan
 from yolopose.data.dataset import load_dataset
 from yolopose.data.label_scan import cache_path
@@ -233,3 +235,17 @@ def test_chunks_of_a_scan_are_joined(
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     assert joined.issues == whole.issues
     assert joined.warnings == whole.warnings == {"duplicate rows dropped": (2, 3)}
+
+
+def test_strict_loading_decodes_images_and_has_a_cache_of_its_own(make_set: MakeSet, counter: Counter) -> None:
+    yaml = make_set(IMAGES | {"b": OTHER})
+    path = yaml.parent / "images/val/a.png"
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+    path.with_suffix(".jpg").write_bytes(jpeg[: len(jpeg) // 2] + b"\xff\xd9")  # only its pixel data are damaged
+    path.unlink()
+    assert counter.load(yaml).shapes[0].tolist() == [160, 160]
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"1 of 4 images are refused(.|\n)*a\.jpg(.|\n)*cut short"):
+            load_labels(load_dataset(yaml), "val", strict=True)
+    assert counter.scans == 2

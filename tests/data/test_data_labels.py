@@ -13,7 +13,9 @@ from yolopose.base import log
 from yolopose.base.errors import DataError
 from yolopose.data.convert import build_coco
 from yolopose.data.dataset import load_dataset
+from yolopose.data.label_file import FileLabels, LabelError, parse_label_files, parse_labels
 from yolopose.data.labels import Annotations, load_labels
+from yolopose.schema import KeypointSchema, PoseSpec
 
 MakeSet = Callable[..., Path]
 GOOD = "0 .5 .5 .2 .2 .4 .4 2 .6 .6 1"
@@ -336,3 +338,35 @@ def test_a_pipe_as_label_cache_is_ignored(make_set: MakeSet) -> None:
     yaml = make_set()
     os.mkfifo(yaml.parent / "labels/val.yolopose.npz")
     assert len(load_labels(load_dataset(yaml), "val", workers=1)) == 2
+
+
+BATCH_CASES = [
+    "", "\n\n", GOOD, f"{GOOD}\n{GOOD}", f"\n{GOOD}\r\n\n{GOOD.replace('.5', '.6')}\n", "\ufeff" + GOOD, "bad", BOX,
+    GOOD.replace(".5", "1e-1"), GOOD.replace(".5", "-"), GOOD.replace(".5", "1-2"), GOOD.replace(".5", "nan"),
+    GOOD.replace(".5", "5e-324"), GOOD.replace(".5", "1e999"), GOOD.replace(".5", "1.009"), GOOD.replace("0 ", "1 ", 1),
+    GOOD.replace("0 ", "7 ", 1), GOOD.replace("0 ", "0.5 ", 1), f"{BOX} .4 .4 .5 .6 .6 1", f"{BOX} -1 3 0 .6 .6 2",
+    "0 .5 .5 0 .2 .4 .4 2 .6 .6 1", GOOD.replace(" ", "\n"), GOOD.replace(" ", "\u00a0"), GOOD.replace(" ", "\x0b"),
+    GOOD.replace(".5", "0_1"), GOOD.replace("2 .6", "-0 .6"), f"{BOX} .4 .4 .6 .6", f"{BOX} 0 0 .6 .6",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("any_class", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_files_parsed_together_equal_files_parsed_one_by_one(dims: int, any_class: bool, size: int) -> None:
+    spec = PoseSpec(classes=("one", "two"), keypoints=KeypointSchema(count=2, dims=dims))
+    contents = [text.encode() for text in BATCH_CASES] + [b"0 .5 \xff"]
+    results: list[FileLabels | LabelError] = []
+    for start in range(0, len(contents), size):
+        results += parse_label_files(contents[start : start + size], spec, any_class=any_class)
+    for data, result in zip(contents, results, strict=True):
+        if isinstance(result, LabelError):
+            with pytest.raises(LabelError) as caught:
+                parse_labels(data, spec, any_class=any_class)
+            assert vars(caught.value) == vars(result)
+            continue
+        expected = parse_labels(data, spec, any_class=any_class)
+        assert (result.warnings, result.rows) == (expected.warnings, expected.rows)
+        for name in ("classes", "boxes", "keypoints"):
+            np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+            assert getattr(result, name).dtype == getattr(expected, name).dtype

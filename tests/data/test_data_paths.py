@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from yolopose.base.errors import DataError
-from yolopose.data.paths import label_path, label_path_text, portable_key, relative_name, resolve_under
+from yolopose.data.paths import PathList, label_path, label_path_texts, portable_key, relative_name, resolve_under
 
 UNSAFE = [
     ("", "is empty"),
@@ -113,6 +114,21 @@ def test_portable_key_ignores_case_and_composition(first: str, second: str) -> N
         "/data/my images/a.jpg", "/images/set/images.old/a.jpg", "/data/imgs/a..jpg", "./images/é.jpeg",
     ],
 )  # fmt: skip
-def test_label_path_text_equals_label_path(image: str) -> None:
+def test_label_path_texts_equal_label_path(image: str) -> None:
     path = Path(image)
-    assert label_path_text(str(path)) == str(label_path(path))
+    others = [Path("/other/images/b.jpg"), path, path]
+    assert label_path_texts(map(str, [path, *others])) == [str(label_path(name)) for name in (path, *others)]
+
+
+def test_list_of_paths() -> None:
+    files = [Path("/a/b.jpg"), Path("c.png"), Path("/d")]
+    paths = PathList.of(files)
+    assert (len(paths), paths[1], paths[-1]) == (3, files[1], files[2])
+    assert paths == files
+    assert list(paths[1:]) == files[1:]
+    assert paths != files[:2]
+    assert paths != 3
+    assert files[2] in paths
+    assert pickle.loads(pickle.dumps(paths)) == paths
+    assert PathList.of(paths) is paths
+    assert repr(paths) == "PathList(['/a/b.jpg', 'c.png', '/d'])"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -175,6 +176,34 @@ def test_image_names_as_ids(tmp_path: Path) -> None:
     sigmas = [0.5, 0.5]  # 1/K
     expected = score_by_pycocotools(gt, metrics.save_dir / "predictions.json", sigmas)
     assert metrics.coco == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("from_labels", [True, False])
+def test_an_image_that_does_not_decode_is_not_part_of_the_scores(tmp_path: Path, from_labels: bool) -> None:
+    """Its header is intact, so that its labels are loaded."""
+    results: list[Any] = []
+    for name in ("damaged", "without"):
+        data = make_rectangles(tmp_path / name)
+        more: dict[str, Any] = {}
+        if not from_labels:
+            more = {"annotations": str(tmp_path / f"{name}.json")}
+            export_coco(data, "val", tmp_path / f"{name}.json")
+        image = tmp_path / name / "images/val/000.png"
+        if name == "damaged":
+            noise = np.random.default_rng(0).integers(0, 256, (*cv2.imread(str(image)).shape[:2], 3), dtype=np.uint8)
+            jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+            image.with_suffix(".jpg").write_bytes(jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+            if more:
+                path = Path(more["annotations"])
+                path.write_text(path.read_text().replace("000.png", "000.jpg"))
+        else:
+            (tmp_path / name / "labels/val/000.txt").unlink()
+        image.unlink()
+        options = val_options(data, protocol="coco", project=str(tmp_path / "p"), batch=1, **more)
+        results.append(validate(RectangleRuntime(shift=25), options))
+    damaged, without = results
+    assert damaged.coco == pytest.approx(without.coco)
+    assert damaged.results_dict == pytest.approx(without.results_dict)
 
 
 def damage(content: dict, part: str) -> None:

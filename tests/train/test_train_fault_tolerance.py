@@ -8,6 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from train_worlds import FAST, make_world
@@ -362,3 +364,22 @@ def test_reports_an_image_that_disappears(split, workers, world, runs, monkeypat
     model.add_callback("on_train_epoch_start", lambda trainer: trainer.epoch == 1 and gone.unlink(missing_ok=True))
     with pytest.raises(DataError, match=r"5\.png.*resume=True model="):
         model.train(data=data, **{**runs, "epochs": 3, "workers": workers})
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_do_not_decode_are_skipped(workers, world, runs, monkeypatch, capfd) -> None:
+    """Their headers are intact, so that the scan of the labels does not notice them."""
+    data, model_yaml = world
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
+    for split in ("train", "val"):
+        path = data.parent / "images" / split / "5.png"
+        image = cv2.imread(str(path))
+        path.unlink()
+        jpeg = cv2.imencode(".jpg", cv2.resize(image, (320, 320)), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        path.with_suffix(".jpg").write_bytes(jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+    model = YOLO(model_yaml)
+    model.train(data=data, **{**runs, "epochs": 2, "workers": workers})
+    text = capfd.readouterr().err
+    assert re.search(r"train/5\.jpg is cut short.*It is not used in this training \(1 so far\)", text)
+    assert len(re.findall(r"val/5\.jpg is cut short.*It is not part of the validation", text)) == 1

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from feed_scenes import write_scenes
 
+from yolopose.base.errors import DataError
 from yolopose.data import Annotations
+from yolopose.data.images import DamagedImageError
 from yolopose.train.feed.image_cache import FileImages, open_images
 
 SIZES = [(60, 90), (90, 60), (64, 64), (200, 100), (40, 80), (64, 100), (100, 64)]
@@ -67,3 +69,16 @@ def test_recently_decoded_images_stay_within_the_limit(table: Annotations) -> No
     for index in (1, 2):
         images[index]
     assert images[0] is not first
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", False])
+def test_images_that_do_not_decode_are_marked(table: Annotations, cache: str | bool) -> None:
+    table.files[3].write_bytes(table.files[3].read_bytes()[:-50])
+    for images in (open_images(table, 200, cache), open_images(table, 200, cache)):  # the second time from the file
+        for copy in (images, pickle.loads(pickle.dumps(images))):
+            with pytest.raises(DamagedImageError):
+                copy[3]
+            np.testing.assert_array_equal(copy[4], FileImages(table)[4])
+    table.files[4].unlink()
+    with pytest.raises(DataError, match="could be read when the training started"):
+        open_images(table, 200, cache)[4]

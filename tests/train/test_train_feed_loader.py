@@ -131,13 +131,13 @@ def test_makes_batches_from_cached_images(table: Annotations, cache: str) -> Non
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("fault", ["missing", "damaged", "other size"])
+@pytest.mark.parametrize("fault", ["missing", "other size"])
 def test_names_an_image_that_cannot_be_read(table: Annotations, workers: int, fault: str) -> None:
     path = table.files[4]
     if fault == "missing":
         path.unlink()
     else:
-        path.write_bytes(b"no image" if fault == "damaged" else table.files[0].read_bytes())
+        path.write_bytes(table.files[0].read_bytes())
     with pytest.raises(DataError, match=r"4\.png") as caught:
         list(make_batches(table, workers=workers).epoch(0))
     assert "Traceback" not in str(caught.value)
@@ -160,3 +160,30 @@ def test_a_dead_worker_is_an_error_and_the_next_epoch_works(
         with pytest.raises(DataError, match="workers"):
             list(batches.epoch(0))
     assert len(list(batches.epoch(0))) == 3
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_an_image_that_does_not_decode_has_no_labels(
+    table: Annotations, device: torch.device | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    table.files[2].write_bytes(table.files[2].read_bytes()[:-50])
+    alone = {"mosaic": 0, "mixup": 0}
+    epochs = [
+        list(
+            TrainBatches(
+                table, pose_spec(), train_options(**{**BUSY, **changes}), imgsz=64, batch=3, workers=workers,
+                render_on=device,
+            ).epoch(0)
+        )
+        for changes in (alone, {})
+        for workers in (0, 2)
+    ]  # fmt: skip
+    for first, second in (epochs[:2], epochs[2:]):
+        assert all(are_equal(*pair) for pair in zip(first, second, strict=True))
+    counts = {int(index): 0 for batch in epochs[0] for index in batch.index}
+    for batch in epochs[0]:
+        for row in batch.batch_idx.tolist():
+            counts[int(batch.index[row])] += 1
+    assert [counts[index] for index in range(7)] == [1, 1, 0, 1, 1, 1, 1]
+    assert "It is not used in this training (1 so far)" in capfd.readouterr().err

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError, SourceError
+from yolopose.base.log import warn_once
 from yolopose.base.prefetch import prefetch
 from yolopose.config import limit_workers
-from yolopose.data.images import letterbox_into, read_image
+from yolopose.data.images import DamagedImageError, letterbox_into, read_image
 from yolopose.data.label_file import FloatArray
 from yolopose.data.labels import Annotations
 from yolopose.geometry import Letterbox
+from yolopose.geometry.letterbox import PAD_VALUE
 
 Size = tuple[int, int]
 _AHEAD = 2  # batches in preparation while one is in use
@@ -39,6 +41,7 @@ class ValBatch:
         classes: (N,) int32.
         boxes: (N, 4) float32 x1, y1, x2, y2.
         keypoints: (N, K, 3) float32 x, y, v.
+        damaged: images of the batch that do not decode; they are gray and have no instances.
     """
 
     images: npt.NDArray[np.uint8]
@@ -48,12 +51,14 @@ class ValBatch:
     classes: npt.NDArray[np.int32]
     boxes: FloatArray
     keypoints: FloatArray
+    damaged: tuple[int, ...] = ()
 
 
 class ValBatches:
     """The batches of a validation run in a fixed order; can be iterated repeatedly.
 
-    Iterating raises DataError, with its path, for an image that can no longer be read.
+    Iterating raises DataError, with its path, for an image that can no longer be read. An image that does not decode is
+    warned of, see `ValBatch.damaged`.
 
     Args:
         annotations: the annotations.
@@ -103,7 +108,9 @@ class ValBatches:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, group: npt.NDArray[Any], shape: Size) -> tuple[ValBatch, list[Future]]:
+    def _start(
+        self, pool: ThreadPoolExecutor, group: npt.NDArray[Any], shape: Size
+    ) -> tuple[ValBatch, list[Future[bool]]]:
         """Return a batch with its ground truth, and the pending work that fills in the images."""
         indices = [int(index) for index in group]
         sources = [(int(height), int(width)) for height, width in self._annotations.shapes[group]]
@@ -166,18 +173,33 @@ def letterbox_for(source: Size, imgsz: int, shape: Size) -> Letterbox:
     return Letterbox(source, fitted.inner, fitted.top, fitted.left, fitted.out)
 
 
-def _finish(started: tuple[ValBatch, list[Future[None]]]) -> ValBatch:
+def _finish(started: tuple[ValBatch, list[Future[bool]]]) -> ValBatch:
     batch, pending = started
-    for future in pending:
-        future.result()
-    return batch
+    damaged = tuple(index for index, future in enumerate(pending) if not future.result())
+    if not damaged:
+        return batch
+    keep = ~np.isin(batch.batch_idx, damaged)
+    return replace(
+        batch,
+        batch_idx=batch.batch_idx[keep],
+        classes=batch.classes[keep],
+        boxes=batch.boxes[keep],
+        keypoints=batch.keypoints[keep],
+        damaged=damaged,
+    )
 
 
-def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> None:
+def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> bool:
+    """Write an image into its slot of a batch; return False if it does not decode."""
     try:
         image = read_image(path)
+    except DamagedImageError as error:
+        warn_once(f"{error} It is not part of the validation. `yolo doctor` lists all such images.")
+        planes[:] = PAD_VALUE
+        return False
     except (NotFoundError, SourceError) as error:
         raise DataError(f"{error} It was readable when its labels were loaded.") from error
     if image.shape[:2] != letterbox.source:
         raise DataError(f"The size of the image {path} has changed since its labels were loaded; start again.")
     letterbox_into(planes, image, letterbox)
+    return True

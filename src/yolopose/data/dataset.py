@@ -20,7 +20,7 @@ from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
 from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
-from yolopose.data.paths import require_unpacked
+from yolopose.data.paths import PathList, require_unpacked
 from yolopose.data.yaml_checks import (
     check_channels,
     check_names,
@@ -61,6 +61,10 @@ class Dataset:
         return self.yaml_path.parent == _shipped_folder()
 
     def image_files(self, split: str) -> list[Path]:
+        """List the images of a split, sorted by path; see `image_paths`."""
+        return list(self.image_paths(split))
+
+    def image_paths(self, split: str) -> PathList:
         """List the images of a split, sorted by path; an image that is listed twice occurs twice.
 
         Args:
@@ -80,7 +84,7 @@ class Dataset:
                 f"{self.yaml_path} has no `{split}:` entry{hint}, only {stated}. Add the folder of its images, or "
                 f"divide the images into train and val: yolo data split data={self.yaml_path}"
             )
-        files: list[Path] = []
+        files: list[str] = []
         for entry in self.entries[split]:
             path = _locate_entry(self.root, entry)
             if path is None:
@@ -94,7 +98,7 @@ class Dataset:
                 f"{self.yaml_path}: `{split}: {', '.join(self.entries[split])}` contains no images under {self.root} "
                 f"(supported suffixes: {' '.join(sorted(IMAGE_SUFFIXES))})."
             )
-        return sorted(files, key=str)
+        return PathList(sorted(files))
 
     def image_folders(self, split: str) -> Iterator[tuple[Path, list[str]]]:
         """Yield the folders of a split, with their subfolders, and the names of all files in each.
@@ -106,7 +110,7 @@ class Dataset:
             if path is not None and path.is_dir():
                 yield from _walk(path)
 
-    def _images_in(self, path: Path, split: str) -> list[Path]:
+    def _images_in(self, path: Path, split: str) -> list[str]:
         if path.is_dir():
             return _images_in_folder(path)
         if path.suffix.lower() == ".txt":
@@ -340,8 +344,12 @@ def _publisher_hint(path: Path, raw: Mapping[str, Any], urls: Sequence[str]) -> 
     )
 
 
-def _images_in_folder(folder: Path) -> list[Path]:
-    return [parent / name for parent, names in _walk(folder) for name in names if is_image_name(name)]
+def _images_in_folder(folder: Path) -> list[str]:
+    files: list[str] = []
+    for parent, names in _walk(folder):
+        prefix = os.path.join(parent, "")
+        files += [prefix + name for name in names if is_image_name(name)]
+    return files
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -357,7 +365,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(parent), names
 
 
-def _images_in_list(path: Path, root: Path) -> list[Path]:
+def _images_in_list(path: Path, root: Path) -> list[str]:
     try:
         text = read_regular(path, _MAX_LIST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -375,4 +383,4 @@ def _images_in_list(path: Path, root: Path) -> list[Path]:
     # the first plain line shows which folder the lines are relative to
     plain = next((line for line in images if not line.startswith("./")), "")
     base = next((base for base in (root, path.parent, Path.cwd()) if os.path.exists(base / plain)), root)
-    return [Path(os.path.abspath((path.parent if line.startswith("./") else base) / line)) for line in images]
+    return [os.path.abspath((path.parent if line.startswith("./") else base) / line) for line in images]

@@ -19,6 +19,7 @@ _TAIL = 2  # bytes of the end marker of a JPEG
 _MAX_PIXELS = 1 << 30  # limits of OpenCV
 _MAX_SIDE = 1 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADERS = 33  # bytes
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by color type
 _WEBP_ANIMATED, _WEBP_EXIF = 0x02, 0x08
 
@@ -70,7 +71,7 @@ def _jpeg_size(handle: int, head: bytes, length: int) -> tuple[int, int] | None:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    if data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\x0d":
+    if len(data) < _PNG_HEADERS or data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\x0d":
         return None
     if data[24] not in _PNG_DEPTHS.get(data[25], ()):
         return None
@@ -85,8 +86,8 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
         if kind in (b"eXIf", b"acTL") or data.startswith(b"Raw profile", position + 8):  # orientation, animation
             return None
         if kind == b"IEND":
-            is_whole = b"IDAT" in kinds and (data[25] != 3 or b"PLTE" in kinds)
-            return (_big(data, 20), _big(data, 16)) if is_whole else None
+            is_complete = b"IDAT" in kinds and (data[25] != 3 or b"PLTE" in kinds)
+            return (_big(data, 20), _big(data, 16)) if is_complete else None
         kinds.add(kind)
         position = content_end + 4
     return None

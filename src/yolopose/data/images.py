@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -41,6 +40,10 @@ _PILLOW_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c", b"\xff\x
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 
 
+class DamagedImageError(SourceError):
+    """The contents of an image file cannot be decoded."""
+
+
 def is_image(path: PurePath) -> bool:
     """Return whether a file name is that of an image; hidden files (`._x.jpg` of macOS) are not."""
     return is_image_name(path.name)
@@ -48,7 +51,7 @@ def is_image(path: PurePath) -> bool:
 
 def is_image_name(name: str) -> bool:
     """Return `is_image` of a file name without folders, faster."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def read_image(path: str | Path) -> Image:
@@ -134,10 +137,10 @@ def decode_image(data: bytes, name: str) -> Image:
         name: name of the image in error messages.
 
     Raises:
-        SourceError: the data are not a complete image.
+        DamagedImageError: the data are not a complete image.
     """
     if not data:
-        raise SourceError(f"The image {name} is empty (0 bytes). Copy it again or remove it.")
+        raise DamagedImageError(f"The image {name} is empty (0 bytes). Copy it again or remove it.")
     if not is_complete_jpeg(data):
         raise _cut_short(name)
     if is_dng(data):
@@ -150,15 +153,15 @@ def decode_image(data: bytes, name: str) -> Image:
     if image is None and data[:4] in _PILLOW_MAGIC:
         image = _pillow_decode(data)
     if image is None:
-        raise SourceError(
+        raise DamagedImageError(
             f"The image {name} cannot be decoded: it is damaged, cut short or not an image ({len(data)} bytes). "
             "Save it again as JPEG or PNG, or remove it."
         )
     return image
 
 
-def _cut_short(name: str) -> SourceError:
-    return SourceError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
+def _cut_short(name: str) -> DamagedImageError:
+    return DamagedImageError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
 
 
 def letterbox_batch(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:

@@ -282,7 +282,7 @@ def _ordinary_rows(table: FloatArray, spec: PoseSpec) -> npt.NDArray[np.bool_]:
         in_range[:, 7::3] &= visibility == np.floor(visibility)
     else:
         in_range[:, 5:] &= table[:, 5:] > 0
-    return in_range.all(axis=1)
+    return np.logical_and.reduce(in_range, axis=1)
 
 
 def _check_values(table: FloatArray, lines: list[int], spec: PoseSpec, any_class: bool) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ from yolopose.data.label_file import (
     parse_label_files,
     read_label_bytes,
 )
-from yolopose.data.paths import label_path, label_path_text
+from yolopose.data.paths import PathList, label_path, label_path_texts
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
-CACHE_VERSION = 3  # part of the key, so that caches of other versions are rebuilt
+CACHE_VERSION = 4  # part of the key, so that caches of other versions are rebuilt
 _BATCH = 32  # images that a thread takes at once: handing over a single one takes as long as parsing its labels
 _CHUNK = 4096  # images that are joined at once
 _ARRAYS = ("status", "shapes", "offsets", "classes", "boxes", "keypoints")
@@ -99,6 +99,7 @@ def load_scan(
     cache: Path | None,
     workers: int | None,
     any_class: bool = False,
+    decode: bool = False,
     find_unused: Callable[[], Sequence[str]] = list,
 ) -> LabelScan:
     """Return the scan from the cache if it is up to date; otherwise scan the files and write the cache.
@@ -111,12 +112,13 @@ def load_scan(
         cache: the cache file, see `cache_path`; None neither reads nor writes one.
         workers: number of threads; None or 0 chooses.
         any_class: accept classes that the spec does not have.
+        decode: decode every image, see `scan_labels`.
         find_unused: describes files that are not used; called when the files are scanned.
     """
-    key = _fingerprint(images, spec, root, any_class) if cache else ""
+    key = _fingerprint(images, spec, root, any_class, decode) if cache else ""
     scan = _read_cache(cache, key, images, None if any_class else spec.nc, spec.keypoints.count) if cache else None
     if scan is None:
-        scan = scan_labels(images, spec, title=title, workers=workers, any_class=any_class)
+        scan = scan_labels(images, spec, title=title, workers=workers, any_class=any_class, decode=decode)
         scan = replace(scan, notes=tuple(find_unused()))
         if cache:
             _write_cache(cache, key, images, scan)
@@ -124,7 +126,13 @@ def load_scan(
 
 
 def scan_labels(
-    images: Sequence[Path], spec: PoseSpec, *, title: str, workers: int | None = None, any_class: bool = False
+    images: Sequence[Path],
+    spec: PoseSpec,
+    *,
+    title: str,
+    workers: int | None = None,
+    any_class: bool = False,
+    decode: bool = False,
 ) -> LabelScan:
     """Check every image and parse every label file.
 
@@ -134,10 +142,12 @@ def scan_labels(
         title: text of the progress bar.
         workers: number of threads; None or 0 chooses.
         any_class: accept classes that the spec does not have.
+        decode: decode every image, which also finds damaged pixel data in files with intact headers and ends.
     """
     threads = limit_workers(workers or None)
-    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    results = map_ordered(lambda batch: _scan_batch(batch, spec, any_class), batches, threads=threads)
+    texts = PathList.of(images).texts
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    results = map_ordered(lambda batch: _scan_batch(batch, spec, any_class, decode), batches, threads=threads)
     scans = (scan for result in results for scan in result)
     visible = LOGGER.isEnabledFor(logging.INFO)
     parts: list[LabelScan] = []
@@ -150,18 +160,18 @@ def scan_labels(
     return _concatenate([*parts, _join(chunk, spec.keypoints.count)])
 
 
-def _scan_batch(images: Sequence[Path], spec: PoseSpec, any_class: bool) -> list[_ImageScan]:
+def _scan_batch(images: Sequence[str], spec: PoseSpec, any_class: bool, decode: bool) -> list[_ImageScan]:
+    label_files = label_path_texts(images)
     scans: list[_ImageScan] = []
     contents: dict[int, bytes] = {}  # of label files, by index
     for index, image in enumerate(images):
-        path = str(image)
         file = image
         try:
-            shape = _image_shape(path)
-            file = label_path_text(path)
+            shape = _image_shape(image, decode)
+            file = label_files[index]
             data = read_label_bytes(file)
         except LabelError as error:
-            scans.append(_refused(Path(file), error))
+            scans.append(_refused(file, error))
             continue
         if data is not None:
             contents[index] = data
@@ -169,23 +179,23 @@ def _scan_batch(images: Sequence[Path], spec: PoseSpec, any_class: bool) -> list
     labels = parse_label_files(list(contents.values()), spec, any_class=any_class)
     for index, result in zip(contents, labels, strict=True):
         if isinstance(result, LabelError):
-            scans[index] = _refused(label_path(images[index]), result)
+            scans[index] = _refused(label_files[index], result)
         else:
             scans[index] = _ImageScan(scans[index].shape, result)
     return scans
 
 
-def _refused(file: Path, error: LabelError) -> _ImageScan:
-    return _ImageScan(issue=LabelIssue(file, error.row, error.column, error.kind, error.reason))
+def _refused(file: str, error: LabelError) -> _ImageScan:
+    return _ImageScan(issue=LabelIssue(Path(file), error.row, error.column, error.kind, error.reason))
 
 
-def _image_shape(path: str) -> tuple[int, int]:
-    """Return (height, width) from the header of a complete image; other images are decoded.
+def _image_shape(path: str, decode: bool) -> tuple[int, int]:
+    """Return (height, width) from the header of a complete image; other images are decoded, and all with `decode`.
 
     A JPEG is decoded at 1/8 of its size: all its data are read, in half of the time.
     """
     try:
-        size = complete_image_size(path)
+        size = None if decode else complete_image_size(path)
         if size is None:
             pixels, original = decode_reduced(read_regular(path, MAX_IMAGE_BYTES), os.path.basename(path), 1)
             size = original or (pixels.shape[0], pixels.shape[1])
@@ -256,26 +266,40 @@ def cache_path(image: Path, split: str) -> Path:
     return label_path(image).parents[depth] / f"{split}.yolopose.npz"
 
 
-def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path, any_class: bool) -> str:
+def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path, any_class: bool, decode: bool) -> str:
     """Return a hash of the spec and of names, sizes and times of all images and label files.
 
     Paths are relative to the root, so that a data set can be moved together with its cache.
     """
-    digest = hashlib.sha256(json.dumps([CACHE_VERSION, None if any_class else spec.nc, *spec.keypoints.shape]).encode())
-    prefix = f"{root}{os.sep}"
-    for image in images:
-        path = str(image)
-        line = f"{path.removeprefix(prefix)}\0{_file_state(path)}\0{_file_state(label_path_text(path))}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8 on Linux
+    digest = hashlib.blake2b(
+        json.dumps([CACHE_VERSION, decode, None if any_class else spec.nc, *spec.keypoints.shape]).encode()
+    )
+    texts = PathList.of(images).texts
+    names = "\0".join(("", *texts, "")).replace(f"\0{root}{os.sep}", "\0")
+    digest.update(names.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8 on Linux
+    for files in (texts, label_path_texts(texts)):
+        states = _file_states(files)
+        try:
+            digest.update(np.array(states, dtype=np.int64).tobytes())
+        except OverflowError:  # times after the year 2262
+            digest.update(repr(states).encode())
     return digest.hexdigest()
 
 
-def _file_state(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "absent"
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _file_states(files: Iterable[str]) -> list[int]:
+    """Return size and time of modification of each file; -1 for files that do not exist."""
+    states: list[int] = []
+    add = states.append
+    read_status = os.stat
+    for file in files:
+        try:
+            status = read_status(file)
+        except (OSError, ValueError):  # ValueError: the name contains a NUL character
+            states += (-1, -1)
+            continue
+        add(status.st_size)
+        add(status.st_mtime_ns)
+    return states
 
 
 def _read_cache(path: Path, key: str, images: Sequence[Path], nc: int | None, num_keypoints: int) -> LabelScan | None:
@@ -348,7 +372,7 @@ def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: i
     if not fits:
         return False
     usable = scan.status != REFUSED
-    labeled = scan.keypoints[..., :2][scan.keypoints[..., 2] != 0]
+    x, y, v = np.moveaxis(scan.keypoints, -1, 0)
     low, high = -2 * TOLERANCE, 1 + 2 * TOLERANCE
     return (
         scan.offsets[0] == 0
@@ -362,6 +386,6 @@ def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: i
         and bool(((scan.boxes >= low) & (scan.boxes <= high)).all())  # False for NaN, too
         and bool((scan.boxes[:, 2:] >= 0).all())
         and bool(np.isfinite(scan.keypoints).all())
-        and bool((scan.keypoints[..., 2] >= 0).all())
-        and bool(((labeled >= low) & (labeled <= high)).all())
+        and bool((v >= 0).all())
+        and bool((((x >= low) & (x <= high) & (y >= low) & (y <= high)) | (v == 0)).all())
     )

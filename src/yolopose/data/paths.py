@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import cast, overload
 
 from yolopose.base.errors import DataError
 
@@ -29,18 +30,66 @@ def label_path(image: Path) -> Path:
     return Path(*parts[:last], "labels", *parts[last + 1 :], image.stem + ".txt")
 
 
-def label_path_text(image: str) -> str:
-    """Return `label_path` of an image as text, several times as fast; for many images."""
-    folder, name = os.path.split(image)
-    return os.path.join(_label_folder(folder), os.path.splitext(name)[0] + ".txt")
+def label_path_texts(images: Iterable[str]) -> list[str]:
+    """Return `label_path` of each image as text, ten times as fast."""
+    labels: list[str] = []
+    folder = None
+    prefix = ""
+    for image in images:
+        name_start = image.rfind(os.sep) + 1
+        if image[:name_start] != folder:
+            folder = image[:name_start]
+            parts = folder.split(os.sep)
+            if "images" in parts:
+                parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+            prefix = os.sep.join(parts)
+        dot = image.rfind(".", name_start + 1)  # that of a hidden file begins no suffix
+        labels.append(f"{prefix}{image[name_start : dot if dot > 0 else len(image)]}.txt")
+    return labels
 
 
-@lru_cache(maxsize=1024)
-def _label_folder(folder: str) -> str:
-    parts = folder.split(os.sep)
-    if "images" in parts:
-        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return os.sep.join(parts)
+class PathList(Sequence[Path]):
+    """Paths stored as text: a fraction of the time and memory of `Path` objects, which are made when accessed.
+
+    Args:
+        texts: the paths, normalized as `str(Path(…))`.
+
+    Attributes:
+        texts: the same.
+    """
+
+    __slots__ = ("texts",)
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> PathList:
+        """Return paths as such a list."""
+        return paths if isinstance(paths, PathList) else cls([str(path) for path in paths])
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> PathList: ...
+    def __getitem__(self, index: int | slice) -> Path | PathList:
+        return PathList(self.texts[index]) if isinstance(index, slice) else Path(self.texts[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self.texts)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PathList):
+            return list(self.texts) == list(other.texts)
+        return list(self) == list(cast("list[object]", other)) if isinstance(other, list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def __repr__(self) -> str:
+        return f"PathList({list(self.texts)!r})"
 
 
 def relative_name(name: str) -> PurePosixPath:

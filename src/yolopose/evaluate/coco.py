@@ -7,9 +7,9 @@ import json
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -172,6 +172,11 @@ class CocoAnnotations:
     ids: Mapping[Path, Id]
     categories: tuple[Id, ...]
     from_labels: bool
+
+    def without(self, files: Collection[Path]) -> CocoAnnotations:
+        """Return the annotations of all images but some."""
+        ids = {file: id_ for file, id_ in self.ids.items() if file not in files}
+        return replace(self, content=_select(self.content, ids, self.categories), ids=ids) if files else self
 
 
 def load_coco_gt(

@@ -163,6 +163,7 @@ class Validation:
             LOGGER.warning(f"annotations={settings.annotations} is ignored: it is used only with protocol=coco.")
         self.coco_gt = self._load_coco_gt() if settings.protocol == "coco" else None
         self.batches = self._make_batches()
+        self._damaged: set[Path] = set()
         self.metrics = PoseMetrics(self._class_names())
         self.metrics.save_dir = self.save_dir = self._make_folder(save_dir)
         self._label_folder: LabelFolder | None = None
@@ -233,6 +234,9 @@ class Validation:
         files = self._files(batch)
         root = self.dataset.root
         for index, (file, detections) in enumerate(zip(files, self.detections, strict=True)):
+            if index in batch.damaged:
+                self._damaged.add(file)
+                continue
             letterbox = batch.letterboxes[index]
             name = file.relative_to(root) if file.is_relative_to(root) else file
             self._builder.add(name.as_posix(), detections, image_gt(batch, index, self.args.classes), letterbox)
@@ -242,7 +246,7 @@ class Validation:
                 predictions.add(file, detections)
             if self._label_folder:
                 self._label_folder.add(file, detections, letterbox.source)
-        self.seen += len(files)
+        self.seen += len(files) - len(batch.damaged)
         if self.args.plots and self.save_dir and self.batch_i < _GRIDS:
             schema = self.dataset.spec.keypoints
             save_batch_grids(self.save_dir, self.batch_i, batch, files, self.detections, self.metrics.names, schema)
@@ -252,13 +256,14 @@ class Validation:
         run_info = describe_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
         record = self._builder.finish(run_info)
         metrics.set_record(record, self.dataset.spec)
-        metrics.speed = self._timer.per_image(self.seen)
+        metrics.speed = self._timer.per_image(max(self.seen, 1))
         lines = [table_head(), *table_rows(metrics, self.seen), *pixel_lines(metrics), speed_line(metrics)]
         if self.args.verbose:
             lines += detail_lines(metrics)
         for line in lines:
             LOGGER.info(line)
         if self.coco_gt and self.save_dir:
+            self.coco_gt = self.coco_gt.without(self._damaged)
             if self.coco_gt.from_labels:
                 write_text(self.save_dir / "annotations.json", json.dumps(self.coco_gt.content))
             sigmas = self.dataset.spec.keypoints.oks_sigmas.tolist()

@@ -118,10 +118,14 @@ def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatc
     Raises:
         DataError: an image cannot be read any more; the message names it.
     """
-    samples = [builder.sample_params(spec, int(index)) for index in spec.index]
-    no_pixels = torch.empty((len(samples), 3, 0, 0), dtype=torch.uint8)
-    labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
-    return DeferredBatch(defer_images(builder, samples), labels)
+
+    def make() -> DeferredBatch:
+        samples = [builder.sample_params(spec, int(index)) for index in spec.index]
+        no_pixels = torch.empty((len(samples), 3, 0, 0), dtype=torch.uint8)
+        labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
+        return DeferredBatch(defer_images(builder, samples), labels)
+
+    return builder.without_damaged(make)
 
 
 def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int]) -> TrainBatch:

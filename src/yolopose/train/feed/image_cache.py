@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +23,12 @@ from yolopose.base.progress import progress
 from yolopose.config import limit_workers
 from yolopose.data import Annotations, read_image
 from yolopose.data.batches import loaded_size
+from yolopose.data.images import DamagedImageError
 from yolopose.data.label_scan import cache_path
 from yolopose.train.feed.augment import Image, Size
 
 RECENT_BYTES = 192 * 2**20  # of recently decoded images in each process
-_VERSION = 1
+_VERSION = 2
 _DIGEST_SIZE = 32  # bytes of a SHA-256
 _GIB = 2**30
 
@@ -35,7 +37,12 @@ class Images(Protocol):
     """Decoded images."""
 
     def __getitem__(self, index: int) -> Image:
-        """Return (h, w, 3) uint8 BGR, read-only, of the aspect ratio of the file; the size may be smaller."""
+        """Return (h, w, 3) uint8 BGR, read-only, of the aspect ratio of the file; the size may be smaller.
+
+        Raises:
+            DamagedImageError: it does not decode.
+            DataError: it cannot be read any more.
+        """
         ...
 
 
@@ -43,11 +50,14 @@ def decode(table: Annotations, index: int) -> Image:
     """Decode an image.
 
     Raises:
+        DamagedImageError: it does not decode.
         DataError: it cannot be read, or its size has changed since its labels were read.
     """
     path = table.files[index]
     try:
         image = read_image(path)
+    except DamagedImageError:
+        raise
     except (NotFoundError, SourceError) as error:
         raise DataError(f"{error} It could be read when the training started.") from error
     if image.shape[:2] != tuple(table.shapes[index]):
@@ -102,11 +112,14 @@ class FlatImages:
 
     Args:
         sizes: (n, 2) height, width of each.
-        pixels: (bytes,) uint8, or the .npy file that holds a digest and then the pixels. The file is mapped into memory
-            by each process, so all processes share one copy.
+        pixels: (bytes,) uint8: n flags that are 1 for images that do not decode, then the pixels; or the .npy file that
+            holds a digest and then the same. The file is mapped into memory by each process, so all processes share one
+            copy.
+        files: their paths.
     """
 
-    def __init__(self, sizes: npt.NDArray[np.int64], pixels: Image | Path) -> None:
+    def __init__(self, sizes: npt.NDArray[np.int64], pixels: Image | Path, files: Sequence[Path]) -> None:
+        self._files = files
         self._sizes = sizes
         self._offsets = _offsets(sizes)
         self._source = pixels
@@ -121,6 +134,8 @@ class FlatImages:
             source = self._source
             pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
             self._pixels = pixels
+        if pixels[index]:
+            raise DamagedImageError(f"The image {self._files[index]} does not decode.")
         start, end = self._offsets[index : index + 2].tolist()
         return pixels[start:end].reshape(*self._sizes[index], 3)
 
@@ -153,7 +168,7 @@ def open_images(table: Annotations, imgsz: int, cache: bool | str) -> Images:
     pixels = np.empty(required, dtype=np.uint8)
     _fill(pixels, table, sizes)
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")
-    return FlatImages(sizes, pixels)
+    return FlatImages(sizes, pixels, table.files)
 
 
 def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, required: int) -> FlatImages | None:
@@ -179,7 +194,7 @@ def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: in
             LOGGER.warning(f"cache=disk cannot be used, images are read from their files. {error}")
             return None
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in {path}")
-    return FlatImages(sizes, path)
+    return FlatImages(sizes, path, table.files)
 
 
 def _is_valid(path: Path, digest: Image, required: int) -> bool:
@@ -212,7 +227,12 @@ def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> No
     offsets = _offsets(sizes)
 
     def store(index: int) -> None:
-        image: Any = decode(table, index)
+        try:
+            image: Any = decode(table, index)
+        except DamagedImageError:
+            pixels[index] = 1
+            return
+        pixels[index] = 0
         height, width = sizes[index].tolist()
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -224,7 +244,8 @@ def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> No
 
 
 def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.concatenate(([0], np.cumsum(sizes.prod(axis=1) * 3)))
+    """Return where the pixels of each image start, and their end; the flags come first."""
+    return len(sizes) + np.concatenate(([0], np.cumsum(sizes.prod(axis=1) * 3)))
 
 
 def _cached_size(size: Size, imgsz: int) -> Size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.log import LOGGER
 from yolopose.config.options import AugmentOptions
 from yolopose.data import Annotations, ImageLabels
+from yolopose.data.images import DamagedImageError
 from yolopose.geometry import Transform2D
 from yolopose.geometry.letterbox import PAD_VALUE
 from yolopose.schema import PoseSpec
@@ -35,6 +37,7 @@ from yolopose.train.feed.operations import OPERATIONS, letterbox_layout
 from yolopose.train.feed.render import Patch, blit, cut_patch
 
 T = TypeVar("T", bound=Operation)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class SampleBuilder:
         self.pixel_operations = _of_kind(enabled, PixelOperation)
         self._flip_idx = spec.keypoints.flip_idx
         self._images = images
+        self._damaged: set[int] = set()
 
     @property
     def can_mirror(self) -> bool:
@@ -132,8 +136,23 @@ class SampleBuilder:
         Raises:
             DataError: an image cannot be read any more; the message names it.
         """
-        params = self.sample_params(spec, index)
-        return self.render(params), params.labels
+
+        def render() -> tuple[Image, ImageLabels]:
+            params = self.sample_params(spec, index)
+            return self.render(params), params.labels
+
+        return self.without_damaged(render)
+
+    def without_damaged(self, make: Callable[[], R]) -> R:
+        """Return what a function makes of images; it is called again if one turns out not to decode.
+
+        Such an image is gray and has no labels from then on, so that one damaged file does not end a long training.
+        """
+        while True:
+            count = len(self._damaged)
+            result = make()
+            if len(self._damaged) == count:
+                return result
 
     def sample_params(self, spec: BatchSpec, index: int) -> SampleParams:
         """Draw all random parameters of a sample and compute its labels; see `build`."""
@@ -185,7 +204,7 @@ class SampleBuilder:
         limits = np.array([0, 0, canvas.layout.size[1], canvas.layout.size[0]], dtype=np.float64)
         patches: list[Patch] = []
         for tile in canvas.layout.tiles:
-            image = self._images[tile.index]
+            image = self._image(tile.index)
             height, width = image.shape[:2]
             to_layout = tile.transform @ Transform2D.scale(1 / width, 1 / height)
             patch = cut_patch(size, image, to_target @ to_layout, to_layout.inverse().boxes(limits))
@@ -193,13 +212,33 @@ class SampleBuilder:
                 patches.append(patch)
         return patches
 
+    def _image(self, index: int) -> Image:
+        if index not in self._damaged:
+            try:
+                return self._images[index]
+            except DamagedImageError as error:
+                self._damaged.add(index)
+                LOGGER.warning(
+                    f"{error} It is not used in this training ({len(self._damaged)} so far). `yolo doctor` lists all "
+                    "such images."
+                )
+        return np.full((*self.table.shapes[index].tolist(), 3), PAD_VALUE, dtype=np.uint8)
+
     def _blit(self, canvas: Canvas, image: Image, corner: tuple[int, int] = (0, 0)) -> None:
         for patch in self.patches(canvas, (image.shape[0], image.shape[1]), corner):
             blit(image, patch)
 
     def _labels(self, canvas: Canvas, shape: Size) -> ImageLabels:
-        placed = concat_labels([place_labels(self.table[tile.index], tile.transform) for tile in canvas.layout.tiles])
+        placed = concat_labels(
+            [place_labels(self._image_labels(tile.index), tile.transform) for tile in canvas.layout.tiles]
+        )
         return transform_labels(placed, canvas, shape, self._flip_idx)
+
+    def _image_labels(self, index: int) -> ImageLabels:
+        labels = self.table[index]
+        if index not in self._damaged:
+            return labels
+        return ImageLabels(labels.classes[:0], labels.boxes[:0], labels.keypoints[:0])
 
     def _overlay_labels(self, overlay: Overlay, shape: Size) -> ImageLabels:
         labels = self._labels(overlay.canvas, shape)
