@@ -142,6 +142,33 @@ def test_live_smoothing_keeps_the_measured_points(model: YOLO, tmp_path: Path) -
     assert jumps[1] < 0.8 * jumps[0]
 
 
+def test_killed_run_on_a_video_continues_with_the_same_ids(model: YOLO, tmp_path: Path) -> None:
+    """The frames are read by the caller, as docs/tracking.md shows, and the state is saved every fifth frame."""
+    path = tmp_path / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (128, 96))
+    for t in range(17):
+        writer.write(scene(t) + (painted(96, 128, (90, 5, 120, 40), cls=1) if 3 <= t < 8 or t > 11 else 0))
+    writer.release()
+
+    def run(model: YOLO, first: int, saved: dict[int, str]) -> list[list[int]]:
+        video = cv2.VideoCapture(str(path))
+        for _ in range(first):
+            video.grab()
+        tracked: list[list[int]] = []
+        for number in range(first, 17):
+            tracked += ids(model, video.read()[1], persist=True, timestamp=number / 25)
+            saved[number + 1] = json.dumps(model.tracker.state_dict())
+        return tracked
+
+    saved: dict[int, str] = {}
+    whole = run(model, 0, saved)
+    assert {1, 2} <= {track_id for frame in whole for track_id in frame}
+    for first in (5, 10, 15):
+        after = YOLO(tmp_path / "small.yaml")
+        after.load_tracker_state(json.loads(saved[first]))
+        assert run(after, first, {}) == whole[first:], first
+
+
 def test_smoothed_state_continues(model: YOLO) -> None:
     images = [scene(t + 3 * (t % 2)) for t in range(8)]
     options: dict[str, Any] = {"imgsz": 128, "verbose": False, "persist": True, "smooth": True}

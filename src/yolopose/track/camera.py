@@ -15,7 +15,10 @@ from yolopose.track.frames import FloatArray
 Gray = npt.NDArray[np.uint8]
 
 _LONG_SIDE = 480  # pixels of the image in which corners are followed
+_BLUR = 2.0  # σ, pixels of that image: sensor noise has corners, too, which do not move with the background
 _MAX_CORNERS = 400
+_QUALITY = 0.005  # of the weakest corner, as a share of the strongest
+_WINDOW = (31, 31)  # of the flow, pixels
 _MIN_MATCHES = 12
 _MAX_SCALE = 1.5  # of one frame to the next; a larger one is a wrong estimate
 
@@ -44,7 +47,8 @@ class CameraMotion:
         """
         ratio = min(_LONG_SIDE / max(image.shape[:2]), 1.0)
         size = (max(round(image.shape[1] * ratio), 1), max(round(image.shape[0] * ratio), 1))
-        gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        gray = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (0, 0), _BLUR)
         previous = self._previous
         mask = self._background(gray.shape)
         self._previous = np.asarray(gray, np.uint8)
@@ -91,10 +95,10 @@ class CameraMotion:
 
 def _fit(previous: Gray, current: Gray, mask: Gray) -> FloatArray:
     identity = np.eye(2, 3)
-    corners: Any = cv2.goodFeaturesToTrack(previous, _MAX_CORNERS, 0.01, 5, mask=mask)
+    corners: Any = cv2.goodFeaturesToTrack(previous, _MAX_CORNERS, _QUALITY, 5, mask=mask)
     if corners is None or len(corners) < _MIN_MATCHES:
         return identity
-    moved, status, _ = cast(Any, cv2).calcOpticalFlowPyrLK(previous, current, corners, None)
+    moved, status, _ = cast(Any, cv2).calcOpticalFlowPyrLK(previous, current, corners, None, winSize=_WINDOW)
     matched = status.ravel() == 1
     if matched.sum() < _MIN_MATCHES:
         return identity
