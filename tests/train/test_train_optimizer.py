@@ -85,13 +85,14 @@ def test_every_parameter_is_in_one_group(network: PoseModel) -> None:
 
 
 def test_backbone_and_neck_learn_slower(network: PoseModel) -> None:
-    optim = make_optimizer(network, TrainOptions(lr_backbone=0.25), images=100, nc=1)
+    optim = make_optimizer(network, TrainOptions(lr_backbone=0.25, lr_keypoints=3.0), images=100, nc=1)
     gains = {
         id(parameter): group.get("gain", 1.0) for group in optim.torch.param_groups for parameter in group["params"]
     }
     for name, parameter in network.named_parameters():
         layer = int(name.split(".")[1])  # 0…10 backbone, 11…22 neck, 23 head
-        assert gains[id(parameter)] == (0.25 if layer <= 10 else 0.5 if layer <= 22 else 1.0), name
+        is_last = name.startswith("model.23.cv4.") and name.split(".")[4] == "2"
+        assert gains[id(parameter)] == (0.25 if layer <= 10 else 0.5 if layer <= 22 else 3.0 if is_last else 1.0), name
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ class ScheduleKwargs(TypedDict, total=False):
     optimizer: str
     lr0: float
     lr_backbone: float
+    lr_keypoints: float
     lrf: float
     momentum: float
     weight_decay: float
@@ -198,6 +199,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     save_period: int
     cache: bool | str
     pretrained: bool | str | Path
+    kpt_prior: bool
     cls_remap: bool
     seed: int
     deterministic: bool

@@ -201,6 +201,7 @@ class ScheduleOptions(OptionValues):
     lr_backbone: float = option(
         1.0, "factor on the learning rate of the backbone; its square root is that of the neck", low=0
     )
+    lr_keypoints: float = option(1.0, "factor on the learning rate of the layers that output keypoints", low=0)
     lrf: float = option(0.01, "final learning rate as a share of lr0", low=0)
     momentum: float = option(0.937, "momentum, or β₁ of Adam optimizers", low=0, high=1)
     weight_decay: float = option(0.0005, "weight decay", low=0, high=1)
@@ -268,6 +269,7 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
         False, "cache decoded images in memory (True, ram) or on disk", choices=(False, True, "ram", "disk")
     )
     pretrained: bool | str = option(True, "weights to start from")
+    kpt_prior: bool = option(False, "start the keypoint layer at the mean place of each keypoint in the labels")
     cls_remap: bool = option(True, "copy class weights by class name")
     seed: int = option(0, "random seed", low=0)
     deterministic: bool = option(

@@ -139,6 +139,10 @@ class PoseHead(nn.Module):
         """Return the modules of each level, finest first, for exports with separate outputs per level."""
         raise NotImplementedError
 
+    def keypoint_layers(self) -> list[tuple[int, nn.Conv2d]]:
+        """Return stride and module of every convolution that outputs keypoints, in all branches."""
+        raise NotImplementedError
+
     def reset_parameters(self) -> None:
         """Initialize what differs from PyTorch's defaults."""
         raise NotImplementedError
@@ -203,6 +207,10 @@ class Pose(PoseHead):
         """Return the modules of each level, finest first."""
         levels = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), strict=True)
         return [LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5) for box, cls, kpt in levels]
+
+    def keypoint_layers(self) -> list[tuple[int, nn.Conv2d]]:
+        """Return stride and module of every convolution that outputs keypoints."""
+        return [(stride, level.points) for stride, level in zip(self.stride, self.branches(), strict=True)]
 
     def decode(self, output: HeadOutput) -> Tensor:
         """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.

@@ -112,6 +112,11 @@ class Pose26(PoseHead):
         levels = zip(*(getattr(self, self._prefix + name) for name in _BRANCHES[:4]), strict=True)
         return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in levels]
 
+    def keypoint_layers(self) -> list[tuple[int, nn.Conv2d]]:
+        """Return stride and module of every convolution that outputs keypoints, in both branches."""
+        branches = (getattr(self, prefix + "cv4_kpts", None) for prefix in ("", "one2one_"))
+        return [pair for convs in branches if convs is not None for pair in zip(self.stride, convs, strict=True)]
+
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput | Tensor:
         """Return raw outputs of both branches in training mode, the decoded output of one in evaluation mode."""
         if self.training or not self.has_all_branches:

@@ -119,7 +119,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc
     batch = resolved_batch(settings)
     # The gradients of `nominal_accumulation` batches are summed, so the decay is scaled to the images of a step.
     decay = settings.weight_decay * batch * nominal_accumulation(batch, settings.nbs) / settings.nbs
-    groups = parameter_groups(model, decay, learning_rate_gains(model, config, settings.lr_backbone))
+    groups = parameter_groups(
+        model, decay, learning_rate_gains(model, config, settings.lr_backbone, settings.lr_keypoints)
+    )
     return OptimizerHandle(_build(config, groups), config, decay)
 
 
@@ -178,13 +180,16 @@ def parameter_groups(
     ]
 
 
-def learning_rate_gains(model: nn.Module, config: OptimizerConfig, lr_backbone: float) -> dict[int, float]:
+def learning_rate_gains(
+    model: nn.Module, config: OptimizerConfig, lr_backbone: float = 1.0, lr_keypoints: float = 1.0
+) -> dict[int, float]:
     """Return the factors on the learning rate, by `id` of the parameter, where they are not 1.
 
     Args:
         model: the network.
         config: the optimizer; with MuSGD the class branches learn faster.
         lr_backbone: factor of the backbone; its square root is that of the layers between backbone and head.
+        lr_keypoints: factor of the layers that output keypoints.
     """
     gains: dict[int, float] = {}
     if lr_backbone != 1 and isinstance(model, PoseModel):
@@ -192,6 +197,9 @@ def learning_rate_gains(model: nn.Module, config: OptimizerConfig, lr_backbone: 
         for index, layer in enumerate(model.model[:-1]):
             gain = lr_backbone if index < backbone else math.sqrt(lr_backbone)
             gains |= {id(parameter): gain for parameter in layer.parameters()}
+    if lr_keypoints != 1 and isinstance(model, PoseModel):
+        layers = [layer for _, layer in model.head.keypoint_layers()]
+        gains |= {id(parameter): lr_keypoints for layer in layers for parameter in layer.parameters()}
     if config.name == "MuSGD":
         gains |= {id(parameter): CLASS_GAIN for parameter in class_parameters(model)}
     return gains

@@ -29,6 +29,7 @@ from yolopose.train.data import dataset_reference, load_data
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
+from yolopose.train.keypoint_prior import place_keypoints
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
@@ -93,6 +94,8 @@ def new_trainer(
         options = choose_options(options, given, data, weights.spec if weights else None)
     network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
     settings = train_settings(replace(options, data=dataset_reference(data.dataset)), max(network.stride))
+    if settings.kpt_prior:
+        place_keypoints(network, data.train, settings.imgsz)
     freeze_layers(network, settings.freeze)  # reports an invalid `freeze` before a folder is created
     if settings.autotune:
         config = autotune(network, data, settings, devices.device)
