@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,8 +25,20 @@ OWN = PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=4, dims=3))
 PERSON = PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())
 
 
-def chosen(images: int, start: PoseSpec | None = PERSON, spec: PoseSpec = OWN, **given: Any) -> TrainOptions:
-    data: Any = SimpleNamespace(train=range(images), spec=spec)
+@dataclass(frozen=True)
+class _Images:
+    count: int
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def chosen(
+    images: int, start: PoseSpec | None = PERSON, spec: PoseSpec = OWN, *, side: float = 0.2, **given: Any
+) -> TrainOptions:
+    boxes = np.tile([0.5, 0.5, side, side], (3, 1))
+    data: Any = SimpleNamespace(train=_Images(images, boxes), spec=spec)
     return choose_options(TrainOptions(**given), given, data, start)
 
 
@@ -100,6 +113,12 @@ def test_batch_is_the_largest_with_enough_steps(images: int, epochs: int, batch:
 def test_tiny_sets_train_for_more_epochs_unless_a_length_is_given(images: int, epochs: int) -> None:
     assert chosen(images).epochs == epochs
     assert chosen(images, time=0.5).epochs == TrainOptions().epochs
+
+
+@pytest.mark.parametrize(("side", "mosaic"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.0)])
+def test_no_mosaic_where_instances_fill_the_image(side: float, mosaic: float) -> None:
+    assert chosen(93, side=side).mosaic == mosaic
+    assert chosen(93, side=side, mosaic=0.3).mosaic == 0.3
 
 
 def test_batch_that_fits_the_memory_is_left_to_the_measurement() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
 from yolopose.schema import PoseSpec
@@ -29,6 +31,8 @@ _MAX_EPOCHS = 300
 _WARMUP_SHARE = 0.05
 _AVERAGED_SHARE = 0.06
 """Share of the steps over which the weights are averaged."""
+_FILLS_IMAGE = 0.6
+"""Median side of instances, as a share of the image, above which a mosaic would cut most of them."""
 
 
 def choose_options(
@@ -46,6 +50,8 @@ def choose_options(
         return options
     images = len(data.train)
     values = _auto_values(options, given, images, data.spec, start)
+    if _median_side(data) > _FILLS_IMAGE:
+        values |= {"mosaic": 0.0, "scale": 0.25}
     chosen = {name: value for name, value in values.items() if name not in given and value != getattr(options, name)}
     text = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "the defaults of all options"
     LOGGER.info(f"recipe=auto for {images} images and {_describe_start(data.spec, start)}: {text}.")
@@ -57,7 +63,7 @@ def _auto_values(
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
     known_task = _is_known_task(start, spec)
-    values: dict[str, Any] = {"kpt_l1": 4.0, "val_initial": known_task}
+    values: dict[str, Any] = {"kpt_l1": 4.0, "kpt_prior": not known_task, "val_initial": known_task}
     if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
     values["epochs"] = epochs = _choose_epochs(options, given, images)
@@ -97,6 +103,12 @@ def _choose_batch(default: int, images: int, epochs: int) -> int:
 
 def _steps(images: int, batch: float, epochs: int) -> int:
     return math.ceil(images / batch) * epochs
+
+
+def _median_side(data: TrainData) -> float:
+    """Return the median of the root of the box areas, as a share of the image."""
+    boxes = data.train.boxes
+    return float(np.median(np.sqrt(boxes[:, 2] * boxes[:, 3]))) if len(boxes) else 0.0
 
 
 def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
