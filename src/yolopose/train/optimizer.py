@@ -194,7 +194,7 @@ def learning_rate_gains(
     gains: dict[int, float] = {}
     if lr_backbone != 1 and isinstance(model, PoseModel):
         backbone = len(model.yaml["backbone"])
-        for index, layer in enumerate(model.model[:-1]):
+        for index, layer in enumerate(list(model.model)[:-1]):
             gain = lr_backbone if index < backbone else math.sqrt(lr_backbone)
             gains |= {id(parameter): gain for parameter in layer.parameters()}
     if lr_keypoints != 1 and isinstance(model, PoseModel):

@@ -21,7 +21,7 @@ from yolopose.train.data import TrainData
 
 _ENOUGH_STEPS = 10_000
 """Optimizer steps, with accumulated gradients, above which the schedule of large sets is kept."""
-_WANTED_STEPS = 400
+_WANTED_STEPS = 200
 """Optimizer steps that a short run gets by smaller batches, if it can."""
 _BATCHES = (8, 4, 2)
 """Batches that are tried, in this order, where the default batch gives too few steps."""
@@ -63,7 +63,7 @@ def _auto_values(
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
     known_task = _is_known_task(start, spec)
-    values: dict[str, Any] = {"kpt_l1": 3.0, "kpt_prior": not known_task, "val_initial": known_task}
+    values: dict[str, Any] = {"kpt_l1": 2.0, "kpt_prior": not known_task, "val_initial": known_task}
     if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
     values["epochs"] = epochs = _choose_epochs(options, given, images)

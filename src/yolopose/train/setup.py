@@ -6,12 +6,9 @@ Nothing is written before options, data set and network have been checked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import TrainError
@@ -19,8 +16,7 @@ from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions, train_settings
 from yolopose.formats.pytorch import pick_device
-from yolopose.nn import PoseModel, build_network
-from yolopose.schema import PoseSpec
+from yolopose.nn import build_network
 from yolopose.train.auto_batch import auto_batch_size
 from yolopose.train.autotune import autotune
 from yolopose.train.checkpoint import newest_resumable, read_resumable
@@ -29,36 +25,12 @@ from yolopose.train.data import dataset_reference, load_data
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
-from yolopose.train.keypoint_prior import place_keypoints
+from yolopose.train.initial_weights import InitialWeights, initial_network, place_keypoints
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
 from yolopose.train.recipe import choose_options
-from yolopose.weights import load_matching, read_checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class InitialWeights:
-    """Weights to start from.
-
-    Attributes:
-        state: parameters and buffers by name.
-        spec: classes, by whose names class weights are copied, and keypoints; None when unknown.
-        source: where they come from, for the log.
-        license: their license, if known; it applies to the trained weights too.
-    """
-
-    state: Mapping[str, Tensor]
-    spec: PoseSpec | None
-    source: str
-    license: str = ""
-
-    @classmethod
-    def from_file(cls, path: Path) -> InitialWeights:
-        """Read the weights of a checkpoint."""
-        checkpoint = read_checkpoint(path)
-        spec = checkpoint.metadata.spec if checkpoint.metadata else None
-        return cls(checkpoint.state, spec, str(path), checkpoint.license)
+from yolopose.weights import load_matching
 
 
 def new_trainer(
@@ -170,57 +142,6 @@ def resumed_trainer(
         compute_config=config if group.size == 1 else config.for_rank(group.max_workers),
     )
     return start_workers(group, trainer, state)
-
-
-# -- the initial network ------------------------------------------------------------------------
-
-
-def initial_network(
-    yaml: Mapping[str, object], spec: PoseSpec, seed: int, weights: InitialWeights | None, *, remap: bool = True
-) -> PoseModel:
-    """Build a network for a data set and copy the weights that match by name and shape.
-
-    Args:
-        yaml: content of the model YAML, as `PoseModel.yaml`.
-        spec: classes and keypoints of the data set.
-        seed: of the random weights.
-        weights: weights to start from; None starts from random weights.
-        remap: where the classes differ, copy class weights by class name.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_network(yaml, spec=spec)
-    if weights is None:
-        LOGGER.info(f"{network.name or 'network'}: random weights, seed {seed}.")
-        return network
-    matching = load_matching(network, weights.state)
-    note = _copy_class_weights(network, weights) if remap else ""
-    LOGGER.info(f"{matching.summary(weights.source, 'start from random values')}{note}.")
-    return network
-
-
-@torch.no_grad()
-def _copy_class_weights(network: PoseModel, weights: InitialWeights) -> str:
-    """Copy the rows of common classes in the last convolutions of the class branches; return a note for the log."""
-    own_classes = network.spec.classes
-    classes = weights.spec.classes if weights.spec else ()
-    common = [name for name in own_classes if name in classes]
-    if not common or own_classes == classes:
-        return ""
-    own = network.state_dict()
-    branches = tuple(f"model.{len(network.model) - 1}.{name}." for name in ("cv3", "one2one_cv3"))
-    # the last convolution of each level: model.HEAD.cv3.LEVEL.2.weight and .bias
-    names = [name for name in own if name.startswith(branches) and name.count(".") == 5]
-    for name in names:
-        if name not in weights.state or weights.state[name].shape[1:] != own[name].shape[1:]:
-            return ""
-        if len(weights.state[name]) != len(classes) or len(own[name]) != len(own_classes):
-            return ""
-    for name in names:
-        for label in common:
-            own[name][own_classes.index(label)] = weights.state[name][classes.index(label)]
-    more = f" and {len(common) - 5} more" if len(common) > 5 else ""
-    return f"; class weights by name: {', '.join(common[:5])}{more}"
 
 
 # -- resuming -----------------------------------------------------------------------------------

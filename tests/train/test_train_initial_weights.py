@@ -13,7 +13,7 @@ from yolopose import YOLO
 from yolopose.config import TrainOptions
 from yolopose.nn import build_network
 from yolopose.train.data import TrainData, load_data
-from yolopose.train.keypoint_prior import mean_offsets, place_keypoints
+from yolopose.train.initial_weights import mean_offsets, place_keypoints
 
 
 @pytest.fixture
