@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from yolopose.base.text import one_line
-from yolopose.data.images import IMAGE_SUFFIXES, is_image
+from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
 from yolopose.data.paths import label_path
 
 # files that annotation tools, operating systems and trainings leave beside images
@@ -60,13 +60,14 @@ def find_unused(folders: Iterable[tuple[Path, Sequence[str]]]) -> list[str]:
 def _sort_files(folder: Path, names: Sequence[str]) -> Mapping[str, tuple[Path, list[str]]]:
     """Return the unused files of one folder of images by kind, with the folder that they are in."""
     label_folder = label_path(folder / "x.jpg").parent
-    images = [name for name in names if is_image(PurePath(name))]
-    stems = Counter(PurePath(name).stem for name in images)
+    images = [name for name in names if is_image_name(name)]
+    stems = Counter(os.path.splitext(name)[0] for name in images)
+    known_suffixes = _OTHER_SUFFIXES | IMAGE_SUFFIXES
     visible = [name for name in names if not name.startswith(".")]
-    others = [name for name in visible if PurePath(name).suffix.lower() not in _OTHER_SUFFIXES | IMAGE_SUFFIXES]
+    others = [name for name in visible if os.path.splitext(name)[1].lower() not in known_suffixes]
     result = {
         "image": (folder, others),
-        "shared": (folder, [name for name in images if stems[PurePath(name).stem] > 1]),
+        "shared": (folder, [name for name in images if stems[os.path.splitext(name)[0]] > 1]),
     }
     if label_folder == folder:
         return result
@@ -76,9 +77,9 @@ def _sort_files(folder: Path, names: Sequence[str]) -> Mapping[str, tuple[Path, 
     misnamed = [
         name
         for name in labels
-        if (name.endswith(".TXT") and name[:-4] in stems) or (name.endswith(".txt") and is_image(PurePath(name[:-4])))
+        if (name.endswith(".TXT") and name[:-4] in stems) or (name.endswith(".txt") and is_image_name(name[:-4]))
     ]
-    known_stems = {PurePath(name).stem for name in visible}
+    known_stems = {os.path.splitext(name)[0] for name in visible}
     orphans = [
         name
         for name in labels
