@@ -58,3 +58,31 @@ def test_onnx_runs_without_torch(base_python: Path, shared: Path, tmp_path: Path
     )
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["all"])
     np.testing.assert_allclose([float(value) for value in row[3:]], expected.mean_results(), atol=1.5e-3)  # 3 digits
+
+
+@pytest.mark.slow
+def test_onnx_tracks_without_torch(base_python: Path, shared: Path, tmp_path: Path) -> None:
+    """The base install names the missing extra; with scipy the ids are those of torch's network."""
+    import cv2
+
+    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
+    model = YOLO(tmp_path / "n.pt")
+    model.export(format="onnx", imgsz=320, verbose=False)
+    image = cv2.resize(cv2.imread(str(shared / "images/bus.jpg")), (320, 420))
+    writer = cv2.VideoWriter(str(tmp_path / "bus.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 320))
+    for t in range(6):
+        writer.write(image[10 * t : 10 * t + 320])
+    writer.release()
+    command = [
+        base_python.with_name("yolo"), "track", "model=n.onnx", "source=bus.avi", "imgsz=320", "save_jsonl=True"
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if done.returncode:  # scipy is not in the base install
+        assert "pip install 'yolopose[track]'" in done.stderr
+        subprocess.run([base_python, "-m", "pip", "install", "--quiet", f"{ROOT}[track]"], check=True)
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (file,) = tmp_path.glob("runs/pose/*/predictions.jsonl")
+    found = [[row["track_id"] for row in json.loads(line)["detections"]] for line in file.read_text().splitlines()]
+    results = model.track(tmp_path / "bus.avi", imgsz=320, verbose=False)
+    assert found == [result.boxes.id.int().tolist() for result in results]
+    assert len(found[0]) >= 3
