@@ -83,7 +83,7 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
         kind = data[position + 4 : position + 8]
         if zlib.crc32(view[position + 4 : content_end]) != int.from_bytes(data[content_end : content_end + 4], "big"):
             return None
-        if kind in (b"eXIf", b"acTL") or data.startswith(b"Raw profile", position + 8):  # orientation, animation
+        if kind in (b"eXIf", b"acTL") or data.startswith(b"Raw profile type", position + 8):  # orientation, animation
             return None
         if kind == b"IEND":
             is_complete = b"IDAT" in kinds and (data[25] != 3 or b"PLTE" in kinds)

@@ -85,8 +85,8 @@ class MlflowLogger:
 
     def write(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add the values of an epoch."""
-        # names of MLflow must not contain parentheses
-        metrics = {re.sub(r"[()]", "", name): value for name, value in values.items()}
+        # names of MLflow must not contain parentheses or @
+        metrics = {re.sub(r"[()]", "", name).replace("@", "_at_"): value for name, value in values.items()}
         self._mlflow.log_metrics(metrics, step=epoch)
 
     def close(self) -> None:
