@@ -19,6 +19,7 @@ from yolopose import YOLO
 from yolopose.config import TrainOptions
 from yolopose.schema import KeypointSchema, PoseSpec
 from yolopose.train.recipe import choose_options
+from yolopose.train.time_budget import TimeBudget
 from yolopose.weights import read_checkpoint
 
 OWN = PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=4, dims=3))
@@ -121,6 +122,29 @@ def test_no_mosaic_where_instances_fill_the_image(side: float, mosaic: float) ->
     assert chosen(93, side=side, mosaic=0.3).mosaic == 0.3
 
 
+OTHERS = tuple(f"point {index}" for index in range(17))
+
+
+@pytest.mark.parametrize(
+    ("start", "spec", "prior"),
+    [
+        (None, PERSON, True),
+        (PERSON, OWN, True),
+        (PERSON, replace(PERSON, classes=("player",)), False),  # another class with the same keypoints keeps them
+        (replace(OWN, classes=("mouse",)), replace(OWN, classes=("mice",)), False),
+        (PERSON, PoseSpec(classes=("player",), keypoints=KeypointSchema(count=17, dims=3)), False),
+        (PERSON, PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=17, dims=3, names={0: OTHERS})), True),
+        (
+            PoseSpec(classes=("person",), keypoints=KeypointSchema(count=17, dims=3)),  # as public weights
+            PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=17, dims=3, names={0: OTHERS})),
+            True,
+        ),
+    ],
+)
+def test_learned_keypoints_are_not_reset(start: PoseSpec | None, spec: PoseSpec, prior: bool) -> None:
+    assert chosen(93, start, spec).kpt_prior is prior
+
+
 def test_batch_that_fits_the_memory_is_left_to_the_measurement() -> None:
     assert chosen(93, batch=-1).nbs == TrainOptions().nbs
 
@@ -149,3 +173,21 @@ def test_a_run_does_not_end_below_its_initial_weights(tmp_path: Path, caplog: py
     assert all(torch.equal(before[name], after[name]) for name in before)
     with (tmp_path / "runs/train2/results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
+
+
+def test_validation_of_the_initial_weights_does_not_count_as_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("start", "validation_done", "batch_done"):
+        method = getattr(TimeBudget, name)
+
+        def record(self: TimeBudget, *args: Any, name: str = name, method: Any = method) -> None:
+            calls.append(name)
+            method(self, *args)
+
+        monkeypatch.setattr(TimeBudget, name, record)
+    data, model_yaml = make_world(tmp_path / "blocks")
+    options = {**FAST, "epochs": 1, "val_initial": True, "project": tmp_path / "runs"}
+    YOLO(model_yaml).train(data=data, **options)
+    assert calls[:4] == ["start", "validation_done", "start", "batch_done"]

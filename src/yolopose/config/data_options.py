@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolopose.config.options import CommonOptions, option
+from yolopose.config.options import CommonOptions, OptionValues, option
 
 _SPLITS = ("train", "val", "test")
 _GROUPING = (
@@ -15,7 +15,7 @@ _GROUPING = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LabelOptions(CommonOptions):
     """Options of `label`."""
 
@@ -46,8 +46,8 @@ class LabelOptions(CommonOptions):
     augment: bool = option(False, "test-time augmentation with flips and scales")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataSplitOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataSplitOptions(OptionValues):
     """Options of `data split`: divide the images of a data set into train, val and test."""
 
     data: str | None = option(None, "data YAML")
@@ -62,16 +62,16 @@ class DataSplitOptions:
     output: str | None = option(None, "new folder for data.yaml and the splits; NAME-split by default")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataMergeOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataMergeOptions(OptionValues):
     """Options of `data merge`: join data sets, with classes and keypoints matched by name."""
 
     data: str | None = option(None, "data YAMLs or annotations of other formats, joined by commas: a.yaml,b.yaml")
     output: str | None = option(None, "new folder for the merged data set; merged by default")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataSampleOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataSampleOptions(OptionValues):
     """Options of `data sample`: a smaller data set with the same proportions."""
 
     data: str | None = option(None, "data YAML")
@@ -84,8 +84,8 @@ class DataSampleOptions:
     output: str | None = option(None, "new folder for data.yaml and the splits; NAME-sample by default")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataShowOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataShowOptions(OptionValues):
     """Options of `data show`: an image of a grid of images with their labels."""
 
     data: str | None = option(None, "data YAML")
@@ -97,16 +97,16 @@ class DataShowOptions:
     output: str | None = option(None, "image file to write; NAME-SPLIT.png by default")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataListOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataListOptions(OptionValues):
     """Options of `data list`: the known data sets."""
 
     name: str | None = option(None, "show all that is known of this data set")
     find: str | None = option(None, "list only data sets with this text in their name, title, classes or keypoints")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataGetOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DataGetOptions(OptionValues):
     """Options of `data get`: download a known data set."""
 
     name: str | None = option(None, "name of a data set of `yolo data list`, or a data YAML with `download:`")

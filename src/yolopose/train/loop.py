@@ -341,6 +341,8 @@ class Trainer:
     def _validate_initial(self) -> None:
         """Validate the initial weights and make them best.pt, so that training cannot end with something worse."""
         self._validate(self.ema.model)
+        self._budget.validation_done()
+        self._budget.start()  # the validation must not count as a part of the first batch
         self.best_fitness = self.fitness
         self.best_epoch = -1
         self._folder.add_initial(self.ema.model, self.metrics)

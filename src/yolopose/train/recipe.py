@@ -2,7 +2,7 @@
 
 `recipe=reference` takes the defaults of the options, which suit sets of 100 000 images. `recipe=auto` chooses from what
 is known before the first step: the number of images, the length of the run, and what the initial weights can do. The
-constants were chosen on small data sets; docs/few-images.md has the measurements.
+constants come from single runs on small data sets, which benchmarks/RESULTS.md lists (screening of `recipe=auto`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions
-from yolopose.schema import PoseSpec
+from yolopose.schema import COCO_PERSON_NAMES, PoseSpec
 from yolopose.train.data import TrainData
 
 _ENOUGH_STEPS = 10_000
@@ -62,8 +62,8 @@ def _auto_values(
     options: TrainOptions, given: Collection[str], images: int, spec: PoseSpec, start: PoseSpec | None
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
-    known_task = _is_known_task(start, spec)
-    values: dict[str, Any] = {"kpt_l1": 2.0, "kpt_prior": not known_task, "val_initial": known_task}
+    known = _has_same_keypoints(start, spec)
+    values: dict[str, Any] = {"kpt_l1": 2.0, "kpt_prior": not known, "val_initial": _is_known_task(start, spec)}
     if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
     values["epochs"] = epochs = _choose_epochs(options, given, images)
@@ -113,14 +113,26 @@ def _median_side(data: TrainData) -> float:
 
 def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
     """Return whether the initial weights already predict the classes and keypoints of the data."""
-    if start is None or start.classes != spec.classes:
+    return start is not None and start.classes == spec.classes and _has_same_keypoints(start, spec)
+
+
+def _has_same_keypoints(start: PoseSpec | None, spec: PoseSpec) -> bool:
+    """Return whether the initial weights predict the keypoints of the data; the names of the classes may differ."""
+    if start is None or start.keypoints.shape != spec.keypoints.shape:
         return False
-    own, known = spec.keypoints, start.keypoints
-    unnamed = not own.names or not known.names  # as in public weights
-    return own.shape == known.shape and (unnamed or own.names == known.names)
+    own, known = _keypoint_names(spec), _keypoint_names(start)
+    return not own or not known or own == known  # without names, the same number means the same keypoints
+
+
+def _keypoint_names(spec: PoseSpec) -> tuple[str, ...]:
+    """Return the names of the keypoints in a comparable spelling; () if there are none."""
+    names = next(iter(spec.keypoints.names.values()), ())
+    if not names and spec.classes == ("person",) and spec.keypoints.count == len(COCO_PERSON_NAMES):
+        names = COCO_PERSON_NAMES  # public weights do not store them
+    return tuple(name.lower().replace(" ", "").replace("_", "").replace("-", "") for name in names)
 
 
 def _describe_start(spec: PoseSpec, start: PoseSpec | None) -> str:
     if start is None:
         return "random weights"
-    return "weights of the same keypoints" if _is_known_task(start, spec) else "weights of other keypoints"
+    return "weights of the same keypoints" if _has_same_keypoints(start, spec) else "weights of other keypoints"
