@@ -23,7 +23,7 @@ def base_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv/bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(ROOT)], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[headless]"], check=True)
     return python
 
 

@@ -28,6 +28,9 @@ _PACKAGES = {
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
+        from yolopose.base.opencv import check_opencv
+
+        check_opencv()  # all of them import it
         return getattr(import_module(f"yolopose.{_PACKAGES[name]}"), name)
     raise AttributeError(f"module 'yolopose' has no attribute {name!r}")
 

@@ -54,7 +54,7 @@ def test_accepts_a_variant_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None
 def test_reports_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     install("numpy pyyaml rich filelock platformdirs onnxruntime", monkeypatch)
     shown = doctor.environment_report()
-    assert "MISSING: pip install opencv-python-headless" in shown
+    assert "MISSING: `pip install opencv-python` on a desktop" in shown
     assert "not installed (pip install torch)" in shown
 
 

@@ -79,7 +79,11 @@ def _report(error: Exception) -> None:
         traceback.print_exc()
         return
     text = escape_control(str(error))
-    if not isinstance(error, YoloposeError):
+    if isinstance(error, (ImportError, AttributeError)) and "cv2" in text:
+        from yolopose.base.opencv import opencv_problem
+
+        text = opencv_problem() or text
+    elif not isinstance(error, YoloposeError):
         text = f"{type(error).__name__}: {text or 'no message'}. YOLO_DEBUG=1 shows the traceback."
     width = 100 if is_terminal(sys.stderr) else 10_000
     lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]

@@ -219,7 +219,7 @@ def why_no_window() -> str:
     if not _opencv_has_windows():
         return (
             "The image cannot be shown: this OpenCV was built without windows (`opencv-python-headless`). "
-            f"{alternative} To open windows: `pip uninstall opencv-python-headless`, `pip install opencv-python`."
+            f"{alternative} To open windows: `pip uninstall opencv-python-headless`, then `pip install opencv-python`."
         )
     # Without a display, the GUI library of OpenCV terminates the process, so check it first.
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

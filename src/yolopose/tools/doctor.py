@@ -12,14 +12,16 @@ from pathlib import Path
 
 from yolopose.base.errors import YoloposeError
 from yolopose.base.memory import total_memory
+from yolopose.base.opencv import INSTALL as INSTALL_OPENCV
+from yolopose.base.opencv import VARIANTS as OPENCV_VARIANTS
 from yolopose.base.settings import settings_table
 
-_REQUIRED = ("numpy", "opencv-python-headless", "pyyaml", "rich", "filelock", "platformdirs", "onnxruntime")
+_REQUIRED = ("numpy", "opencv-python", "pyyaml", "rich", "filelock", "platformdirs", "onnxruntime")
 _OPTIONAL = ("torch", "safetensors", "matplotlib", "pillow", "openvino", "onnx", "onnxscript", "onnxslim")
 _OTHER_YOLO = "ultralytics"  # also installs a command `yolo`
 # packages that install files into the same folder, so that the later one breaks the earlier one
 _CONFLICTING = (
-    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    OPENCV_VARIANTS,
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
 )
 
@@ -37,7 +39,8 @@ def environment_report() -> str:
     ]
     for name in _REQUIRED:
         variants = [f"{variant:<26} {_version(variant)}" for variant in _installed_variants(name)]
-        lines += variants or [f"{name:<26} MISSING: pip install {name}"]
+        install = INSTALL_OPENCV if name == OPENCV_VARIANTS[0] else f"pip install {name}"
+        lines += variants or [f"{name:<26} MISSING: {install}"]
     lines += [f"{name:<26} {_version(name) or f'not installed (pip install {name})'}" for name in _OPTIONAL]
     lines += [f"{'command yolo':<26} {_describe_command()}"]
     return "\n".join([*lines, "", *(find_conflicts() or ["No conflicts between packages."]), "", *_folders()])

@@ -201,7 +201,7 @@ class VideoFile:
                 return writer
         raise OutputError(
             f"Cannot write a video of {self._size[0]}x{self._size[1]} pixels to {self._folder}: this OpenCV can encode "
-            "neither MPEG-4 nor Motion JPEG. Install `opencv-python-headless` from PyPI, or write the frames as "
+            "neither MPEG-4 nor Motion JPEG. Install one of the OpenCV packages of PyPI, or write the frames as "
             "images: save=False, save_frames=True."
         )
 
