@@ -17,6 +17,7 @@ PARAMETERS = {
     "benchmark": {"data"},
     "export": set(),
     "label": {"source", "to", "output"},
+    "batch": {"source", "output"},
 }
 PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled"}
 

@@ -25,6 +25,7 @@ AVAILABLE = {
     "evaluate": "compare tracks with a ground truth: HOTA, MOTA, IDF1",
     "smooth": "smooth the keypoints of a track file and fill gaps",
     "doctor": "examine a data set for problems, and write a fixed copy",
+    "batch": "predict any number of images and videos, restartable, on this machine or a Ray cluster",
 }
 
 TOPICS = {

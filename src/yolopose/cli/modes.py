@@ -203,6 +203,12 @@ def _doctor(given: CheckedOptions) -> None:
     print(environment_report())
 
 
+def _batch(given: CheckedOptions) -> None:
+    from yolopose.jobs import run_checked
+
+    run_checked(given)
+
+
 RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
@@ -218,5 +224,6 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "evaluate": evaluate,
     "smooth": smooth,
     "doctor": _doctor,
+    "batch": _batch,
 }
 """Function of each mode; takes the checked options of the command line."""

@@ -15,6 +15,7 @@ from yolopose.config.data_options import (
     DataSplitOptions,
     LabelOptions,
 )
+from yolopose.config.job_options import BatchOptions
 from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -86,6 +87,7 @@ __all__ = [
     "train_settings",
     "val_settings",
     "MODES",
+    "BatchOptions",
     "BenchmarkOptions",
     "CheckedOptions",
     "CompareOptions",

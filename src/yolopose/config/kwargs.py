@@ -268,3 +268,25 @@ class BenchmarkKwargs(RunFolderKwargs, total=False):
     plots: bool
     verbose: bool | float
     cfg: str | Path | None
+
+
+class BatchKwargs(DetectionKwargs, CommonKwargs, total=False):
+    """Options of `yolopose.jobs.run_job`."""
+
+    engine: str
+    batch: int
+    vid_stride: int
+    fast_decode: bool
+    track: bool
+    tracker: str
+    max_instances: int | None
+    fps: float | None
+    shard: int
+    workers: int | None
+    threads: int | None
+    gpus: float | None
+    address: str | None
+    task: str | None
+    update: bool
+    retry_errors: bool
+    verify: bool

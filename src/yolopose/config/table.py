@@ -16,6 +16,7 @@ from yolopose.config.data_options import (
     DataSplitOptions,
     LabelOptions,
 )
+from yolopose.config.job_options import BatchOptions
 from yolopose.config.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -51,6 +52,7 @@ Options = (
     | EvaluateOptions
     | SmoothOptions
     | DoctorOptions
+    | BatchOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -73,6 +75,7 @@ MODES: dict[str, type[Options]] = {
     "evaluate": EvaluateOptions,
     "smooth": SmoothOptions,
     "doctor": DoctorOptions,
+    "batch": BatchOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")
@@ -137,6 +140,8 @@ _SYNONYMS = {
     "optimizer": "optim opt",
     "patience": "early_stop early_stopping",
     "workers": "num_workers n_workers threads",
+    "shard": "shard_size chunk chunk_size",
+    "address": "ray_address cluster",
     "device": "gpu gpus cuda cpu device_id",
     "project": "output out output_dir out_dir outdir save_path output_path runs_dir",
     "truth": "gt ground_truth",

@@ -41,8 +41,9 @@ def open_source(
 
     Args:
         source: image or video file, folder, glob pattern, URL, list file, camera number, `screen`, numpy array, PIL
-            image, bytes of an image file or a file object with such bytes, torch tensor, or a list or tuple of these,
-            whose order is kept. Unnamed images are called `image0.jpg`, `image1.jpg`, … by position.
+            image, bytes of an image file or a file object with such bytes, torch tensor, `ImageRef`, `Video`, or a
+            list or tuple of these, whose order is kept. Unnamed images are called `image0.jpg`, `image1.jpg`, … by
+            position.
         stride: height and width of a tensor must be multiples of it.
         vid_stride: predict every n-th frame of videos, cameras and streams.
         buffer: queue all frames of cameras and streams instead of the newest only.
@@ -81,6 +82,8 @@ def _open_item(source: Any, position: int, stride: int, reduce_to: int | None) -
         return [from_bytes(bytes(source), name)]
     if is_file_object(source):
         return [from_file_object(source, name)]
+    if isinstance(source, (ImageRef, Video)):
+        return [source]
     if not isinstance(source, (bool, np.bool_)):
         with suppress(TypeError):
             return [camera_feed(operator.index(source))]

@@ -23,10 +23,10 @@ from yolopose.predict.sources.video import open_camera
 
 _MAX_LIST_BYTES = 256 << 20
 _LIST_SUFFIXES = frozenset({".csv", ".streams", ".txt"})
-# Headers of the CSV column that holds the paths, by priority.
-_PATH_HEADERS = (
+PATH_HEADERS = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "video", "source"
 )  # fmt: skip
+"""Headers of the column of a table that holds the paths, by priority."""
 _SUPPORTED = (
     f"images ({' '.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))}) and "
     f"videos ({' '.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))})"
@@ -178,7 +178,7 @@ def _csv_column(text: str) -> list[str]:
     """Return the column of paths; a first row with a known header, or without a path, is the header."""
     rows = [[field.strip() for field in row] for row in csv.reader(io.StringIO(text))]
     names = [field.lower() for field in rows[0]] if rows else []
-    known = [names.index(header) for header in _PATH_HEADERS if header in names]
+    known = [names.index(header) for header in PATH_HEADERS if header in names]
     column = known[0] if known else 0
     fields = [row[column] if len(row) > column else "" for row in rows]
     if fields and (known or not _may_be_source(fields[0])):
