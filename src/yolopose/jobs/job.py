@@ -295,7 +295,7 @@ def _current_model(job: Job) -> str:
 def _log_start(job: Job, finished: int, todo: int, count: int) -> None:
     share = f" {todo} of the others are in this task." if count > 1 else ""
     state = f"{finished} are finished.{share}" if finished or share else ""
-    LOGGER.info(f"{job.entries} inputs in {job.shards} shards. {state}".rstrip())
+    LOGGER.info(f"{_count(job.entries, 'input')} in {_count(job.shards, 'shard')}. {state}".rstrip())
 
 
 def _log_end(result: JobResult, failed: Mapping[int, str]) -> None:
@@ -313,5 +313,10 @@ def _log_end(result: JobResult, failed: Mapping[int, str]) -> None:
     errors = f", {result.errors} of them with an error (column `error`)" if result.errors else ""
     speed = f" in {format_duration(result.seconds)}" if result.computed else ""
     LOGGER.info(
-        f"{result.computed} shards computed{speed}. {result.output}/{ROWS_FOLDER} has {result.rows} rows{errors}."
+        f"{_count(result.computed, 'shard')} computed{speed}. {result.output}/{ROWS_FOLDER} has "
+        f"{_count(result.rows, 'row')}{errors}."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -65,14 +65,12 @@ class YoloPredictor:
     """
 
     def __init__(self, model: str, options: Mapping[str, Any], device: str | None) -> None:
-        from yolopose.model import YOLO
-
         self._track = bool(options.get("track"))
         tracking = {name: options[name] for name in _TRACK_OPTIONS if name in options}
         common = {name: value for name, value in options.items() if name not in (*_TRACK_OPTIONS, "track")}
         self._options: dict[str, Any] = {**common, "device": device, "verbose": False}
         self._track_options: dict[str, Any] = {**self._options, **tracking}
-        self._yolo = YOLO(model)
+        self._yolo = self._open(model)
         spec = self._yolo.spec
         self.classes = dict(spec.names)
         self.keypoints = {index: list(names) for index, names in spec.keypoints.names.items()}
@@ -80,6 +78,11 @@ class YoloPredictor:
         self.device = device or self._yolo.device
         imgsz = options.get("imgsz", self._yolo.overrides.get("imgsz", 640))
         self._min_side = int(np.max(imgsz)) if options.get("fast_decode") else None
+
+    def _open(self, model: str) -> Any:
+        from yolopose.model import YOLO
+
+        return YOLO(model)
 
     def images(self, entries: Sequence[Entry]) -> Iterator[Results]:
         """Yield one result per image, in order."""

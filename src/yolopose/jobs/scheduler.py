@@ -18,6 +18,7 @@ from yolopose.jobs.manifest import Record
 _MAX_STARTS = 3
 _MAX_FAILURES = 3
 _DEATHS_BEFORE_CARE = 2
+_MAX_DEATHS = 20
 _POLL = 1.0
 _FIRST_REPORT = 10.0
 _MAX_REPORT_INTERVAL = 300.0
@@ -130,8 +131,11 @@ class Scheduler:
                 raise JobError(f"Workers die before their first shard ({event['message']}).")
         else:
             self._deaths[shard] += 1
-            self._again.append(shard)
-            LOGGER.warning(f"A worker died in shard {shard} ({event['message']}): the shard is computed again.")
+            if self._deaths[shard] < _MAX_DEATHS:
+                self._again.append(shard)
+                LOGGER.warning(f"A worker died in shard {shard} ({event['message']}): the shard is computed again.")
+            else:  # more inputs than a few kill the process, or the memory is too small
+                self.failed[shard] = f"The worker died {_MAX_DEATHS} times ({event['message']})."
         self.pool.start(worker)
 
     # -- progress ----------------------------------------------------------------------------------------------------
