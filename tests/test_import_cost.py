@@ -25,6 +25,7 @@ TORCH_FREE = [
         "predict",
         "evaluate",
         "evaluate.tracking",
+        "jobs",
         "track.smoothing",
     )
 ]

@@ -75,9 +75,8 @@ Also
   yolo models                  shipped networks, their sizes, public weights and license
   yolo formats                 file formats, the options they support and the packages they need
   yolo toolchain list          converters in private environments: install name=tf, remove, run name=tf -- yolo …
-  yolo checks                  installed packages and conflicts between them
+  yolo checks                  installed packages and conflicts between them;  yolo version
   yolo cfg                     all options as YAML;  yolo copy-cfg writes them to default_copy.yaml
-  yolo version
 
 YOLO_DEBUG=1 shows the traceback of an error."""
 
