@@ -71,7 +71,7 @@ def job_status(output: str | Path) -> JobResult:
         output: folder of the job, or its URL.
 
     Raises:
-        NotFoundError: there is no job.
+        NotFoundError: the folder does not hold a job.
     """
     storage = open_storage(output)
     job = read_job(storage)
@@ -91,7 +91,7 @@ def read_rows(output: str | Path) -> Iterator[dict[str, Any]]:
         `keypoints` as (N, K, D) arrays; None where a row has no value.
 
     Raises:
-        NotFoundError: there is no job.
+        NotFoundError: the folder does not hold a job.
         DataError: a file is damaged.
     """
     storage = open_storage(output)
