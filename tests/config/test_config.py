@@ -101,11 +101,11 @@ def test_bad_values_are_explained(mode: str, given: dict[str, object], message: 
     ("key", "value", "message"),
     [
         ("epochs", 3, "epochs=3 has no effect in predict (it is an option of train)"),
-        ("int8", True, "int8=True has no effect in predict (it is an option of export, benchmark)"),
-        ("retina_masks", True, "retina_masks=True has no effect in yolopose"),
+        ("int8", True, "int8=True has no effect in predict and is ignored: export to 8 bits with export(int8=True"),
+        ("retina_masks", True, "retina_masks=True has no effect in predict and is ignored: it belongs to another task"),
         ("retina_masks", False, ""),
         ("int8", False, ""),
-        ("mode", "train", ""),
+        ("mode", "predict", ""),
     ],
 )
 def test_options_without_effect_are_ignored(

@@ -82,7 +82,7 @@ def test_calibration_is_limited(few: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_default_calibration_images(few: Path) -> None:
     options = ExportOptions()
     assert load(options, FIVE, str(few)).description == "3 images, val of few.yaml"
-    with pytest.raises(UsageError, match=r"name a data set that has them, data=my\.yaml"):
+    with pytest.raises(UsageError, match=r"data=my-data\.yaml \(that of the training, moved\.yaml, is not"):
         load(options, FIVE, "moved.yaml")
     with pytest.raises(DataError, match="no `test:` entry"):
         load(ExportOptions(data=str(few), split="test"), FIVE, None)

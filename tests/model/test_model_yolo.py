@@ -131,7 +131,7 @@ def test_refuses_models_that_are_not_paths(model: Any) -> None:
 def test_refuses_other_tasks_and_planned_methods(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
-    with pytest.raises(UsageError, match="Embedding is not in this version"):
+    with pytest.raises(UsageError, match="embeddings are not in this version; a forward hook"):
         small.embed("a.jpg")
     assert not hasattr(small, "embed")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

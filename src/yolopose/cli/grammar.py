@@ -10,6 +10,7 @@ from typing import Any
 
 from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.config import MODES, modes_by_option, option_specs
+from yolopose.config.unsupported import MISSING_COMMANDS
 
 OTHER_TASKS = ("detect", "segment", "semantic", "depth", "classify", "obb")
 ACTIONS = ("help", "version", "checks", "models", "formats", "toolchain", "settings", "cfg", "copy-cfg")
@@ -57,7 +58,12 @@ def parse(args: Sequence[str]) -> Command:
     bare = _join_data_verb(bare, wants_help)
     action: str | None = None
     options: dict[str, Any] = {}
+    if "compare" in bare:
+        bare, folders = _compared_folders(bare, notes)
+        pairs = [*folders, *pairs]
     for word in bare:
+        if word in MISSING_COMMANDS:
+            raise UsageError(f"`yolo {word}` does not exist in yolopose: {MISSING_COMMANDS[word]}.")
         if word in OTHER_TASKS:
             raise UsageError(f"yolopose estimates poses only; {word!r} is another task. Omit it or use 'pose'.")
         if word in MODES or word in ACTIONS:
@@ -83,6 +89,15 @@ def parse(args: Sequence[str]) -> Command:
             notes.append(f"{key}= is given twice; the last value is used.")
         options[key] = text if action == "settings" else parse_value(key, text)
     return Command(action, options, notes=notes)
+
+
+def _compared_folders(bare: list[str], notes: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Take the two folders of `compare FIRST SECOND`, whose names need no `a=` and `b=`."""
+    folders = [word for word in bare if word != "compare" and not _is_switch(word)]
+    if len(folders) != 2:
+        return bare, []
+    notes.append(f"Read {folders[0]!r} {folders[1]!r} as a={folders[0]} b={folders[1]}.")
+    return [word for word in bare if word not in folders], list(zip("ab", folders, strict=True))
 
 
 def _join_data_verb(bare: list[str], wants_help: bool) -> list[str]:
@@ -228,6 +243,8 @@ def _list_modes() -> str:
 
 def _unexpected(word: str, action: str) -> UsageError:
     """Return the error for a bare word that is not a mode, task or switch."""
+    if action == "compare":
+        return UsageError(f"{word!r} has no option name. Give the folders of two validation runs: a={word} b=FOLDER.")
     if action in ("data get", "data list"):
         return UsageError(f"{word!r} has no option name; options are written key=value. Did you mean name={word}?")
     if _FILE.search(word) or "/" in word or "\\" in word:

@@ -14,7 +14,6 @@ from yolopose.base.yamlfile import read_yaml
 from yolopose.config.table import (
     ALIASES,
     FILE_KEYS,
-    IGNORED_KEYS,
     MODES,
     Options,
     OptionSpec,
@@ -22,8 +21,13 @@ from yolopose.config.table import (
     modes_by_option,
     option_specs,
 )
+from yolopose.config.unsupported import IGNORED_OPTIONS, REFUSED_ARGUMENTS, refuse_argument
 
 _OBJECT_KEYS = ("model", "task")
+_FILE_KEY_ADVICE = {
+    "mode": "this is the mode {mode}",
+    "save_dir": "give the parent folder and the name of the run folder, project='runs' name='first' exist_ok=True",
+}
 # Boolean words of YAML 1.1, which users write in option files and on the command line.
 _BOOL_WORDS = {"yes": True, "on": True, "no": False, "off": False}
 
@@ -110,7 +114,10 @@ def _check_values(mode: str, values: Mapping[str, Any], file: str = "") -> dict[
             checked[name] = check_value(specs[name], value, where)
             if specs[name].unread and checked[name] != specs[name].default:
                 warn_once(f"{name}={checked[name]}{where} is not used in this version yet and is ignored.")
-        elif name in IGNORED_KEYS or name in FILE_KEYS or name in modes_by_option():
+        elif name in REFUSED_ARGUMENTS:
+            if value not in (None, False):
+                raise refuse_argument(name, mode)
+        elif name in IGNORED_OPTIONS or name in FILE_KEYS or name in modes_by_option():
             _warn_ignored(mode, name, value, file)
         else:
             hint = _suggest_synonym(mode, name) or did_you_mean(name, specs) or did_you_mean(name, modes_by_option())
@@ -125,14 +132,26 @@ def _suggest_synonym(mode: str, name: str) -> str:
 
 
 def _warn_ignored(mode: str, name: str, value: Any, file: str) -> None:
-    """Warn that an option has no effect in this mode, unless ignoring it changes nothing."""
+    """Warn that an option has no effect in this mode, unless ignoring it changes nothing.
+
+    Raises:
+        UsageError: a call contains a key with which an options file describes itself.
+    """
     modes = modes_by_option().get(name, ())
-    if name in FILE_KEYS or value is None or (name in IGNORED_KEYS and value == IGNORED_KEYS[name]):
+    if name in FILE_KEYS:
+        if not file and name != "cfg" and value not in (None, mode):
+            raise UsageError(f"{name}={value!r} is not possible: {_FILE_KEY_ADVICE[name].format(mode=mode)}.")
+        return
+    default, advice = IGNORED_OPTIONS.get(name, (None, ""))
+    if value is None or (name in IGNORED_OPTIONS and value == default):
         return
     if modes and file:  # a file may hold the options of every mode
         return
-    reason = f"no effect in {mode} (it is an option of {', '.join(modes)})" if modes else "no effect in yolopose"
     where = f" in {file}" if file else ""
+    if advice:
+        LOGGER.warning(f"{name}={value}{where} has no effect in {mode} and is ignored: {advice}.")
+        return
+    reason = f"no effect in {mode} (it is an option of {', '.join(modes)})"
     LOGGER.warning(f"{name}={value}{where} has {reason} and is ignored.{_suggest_synonym(mode, name)}")
 
 

@@ -81,43 +81,6 @@ MODES: dict[str, type[Options]] = {
 FILE_KEYS = ("mode", "cfg", "save_dir")
 # Options whose natural name is a keyword of Python.
 ALIASES = {"from": "source_format"}
-# Keys of the reference package, of now or of older versions, that have no effect here. Every mode accepts them, so that
-# an old args.yaml loads; a value other than this default causes a warning.
-IGNORED_KEYS: dict[str, Any] = {
-    "task": "pose",
-    "overlap_mask": True,
-    "mask_ratio": 4,
-    "retina_masks": False,
-    "dropout": 0.0,
-    "copy_paste": 0.0,
-    "copy_paste_mode": "flip",
-    "auto_augment": "randaugment",
-    "erasing": 0.4,
-    "crop_fraction": 1.0,
-    "label_smoothing": 0.0,
-    "visualize": False,
-    "embed": None,
-    "dnn": False,
-    "save_hybrid": False,
-    "distill_model": None,
-    "dis": 6.0,
-    "dlog": 1.0,
-    "dgrad": 0.5,
-    "dlam": 1.0,
-    "nms": None,
-    "quantize": None,
-    "angle": 1.0,
-    "show_masks": True,
-    "int8": False,
-    "boxes": True,
-    "fl_gamma": 0.0,
-    "hide_conf": False,
-    "hide_labels": False,
-    "line_thickness": 3,
-    "min_memory": False,
-    "v5loader": False,
-    "eps": 1e-3,
-}
 # Names of options in other tools. The first option that the mode has is suggested.
 _SYNONYMS = {
     "model": "weights weight checkpoint ckpt network net model_path pretrained_model",

@@ -1,20 +1,21 @@
-"""`data=` of training and validation as annotations of another format: converted once, reused while unchanged."""
+"""`data=` in another form than a data YAML: annotations of another format, converted once, or a dictionary."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yolopose._version import __version__
-from yolopose.base.errors import DataError, OutputError
-from yolopose.base.files import exclusive_access, make_folder
+from yolopose.base.errors import DataError, OutputError, UsageError
+from yolopose.base.files import exclusive_access, make_folder, write_text
 from yolopose.base.log import LOGGER
-from yolopose.base.settings import load_settings
+from yolopose.base.settings import cache_dir, load_settings
 from yolopose.base.suggestions import list_yaml_files
+from yolopose.base.yamlfile import to_yaml
 
 if TYPE_CHECKING:
     from yolopose.data.convert import ConversionReport
@@ -119,3 +120,51 @@ def _annotation_files(source: Path) -> Iterator[Path]:
                 if count > _MAX_FILES:
                     raise DataError(f"data={source} contains more than {_MAX_FILES} annotation files.")
                 yield Path(parent, name)
+
+
+# -- a data YAML as a dictionary --------------------------------------------------------------------------------------
+
+
+def yaml_of_dict(data: Mapping[str, Any]) -> Path:
+    """Write a data set given as a dictionary to a data YAML in the cache folder, and return its path.
+
+    Weights remember their data set by the path of its YAML, so the file stays, and its `path:` is absolute. The same
+    dictionary is the same file.
+
+    Args:
+        data: keys of a data YAML: `path`, `train`, `val`, `names`, `kpt_shape`, …. A relative `path` is looked up in
+            the current folder, then in the `datasets_dir` of the settings.
+
+    Raises:
+        UsageError: it holds values that a YAML cannot hold.
+        OutputError: the file cannot be written.
+    """
+    values = {str(key): _plain(key, value) for key, value in data.items()}
+    root = Path(str(values.get("path") or ".")).expanduser()
+    candidates = [Path.cwd() / root, Path(load_settings().datasets_dir) / root]
+    values["path"] = str(next((folder for folder in candidates if folder.is_dir()), candidates[0]).absolute())
+    text = to_yaml(values)
+    target = cache_dir() / "data" / f"data-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+    if not target.is_file():
+        make_folder(target.parent)
+        write_text(target, text)
+    return target
+
+
+def _plain(key: object, value: Any) -> Any:
+    """Return plain values: lists for tuples, text for paths, Python numbers for those of numpy.
+
+    Raises:
+        UsageError: another type.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(key, item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise UsageError(f"data= has a {type(value).__name__} as `{key}`: give the values that a data YAML has there.")

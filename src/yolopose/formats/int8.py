@@ -21,12 +21,11 @@ from yolopose.data import load_dataset, read_image
 from yolopose.data.dataset import Split
 from yolopose.data.images import letterbox_batch
 from yolopose.geometry import Letterbox
-from yolopose.schema import KeypointSchema, ModelMetadata
+from yolopose.schema import ModelMetadata
 
 MAX_IMAGES = 300
 """Largest number of calibration images; more images no longer change the ranges."""
 _FEW_IMAGES = 32
-_DEFAULT_DATA = "coco8-pose.yaml"  # default of the public interface
 # ranges are moving averages over the images, so that a single bright spot does not widen them
 _MOVING_AVERAGE = 0.05
 
@@ -73,11 +72,11 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
         train_data: data YAML of the network's training, used if `data=` is not given.
 
     Raises:
-        UsageError: no data set is given, and the default one has other keypoints than the network.
+        UsageError: no data set is given, and that of the training is not on this machine.
         NotFoundError: the data YAML does not exist.
         DataError: the split has no images.
     """
-    name, files = _image_files(settings, metadata, train_data)
+    name, files = _image_files(settings, train_data)
     count = min(MAX_IMAGES, max(1, round(settings.fraction * len(files))))
     selected = tuple(files[index * len(files) // count] for index in range(count))
     if count < _FEW_IMAGES:
@@ -89,8 +88,8 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
     return Calibration(selected, metadata.imgsz, max(1, metadata.batch), description)
 
 
-def _image_files(settings: ExportSettings, metadata: ModelMetadata, train_data: str | None) -> tuple[str, list[Path]]:
-    """Return name and images of the data set of `data=`, of that of the training, or of the default one."""
+def _image_files(settings: ExportSettings, train_data: str | None) -> tuple[str, list[Path]]:
+    """Return name and images of the data set of `data=`, or of that of the training."""
     split = cast(Split, settings.split)
     if settings.data:
         return settings.data, load_dataset(settings.data, download=None, splits=[split]).image_files(split)
@@ -99,13 +98,12 @@ def _image_files(settings: ExportSettings, metadata: ModelMetadata, train_data: 
             return train_data, load_dataset(train_data).image_files(split)
         except (YoloposeError, OSError):  # moved, or on another machine; the user did not name it
             pass
-    if metadata.spec.keypoints.shape != KeypointSchema.coco_person().shape:
-        raise UsageError(
-            "int8=True calibrates ranges on images like those that the network will see: name a data set that has "
-            "them, data=my.yaml."
-        )
-    LOGGER.info(f"No data= given: 8-bit ranges are calibrated on the images of {_DEFAULT_DATA}.")
-    return _DEFAULT_DATA, load_dataset(_DEFAULT_DATA, download=None, splits=[split]).image_files(split)
+    moved = f" (that of the training, {train_data}, is not on this machine)" if train_data else ""
+    raise UsageError(
+        "The ranges of 8-bit values are calibrated on images like those that the network will see: name a data set "
+        f"that has them, data=my-data.yaml{moved}; a hundred images are enough, and fraction= takes a part of many. "
+        "For a first try, data=coco8-pose.yaml downloads 8 images (1 MB)."
+    )
 
 
 def float_nodes(nodes: Sequence[tuple[str, bool, Iterable[str], Iterable[str]]]) -> list[str]:

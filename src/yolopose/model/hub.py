@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from yolopose import zoo
-from yolopose.base.errors import NotFoundError
+from yolopose.base.errors import NotFoundError, UsageError, YoloposeError
 from yolopose.base.settings import load_settings
 from yolopose.base.suggestions import suggest_path
-from yolopose.formats import format_for_path
+from yolopose.base.yamlfile import read_yaml
+from yolopose.formats import find_format, format_for_path
 
 
 def find_weights(path: str | Path) -> Path:
@@ -47,6 +50,40 @@ def find_weights(path: str | Path) -> Path:
 def is_url(path: object) -> bool:
     """Return whether a model is named by its http(s) address."""
     return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
+
+
+def complete_suffix(path: Path) -> Path:
+    """Return the weights file that a name without suffix means: `yolo11n-pose` → `yolo11n-pose.pt`.
+
+    Names that exist, and others whose `.pt` neither exists nor is published, are returned unchanged.
+    """
+    if path.suffix.lower() in (".yaml", ".yml") or path.exists() or find_format(path) is not None:
+        return path
+    weights = path.with_name(f"{path.name}.pt")
+    is_public = path.parent == Path() and zoo.public_weights_url(weights.name) is not None
+    return weights if is_public or weights.is_file() else path
+
+
+def refuse_data_yaml(path: Path) -> None:
+    """Check that a YAML given as the model does not describe a data set.
+
+    Raises:
+        UsageError: it does; the message has the call that was probably meant.
+    """
+    from yolopose.data import shipped_datasets
+
+    content: Mapping[str, Any] = {}
+    if path.is_file():
+        try:
+            content = read_yaml(path, "model YAML")
+        except YoloposeError:  # `build_network` explains it
+            return
+    is_data = not {"backbone", "head"} & set(content) and bool({"train", "val", "path"} & set(content))
+    if is_data or (not path.exists() and path.name in shipped_datasets()):
+        raise UsageError(
+            f"model={path} is a data YAML, not a network: give it as data={path}, and a network as the model, such as "
+            f"YOLO('yolo11n-pose.pt').train(data='{path}'), or on the command line model=yolo11n-pose.pt data={path}."
+        )
 
 
 def suggest_model(path: Path) -> str:
