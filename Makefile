@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 STAMP_ALL := $(VENV)/.installed-all
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-all lint types floors demo bench-gpu export-all clean
+.PHONY: setup test test-all lint types floors demo docs release audit licenses bench-gpu export-all clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -40,6 +40,21 @@ floors: setup
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# the documentation site in build/site; a dead link or a page without a place in the navigation is an error
+docs: setup
+	$(BIN)/python tools/build_docs.py
+
+# a signed tag from the version in _version.py and its section of the changelog; DRY_RUN=1 creates no tag
+release: setup
+	$(INSTALL) build twine
+	$(BIN)/python tools/release.py tag $(if $(DRY_RUN),--dry-run)
+
+# known vulnerabilities and licenses of the dependencies, in a clean environment
+audit licenses: setup
+	$(INSTALL) build
+	$(BIN)/python -m build --wheel
+	$(BIN)/python tools/supply_chain.py $@
 
 # training on a CUDA GPU beside the bare network: make bench-gpu DATA=my-data.yaml; torch must be a CUDA build
 bench-gpu: setup
