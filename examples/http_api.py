@@ -1,8 +1,8 @@
 """Poses over HTTP with FastAPI.
 
-    pip install fastapi uvicorn
-    YOLO_MODEL=yolo11n-pose.onnx uvicorn --app-dir examples http_api:app
-    curl --data-binary @bus.jpg http://127.0.0.1:8000/poses?conf=0.4
+pip install fastapi uvicorn
+YOLO_MODEL=yolo11n-pose.onnx uvicorn --app-dir examples http_api:app
+curl --data-binary @bus.jpg http://127.0.0.1:8000/poses?conf=0.4
 """
 
 from __future__ import annotations

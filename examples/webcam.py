@@ -4,7 +4,7 @@
     python examples/webcam.py walk.mp4 --output poses.mp4
     python examples/webcam.py rtsp://camera/stream --model best.onnx --imgsz 320
 
-The window needs opencv-python instead of opencv-python-headless.
+The window needs the extra `gui` (opencv-python) instead of `headless`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.output and not has_windows():
         print(
-            "This OpenCV has no windows: pip uninstall opencv-python-headless && pip install opencv-python, or write "
+            'This OpenCV has no windows: pip uninstall opencv-python-headless && pip install "yolopose[gui]", or write '
             "a video with --output poses.mp4.",
             file=sys.stderr,
         )

@@ -93,7 +93,7 @@ def main() -> int:
     steps = {"audit": audit, "licenses": licenses, "sbom": sbom}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="+", choices=steps)
-    parser.add_argument("--extras", default="track,parquet,coco", help="extras of the environment")
+    parser.add_argument("--extras", default="headless,track,parquet,coco", help="extras of the environment")
     arguments = parser.parse_args()
     wheels = sorted((ROOT / "dist").glob("*.whl"))
     if len(wheels) != 1:

@@ -1,6 +1,6 @@
 """Install the wheel in dist/ with each extra in a clean environment and use it: `python tools/try_install.py`.
 
-    python tools/try_install.py --extras "" track torch,onnx --python python3.13
+    python tools/try_install.py --extras headless gui,track headless,torch,onnx --python python3.13
     python tools/try_install.py --find-links FOLDER        # wheels that are preferred, such as a CPU build of torch
 
 Each environment is removed afterwards. The table has the number of packages, the size and the outcome.
@@ -16,7 +16,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIGHT = ["", "track", "parquet", "coco", "hdf5", "mat", "sleap", "openvino"]
+LIGHT = [
+    "headless",
+    "gui",
+    *(f"headless,{name}" for name in ("track", "parquet", "coco", "hdf5", "mat", "sleap", "openvino")),
+]
 """Extras without torch."""
 
 BASE_SCRIPT = """

@@ -52,6 +52,14 @@ class KeypointSchema:
 
     Raises:
         UsageError: a value contradicts K or D; the text names it.
+
+    Examples:
+        >>> from yolopose.schema import KeypointSchema
+        >>> schema = KeypointSchema(count=3, names={0: ("nose", "left_ear", "right_ear")}, flip_idx=(0, 2, 1))
+        >>> schema.shape, schema.keypoint_names(0)[1]
+        ((3, 3), 'left_ear')
+        >>> KeypointSchema.coco_person().count
+        17
     """
 
     count: int
@@ -161,6 +169,12 @@ class PoseSpec:
     Attributes:
         classes: class names by index.
         keypoints: the keypoint schema, common to all classes.
+
+    Examples:
+        >>> from yolopose.schema import PoseSpec
+        >>> spec = PoseSpec.from_dict({"names": ["mouse"], "kpt_shape": [4, 3]})
+        >>> spec.nc, spec.names, spec.keypoints.count
+        (1, {0: 'mouse'}, 4)
     """
 
     classes: tuple[str, ...]
@@ -208,6 +222,13 @@ class ModelMetadata:
         version: version of the package that wrote the file.
         args: plain values: training arguments in a checkpoint; in an exported file `nms` (settings of built-in NMS) or
             `strides` (of a raw multi-level output).
+
+    Examples:
+        >>> from yolopose.schema import ModelMetadata, PoseSpec
+        >>> spec = PoseSpec.from_dict({"names": ["mouse"], "kpt_shape": [4, 3]})
+        >>> metadata = ModelMetadata(spec=spec, name="yolo11n-pose", imgsz=(320, 320))
+        >>> ModelMetadata.from_dict(metadata.to_dict()) == metadata
+        True
     """
 
     spec: PoseSpec

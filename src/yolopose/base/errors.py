@@ -15,6 +15,15 @@ class YoloposeError(Exception):
     """Base of all errors that a user can fix; the command line prints the message without a traceback.
 
     Names and values from files are part of messages; control characters in them are made visible.
+
+    Examples:
+        >>> from yolopose import YOLO
+        >>> from yolopose.base.errors import YoloposeError
+        >>> try:
+        ...     YOLO("missing.pt")
+        ... except YoloposeError as error:
+        ...     print(type(error).__name__)
+        NotFoundError
     """
 
     def __init__(self, *args: object) -> None:

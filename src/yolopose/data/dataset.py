@@ -47,6 +47,17 @@ class Dataset:
         spec: classes and keypoints.
         entries: folders and .txt lists of each split in the YAML, as written there.
         raw: all keys of the YAML.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from yolopose.data import Dataset, load_dataset
+        >>> from yolopose.schema import PoseSpec
+        >>> dataset = load_dataset("coco8-pose.yaml")  # doctest: +SKIP
+        >>> spec = PoseSpec.from_dict({"names": ["mouse"], "kpt_shape": [4, 3]})
+        >>> entries = {"train": ("images/train",), "val": ("images/val",)}
+        >>> dataset = Dataset(yaml_path=Path("mice.yaml"), root=Path("mice"), spec=spec, entries=entries, raw={})
+        >>> dataset.spec.nc, dataset.shipped
+        (1, False)
     """
 
     yaml_path: Path

@@ -184,6 +184,15 @@ class Comparison(TableMixin):
             has are omitted.
         images: number of images.
         pixels: pixel errors of both runs.
+
+    Examples:
+        >>> from yolopose.evaluate import compare_runs
+        >>> comparison = compare_runs("runs/pose/val", "runs/pose/val2")  # doctest: +SKIP
+        >>> from yolopose.evaluate import Comparison, PixelErrors
+        >>> import numpy as np
+        >>> errors = PixelErrors(np.ones((1, 1), bool), np.ones((1, 1)), np.ones(1))
+        >>> Comparison({}, images=1, pixels=(errors, errors)).summary()
+        []
     """
 
     def __init__(

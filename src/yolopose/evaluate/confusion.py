@@ -54,6 +54,11 @@ class ConfusionMatrix(TableMixin):
         matrix: (nc+1, nc+1) float64 counts.
         matches: boxes of that image, (N, 6) x1, y1, x2, y2, score, class, by kind: `GT` (all ground truths), `TP`,
             `FP` and `FN`; None before.
+
+    Examples:
+        >>> from yolopose.evaluate import ConfusionMatrix
+        >>> ConfusionMatrix({0: "cat", 1: "dog"}).matrix.shape  # with background
+        (3, 3)
     """
 
     def __init__(self, names: Mapping[int, str] | None = None, save_matches: bool = False) -> None:

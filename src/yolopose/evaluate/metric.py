@@ -86,6 +86,12 @@ class Metric:
         prec_values: (C, 1000) precision over recall.
         image_metrics: image name → `precision`, `recall`, `f1`, `tp`, `fp`, `fn` of all its detections at
             similarity .50.
+
+    Examples:
+        >>> from yolopose import PoseMetrics
+        >>> metric = PoseMetrics({0: "person"}).pose
+        >>> metric.map, metric.map50  # before `process`
+        (0.0, 0.0)
     """
 
     def __init__(self, nc: int = 0) -> None:

@@ -47,6 +47,17 @@ class PoseMetrics(TableMixin):
         confusion_matrix: counts of detected against ground-truth classes.
         save_dir: the run folder; None if the run wrote no file.
         coco: scores of the COCO protocol, `AP(B)` … `AR(P)` …; empty unless protocol=coco.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose import PoseMetrics
+        >>> metrics = PoseMetrics({0: "person"})
+        >>> hits = np.ones((1, 10), dtype=bool)  # one detection, correct at all ten thresholds
+        >>> classes = dict.fromkeys(("pred_cls", "target_cls", "target_img"), np.zeros(1))
+        >>> metrics.update_stats({"tp": hits, "tp_p": hits, "conf": np.array([0.9]), **classes})
+        >>> _ = metrics.process()
+        >>> round(metrics.pose.map, 3), round(metrics.results_dict["metrics/mAP50(B)"], 3)
+        (0.995, 0.995)
     """
 
     def __init__(self, names: Mapping[int, str] | None = None) -> None:

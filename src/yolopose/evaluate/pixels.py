@@ -30,6 +30,14 @@ class PixelErrors:
         labeled: (N, K) which keypoints are labeled.
         distance: (N, K) pixels of the original image; NaN if not labeled or without detection.
         diagonal: (N,) diagonal of the ground-truth box, pixels of the original image.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.evaluate import PixelErrors
+        >>> distance = np.array([[1.0, 3.0], [2.0, np.nan]])  # NaN: not labeled
+        >>> errors = PixelErrors(~np.isnan(distance), distance, diagonal=np.array([100.0, 100.0]))
+        >>> errors.mean, errors.median, errors.num_labeled
+        (2.0, 2.0, 3)
     """
 
     labeled: BoolArray

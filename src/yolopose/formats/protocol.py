@@ -93,7 +93,7 @@ class FormatInfo:
 class Format(Protocol):
     """A file format of networks: an object, or a module, with these three members.
 
-    Example:
+    Examples:
         A package registers a format in its pyproject.toml; its name should equal `info.name`:
 
             [project.entry-points."yolopose.formats"]

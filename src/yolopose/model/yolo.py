@@ -63,9 +63,15 @@ class YOLO(ModelBase):
         WeightsError: the weights file is damaged, unsafe or of an unknown kind.
         DependencyError: torch is not installed.
 
-    Example:
+    Examples:
+        >>> import numpy as np
         >>> from yolopose import YOLO
-        >>> results = YOLO("yolo11n-pose.pt")("bus.jpg")  # doctest: +SKIP
+        >>> model = YOLO("yolo11n-pose.yaml")  # a new network; "yolo11n-pose.pt": public weights
+        >>> model.task, model.spec.keypoints.shape
+        ('pose', (17, 3))
+        >>> results = model(np.zeros((48, 64, 3), np.uint8), imgsz=64, verbose=False)
+        >>> len(results), results[0].keypoints.xy.shape[1]
+        (1, 17)
     """
 
     # -- modes -----------------------------------------------------------------------------------

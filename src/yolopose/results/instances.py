@@ -81,6 +81,15 @@ class Boxes(InstanceArray):
 
     Raises:
         UsageError: `data` has another shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose import Boxes
+        >>> boxes = Boxes(np.array([[10.0, 20.0, 110.0, 220.0, 0.9, 0.0]]), orig_shape=(240, 320))
+        >>> boxes.xywh.tolist(), boxes.conf.tolist()
+        ([[60.0, 120.0, 100.0, 200.0]], [0.9])
+        >>> boxes.is_track
+        False
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
@@ -158,6 +167,16 @@ class Keypoints(InstanceArray):
 
     Raises:
         UsageError: `data` or `sigma` has another shape, or `names` another length.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose import Keypoints
+        >>> points = np.array([[[160.0, 60.0, 0.9], [80.0, 120.0, 0.4]]])  # one instance
+        >>> keypoints = Keypoints(points, orig_shape=(240, 320), names=("nose", "tail"))
+        >>> keypoints["tail"].tolist()
+        [[80.0, 120.0, 0.4]]
+        >>> keypoints.xyn.tolist()
+        [[[0.5, 0.25], [0.25, 0.5]]]
     """
 
     def __init__(

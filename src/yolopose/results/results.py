@@ -32,6 +32,11 @@ class Frame:
         video: index of the video or stream in the source.
         live: whether it comes from a camera or stream.
         at: seconds of wall time since the first frame of its camera or stream; None for a video.
+
+    Examples:
+        >>> from yolopose.results import Frame
+        >>> Frame(number=31, fps=30.0).seconds
+        1.0
     """
 
     number: int
@@ -77,6 +82,19 @@ class Results(PlotMixin):
 
     Raises:
         UsageError: an array of invalid shape, or different numbers of boxes and keypoints.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose import Results
+        >>> boxes = np.array([[10.0, 20.0, 110.0, 220.0, 0.9, 0.0]])  # x1, y1, x2, y2, confidence, class
+        >>> keypoints = np.full((1, 17, 3), 0.8)
+        >>> result = Results(np.zeros((240, 320, 3), np.uint8), "a.jpg", ["person"], boxes=boxes, keypoints=keypoints)
+        >>> len(result), result.verbose(), result.orig_shape
+        (1, '1 person, ', (240, 320))
+        >>> result.summary()[0]["name"]
+        'person'
+        >>> result.plot().shape
+        (240, 320, 3)
     """
 
     masks = probs = obb = semantic_mask = depth = None

@@ -50,7 +50,7 @@ def _format_row(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _row(size: zoo.NetworkSize) -> tuple[str, ...]:
     results = size.published
-    stated = (results.map, results.map50, results.cpu_onnx_ms, results.t4_tensorrt_ms) if results else ("-",) * 4
+    stated = (results.map, results.map50, results.cpu_onnx_ms, results.t4_tensorrt_ms or "-") if results else ("-",) * 4
     return (
         size.name,
         f"{size.parameters / 1e6:.2f} M",

@@ -30,6 +30,12 @@ class TrackDetections:
 
     Raises:
         UsageError: arrays of different lengths or of the wrong shape.
+
+    Examples:
+        >>> from yolopose.track import TrackDetections
+        >>> detections = TrackDetections.of(boxes=[[10, 20, 60, 120]], scores=[0.9], time=0.0)
+        >>> len(detections), detections.classes.tolist()
+        (1, [0])
     """
 
     boxes: FloatArray
@@ -98,6 +104,12 @@ class TrackedFrame:
 
     Attributes:
         ids: (N,) int64 track id of each detection, from 1; 0 for a detection without a track.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.track import TrackedFrame
+        >>> TrackedFrame(np.array([3, 0])).tracked.tolist()
+        [True, False]
     """
 
     ids: IntArray
@@ -109,7 +121,14 @@ class TrackedFrame:
 
 
 class Tracker(ABC):
-    """Assigns detections of consecutive frames to tracks. One object per video or stream: ids start at 1 in each."""
+    """Assigns detections of consecutive frames to tracks. One object per video or stream: ids start at 1 in each.
+
+    Examples:
+        >>> from yolopose.track import TrackDetections, make_tracker
+        >>> tracker = make_tracker("bytetrack.yaml", fps=30)  # extra `track`
+        >>> [tracker.update(TrackDetections.of([[x, 20, x + 50, 120]], [0.9])).ids.tolist() for x in (10, 12, 14)]
+        [[1], [1], [1]]
+    """
 
     @abstractmethod
     def update(self, detections: TrackDetections) -> TrackedFrame:

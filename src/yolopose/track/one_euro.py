@@ -34,6 +34,11 @@ class OneEuro:
 
     Raises:
         UsageError: a value is out of range.
+
+    Examples:
+        >>> from yolopose.track.one_euro import OneEuro
+        >>> OneEuro(min_cutoff=1.0).beta
+        8.0
     """
 
     min_cutoff: float = 2.0
@@ -66,6 +71,16 @@ class LiveSmoother:
     Args:
         parameters: the filter.
         fps: frame rate where frames have no time.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.track.one_euro import LiveSmoother
+        >>> smoother = LiveSmoother(fps=30)
+        >>> rng = np.random.default_rng(0)
+        >>> noisy = 50 + rng.normal(0, 1, (60, 1, 1, 2))  # 60 frames of one point that does not move
+        >>> smooth = np.array([smoother.update([1], [[0, 0, 100, 100]], points) for points in noisy])
+        >>> bool(smooth[20:].std() < 0.7 * noisy[20:].std())
+        True
     """
 
     def __init__(self, parameters: OneEuro | None = None, fps: float = 30.0) -> None:

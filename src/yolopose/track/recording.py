@@ -24,7 +24,7 @@ def collect_tracks(results: Iterable[Results]) -> list[Tracks]:
     Returns:
         The tracks of each video, in the order in which they appear.
 
-    Example:
+    Examples:
         >>> (tracks,) = collect_tracks(model.track("walk.mp4", stream=True))
     """
     videos: dict[tuple[int, str], _Recording] = {}

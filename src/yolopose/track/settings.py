@@ -57,6 +57,12 @@ class TrackerSettings:
         lost_weight: how fast the priority of a lost track decreases: 1 / (1 + lost_weight · frames of 1/30 second).
         observed_boxes: whether predictions start from the last measured box instead of the filtered one.
         remove_duplicates: whether the younger of an active and a lost track with nearly the same box ends.
+
+    Examples:
+        >>> from yolopose.track import read_tracker_settings
+        >>> settings = read_tracker_settings("oks.yaml", max_instances=2)
+        >>> settings.tracker_type, settings.max_instances
+        ('oks', 2)
     """
 
     tracker_type: str

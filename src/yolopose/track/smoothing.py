@@ -41,6 +41,19 @@ class RTS:
 
     Raises:
         UsageError: a value is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.data.tracks import Tracks
+        >>> from yolopose.track.smoothing import RTS, smooth_tracks
+        >>> rng = np.random.default_rng(0)
+        >>> frames = np.arange(1, 61)
+        >>> points = np.concatenate((50 + rng.normal(0, 1, (60, 3, 2)), np.ones((60, 3, 1))), axis=2)
+        >>> boxes = np.tile([0.0, 0.0, 100.0, 100.0], (60, 1))
+        >>> tracks = Tracks.build(frames=frames, ids=np.ones(60), boxes=boxes, keypoints=points, fps=30.0)
+        >>> smooth = smooth_tracks(tracks, RTS(strength=2.0))
+        >>> bool(smooth.keypoints[..., :2].std() < 0.7 * points[..., :2].std())
+        True
     """
 
     max_gap: int = 5
@@ -65,6 +78,11 @@ class SavitzkyGolay:
 
     Raises:
         UsageError: a value is out of range.
+
+    Examples:
+        >>> from yolopose.track.smoothing import SavitzkyGolay
+        >>> SavitzkyGolay(window=9).order
+        2
     """
 
     window: int = 7

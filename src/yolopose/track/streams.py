@@ -43,7 +43,7 @@ def make_tracker(
         NotFoundError: the file does not exist.
         DependencyError: scipy, or the package `trackers`, is not installed.
 
-    Example:
+    Examples:
         >>> tracker = make_tracker("oks.yaml", fps=25)
         >>> tracker.update(TrackDetections.of([[10, 10, 50, 90]], [0.9])).ids
         array([1])

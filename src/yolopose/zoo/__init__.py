@@ -117,13 +117,15 @@ class PublishedResults:
         map: mAP50-95 of the poses, percent.
         map50: mAP50 of the poses, percent.
         cpu_onnx_ms: milliseconds per image with ONNX on a CPU.
-        t4_tensorrt_ms: milliseconds per image with TensorRT on a T4 GPU.
+        t4_tensorrt_ms: milliseconds per image with TensorRT on a T4 GPU; None if not stated.
+        a100_tensorrt_ms: the same on an A100 GPU.
     """
 
     map: float
     map50: float
     cpu_onnx_ms: float
-    t4_tensorrt_ms: float
+    t4_tensorrt_ms: float | None = None
+    a100_tensorrt_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,18 @@ class ConversionReport:
         skipped: values that were not converted, each kind with its number, examples and reason.
         changed: values that were converted with a change.
         lost: values that the target format cannot hold: `CVAT cannot hold segmentations: 12 values.`
+
+    Examples:
+        >>> from yolopose.data.convert import ConversionReport, convert
+        >>> report = convert("annotations/", "my-labels")  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> counts = {"train": 2}
+        >>> report = ConversionReport(
+        ...     output=Path("my-labels/data.yaml"), source_format="cvat", target_format="yolo", images=counts, empty={},
+        ...     instances=counts, crowds={}, skipped=["1 polygon: no keypoints"], changed=[], lost=[],
+        ... )
+        >>> report.instances["train"], len(report.skipped)
+        (2, 1)
     """
 
     output: Path

@@ -36,6 +36,16 @@ class TrackFrame:
         raw_keypoints: (N, K, 3) as measured, where `keypoints` are smoothed, else None; NaN in interpolated rows.
         interpolated: (N,) whether the instance was filled into a gap; None for none of them.
         seconds: time since the first frame, or None.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.data.tracks import TrackFrame
+        >>> frame = TrackFrame(
+        ...     number=1, ids=np.array([7]), boxes=np.array([[10.0, 20.0, 60.0, 90.0]]), scores=np.array([0.9]),
+        ...     classes=np.array([0]), keypoints=np.zeros((1, 17, 3)),
+        ... )
+        >>> frame.ids.tolist(), frame.keypoints.shape
+        ([7], (1, 17, 3))
     """
 
     number: int
@@ -70,6 +80,14 @@ class Tracks:
         size: (height, width), pixels, or None if unknown.
         class_names: class names by index.
         schema: keypoint names and σ, or None if unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.data.tracks import Tracks
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0]])
+        >>> tracks = Tracks.build(frames=[1, 2], ids=[7, 7], boxes=boxes, keypoints=np.zeros((2, 17, 3)), fps=30.0)
+        >>> tracks.ids.tolist(), tracks.frame_numbers.tolist()
+        ([7, 7], [1, 2])
     """
 
     frames: Integers

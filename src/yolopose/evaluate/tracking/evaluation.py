@@ -226,7 +226,7 @@ def evaluate_tracks(
         UsageError: an impossible argument.
         DependencyError: scipy is not installed.
 
-    Example:
+    Examples:
         >>> metrics = evaluate_tracks("runs/pose/track/predictions.jsonl", "walk-gt.jsonl", "oks")
         >>> print(metrics.table())
     """
