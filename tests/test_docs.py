@@ -27,6 +27,9 @@ if find_spec("openvino") is None:  # importorskip would import it, and it report
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
+    "docs/installation.md",
+    "docs/quickstart.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/tasks").glob("*.md")),
     "docs/training.md",
     "docs/few-images.md",
     "docs/data.md",

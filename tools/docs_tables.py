@@ -19,7 +19,7 @@ FAMILIES = {
     "yolo11": ("YOLO11", ""),
     "yolo26": ("YOLO26", "No NMS is needed with `end2end=True`; `uncertainty=True` predicts σ of each keypoint."),
     "yolov8": ("YOLOv8", ""),
-    "yolo12": ("YOLO12", "Attention blocks; there are no public pose weights."),
+    "yolo12": ("YOLO12", "Attention blocks; public pose weights do not exist."),
 }
 """Prefix of the names of a family -> title and remark."""
 EXAMPLES = {
@@ -42,6 +42,7 @@ EXAMPLES = {
     "evaluate": "yolo evaluate tracks=tracks.jsonl gt=gt.jsonl",
     "smooth": "yolo smooth source=tracks.jsonl output=smooth.jsonl",
     "doctor": "yolo doctor data=my-data.yaml",
+    "batch": "yolo batch model=yolo11n-pose.pt source=images/ output=poses",
 }
 
 
@@ -178,7 +179,7 @@ def command_page() -> str:
         example = f"```text\n{EXAMPLES[mode]}\n```" if mode in EXAMPLES else ""
         anchor = mode.replace(" ", "-")
         options = f"[{len(option_specs(mode))} options](options.md#{anchor})"
-        sections.append("\n\n".join(filter(None, [f"### {mode}", f"To {summary}: {options}.", example])))
+        sections.append("\n\n".join(filter(None, [f"### {mode}", f"To {summary}.", f"{options}.", example])))
     return COMMANDS.format(modes="\n\n".join(sections))
 
 
