@@ -26,6 +26,8 @@ AVAILABLE = {
     "smooth": "smooth the keypoints of a track file and fill gaps",
     "doctor": "examine a data set for problems, and write a fixed copy",
     "batch": "predict any number of images and videos, restartable, on this machine or a Ray cluster",
+    "serve": "answer requests with images over HTTP",
+    "triton": "write a model repository for NVIDIA Triton Inference Server",
 }
 
 TOPICS = {
@@ -68,6 +70,7 @@ Examples
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
   yolo benchmark model=yolo11n-pose.pt data=coco8-pose.yaml
+  yolo serve model=yolo11n-pose.onnx port=8000
 
 Also
   yolo help MODE               the options of a mode, with defaults

@@ -18,7 +18,9 @@ from yolopose.config import (
     DoctorOptions,
     ExportOptions,
     ReportOptions,
+    ServeOptions,
     TrackOptions,
+    TritonOptions,
     make_options,
 )
 
@@ -209,6 +211,21 @@ def _batch(given: CheckedOptions) -> None:
     run_checked(given)
 
 
+def _serve(given: CheckedOptions) -> None:
+    from yolopose.serve import serve
+
+    serve(cast(ServeOptions, make_options("serve", given)))
+
+
+def _triton(given: CheckedOptions) -> None:
+    from yolopose.serve.triton import write_repository
+
+    options = cast(TritonOptions, make_options("triton", given))
+    if options.model is None:
+        raise UsageError("Give an ONNX file: yolo triton model=yolo11n-pose.onnx output=model_repository.")
+    print(f"Wrote {write_repository(options)}")
+
+
 RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
@@ -225,5 +242,7 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "smooth": smooth,
     "doctor": _doctor,
     "batch": _batch,
+    "serve": _serve,
+    "triton": _triton,
 }
 """Function of each mode; takes the checked options of the command line."""

@@ -31,6 +31,7 @@ from yolopose.config.options import (
     TrainOptions,
     ValOptions,
 )
+from yolopose.config.serve_options import ServeOptions, TritonOptions
 from yolopose.config.table import MODES, Options, OptionSpec, default_options, modes_by_option, option_specs
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ __all__ = [
     "Options",
     "PredictOptions",
     "ReportOptions",
+    "ServeOptions",
     "SmoothOptions",
     "TrackOptions",
     "TrainOptions",
+    "TritonOptions",
     "ValOptions",
     "modes_by_option",
     "check_options",

@@ -31,6 +31,7 @@ from yolopose.config.options import (
     TrainOptions,
     ValOptions,
 )
+from yolopose.config.serve_options import ServeOptions, TritonOptions
 
 Options = (
     PredictOptions
@@ -53,6 +54,8 @@ Options = (
     | SmoothOptions
     | DoctorOptions
     | BatchOptions
+    | ServeOptions
+    | TritonOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -76,6 +79,8 @@ MODES: dict[str, type[Options]] = {
     "smooth": SmoothOptions,
     "doctor": DoctorOptions,
     "batch": BatchOptions,
+    "serve": ServeOptions,
+    "triton": TritonOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")

@@ -74,26 +74,29 @@ def _render(content: Any) -> bytes:
     )
 
 
-def render_page(template: str, style: str, scripts: Sequence[str], content: Any) -> bytes:
-    """Return a page that is complete in one file and may load nothing.
+def render_page(
+    template: str, style: str, scripts: Sequence[str], content: Any, sources: str = "img-src data:"
+) -> bytes:
+    """Return a page that is complete in one file and may load nothing but `sources`.
 
     Args:
         template: HTML with `{{policy}}`, `{{style}}`, `{{script}}` and `{{data}}`.
         style: CSS.
         scripts: JavaScript, in their order.
         content: plain values, which the scripts read as JSON.
+        sources: directives of the policy for images, media and connections.
     """
     # one function around all scripts keeps their names out of the global scope
     script = "(() => {\n" + "\n".join(scripts) + "})();\n"
-    values = {"style": style, "script": script, "data": embedded_json(content), "policy": _policy(style, script)}
+    values = {"style": style, "script": script, "data": embedded_json(content), "policy": _policy(style, script, sources)}
     # a single pass: `{{…}}` within a value is not replaced
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template).encode()
 
 
-def _policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy that allows this style and script, embedded images, and nothing else."""
+def _policy(style: str, script: str, sources: str) -> str:
+    """Return a Content-Security-Policy that allows this style and script, `sources`, and nothing else."""
     return (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; {sources}; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
 

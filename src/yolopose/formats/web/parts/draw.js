@@ -84,9 +84,9 @@ function freePosition(positions, width, height, limits, occupied) {
 const canvasSize = (context) => [context.canvas.width, context.canvas.height];
 
 /** Draws name and score above the box, inside its top, inside its bottom or below: the first free position. */
-function drawLabel(context, { box, score }, { name, color, ink }, { scale, unit }, occupied) {
+function drawLabel(context, { box, score, id }, { name, color, ink }, { scale, unit }, occupied) {
   const limits = canvasSize(context);
-  const text = `${name} ${score.toFixed(2)}`;
+  const text = `${id ? `#${id} ` : ""}${name} ${score.toFixed(2)}`;
   const fontSize = (limits[0] < 560 * unit ? 11 : 13) * unit;
   context.font = `600 ${fontSize}px system-ui, sans-serif`;
   const width = context.measureText(text).width + 0.7 * fontSize;
