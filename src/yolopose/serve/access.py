@@ -132,7 +132,9 @@ class AccessPolicy:
         port = _DEFAULT_PORTS.get(scheme, "")
         if not address or address.removesuffix(port) != headers.get("host", "").lower().removesuffix(port):
             raise RequestError(
-                403, "other_origin", "Pages of other web sites may not use the server. Start it with origins=… to allow it."
+                403,
+                "other_origin",
+                "Pages of other web sites may not use the server. Start it with origins=… to allow it.",
             )
 
     def check_key(self, headers: Mapping[str, str], key: str | None = None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from yolopose.base.log import LOGGER
+from yolopose.evaluate.page.build import read_part, render_page
 from yolopose.formats.web import page_metadata
 from yolopose.serve.access import AccessPolicy, access_policy
 from yolopose.serve.errors import RequestError
@@ -23,7 +26,6 @@ from yolopose.serve.models import LoadedModel, OpenRuntime, open_runtime
 from yolopose.serve.openapi import describe
 from yolopose.serve.protocol_v2 import protocol_routes
 from yolopose.serve.service import PoseService, Prediction, pose_values
-from yolopose.serve.site import docs_page, pose_page
 from yolopose.serve.streaming import StreamEndpoint
 from yolopose.serve.web import Body, BodyBudget, Guard, json_response, parse_params, split_body, until_disconnect
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from yolopose.config import ServeOptions
 
 _OTHERS = ("model", "format", "timeout")
+# the page sends requests only to its own server; the camera and dropped files are blobs
+_SOURCES = "img-src data: blob:; media-src blob:; connect-src 'self'"
+_MODULE_SYNTAX = re.compile(r"^import .*\n|^export ", re.M)
+_DRAWING = ("draw", "stage", "sources")  # scripts of the page of format=web
 _BODIES = 16  # bodies of the largest size that are in memory at the same time
 
 
@@ -72,6 +78,7 @@ class PoseApp:
         self._app = Guard(router, policy, self.service.metrics, paths, options.verbose)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, stream or lifespan; see the ASGI specification."""
         scope["app"] = self
         await self._app(scope, receive, send)
 
@@ -197,3 +204,37 @@ def _model_values(model: LoadedModel, service: PoseService) -> dict[str, Any]:
         "defaults": {"conf": params.conf, "iou": params.iou, "max_det": params.max_det},
         "drawing": {key: drawing[key] for key in ("classes", "points", "limbs")},
     }
+
+
+# -- pages ---------------------------------------------------------------------------------------------------------
+
+
+def pose_page(*, needs_key: bool) -> bytes:
+    """Return the page at `/`.
+
+    Args:
+        needs_key: whether it asks for an API key.
+    """
+    shared = [_MODULE_SYNTAX.sub("", _read("yolopose.formats.web", f"{name}.js")) for name in _DRAWING]
+    scripts = [read_part("tools.js"), *shared, _read_own("serve.js")]
+    style = read_part("style.css") + _read_own("serve.css")
+    return render_page(_read_own("serve.html"), style, scripts, {"needsKey": needs_key}, _SOURCES)
+
+
+def docs_page(description: dict[str, Any]) -> bytes:
+    """Return the page at `/docs`.
+
+    Args:
+        description: OpenAPI description.
+    """
+    scripts = [read_part("tools.js"), _read_own("docs.js")]
+    style = read_part("style.css") + _read_own("serve.css")
+    return render_page(_read_own("docs.html"), style, scripts, description)
+
+
+def _read_own(name: str) -> str:
+    return _read("yolopose.serve", name)
+
+
+def _read(package: str, name: str) -> str:
+    return (files(package) / "parts" / name).read_text(encoding="utf-8")

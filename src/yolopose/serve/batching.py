@@ -100,13 +100,14 @@ class Batcher:
     def put(self, job: Job) -> None:
         """Queue a job; its future receives the result. Cancelling the future removes the job."""
         self._waiting.setdefault(job.model.name, deque()).append(job)
-        job.future.add_done_callback(lambda _: self._remove(job))
+        if job.future is not None:
+            job.future.add_done_callback(lambda _: self._remove(job))
         self._pump()
 
     def _remove(self, job: Job) -> None:
         """Remove a job whose client has gone; a job that has started is computed to its end."""
         jobs = self._waiting.get(job.model.name)
-        if job.future.cancelled() and jobs is not None and job in jobs:
+        if jobs is not None and job in jobs:
             jobs.remove(job)
 
     def _pump(self) -> None:
@@ -117,7 +118,7 @@ class Batcher:
     def _start_next(self, name: str) -> bool:
         """Start the next batch of a model if it is complete and a core is free; return whether it was started."""
         jobs = self._waiting[name]
-        while jobs and jobs[0].future.done():
+        while jobs and jobs[0].is_done:
             jobs.popleft()
         if not jobs:
             return False
@@ -177,7 +178,7 @@ class Batcher:
         self._seconds += _SMOOTHING * (min((now - self._finished) / len(jobs), 10.0) - self._seconds)
         self._finished = now
         for index, job in enumerate(jobs):
-            if job.future.done():
+            if job.future is None or job.is_done:
                 continue
             if isinstance(outcome, BaseException):
                 job.future.set_exception(outcome)
@@ -188,7 +189,7 @@ class Batcher:
         """Refuse all waiting jobs and end the threads."""
         for jobs in self._waiting.values():
             for job in list(jobs):
-                if not job.future.done():
+                if job.future is not None and not job.is_done:
                     job.future.set_exception(RequestError(503, "stopping", "The server is stopping.", retry_after=1))
             jobs.clear()
         self._executor.shutdown(wait=True, cancel_futures=True)

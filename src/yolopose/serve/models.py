@@ -64,7 +64,7 @@ class Job:
         letterbox: position of the image in it.
         params: parameters of the request.
         data: contents of the image file, decoded again where a drawing needs the pixels.
-        future: receives the result; cancelling it removes the job from the queue.
+        future: receives the result; cancelling it removes the job from the queue. None for a job that is not queued.
         queued: time at which it was queued, `perf_counter`.
         times: milliseconds by phase.
     """
@@ -74,13 +74,18 @@ class Job:
     letterbox: Letterbox
     params: PredictParams
     data: bytes
-    future: asyncio.Future[Results]
+    future: asyncio.Future[Results] | None = None
     queued: float = field(default_factory=perf_counter)
     times: dict[str, float] = field(default_factory=dict[str, float])
 
     def fits(self, other: Job) -> bool:
         """Return whether both jobs can be in one batch: same model, same input size."""
-        return self.letterbox.out == other.letterbox.out and self.model is other.model and not self.future.done()
+        return self.letterbox.out == other.letterbox.out and self.model is other.model and not self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or nobody waits for one."""
+        return self.future is not None and self.future.done()
 
 
 class LoadedModel:
@@ -159,6 +164,23 @@ class LoadedModel:
             return self._compute(self._runtime, jobs)
         with self._pool.acquire() as replica:
             return self._compute(replica, jobs)
+
+    def predict(self, images: Sequence[bytes], params: PredictParams) -> list[Results]:
+        """Compute image files in this thread, those of one input size together.
+
+        Raises:
+            RequestError: an image is not accepted.
+        """
+        jobs: list[Job] = []
+        for data in images:
+            pixels, letterbox, _ = self.prepare(data, params)
+            jobs.append(Job(self, pixels, letterbox, params, data))
+        results: dict[int, Results] = {}
+        for size in {job.letterbox.out for job in jobs}:
+            indices = [index for index, job in enumerate(jobs) if job.letterbox.out == size]
+            batch = self.compute([jobs[index] for index in indices], all_cores=True)
+            results |= dict(zip(indices, batch, strict=True))
+        return [results[index] for index in range(len(jobs))]
 
     def _compute(self, runtime: Runtime, jobs: Sequence[Job]) -> list[Results]:
         start = perf_counter()
@@ -336,7 +358,9 @@ class ModelStore:
         """
         name = self.names[0] if name is None else name
         if name not in self._files:
-            raise RequestError(404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}.")
+            raise RequestError(
+                404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}."
+            )
         if name not in self._models:
             raise RequestError(503, "not_ready", "The model is being loaded.", retry_after=1)
         return self._models[name]
@@ -364,7 +388,9 @@ class ModelStore:
             RequestError: there is no such model, or the file cannot be used.
         """
         if name not in self._files:
-            raise RequestError(404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}.")
+            raise RequestError(
+                404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}."
+            )
         async with self._locks.setdefault(name, asyncio.Lock()):
             try:
                 model = await asyncio.get_running_loop().run_in_executor(executor, self.load, name)
@@ -393,7 +419,17 @@ def default_params(options: ServeOptions, model: LoadedModel) -> PredictParams:
 
 
 def with_params(params: PredictParams, values: dict[str, Any], model: LoadedModel) -> PredictParams:
-    """Return parameters with the values of a request, which are already checked."""
+    """Return parameters with the values of a request.
+
+    Raises:
+        RequestError: the model has no such class.
+    """
+    from yolopose.config import parse_classes
+
+    try:
+        values["classes"] = parse_classes(values.get("classes", params.classes), model.metadata.spec.names)
+    except UsageError as error:
+        raise RequestError(400, "parameter", str(error)) from error
     if "imgsz" in values:
         sides = values.pop("imgsz")
         sides = [sides] if isinstance(sides, int) else list(sides)

@@ -48,7 +48,9 @@ def describe(options: ServeOptions, models: list[str], *, needs_key: bool) -> Js
         "/predict": {"post": _predict(options, models)},
         "/models": {"get": _get("Models", "Names, classes, keypoints and versions of the models.", "models")},
         "/healthz": {"get": _get("Liveness", "200 while the process runs.", "health", free=True)},
-        "/readyz": {"get": _get("Readiness", "200 when requests can be answered, 503 while stopping.", "health", free=True)},
+        "/readyz": {
+            "get": _get("Readiness", "200 when requests can be answered, 503 while stopping.", "health", free=True)
+        },
         "/metrics": {"get": _get("Metrics", "Counters in the text format of Prometheus.", "health", kind="text/plain")},
         "/stream": {"get": _stream()},
         **_protocol(),
@@ -112,8 +114,8 @@ def _predict(options: ServeOptions, models: list[str]) -> Json:
     content = {"multipart/form-data": {"schema": form}, "image/jpeg": image, "image/png": image, "image/webp": image}
     return {
         "summary": "Poses in an image",
-        "description": "The body is the image itself, or a multipart form with one file; parameters are in the query or "
-        "in fields of the form. Keypoints have names; coordinates are pixels of the image.",
+        "description": "The body is the image itself, or a multipart form with one file; parameters are in the query "
+        "or in fields of the form. Keypoints have names; coordinates are pixels of the image.",
         "operationId": "predict",
         "tags": ["predict"],
         "parameters": parameters,
@@ -150,9 +152,9 @@ def _get(summary: str, description: str, tag: str, *, kind: str = "application/j
 def _stream() -> Json:
     return {
         "summary": "Poses in a stream of frames (WebSocket)",
-        "description": "Send each frame as a binary message, the bytes of an image file; each is answered by a JSON text "
-        "as from /predict, with frame, track_id and smoothed keypoints. A JSON text changes settings from the next frame "
-        'on: {"conf": 0.3, "smooth": false, "track": true, "tracker": "oks", "model": "…", "time": seconds, '
+        "description": "Send each frame as a binary message, the bytes of an image file; each is answered by a JSON "
+        "text as from /predict, with frame, track_id and smoothed keypoints. A JSON text changes settings from the next "
+        'frame on: {"conf": 0.3, "smooth": false, "track": true, "tracker": "oks", "model": "…", "time": seconds, '
         '"reset": true, "key": "API key"}.',
         "operationId": "stream",
         "tags": ["predict"],
@@ -166,8 +168,8 @@ def _protocol() -> Json:
     infer = {
         "summary": "Inference",
         "description": "Input: image, BYTES [n], each element an image file (binary extension, or base64 in JSON). "
-        "Outputs: num_detections [n], boxes, scores, classes and keypoints of all images one after the other, and poses, "
-        "JSON for each image.",
+        "Outputs: num_detections [n], boxes, scores, classes and keypoints of all images one after the other, and "
+        "poses, JSON for each image.",
         "operationId": "infer",
         "tags": ["Open Inference Protocol v2"],
         "parameters": [name],
@@ -175,7 +177,9 @@ def _protocol() -> Json:
             "required": True,
             "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {"schema": {}}},
         },
-        "responses": {"200": {"description": "Outputs", "content": {"application/json": {"schema": {"type": "object"}}}}},
+        "responses": {
+            "200": {"description": "Outputs", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
     }
     load = {
         "summary": "Replace a model",

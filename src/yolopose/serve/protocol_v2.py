@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from yolopose._version import __version__
+from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
 from yolopose.serve.access import AccessPolicy
 from yolopose.serve.errors import RequestError
@@ -284,12 +285,12 @@ def _requested_outputs(header: Json, model: LoadedModel) -> dict[str, bool]:
     if not outputs:
         return dict.fromkeys(known, binary)
     requested: dict[str, bool] = {}
-    for output in outputs if isinstance(outputs, list) else [None]:
-        name = output.get("name") if isinstance(output, dict) else None
+    for output in outputs if isinstance(outputs, list) else [{}]:
+        output = cast(Json, output if isinstance(output, dict) else {})
+        name = output.get("name")
         if name not in known:
             raise _invalid(f"The outputs are {', '.join(known)}.")
-        own = output.get("parameters")
-        own = own if isinstance(own, dict) else {}
+        own = output["parameters"] if isinstance(output.get("parameters"), dict) else {}
         if any(key.startswith("shared_memory") or key == "classification" for key in own):
             raise _invalid("Shared memory and classification are not supported for outputs.")
         requested[name] = bool(own.get("binary_data", binary))
@@ -302,7 +303,7 @@ def _requested_outputs(header: Json, model: LoadedModel) -> dict[str, bool]:
 def _make_response(
     model: LoadedModel, header: Json, outputs: dict[str, bool], predictions: Sequence[Prediction]
 ) -> Response:
-    arrays = _output_arrays(model, predictions)
+    arrays = output_arrays(model, [prediction.results for prediction in predictions])
     tensors: list[Json] = []
     parts: list[bytes] = []
     for name, binary in outputs.items():
@@ -327,11 +328,13 @@ def _make_response(
     return Response(bytes(response.body) + b"".join(parts), 200, headers, "application/octet-stream")
 
 
-def _output_arrays(
-    model: LoadedModel, predictions: Sequence[Prediction]
-) -> dict[str, npt.NDArray[Any] | list[bytes]]:
-    """Return the outputs; the detections of all images follow each other."""
-    results = [prediction.results for prediction in predictions]
+def output_arrays(model: LoadedModel, results: Sequence[Results]) -> dict[str, npt.NDArray[Any] | list[bytes]]:
+    """Return the outputs for several images; their detections follow each other.
+
+    Args:
+        model: the model.
+        results: one result per image.
+    """
     boxes = np.concatenate([to_numpy(cast(Any, result.boxes).data) for result in results])
     points = np.concatenate([to_numpy(cast(Any, result.keypoints).data) for result in results])
     poses = [json.dumps(list_poses(result, model), separators=(",", ":")).encode() for result in results]

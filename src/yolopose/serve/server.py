@@ -17,13 +17,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER
 from yolopose.serve.app import PoseApp
+from yolopose.serve.web import MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from yolopose.config import ServeOptions
 
-_MAX_HEADERS = 16_384  # bytes of the head of a request
 _BACKLOG = 1024
 _SPARE_FILES = 128  # descriptors that are kept for model files, logs and connections that are being refused
 _KEEP_ALIVE = 75  # seconds; longer than the 60 seconds of common proxies, so that the proxy closes first
@@ -182,7 +182,7 @@ def _config(app: PoseApp, options: ServeOptions) -> uvicorn.Config:
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(options.drain)),
-        h11_max_incomplete_event_size=_MAX_HEADERS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
 
 

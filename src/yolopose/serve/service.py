@@ -167,9 +167,7 @@ class PoseService:
                 504, "timeout", "The image was not computed in time. Try again later.", retry_after=1
             ) from None
 
-    async def _predict(
-        self, model: LoadedModel, data: bytes, params: PredictParams, keep_image: bool
-    ) -> Prediction:
+    async def _predict(self, model: LoadedModel, data: bytes, params: PredictParams, keep_image: bool) -> Prediction:
         start = perf_counter()
         with self.batcher.admit(model.name):
             pixels, letterbox, image = await self.run(model.prepare, data, params)

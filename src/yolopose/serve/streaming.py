@@ -132,6 +132,7 @@ class StreamEndpoint:
         self._open = 0
 
     async def __call__(self, websocket: WebSocket) -> None:
+        """Answer the frames of one client until it leaves."""
         try:
             self._policy.check_host(websocket.headers)
             self._policy.check_origin(websocket.headers)
@@ -183,7 +184,9 @@ class StreamEndpoint:
                     return
                 reply = _error_text(error)
             except DependencyError as error:
-                reply = _error_text(RequestError(501, "no_tracker", f"{error} Or send the settings {{\"track\": false}}."))
+                reply = _error_text(
+                    RequestError(501, "no_tracker", f'{error} Or send the settings {{"track": false}}.')
+                )
             await asyncio.wait_for(websocket.send_text(reply.decode()), self._service.options.read_timeout)
 
     def _check_key(self, websocket: WebSocket, settings: dict[str, Any]) -> None:

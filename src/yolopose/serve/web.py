@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PREDICT_PARAMS = ("conf", "iou", "max_det", "imgsz", "classes", "agnostic_nms")
+MAX_HEADER_BYTES = 16_384
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 4096
 _NO_IMAGE_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/")
@@ -146,6 +147,8 @@ class Body:
         if headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise RequestError(415, "encoding", "Compressed bodies are not accepted: omit Content-Encoding.")
         length = headers.get("content-length", "")
+        if length and "transfer-encoding" in headers:  # proxies may disagree on where such a request ends
+            raise RequestError(400, "framing", "Content-Length and Transfer-Encoding must not be given together.")
         if length.isascii() and length.isdecimal():
             self._reserve(int(length[:20]))
         parts = bytearray()
@@ -156,7 +159,7 @@ class Body:
                     parts += chunk
         except TimeoutError:
             raise RequestError(
-                408, "slow_request", f"The body was not received within {self._seconds:g} seconds.", close=True
+                408, "slow_request", f"The body was not received within {self._seconds:g} seconds."
             ) from None
         return bytes(parts)
 
@@ -195,12 +198,12 @@ def parse_form(content_type: str, body: bytes) -> tuple[bytes, dict[str, str]]:
     fields: dict[str, str] = {}
 
     def add_field(field: Field) -> None:
+        if len(fields) >= _MAX_FIELDS or len(field.value or b"") > _MAX_FIELD_BYTES:
+            raise RequestError(400, "damaged_form", f"The form has more than {_MAX_FIELDS} fields, or a large one.")
         fields[(field.field_name or b"").decode("utf-8", "replace")] = (field.value or b"").decode("utf-8", "replace")
 
     kind, parameters = parse_options_header(content_type)
     config = {
-        "MAX_FIELDS": _MAX_FIELDS,
-        "MAX_FIELD_SIZE": _MAX_FIELD_BYTES,
         "MAX_BODY_SIZE": len(body),
         "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never written to the disk
     }
@@ -292,7 +295,7 @@ def _plain(text: str) -> Any:
     """Return a number, a list of numbers, a truth value, or the text."""
     parts = text.strip().strip("[]()").split(",")
     if len(parts) > 1:
-        return [_plain(part) for part in parts[:1000]]
+        return [_plain(part) for part in parts]
     word = parts[0].strip()
     lowered = word.lower()
     if lowered in ("true", "false"):
@@ -329,6 +332,7 @@ class Guard:
         self._verbose = verbose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, let the application answer it, and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)  # streams check access themselves
             return
@@ -369,6 +373,8 @@ class Guard:
     async def _refuse(self, request: Request) -> Response | None:
         """Return the response to a request that may not reach its handler."""
         try:
+            if sum(len(name) + len(value) + 4 for name, value in request.headers.raw) > MAX_HEADER_BYTES:
+                raise RequestError(431, "headers", f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
             self._policy.check_host(request.headers)
             if request.method == "OPTIONS" and request.headers.get("access-control-request-method"):
                 return self._preflight(request)
@@ -392,7 +398,8 @@ class Guard:
             status_code=204,
             headers={
                 "access-control-allow-methods": "GET, POST",
-                "access-control-allow-headers": "authorization, content-type, x-api-key, inference-header-content-length",
+                "access-control-allow-headers": "authorization, content-type, x-api-key, "
+                "inference-header-content-length",
                 "access-control-max-age": "600",
             },
         )

@@ -88,7 +88,12 @@ def render_page(
     """
     # one function around all scripts keeps their names out of the global scope
     script = "(() => {\n" + "\n".join(scripts) + "})();\n"
-    values = {"style": style, "script": script, "data": embedded_json(content), "policy": _policy(style, script, sources)}
+    values = {
+        "style": style,
+        "script": script,
+        "data": embedded_json(content),
+        "policy": _policy(style, script, sources),
+    }
     # a single pass: `{{…}}` within a value is not replaced
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template).encode()
 
