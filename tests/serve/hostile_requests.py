@@ -136,6 +136,10 @@ def v2_input(shape: object = (1,), size: int | None = None, **others: object) ->
     return {"inputs": [tensor]}
 
 
+HANDSHAKE = (
+    b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: https://evil.example\r\nConnection: upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 ELEMENT = struct.pack("<I", len(GOOD)) + GOOD
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 CHUNKED = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -233,9 +237,7 @@ HTTP = [
     Case(
         "HTTP",
         "WebSocket handshake of another web site",
-        lambda: (
-            b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: https://evil.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ),
+        lambda: HANDSHAKE,
         (403,),
     ),
 ]

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -74,19 +74,25 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
 
+def running(runtime: FakeRuntime | None = None, **options: Any) -> AbstractContextManager[Running]:
+    """Run a server with the given engine in a thread until the end of the block."""
+    return run_app(make_app(runtime, **options))
+
+
 @contextmanager
-def running(runtime: FakeRuntime | None = None, **options: Any) -> Iterator[Running]:
-    """Run the server in a thread until the end of the block."""
-    app = make_app(runtime, **options)
+def run_app(app: PoseApp) -> Iterator[Running]:
+    """Run an application in a thread until the end of the block."""
     server = PoseServer(app, app.service.options)
     sock = server.config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Running(app, server, sock.getsockname()[1])
-    server.should_exit = True
-    thread.join(30)
+    try:
+        yield Running(app, server, sock.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(30)
     assert not thread.is_alive()
 
 

@@ -153,8 +153,8 @@ def _stream() -> Json:
     return {
         "summary": "Poses in a stream of frames (WebSocket)",
         "description": "Send each frame as a binary message, the bytes of an image file; each is answered by a JSON "
-        "text as from /predict, with frame, track_id and smoothed keypoints. A JSON text changes settings from the next "
-        'frame on: {"conf": 0.3, "smooth": false, "track": true, "tracker": "oks", "model": "…", "time": seconds, '
+        "text as from /predict, with frame, track_id and smoothed keypoints. A JSON text changes settings from the "
+        'next frame on: {"conf": 0.3, "smooth": false, "track": true, "tracker": "oks", "model": "…", "time": seconds, '
         '"reset": true, "key": "API key"}.',
         "operationId": "stream",
         "tags": ["predict"],
