@@ -429,7 +429,7 @@ PARAMETERS = [
         ("timeout=nan", "timeout=nan", 400, "parameter"),
         ("timeout=-1", "timeout=-1", 400, "parameter"),
         ("1000 parameters", "&".join(f"a{number}=1" for number in range(1000)), 400, "parameter"),
-        ("percent signs that are no code", "conf=%zz%", 400, "parameter"),
+        ("percent signs without a code", "conf=%zz%", 400, "parameter"),
     ]
 ]
 

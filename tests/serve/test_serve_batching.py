@@ -63,7 +63,7 @@ def test_batches_hold_one_size_in_the_order_of_arrival(gated: GatedRuntime, monk
         futures = [clients.block_engine(gated)]
         for count, data in enumerate([GOOD, TALL, GOOD, GOOD, TALL, GOOD, GOOD, GOOD], start=1):
             futures.append(clients.send(data))
-            wait_until(lambda: waiting(server) == count)
+            wait_until(lambda count=count: waiting(server) == count)
         gated.gate.set()
         assert all(len(future.result().json()["poses"]) == 1 for future in futures)
         counts = [(shape[0], shape[2:]) for shape in gated.shapes]
@@ -84,7 +84,7 @@ def test_full_queue(gated: GatedRuntime) -> None:
         futures = [clients.block_engine(gated)]
         for count in range(1, 4):
             futures.append(clients.send())
-            wait_until(lambda: waiting(server) == count)
+            wait_until(lambda count=count: waiting(server) == count)
         refused = httpx.post(f"{server.address}/predict", content=GOOD)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
@@ -117,7 +117,7 @@ def test_a_client_that_leaves_is_not_computed(gated: GatedRuntime) -> None:
         for count in range(1, 4):
             connections.append(server.connect())
             connections[-1].sendall(image(GOOD))
-            wait_until(lambda: waiting(server) == count)
+            wait_until(lambda count=count: waiting(server) == count)
         connections[0].close()
         connections[2].close()
         wait_until(lambda: waiting(server) == 1)
@@ -138,10 +138,10 @@ def test_models_take_turns(gated: GatedRuntime) -> None:
         futures = []
         for count in range(1, 7):
             futures.append(clients.send())
-            wait_until(lambda: waiting(server) == count)
+            wait_until(lambda count=count: waiting(server) == count)
         futures.append(clients.send(model="other"))
         wait_until(lambda: server.app.service.batcher.waiting("other") == 1)
-        for name, future in zip(["fake"] * 6 + ["other"], futures):
+        for name, future in zip(["fake"] * 6 + ["other"], futures, strict=True):
             future.add_done_callback(lambda _, name=name: order.append(name))
         gated.gate.set()
         assert all(future.result().status_code == 200 for future in [first, *futures])

@@ -16,10 +16,10 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from fake_runtime import FakeRuntime
 from hostile_requests import GOOD
 from running_server import BOX, Running, encoded, make_app, run_app, running, serve_options
 
+from fake_runtime import FakeRuntime
 from few_images import SMALL
 from yolopose import YOLO
 from yolopose.base.errors import UsageError
@@ -102,12 +102,15 @@ def test_equal_to_predict_in_any_batch(batch: int, exported: Path) -> None:
     images = [rng.integers(0, 256, (height, 96, 3), dtype=np.uint8) for height in (64, 64, 64, 96, 128, 64, 96, 64)]
     files = [cv2.imencode(".png", image)[1].tobytes() for image in images]
     params = [
-        {"conf": conf, "iou": iou, "max_det": 20} for conf, iou in zip((0, 0.001, 0.3, 0.005) * 2, (0.5, 0.9) * 4)
+        {"conf": conf, "iou": iou, "max_det": 20}
+        for conf, iou in zip((0, 0.001, 0.3, 0.005) * 2, (0.5, 0.9) * 4, strict=True)
     ]
     app = create_app(model=f"small={exported}", batch=batch, imgsz=64, verbose=False, port=0, max_delay_ms=50)
     with run_app(app) as server, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda pair: post(server, content=pair[0], params=pair[1]), zip(files, params)))
-    for image, given, answer in zip(images, params, answers):
+        answers = list(
+            pool.map(lambda pair: post(server, content=pair[0], params=pair[1]), zip(files, params, strict=True))
+        )
+    for image, given, answer in zip(images, params, answers, strict=True):
         (expected,) = model(image, imgsz=64, verbose=False, **given)
         poses = answer.raise_for_status().json()["poses"]
         assert len(poses) == len(expected)
@@ -126,7 +129,7 @@ def test_real_weights(shared: Path, tmp_path: Path) -> None:
     with run_app(create_app(model=str(weights), verbose=False, port=0)) as server:
         poses = post(server, content=(shared / "images/bus.jpg").read_bytes()).json()["poses"]
     assert len(poses) == len(expected) == 4
-    for pose, points in zip(poses, expected.numpy().keypoints.data):
+    for pose, points in zip(poses, expected.numpy().keypoints.data, strict=True):
         assert list(pose["keypoints"])[:2] == ["nose", "left_eye"]
         named = [[point["x"], point["y"], point["confidence"]] for point in pose["keypoints"].values()]
         np.testing.assert_allclose(named, points, atol=0.01)

@@ -64,13 +64,10 @@ Modes
 
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
-  yolo pose train resume=True model=runs/pose/train/weights/last.pt
   yolo pose predict model=yolo11n-pose.pt source=images/
   yolo pose track model=yolo11n-pose.pt source=walk.mp4
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
-  yolo benchmark model=yolo11n-pose.pt data=coco8-pose.yaml
-  yolo serve model=yolo11n-pose.onnx port=8000
 
 Also
   yolo help MODE               the options of a mode, with defaults

@@ -28,7 +28,7 @@ class ServedModelOptions(OptionValues):
     imgsz: ImageSize | None = option(
         None, "default input size of requests; that of the network by default", low=1, high=100_000
     )
-    conf: float = option(0.25, "default confidence threshold of requests", low=0, high=1)
+    conf: float | None = option(None, "default confidence threshold of requests, 0.25 by default", low=0, high=1)
     iou: float = option(0.7, "default IoU threshold of NMS", low=0, high=1)
     max_det: int = option(300, "maximum number of detections per image; requests may lower it", low=1, high=30_000)
     classes: int | Sequence[int] | None = option(None, "default class indices to keep", low=0)
@@ -77,7 +77,7 @@ class ServeOptions(ServerLimitOptions, ServedModelOptions):
     origins: str | None = option(
         None, "origins of other web pages that may use the server, such as https://example.org, separated by commas"
     )
-    tracker: str = option("oks", "default tracker of streams", choices=("oks", "bytetrack", "ocsort", "botsort"))
+    tracker: str = option("oks", "default tracker of streams: oks, bytetrack, ocsort or botsort")
     page: bool = option(True, "serve the page at / and the documentation at /docs")
     verbose: bool = option(True, "print a line for each request")
 

@@ -406,10 +406,10 @@ class ModelStore:
 
 def default_params(options: ServeOptions, model: LoadedModel) -> PredictParams:
     """Return the parameters of a request that has none."""
-    from yolopose.config import parse_classes
+    from yolopose.config import PREDICT_CONF, parse_classes
 
     return PredictParams(
-        conf=options.conf,
+        conf=PREDICT_CONF if options.conf is None else options.conf,
         iou=options.iou,
         max_det=options.max_det,
         imgsz=model.resolve_imgsz(None),

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from yolopose.base.errors import DependencyError
+from yolopose.base.errors import DependencyError, UsageError
 from yolopose.results import Results
 from yolopose.serve.access import AccessPolicy
 from yolopose.serve.errors import RequestError
@@ -36,7 +36,7 @@ class Stream:
         self._service = service
         self.model: LoadedModel = service.store.get()
         self._values: dict[str, Any] = {}
-        self._tracker_name = service.options.tracker
+        self._tracker_name = tracker_name(service.options.tracker)
         self._switches = {"track": True, "smooth": True}
         self._trackers: StreamTrackers | None = None
         self._started = perf_counter()
@@ -54,9 +54,7 @@ class Stream:
             self._time = _number(settings.pop("time"), "time")
         reset = bool(settings.pop("reset", False))
         if "tracker" in settings:
-            self._tracker_name = settings.pop("tracker")
-            if self._tracker_name not in _TRACKERS:
-                raise RequestError(400, "parameter", f"tracker must be one of {', '.join(_TRACKERS)}.")
+            self._tracker_name = tracker_name(settings.pop("tracker"))
             reset = True
         for name, current in self._switches.items():
             value = settings.pop(name, current)
@@ -110,6 +108,18 @@ class Stream:
         self._tracker().track(results, lambda array: cast(Any, array), time)
 
 
+def tracker_name(value: object) -> str:
+    """Return the name of a shipped tracker; a client cannot name a file.
+
+    Raises:
+        RequestError: there is no such tracker.
+    """
+    name = value.removesuffix(".yaml") if isinstance(value, str) else ""
+    if name not in _TRACKERS:
+        raise RequestError(400, "parameter", f"tracker must be one of {', '.join(_TRACKERS)}.")
+    return name
+
+
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         raise RequestError(400, "parameter", f"{name} must be a number of seconds from 0.")
@@ -130,6 +140,10 @@ class StreamEndpoint:
         self._policy = policy
         self._budget = budget
         self._open = 0
+        try:
+            tracker_name(service.options.tracker)
+        except RequestError as error:
+            raise UsageError(f"tracker={service.options.tracker!r} is not possible: {error}") from error
 
     async def __call__(self, websocket: WebSocket) -> None:
         """Answer the frames of one client until it leaves."""
