@@ -218,6 +218,8 @@ class ModelMetadata:
         end2end: whether the output needs no NMS.
         uncertainty: whether the output ends in σ of each keypoint, x and y, 2·K values in pixels.
         outputs: layout of the output, `raw` for (B, 4+nc+K·D, A).
+        native_size: whether the engine takes images of any size, unscaled, and fits them to the network itself; such
+            engines run networks of other packages (`yolopose.foreign`), and the value is not stored in files.
         license: license of the weights, where it is known.
         version: version of the package that wrote the file.
         args: plain values: training arguments in a checkpoint; in an exported file `nms` (settings of built-in NMS) or
@@ -240,6 +242,7 @@ class ModelMetadata:
     end2end: bool = False
     uncertainty: bool = False
     outputs: str = "raw"
+    native_size: bool = False
     license: str = ""
     version: str = ""
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -19,7 +19,7 @@ PARAMETERS = {
     "label": {"source", "to", "output"},
     "batch": {"source", "output"},
 }
-PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled"}
+PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled", "detector"}
 
 
 def members(hint: Any) -> set[Any]:

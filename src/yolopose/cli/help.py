@@ -72,7 +72,7 @@ Examples
 Also
   yolo help MODE               the options of a mode, with defaults
   yolo settings [key=value]    folders of data sets, weights and runs;  yolo settings reset
-  yolo models                  shipped networks, their sizes, public weights and license
+  yolo models                  networks, their sizes, licenses and published AP;  yolo models license=permissive
   yolo formats                 file formats, the options they support and the packages they need
   yolo toolchain list          converters in private environments: install name=tf, remove, run name=tf -- yolo …
   yolo checks                  installed packages and conflicts between them;  yolo version

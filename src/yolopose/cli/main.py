@@ -110,7 +110,10 @@ def _checks(command: Command) -> None:
 def _models(command: Command) -> None:
     from yolopose.tools.models import models_report
 
-    print(models_report())
+    options = {"license" if name == "licence" else name: value for name, value in command.options.items()}
+    if unknown := set(options) - {"license"}:
+        raise UsageError(f"`yolo models` takes only license=permissive or license=NAME; got {', '.join(unknown)}.")
+    print(models_report(options.get("license")))
 
 
 def _formats(command: Command) -> None:
@@ -175,4 +178,4 @@ _ACTIONS: dict[str, Callable[[Command], None]] = {
     "cfg": _cfg,
     "copy-cfg": _copy_cfg,
 }
-_WITHOUT_OPTIONS = ("version", "checks", "models", "formats", "cfg", "copy-cfg")
+_WITHOUT_OPTIONS = ("version", "checks", "formats", "cfg", "copy-cfg")

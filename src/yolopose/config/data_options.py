@@ -44,6 +44,13 @@ class LabelOptions(CommonOptions):
         choices=(None, "auto", "openvino", "onnx", "torch"),
     )
     augment: bool = option(False, "test-time augmentation with flips and scales")
+    detector: str | None = option(
+        None,
+        "for a top-down network (rtmpose-m): model that finds the instances, or image if one instance fills each image",
+    )
+    given_boxes: Any = option(
+        None, "for a top-down network: COCO JSON or folder of label files with the boxes; in Python also lists"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -44,6 +44,8 @@ class DetectionKwargs(TypedDict, total=False):
     augment: bool
     end2end: bool | None
     nms: bool | None
+    detector: str | Path | None
+    given_boxes: Any
 
 
 class LabelFileKwargs(TypedDict, total=False):
@@ -110,6 +112,8 @@ class LabelKwargs(CommonKwargs, total=False):
     half: bool
     runtime: str | None
     augment: bool
+    detector: str | Path | None
+    given_boxes: Any
 
 
 class DataKwargs(TypedDict, total=False):
@@ -266,6 +270,7 @@ class BenchmarkKwargs(RunFolderKwargs, total=False):
     nms: bool
     fraction: float
     plots: bool
+    detector: str | Path | None
     verbose: bool | float
     cfg: str | Path | None
 

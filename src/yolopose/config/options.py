@@ -100,6 +100,15 @@ class DetectionOptions(OptionValues):
         None, "True: use the NMS-free output of a YOLO26 network instead of NMS over all anchors"
     )
     nms: bool | None = option(None, "False: same as end2end=True")
+    detector: str | None = option(
+        None,
+        "for a top-down network (rtmpose-m): model that finds the instances, or image if one instance fills each image",
+    )
+    given_boxes: Any = option(
+        None,
+        "for a top-down network: COCO JSON or folder of label files with the boxes; in Python also a list of x1, y1, "
+        "x2, y2 or a dictionary of lists by file name; labels in val: the boxes of the data set",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
@@ -353,6 +362,9 @@ class BenchmarkOptions(RunFolderOptions, CommonOptions):
     nms: bool = option(False, "include NMS in the files")
     fraction: float = option(1.0, "share of the images that calibrate int8", low=0, high=1)
     plots: bool = option(True, "plot accuracy over speed")
+    detector: str | None = option(
+        None, "for a top-down network (rtmpose-m): model that finds the instances, or image for the whole image"
+    )
     verbose: bool | float = option(  # pyright: ignore[reportIncompatibleVariableOverride]  # public interface
         True, "print progress and results; a number: raise an error where pose mAP50-95 is below it", low=0, high=1
     )

@@ -188,6 +188,7 @@ class PredictSettings(PredictOptions):
         rect: whether the input is the smallest rectangle around an image instead of the whole `imgsz`.
         batch: most images per call; a fixed batch of an exported file wins.
         stride: sides of an input are multiples of it.
+        native_size: whether the engine takes images at their own size; `imgsz` and `rect` have no effect then.
         device: names of the devices; empty for the best one.
         run: where files are stored.
     """
@@ -196,8 +197,10 @@ class PredictSettings(PredictOptions):
     conf: float = field()
     classes: tuple[int, ...] | None = field()
     device: tuple[str, ...] = field()
+    fast_decode: bool = field()
     rect: bool
     stride: int
+    native_size: bool
     run: RunLocation
 
 
@@ -221,6 +224,7 @@ class ValSettings(ValOptions):
         matrix_conf: confidence threshold of the confusion matrix.
         workers: threads that load images.
         stride: sides of an input are multiples of it.
+        native_size: whether the engine takes images at their own size; a batch then holds images of one size.
         device: names of the devices; empty for the best one.
         run: where files are stored.
     """
@@ -232,6 +236,7 @@ class ValSettings(ValOptions):
     device: tuple[str, ...] = field()
     workers: int = field()
     stride: int
+    native_size: bool
     run: RunLocation
 
 
@@ -323,8 +328,10 @@ def _inference_settings(kind: type[P], options: PredictOptions, metadata: ModelM
         classes=parse_classes(options.classes, metadata.spec.names),
         device=parse_devices(options.device),
         batch=metadata.batch or options.batch,
+        fast_decode=options.fast_decode and not metadata.native_size,
         rect=metadata.dynamic,
         stride=metadata.stride,
+        native_size=metadata.native_size,
         run=run_location(options, mode),
     )
 
@@ -350,6 +357,7 @@ def val_settings(options: ValOptions, metadata: ModelMetadata) -> ValSettings:
         rect=options.rect and metadata.dynamic and imgsz[0] == imgsz[1],
         workers=limit_workers(options.workers),
         stride=metadata.stride,
+        native_size=metadata.native_size,
         run=run_location(options, "val"),
     )
 

@@ -68,6 +68,7 @@ class ValBatches:
         rect: sort by aspect ratio and use the smallest shape that fits each batch; False uses the shape `imgsz` in the
             order of the paths. Ignored if (height, width) is not square.
         workers: number of threads that decode and resize; None or 0 chooses.
+        native_size: do not resize or pad: a batch holds images of one size; `imgsz`, `stride` and `rect` are ignored.
 
     Attributes:
         groups: indices of the images of each batch.
@@ -83,9 +84,15 @@ class ValBatches:
         stride: int = 32,
         rect: bool = True,
         workers: int | None = None,
+        native_size: bool = False,
     ) -> None:
         self._annotations = annotations
         self._workers = limit_workers(workers or None)
+        self._side: int | None = None
+        if native_size:
+            self.groups = _groups_of_one_size(annotations.shapes, batch)
+            self.shapes: list[Size] = [_size(annotations.shapes[group[0]]) for group in self.groups]
+            return
         shape = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
         self._side = max(shape)
         order = np.arange(len(annotations))
@@ -113,8 +120,9 @@ class ValBatches:
     ) -> tuple[ValBatch, list[Future[bool]]]:
         """Return a batch with its ground truth, and the pending work that fills in the images."""
         indices = [int(index) for index in group]
-        sources = [(int(height), int(width)) for height, width in self._annotations.shapes[group]]
-        letterboxes = [letterbox_for(source, self._side, shape) for source in sources]
+        sources = [_size(source) for source in self._annotations.shapes[group]]
+        side = self._side or max(shape)
+        letterboxes = [letterbox_for(source, side, shape) for source in sources]
         gt = [
             self._annotations.to_letterbox(letterbox, index)
             for letterbox, index in zip(letterboxes, indices, strict=True)
@@ -171,6 +179,18 @@ def letterbox_for(source: Size, imgsz: int, shape: Size) -> Letterbox:
     """
     fitted = Letterbox.fit(loaded_size(source, imgsz), shape, scaleup=False)
     return Letterbox(source, fitted.inner, fitted.top, fitted.left, fitted.out)
+
+
+def _groups_of_one_size(shapes: npt.NDArray[Any], batch: int) -> list[npt.NDArray[np.int64]]:
+    """Return the indices of images in batches of equal (height, width), in the order of the paths within a size."""
+    order = np.lexsort((shapes[:, 1], shapes[:, 0]))
+    changes = np.flatnonzero((np.diff(shapes[order], axis=0) != 0).any(axis=1)) + 1
+    same = np.split(order, changes) if len(order) else []
+    return [group[start : start + batch] for group in same for start in range(0, len(group), batch)]
+
+
+def _size(shape: npt.NDArray[Any]) -> Size:
+    return int(shape[0]), int(shape[1])
 
 
 def _finish(started: tuple[ValBatch, list[Future[bool]]]) -> ValBatch:

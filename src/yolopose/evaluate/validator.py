@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
@@ -21,6 +22,7 @@ from yolopose.base.progress import progress
 from yolopose.config import ValOptions, ValSettings, val_settings
 from yolopose.data.batches import ValBatch, ValBatches
 from yolopose.data.dataset import Dataset, Split, load_dataset
+from yolopose.data.given_boxes import BoxTable, read_boxes
 from yolopose.data.labels import Annotations, ImageLabels, load_labels
 from yolopose.evaluate.checks import (
     check_compatible,
@@ -37,11 +39,13 @@ from yolopose.evaluate.predictions import PREDICTIONS_FILE, LabelFolder, Predict
 from yolopose.evaluate.record import RECORD_FILE
 from yolopose.evaluate.record_builder import RecordBuilder, describe_run
 from yolopose.runtime import Candidates, Runtime
+from yolopose.runtime.binding import match_keypoints, with_boxes
 from yolopose.runtime.nms import Detections, nms, warn_built_in_nms
 from yolopose.runtime.replicas import ParallelRuntime, parallel_runtime
 from yolopose.runtime.tta import TTARuntime
 
 _GRIDS = 3
+_LABELS = "labels"  # value of `given_boxes`
 _PendingCandidates = Callable[[], Candidates]
 T = TypeVar("T")
 
@@ -143,9 +147,11 @@ class Validation:
         loss: Callable[[ValBatch], None] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
+        self.dataset = dataset or _load_dataset(settings)
+        runtime = match_keypoints(runtime, self.dataset.spec.keypoints)
         self.runtime = TTARuntime(runtime, settings.iou, settings.agnostic_nms) if settings.augment else runtime
         self.args = settings
-        self.dataset = dataset or _load_dataset(settings)
+        self._boxes = self._read_boxes(runtime)
         check_compatible(runtime, self.dataset, settings.single_cls)
         warn_built_in_nms(runtime.metadata, settings.conf, settings)
         # training passes its labels and reports refused images and NaN losses itself
@@ -197,7 +203,9 @@ class Validation:
                 self.detections = self._detect(batch, candidates)
                 self._record_batch(batch, predictions)
                 self._callbacks.emit("on_val_batch_end", self)
-        if self.batch and not self._builder.num_detections and self._standalone:
+        # networks of other packages return few rows, none of which may exceed any threshold
+        checks_nan = self._standalone and not self.args.native_size
+        if self.batch and not self._builder.num_detections and checks_nan:
             check_scores_not_nan(self.runtime, self.batch.images)
         self._finish()
         self._callbacks.emit("on_val_end", self)
@@ -212,9 +220,32 @@ class Validation:
         submit = engine.submit if isinstance(engine, ParallelRuntime) and ahead else partial(partial, engine.infer)
 
         def start(batch: ValBatch) -> tuple[ValBatch, _PendingCandidates]:
+            if self._boxes is not None:
+                bound = with_boxes(self.runtime, self._boxes_of(batch))
+                return batch, partial(bound.infer, batch.images, conf=self.args.conf, classes=self.args.classes)
             return batch, submit(batch.images, conf=self.args.conf, classes=self.args.classes, multi_label=multi_label)
 
         return prefetch(batches, start, lambda started: started, ahead=int(ahead))
+
+    def _read_boxes(self, runtime: Runtime) -> BoxTable | str | None:
+        """Return the boxes given to a top-down network; "labels" for those of the data set."""
+        value = self.args.given_boxes
+        if value is None:
+            return None
+        with_boxes(runtime, [])
+        if self.args.augment:
+            raise UsageError(
+                "augment=True changes the images, so that given boxes do not fit them: omit one of the two."
+            )
+        return _LABELS if value == _LABELS else read_boxes(value)
+
+    def _boxes_of(self, batch: ValBatch) -> list[npt.NDArray[np.float32]]:
+        """Return the given boxes (n, 5) of each image of a batch."""
+        if isinstance(self._boxes, BoxTable):
+            sizes = [letterbox.source for letterbox in batch.letterboxes]
+            return [self._boxes.of_image(file, size) for file, size in zip(self._files(batch), sizes, strict=True)]
+        rows = np.column_stack((batch.boxes, np.ones(len(batch.boxes)))).astype(np.float32)
+        return [rows[batch.batch_idx == index] for index in range(len(batch.indices))]
 
     def _detect(self, batch: ValBatch, pending: _PendingCandidates) -> list[Detections]:
         options = self.args
@@ -294,6 +325,7 @@ class Validation:
             stride=settings.stride,
             rect=settings.rect,
             workers=settings.workers,
+            native_size=settings.native_size,
         )
 
     def _load_coco_gt(self) -> CocoAnnotations:

@@ -37,6 +37,10 @@ def level_names(strides: Sequence[int], dims: int) -> list[str]:
     return [f"{kind}_{stride}" for stride in strides for kind in kinds]
 
 
+class UnknownNetworkError(WeightsError):
+    """A file without metadata whose inputs and outputs are not those of yolopose or the reference package."""
+
+
 # -- write --------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +169,8 @@ def read_metadata(
         else:
             record = _guess_metadata(path, output_shape)
         metadata = ModelMetadata.from_dict(record)
+    except UnknownNetworkError:
+        raise
     except (UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError) as error:
         raise WeightsError(
             f"{path} has no valid metadata on its classes and keypoints ({first_line(error)}). Export it again, with "
@@ -241,7 +247,10 @@ def _has_detections(shape: Sequence[int | str] | None, schema: KeypointSchema) -
 def _guess_metadata(path: Path, output_shape: Sequence[int | str] | None) -> dict[str, Any]:
     """Return metadata for a file without any, if it has the 56 output channels of a COCO person."""
     if output_shape is None or output_shape[1] != _PERSON_CHANNELS:
-        raise UsageError("metadata is missing")
+        raise UnknownNetworkError(
+            f"{path} has no valid metadata on its classes and keypoints (metadata is missing). Export it again, with "
+            "yolopose or a current version of the package that it comes from."
+        )
     warn_once(f"{path} has no metadata; its {_PERSON_CHANNELS} channels are read as a person's 17 COCO keypoints.")
     return ModelMetadata(spec=PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())).to_dict()
 

@@ -18,7 +18,7 @@ from yolopose.base.cpu import has_all_cores, physical_cores
 from yolopose.base.errors import ExportError, UsageError, WeightsError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, single_device, warn_half_is_fixed
-from yolopose.formats.metadata import file_metadata, first_line, read_metadata
+from yolopose.formats.metadata import UnknownNetworkError, file_metadata, first_line, read_metadata
 from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.runtime import Batch
 
@@ -54,7 +54,7 @@ class OnnxRuntime(GraphRuntime):
         import onnxruntime
 
         super().__init__()
-        self.device, self._provider = _select_provider(device, onnxruntime.get_available_providers())
+        self.device, self._provider = select_provider(device, onnxruntime.get_available_providers())
         self._path = path
         self._buffer = InputBuffer()
         # with 0, onnxruntime uses all cores and pins a thread to each, which is a few percent faster
@@ -65,7 +65,7 @@ class OnnxRuntime(GraphRuntime):
         self._output = graph_output.name
         self._dtype = _DTYPES.get(graph_input.type)
         if self._dtype is None or len(graph_input.shape) != 4 or len(graph_output.shape) != 3:
-            raise WeightsError(
+            raise UnknownNetworkError(
                 f"{path} is not a pose network: its input {self._input} is {graph_input.type} of shape "
                 f"{graph_input.shape}, its output {self._output} has shape {graph_output.shape}. Expected: images "
                 "(B, 3, H, W) and (B, 4+nc+K·D, A)."
@@ -106,8 +106,16 @@ class OnnxRuntime(GraphRuntime):
         return np.asarray(output)[: len(batch)].astype(np.float32, copy=False)
 
 
-def _select_provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
-    """Return the device name and the execution provider of onnxruntime."""
+def select_provider(device: object, available: Sequence[str]) -> tuple[str, Any]:
+    """Return the device name and the execution provider of onnxruntime.
+
+    Args:
+        device: as given to `open_runtime`.
+        available: names of the providers that this onnxruntime has.
+
+    Raises:
+        UsageError: the device is not available.
+    """
     wanted = single_device(device)
     has_cuda = "CUDAExecutionProvider" in available
     if wanted == "cpu" or (not wanted and not has_cuda):

@@ -29,6 +29,7 @@ from yolopose.formats.graph_runtime import GraphRuntime, require_cpu
 from yolopose.formats.metadata import (
     KEY,
     METADATA_FILE,
+    UnknownNetworkError,
     find_file,
     first_line,
     own_metadata,
@@ -116,6 +117,29 @@ def load(path: Path, device: object = None, half: bool = False) -> OpenvinoRunti
     return OpenvinoRuntime(find_file(path, ".xml", "the network's graph"), device, half)
 
 
+def compile_file(path: Path) -> Any:
+    """Return the compiled graph of a file (.xml, .onnx, .tflite) with its own inputs and outputs, float32 on the CPU.
+
+    Raises:
+        UsageError: see `_check_not_forked`.
+        WeightsError: the file is damaged.
+    """
+    model = _read_graph(path)
+    _check_not_forked(path)
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": physical_cores(),
+        "ENABLE_CPU_PINNING": False,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    try:
+        compiled = _core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise _open_error(path, error) from error
+    weakref.finalize(compiled, _note_freed).atexit = False
+    return compiled
+
+
 class OpenvinoRuntime(GraphRuntime):
     """Inference with OpenVINO; implements `yolopose.runtime.Replicated`.
 
@@ -141,7 +165,7 @@ class OpenvinoRuntime(GraphRuntime):
         dtype = ports[0].get_element_type().get_type_name()
         shapes = [_shape(port) for port in ports]
         if dtype not in _DTYPES or [len(shape) for shape in shapes] != [4, 3]:
-            raise WeightsError(
+            raise UnknownNetworkError(
                 f"{path} is not a pose network: its input is {dtype} of shape {ports[0].get_partial_shape()}, its "
                 f"output has shape {ports[1].get_partial_shape()}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
             )

@@ -17,7 +17,15 @@ from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, require_cpu, warn_half_is_fixed
-from yolopose.formats.metadata import LEVELS, first_line, metadata_json, output_layout, parse_metadata, read_metadata
+from yolopose.formats.metadata import (
+    LEVELS,
+    UnknownNetworkError,
+    first_line,
+    metadata_json,
+    output_layout,
+    parse_metadata,
+    read_metadata,
+)
 from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.formats.registry import require_packages
 from yolopose.runtime import Batch
@@ -59,7 +67,7 @@ class TfliteRuntime(GraphRuntime):
         shapes = [[int(side) for side in port["shape"]] for port in ports]
         dtypes = [port["dtype"] for port in ports]
         if [len(shape) for shape in shapes] != [4, 3] or shapes[0][1] != 3 or {*dtypes} != {np.float32}:
-            raise WeightsError(
+            raise UnknownNetworkError(
                 f"{path} is not a pose network that can be run: its input is {dtypes[0].__name__} {shapes[0]}, its "
                 f"output {dtypes[1].__name__} {shapes[1]}. Expected: float32, images (B, 3, H, W) and "
                 "(B, 4+nc+K·D, A), as exported by yolopose."

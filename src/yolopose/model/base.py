@@ -13,6 +13,7 @@ from yolopose.config import CheckedOptions, PredictOptions, ValOptions, check_op
 from yolopose.config.unsupported import MISSING_ATTRIBUTES
 from yolopose.formats import describe_suffixes, find_format, require_engine, require_packages
 from yolopose.model.defaults import REMEMBERED, CallDefaults
+from yolopose.model.foreign_models import describe_foreign, foreign_path, open_foreign_file
 from yolopose.model.hub import complete_suffix, find_weights, is_url, refuse_data_yaml, suggest_model
 from yolopose.model.module import MODULE_METHODS, Device, ModuleMixin
 from yolopose.model.runtimes import (
@@ -79,10 +80,14 @@ class ModelBase(ModuleMixin):
         self._untrained = Path(model).suffix.lower() in _YAML  # training then initializes the weights
         self._runtimes = RuntimeCache()
         self._exported: Path | None = None
+        self._foreign = False  # whether that is a network of another package
         self._network: PoseModel | None = None
         self._open(find_weights(model) if is_url(model) else Path(model), verbose)
 
     def _open(self, path: Path, verbose: bool) -> None:
+        if (foreign := foreign_path(path)) is not None:
+            self._open_exported(foreign, is_foreign=True)
+            return
         suffix = path.suffix.lower()
         if suffix in _YAML:
             require_packages(("torch",), str(path))
@@ -102,15 +107,20 @@ class ModelBase(ModuleMixin):
         require_engine(file_format, path)
         file = find_weights(path)
         if not file_format.info.weights:
-            self._exported = file
-            metadata = self._runtime().metadata  # report a damaged file now, not at the first prediction
-            self._defaults.remember({"imgsz": list(metadata.imgsz)})
+            self._open_exported(file)
             return
         from yolopose.weights import load_network
 
         self._network, self.ckpt = load_network(file)
         args = self.ckpt.train_args
         self._defaults.remember({key: args[key] for key in REMEMBERED["val"] if args.get(key) is not None})
+
+    def _open_exported(self, file: Path, *, is_foreign: bool = False) -> None:
+        self._exported = file
+        self._foreign = is_foreign
+        metadata = self._runtime().metadata  # report a damaged file now, not at the first prediction
+        self._foreign = metadata.native_size
+        self._defaults.remember({"imgsz": list(metadata.imgsz)})
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle and copy an exported file as its path; engines are opened again, and a finished trainer is dropped."""
@@ -124,8 +134,9 @@ class ModelBase(ModuleMixin):
         """The network as a torch module.
 
         Raises:
-            UsageError: the object holds an exported file.
+            UsageError: the object holds an exported file, or a network of another package.
         """
+        self._require_own()
         if self._network is None:
             raise UsageError(
                 f"{self.model_name} is an exported file: it can predict and validate, but not be trained, exported or "
@@ -249,6 +260,11 @@ class ModelBase(ModuleMixin):
 
     # -- internals -------------------------------------------------------------------------------
 
+    def _require_own(self) -> None:
+        """Refuse a network of another package, before torch is loaded."""
+        if self._foreign:
+            raise UsageError(describe_foreign(self.model_name))
+
     @property
     def _metadata(self) -> ModelMetadata:
         """Metadata stored with the weights, or that of a network without any."""
@@ -286,7 +302,7 @@ class ModelBase(ModuleMixin):
 
     def _open_runtime(self, config: RuntimeConfig) -> Runtime:
         if self._exported is not None:
-            return open_exported(self._exported, config)
+            return (open_foreign_file if self._foreign else open_exported)(self._exported, config)
         untrained = self.model_name if self._untrained else ""
         return runtime_for_network(self.model, self._metadata, config, untrained)
 

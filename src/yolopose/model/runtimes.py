@@ -12,6 +12,7 @@ from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.config import PredictOptions, ValOptions
 from yolopose.formats import format_for_path, open_runtime
+from yolopose.formats.metadata import UnknownNetworkError
 from yolopose.schema import ModelMetadata
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RuntimeConfig:
         compile: whether, or in which mode, torch compiles the network.
         end2end: whether to use the NMS-free output of the network; None leaves that to an exported file.
         uncertainty: whether to output σ of each keypoint.
+        detector: model that finds the boxes for a top-down network; empty for none.
     """
 
     device: str = ""
@@ -44,6 +46,7 @@ class RuntimeConfig:
     compile: bool | str = False
     end2end: bool | None = None
     uncertainty: bool = False
+    detector: str = ""
 
 
 class RuntimeCache:
@@ -99,15 +102,27 @@ def runtime_config(options: PredictOptions | ValOptions, network: PoseModel | No
         compile=options.compile if is_predict else False,
         end2end=end2end,
         uncertainty=options.uncertainty if is_predict else False,
+        detector=options.detector or "",
     )
 
 
 def open_exported(file: Path, config: RuntimeConfig) -> Runtime:
-    """Open an exported file.
+    """Open an exported file, of yolopose or of another package.
 
     Raises:
         UsageError: the file has another runtime or output than requested, or the device is not available.
+        WeightsError: the file is damaged, or its layout is not known.
     """
+    try:
+        return _open_own(file, config)
+    except UnknownNetworkError:
+        from yolopose.model.foreign_models import open_foreign_file
+
+        return open_foreign_file(file, config)
+
+
+def _open_own(file: Path, config: RuntimeConfig) -> Runtime:
+    """Open a file that yolopose or the reference package has exported."""
     own = format_for_path(file).info.name
     if config.name not in (None, "auto", own):
         raise UsageError(
@@ -122,6 +137,7 @@ def open_exported(file: Path, config: RuntimeConfig) -> Runtime:
                 f"{name}={value} is not available in {file}, which was exported without it: omit {name}, or export "
                 f"again with {name}={value}."
             )
+    _refuse_detector(config, str(file))
     return runtime
 
 
@@ -143,6 +159,7 @@ def runtime_for_network(network: PoseModel, metadata: ModelMetadata, config: Run
             f"{untrained} is a new network with random weights and will find nothing: train it, or open trained "
             "weights (such as yolo11n-pose.pt)."
         )
+    _refuse_detector(config, metadata.name or "this network")
     metadata = replace(metadata, end2end=bool(config.end2end), uncertainty=config.uncertainty)
     if config.name in (None, "torch"):
         from yolopose.formats.pytorch import TorchRuntime
@@ -152,6 +169,14 @@ def runtime_for_network(network: PoseModel, metadata: ModelMetadata, config: Run
 
     _warn_compile(config)
     return create_runtime(network, metadata, config.name, config.device, config.half)
+
+
+def _refuse_detector(config: RuntimeConfig, name: str) -> None:
+    if config.detector:
+        raise UsageError(
+            f"detector={config.detector} is for top-down networks, such as rtmpose-m; {name} finds the instances "
+            "itself: omit detector=."
+        )
 
 
 def _warn_compile(config: RuntimeConfig) -> None:

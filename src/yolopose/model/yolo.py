@@ -52,8 +52,9 @@ class YOLO(ModelBase):
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), an exported
-            file (`.onnx`, `_openvino_model/`), which predicts and validates without torch, the URL of a file, or the
-            name of public weights without suffix (`yolo11n-pose`). Another `YOLO` object: the same network again.
+            file (`.onnx`, `_openvino_model/`), which predicts and validates without torch, the URL of a file, the name
+            of public weights without suffix (`yolo11n-pose`), or a network of another package by name (`rtmo-s`) or
+            file; `yolo models` lists the names. Another `YOLO` object: the same network again.
         task: `pose` or None; other tasks do not exist here.
         verbose: print the layers of a newly built network.
 
@@ -294,6 +295,7 @@ class YOLO(ModelBase):
 
     @default_errors
     def _train(self, given: CheckedOptions) -> PoseMetrics | None:
+        self._require_own()
         given = self._defaults.with_overrides(given)
         options = cast(TrainOptions, self._defaults.complete(given))
         from yolopose.train import Launcher, new_trainer, resume_path, resumed_trainer, worker_trainer
@@ -343,6 +345,7 @@ class YOLO(ModelBase):
 
     @default_errors
     def _export(self, given: CheckedOptions) -> str:
+        self._require_own()
         from yolopose.model.exporting import Export
 
         options = cast(ExportOptions, self._defaults.complete(given))
@@ -374,6 +377,10 @@ class YOLO(ModelBase):
 
         options = cast(BenchmarkOptions, self._defaults.complete(given))
         with quiet(not options.verbose):
+            if self._foreign:
+                from yolopose.model.benchmark_foreign import benchmark_foreign
+
+                return benchmark_foreign(self._open_runtime, self.model_name, options)
             return benchmark(self.model, self._metadata, options, Path(self.model_name).stem)
 
     def _load_trained(self, trainer: Trainer) -> None:

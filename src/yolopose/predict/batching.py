@@ -11,11 +11,13 @@ import numpy as np
 
 from yolopose.base.errors import UsageError
 from yolopose.config import PredictSettings
+from yolopose.data.given_boxes import BoxTable
 from yolopose.data.images import letterbox_batch, read_image
 from yolopose.geometry import Letterbox
 from yolopose.predict.sources.base import LoadedImage
 from yolopose.results import Results
 from yolopose.runtime import Batch, Runtime
+from yolopose.runtime.binding import with_boxes
 from yolopose.runtime.nms import Detections, nms
 from yolopose.schema import PoseSpec
 
@@ -52,7 +54,8 @@ class InferenceBatch:
         start = perf_counter()
         batch = self._network_input()
         preprocessed = perf_counter()
-        candidates = runtime.infer(batch, conf=settings.conf, classes=settings.classes)
+        engine = self._bind_boxes(runtime, settings)
+        candidates = engine.infer(batch, conf=settings.conf, classes=settings.classes)
         inferred = perf_counter()
         detections = nms(
             candidates, len(batch), iou=settings.iou, max_det=settings.max_det, agnostic=settings.agnostic_nms
@@ -68,6 +71,16 @@ class InferenceBatch:
         for result in results:
             result.speed = {phase: 1000 * value / len(batch) for phase, value in seconds.items()}
         return results
+
+    def _bind_boxes(self, runtime: Runtime, settings: PredictSettings) -> Runtime:
+        """Return the engine, bound to the given boxes of these images if there are any."""
+        if settings.given_boxes is None:
+            return runtime
+        table: BoxTable = settings.given_boxes
+        boxes = [
+            table.of_image(path, letterbox.source) for path, letterbox in zip(self.paths, self.letterboxes, strict=True)
+        ]
+        return with_boxes(runtime, boxes)
 
     def _network_input(self) -> Batch:
         tensors = [image.tensor for image in self.images if image.tensor is not None]
@@ -132,6 +145,8 @@ def fit_image(image: LoadedImage, settings: PredictSettings) -> Letterbox:
         UsageError: a tensor of a size that the network does not accept.
     """
     size = image.full_size or (image.image.shape[0], image.image.shape[1])
+    if settings.native_size:
+        return Letterbox.fit(size, size)
     if image.tensor is None:
         return Letterbox.fit(size, settings.imgsz, auto=settings.rect, stride=settings.stride)
     if not settings.rect and size != settings.imgsz:

@@ -155,6 +155,8 @@ def predict_options(options: LabelOptions, conf: float) -> PredictOptions:
         half=options.half,
         runtime=options.runtime,
         augment=options.augment,
+        detector=options.detector,
+        given_boxes=options.given_boxes,
         batch=options.batch,
         vid_stride=options.vid_stride,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import PredictOptions, PredictSettings, TrackOptions, predict_settings, track_settings
+from yolopose.data.given_boxes import read_boxes
 from yolopose.predict.batching import ImageWindow, window_size
 from yolopose.predict.parallel import run_windows
 from yolopose.predict.sinks import OUTPUT_OPTIONS, RunFiles
@@ -19,6 +20,7 @@ from yolopose.predict.sources import open_source
 from yolopose.predict.sources.base import LoadedImage, Source
 from yolopose.results import Results
 from yolopose.runtime import Runtime
+from yolopose.runtime.binding import with_boxes
 from yolopose.runtime.nms import warn_built_in_nms
 from yolopose.runtime.tta import TTARuntime
 
@@ -95,6 +97,8 @@ def predict(
     warn_built_in_nms(runtime.metadata, settings.conf, settings)
     if settings.augment and settings.uncertainty:
         raise UsageError("augment=True averages several views without σ: it cannot be combined with uncertainty=True.")
+    if settings.given_boxes is not None:
+        settings = _with_box_table(runtime, settings)
     if settings.augment:
         runtime = TTARuntime(runtime, settings.iou, settings.agnostic_nms)
     opened = open_source(
@@ -105,6 +109,19 @@ def predict(
         reduce_to=max(settings.imgsz) if settings.fast_decode else None,
     )
     return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks()), opened, tracker)
+
+
+def _with_box_table(runtime: Runtime, settings: PredictSettings) -> PredictSettings:
+    """Read the given boxes, and check that the network takes them.
+
+    Raises:
+        UsageError: it does not, or the boxes are not readable as such.
+        DataError: their file cannot be read.
+    """
+    with_boxes(runtime, [])
+    if settings.augment:
+        raise UsageError("augment=True changes the images, so that given boxes do not fit them: omit one of the two.")
+    return replace(settings, given_boxes=read_boxes(settings.given_boxes))
 
 
 _WindowOutput = tuple[ImageWindow, list[list[Results]] | None]

@@ -1,4 +1,4 @@
-"""Data files of the package: model YAMLs, data set YAMLs, tables of formats, networks, weights and toolchains."""
+"""Data files of the package: model YAMLs, data set YAMLs, tables of formats, networks, weights, foreign models."""
 
 from __future__ import annotations
 
@@ -160,6 +160,19 @@ def network_sizes() -> list[NetworkSize]:
     return [
         NetworkSize(name=name, published=published.get(name), **values) for name, values in table["networks"].items()
     ]
+
+
+# -- networks of other packages --------------------------------------------------------------------------------------
+
+
+def foreign_table() -> dict[str, Any]:
+    """Return `models_foreign.yaml`: families of networks of other packages, and keypoint schemas."""
+    return read_yaml(_ROOT / "models_foreign.yaml", "table of foreign models")
+
+
+def dataset_table(name: str) -> dict[str, Any]:
+    """Return the data YAML of a known data set (`coco-pose`)."""
+    return read_yaml(_ROOT / "datasets" / f"{name}.yaml", "data YAML")
 
 
 # -- formats and toolchains ------------------------------------------------------------------------------------------
