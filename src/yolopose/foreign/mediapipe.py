@@ -116,11 +116,11 @@ class MediaPipe:
         regions = self.regions(image, min(max(conf, _MIN_DETECTION), _MAX_DETECTION))
         poses = [self._estimate_region(image, region) for region in regions]
         scores = np.array([region.score * presence for region, (_, presence) in zip(regions, poses, strict=True)])
-        kept = np.flatnonzero(scores > conf)
-        if not len(kept):
+        rows = np.flatnonzero(scores > conf)
+        if not len(rows):
             return Poses.none(self.spec)
-        points = np.stack([poses[index][0] for index in kept])[..., : self.spec.keypoints.dims]
-        return Poses(extent(points), scores[kept].astype(np.float32), points)
+        points = np.stack([poses[index][0] for index in rows])[..., : self.spec.keypoints.dims]
+        return Poses(extent(points), scores[rows].astype(np.float32), points)
 
     def regions(self, image: Image, min_score: float) -> list[Region]:
         """Return the regions of the first stage, by descending score."""

@@ -58,7 +58,7 @@ def open_foreign(
         UsageError: the device is not available.
     """
     if not path.exists():
-        raise NotFoundError(f"There is no file {path}. Check the path (current folder: {Path.cwd()}).")
+        raise NotFoundError(f"The file {path} does not exist. Check the path (current folder: {Path.cwd()}).")
     if half:
         warn_once(f"half=True has no effect on {path.name}, which is run as it is.")
     row = find_foreign(path)

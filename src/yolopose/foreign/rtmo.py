@@ -37,10 +37,10 @@ class Rtmo:
         rows = outputs[self._dets][0].astype(np.float32)
         points = outputs[self._points][0].astype(np.float32)
         boxes, scores = rows[:, :4] / np.float32(ratio), rows[:, 4]
-        kept = _suppress(boxes, scores, conf)
-        points = points[kept]
+        selected = _suppress(boxes, scores, conf)
+        points = points[selected]
         points[..., :2] /= np.float32(ratio)
-        return Poses(boxes[kept], scores[kept], points)
+        return Poses(boxes[selected], scores[selected], points)
 
     def _fit(self, image: Image) -> tuple[Image, float]:
         """Return the padded image and its scale; sizes are rounded down, as in the training."""
@@ -60,14 +60,14 @@ def _suppress(boxes: Float32, scores: Float32, conf: float) -> npt.NDArray[np.in
     order = np.flatnonzero(scores > conf)
     order = order[np.argsort(scores[order], kind="stable")[::-1]]
     areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    kept: list[int] = []
+    selected: list[int] = []
     while len(order):
         first, rest = order[0], order[1:]
-        kept.append(int(first))
+        selected.append(int(first))
         sides = np.minimum(boxes[first, 2:], boxes[rest, 2:]) - np.maximum(boxes[first, :2], boxes[rest, :2]) + 1
         overlap = np.maximum(sides, 0).prod(axis=1)
         order = rest[overlap / (areas[first] + areas[rest] - overlap) <= _NMS_IOU]
-    return np.array(kept, np.int64)
+    return np.array(selected, np.int64)
 
 
 def _output_indices(graph: Graph) -> tuple[int, int]:
