@@ -44,6 +44,7 @@ PAGES = [
     "docs/safety.md",
     "docs/architecture.md",
 ]
+CONVERSIONS = ("docs/converting.md", "docs/tasks/labels-of-other-tools.md")  # they read annotations of other tools
 # commands that are tested elsewhere: installation by CI, resuming in test_train_loop, formats in
 # test_model_benchmark, test_formats_nms and test_formats_int8, several devices in test_train_distributed_processes,
 # toolchains in test_toolchains_installer
@@ -113,7 +114,7 @@ def test_python_blocks(page: str, home: Path, server: Server, monkeypatch: pytes
     from yolopose.train.feed import operations
 
     monkeypatch.setattr(operations, "OPERATIONS", [*operations.OPERATIONS])  # a block adds an augmentation
-    if page == "docs/converting.md":
+    if page in CONVERSIONS:
         write_sources(home)
     names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
     for number, block in enumerate(fenced(page, "python")):
@@ -133,7 +134,7 @@ def command_param(page: str, line: str) -> Any:
 def test_commands(page: str, line: str, home: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     if "yolo11n-pose.onnx" in line:
         assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
-    if page == "docs/converting.md":
+    if page in CONVERSIONS:
         write_sources(home)
         for folder in ("mice-yolo", "mice-dlc"):
             if f"={folder}/data.yaml" in line or "mice-split" in line:

@@ -90,7 +90,7 @@ def main() -> int:
     arguments = parser.parse_args()
     ASSETS.mkdir(exist_ok=True)
     if arguments.weights:
-        frames = tracked_frames(arguments.weights, "dance-4", 1, range(1, 90, 4), slice(120, 560))
+        frames = tracked_frames(arguments.weights, "dance-4", 1, range(34, 122, 4), slice(120, 560))
         write_gif(ASSETS / "tracking.gif", frames, 0.13, 40)
     if arguments.mouse and arguments.frames:
         write_mice(ASSETS / "mouse.png", arguments.mouse, arguments.frames, 220)
