@@ -55,7 +55,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     ],
 )
 def test_batch_fills_the_share_of_memory(options, meter, expected, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(auto_batch, "_memory_meter", lambda device: meter)
+    monkeypatch.setattr(auto_batch, "memory_meter", lambda device: meter)
     network, data, settled = made(tmp_path, **options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert auto_batch.auto_batch_size(network, data, settled, torch.device("cpu")) == expected

@@ -32,6 +32,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "criterion/test_criterion_losses::test_l1_keypoint_loss_pulls_at_every_distance": ("kpt_l1",),
     f"{OPTIMIZER}::test_backbone_and_neck_learn_slower": ("lr_backbone", "lr_keypoints"),
     "train/test_train_initial_weights::test_option_of_a_run": ("kpt_prior",),
+    "train/test_train_head_warmup::test_option_of_a_run": ("head_steps",),
     f"{LOOP}::test_save_false_writes_no_weights": ("save",),
     f"{LOOP}::test_an_interrupted_run_equals_an_uninterrupted_one": ("resume",),
     f"{LOOP}::test_patience_time_limit_and_no_validation": ("patience", "time", "val"),

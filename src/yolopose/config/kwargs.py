@@ -203,6 +203,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     save_period: int
     cache: bool | str
     pretrained: bool | str | Path
+    head_steps: int
     kpt_prior: bool
     cls_remap: bool
     seed: int

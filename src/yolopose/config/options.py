@@ -278,6 +278,12 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
         False, "cache decoded images in memory (True, ram) or on disk", choices=(False, True, "ram", "disk")
     )
     pretrained: bool | str = option(True, "weights to start from")
+    head_steps: int = option(
+        0,
+        "optimizer steps of the keypoint branch alone, behind frozen layers, before the first epoch",
+        low=0,
+        high=100_000,
+    )
     kpt_prior: bool = option(False, "start the keypoint layer at the mean place of each keypoint in the labels")
     cls_remap: bool = option(True, "copy class weights by class name")
     seed: int = option(0, "random seed", low=0)

@@ -127,8 +127,17 @@ class PoseHead(nn.Module):
         self.register_buffer("fixed_points", None, persistent=False)
         self.register_buffer("fixed_strides", None, persistent=False)
 
-    def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels."""
+    def outputs(self, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels.
+
+        Args:
+            maps: feature maps, finest level first.
+            known: boxes and scores for these maps: only the keypoint branch runs.
+        """
+        raise NotImplementedError
+
+    def keypoint_branch(self) -> nn.ModuleList:
+        """Return the modules that only the keypoints and their σ depend on."""
         raise NotImplementedError
 
     def decode(self, output: HeadOutput) -> Tensor:
@@ -194,14 +203,18 @@ class Pose(PoseHead):
         self.dfl = DFL(reg_max)
         self.cv4 = nn.ModuleList(conv_branch(c, c4, count) for c in ch)
 
-    def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels."""
+    def outputs(self, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
+        """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels; see `PoseHead.outputs`."""
         return HeadOutput(
-            concat_levels(self.cv2, maps),
-            concat_levels(self.cv3, maps),
+            known.boxes if known else concat_levels(self.cv2, maps),
+            known.scores if known else concat_levels(self.cv3, maps),
             concat_levels(self.cv4, maps),
             feature_shapes(maps),
         )
+
+    def keypoint_branch(self) -> nn.ModuleList:
+        """Return the modules that only the keypoints depend on."""
+        return nn.ModuleList([self.cv4])
 
     def branches(self) -> list[LevelBranches]:
         """Return the modules of each level, finest first."""

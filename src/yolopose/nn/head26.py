@@ -79,15 +79,15 @@ class Pose26(PoseHead):
         self.one2one_cv4_kpts = last(count * dims)
         self.one2one_cv4_sigma: nn.ModuleList | None = last(2 * count)
 
-    def outputs(self, maps: Sequence[Tensor]) -> HeadOutput:
+    def outputs(self, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the remaining one after `prune`.
 
         No gradient of the one-to-one branch reaches the feature maps: only the one-to-many branch trains them.
         """
         if not self.has_all_branches:
-            return self._branch(self._prefix, maps)
-        one2one = self._branch("one2one_", [x.detach() for x in maps])
-        many = self._branch("", maps)
+            return self._branch(self._prefix, maps, known)
+        one2one = self._branch("one2one_", [x.detach() for x in maps], known.one2one if known else None)
+        many = self._branch("", maps, known)
         return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, one2one)
 
     @property
@@ -95,13 +95,19 @@ class Pose26(PoseHead):
         """Prefix of the modules that evaluation mode uses."""
         return "one2one_" if self.end2end else ""
 
-    def _branch(self, prefix: str, maps: Sequence[Tensor]) -> HeadOutput:
+    def keypoint_branch(self) -> nn.ModuleList:
+        """Return the modules that only the keypoints and their σ depend on, of both branches."""
+        names = [prefix + name for prefix in ("", "one2one_") for name in _BRANCHES[2:]]
+        modules = [getattr(self, name, None) for name in (*names, "flow_model")]
+        return nn.ModuleList([module for module in modules if module is not None])
+
+    def _branch(self, prefix: str, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
         cv2, cv3, cv4, kpts, sigma = (getattr(self, prefix + name) for name in _BRANCHES)
         trunks = [trunk(x) for trunk, x in zip(cv4, maps, strict=True)]
         sigmas = None if sigma is None else concat_levels(sigma, trunks)
         return HeadOutput(
-            concat_levels(cv2, maps),
-            concat_levels(cv3, maps),
+            known.boxes if known else concat_levels(cv2, maps),
+            known.scores if known else concat_levels(cv3, maps),
             concat_levels(kpts, trunks),
             feature_shapes(maps),
             sigmas,

@@ -57,7 +57,7 @@ def auto_batch_size(network: PoseModel, data: TrainData, settings: TrainSettings
     """
     request = settings.batch
     share = request if 0 < request < 1 else DEFAULT_SHARE
-    meter = _memory_meter(device)
+    meter = memory_meter(device)
     if meter is None:
         LOGGER.warning(f"batch={request:g}: this system does not report its memory, so {DEFAULT_BATCH} is used.")
         return DEFAULT_BATCH
@@ -126,7 +126,8 @@ def _random_batch(data: TrainData, side: int, count: int) -> TrainBatch:
     )
 
 
-def _memory_meter(device: torch.device) -> MemoryMeter | None:
+def memory_meter(device: torch.device) -> MemoryMeter | None:
+    """Return the meter of a device; None where its memory cannot be measured."""
     if device.type == "cuda":
         return _GpuMeter(device)
     if device.type == "cpu" and None not in (available_memory(), process_memory()):

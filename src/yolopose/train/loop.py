@@ -54,6 +54,7 @@ class Trainer:
         callbacks: functions by event.
         loggers: further callbacks, which write logs.
         license_: license of the initial weights.
+        seconds: of training before the first epoch, which count for the time limit.
         state: `state_dict` of an interrupted run to resume; the network then holds its EMA.
         group: the processes that train together, each with its own Trainer; a single one by default. Rank 0 validates,
             writes, logs and calls callbacks, and its decisions apply to all.
@@ -95,6 +96,7 @@ class Trainer:
         callbacks: Callbacks | None = None,
         loggers: Callbacks | None = None,
         license_: str = "",
+        seconds: float = 0.0,
         state: Mapping[str, Any] | None = None,
         group: ProcessGroup | None = None,
         compute_config: ComputeConfig | None = None,
@@ -137,7 +139,7 @@ class Trainer:
         self._first_batch = 0  # of the current epoch; above 0 only after an interruption within an epoch
         self._interrupt = InterruptHandler(forwarded=self._group.size > 1)
         self._budget = make_budget(settings, len(self._batches), len(data.val or ()))
-        self._seconds = 0.0  # of training before an interruption
+        self._seconds = seconds  # of training before the first epoch, or before an interruption
         self._start_time = time.monotonic()
         if state is not None:
             self._restore(state)

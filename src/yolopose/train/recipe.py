@@ -21,14 +21,18 @@ from yolopose.train.data import TrainData
 
 _ENOUGH_STEPS = 10_000
 """Optimizer steps, with accumulated gradients, above which the schedule of large sets is kept."""
-_WANTED_STEPS = 200
-"""Optimizer steps that a short run gets by smaller batches, if it can."""
-_BATCHES = (8, 4, 2)
-"""Batches that are tried, in this order, where the default batch gives too few steps."""
+_STEPS_OF_BATCHES = {8: 80, 4: 80, 2: 0}
+"""Smaller batches, tried in this order where the default batch gives too few steps, and the least steps of each."""
+_WANTED_STEPS = 400
+"""Optimizer steps that are enough for the default batch."""
+_HEAD_STEPS = 300
+"""Steps of the keypoint branch alone, where the initial weights know other keypoints."""
 _DEFAULT_STEPS = 1500
 """Optimizer steps of a run without a given length, where 100 epochs have fewer."""
 _MAX_EPOCHS = 300
-_WARMUP_SHARE = 0.05
+_WARMUP_SHARE = 0.15
+_PLAIN_SHARE = 0.2
+"""Share of the epochs without mosaic, at the end."""
 _AVERAGED_SHARE = 0.06
 """Share of the steps over which the weights are averaged."""
 _FILLS_IMAGE = 0.6
@@ -63,7 +67,9 @@ def _auto_values(
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
     known = _has_same_keypoints(start, spec)
-    values: dict[str, Any] = {"kpt_l1": 2.0, "kpt_prior": not known, "val_initial": _is_known_task(start, spec)}
+    values: dict[str, Any] = {"kpt_l1": 1.0, "kpt_prior": not known, "val_initial": _is_known_task(start, spec)}
+    if start is not None and not known:
+        values["head_steps"] = _HEAD_STEPS
     if options.batch < 1:  # as many images as fit the memory, which is measured later
         return values
     values["epochs"] = epochs = _choose_epochs(options, given, images)
@@ -75,11 +81,10 @@ def _auto_values(
     values |= {
         "nbs": int(batch),  # one step per batch: with Adam, a sum of gradients is not a longer step
         "warmup_epochs": round(min(options.warmup_epochs, _WARMUP_SHARE * epochs), 2),
+        "close_mosaic": min(options.close_mosaic, max(round(_PLAIN_SHARE * epochs), 1)),
         "ema_decay": round(min(options.ema_decay, 1 - 1 / averaged), 5),
         "ema_tau": round(min(options.ema_tau, averaged), 1),
     }
-    if start is not None:
-        values["lr_backbone"] = 0.5
     if not {"optimizer", "lr0", "momentum"} & set(given):
         values |= {"optimizer": "AdamW", "lr0": round(0.01 / (4 + spec.nc), 6), "momentum": 0.9, "warmup_bias_lr": 0.0}
     return values
@@ -94,11 +99,11 @@ def _choose_epochs(options: TrainOptions, given: Collection[str], images: int) -
 
 
 def _choose_batch(default: int, images: int, epochs: int) -> int:
-    """Return the largest batch with enough steps."""
-    for batch in (default, *_BATCHES):
-        if _steps(images, batch, epochs) >= _WANTED_STEPS:
-            return batch
-    return _BATCHES[-1]
+    """Return the default batch if it gives enough steps, else the largest smaller one that does."""
+    if _steps(images, default, epochs) >= _WANTED_STEPS:
+        return default
+    smaller = {batch: steps for batch, steps in _STEPS_OF_BATCHES.items() if batch < default}
+    return next((batch for batch, steps in smaller.items() if _steps(images, batch, epochs) >= steps), default)
 
 
 def _steps(images: int, batch: float, epochs: int) -> int:

@@ -25,10 +25,12 @@ from yolopose.train.data import dataset_reference, load_data
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
+from yolopose.train.head_warmup import warm_up_head
 from yolopose.train.initial_weights import InitialWeights, initial_network, place_keypoints
 from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
+from yolopose.train.process import deterministic_kernels
 from yolopose.train.recipe import choose_options
 from yolopose.weights import load_matching
 
@@ -77,6 +79,10 @@ def new_trainer(
         images = auto_batch_size(network, data, config.resolve(settings), devices.device)
         settings = replace(settings, batch=devices.global_batch(images))
     devices.check_batch(settings.batch)
+    seconds = 0.0
+    if settings.head_steps:
+        with config.apply(), deterministic_kernels(devices.device, settings.deterministic):
+            seconds = warm_up_head(network, data, config.resolve(settings), devices.device)
     group = launcher.launch() if launcher else ProcessGroup()
     trainer = Trainer(
         network,
@@ -84,6 +90,7 @@ def new_trainer(
         settings,
         devices.device,
         settings.run.create(),
+        seconds=seconds,
         callbacks=callbacks,
         loggers=loggers,
         license_=weights.license if weights else "",
