@@ -145,7 +145,7 @@ OTHERS = tuple(f"point {index}" for index in range(17))
 def test_learned_keypoints_are_not_reset(start: PoseSpec | None, spec: PoseSpec, prior: bool) -> None:
     options = chosen(93, start, spec)
     assert options.kpt_prior is prior
-    assert (options.head_steps > 0) is (prior and start is not None)  # features of random weights are no help
+    assert (options.head_steps > 0) is (prior and start is not None)  # features of random weights do not help
 
 
 def test_batch_that_fits_the_memory_is_left_to_the_measurement() -> None:
