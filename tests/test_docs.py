@@ -116,6 +116,8 @@ def test_python_blocks(page: str, home: Path, server: Server, monkeypatch: pytes
     monkeypatch.setattr(operations, "OPERATIONS", [*operations.OPERATIONS])  # a block adds an augmentation
     if page in CONVERSIONS:
         write_sources(home)
+    if 'YOLO("yolo11n-pose.onnx")' in "".join(fenced(page, "python")):  # the page exports it with a command
+        assert main(["export", "model=yolo11n-pose.pt", "format=onnx", "imgsz=64"]) == 0
     names: dict[str, object] = {"__name__": "docs", "model": YOLO("my-network.yaml")}
     for number, block in enumerate(fenced(page, "python")):
         code = compile(shorten(block, server), f"{page}, block {number}", "exec", dont_inherit=True)
