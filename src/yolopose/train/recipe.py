@@ -30,7 +30,7 @@ _HEAD_STEPS = 300
 _DEFAULT_STEPS = 1500
 """Optimizer steps of a run without a given length, where 100 epochs have fewer."""
 _MAX_EPOCHS = 300
-_WARMUP_SHARE = 0.15
+_WARMUP_SHARE = 0.05
 _PLAIN_SHARE = 0.2
 """Share of the epochs without mosaic, at the end."""
 _AVERAGED_SHARE = 0.06
