@@ -130,6 +130,15 @@ def test_contradictions(
     assert any(message in fault for fault in release.faults())
 
 
+def test_installation_page_lists_every_extra() -> None:
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = set(re.findall(r"^(\w+) = \[", section.partition("\n[project.")[0], re.M)) - {"dev", "docs", "notebooks"}
+    page = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    table = page.partition("| extra |")[2].partition("\n\n")[0]
+    assert len(extras) > 15
+    assert {extra for extra in extras if f"`{extra}`" not in table} == set()
+
+
 def test_tag_must_match(release: Any) -> None:
     assert any("v9.9" in fault for fault in release.faults("v9.9"))
 

@@ -179,7 +179,9 @@ def command_page() -> str:
         example = f"```text\n{EXAMPLES[mode]}\n```" if mode in EXAMPLES else ""
         anchor = mode.replace(" ", "-")
         options = f"[{len(option_specs(mode))} options](options.md#{anchor})"
-        sections.append("\n\n".join(filter(None, [f"### {mode}", f"To {summary}.", f"{options}.", example])))
+        sections.append(
+            "\n\n".join(filter(None, [f"### {mode}", f"{summary[0].upper()}{summary[1:]}.", f"{options}.", example]))
+        )
     return COMMANDS.format(modes="\n\n".join(sections))
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LIGHT = [
     "headless",
     "gui",
-    *(f"headless,{name}" for name in ("track", "parquet", "coco", "hdf5", "mat", "sleap", "openvino")),
+    *(f"headless,{name}" for name in ("track", "parquet", "coco", "hdf5", "mat", "sleap", "openvino", "serve", "jobs")),
 ]
 """Extras without torch."""
 
