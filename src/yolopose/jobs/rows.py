@@ -107,36 +107,30 @@ class _Row:
     has_ids: bool
 
 
-class RowWriter:
-    """Writes the rows of one shard; at most some thousand rows are in memory.
+class RowBuffer:
+    """Collects rows, and converts them to an Arrow table.
 
     Args:
-        file: binary file, written from start to end.
-        info: metadata of the shard.
+        info: metadata of the rows.
 
     Attributes:
-        rows: number of rows.
-        errors: number of rows with an error.
+        schema: Arrow schema of the table.
+        rows: number of rows added since the start.
+        errors: number of those with an error.
     """
 
-    def __init__(self, file: Any, info: ShardInfo) -> None:
+    def __init__(self, info: ShardInfo) -> None:
         self._arrow = require_pyarrow()
         self._info = info
-        self._schema = row_schema(info)
-        self._writer = self._arrow.parquet.ParquetWriter(file, self._schema, compression=_COMPRESSION)
         self._buffer: list[_Row] = []
+        self._no_points = np.zeros((0, *info.kpt_shape), np.float32)
+        self._no_boxes = np.zeros((0, 6), np.float32)
+        self.schema = row_schema(info)
         self.rows = 0
         self.errors = 0
 
-    def __enter__(self) -> RowWriter:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self.close()
-            return
-        with suppress(Exception):  # the file is discarded
-            self._writer.close()
+    def __len__(self) -> int:
+        return len(self._buffer)
 
     def add(self, path: str, result: Results) -> None:
         """Add the row of a result.
@@ -148,73 +142,69 @@ class RowWriter:
         if result.error is not None:
             self.add_error(path, result.error)
             return
-        boxes = np.zeros((0, 6), np.float32) if result.boxes is None else to_numpy(result.boxes.data)
+        boxes = self._no_boxes if result.boxes is None else to_numpy(result.boxes.data)
         points = None if result.keypoints is None else to_numpy(result.keypoints.data)
         if points is None or not len(points):
             points = np.zeros((len(boxes), *self._info.kpt_shape), np.float32)
         frame = result.frame
+        number, time = (None, None) if frame is None else (frame.number, frame.seconds)
         self._append(
             _Row(
                 path,
-                None if frame is None else frame.number,
-                None if frame is None else frame.seconds,
+                number,
+                time,
                 result.orig_shape,
                 None,
-                boxes.astype(np.float32),
-                points.astype(np.float32),
+                boxes.astype(np.float32, copy=False),
+                points.astype(np.float32, copy=False),
                 boxes.shape[1] == 7,
             )
         )
 
     def add_error(self, path: str, error: str) -> None:
         """Add the row of an input that could not be predicted."""
-        points = np.zeros((0, *self._info.kpt_shape), np.float32)
-        self._append(_Row(path, None, None, None, error, np.zeros((0, 6), np.float32), points, False))
+        self._append(_Row(path, None, None, None, error, self._no_boxes, self._no_points, False))
         self.errors += 1
 
     def _append(self, row: _Row) -> None:
         self.rows += 1
         self._buffer.append(row)
-        if len(self._buffer) == _ROWS_PER_GROUP:
-            self._flush()
 
-    def close(self) -> None:
-        """Write the remaining rows and the end of the file."""
-        if self._buffer or not self.rows:
-            self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
+    def take_table(self) -> Any:
+        """Return the collected rows as a table, and forget them."""
         arrow = self._arrow
         rows = self._buffer
+        self._buffer = []
+        if not rows:
+            return self.schema.empty_table()
         counts = np.array([len(row.boxes) for row in rows])
         failed = np.array([row.error is not None for row in rows], dtype=bool)
-        boxes = np.concatenate([row.boxes[:, :4] for row in rows])
-        points = np.concatenate([row.keypoints for row in rows])
-        ids = np.concatenate([row.boxes[:, 4] if row.has_ids else np.zeros(len(row.boxes)) for row in rows])
-        without_ids = np.array([not row.has_ids for row in rows], dtype=bool)
-        num_points, dims = self._info.kpt_shape
         columns = [
             arrow.array([_valid_text(row.path) for row in rows]),
             arrow.array([row.frame for row in rows], arrow.int32()),
             arrow.array([row.time for row in rows], arrow.float64()),
             arrow.array([row.size and row.size[1] for row in rows], arrow.int32()),
             arrow.array([row.size and row.size[0] for row in rows], arrow.int32()),
-            self._lists(counts, failed, self._chunks(boxes.ravel(), 4, len(boxes))),
-            self._lists(counts, failed, np.concatenate([row.boxes[:, -2] for row in rows])),
-            self._lists(counts, failed, np.concatenate([row.boxes[:, -1] for row in rows]).astype(np.int32)),
-            self._lists(
-                counts,
-                failed,
-                self._chunks(self._chunks(points.ravel(), dims, len(points) * num_points), num_points, len(points)),
-            ),
-            self._lists(np.where(without_ids, 0, counts), without_ids, ids[np.repeat(~without_ids, counts)]),
+            *self._instances(rows, counts, failed),
             arrow.array([self._info.model_sha256] * len(rows)),
             arrow.array([row.error and _valid_text(row.error) for row in rows], arrow.string()),
         ]
-        arrays = [column.cast(field.type) for column, field in zip(columns, self._schema, strict=True)]
-        self._writer.write_table(arrow.Table.from_arrays(arrays, schema=self._schema))
-        self._buffer = []
+        arrays = [column.cast(field.type) for column, field in zip(columns, self.schema, strict=True)]
+        return arrow.Table.from_arrays(arrays, schema=self.schema)
+
+    def _instances(self, rows: list[_Row], counts: npt.NDArray[Any], failed: npt.NDArray[np.bool_]) -> Iterator[Any]:
+        """Yield the columns `boxes`, `scores`, `classes`, `keypoints` and `ids`."""
+        boxes = np.concatenate([row.boxes[:, :4] for row in rows])
+        points = np.concatenate([row.keypoints for row in rows])
+        num_points, dims = self._info.kpt_shape
+        yield self._lists(counts, failed, self._chunks(boxes.ravel(), 4, len(boxes)))
+        yield self._lists(counts, failed, np.concatenate([row.boxes[:, -2] for row in rows]))
+        yield self._lists(counts, failed, np.concatenate([row.boxes[:, -1] for row in rows]).astype(np.int32))
+        values = self._chunks(points.ravel(), dims, len(points) * num_points)
+        yield self._lists(counts, failed, self._chunks(values, num_points, len(points)))
+        untracked = np.array([not row.has_ids for row in rows], dtype=bool)
+        ids = np.concatenate([row.boxes[:, 4] if row.has_ids else self._no_boxes[:, 0] for row in rows])
+        yield self._lists(np.where(untracked, 0, counts), untracked, ids)
 
     def _lists(self, counts: npt.NDArray[Any], nulls: npt.NDArray[np.bool_], values: Any) -> Any:
         """Return a list for each row, null where `nulls`."""
@@ -227,6 +217,40 @@ class RowWriter:
         """Return `count` lists of `size` values each."""
         offsets = np.arange(count + 1, dtype=np.int32) * size
         return self._arrow.ListArray.from_arrays(self._arrow.array(offsets), self._arrow.array(values))
+
+
+class RowWriter(RowBuffer):
+    """Writes the rows of one shard; at most some thousand rows are in memory.
+
+    Args:
+        file: binary file, written from start to end.
+        info: metadata of the shard.
+    """
+
+    def __init__(self, file: Any, info: ShardInfo) -> None:
+        super().__init__(info)
+        self._writer = require_pyarrow().parquet.ParquetWriter(file, self.schema, compression=_COMPRESSION)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.close()
+            return
+        with suppress(Exception):  # the file is discarded
+            self._writer.close()
+
+    def _append(self, row: _Row) -> None:
+        super()._append(row)
+        if len(self) == _ROWS_PER_GROUP:
+            self._writer.write_table(self.take_table())
+
+    def close(self) -> None:
+        """Write the remaining rows and the end of the file."""
+        if len(self) or not self.rows:
+            self._writer.write_table(self.take_table())
+        self._writer.close()
 
 
 def _valid_text(text: str) -> str:

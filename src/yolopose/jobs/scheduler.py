@@ -15,7 +15,7 @@ from yolopose.base.progress import format_duration
 from yolopose.jobs.local import WorkerPool
 from yolopose.jobs.manifest import Record
 
-_MAX_STARTS = 3
+_MAX_STARTS = 10
 _MAX_FAILURES = 3
 _DEATHS_BEFORE_CARE = 2
 _MAX_DEATHS = 20
