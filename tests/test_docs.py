@@ -31,12 +31,14 @@ PAGES = [
     "docs/quickstart.md",
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/tasks").glob("*.md")),
     "docs/training.md",
+    "docs/training-clusters.md",
     "docs/few-images.md",
     "docs/data.md",
     "docs/converting.md",
     "docs/doctor.md",
     "docs/predicting.md",
     "docs/tracking.md",
+    "docs/batch-jobs.md",
     "docs/exporting.md",
     "docs/toolchains.md",
     "docs/evaluation.md",
@@ -47,7 +49,7 @@ PAGES = [
 CONVERSIONS = ("docs/converting.md", "docs/tasks/labels-of-other-tools.md")  # they read annotations of other tools
 # commands that are tested elsewhere: installation by CI, resuming in test_train_loop, formats in
 # test_model_benchmark, test_formats_nms and test_formats_int8, several devices in test_train_distributed_processes,
-# toolchains in test_toolchains_installer
+# toolchains in test_toolchains_installer, jobs on Ray and S3 in test_jobs_remote
 ELSEWHERE = (
     "pip install",
     "make ",
@@ -58,6 +60,8 @@ ELSEWHERE = (
     "yolo toolchain install",
     "yolo toolchain run",
     "torchrun",
+    "yolo batch engine=ray",
+    "yolo batch source=s3",
     "yolo pose train data=my-data.yaml model=yolo11n-pose.pt device=",
 )
 

@@ -71,6 +71,7 @@ def test_an_image_that_kills_the_process_is_a_row_with_an_error(tmp_path: Path, 
     assert "died" in errors.pop("image0002-kill.png")
     assert set(errors.values()) == {None}
     assert not list((tmp_path / "out/suspects").iterdir())
+    assert len(list((tmp_path / "out/rows").iterdir())) == 2  # without temporary files of processes that died
 
 
 def test_a_finished_job_computes_nothing_and_a_damaged_file_is_computed_again(tmp_path: Path, model: Path) -> None:
@@ -107,6 +108,7 @@ def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path, model: 
     run(tmp_path / "images", tmp_path / "out", model=model, shard=2)
     rows = tmp_path / "out/rows"
     (rows / "part-00000001.parquet").rename(rows / ".part-00000001-abcd1234.parquet")
+    (rows / ".part-00000000-abcd1234.parquet").touch()  # of a shard that was finished afterwards
     assert run(None, tmp_path / "out").computed == 1
     assert sorted(file.name for file in rows.iterdir()) == ["part-00000000.parquet", "part-00000001.parquet"]
 

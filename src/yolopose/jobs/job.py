@@ -98,8 +98,8 @@ def run_checked(given: CheckedOptions, opener: str = DEFAULT_OPENER) -> JobResul
         todo = own[finished.bytes[own] < 0]
         _log_start(job, len(finished), len(todo), count)
         failed: dict[int, str] = {}
+        remove_unfinished(storage, own)
         if len(todo):
-            remove_unfinished(storage, todo)
             failed = _compute(job, storage, options, opener, todo, manifest, finished)
         result = job_result(storage, job, finished, len(todo) - len(failed), time.monotonic() - start)
         _log_end(result, failed)
@@ -130,6 +130,8 @@ def _compute(
             f"Interrupted: {len(finished)} of {job.shards} shards are finished. The same command, or yolo batch "
             f"output={options.output}, continues."
         ) from None
+    finally:
+        remove_unfinished(storage, todo)  # of workers that died
     return scheduler.failed
 
 

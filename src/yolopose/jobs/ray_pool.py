@@ -159,5 +159,7 @@ def _connect(ray: Any, address: str | None) -> None:
     try:
         with quiet_libraries():
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"The Ray cluster address={address} cannot be joined: {error}") from error
+    except Exception as error:  # Ray raises errors of any type
+        if address is None:
+            raise UsageError(f"A Ray cluster cannot be started on this machine: {error}") from error
+        raise UsageError(f"The Ray cluster {address} cannot be joined: {error}") from error

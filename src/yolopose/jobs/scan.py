@@ -91,11 +91,16 @@ def _hash_file(storage: Storage, name: str) -> HashedFile:
     return content
 
 
-def remove_unfinished(storage: Storage, todo: npt.NDArray[np.int64]) -> None:
-    """Remove temporary files that killed processes left for these shards; other tasks may be writing theirs."""
+def remove_unfinished(storage: Storage, shards: npt.NDArray[np.int64]) -> None:
+    """Remove temporary files that killed processes left for these shards, which nobody may be writing now.
+
+    Args:
+        storage: the job folder.
+        shards: numbers of shards; those of other tasks may be in work.
+    """
     if not isinstance(storage, LocalStorage):
         return
-    own = {f".part-{shard:08d}" for shard in todo.tolist()}
     for name, _ in storage.sizes(ROWS_FOLDER):
-        if name[:14] in own:
+        number = name[6:14]
+        if name.startswith(".part-") and number.isdigit() and int(number) in shards:
             storage.remove(f"{ROWS_FOLDER}/{name}")
