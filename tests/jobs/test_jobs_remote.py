@@ -152,6 +152,25 @@ def test_ray_equals_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         run(tmp_path / "images", tmp_path / "large", model=model, engine="ray", threads=64)
 
 
+@pytest.mark.slow
+def test_a_job_joins_an_existing_cluster(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    make_images(tmp_path / "images", 4)
+    values = {"source": str(tmp_path / "images"), "model": str(make_model(tmp_path)), "shard": 2, "engine": "ray"}
+    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        run(output=tmp_path / "inside", threads=1, **values)  # the program has joined a cluster already
+        assert ray.is_initialized()
+        values |= {"output": str(tmp_path / "outside"), "address": context.address_info["gcs_address"], "threads": 1}
+        code = f"import sys; sys.path[:] = {sys.path!r}; from job_worlds import run; run(**{values!r})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+    finally:
+        ray.shutdown()
+    assert parquet_files(tmp_path / "inside") == parquet_files(tmp_path / "outside")
+    assert len(parquet_files(tmp_path / "inside")) == 2
+
+
 # -- kills, and a real network -----------------------------------------------------------------------------------------
 
 

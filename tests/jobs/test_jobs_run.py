@@ -162,6 +162,8 @@ def test_two_workers_equal_one(tmp_path: Path, model: Path) -> None:
         ({"task": "3/3"}, "INDEX/COUNT"),
         ({"output": None}, "output="),
         ({"gpus": 1}, "engine=ray"),
+        ({"source": None, "update": True}, "give source="),
+        ({"source": None, "iou": 0.5}, "iou=0.5 instead of None"),
         ({"model": "yolo11n-pose.yaml"}, "without weights"),
     ],
 )

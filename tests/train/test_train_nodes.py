@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import socket
 import subprocess
 import sys
@@ -54,3 +55,28 @@ def test_two_nodes_train_like_one_process(tmp_path: Path, rendezvous: str) -> No
     assert len((both / "results.csv").read_text().splitlines()) == 3
     assert sum("Results saved to" in output for output in outputs) <= 1  # only the main process logs
     assert not (tmp_path / "runs/nodes2").exists()
+
+
+IN_A_GROUP = """
+import sys
+import torch.distributed
+torch.distributed.init_process_group("gloo", init_method="env://")
+torch.distributed.destroy_process_group()
+from yolopose import YOLO
+YOLO(sys.argv[1]).train(data=sys.argv[2], batch=4, epochs=1, imgsz=64, plots=False, device="cpu", project=sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_that_had_its_own_group(tmp_path: Path) -> None:
+    """Ray Train creates a process group before it calls the training; the recipe in the docs destroys it."""
+    data, model = make_world(tmp_path / "blocks")
+    common = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-c", IN_A_GROUP, str(model), str(data), str(tmp_path / "runs")]
+    processes = []
+    for rank in range(2):
+        variables = {**common, "RANK": rank, "LOCAL_RANK": rank}
+        environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+        processes.append(subprocess.Popen(command, env=environment))
+    assert [process.wait(500) for process in processes] == [0, 0]
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["train"]

@@ -195,6 +195,8 @@ def _plan(storage: Storage, given: CheckedOptions, options: BatchOptions) -> Job
     if options.source is None:
         if job is None:
             raise UsageError(f"{output} does not hold a job: give source=images/ to start one.")
+        if options.update:
+            raise UsageError("update=True lists the source again: give source=, as in the call that started the job.")
         _require_same_options(job, given, output)
         return job
     new = _new_job(given, options, job)
