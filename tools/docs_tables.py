@@ -12,6 +12,7 @@ from yolopose import zoo
 from yolopose.cli import help as help_texts
 from yolopose.config import MODES, option_specs
 from yolopose.data.catalog import KnownDataset, known_datasets
+from yolopose.foreign.table import ForeignModel, foreign_models
 
 ROOT = Path(__file__).parents[1]
 RESULTS = "../benchmarks/RESULTS.md"
@@ -73,6 +74,13 @@ def network_rows(family: str) -> list[str]:
     return rows
 
 
+def foreign_row(row: ForeignModel) -> str:
+    """Return the row of a network of another package."""
+    ap = "–" if row.ap is None else f"{row.ap:.1f} ({row.ap_of})"
+    terms = f"{row.license}{'' if row.permissive else ', not permissive'}"
+    return f"| `{row.name}` | [{row.family}]({row.source}) | {row.count} | {row.imgsz} | {ap} | {terms} | {row.data} |"
+
+
 def dataset_row(known: KnownDataset) -> str:
     """Return the row of a known data set."""
     images = ", ".join(f"{split} {count}" for split, count in known.images.items()) or "–"
@@ -99,6 +107,17 @@ into convolutions. mAP of poses on COCO val2017 (percent) and milliseconds (CPU 
 **stated by the publisher of the weights** ([YOLO11 and YOLO26](https://docs.ultralytics.com/tasks/pose/),
 [YOLOv8](https://docs.ultralytics.com/models/yolov8/)), on machines of the publisher, and were not measured here.
 YOLO26 is stated without NMS. `yolov8x-pose-p6.pt` can be opened, too.
+
+## Networks of other packages
+
+yolopose runs these networks as they are, for prediction, tracking, pre-labeling and validation:
+`YOLO("rtmo-s")("image.jpg")`. None is included; a file is downloaded when it is named. AP is stated by the projects and
+was not measured here. Top-down networks need boxes: `detector=rtmo-t`, or `given_boxes=`. The license is that of the
+weights; what the training data permit is a separate question.
+
+| name | network | keypoints | input | AP | license of weights | training data |
+|---|---|---|---|---|---|---|
+{foreign}
 
 ## Measured here
 
@@ -168,7 +187,8 @@ def models_page() -> str:
         table = "\n".join([header, "|---" * 8 + "|", *network_rows(family)])
         sections.append("\n\n".join(filter(None, [f"### {title}", remark, table])))
     datasets = "\n".join(map(dataset_row, known_datasets()))
-    return MODELS.format(networks="\n\n".join(sections), results=RESULTS, datasets=datasets)
+    foreign = "\n".join(map(foreign_row, foreign_models()))
+    return MODELS.format(networks="\n\n".join(sections), results=RESULTS, foreign=foreign, datasets=datasets)
 
 
 def command_page() -> str:
