@@ -136,10 +136,18 @@ def test_s3_list_with_a_missing_object(tmp_path: Path, s3: Any) -> None:
 # -- Ray ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ray, patient enough for a busy machine, and with as few processes as possible."""
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
+    monkeypatch.setenv("RAY_enable_worker_prestart", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # cores of a cluster that a job starts
+    return pytest.importorskip("ray")
+
+
 @pytest.mark.slow
-def test_ray_equals_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # cores of the cluster
+def test_ray_equals_local(tmp_path: Path, ray: Any) -> None:
     files = make_images(tmp_path / "images", 10)
     files[3].write_bytes(b"damaged")
     files[7].rename(files[7].with_name("image0007-kill.png"))
@@ -153,8 +161,7 @@ def test_ray_equals_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-def test_a_job_joins_an_existing_cluster(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray")
+def test_a_job_joins_an_existing_cluster(tmp_path: Path, ray: Any) -> None:
     make_images(tmp_path / "images", 4)
     values = {"source": str(tmp_path / "images"), "model": str(make_model(tmp_path)), "shard": 2, "engine": "ray"}
     context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
