@@ -18,6 +18,7 @@ from results_samples import BOXES, NAMES, POINTS, SCHEMA
 
 from yolopose.base.errors import DependencyError, OutputError, UsageError
 from yolopose.results import Results
+from yolopose.results.arrays import to_numpy
 from yolopose.schema import KeypointSchema
 
 
@@ -39,7 +40,7 @@ def test_verbose(make):
     assert make().verbose() == "2 persons, 1 dog, "
     assert make(np.zeros((0, 6)), np.zeros((0, 3, 3))).verbose() == "(no detections), "
     assert make(None, None).verbose() == "(no detections), "
-    assert make(None, POINTS).verbose() == "3 poses, "
+    assert make(None, POINTS).verbose() == "3 persons, "
     assert make([[0, 0, 5, 5, 0.5, 9]], None).verbose() == "1 class9, "
 
 
@@ -58,7 +59,13 @@ def test_update_clips_and_new_is_empty(make, kind):
     assert result.boxes.xyxy.tolist() == [[0, 0, 200, 100]] * 3
     assert result.keypoints.xy[0, 0].tolist() == [16.5, 31.25]
     assert result.keypoints.names == SCHEMA.names[0]
-    assert result.new().boxes is None
+    assert len(result.new().boxes) == len(result.new().keypoints) == 0
+    empty = result.new()
+    empty.update(boxes=kind(np.array([[0, 0, 9, 9, 0.5, 0]], np.float32)))
+    assert (empty.boxes.shape, empty.keypoints.shape) == ((1, 6), (1, 0, 3))
+    result.update(masks=None)
+    with pytest.raises(UsageError, match="masks"):
+        result.update(masks=np.zeros(3))
     assert result.new().path == result.path
 
 
@@ -87,7 +94,7 @@ def test_json_and_csv(make):
     assert result.tojson(decimals=1) == result.to_json(decimals=1)
     rows = list(csv.DictReader(io.StringIO(result.to_csv())))
     assert [row["name"] for row in rows] == ["person", "dog", "person"]
-    assert rows[0]["box"] == "{'x1': 10.0, 'y1': 20.0, 'x2': 60.0, 'y2': 90.0}"
+    assert [rows[0][key] for key in ("x1", "y1", "x2", "y2")] == ["10.0", "20.0", "60.0", "90.0"]
     broken = make(points=POINTS * np.nan).to_json()
     assert json.loads(broken)[0]["keypoints"]["x"] == [None] * 3
 
@@ -95,7 +102,8 @@ def test_json_and_csv(make):
 def test_nothing_found(make, tmp_path):
     empty = make(np.zeros((0, 6)), np.zeros((0, 3, 3)))
     assert (len(empty), empty.summary(), json.loads(empty.to_json())) == (0, [], [])
-    assert empty.to_csv() == "name,class,confidence,box,keypoints\n"
+    points = ",".join(f"{name}_{field}" for name in SCHEMA.names[0] for field in ("x", "y", "conf"))
+    assert empty.to_csv() == f"name,class,confidence,x1,y1,x2,y2,{points}\n"
     empty.save_txt(tmp_path / "labels" / "a.txt")
     assert empty.save_crop(tmp_path / "crops") == []
     assert not list(tmp_path.iterdir())
@@ -120,7 +128,8 @@ def test_data_frame(make, monkeypatch, module, other):
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(DataFrame=frame))
     monkeypatch.setitem(sys.modules, other, None)
     name, rows, _ = make().to_df()
-    assert (name, rows) == (module, make().summary())
+    assert name == module
+    assert [list(row) for row in rows] == [make().to_csv().splitlines()[0].split(",")] * 3
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DependencyError, match="pip install polars"):
         make().to_df()
@@ -288,3 +297,51 @@ def test_image_at_half_size(make, tmp_path):
     crop = cv2.imread(str(half[0].save_crop(tmp_path)[0]))
     assert crop.mean() > 100
     assert abs(crop.shape[0] - 45) < 3
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_boxes_and_keypoints_are_never_none(make, kind, dims):
+    """Without boxes they surround the keypoints; without keypoints there are instances with none."""
+    points = np.array([[[10, 20, 0.5], [30, 15, 0.7], [0, 0, 0.9]], [[np.nan] * 3] * 3])[..., :dims]
+    result = make(None, points, kind=kind)
+    confidence = 0.6 if dims == 3 else 1
+    assert to_numpy(result.boxes.data)[0] == pytest.approx([10, 15, 30, 20, confidence, 0], abs=1e-6)
+    assert to_numpy(result.boxes.data)[1].tolist() == [0] * 6
+    assert type(result.boxes.data) is type(result.keypoints.data)
+    bare = make(BOXES, None, kind=kind)
+    assert bare.keypoints.shape == (3, 0, 3)
+    assert "keypoints" not in bare.summary()[0]
+    assert bare.plot().shape == (100, 200, 3)
+    assert len(bare[1].to_csv().splitlines()[1].split(",")) == 7
+    empty = make(None, None)
+    assert (empty.boxes.shape, empty.keypoints.shape) == ((0, 6), (0, 3, 3))
+
+
+def test_flat_table(make, tracked):
+    """One column per value: as in predictions.csv, by the names of the keypoints."""
+    result = make(tracked)
+    rows = list(csv.DictReader(io.StringIO(result.to_csv(decimals=3))))
+    summary = result.summary(decimals=3)
+    names = SCHEMA.names[0]
+    assert list(rows[0])[:8] == ["name", "class", "confidence", "x1", "y1", "x2", "y2", "track_id"]
+    for row, expected in zip(rows, summary, strict=True):
+        assert [float(row[key]) for key in ("x1", "y1", "x2", "y2")] == list(expected["box"].values())
+        assert [float(row[f"{name}_y"]) for name in names] == expected["keypoints"]["y"]
+        assert [float(row[f"{name}_conf"]) for name in names] == expected["keypoints"]["visible"]
+        assert int(row["track_id"]) == expected["track_id"]
+    normalized = next(csv.DictReader(io.StringIO(result.to_csv(normalize=True))))
+    assert float(normalized[f"{names[0]}_x"]) == pytest.approx(float(rows[0][f"{names[0]}_x"]) / 200, abs=1e-4)
+    unknown = make(schema=None).to_csv().splitlines()[0]
+    assert unknown.endswith("keypoint_2_x,keypoint_2_y,keypoint_2_conf")
+    sigma = make(sigmas=np.ones((3, 3, 2), np.float32)).to_csv().splitlines()[0]
+    assert sigma.endswith(f"{names[2]}_conf,{names[2]}_sigma_x,{names[2]}_sigma_y")
+
+
+def test_data_frame_of_pandas(make, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    frame = make().to_df()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.shape == (3, 7 + 9)
+    assert frame[f"{SCHEMA.names[0][1]}_x"].dtype == np.float64
+    assert list(make(np.zeros((0, 6)), np.zeros((0, 3, 3))).to_df().columns) == list(frame.columns)

@@ -199,7 +199,7 @@ def test_only_persons_get_the_coco_skeleton(schema, names, limbs):
     points[0, 5, :2], points[0, 7, :2] = (300, 300), (300, 700)  # left shoulder and elbow
     result = big(points, None, schema=schema)
     result.names = names
-    assert (pixel(result.plot(), 300, 500) != (100, 100, 100)) == limbs
+    assert (pixel(result.plot(boxes=False), 300, 500) != (100, 100, 100)) == limbs
 
 
 def test_draws_on_another_image(make):
@@ -293,3 +293,77 @@ def test_show_opens_a_window(make, monkeypatch):
     assert make().show()
     assert make(BOXES[:1], POINTS[:1]).plot(show=True).shape == (100, 200, 3)
     assert shown == [("folder/bus.jpg", (100, 200, 3))] * 2
+
+
+RED, BLUE, GREEN = (0, 0, 255), (255, 0, 0), (0, 255, 0)
+TRIANGLE = [[[200, 300, 0.9], [400, 300, 0.4], [300, 700, 0.1]]]
+
+
+def has_color(image, color):
+    return bool((image == color).all(axis=2).any())
+
+
+def test_threshold_of_keypoints():
+    result = big(TRIANGLE, schema=KeypointSchema(count=3))
+    drawn = {limit: result.plot(kpt_conf=limit, boxes=False) for limit in (0.0, 0.25, 0.5, 1.0)}
+    places = [(300, 200), (300, 400), (700, 300)]
+    counts = [sum((image[place] != 100).any() for place in places) for image in drawn.values()]
+    assert counts == [3, 2, 1, 0]
+    np.testing.assert_array_equal(drawn[0.25], result.plot(boxes=False))
+    with pytest.raises(UsageError, match="kpt_conf"):
+        result.plot(kpt_conf=2)
+
+
+def test_colors_of_keypoints_and_limbs():
+    schema = KeypointSchema(count=3, names={0: ("a", "b", "c")})
+    result = big(TRIANGLE, schema=schema)
+    plain = result.plot(kpt_conf=0, boxes=False, kpt_colors=[RED, BLUE])
+    assert [plain[place].tolist() for place in ((300, 200), (300, 400), (700, 300))] == [
+        list(RED), list(BLUE), list(RED)
+    ]  # fmt: skip
+    for skeleton in ([(0, 1)], [("a", "b")]):
+        image = result.plot(kpt_conf=0, boxes=False, skeleton=skeleton, limb_colors=[GREEN])
+        assert has_color(image[:, 280:320], GREEN)
+    assert not has_color(result.plot(kpt_conf=0, boxes=False, skeleton=[], limb_colors=[GREEN]), GREEN)
+    for wrong in ([(0, 3)], [("a", "z")], [(0, 1, 2)]):
+        with pytest.raises(UsageError, match="skeleton has"):
+            result.plot(skeleton=wrong)
+
+
+@pytest.mark.parametrize(
+    ("colors", "expected"),
+    [
+        (RED, [RED, RED]),
+        ([RED, BLUE], [RED, BLUE]),
+        ([RED], [RED, RED]),
+        ({"thing": GREEN}, [None, GREEN]),
+        ({0: BLUE, 1: GREEN}, [BLUE, GREEN]),
+    ],
+)
+def test_colors_of_classes(colors, expected):
+    boxes = [[100, 100, 300, 300, 0.9, 0], [500, 500, 800, 800, 0.9, 1]]
+    result = Results(
+        np.full((1000, 1000, 3), 100, np.uint8), "a.jpg", {0: "person", 1: "thing"}, boxes=np.array(boxes, np.float32)
+    )
+    image = result.plot(labels=False, colors=colors)
+    for place, color in zip(((200, 100), (600, 500)), expected, strict=True):
+        if color is not None:
+            assert image[place].tolist() == list(color)
+
+
+@pytest.mark.parametrize("wrong", [{"colors": "red"}, {"colors": [(1, 2)]}, {"kpt_colors": [(300, 0, 0)]}])
+def test_refuses_what_is_not_a_color(wrong):
+    with pytest.raises(UsageError, match="a color is 3 numbers"):
+        big(TRIANGLE).plot(**wrong)
+
+
+def test_names_of_keypoints():
+    result = big(TRIANGLE, schema=KeypointSchema(count=3, names={0: ("nose", "ear", "tail")}))
+    plain = result.plot(boxes=False)
+    named = result.plot(boxes=False, kpt_names=True)
+    assert (named != plain).any()
+    assert (result.plot(boxes=False, kpt_names=["x", "y", "z"]) != named).any()
+    numbers = big(TRIANGLE, schema=KeypointSchema(count=3)).plot(boxes=False, kpt_names=True)
+    assert (numbers != big(TRIANGLE, schema=KeypointSchema(count=3)).plot(boxes=False)).any()
+    with pytest.raises(UsageError, match="2 names for 3 keypoints"):
+        result.plot(kpt_names=["x", "y"])

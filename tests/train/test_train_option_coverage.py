@@ -34,6 +34,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train/test_train_initial_weights::test_option_of_a_run": ("kpt_prior",),
     "train/test_train_head_warmup::test_option_of_a_run": ("head_steps",),
     f"{LOOP}::test_save_false_writes_no_weights": ("save",),
+    "train/test_train_more_epochs::test_a_finished_run_goes_on_as_if_it_had_not_ended": ("keep_state",),
+    "train/test_train_feed_user_transforms::test_a_run_with_own_transforms": ("augmentations",),
     f"{LOOP}::test_an_interrupted_run_equals_an_uninterrupted_one": ("resume",),
     f"{LOOP}::test_patience_time_limit_and_no_validation": ("patience", "time", "val"),
     f"{LOOP}::test_copies_initial_weights_and_seeds_the_rest": ("pretrained",),

@@ -180,6 +180,8 @@ def check_value(spec: OptionSpec, value: Any, where: str = "") -> Any:
     for item in converted if isinstance(converted, list) else (converted,):
         if isinstance(item, (int, float)) and not isinstance(item, bool):
             _check_range(spec, item, where)
+    if spec.name == "augmentations" and converted:
+        _check_transforms(converted, where)
     if spec.name == "fraction" and Sequence[Any] in spec.types:
         return _check_fraction(converted, where)
     if spec.name == "imgsz" and isinstance(converted, list) and len(converted) not in (1, 2):
@@ -281,6 +283,17 @@ def _check_fraction(fraction: float | list[Any], where: str) -> float | int | li
     if isinstance(fraction, list):
         return [_check_share_or_count(item, where) for item in fraction]
     return _check_share_or_count(fraction, where)
+
+
+def _check_transforms(transforms: Sequence[Any], where: str) -> None:
+    """Check that own transforms are objects that can be called, or operations of `yolopose.train.feed`."""
+    for item in transforms:
+        if not callable(item) and not hasattr(item, "from_options"):
+            raise UsageError(
+                f"augmentations={item!r}{where} is not possible: it takes a list of transforms, objects that are "
+                "called with the image, such as [A.Blur(p=0.1)] of albumentations or own functions. A file of "
+                "options and the command line cannot hold them: call YOLO(…).train(augmentations=[…]) in Python."
+            )
 
 
 def _check_share_or_count(value: Any, where: str) -> float | int:

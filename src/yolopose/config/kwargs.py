@@ -193,6 +193,7 @@ class AugmentKwargs(TypedDict, total=False):
     mosaic: float
     mixup: float
     cutmix: float
+    augmentations: Sequence[Any] | None
 
 
 class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, DataKwargs, CommonKwargs, total=False):
@@ -210,6 +211,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     deterministic: bool
     rect: bool
     resume: bool | str | Path
+    keep_state: bool
     amp: bool | str
     profile: bool
     freeze: int | Sequence[int] | None

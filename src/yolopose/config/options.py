@@ -263,6 +263,9 @@ class AugmentOptions(OptionValues):
     mosaic: float = option(1.0, "probability of a mosaic of four images", low=0, high=1)
     mixup: float = option(0.0, "probability of blending with another sample", low=0, high=1)
     cutmix: float = option(0.0, "probability of pasting a region of another sample", low=0, high=1)
+    augmentations: Sequence[Any] | None = option(
+        None, "own transforms of training samples, or those of albumentations (only in Python)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -291,7 +294,10 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
         True, "same results for the same seed; False: faster kernels on GPUs, no effect on the CPU"
     )
     rect: bool = option(False, "batches of similar aspect ratios instead of squares")
-    resume: bool | str = option(False, "resume an interrupted run")
+    resume: bool | str = option(False, "resume an interrupted run; epochs= may be larger than before")
+    keep_state: bool = option(
+        False, "keep the state of the optimizer in last.pt at the end, so that resume=True epochs=N continues the run"
+    )
     amp: bool | str = option(True, "mixed precision", choices=(True, False, "fp16", "bf16", "fp32"))
     profile: bool = option(False, "time the exported formats during training", unread=True)
     freeze: int | Sequence[int] | None = option(None, "freeze the first n layers, or a list of layers", low=0)

@@ -33,10 +33,10 @@ IGNORED_OPTIONS: dict[str, tuple[Any, str]] = {
     "quantize": (None, "use half=True for 16 bits; export has quantize="),
     "int8": (False, "export to 8 bits with export(int8=True, data=…) and open that file"),
     "nms": (None, "the network decides; end2end=True uses an NMS-free output"),
-    "dlog": (1.0, "there is no distillation"),
-    "dgrad": (0.5, "there is no distillation"),
-    "dlam": (1.0, "there is no distillation"),
-    "dis": (6.0, "there is no distillation"),
+    "dlog": (1.0, "distillation is not in this version"),
+    "dgrad": (0.5, "distillation is not in this version"),
+    "dlam": (1.0, "distillation is not in this version"),
+    "dis": (6.0, "distillation is not in this version"),
     "label_smoothing": (0.0, _OLD),
     "save_hybrid": (False, _OLD),
     "fl_gamma": (0.0, _OLD),
@@ -59,7 +59,7 @@ REFUSED_ARGUMENTS: dict[str, str] = {
     "predictor": "change results in a callback of on_predict_postprocess_end (its argument has .results), or after the "
     "call",
     "embed": "predict returns Results only; features of a layer come from a forward hook on model.model",
-    "distill_model": "there is no distillation yet; train the small network on labels that the large one writes "
+    "distill_model": "distillation is not in this version; train the small network on labels that the large one writes "
     "(yolo label)",
 }
 
@@ -74,7 +74,7 @@ MISSING_ATTRIBUTES: dict[str, str] = {
     "task_map": "there is one task; its parts are the packages of docs/architecture.md",
     "is_triton_model": "Triton is not a runtime here; serve the exported ONNX file with it, and read its outputs with "
     "`yolopose.runtime`",
-    "is_hub_model": "there is no vendor platform",
+    "is_hub_model": "no vendor platform is used",
     "cfg": "the content of the model YAML is `model.model.yaml`, its path `model.model_name`",
     "ckpt_path": "the path of the weights is `model.model_name`",
 }
@@ -84,12 +84,12 @@ MISSING_COMMANDS: dict[str, str] = {
     "tune": MISSING_ATTRIBUTES["tune"],
     "embed": MISSING_ATTRIBUTES["embed"],
     "calibrate": MISSING_ATTRIBUTES["calibrate"],
-    "solutions": "there are no demo programs for videos; the examples folder has a webcam and a repetition counter, "
-    "and results pass into `supervision`",
-    "login": "there is no vendor platform, and nothing is sent anywhere",
-    "logout": "there is no vendor platform, and nothing is sent anywhere",
-    "hub": "there is no vendor platform, and nothing is sent anywhere",
-    "streamlit": "there is no demo page; `yolo export format=web` writes a page that runs the network in a browser",
+    "solutions": "demo programs for videos are not part of it; results pass into `supervision`, which has zones, "
+    "counters and heat maps",
+    "login": "no vendor platform is used, and nothing is sent anywhere",
+    "logout": "no vendor platform is used, and nothing is sent anywhere",
+    "hub": "no vendor platform is used, and nothing is sent anywhere",
+    "streamlit": "`yolo export format=web` writes a page that runs the network in a browser",
 }
 
 

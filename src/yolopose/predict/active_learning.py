@@ -264,8 +264,6 @@ def _unit(vector: Float32) -> Float32:
 
 def _arrays(result: Results) -> tuple[Float64, Float64, Float64]:
     """Return (N, 4) corners, (N,) confidences and (N, K, D) keypoints."""
-    if result.boxes is None or result.keypoints is None:
-        return np.zeros((0, 4)), np.zeros(0), np.zeros((0, 1, 2))
     data = to_numpy(result.boxes.data).astype(np.float64)
     return data[:, :4], data[:, -2], to_numpy(result.keypoints.data).astype(np.float64)
 

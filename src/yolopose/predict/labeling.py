@@ -266,8 +266,6 @@ class _RecordBuilder:
         return file
 
     def _instances(self, result: Results) -> list[Instance]:
-        if result.boxes is None or result.keypoints is None:
-            return []
         boxes = to_numpy(result.boxes.data).astype(np.float64)
         points = to_numpy(result.keypoints.data).astype(np.float64)
         written = boxes[:, -2] >= self._thresholds.instance

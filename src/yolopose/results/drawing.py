@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -34,6 +35,10 @@ FixedPoint = tuple[int, int]
 MIN_VISIBILITY = 0.25
 """Keypoints of lower confidence are not drawn."""
 
+Edge = tuple[int | str, int | str]
+"""Two keypoints, by index or name."""
+Colors = Color | Sequence[Color] | Mapping[Any, Color] | None
+
 # OpenCV draws with subpixel accuracy if coordinates are in units of 1/2**shift pixels.
 _SHIFT = 4
 
@@ -53,6 +58,12 @@ class Style:
         boxes: whether boxes and labels are drawn.
         color_mode: `class` (boxes by class, limbs by side) or `instance` (boxes and limbs by instance or track).
         txt_color: BGR of the text; white becomes dark on light backgrounds.
+        kpt_conf: keypoints of lower confidence are not drawn.
+        kpt_names: whether the names of keypoints are written, or the K names.
+        skeleton: pairs of keypoints, by index or name, instead of those of the schema; None for these.
+        colors: BGR of boxes and labels, see `_base_color`; None for different hues.
+        kpt_colors: BGR of each keypoint; None for colors by side of the body.
+        limb_colors: BGR of each edge; None for colors by side of the body.
 
     Raises:
         UsageError: an invalid value.
@@ -68,6 +79,12 @@ class Style:
     boxes: bool = True
     color_mode: str = "class"
     txt_color: Color = WHITE
+    kpt_conf: float = MIN_VISIBILITY
+    kpt_names: bool | Sequence[str] = False
+    skeleton: Sequence[Edge] | None = None
+    colors: Colors = None
+    kpt_colors: Sequence[Color] | None = None
+    limb_colors: Sequence[Color] | None = None
 
     def __post_init__(self) -> None:
         if self.color_mode not in ("class", "instance"):
@@ -76,12 +93,21 @@ class Style:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} must be a number above 0 (pixels), got {value!r}.")
+        if not 0 <= self.kpt_conf <= 1:
+            raise UsageError(f"kpt_conf must be a confidence from 0 to 1, got {self.kpt_conf!r}.")
+        single = () if self.colors is None or isinstance(self.colors, Mapping) else self.colors
+        lists = {"colors": self.colors.values() if isinstance(self.colors, Mapping) else _color_list(single)}
+        lists |= {"kpt_colors": self.kpt_colors or (), "limb_colors": self.limb_colors or ()}
+        for name, colors in lists.items():
+            for color in colors:
+                if not _is_color(color):
+                    raise UsageError(f"{name}: a color is 3 numbers 0…255, blue, green, red; got {color!r}.")
 
 
 def annotate(
     image: Image,
-    boxes: npt.NDArray[np.floating] | None,
-    points: npt.NDArray[np.floating] | None,
+    boxes: npt.NDArray[np.floating],
+    points: npt.NDArray[np.floating],
     names: Mapping[int, str],
     schema: KeypointSchema | None,
     style: Style,
@@ -90,8 +116,8 @@ def annotate(
 
     Args:
         image: (H, W, 3) uint8 BGR, contiguous.
-        boxes: (N, 6 or 7) as in `Boxes.data`, in pixels of `image`, or None.
-        points: (N, K, 2 or 3) as in `Keypoints.data`, or None.
+        boxes: (N, 6 or 7) as in `Boxes.data`, in pixels of `image`.
+        points: (N, K, 2 or 3) as in `Keypoints.data`.
         names: class names.
         schema: names and skeleton of the keypoints.
         style: what is drawn and how.
@@ -99,42 +125,114 @@ def annotate(
     # The geometric mean of the sides, so that lines in a panorama are not too thick.
     size = float(np.sqrt(image.shape[0] * image.shape[1]))
     width = max(round(style.line_width or size * 0.003), 1)
-    colors = _instance_colors(boxes, points, style)
-    if boxes is not None and style.boxes:
+    colors = _instance_colors(boxes, names, style)
+    if style.boxes:
         _draw_boxes(image, boxes, colors, width)
-    if points is not None:
-        schema = drawing_schema(schema, points.shape[1], names)
+    if points.shape[1]:
+        schema = _with_skeleton(drawing_schema(schema, points.shape[1], names), style.skeleton)
         skeleton_style = SkeletonStyle(
             max_radius=style.kpt_radius * size / 1000,
             relative_radius=style.kpt_radius / 200,
             max_thickness=max(round(size * 0.003), 1),
             limbs=style.kpt_line,
+            min_conf=style.kpt_conf,
+            point_colors=style.kpt_colors,
+            limb_colors=style.limb_colors,
         )
         for index in range(len(points) - 1, -1, -1):
-            extent = _extent(None if boxes is None else boxes[index], points[index])
+            extent = _extent(boxes[index])
             limb_color = colors[index] if style.color_mode == "instance" else None
             draw_skeleton(image, points[index].astype(np.float64), extent, schema, skeleton_style, limb_color)
-    if boxes is not None and style.boxes and style.labels:
+        if style.kpt_names is not False:
+            _draw_names(image, points, schema, style, round(float(np.clip(size * 0.014, 9, 80))))
+    if style.boxes and style.labels:
         labels = _make_labels(boxes, names, colors, style.conf, image.shape[:2])
         height = round(style.font_size or np.clip(size * 0.024, 12, 200))
         writer = get_text_writer([label.text for label in labels], height, style.font)
         _draw_labels(image, labels, writer, width, style)
 
 
-def _instance_colors(boxes: npt.NDArray | None, points: npt.NDArray | None, style: Style) -> list[Color]:
-    if boxes is None:
-        return [color_for(index) for index in range(0 if points is None else len(points))]
+def _instance_colors(boxes: npt.NDArray, names: Mapping[int, str], style: Style) -> list[Color]:
     if style.color_mode == "class":
-        return [color_for(int(row[-1])) for row in boxes]
-    return [color_for(int(row[4]) if boxes.shape[1] == 7 else index) for index, row in enumerate(boxes)]
+        return [_base_color(style.colors, int(row[-1]), class_name(names, int(row[-1]))) for row in boxes]
+    ids = [int(row[4]) if boxes.shape[1] == 7 else index for index, row in enumerate(boxes)]
+    return [_base_color(style.colors, number, "") for number in ids]
 
 
-def _extent(box: npt.NDArray | None, points: npt.NDArray) -> float:
-    """Return the size of an instance in pixels: the root of its box area, or the larger side around its keypoints."""
-    if box is not None and np.isfinite(box[:4]).all():
-        return float(np.sqrt(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)))
-    finite = points[np.isfinite(points[:, :2]).all(axis=1), :2]
-    return float(np.ptp(finite, axis=0).max()) if len(finite) else 0.0
+def _base_color(colors: Colors, index: int, name: str) -> Color:
+    """Return the color of a class or instance: that of its name or number, that of a list, or a hue of its own."""
+    if isinstance(colors, Mapping):
+        chosen = colors.get(name, colors.get(index))
+        return color_for(index) if chosen is None else _to_color(chosen)
+    choices = _color_list(colors or ())
+    return choices[index % len(choices)] if choices else color_for(index)
+
+
+def _color_list(colors: Color | Sequence[Color]) -> list[Color]:
+    """Return one or several colors as a list."""
+    return [cast(Color, colors)] if _is_color(colors) else list(cast("Sequence[Color]", colors))
+
+
+def _is_color(value: object) -> bool:
+    """Return whether a value is (blue, green, red)."""
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(cast("Sequence[object]", value)) != 3:
+        return False
+    return all(np.isscalar(item) and 0 <= float(cast("Any", item)) <= 255 for item in cast("Sequence[object]", value))
+
+
+def _to_color(color: Sequence[Any]) -> Color:
+    blue, green, red = (round(float(value)) for value in color)
+    return blue, green, red
+
+
+def _with_skeleton(schema: KeypointSchema, skeleton: Sequence[Edge] | None) -> KeypointSchema:
+    """Return the schema with other edges.
+
+    Raises:
+        UsageError: an edge names no keypoint.
+    """
+    if skeleton is None:
+        return schema
+    names = schema.keypoint_names(0)
+    edges: list[tuple[int, int]] = []
+    for edge in skeleton:
+        ends = [names.index(end) if isinstance(end, str) and end in names else end for end in edge]
+        if len(ends) != 2 or not all(isinstance(end, int) and 0 <= end < schema.count for end in ends):
+            raise UsageError(
+                f"skeleton has {edge!r}: give pairs of keypoints, by index (0…{schema.count - 1}) or by name"
+                f"{f' ({chr(44).join(names)})' if names else ''}."
+            )
+        edges.append((int(ends[0]), int(ends[1])))
+    return replace(schema, skeleton=tuple(edges))
+
+
+def _draw_names(image: Image, points: npt.NDArray, schema: KeypointSchema, style: Style, height: int) -> None:
+    """Write the names of the drawn keypoints beside them.
+
+    Raises:
+        UsageError: the number of names is not that of the keypoints.
+    """
+    own = style.kpt_names if isinstance(style.kpt_names, Sequence) else schema.names.get(0) or range(schema.count)
+    texts = [str(name) for name in own]
+    if len(texts) != schema.count:
+        raise UsageError(f"kpt_names has {len(texts)} names for {schema.count} keypoints.")
+    writer = get_text_writer(texts, height, style.font)
+    for instance, drawn in zip(
+        points, drawable_points(points, image.shape[0], image.shape[1], style.kpt_conf), strict=True
+    ):
+        for index in np.flatnonzero(drawn).tolist():
+            x, y = (round(float(value)) for value in instance[index, :2])
+            left = min(x + height // 2, max(image.shape[1] - writer.measure(texts[index])[0], 0))
+            top = min(max(y - height, 0), max(image.shape[0] - 2 * height, 0))
+            writer.write(image, texts[index], left + 1, top + 1, DARK)  # an outline, readable on any background
+            writer.write(image, texts[index], left, top, style.txt_color)
+
+
+def _extent(box: npt.NDArray) -> float:
+    """Return the size of an instance in pixels: the root of its box area."""
+    if not np.isfinite(box[:4]).all():
+        return 0.0
+    return float(np.sqrt(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)))
 
 
 # -- Boxes and labels ------------------------------------------------------------------------------------------------
@@ -237,21 +335,28 @@ class SkeletonStyle:
         relative_radius: maximum radius relative to the size of the instance, so that small instances remain visible.
         max_thickness: maximum thickness of a limb, pixels.
         limbs: whether limbs are drawn.
+        min_conf: keypoints of lower confidence are not drawn.
+        point_colors: BGR of each keypoint, repeated if shorter; None for colors by side of the body.
+        limb_colors: BGR of each edge, repeated if shorter; None for colors by side of the body.
     """
 
     max_radius: float
     relative_radius: float
     max_thickness: int
     limbs: bool = True
+    min_conf: float = MIN_VISIBILITY
+    point_colors: Sequence[Color] | None = None
+    limb_colors: Sequence[Color] | None = None
 
 
-def drawable_points(points: Points, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Return which keypoints are drawn: inside the image, not (0, 0), and with at least `MIN_VISIBILITY`.
+def drawable_points(points: Points, height: int, width: int, min_conf: float = MIN_VISIBILITY) -> npt.NDArray[np.bool_]:
+    """Return which keypoints are drawn: inside the image, not (0, 0), and with at least the confidence `min_conf`.
 
     Args:
         points: (..., K, 2 or 3), pixels.
         height: height of the image, pixels.
         width: width of the image, pixels.
+        min_conf: smallest confidence.
 
     Returns:
         (..., K) bool.
@@ -260,7 +365,7 @@ def drawable_points(points: Points, height: int, width: int) -> npt.NDArray[np.b
     y = points[..., 1]
     # Comparisons with NaN are False, so keypoints with NaN are excluded.
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height) & ((x > 0) | (y > 0))
-    return inside & (points[..., 2] >= MIN_VISIBILITY) if points.shape[-1] == 3 else inside
+    return inside & (points[..., 2] >= min_conf) if points.shape[-1] == 3 else inside
 
 
 def draw_skeleton(
@@ -282,17 +387,24 @@ def draw_skeleton(
         limb_color: color of all limbs; None for one per side of the body.
     """
     colors = keypoint_colors(schema.keypoint_names(0), schema.skeleton)
-    drawn = drawable_points(points, *image.shape[:2])
+    point_colors = _repeat(style.point_colors, colors.points)
+    limb_colors = _repeat(style.limb_colors, colors.edges)
+    drawn = drawable_points(points, image.shape[0], image.shape[1], style.min_conf)
     positions = _to_fixed_point(np.where(drawn[:, None], points[:, :2], 0))
     if style.limbs:
-        edges = zip(schema.skeleton, colors.edges, strict=True)
+        edges = zip(schema.skeleton, limb_colors, strict=True)
         limbs = [(positions[a], positions[b], limb_color or color) for (a, b), color in edges if drawn[a] and drawn[b]]
         _draw_limbs(image, limbs, max(min(round(extent / 60), style.max_thickness), 1))
     radius = max(min(extent * style.relative_radius, style.max_radius), 1.0)
-    for index in np.flatnonzero(drawn):
+    for index in np.flatnonzero(drawn).tolist():
         if radius >= 2:
             _draw_dot(image, positions[index], WHITE, radius + max(1.0, radius * 0.3))
-        _draw_dot(image, positions[index], colors.points[index], radius)
+        _draw_dot(image, positions[index], point_colors[index], radius)
+
+
+def _repeat(colors: Sequence[Color] | None, defaults: Sequence[Color]) -> Sequence[Color]:
+    """Return as many of the colors as there are defaults, repeating them; the defaults where there are none."""
+    return [_to_color(colors[index % len(colors)]) for index in range(len(defaults))] if colors else defaults
 
 
 def _draw_limbs(image: Image, limbs: Sequence[tuple[FixedPoint, FixedPoint, Color]], thickness: int) -> None:

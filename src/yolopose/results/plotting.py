@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from yolopose.base.errors import DependencyError
 from yolopose.base.log import warn_once
 from yolopose.results import writing
 from yolopose.results.arrays import to_numpy
-from yolopose.results.drawing import Style, annotate
+from yolopose.results.drawing import MIN_VISIBILITY, Colors, Edge, Style, annotate
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.palette import WHITE, Color
 from yolopose.schema import KeypointSchema
@@ -33,8 +33,8 @@ class PlotMixin:
     orig_shape: tuple[int, int]
     path: str
     names: dict[int, str]
-    boxes: Boxes | None
-    keypoints: Keypoints | None
+    boxes: Boxes
+    keypoints: Keypoints
     schema: KeypointSchema | None
     error: str | None
 
@@ -68,6 +68,13 @@ class PlotMixin:
         filename: str | Path | None = None,
         color_mode: str = "class",
         txt_color: Color = WHITE,
+        *,
+        kpt_conf: float = MIN_VISIBILITY,
+        kpt_names: bool | Sequence[str] = False,
+        skeleton: Sequence[Edge] | None = None,
+        colors: Colors = None,
+        kpt_colors: Sequence[Color] | None = None,
+        limb_colors: Sequence[Color] | None = None,
     ) -> Any:
         """Draw the result on a copy of the image.
 
@@ -89,15 +96,39 @@ class PlotMixin:
             filename: file for `save`; None for `results_NAME.jpg` in the current folder.
             color_mode: `class`, or `instance` for one color per instance (per track with tracking).
             txt_color: BGR of the text; white becomes dark on light backgrounds.
+            kpt_conf: keypoints of lower confidence, and limbs that end there, are not drawn.
+            kpt_names: write the names of the keypoints beside them (numbers if they are unknown), or these K names.
+            skeleton: pairs of keypoints, by index or name, to join instead of the skeleton of the network; `[]`: none.
+            colors: BGR of boxes and labels: one color, one per class by index or name, or a list by class index (by
+                instance with `color_mode="instance"`), repeated if it is shorter.
+            kpt_colors: BGR of each keypoint, repeated if it is shorter.
+            limb_colors: BGR of each edge of the skeleton, repeated if it is shorter.
 
         Returns:
-            (H, W, 3) uint8 BGR, or a PIL RGB image. Keypoints below 0.25 confidence are not drawn.
+            (H, W, 3) uint8 BGR, or a PIL RGB image.
 
         Raises:
             UsageError: an invalid value.
             DependencyError: `pil=True` without Pillow.
         """
-        style = Style(conf, line_width, font_size, font, kpt_radius, kpt_line, labels, boxes, color_mode, txt_color)
+        style = Style(
+            conf,
+            line_width,
+            font_size,
+            font,
+            kpt_radius,
+            kpt_line,
+            labels,
+            boxes,
+            color_mode,
+            txt_color,
+            kpt_conf=kpt_conf,
+            kpt_names=kpt_names,
+            skeleton=skeleton,
+            colors=colors,
+            kpt_colors=kpt_colors,
+            limb_colors=limb_colors,
+        )
         annotated = self._annotate(style, img)
         if show:
             show_image(annotated, self.path)
@@ -113,12 +144,10 @@ class PlotMixin:
         if np.may_share_memory(canvas, original):
             canvas = canvas.copy()
         scale = writing.scale_to_image(canvas, self.orig_shape)
-        boxes = None if self.boxes is None else to_numpy(self.boxes.data).astype(np.float64)
-        points = None if self.keypoints is None else to_numpy(self.keypoints.data).astype(np.float64)
-        if boxes is not None:
-            boxes[:, :4] *= scale
-        if points is not None:
-            points[..., :2] *= scale[:2]
+        boxes = to_numpy(self.boxes.data).astype(np.float64)
+        points = to_numpy(self.keypoints.data).astype(np.float64)
+        boxes[:, :4] *= scale
+        points[..., :2] *= scale[:2]
         annotate(canvas, boxes, points, self.names, self.schema, style)
         return canvas
 

@@ -19,6 +19,7 @@ from yolopose.results.plotting import PlotMixin
 from yolopose.schema import KeypointSchema
 
 _PHASES = ("preprocess", "inference", "postprocess")
+_OTHER_TASKS = ("masks", "probs", "obb", "semantic_mask", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ class Results(PlotMixin):
         orig_img: (H, W, 3) BGR uint8, or (H, W); or a function that loads it, called once, on first access.
         path: file of the image, or a generated name.
         names: class names by index.
-        boxes: (N, 6 or 7) array as in `Boxes.data`, or None.
-        keypoints: (N, K, D) array as in `Keypoints.data`, or None.
+        boxes: (N, 6 or 7) array as in `Boxes.data`; None for boxes around the keypoints, of class 0 and with the mean
+            confidence of the keypoints.
+        keypoints: (N, K, D) array as in `Keypoints.data`; None for K = 0, or no instances where `boxes` is None too.
         speed: milliseconds for `preprocess`, `inference`, `postprocess`.
         schema: names and skeleton of the keypoints; without it, 17 keypoints are drawn as a COCO person.
         error: why the image could not be read; None if it was.
@@ -75,8 +77,8 @@ class Results(PlotMixin):
 
     Attributes:
         orig_img: the image.
-        boxes: `Boxes` or None.
-        keypoints: `Keypoints` or None.
+        boxes: `Boxes`, never None; without instances of shape (0, 6).
+        keypoints: `Keypoints`, never None; without instances of shape (0, K, D).
         raw_keypoints: the measured ones where `keypoints` are smoothed (`track(…, smooth=True)`), else None.
         masks: always None, like `probs`, `obb`, `semantic_mask` and `depth`, which belong to other tasks.
 
@@ -126,10 +128,14 @@ class Results(PlotMixin):
         self.error = error
         self.save_dir = None if save_dir is None else str(save_dir)
         self.frame = frame
-        self.boxes = None if boxes is None else Boxes(_get_data(boxes), self.orig_shape)
-        self.keypoints = self._make_keypoints(keypoints, sigmas)
+        if boxes is None:
+            boxes = _boxes_around(_get_data(keypoints)) if keypoints is not None else HostArray(np.zeros((0, 6), "f4"))
+            if keypoints is None:
+                keypoints = HostArray(np.zeros((0, *(schema.shape if schema else (17, 3))), np.float32))
+        self.boxes: Boxes = Boxes(_get_data(boxes), self.orig_shape)
+        self.keypoints: Keypoints = self._make_keypoints(keypoints, sigmas)
         self.raw_keypoints: Keypoints | None = None
-        if self.boxes is not None and self.keypoints is not None and len(self.boxes) != len(self.keypoints):
+        if len(self.boxes) != len(self.keypoints):
             raise UsageError(
                 f"Boxes and keypoints must have the same number of instances: got {len(self.boxes)} boxes and "
                 f"{len(self.keypoints)} sets of keypoints."
@@ -160,16 +166,17 @@ class Results(PlotMixin):
             frame=frame,
         )
 
-    def _make_keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints | None:
+    def _make_keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints:
         if keypoints is None:
-            return None
+            return Keypoints(self.boxes.data[:, :0].reshape((len(self.boxes), 0, 3)), self.orig_shape)
         names: tuple[str, ...] | None = None
         if isinstance(keypoints, Keypoints):
             names = keypoints.names
             sigmas = keypoints.sigma
-        if names is None:
+        data = _get_data(keypoints)
+        if names is None and tuple(np.shape(data))[-2:-1] != (0,):
             names = self._keypoint_names()
-        return Keypoints(_get_data(keypoints), self.orig_shape, names, sigmas)
+        return Keypoints(data, self.orig_shape, names, sigmas)
 
     def _keypoint_names(self) -> tuple[str, ...] | None:
         """Return the names of the keypoints, or None if they differ between the classes in the image."""
@@ -177,11 +184,11 @@ class Results(PlotMixin):
             return None
         if set(self.schema.names) == {0}:  # the usual case: do not copy the classes from the GPU
             return self.schema.keypoint_names(0)
-        classes = {0} if self.boxes is None or not len(self.boxes) else {int(c) for c in to_numpy(self.boxes.cls)}
+        classes = {int(c) for c in to_numpy(self.boxes.cls)} or {0}
         names = {self.schema.keypoint_names(index) for index in classes}
         return names.pop() if len(names) == 1 else None
 
-    def _replace(self, boxes: Boxes | None, keypoints: Keypoints | None) -> Results:
+    def _replace(self, boxes: Boxes, keypoints: Keypoints) -> Results:
         """Return a result of the same image with other instances."""
         return Results(
             self._image,
@@ -202,9 +209,7 @@ class Results(PlotMixin):
         return {**self.__dict__, "_image": self.orig_img}
 
     def _apply(self, function: Callable[[Any], Any]) -> Results:
-        boxes = None if self.boxes is None else function(self.boxes)
-        keypoints = None if self.keypoints is None else function(self.keypoints)
-        applied = self._replace(boxes, keypoints)
+        applied = self._replace(function(self.boxes), function(self.keypoints))
         applied.raw_keypoints = None if self.raw_keypoints is None else function(self.raw_keypoints)
         return applied
 
@@ -213,8 +218,7 @@ class Results(PlotMixin):
         return self._replace(self.boxes, keypoints)
 
     def __len__(self) -> int:
-        instances = self.boxes if self.boxes is not None else self.keypoints
-        return 0 if instances is None else len(instances)
+        return len(self.boxes)
 
     def __getitem__(self, index: Any) -> Results:
         return self._apply(lambda instances: instances[index])
@@ -224,8 +228,8 @@ class Results(PlotMixin):
 
     def __repr__(self) -> str:
         height, width = self.orig_shape
-        points = "" if self.keypoints is None else f", keypoints {self.keypoints.shape}"
-        return f"Results({self.path!r}, {width}×{height} pixels: {self.verbose().removesuffix(', ')}{points})"
+        counts = self.verbose().removesuffix(", ")
+        return f"Results({self.path!r}, {width}×{height} pixels: {counts}, keypoints {self.keypoints.shape})"
 
     def cpu(self) -> Results:
         """Return a copy with arrays in host memory."""
@@ -252,25 +256,30 @@ class Results(PlotMixin):
         return self._apply(lambda instances: instances.to(*args, **kwargs))
 
     def new(self) -> Results:
-        """Return a result of the same image without boxes and keypoints."""
-        return self._replace(None, None)
+        """Return a result of the same image without instances."""
+        return self._replace(self.boxes[:0], self.keypoints[:0])
 
-    def update(self, boxes: Any = None, keypoints: Any = None) -> None:
+    def update(self, boxes: Any = None, *, keypoints: Any = None, **others: Any) -> None:
         """Replace boxes (clipped to the image) or keypoints.
 
         Args:
             boxes: (N, 6 or 7), pixels; None to keep them.
-            keypoints: (N, K, D), pixels; None to keep them.
+            keypoints: (N, K, D), pixels; None to keep them, or for K = 0 where there were no instances.
+            **others: `masks`, `probs`, `obb`, `semantic_mask`, `depth`: None, since poses have none.
 
         Raises:
             UsageError: an invalid shape, or different numbers of boxes and keypoints; nothing is replaced.
         """
+        unknown = [name for name, value in others.items() if name not in _OTHER_TASKS or value is not None]
+        if unknown:
+            raise UsageError(f"update({unknown[0]}=…) is not possible: poses have boxes and keypoints only.")
+        current = self.keypoints if len(self.keypoints) and self.keypoints.shape[1] else None
         updated = Results(
             self._image,
             self.path,
             self.names,
-            boxes=self.boxes if boxes is None else self._clip(_get_data(boxes)),
-            keypoints=self.keypoints if keypoints is None else keypoints,
+            boxes=(self.boxes if len(self.boxes) else None) if boxes is None else self._clip(_get_data(boxes)),
+            keypoints=current if keypoints is None else keypoints,
             schema=self.schema,
             orig_shape=self.orig_shape,
         )
@@ -290,7 +299,7 @@ class Results(PlotMixin):
             return f"(not read: {self.error.rstrip('. ')}), "
         if not len(self):
             return "(no detections), "
-        return tables.format_counts(self.boxes, self.names) or f"{len(self)} poses, "
+        return tables.format_counts(self.boxes, self.names)
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False, append: bool = True) -> str:
         """Write one line per instance: class, box cx cy w h, x y (v) of each keypoint, [confidence], [track id].
@@ -308,7 +317,7 @@ class Results(PlotMixin):
         Raises:
             OutputError: it cannot be written.
         """
-        lines = [] if self.boxes is None else writing.label_lines(self.boxes, self.keypoints, save_conf)
+        lines = writing.label_lines(self.boxes, self.keypoints, save_conf)
         writing.write_lines(txt_file, lines, append)
         return str(txt_file)
 
@@ -325,7 +334,7 @@ class Results(PlotMixin):
         Raises:
             OutputError: a file cannot be written.
         """
-        if self.boxes is None or not len(self.boxes):
+        if not len(self.boxes):
             return []
         stem = Path(file_name).name.removesuffix(".jpg")
         return writing.save_crops(self.orig_img, self.boxes, self.names, save_dir, stem)
@@ -351,18 +360,40 @@ class Results(PlotMixin):
     tojson = to_json
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the summary as CSV text with a header line."""
-        return tables.to_csv(self.summary(normalize, decimals), tables.summary_columns(self.boxes, self.keypoints))
+        """Return one line of CSV per instance, after a line with the columns of `to_df`."""
+        return tables.to_csv(self._flat_rows(normalize, decimals), self._columns)
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Return the summary as a polars DataFrame, or a pandas DataFrame if polars is not installed.
+        """Return a polars DataFrame, or a pandas DataFrame if polars is not installed, with one row per instance.
+
+        The columns are `name`, `class`, `confidence`, `x1`, `y1`, `x2`, `y2`, with tracking `track_id`, and for each
+        keypoint `NAME_x`, `NAME_y`, `NAME_conf` (if D = 3) and with uncertainty `NAME_sigma_x`, `NAME_sigma_y`. NAME is
+        `keypoint_0`, … if the names are unknown or differ between the classes of the network.
 
         Raises:
             DependencyError: neither is installed.
         """
-        return tables.to_dataframe(
-            self.summary(normalize, decimals), tables.summary_columns(self.boxes, self.keypoints)
-        )
+        return tables.to_dataframe(self._flat_rows(normalize, decimals), self._columns)
+
+    @property
+    def _columns(self) -> list[str]:
+        return tables.flat_columns(self.boxes, self.keypoints, self.schema)
+
+    def _flat_rows(self, normalize: bool, decimals: int) -> list[dict[str, Any]]:
+        return tables.flat_rows(self.boxes, self.keypoints, self.names, self.schema, normalize, decimals)
+
+
+def _boxes_around(keypoints: Any) -> Any:
+    """Return (N, 6) boxes around keypoints, in their kind of array; points with NaN and (0, 0) are left out."""
+    data = Keypoints(keypoints, (1, 1)).data
+    points = to_numpy(data).astype(np.float64)
+    boxes = np.zeros((len(points), 6), np.float32)
+    for box, instance in zip(boxes, points, strict=True):
+        placed = instance[np.isfinite(instance[:, :2]).all(axis=1) & (instance[:, :2] != 0).any(axis=1)]
+        if len(placed):
+            box[:4] = *placed[:, :2].min(axis=0), *placed[:, :2].max(axis=0)
+            box[4] = placed[:, 2].mean() if placed.shape[1] == 3 else 1.0
+    return data.new_tensor(boxes) if hasattr(data, "new_tensor") else boxes.view(type(data))
 
 
 def _get_data(instances: Any) -> Any:

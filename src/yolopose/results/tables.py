@@ -17,6 +17,7 @@ import numpy.typing as npt
 from yolopose.base.errors import DependencyError
 from yolopose.results.arrays import to_numpy
 from yolopose.results.instances import Boxes, Keypoints
+from yolopose.schema import KeypointSchema
 
 Row = dict[str, Any]
 
@@ -26,10 +27,8 @@ def class_name(names: Mapping[int, str], index: int) -> str:
     return names.get(index, f"class{index}")
 
 
-def format_counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
-    """Return the number of instances of each class, `"4 persons, 1 dog, "`; an empty text without boxes."""
-    if boxes is None:
-        return ""
+def format_counts(boxes: Boxes, names: Mapping[int, str]) -> str:
+    """Return the number of instances of each class, `"4 persons, 1 dog, "`."""
     indices, counts = np.unique(to_numpy(boxes.cls).astype(int), return_counts=True)
     return "".join(
         f"{count} {class_name(names, int(index))}{'s' if count > 1 else ''}, "
@@ -38,17 +37,16 @@ def format_counts(boxes: Boxes | None, names: Mapping[int, str]) -> str:
 
 
 def summary_rows(
-    boxes: Boxes | None,
-    keypoints: Keypoints | None,
+    boxes: Boxes,
+    keypoints: Keypoints,
     names: Mapping[int, str],
     normalize: bool,
     decimals: int,
 ) -> list[Row]:
     """Return one dictionary per instance (see `Results.summary`)."""
-    rows = [] if boxes is None else _box_rows(boxes, names, normalize, decimals)
-    if keypoints is None:
+    rows = _box_rows(boxes, names, normalize, decimals)
+    if not keypoints.shape[1]:
         return rows
-    rows = rows if boxes is not None else [{} for _ in range(len(keypoints))]
     columns = _keypoint_columns(keypoints, normalize)
     for index, row in enumerate(rows):
         row["keypoints"] = {
@@ -95,12 +93,45 @@ def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals:
     return rows
 
 
-def summary_columns(boxes: Boxes | None, keypoints: Keypoints | None) -> list[str]:
-    """Return the keys of the rows of a summary, also without rows."""
-    columns = [] if boxes is None else ["name", "class", "confidence", "box"]
-    if boxes is not None and boxes.is_track:
-        columns.append("track_id")
-    return columns if keypoints is None else [*columns, "keypoints"]
+def keypoint_columns(keypoints: Keypoints, schema: KeypointSchema | None) -> list[str]:
+    """Return the columns of flat tables: for each keypoint `NAME_x, NAME_y, NAME_conf`, with σ also `NAME_sigma_x, …`.
+
+    NAME is `keypoint_0`, … if the names are unknown or differ between the classes.
+    """
+    count, dims = keypoints.shape[1:]
+    by_class = set(schema.names.values()) if schema else set[tuple[str, ...]]()
+    names = by_class.pop() if len(by_class) == 1 else keypoints.names or ()
+    if len(names) != count or len(set(names)) < count:  # unknown, different between the classes, or doubled
+        names = [f"keypoint_{index}" for index in range(count)]
+    fields = [*("x", "y", "conf")[:dims], *(() if keypoints.sigma is None else ("sigma_x", "sigma_y"))]
+    return [f"{name}_{field}" for name in names for field in fields]
+
+
+def flat_columns(boxes: Boxes, keypoints: Keypoints, schema: KeypointSchema | None) -> list[str]:
+    """Return the columns of `flat_rows`, also without rows."""
+    track_id = ["track_id"] if boxes.is_track else []
+    return ["name", "class", "confidence", "x1", "y1", "x2", "y2", *track_id, *keypoint_columns(keypoints, schema)]
+
+
+def flat_rows(
+    boxes: Boxes,
+    keypoints: Keypoints,
+    names: Mapping[int, str],
+    schema: KeypointSchema | None,
+    normalize: bool,
+    decimals: int,
+) -> list[Row]:
+    """Return one flat dictionary per instance (see `Results.to_df`)."""
+    columns = _keypoint_columns(keypoints, normalize)
+    values = np.stack([to_numpy(column).astype(float) for column in columns.values()], axis=-1)
+    flat = values.round(decimals).reshape(len(values), values.shape[1] * values.shape[2]).tolist()
+    keys = keypoint_columns(keypoints, schema)
+    rows: list[Row] = []
+    for row, points in zip(_box_rows(boxes, names, normalize, decimals), flat, strict=True):
+        box = row.pop("box")
+        track_id = {"track_id": row.pop("track_id")} if boxes.is_track else {}
+        rows.append({**row, **box, **track_id, **dict(zip(keys, points, strict=True))})
+    return rows
 
 
 def to_json(values: Any) -> str:
@@ -117,7 +148,7 @@ def _replace_non_finite(value: Any) -> Any:
 
 
 def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
-    """Return CSV text with a header line; `box` and `keypoints` are written as Python dictionaries."""
+    """Return CSV text with a header line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()

@@ -23,16 +23,16 @@ CROP_GAIN = 1.02
 CROP_PAD = 10
 
 
-def label_lines(boxes: Boxes, keypoints: Keypoints | None, save_conf: bool) -> list[str]:
+def label_lines(boxes: Boxes, keypoints: Keypoints, save_conf: bool) -> list[str]:
     """Return one line per instance: class, box cx cy w h, keypoints x y (v), [confidence], [track id].
 
     Coordinates are divided by width and height of the image and have six significant digits.
     """
     xywhn = to_numpy(boxes.xywhn)
-    points = None if keypoints is None else _flat_keypoints(keypoints)
+    points = _flat_keypoints(keypoints)
     lines: list[str] = []
     for index, row in enumerate(to_numpy(boxes.data)):
-        values = [*xywhn[index], *(() if points is None else points[index]), *((row[-2],) if save_conf else ())]
+        values = [*xywhn[index], *points[index], *((row[-2],) if save_conf else ())]
         track_id = [str(int(row[4]))] if boxes.is_track else []
         lines.append(" ".join([str(int(row[-1])), *(f"{value:g}" for value in values), *track_id]))
     return lines

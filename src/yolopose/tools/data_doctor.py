@@ -104,7 +104,7 @@ def _predict(survey: Survey, options: DoctorOptions) -> Iterator[tuple[SplitSurv
         )
         shown = progress(zip(images, results, strict=True), f"predicting {split.name}", len(images))
         for image, result in shown:
-            if result.boxes is not None and result.error is None:
+            if result.error is None:
                 yield split, image, _detections(result, count)
 
 
@@ -113,7 +113,7 @@ def _detections(result: Results, count: int) -> Detections:
     boxes: Any = host.boxes
     number = len(boxes)
     points = np.zeros((number, count, 3), dtype=np.float64)
-    if host.keypoints is not None and number:
+    if number:
         data: Any = host.keypoints.data
         points[..., 2] = 1.0
         points[..., : data.shape[2]] = data

@@ -82,7 +82,7 @@ def video_of(result: Results, name: str | None = None) -> Tracks:
         result: a frame.
         name: name of the video; the path of the result by default.
     """
-    count = 0 if result.keypoints is None else result.keypoints.shape[1]
+    count = result.keypoints.shape[1]
     return Tracks.build(
         frames=[],
         ids=[],
@@ -103,10 +103,10 @@ def track_frame(result: Results, number: int) -> TrackFrame:
         result: the result.
         number: frame number from 1.
     """
-    data = np.zeros((0, 6)) if result.boxes is None else to_numpy(result.boxes.data).astype(np.float64)
-    points = np.zeros((len(data), 0, 3)) if result.keypoints is None else _points(result.keypoints)
+    data = to_numpy(result.boxes.data).astype(np.float64)
+    points = _points(result.keypoints)
     ids = np.full(len(data), NO_ID, dtype=np.int64)
-    if result.boxes is not None and result.boxes.is_track:
+    if result.boxes.is_track:
         ids = np.where(data[:, 4] > 0, data[:, 4], NO_ID).astype(np.int64)
     return TrackFrame(
         number=number,

@@ -129,10 +129,10 @@ class StreamTrackers:
             time: seconds since the start of the sequence; by default that of the frame of a video or stream.
         """
         start = perf_counter()
-        boxes = np.zeros((0, 6), np.float32) if result.boxes is None else to_numpy(result.boxes.data)
+        boxes = to_numpy(result.boxes.data)
         if boxes.shape[1] == 7:
             boxes = np.delete(boxes, 4, axis=1)
-        points = None if result.keypoints is None else to_numpy(result.keypoints.data)
+        points = to_numpy(result.keypoints.data) if result.keypoints.shape[1] else None
         tracker = self._tracker_of(result)
         detections = TrackDetections.of(
             boxes[:, :4],
@@ -147,10 +147,9 @@ class StreamTrackers:
         rows = np.flatnonzero(ids)
         data = np.insert(boxes[rows].astype(np.float32), 4, ids[rows], axis=1)
         result.boxes = Boxes(to_array(data), result.orig_shape)
-        if result.keypoints is not None:
-            result.keypoints = result.keypoints[rows]
-            if self._smooth:
-                self._smooth_points(result, ids[rows], boxes[rows, :4], detections.time, to_array)
+        result.keypoints = result.keypoints[rows]
+        if self._smooth and points is not None:
+            self._smooth_points(result, ids[rows], boxes[rows, :4], detections.time, to_array)
         result.speed["track"] = 1000 * (perf_counter() - start)
 
     def _smooth_points(

@@ -11,13 +11,14 @@ from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainOptions, make_options
 from yolopose.nn import PoseModel
+from yolopose.train.feed.user_transforms import describe_transform
 from yolopose.weights import Checkpoint, make_checkpoint, read_checkpoint, write_checkpoint
 
 _STATE_KEY = "training"  # key of `Checkpoint.extra` that only an unfinished run has
 # Options that may change when a run is resumed; all others determine what it computes.
 _RESUMABLE_OPTIONS = (
     "model", "resume", "device", "workers", "cache", "patience", "save_period", "plots", "verbose", "strict", "data",
-    "save_json", "project", "name", "exist_ok", "loggers",
+    "save_json", "project", "name", "exist_ok", "loggers", "augmentations", "epochs", "keep_state",
 )  # fmt: skip
 
 
@@ -44,8 +45,11 @@ class ResumableRun:
 
 
 def options_dict(options: TrainOptions) -> dict[str, Any]:
-    """Return the options of a run by name, without what its settings derive from them."""
-    return {field.name: getattr(options, field.name) for field in fields(TrainOptions)}
+    """Return the options of a run by name, without what its settings derive from them; own transforms as text."""
+    values = {field.name: getattr(options, field.name) for field in fields(TrainOptions)}
+    if values["augmentations"]:
+        values["augmentations"] = [describe_transform(transform) for transform in values["augmentations"]]
+    return values
 
 
 def save_state(
@@ -124,11 +128,34 @@ def read_resumable(path: Path, given: Mapping[str, Any]) -> ResumableRun:
             f"A resumed run keeps its arguments: {', '.join(ignored)} ignored. Begin a new run (without resume) to "
             "change them."
         )
+    if args.get("augmentations") and given.get("augmentations") is None:
+        raise TrainError(
+            f"The run of {path} used augmentations=[{', '.join(args['augmentations'])}], which a file cannot hold: "
+            "give the same transforms again, YOLO(…).train(resume=True, augmentations=[…])."
+        )
+    if given.get("epochs", args["epochs"]) != args["epochs"]:
+        state = _with_epochs(path, state, given["epochs"])
     args.update({key: given[key] for key in given if key in _RESUMABLE_OPTIONS and key not in ("model", "resume")})
     options = make_options("train", args)
     if not isinstance(options, TrainOptions):
         raise UsageError(f"The arguments in {path} are not those of a training run.")
     return ResumableRun(path, options, checkpoint, state)
+
+
+def _with_epochs(path: Path, state: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return the state of a run with another number of epochs; the learning rate follows the new schedule from here on.
+
+    Raises:
+        TrainError: these epochs are already completed.
+    """
+    completed = state["epoch"]
+    if epochs <= completed:
+        raise TrainError(
+            f"{path} has completed {completed} epochs, so epochs={epochs} leaves nothing to train: give the total, "
+            f"such as epochs={completed + 50} for 50 more."
+        )
+    # patience counts from here: the user wants to go on although the last epochs may not have improved
+    return {**state, "epochs": epochs, "stop": False, "patience_start": completed - 1}
 
 
 def newest_resumable(runs: Path) -> Path | None:
@@ -150,5 +177,8 @@ def _not_resumable(path: Path, checkpoint: Checkpoint) -> str:
     if checkpoint.origin == "reference":
         return f"{path} was written by another package, whose runs cannot be resumed here. {advice}"
     if checkpoint.train_args.get("epochs"):
-        return f"The run of {path} is finished, or the file holds only weights: there is nothing to resume. {advice}"
+        return (
+            f"The run of {path} is finished, or the file holds only weights: there is nothing to resume. {advice} A "
+            "run with keep_state=True keeps the state of the optimizer, so that resume=True epochs=N continues it."
+        )
     return f"{path} holds only weights, not the state of an interrupted run. {advice}"

@@ -136,6 +136,7 @@ class Trainer:
         self.validator: PoseMetrics | None = None
         self.fitness = self.best_fitness = 0.0
         self.stop = False
+        self._patience_start = -1  # epoch from which patience counts, where the run was given more epochs
         self._first_batch = 0  # of the current epoch; above 0 only after an interruption within an epoch
         self._interrupt = InterruptHandler(forwarded=self._group.size > 1)
         self._budget = make_budget(settings, len(self._batches), len(data.val or ()))
@@ -309,7 +310,7 @@ class Trainer:
         self._state.schedule = self._state.schedule.with_epochs(epochs)
 
     def _out_of_patience(self, epoch: int) -> bool:
-        return bool(self.args.patience) and epoch - self.best_epoch >= self.args.patience
+        return bool(self.args.patience) and epoch - max(self.best_epoch, self._patience_start) >= self.args.patience
 
     # -- before and after the loop --------------------------------------------------------------
 
@@ -371,7 +372,9 @@ class Trainer:
             self._log_final_report(len(self.data.val))
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
-        if self.args.save:
+        if self.args.save and self.args.keep_state:
+            LOGGER.info(f"More epochs, with the same optimizer: {self._folder.resume_command} epochs=N")
+        elif self.args.save:
             self._folder.strip_last()  # from here on the run cannot be resumed
         LOGGER.info(f"Results saved to {self.save_dir}")
         self._emit("on_train_end")
@@ -471,6 +474,7 @@ class Trainer:
             "best_fitness": self.best_fitness,
             "best_epoch": self.best_epoch,
             "stop": self.stop,
+            "patience_start": self._patience_start,
             "license": self._folder.license,
             # key name of the checkpoint format; it differs from that of the attribute
             "plan": self.compute_config.state_dict(),
@@ -492,6 +496,7 @@ class Trainer:
         self.fitness = state["fitness"]
         self.best_fitness = state["best_fitness"]
         self.best_epoch = state["best_epoch"]
+        self._patience_start = state.get("patience_start", -1)
         self._seconds = state["seconds"]
         self._meter.sum = state["sum"].to(self.device)
         # The state of an epoch is written before patience is checked.

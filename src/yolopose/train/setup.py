@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.callbacks import Callbacks
-from yolopose.base.errors import TrainError
+from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions, train_settings
@@ -79,6 +79,11 @@ def new_trainer(
         images = auto_batch_size(network, data, config.resolve(settings), devices.device)
         settings = replace(settings, batch=devices.global_batch(images))
     devices.check_batch(settings.batch)
+    if settings.augmentations and devices.size > 1:
+        raise UsageError(
+            "augmentations= is possible on one device only: own transforms are objects of this process, and the others "
+            "receive plain values. Choose one device, or add an Operation to yolopose.train.feed.operations."
+        )
     seconds = 0.0
     if settings.head_steps:
         with config.apply(), deterministic_kernels(devices.device, settings.deterministic):

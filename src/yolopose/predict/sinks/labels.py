@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from yolopose.base.files import AtomicTextFile
 from yolopose.data.image_ids import ImageId, ImageIds
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
@@ -30,8 +28,7 @@ class LabelFiles(Sink):
 
     def write(self, context: WriteContext) -> None:
         """Write the labels of one image."""
-        boxes = context.result.boxes
-        lines = [] if boxes is None else label_lines(boxes, context.result.keypoints, self._save_conf)
+        lines = label_lines(context.result.boxes, context.result.keypoints, self._save_conf)
         write_lines(context.folder / "labels" / f"{context.name}.txt", lines, append=False)
         self._count += bool(lines)
 
@@ -75,10 +72,8 @@ class CocoResults(Sink):
 
 
 def _coco_rows(result: Results, image_id: ImageId) -> list[Row]:
-    if result.boxes is None:
-        return []
     values = to_numpy(result.boxes.data)
-    points = np.zeros((len(values), 0, 3)) if result.keypoints is None else to_numpy(result.keypoints.data)
+    points = to_numpy(result.keypoints.data)
     rows = coco_results(image_id, Path(result.path).name, values[:, :4], values[:, -2], values[:, -1], points)
     if result.frame is not None:
         rows = [{**row, "frame": result.frame.number} for row in rows]

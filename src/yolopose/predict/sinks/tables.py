@@ -13,7 +13,7 @@ from yolopose.base.files import AtomicTextFile, output_error
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
-from yolopose.results.tables import class_name, to_json
+from yolopose.results.tables import class_name, keypoint_columns, to_json
 
 JSON_LINES_FILE = "predictions.jsonl"
 CSV_FILE = "predictions.csv"
@@ -153,31 +153,15 @@ class CsvTable(Sink):
 
 
 def _csv_header(result: Results) -> list[str]:
-    """Return the columns: for each keypoint `NAME_x, NAME_y, NAME_conf`, and `NAME_sigma_x, NAME_sigma_y` with σ.
-
-    NAME is `keypoint_0`, … if the names are unknown or differ between the classes.
-    """
-    if result.keypoints is None:
-        return _COLUMNS
-    count, dims = result.keypoints.shape[1:]
-    by_class = set(result.schema.names.values()) if result.schema else set[tuple[str, ...]]()
-    names = by_class.pop() if len(by_class) == 1 else ()
-    if len(set(names)) < count:  # unknown, different between the classes, or doubled
-        names = [f"keypoint_{index}" for index in range(count)]
-    fields = [*("x", "y", "conf")[:dims], *(() if result.keypoints.sigma is None else ("sigma_x", "sigma_y"))]
-    return [*_COLUMNS, *(f"{name}_{field}" for name in names for field in fields)]
+    return [*_COLUMNS, *keypoint_columns(result.keypoints, result.schema)]
 
 
 def _csv_rows(result: Results) -> list[list[Any]]:
-    if result.boxes is None:
-        return []
     frame = "" if result.frame is None else result.frame.number
     boxes = to_numpy(result.boxes.data).astype(float).round(_DECIMALS)
-    points = np.zeros((len(boxes), 0, 0))
-    if result.keypoints is not None:
-        points = to_numpy(result.keypoints.data).astype(float)
-        if result.keypoints.sigma is not None:
-            points = np.concatenate((points, to_numpy(result.keypoints.sigma).astype(float)), 2)
+    points = to_numpy(result.keypoints.data).astype(float)
+    if result.keypoints.sigma is not None:
+        points = np.concatenate((points, to_numpy(result.keypoints.sigma).astype(float)), 2)
     flat = points.round(_DECIMALS).reshape(len(boxes), points.shape[1] * points.shape[2])
     rows: list[list[Any]] = []
     for box, values in zip(boxes.tolist(), flat.tolist(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -29,6 +30,7 @@ from yolopose.train.feed.batch import DeferredBatch, TrainBatch, empty_batch, ma
 from yolopose.train.feed.image_cache import open_images
 from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 
+_FORKS = sys.platform == "linux"  # worker processes share the memory of this one
 _AHEAD = 2  # batches that threads make beyond the one in use
 _POOL_BATCHES = 8  # mosaics draw from the images of as many batches before their own, which workers still hold decoded
 _POOL_IMAGES = 1000  # limit of the same
@@ -82,11 +84,17 @@ class TrainBatches:
         self._render_on = None if self.builder.without_torch else render_on
         if render_on is not self._render_on:
             names = ", ".join(self.builder.without_torch)
-            LOGGER.info(f"{names} has no torch code (PixelOperation.apply_torch): workers render the images.")
+            LOGGER.info(f"{names}: no torch code (PixelOperation.apply_torch), so workers render the images.")
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
         self._count = len(table)
         self._workers = min(limit_workers(options.workers if workers is None else workers), len(self))
+        if self._workers and not _FORKS and options.augmentations and not _can_pickle(options.augmentations):
+            LOGGER.warning(
+                "A transform of augmentations= cannot be sent to worker processes, because it is not defined in a "
+                "module: samples are made in threads of this process."
+            )
+            self._workers = 0
         self._loader: DataLoader[Any] | None = None
         self._specs: list[BatchSpec] = []  # those of the epoch in progress
 
@@ -178,7 +186,7 @@ class TrainBatches:
                 pin_memory=self._pin_memory,
                 worker_init_fn=_start_worker,
                 # forked workers share the arrays of labels and pixels without a copy
-                multiprocessing_context=multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"),
+                multiprocessing_context=multiprocessing.get_context("fork" if _FORKS else "spawn"),
                 generator=torch.Generator(),  # the default would draw from the global generator, which is the loop's
                 persistent_workers=True,
             )
@@ -226,6 +234,14 @@ def _rect_shape(ratios: npt.NDArray[np.float64], imgsz: int, stride: int) -> Siz
     height = min(float(ratios.max()), 1.0)
     width = min(1 / float(ratios.min()), 1.0)
     return math.ceil(height * imgsz / stride) * stride, math.ceil(width * imgsz / stride) * stride
+
+
+def _can_pickle(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # any error of the objects of other libraries
+        return False
+    return True
 
 
 def _identity(value: Any) -> Any:

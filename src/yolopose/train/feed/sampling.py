@@ -35,6 +35,7 @@ from yolopose.train.feed.image_cache import Images
 from yolopose.train.feed.labels import concat_labels, crop_labels, place_labels, transform_labels
 from yolopose.train.feed.operations import OPERATIONS, letterbox_layout
 from yolopose.train.feed.render import Patch, blit, cut_patch
+from yolopose.train.feed.user_transforms import UserTransforms
 
 T = TypeVar("T", bound=Operation)
 R = TypeVar("R")
@@ -101,7 +102,9 @@ class SampleBuilder:
         self, table: Annotations, spec: PoseSpec, options: AugmentOptions, images: Images, *, imgsz: int, seed: int
     ) -> None:
         operations = [operation.from_options(options) for operation in OPERATIONS]
+        own = options.augmentations or ()
         enabled = [operation for operation in operations if operation.enabled]
+        enabled += [operation for operation in own if isinstance(operation, Operation)]
         self.table = table
         self.imgsz = imgsz
         self.seed = seed
@@ -112,6 +115,7 @@ class SampleBuilder:
         self._flip_idx = spec.keypoints.flip_idx
         self._images = images
         self._damaged: set[int] = set()
+        self._user_transforms = UserTransforms(own, self._flip_idx)
 
     @property
     def can_mirror(self) -> bool:
@@ -120,8 +124,9 @@ class SampleBuilder:
 
     @property
     def without_torch(self) -> list[str]:
-        """Names of the pixel operations that only OpenCV renders."""
-        return [operation.name for operation in self.pixel_operations if not operation.has_torch]
+        """Names of the pixel operations that only OpenCV renders, and of own transforms."""
+        names = [operation.name for operation in self.pixel_operations if not operation.has_torch]
+        return [*names, *(["augmentations="] if len(self._user_transforms) else [])]
 
     def build(self, spec: BatchSpec, index: int) -> tuple[Image, ImageLabels]:
         """Build the sample of one image.
@@ -139,7 +144,12 @@ class SampleBuilder:
 
         def render() -> tuple[Image, ImageLabels]:
             params = self.sample_params(spec, index)
-            return self.render(params), params.labels
+            image = self.render(params)
+            if not len(self._user_transforms):
+                return image, params.labels
+            return self._user_transforms(
+                np.ascontiguousarray(image), params.labels, random_stream(self.seed, spec.epoch, index, "augmentations")
+            )
 
         return self.without_damaged(render)
 
