@@ -258,21 +258,21 @@ FILE_ROWS = [
     ),
     Row("val/predictions.json", "(val_folder / 'predictions.json').is_file()", "`save_json=True`"),
     Row("val/labels/NAME.txt", "list((val_folder / 'labels').glob('*.txt'))", "`save_txt=True`"),
-    Row("predict/NAME.jpg", "(predict_folder / 'picture.jpg').is_file()", "`save=True`"),
-    Row("predict/labels/NAME.txt", "(predict_folder / 'labels/picture.txt').is_file()", "`save_txt=True`"),
-    Row("predict/crops/CLASS/NAME.jpg", "list((predict_folder / 'crops/person').glob('picture*.jpg'))"),
+    Row("predict/NAME.jpg", "(predict_folder / 'photo.jpg').is_file()", "`save=True`"),
+    Row("predict/labels/NAME.txt", "(predict_folder / 'labels/photo.txt').is_file()", "`save_txt=True`"),
+    Row("predict/crops/CLASS/NAME.jpg", "list((predict_folder / 'crops/person').glob('photo*.jpg'))"),
     Row("predict/NAME_frames/", "list(predict_folder.parent.rglob('clip_frames/*.jpg'))", "`save_frames=True`"),
     Row("predict/NAME_cam.jpg", note="`visualize` has no effect; register a forward hook on a layer of `model.model`"),
     Row("labels/SPLIT.cache", "list((folder / 'own/labels').glob('*.cache*'))", "plain arrays instead of a pickle"),
 ]
 
 SOURCE_ROWS = [
-    Row("file, pathlib.Path", "model(folder / 'picture.jpg', **small)"),
-    Row("folder", "len(model('pictures', **small)) == 2"),
-    Row("glob", "len(model('pictures/*.jpg', **small)) == 2"),
+    Row("file, pathlib.Path", "model(folder / 'photo.jpg', **small)"),
+    Row("folder", "len(model('photos', **small)) == 2"),
+    Row("glob", "len(model('photos/*.jpg', **small)) == 2"),
     Row("video", "len(model('clip.avi', **small)) == 3"),
     Row(".txt list of paths", "len(model('list.txt', **small)) == 2"),
-    Row("list of paths, arrays, PIL", "len(model(['picture.jpg', image, pil], **small)) == 3"),
+    Row("list of paths, arrays, PIL", "len(model(['photo.jpg', image, pil], **small)) == 3"),
     Row("PIL image", "model(pil, **small)[0].orig_shape == image.shape[:2]"),
     Row("numpy (H, W, 3), (H, W), (H, W, 4)", "model(image[..., 0], **small)"),
     Row("torch (B, 3, H, W)", "model(torch.zeros(1, 3, 64, 64), **small)"),
@@ -321,7 +321,7 @@ COMMAND_ROWS = [
     Row("--conf=0.3, conf = 0.3, trailing comma", "parse(['predict', '--conf=0.3,']).options == {'conf': 0.3}"),
     Row("a bare bool name", "parse(['predict', 'save_txt']).options == {'save_txt': True}"),
     *missing(MISSING_COMMANDS, "yolo {}"),
-    Row("yolo beside ultralytics", "cli('checks') == 0", "`yolopose` is the same command, whatever owns `yolo`"),
+    Row("yolo beside ultralytics", "cli('checks') == 0", "`yolopose` is always this command"),
 ]  # fmt: skip
 
 DATASET_ROWS = [

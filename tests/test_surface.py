@@ -49,10 +49,20 @@ Three things to know first:
 - **Both packages can be in one environment.** They share nothing but the command `yolo`, which belongs to the one that
   was installed last; the command `yolopose` is always this package. OpenCV is not a dependency here, so
   `pip install "yolopose[torch]"` leaves the OpenCV of `ultralytics` as it is; `yolo checks` reports conflicts.
-- **Results are the same to rounding, where the reference is consistent.** Differences on purpose: images of different
-  shapes in one list are processed as they would be individually; an unreadable image is an empty result with `.error`
-  instead of a missing one; `best.pt` is stored in 32 bits and evaluates to the logged metrics; `recipe="auto"`, the
-  default of `train`, chooses training options from the data (`recipe="reference"` trains with the defaults below).
+- **Results are the same to rounding, where the reference is consistent.** Differences on purpose:
+
+| `ultralytics` | here |
+|---|---|
+| images of different shapes in one list are padded to one square batch, which changes the results | each image is processed as it would be individually |
+| an unreadable image is dropped from the results | an empty result with `.error` |
+| `best.pt` is stored in 16 bits | in 32 bits: it evaluates to the logged metrics |
+| training options are the defaults | `recipe="auto"` chooses them from the data; `recipe="reference"` uses the defaults |
+| `resume=True` on a finished run starts a new training | an error with the two ways to go on |
+| one bad row of a label file drops the image | only the row is skipped, with a message |
+| a command-line error is a traceback | one paragraph; `YOLO_DEBUG=1` adds the traceback |
+| weights are downloaded into the current folder | into the weights folder |
+| download scripts of data sets are executed | only archives are downloaded; more than 1 GB needs `download=True` |
+| checkpoints and label caches are unpickled, which can run code | nothing is unpickled; public checkpoints are read |
 
 """
 
@@ -65,7 +75,7 @@ class World:
         self.yaml = folder / "person-pose.yaml"
         self.yaml.write_text(MODEL)
         self.data = write_dataset(folder / "own")
-        self.image = cv2.imread(str(folder / "picture.jpg"))
+        self.image = cv2.imread(str(folder / "photo.jpg"))
         self.seen: set[str] = set()
         self.model = YOLO(self.yaml)
         for event in EVENTS:
@@ -87,7 +97,7 @@ class World:
 
     def predict(self) -> None:
         options = {**QUIET, "conf": 0.0, "max_det": 3}
-        files = ["picture.jpg", "clip.avi"]
+        files = ["photo.jpg", "clip.avi"]
         self.model.predict(files, save=True, save_txt=True, save_crop=True, save_frames=True, project="out", **options)
         schema = KeypointSchema.coco_person()
         rng = np.random.default_rng(0)
@@ -95,11 +105,11 @@ class World:
         boxes = np.array([[5, 5, 60, 60, 0.9, 0], [9, 9, 50, 50, 0.8, 0], [1, 2, 30, 40, 0.7, 0]], np.float32)
         kind = torch.from_numpy
         self.result = Results(
-            self.image, "picture.jpg", {0: "person"}, boxes=kind(boxes), keypoints=kind(points.astype("f4")),
+            self.image, "photo.jpg", {0: "person"}, boxes=kind(boxes), keypoints=kind(points.astype("f4")),
             schema=schema, speed={"preprocess": 1.0, "inference": 2.0, "postprocess": 1.0},
         )  # fmt: skip
         self.tracked = Results(
-            self.image, "picture.jpg", {0: "person"}, boxes=kind(np.insert(boxes, 4, [1, 2, 3], axis=1)),
+            self.image, "photo.jpg", {0: "person"}, boxes=kind(np.insert(boxes, 4, [1, 2, 3], axis=1)),
             keypoints=kind(points.astype("f4")), schema=schema,
         )  # fmt: skip
 
@@ -114,7 +124,7 @@ class World:
             **vars(self), "YOLO": YOLO, "torch": torch, "cli": lambda word: main([word]), "parse": parse,
             "get_format": get_format, "columns": [column.strip() for column in columns], "data_dict": data_dict,
             "small": {**QUIET, "conf": 0.0, "max_det": 2}, "quiet": {**QUIET, "plots": False, "conf": 0.0},
-            "quiet64": QUIET, "pil": Image.open("picture.jpg"), "val_folder": Path("out/val"),
+            "quiet64": QUIET, "pil": Image.open("photo.jpg"), "val_folder": Path("out/val"),
             "predict_folder": Path("out/predict"),
         }  # fmt: skip
 
@@ -122,21 +132,21 @@ class World:
 def write_dataset(root: Path) -> Path:
     """Write two images of noise with a person each, a folder of images, a list and a video."""
     rng = np.random.default_rng(0)
-    for folder in (root / "images", root / "labels", root.parent / "pictures"):
+    for folder in (root / "images", root / "labels", root.parent / "photos"):
         folder.mkdir(parents=True)
     writer = cv2.VideoWriter(str(root.parent / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
     for index in range(3):
         image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
         writer.write(image)
         if index < 2:
-            for folder in (root / "images", root.parent / "pictures"):
+            for folder in (root / "images", root.parent / "photos"):
                 cv2.imwrite(str(folder / f"{index}.jpg"), image)
             points = " ".join(f"{x:.3f} {y:.3f} 2" for x, y in rng.uniform(0.2, 0.8, (17, 2)))
             (root / f"labels/{index}.txt").write_text(f"0 0.5 0.5 0.7 0.7 {points}\n")
         else:
-            cv2.imwrite(str(root.parent / "picture.jpg"), image)
+            cv2.imwrite(str(root.parent / "photo.jpg"), image)
     writer.release()
-    (root.parent / "list.txt").write_text("pictures/0.jpg\npictures/1.jpg\n")
+    (root.parent / "list.txt").write_text("photos/0.jpg\nphotos/1.jpg\n")
     data = root / "own.yaml"
     data.write_text(
         f"path: {root}\ntrain: images\nval: images\nnames: [person]\nkpt_shape: [17, 3]\n"

@@ -142,9 +142,9 @@ class RowBuffer:
         if result.error is not None:
             self.add_error(path, result.error)
             return
-        boxes = self._no_boxes if result.boxes is None else to_numpy(result.boxes.data)
-        points = None if result.keypoints is None else to_numpy(result.keypoints.data)
-        if points is None or not len(points):
+        boxes = to_numpy(result.boxes.data)
+        points = to_numpy(result.keypoints.data)
+        if not points.size:
             points = np.zeros((len(boxes), *self._info.kpt_shape), np.float32)
         frame = result.frame
         number, time = (None, None) if frame is None else (frame.number, frame.seconds)
