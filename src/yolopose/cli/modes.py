@@ -52,8 +52,14 @@ def _predict(options: CheckedOptions) -> None:
 def _track(options: CheckedOptions) -> None:
     from yolopose.track import check_tracker
 
-    options.setdefault("save", True)
     source = options.pop("source", None)
+    if options.get("resume") is not None:
+        from yolopose.predict.resume import read_unfinished
+
+        options.setdefault("model", read_unfinished(options["resume"]).model)
+        _run_all(_open(options)._track(source, options))
+        return
+    options.setdefault("save", True)
     if source is None:
         raise UsageError("Tracking needs a video: give source=video.mp4, a stream, a camera number or a folder.")
     check_tracker(options.get("tracker", TrackOptions.tracker))  # fail before the seconds that loading a network takes

@@ -91,6 +91,8 @@ class TrackKwargs(PredictKwargs, total=False):
     timestamp: float | None
     smooth: bool | str
     save_tracks: str | None
+    save_period: int
+    resume: str | Path | None
 
 
 class LabelKwargs(CommonKwargs, total=False):

@@ -406,6 +406,10 @@ class TrackOptions(PredictOptions):
         "write tracks/NAME in this format, a file for each video",
         choices=(None, "mot", "parquet", "deeplabcut", "csv", "jsonl"),
     )
+    save_period: int = option(
+        100, "save the state of a run that writes files every n frames, for resume; 0 never does", low=0
+    )
+    resume: str | None = option(None, "folder of an interrupted run to continue, such as runs/pose/track2")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from yolopose.base.download import sha256
 from yolopose.base.errors import UsageError
 from yolopose.base.isolation import default_errors, with_default_errors
 from yolopose.base.launch_env import is_worker_rank
@@ -159,10 +160,10 @@ class YOLO(ModelBase):
             **options: `tracker`, `max_instances`, `conf`, `save`, …: `yolo help track` lists them.
 
         Returns:
-            One `Results` per image, in the order of the sources.
+            One `Results` per image, in the order of the sources; with `resume=RUN_FOLDER` those after the saved state.
 
         Raises:
-            UsageError: an unknown or impossible option or tracker.
+            UsageError: an unknown or impossible option or tracker, or nothing to resume.
             DependencyError: scipy is not installed.
             SourceError: the only image cannot be read.
             NotFoundError: a path does not exist.
@@ -172,12 +173,34 @@ class YOLO(ModelBase):
 
     def _track(self, source: Any, given: CheckedOptions) -> Iterator[Results]:
         from yolopose.predict import predict
+        from yolopose.predict.resume import RunRecorder, plain_source, read_unfinished
 
-        options = cast(TrackOptions, self._defaults.complete(given))
+        unfinished = None
+        if given.get("resume") is not None:
+            unfinished = read_unfinished(given["resume"])
+            unfinished.check_model(self.model_name, self._digest())
+            unfinished.check_source(source if source is not None else given.get("source"))
+            options = cast(TrackOptions, make_options("track", unfinished.check_options(given)))
+            source = unfinished.source
+        else:
+            options = cast(TrackOptions, self._defaults.complete(given))
+            source = options.source if source is None else source
         self.tracker = self._trackers_for(options)
-        source = options.source if source is None else source
-        items = predict(self._runtime_for(options), source, options, self.callbacks, self.tracker)
+        if unfinished is not None:
+            self.tracker.load_state_dict(unfinished.tracker)
+        recorder = None
+        paths = plain_source(source)
+        if paths is not None and options.save_period and not options.persist and self.tracker.has_state:
+            recorder = RunRecorder(self.model_name, self._digest, paths, options, unfinished)
+        items = predict(self._runtime_for(options), source, options, self.callbacks, self.tracker, recorder)
         return with_default_errors(items)
+
+    def _digest(self) -> str:
+        """Return the SHA-256 of the file of the network; empty for a folder and for a model YAML."""
+        if self._untrained:
+            return ""
+        file = self._exported if self._exported is not None else find_weights(Path(self.model_name))
+        return sha256(file) if file.is_file() else ""
 
     def _trackers_for(self, options: TrackOptions) -> StreamTrackers:
         """Return new trackers, or with `persist` those of the previous call if it had the same options."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from yolopose.config import PredictOptions, PredictSettings, TrackOptions, predi
 from yolopose.data.given_boxes import read_boxes
 from yolopose.predict.batching import ImageWindow, window_size
 from yolopose.predict.parallel import run_windows
+from yolopose.predict.resume import RunRecorder
 from yolopose.predict.sinks import OUTPUT_OPTIONS, RunFiles
 from yolopose.predict.sources import open_source
 from yolopose.predict.sources.base import LoadedImage, Source
@@ -35,6 +36,10 @@ class ResultTracker(Protocol):
 
     def track(self, result: Results, to_array: Callable[[Any], Any], time: float | None = None) -> None:
         """Change the next result of the source: keep the tracked instances, with their ids."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values."""
         ...
 
 
@@ -67,6 +72,7 @@ def predict(
     options: PredictOptions,
     callbacks: Callbacks | None = None,
     tracker: ResultTracker | None = None,
+    recorder: RunRecorder | None = None,
 ) -> Iterator[Results]:
     """Predict all images of a source.
 
@@ -79,6 +85,8 @@ def predict(
         options: thresholds, input size, files to save.
         callbacks: functions for the `on_predict_…` events; each is called with the `Predictor`.
         tracker: adds track ids to the results, in source order; `options` are then `TrackOptions`.
+        recorder: records a run of `track` so that it can be resumed, and replays an interrupted one. Only the results
+            after the saved state are returned.
 
     Returns:
         One result per image, in source order. Its values do not depend on the other images: a batch holds images of
@@ -108,7 +116,8 @@ def predict(
         buffer=settings.stream_buffer,
         reduce_to=max(settings.imgsz) if settings.fast_decode else None,
     )
-    return _run(Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks()), opened, tracker)
+    run = Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks())
+    return _run(run, opened, tracker, None if opened.live else recorder)
 
 
 def _with_box_table(runtime: Runtime, settings: PredictSettings) -> PredictSettings:
@@ -128,7 +137,9 @@ _WindowOutput = tuple[ImageWindow, list[list[Results]] | None]
 """A window, and the results of each of its batches, or None if they are computed later."""
 
 
-def _run(run: Predictor, source: Source, tracker: ResultTracker | None) -> Generator[Results, None, None]:
+def _run(
+    run: Predictor, source: Source, tracker: ResultTracker | None, recorder: RunRecorder | None
+) -> Generator[Results, None, None]:
     settings = run.args
     # Callbacks of `on_predict_batch_start` must run before the batch is computed, so this thread computes and
     # `run_windows` only loads; without them its threads also compute.
@@ -139,7 +150,12 @@ def _run(run: Predictor, source: Source, tracker: ResultTracker | None) -> Gener
         computed = None if compute_here else [batch.predict(runtime, settings) for batch in window.batches]
         return window, computed
 
-    output = _Output(run, source.count, tracker)
+    output = _Output(run, source.count, tracker, recorder)
+    if recorder is not None and recorder.unfinished is not None:
+        images = iter(source.images)
+        with output.closed_on_error():
+            output.replay(recorder.replay(images, run.runtime.metadata.spec))
+        source = replace(source, images=images)
     windows = run_windows(source, run.runtime, work, window_size(settings.batch), replicate=not compute_here)
     run.callbacks.emit("on_predict_start", run)
     with closing(output), closing(windows):
@@ -155,15 +171,25 @@ def _run(run: Predictor, source: Source, tracker: ResultTracker | None) -> Gener
                 run.callbacks.emit("on_predict_batch_end", run)
             yield from output.write(window)  # images after the last batch that could not be read
         run.callbacks.emit("on_predict_end", run)
+        output.finished = True
         output.log_speed()
 
 
 class _Output:
-    """Completes the results of a run with track ids, and writes its files and log lines."""
+    """Completes the results of a run with track ids, and writes its files and log lines.
 
-    def __init__(self, run: Predictor, total: int | None, tracker: ResultTracker | None) -> None:
+    Attributes:
+        finished: whether the source has ended.
+    """
+
+    def __init__(
+        self, run: Predictor, total: int | None, tracker: ResultTracker | None, recorder: RunRecorder | None
+    ) -> None:
         has_outputs = any(getattr(run.args, option, None) for option in OUTPUT_OPTIONS)
-        self._files = RunFiles(run.args) if has_outputs else None
+        folder = None if recorder is None or recorder.unfinished is None else recorder.unfinished.folder
+        self._files = RunFiles(run.args, folder) if has_outputs else None
+        self._recorder = recorder
+        self.finished = False
         self._run = run
         self._tracker = tracker
         self._next_time = getattr(run.args, "timestamp", None)
@@ -182,8 +208,28 @@ class _Output:
             if self._files:
                 self._files.write(result)
                 self._run.save_dir = self._files.folder
+                if self._recorder and self._tracker:
+                    self._recorder.add(result, self._files.folder, self._tracker)
             self._log(result, input_size)
             yield result
+
+    def replay(self, results: Iterator[tuple[Results, bool]]) -> None:
+        """Continue the files with the results of an interrupted run."""
+        assert self._files is not None  # noqa: S101  # a run without files is not recorded
+        for result, video_ended in results:
+            self._run.seen += 1
+            self._files.replay(result, video_ended)
+        if self._verbose:
+            LOGGER.info(f"Resuming {self._files.folder} after {self._run.seen} results.")
+
+    @contextmanager
+    def closed_on_error(self) -> Generator[None, None, None]:
+        """Finish all files if the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _log(self, result: Results, input_size: tuple[int, int]) -> None:
         label = self._label(result)
@@ -207,8 +253,15 @@ class _Output:
 
     def close(self) -> None:
         """Finish all files."""
-        if self._files:
-            self._files.close()
+        try:
+            if self._files:
+                self._files.close()
+        except BaseException:
+            self.finished = False
+            raise
+        finally:
+            if self._recorder:
+                self._recorder.close(finished=self.finished)
 
     def log_speed(self) -> None:
         """Log the mean times per image."""

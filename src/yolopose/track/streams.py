@@ -114,6 +114,11 @@ class StreamTrackers:
         _make(self._settings, sigmas, fps or FRAME_RATE)  # report a missing package now, not at the first frame
 
     @property
+    def has_state(self) -> bool:
+        """Whether the state can be saved; that of the package `trackers` cannot."""
+        return not isinstance(self._settings, str)
+
+    @property
     def min_score(self) -> float:
         """Smallest score of a detection that the trackers use."""
         return 0.1 if isinstance(self._settings, str) else self._settings.track_low_thresh

@@ -25,13 +25,17 @@ class WriteContext:
         folder: the run folder.
         stem: file stem of its source (image, video or stream), unique in the run.
         style: arguments of `Results.plot`.
+        video_ended: for a result of an interrupted run: whether its video had ended, so that its file is complete.
     """
 
-    def __init__(self, result: Results, folder: Path, stem: str, style: dict[str, Any]) -> None:
+    def __init__(
+        self, result: Results, folder: Path, stem: str, style: dict[str, Any], video_ended: bool = False
+    ) -> None:
         self.result = result
         self.folder = folder
         self.stem = stem
         self._style = style
+        self.video_ended = video_ended
 
     @property
     def name(self) -> str:
@@ -59,6 +63,14 @@ class Sink(ABC):
         Raises:
             OutputError: it cannot be written; no incomplete file is left under a final name.
         """
+
+    def replay(self, context: WriteContext) -> None:
+        """Process a result that the interrupted run has written before, to continue its files; by default write it.
+
+        Raises:
+            OutputError: as from `write`.
+        """
+        self.write(context)
 
     def close(self) -> None:  # noqa: B027  # most files are complete after `write`
         """Finish open files; may be called again.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
+from yolopose.base.files import remove
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.plotting import show_image
@@ -30,6 +32,10 @@ class AnnotatedImages(Sink):
         save_image(context.annotated, context.folder / f"{context.stem}{suffix}")
         self._count += 1
 
+    def replay(self, context: WriteContext) -> None:
+        """Count an image that exists."""
+        self._count += 1
+
     @property
     def summary(self) -> str:
         """Number of images."""
@@ -53,6 +59,10 @@ class PlainFrames(Sink):
         save_image(image, context.folder / f"{context.stem}_frames" / f"{context.result.frame.number}.jpg")
         self._count += 1
 
+    def replay(self, context: WriteContext) -> None:
+        """Count a frame that exists."""
+        self._count += 1
+
     @property
     def summary(self) -> str:
         """Number of frames."""
@@ -64,10 +74,20 @@ class Crops(Sink):
 
     def __init__(self) -> None:
         self._count = 0
+        self._is_resumed = False
 
     def write(self, context: WriteContext) -> None:
         """Write the crops of one image."""
+        if self._is_resumed:  # the interrupted run may have written them after its state was saved
+            for pattern in (f"crops/*/{escape(context.name)}.jpg", f"crops/*/{escape(context.name)}-*.jpg"):
+                for path in context.folder.glob(pattern):
+                    remove(path)
         self._count += len(context.result.save_crop(context.folder / "crops", f"{context.name}.jpg"))
+
+    def replay(self, context: WriteContext) -> None:
+        """Count the crops of an image, which exist."""
+        self._is_resumed = True
+        self._count += len(context.result)
 
     @property
     def summary(self) -> str:

@@ -32,6 +32,10 @@ class LabelFiles(Sink):
         write_lines(context.folder / "labels" / f"{context.name}.txt", lines, append=False)
         self._count += bool(lines)
 
+    def replay(self, context: WriteContext) -> None:
+        """Count a file that exists."""
+        self._count += bool(len(context.result))
+
     @property
     def summary(self) -> str:
         """Number of images with labels."""

@@ -46,13 +46,14 @@ class RunFiles:
 
     Args:
         settings: `save`, `save_txt`, …; drawing options; the run folder; `verbose` for the summary.
+        folder: the folder of an interrupted run, whose files are continued.
 
     Attributes:
         folder: the run folder; None until a file is written.
     """
 
-    def __init__(self, settings: PredictSettings) -> None:
-        self.folder: Path | None = None
+    def __init__(self, settings: PredictSettings, folder: Path | None = None) -> None:
+        self.folder = folder
         self._settings = settings
         self._has_results = False
         self._names = SourceNames()
@@ -90,6 +91,24 @@ class RunFiles:
             context = WriteContext(result, Path(), "", self._style)
         if self._window and self._window.accepts(result):
             self._window.write(context)
+
+    def replay(self, result: Results, video_ended: bool) -> None:
+        """Process a result that the interrupted run has written before.
+
+        Args:
+            result: the result; the order is that of the interrupted run.
+            video_ended: whether its video had ended when the state of the run was saved.
+
+        Raises:
+            OutputError: as from `write`.
+        """
+        assert self.folder is not None  # noqa: S101  # the folder of the interrupted run
+        self._has_results = True
+        accepting = [sink for sink in self._sinks if sink.accepts(result)]
+        if accepting:
+            context = WriteContext(result, self.folder, self._names.stem_for(result), self._style, video_ended)
+            for sink in accepting:
+                sink.replay(context)
 
     def close(self) -> None:
         """Finish all files and log what was written; must be called at the end, also after an error.

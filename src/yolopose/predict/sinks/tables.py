@@ -28,6 +28,7 @@ class JsonLines(Sink):
     def __init__(self) -> None:
         self._file: _LineFile | None = None
         self._count = 0
+        self._is_replaying = False
 
     def accepts(self, result: Results) -> bool:
         """Accept all results."""
@@ -36,6 +37,16 @@ class JsonLines(Sink):
     def write(self, context: WriteContext) -> None:
         """Append one line."""
         self._file = self._file or _LineFile(context.folder / JSON_LINES_FILE)
+        if self._is_replaying:
+            self._is_replaying = False
+            self._file.truncate()
+        self._file.append(to_json(json_record(context.result)))
+        self._count += 1
+
+    def replay(self, context: WriteContext) -> None:
+        """Write a line over itself; lines after the last one remain until a new one is written."""
+        self._file = self._file or _LineFile(context.folder / JSON_LINES_FILE, keep=True)
+        self._is_replaying = True
         self._file.append(to_json(json_record(context.result)))
         self._count += 1
 
@@ -91,13 +102,18 @@ def _key_by_name(row: dict[str, Any], result: Results) -> dict[str, Any]:
 
 
 class _LineFile:
-    """A file of complete lines: a line that cannot be written entirely is removed."""
+    """A file of complete lines: a line that cannot be written entirely is removed.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        keep: whether to write over the content of an existing file, which is removed otherwise.
+    """
+
+    def __init__(self, path: Path, keep: bool = False) -> None:
         self._path = path
         self._size = 0
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("r+b" if keep and path.exists() else "wb", buffering=0)
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -113,6 +129,12 @@ class _LineFile:
                 self._file.seek(self._size)
             raise output_error(self._path, error) from error
         self._size += len(data)
+
+    def truncate(self) -> None:
+        try:
+            self._file.truncate(self._size)
+        except OSError as error:
+            raise output_error(self._path, error) from error
 
     def close(self) -> None:
         self._file.close()

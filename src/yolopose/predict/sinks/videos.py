@@ -71,6 +71,19 @@ class AnnotatedVideos(Sink):
         if len(self._open) > _MAX_OPEN_VIDEOS:
             self._finish([next(iter(self._open))])
 
+    def replay(self, context: WriteContext) -> None:
+        """Add a frame again, unless its video is complete: a video cannot be continued after an interruption."""
+        frame = context.result.frame
+        suffixes = (".mp4", ".avi")
+        if frame is None or not context.video_ended:
+            self.write(context)
+        elif any((context.folder / f"{context.stem}{suffix}").is_file() for suffix in suffixes):
+            self._num_videos += context.stem not in self._started
+            self._started.add(context.stem)
+            self._num_frames += 1
+        else:
+            self.write(context)
+
     def _start(self, context: WriteContext) -> VideoFile:
         stem = context.stem
         if stem in self._started:
