@@ -16,7 +16,7 @@ from yolopose.track.settings import FRAME_RATE, TrackerSettings, make_tracker_se
 from yolopose.track.stages import Stages
 from yolopose.track.table import TrackTable
 
-_STATE_FORMAT = 2
+_STATE_FORMAT = 3
 _DUPLICATE_IOU = 0.85
 _EPS = 1e-6
 # Factor of `tentative_frames` for tracks that lack only evidence, not observations.
