@@ -21,6 +21,7 @@ from yolopose.config import (
     TrackOptions,
     TrainOptions,
     ValOptions,
+    make_options,
 )
 from yolopose.model.base import ModelBase
 from yolopose.model.hub import find_weights
