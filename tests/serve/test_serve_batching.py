@@ -10,9 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-
-pytest.importorskip("starlette")
-
 from hostile_requests import GOOD, image
 from running_server import GatedRuntime, Running, encoded, read_answer, running
 

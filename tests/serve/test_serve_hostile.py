@@ -12,10 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-
 from hostile_requests import CASES, GOOD, LIMITS, READ_TIMEOUT, Case, form, form_file, image, markdown
 from running_server import Answer, Running, read_answer, running
 

@@ -13,9 +13,6 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-
-pytest.importorskip("starlette")
-
 from hostile_requests import GOOD
 from running_server import BOX, Running, encoded, make_app, run_app, running, serve_options
 

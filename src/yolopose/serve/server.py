@@ -28,9 +28,10 @@ _BACKLOG = 1024
 _SPARE_FILES = 128  # descriptors that are kept for model files, logs and connections that are being refused
 _KEEP_ALIVE = 75  # seconds; longer than the 60 seconds of common proxies, so that the proxy closes first
 _LINGER = 2.0  # seconds in which the rest of a refused request is discarded, and the client can read the answer
+_TOO_MANY = b'{"error":{"code":"connections","message":"Too many connections. Try again later."}}'
 _OVERLOADED = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/json\r\n"
-    b'Content-Length: 81\r\n\r\n{"error":{"code":"connections","message":"Too many connections. Try again later"}}'
+    b"Content-Length: %d\r\n\r\n%s" % (len(_TOO_MANY), _TOO_MANY)
 )
 
 
