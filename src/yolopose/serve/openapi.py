@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yolopose._version import __version__
-from yolopose.config import option_specs
+from yolopose.config import PREDICT_CONF, option_specs
 from yolopose.serve.images import ACCEPTED
 from yolopose.serve.web import PREDICT_PARAMS
 
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _SCHEMAS: dict[str, Json] = {
-    "conf": {"type": "number"},
-    "iou": {"type": "number"},
-    "max_det": {"type": "integer"},
-    "imgsz": {"type": "string", "example": "640"},
-    "classes": {"type": "string", "example": "0,2"},
-    "agnostic_nms": {"type": "boolean"},
+    "conf": {"type": "number", "description": "confidence threshold"},
+    "iou": {"type": "number", "description": "IoU threshold of NMS"},
+    "max_det": {"type": "integer", "description": "maximum number of detections"},
+    "imgsz": {
+        "type": "string",
+        "example": "640",
+        "description": "side of the network input in pixels, or height,width; that of the network by default",
+    },
+    "classes": {"type": "string", "example": "0,2", "description": "class indices to keep; all by default"},
+    "agnostic_nms": {"type": "boolean", "description": "NMS across classes"},
 }
 _ERRORS = {
     "400": "A parameter or the image is wrong.",
@@ -46,12 +50,12 @@ def describe(options: ServeOptions, models: list[str], *, needs_key: bool) -> Js
     """
     paths: Json = {
         "/predict": {"post": _predict(options, models)},
-        "/models": {"get": _get("Models", "Names, classes, keypoints and versions of the models.", "models")},
-        "/healthz": {"get": _get("Liveness", "200 while the process runs.", "health", free=True)},
+        "/models": {"get": _get("Models", "Names, classes, keypoints and versions of the models.", "Models")},
+        "/healthz": {"get": _get("Liveness", "200 while the process runs.", "Health", free=True)},
         "/readyz": {
-            "get": _get("Readiness", "200 when requests can be answered, 503 while stopping.", "health", free=True)
+            "get": _get("Readiness", "200 when requests can be answered, 503 while stopping.", "Health", free=True)
         },
-        "/metrics": {"get": _get("Metrics", "Counters in the text format of Prometheus.", "health", kind="text/plain")},
+        "/metrics": {"get": _get("Metrics", "Counters in the text format of Prometheus.", "Health", kind="text/plain")},
         "/stream": {"get": _stream()},
         **_protocol(),
     }
@@ -76,7 +80,9 @@ def describe(options: ServeOptions, models: list[str], *, needs_key: bool) -> Js
 
 def _schema(spec: OptionSpec, options: ServeOptions) -> Json:
     default = getattr(options, spec.name)
-    schema = {**_SCHEMAS[spec.name], "description": spec.help}
+    if spec.name == "conf" and default is None:
+        default = PREDICT_CONF
+    schema = dict(_SCHEMAS[spec.name])
     if schema["type"] in ("number", "integer"):
         schema |= {key: limit for key, limit in (("minimum", spec.low), ("maximum", spec.high)) if limit is not None}
     if spec.name == "max_det":
@@ -117,7 +123,7 @@ def _predict(options: ServeOptions, models: list[str]) -> Json:
         "description": "The body is the image itself, or a multipart form with one file; parameters are in the query "
         "or in fields of the form. Keypoints have names; coordinates are pixels of the image.",
         "operationId": "predict",
-        "tags": ["predict"],
+        "tags": ["Prediction"],
         "parameters": parameters,
         "requestBody": {"required": True, "content": content},
         "responses": {
@@ -157,7 +163,7 @@ def _stream() -> Json:
         'next frame on: {"conf": 0.3, "smooth": false, "track": true, "tracker": "oks", "model": "…", "time": seconds, '
         '"reset": true, "key": "API key"}.',
         "operationId": "stream",
-        "tags": ["predict"],
+        "tags": ["Prediction"],
         "responses": {"101": {"description": "The protocol is switched to WebSocket."}},
     }
 

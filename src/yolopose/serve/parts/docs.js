@@ -52,7 +52,7 @@ function showOperation(path, method, operation) {
   if (operation.parameters?.length) parts.push(parameterTable(operation.parameters));
   const bodies = Object.keys(operation.requestBody?.content || {});
   if (bodies.length) parts.push(html("p", { class: "small" }, `Body: ${bodies.join(", ")}`));
-  if (!operation.responses["101"]) parts.push(html("h4", {}, "Request"), html("pre", { tabindex: "0" }, curl(path, method, operation)));
+  if (!operation.responses["101"] && !bodies.includes("application/octet-stream")) parts.push(html("h4", {}, "Request"), html("pre", { tabindex: "0" }, curl(path, method, operation)));
   const success = operation.responses["200"]?.content?.["application/json"]?.schema;
   if (success?.$ref) parts.push(html("h4", {}, "Response"), html("pre", { tabindex: "0" }, JSON.stringify(example(success), null, 1)));
   const failures = Object.entries(operation.responses).filter(([status]) => Number(status) >= 400);

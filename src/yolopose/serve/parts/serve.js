@@ -85,7 +85,7 @@ function showLatency(times, roundTrip) {
   const rows = [...parts, ["total", roundTrip]];
   byId("latency").replaceChildren(
     makeBar(segments),
-    html("dl", {}, rows.map(([phase, value]) => [
+    html("dl", {}, rows.flatMap(([phase, value]) => [
       html("dt", { class: `phase-${phase}` }, phase === "network" ? "network and HTTP" : phase),
       html("dd", {}, `${value.toFixed(1)} ms`),
     ])),
