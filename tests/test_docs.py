@@ -43,12 +43,13 @@ PAGES = [
     "docs/toolchains.md",
     "docs/evaluation.md",
     "docs/deploying.md",
+    "docs/serving.md",
     "docs/safety.md",
     "docs/architecture.md",
 ]
 CONVERSIONS = ("docs/converting.md", "docs/tasks/labels-of-other-tools.md")  # they read annotations of other tools
-# commands that are tested elsewhere: installation by CI, resuming in test_train_loop, formats in
-# test_model_benchmark, test_formats_nms and test_formats_int8, several devices in test_train_distributed_processes,
+# commands that are tested elsewhere: installation by CI, the server in tests/serve, resuming in test_train_loop,
+# formats in test_model_benchmark, test_formats_nms and test_formats_int8, several devices in test_train_distributed_processes,
 # toolchains in test_toolchains_installer, jobs that continue in test_jobs_run, on Ray
 # and S3 in test_jobs_remote
 ELSEWHERE = (
@@ -64,6 +65,7 @@ ELSEWHERE = (
     "yolo batch engine=ray",
     "yolo batch output=results/",
     "yolo batch source=s3",
+    "yolo serve",
     "yolo pose train data=my-data.yaml model=yolo11n-pose.pt device=",
 )
 

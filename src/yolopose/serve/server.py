@@ -153,6 +153,17 @@ class PoseServer(uvicorn.Server):
         super().__init__(_config(app, options))
         self._app = app
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and print the address."""
+        await super().startup(sockets)
+        options = self._app.service.options
+        port = self.servers[0].sockets[0].getsockname()[1]
+        host = f"[{options.host}]" if ":" in options.host and "[" not in options.host else options.host
+        models = ", ".join(self._app.service.store.names)
+        LOGGER.info(f"Serving {models} at http://{host}:{port} (documentation at /docs, Ctrl-C stops)")
+        if options.insecure:
+            LOGGER.warning("insecure=True: everyone who reaches this address can use the server.")
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop accepting connections, and finish the running requests."""
         self._app.service.draining = True
@@ -222,7 +233,6 @@ def serve(options: ServeOptions) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it logs a line for each invalid request
     app = PoseApp(options)
     server = PoseServer(app, options)
-    models = ", ".join(app.service.store.names)
     try:
         sockets = [server.config.bind_socket()]
     except SystemExit as error:
@@ -231,9 +241,4 @@ def serve(options: ServeOptions) -> None:
             f"The server cannot listen on {options.host}:{options.port}: the port is in use, or the address is not one "
             "of this computer. Give another port=, or 0 for a free one."
         ) from error
-    port = sockets[0].getsockname()[1]
-    host = f"[{options.host}]" if ":" in options.host and "[" not in options.host else options.host
-    LOGGER.info(f"Serving {models} at http://{host}:{port} (documentation at /docs, Ctrl-C stops)")
-    if options.insecure:
-        LOGGER.warning("insecure=True: everyone who reaches this address can use the server.")
     server.run(sockets=sockets)
