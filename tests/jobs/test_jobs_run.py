@@ -12,6 +12,7 @@ from job_worlds import make_images, make_model, make_video, parquet_files, run
 
 from yolopose.base.errors import DataError, NotFoundError, UsageError
 from yolopose.jobs import JobError, job_status, read_rows, run_job
+from yolopose.jobs.local import LocalPool
 
 pytest.importorskip("pyarrow")
 
@@ -203,6 +204,29 @@ def test_a_second_process_is_refused(tmp_path: Path, model: Path) -> None:
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out/.task-0-of-1.lock"), pytest.raises(UsageError, match="Another process"):
         run(tmp_path / "images", tmp_path / "out", model=model)
+
+
+def test_ctrl_c_ends_the_workers_and_the_job_continues(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path / "images", 6)
+    pools: list[LocalPool] = []
+    next_event = LocalPool.next_event
+
+    def interrupted(pool: LocalPool, timeout: float) -> Any:
+        pools.append(pool)
+        event = next_event(pool, timeout)
+        if event and event["event"] == "done" and event["shard"] == 1:
+            raise KeyboardInterrupt
+        return event
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalPool, "next_event", interrupted)
+        with pytest.raises(KeyboardInterrupt, match=r"1 of 3 shards are finished\. The same command"):
+            run(tmp_path / "images", tmp_path / "out", model=model, shard=2)
+    assert all(process.poll() is not None for process in pools[0]._processes.values())
+    result = run(None, tmp_path / "out")  # the file of shard 1 was complete, but not recorded
+    assert (result.computed, result.finished, result.rows) == (1, 3, 6)
 
 
 def test_wrong_folders(tmp_path: Path, model: Path) -> None:
