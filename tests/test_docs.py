@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import foreign_graphs
 from docs_setup import MODEL, copy_mice, make_home, shorten
 from servers import Server
 from yolopose import YOLO
@@ -37,6 +38,7 @@ PAGES = [
     "docs/converting.md",
     "docs/doctor.md",
     "docs/predicting.md",
+    "docs/other-networks.md",
     "docs/tracking.md",
     "docs/batch-jobs.md",
     "docs/exporting.md",
@@ -102,6 +104,9 @@ def home(server: Server, shared: Path, tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copytree(shared / "data/coco-mini/images/val", home / "images/val")
     shutil.copyfile(home / "your-dataset.yaml", home / "my-data.yaml")
     copy_mice(shared, home)
+    foreign_graphs.rtmo(home / "rtmo-s.onnx")  # instead of downloads
+    foreign_graphs.rtmo(home / "rtmo-l.onnx")
+    foreign_graphs.simcc(home / "rtmpose-m.onnx")
     return home
 
 

@@ -39,8 +39,8 @@ def make_anchors(side: int, strides: tuple[int, ...]) -> Float32:
     """
     layers: list[npt.NDArray[np.float64]] = []
     for stride, count in Counter(strides).items():
-        cells = -(-side // stride)
-        centers = (np.arange(cells) + 0.5) / cells
+        positions = -(-side // stride)
+        centers = (np.arange(positions) + 0.5) / positions
         grid = np.stack(np.meshgrid(centers, centers), axis=2).reshape(-1, 2)
         layers.append(np.repeat(grid, _PER_POSITION * count, axis=0))
     return np.concatenate(layers).astype(np.float32)
@@ -59,7 +59,7 @@ def detections_from(values: Float32, logits: Float32, anchors: Float32, side: in
     scores = 1 / (1 + np.exp(-logits.clip(-88, 88)))
     rows = np.argsort(-scores, kind="stable")
     rows = rows[scores[rows] >= min_score]
-    offsets = (values[rows] / side).reshape(len(rows), -1, 2)
+    offsets = (values[rows] / side).reshape(len(rows), values.shape[1] // 2, 2)
     centers = offsets[:, 0] + anchors[rows]
     half = offsets[:, 1] / 2
     points = offsets[:, 2:] + anchors[rows, None]

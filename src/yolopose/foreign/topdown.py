@@ -56,8 +56,9 @@ class TopDown(ABC):
         """
         raise UsageError(
             f"{self._name} estimates the pose inside given boxes. Name a network that finds the instances "
-            "(detector=yolo11n-pose.pt, or any other model that yolopose runs), give the boxes (boxes=detections.json, "
-            "boxes=labels/ or a list of x1, y1, x2, y2), or use detector=image if one instance fills each image."
+            "(detector=yolo11n-pose.pt, or any other model that yolopose runs), give the boxes "
+            "(given_boxes=detections.json, given_boxes=labels/ or a list of x1, y1, x2, y2), or use detector=image if "
+            "one instance fills each image."
         )
 
     def estimate_in(self, image: Image, boxes: Float32) -> Poses:
