@@ -12,7 +12,6 @@ from yolopose import zoo
 from yolopose.cli import help as help_texts
 from yolopose.config import MODES, option_specs
 from yolopose.data.catalog import KnownDataset, known_datasets
-from yolopose.foreign import foreign_models
 from yolopose.foreign.table import ForeignModel, foreign_models
 
 ROOT = Path(__file__).parents[1]
@@ -114,16 +113,10 @@ YOLO26 is stated without NMS. `yolov8x-pose-p6.pt` can be opened, too.
 yolopose runs these networks as they are, for prediction, tracking, pre-labeling and validation:
 `YOLO("rtmo-s")("image.jpg")`. None is included; a file is downloaded when it is named. AP is stated by the projects and
 was not measured here. Top-down networks need boxes: `detector=rtmo-t`, or `given_boxes=`. The license is that of the
-weights; what the training data permit is a separate question.
+weights; what the training data permit is a separate question. More: [other networks](other-networks.md).
 
 | name | network | keypoints | input | AP | license of weights | training data |
 |---|---|---|---|---|---|---|
-yolopose runs these as they are, also without torch: [networks of other packages](other-networks.md). AP and licenses
-are stated by their projects; the terms of the training data are on the page
-[License](license.md#weights-that-yolopose-can-download).
-
-| family | names | keypoints | published AP | license of weights |
-|---|---|---|---|---|
 {foreign}
 
 ## Measured here
@@ -186,18 +179,6 @@ yolo [pose] MODE key=value …
 """
 
 
-def foreign_rows() -> list[str]:
-    """Return one row for each family of networks of other packages."""
-    rows = []
-    for family in dict.fromkeys(model.family for model in foreign_models()):
-        models = [model for model in foreign_models() if model.family == family]
-        names = ", ".join(f"`{model.name}`" for model in models)
-        counts = ", ".join(dict.fromkeys(str(model.count) for model in models))
-        stated = ", ".join(number(model.ap) for model in models)
-        rows.append(f"| [{family}]({models[0].source}) | {names} | {counts} | {stated} | {models[0].license} |")
-    return rows
-
-
 def models_page() -> str:
     """Return docs/models.md."""
     sections = []
@@ -208,8 +189,6 @@ def models_page() -> str:
     datasets = "\n".join(map(dataset_row, known_datasets()))
     foreign = "\n".join(map(foreign_row, foreign_models()))
     return MODELS.format(networks="\n\n".join(sections), results=RESULTS, foreign=foreign, datasets=datasets)
-    foreign = "\n".join(foreign_rows())
-    return MODELS.format(foreign=foreign, networks="\n\n".join(sections), results=RESULTS, datasets=datasets)
 
 
 def command_page() -> str:
