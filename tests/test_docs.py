@@ -58,6 +58,7 @@ ELSEWHERE = (
     "pip install",
     "make ",
     "yolo pose train resume=True",
+    "yolo pose track resume=",  # test_predict_resume
     "yolo benchmark",
     "yolo export nms=True",
     "yolo export int8=True",

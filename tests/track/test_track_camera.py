@@ -60,6 +60,34 @@ def test_drawn_pan_with_moving_figures() -> None:
     assert max(errors[1:]) < 3.0
 
 
+@pytest.mark.parametrize("change", [0, 15])
+def test_walls_with_few_corners_and_noise(change: int) -> None:
+    """Six large areas: what the corners of the noise do must not count, and neither a change of brightness."""
+    rng = np.random.default_rng(5)
+    areas = cv2.resize(rng.integers(60, 180, (2, 3, 3), dtype=np.uint8), (1000, 600), interpolation=cv2.INTER_NEAREST)
+    areas = cv2.circle(areas, (620, 330), 60, (30, 60, 150), -1, cv2.LINE_AA)
+    middle = np.array([[1, 0, -180], [0, 1, -120], [0, 0, 1]], float)
+
+    def noisy_view(matrix: np.ndarray, brightness: int) -> np.ndarray:
+        image = cv2.warpAffine(areas, (matrix @ middle)[:2], SIZE[::-1]).astype(float)
+        return np.clip(image + rng.normal(brightness, 4, (*SIZE, 1)), 0, 255).astype(np.uint8)
+
+    camera = CameraMotion()
+    moved = np.eye(3)
+    nothing = np.zeros((0, 4))
+    camera.update(noisy_view(moved, 0), nothing)
+    for number in range(1, 6):
+        step = transform((9 - number, 3.0), 1 + 0.004 * number)
+        moved = step @ moved
+        matrix = camera.update(noisy_view(moved, change * (number % 2)), nothing)
+        np.testing.assert_allclose(CORNERS @ matrix.T, CORNERS @ step[:2].T, atol=1.2)  # pixels
+    state = json.loads(json.dumps(camera.state_dict()))
+    other = CameraMotion()
+    other.load_state_dict(state)
+    image = noisy_view(moved, 0)
+    np.testing.assert_array_equal(camera.update(image, nothing), other.update(image, nothing))
+
+
 def test_images_without_corners_do_not_move_tracks() -> None:
     camera = CameraMotion()
     for value in (10, 200, 30):

@@ -174,7 +174,7 @@ class YOLO(ModelBase):
 
     def _track(self, source: Any, given: CheckedOptions) -> Iterator[Results]:
         from yolopose.predict import predict
-        from yolopose.predict.resume import RunRecorder, plain_source, read_unfinished
+        from yolopose.predict.resume import RunRecorder, is_recordable, plain_source, read_unfinished
 
         unfinished = None
         if given.get("resume") is not None:
@@ -191,7 +191,7 @@ class YOLO(ModelBase):
             self.tracker.load_state_dict(unfinished.tracker)
         recorder = None
         paths = plain_source(source)
-        if paths is not None and options.save_period and not options.persist and self.tracker.has_state:
+        if paths is not None and self.tracker.has_state and is_recordable(options):
             recorder = RunRecorder(self.model_name, self._digest, paths, options, unfinished)
         items = predict(self._runtime_for(options), source, options, self.callbacks, self.tracker, recorder)
         return with_default_errors(items)

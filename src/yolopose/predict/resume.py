@@ -165,6 +165,15 @@ def plain_source(source: Any) -> str | list[str] | None:
     return None
 
 
+def is_recordable(options: TrackOptions) -> bool:
+    """Return whether a run with these options can be resumed: all of them are plain values, not arrays."""
+    try:
+        json.dumps([getattr(options, field.name) for field in fields(options)])
+    except TypeError:
+        return False
+    return options.save_period > 0 and not options.persist
+
+
 class RunRecorder:
     """Records a run of `track`, or replays the results of an interrupted one and continues to record it.
 

@@ -21,9 +21,9 @@ _QUALITY = 0.005  # of the weakest corner, as a share of the strongest
 _WINDOW = (31, 31)  # of the flow, pixels
 _MIN_MATCHES = 12
 _MAX_SCALE = 1.5  # of one frame to the next; a larger one is a wrong estimate
-_ALIGNED_SIDE = 160  # pixels of the image whose gray values are compared: noise and small objects vanish
-_ALIGNED_BLUR = 1.0  # σ, pixels of that image
-_MIN_PIXELS = 500  # of the background
+_ALIGNED_SIDES = (40, 80, 160)  # pixels of the images whose gray values are compared: noise and small objects vanish
+_ALIGNED_BLUR = 1.0  # σ, pixels of these images
+_MIN_SHARE = 0.05  # of the pixels that must be background in both images
 _MAX_ITERATIONS = 15
 _CONVERGED = 0.01  # pixels of that image
 _PRIOR = 2.0  # standard deviation of the correction of a start value, pixels of that image
@@ -135,18 +135,23 @@ def _align(previous: Gray, current: Gray, mask: Gray, other: Gray, starts: list[
         other: the same of this image.
         starts: (2, 3) start values; the first one is the identity.
     """
-    ratio = min(_ALIGNED_SIDE / max(previous.shape), 1.0)
-    aligner = _Aligner(*(_reduce(image, ratio) for image in (previous, current, mask, other)))
-    scaled = [np.column_stack((start[:, :2], start[:, 2] * ratio)) for start in starts]
-    costs = [aligner.compare(start)[0] for start in scaled]
-    start = scaled[int(np.argmin(costs))]
-    matrix = aligner.refine(start)
+    identity, matrix = starts[0], starts[0]
+    is_better = False
+    for side in _ALIGNED_SIDES:
+        ratio = min(side / max(previous.shape), 1.0)
+        aligner = _Aligner(*(_reduce(image, ratio) for image in (previous, current, mask, other)))
+        # an estimate of a small image may be worse than a start value
+        start = min((_scale_shift(item, ratio) for item in (*starts, matrix)), key=aligner.compare_cost)
+        estimate = aligner.refine(start)
+        is_better = aligner.compare_cost(estimate) < (1 - _MIN_GAIN) * aligner.compare_cost(identity)
+        matrix = _scale_shift(estimate, 1 / ratio)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    is_better = aligner.compare(matrix)[0] < (1 - _MIN_GAIN) * costs[0]
-    if not is_better or not 1 / _MAX_SCALE < scale < _MAX_SCALE:
-        return np.eye(2, 3)
-    matrix[:, 2] /= ratio
-    return matrix
+    return matrix if is_better and 1 / _MAX_SCALE < scale < _MAX_SCALE else identity
+
+
+def _scale_shift(matrix: FloatArray, ratio: float) -> FloatArray:
+    """Return the transform in an image that is `ratio` as large."""
+    return np.column_stack((matrix[:, :2], matrix[:, 2] * ratio))
 
 
 def _reduce(image: Gray, ratio: float) -> npt.NDArray[np.float32]:
@@ -193,10 +198,14 @@ class _Aligner:
         warped = cv2.warpAffine(self._current, matrix, self._size, flags=flags)
         valid = self._mask & (cv2.warpAffine(self._other, matrix, self._size, flags=flags) == 255)
         difference = (warped - self._previous).astype(np.float64)
-        if np.count_nonzero(valid) < min(_MIN_PIXELS, self._mask.size // 4):
+        if np.count_nonzero(valid) < self._mask.size * _MIN_SHARE:
             return np.inf, difference, valid
         difference -= np.median(difference[valid])
         return float(np.minimum(np.abs(difference[valid]), 30.0).mean()), difference, valid
+
+    def compare_cost(self, matrix: FloatArray) -> float:
+        """Return the robust difference of the images."""
+        return self.compare(matrix)[0]
 
     def refine(self, matrix: FloatArray) -> FloatArray:
         """Return a better transform, near a start value."""
@@ -215,8 +224,8 @@ class _Aligner:
     def _step(self, difference: FloatArray, valid: npt.NDArray[np.bool_]) -> FloatArray:
         """Return (4,) the correction: shift in x and y, scale and rotation at the border, all in pixels."""
         mean = self._previous + difference / 2  # of both images: their gradients together converge faster
-        gradient_y, gradient_x = np.gradient(mean)
-        gx, gy, x, y = (values[valid] for values in (gradient_x, gradient_y, self._x, self._y))
+        gx, gy = (np.asarray(np.gradient(mean, axis=axis), np.float64)[valid] for axis in (1, 0))
+        x, y = self._x[valid], self._y[valid]
         error = difference[valid]
         jacobian = np.stack((gx, gy, gx * x + gy * y, gy * x - gx * y), axis=1)
         spread = max(1.4826 * float(np.median(np.abs(error))), 0.1)
