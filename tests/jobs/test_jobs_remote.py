@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from job_worlds import make_images, make_model, make_video, parquet_files, run
 
+from docs_setup import MODEL
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.jobs import job_status, read_rows
 from yolopose.jobs.storage import RemoteStorage, open_storage
@@ -188,7 +189,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from yolopose import YOLO
 
     folder = tmp_path_factory.mktemp("network")
-    YOLO("yolo11n-pose.yaml").save(folder / "random.pt")
+    (folder / "small-pose.yaml").write_text(MODEL)
+    YOLO(folder / "small-pose.yaml").save(folder / "random.pt")
     return Path(YOLO(folder / "random.pt").export(format="onnx", imgsz=64, dynamic=True))
 
 
@@ -197,7 +199,7 @@ def test_rows_survive_kills_of_workers_and_driver(tmp_path: Path, network: Path)
     script = ROOT / "benchmarks/jobs_kills.py"
     command = [sys.executable, str(script), "--model", str(network), "--images", "120", "--kills", "4", "--shard", "10"]
     done = subprocess.run(
-        [*command, "--conf", "0.001", "--folder", str(tmp_path / "world")], capture_output=True, text=True, timeout=900
+        [*command, "--conf", "1e-7", "--folder", str(tmp_path / "world")], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
