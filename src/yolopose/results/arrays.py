@@ -6,7 +6,8 @@ run without torch, this module uses only operations that all three have.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,85 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 
 Array = Any
-"""numpy.ndarray, HostArray or torch.Tensor."""
+"""numpy.ndarray, HostArray or torch.Tensor, for functions that take any of them."""
+
+
+class ResultArray(Protocol):
+    """An array of results, for type checkers and editors: a `torch.Tensor`, or a `HostArray` without torch.
+
+    The members that both have are declared; any other one is `Any`, since it depends on the engine.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each axis."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the elements."""
+        ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def __setitem__(self, index: Any, value: Any, /) -> None: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __array__(self) -> npt.NDArray[Any]: ...
+    def __getattr__(self, name: str, /) -> Any: ...
+    def cpu(self) -> ResultArray:
+        """Return the array in host memory."""
+        ...
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return a numpy.ndarray."""
+        ...
+
+    def detach(self) -> ResultArray:
+        """Return it without gradient."""
+        ...
+
+    def clone(self) -> ResultArray:
+        """Return a copy."""
+        ...
+
+    def to(self, *args: Any, **kwargs: Any) -> ResultArray:
+        """Return it on another device or as another type."""
+        ...
+
+    def int(self) -> ResultArray:
+        """Return int32 values."""
+        ...
+
+    def float(self) -> ResultArray:
+        """Return float32 values."""
+        ...
+
+    def tolist(self) -> Any:
+        """Return nested lists."""
+        ...
+
+    def item(self) -> Any:
+        """Return the only element."""
+        ...
+
+    def numel(self) -> Any:
+        """Return the number of elements."""
+        ...
+
+    def __add__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+    def __ge__(self, other: Any, /) -> Any: ...
+    def __lt__(self, other: Any, /) -> Any: ...
+    def __le__(self, other: Any, /) -> Any: ...
 
 
 class HostArray(np.ndarray[Any, np.dtype[Any]]):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.results.arrays import Array, copy_array, move_array, to_float, to_numpy
+from yolopose.results.arrays import Array, ResultArray, copy_array, move_array, to_float, to_numpy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,7 +21,7 @@ class InstanceArray:
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
-        self.data: Array = to_float(data)
+        self.data: ResultArray = to_float(data)
         self.orig_shape = int(orig_shape[0]), int(orig_shape[1])
 
     def _apply(self, function: Callable[[Array], Array]) -> Self:
@@ -109,27 +109,27 @@ class Boxes(InstanceArray):
         return self.data.shape[1] == 7
 
     @property
-    def id(self) -> Array | None:
+    def id(self) -> ResultArray | None:
         """(N,) track ids, or None without tracking."""
         return self.data[:, 4] if self.is_track else None
 
     @property
-    def conf(self) -> Array:
+    def conf(self) -> ResultArray:
         """(N,) confidence, 0…1."""
         return self.data[:, -2]
 
     @property
-    def cls(self) -> Array:
+    def cls(self) -> ResultArray:
         """(N,) class indices, floating-point."""
         return self.data[:, -1]
 
     @property
-    def xyxy(self) -> Array:
+    def xyxy(self) -> ResultArray:
         """(N, 4) left, top, right, bottom, pixels."""
         return self.data[:, :4]
 
     @property
-    def xywh(self) -> Array:
+    def xywh(self) -> ResultArray:
         """(N, 4) center x, center y, width, height, pixels."""
         corners = self.xyxy
         result = copy_array(corners)
@@ -138,16 +138,16 @@ class Boxes(InstanceArray):
         return result
 
     @property
-    def xyxyn(self) -> Array:
+    def xyxyn(self) -> ResultArray:
         """(N, 4) corners divided by width and height of the image, 0…1."""
         return self._normalize(copy_array(self.xyxy))
 
     @property
-    def xywhn(self) -> Array:
+    def xywhn(self) -> ResultArray:
         """(N, 4) center and size divided by width and height of the image, 0…1."""
         return self._normalize(self.xywh)
 
-    def _normalize(self, values: Array) -> Array:
+    def _normalize(self, values: Array) -> ResultArray:
         height, width = self.orig_shape
         values[:, 0::2] /= width
         values[:, 1::2] /= height
@@ -201,13 +201,17 @@ class Keypoints(InstanceArray):
             sigma = sigma[None]
         if sigma is not None and tuple(sigma.shape) != (*self.shape[:2], 2):
             raise UsageError(f"Keypoints of shape {self.shape} need σ of shape (N, K, 2), got {tuple(sigma.shape)}.")
-        self.sigma: Array | None = sigma
+        self.sigma: ResultArray | None = sigma
 
     def _apply(self, function: Callable[[Array], Array]) -> Self:
         sigma = None if self.sigma is None else function(self.sigma)
         return type(self)(function(self.data), self.orig_shape, self.names, sigma)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: str) -> ResultArray: ...
+    @overload
+    def __getitem__(self, index: Any) -> Self: ...
+    def __getitem__(self, index: Any) -> Self | ResultArray:
         """Select instances by index, slice or mask, or a keypoint of all instances by name as an (N, D) array.
 
         Raises:
@@ -229,12 +233,12 @@ class Keypoints(InstanceArray):
         return self.names.index(name)
 
     @property
-    def xy(self) -> Array:
+    def xy(self) -> ResultArray:
         """(N, K, 2) x, y, pixels."""
         return self.data[..., :2]
 
     @property
-    def xyn(self) -> Array:
+    def xyn(self) -> ResultArray:
         """(N, K, 2) x, y divided by width and height of the image, 0…1."""
         height, width = self.orig_shape
         result = copy_array(self.xy)
@@ -248,6 +252,6 @@ class Keypoints(InstanceArray):
         return self.data.shape[2] == 3
 
     @property
-    def conf(self) -> Array | None:
+    def conf(self) -> ResultArray | None:
         """(N, K) confidence that each keypoint is visible, 0…1; None if D = 2."""
         return self.data[..., 2] if self.has_visible else None
