@@ -398,6 +398,7 @@ REFERENCE_DEFAULTS = {
 OTHER_DEFAULTS = {("train", "workers"): None, ("track", "tracker"): "oks.yaml"}
 """Defaults that differ on purpose; `ARGUMENT_NOTES` has the reason."""
 ARGUMENT_NOTES = {
+    "project": "a relative folder is relative to the current folder; there to runs/pose",
     "time": "the limit includes validation and files",
     "pretrained": "True, False or a file",
     "profile": "accepted without effect",

@@ -25,6 +25,6 @@ model.train(
 metrics = model.val()
 print(metrics.box.map, metrics.pose.map, metrics.pose.map50, metrics.pose.map75, metrics.pose.maps)
 print(metrics.results_dict)
-best = YOLO("own/mouse/weights/best.pt")
+best = YOLO(model.trainer.best)
 result = best("bus.jpg", imgsz=64, conf=0.0, max_det=2)[0]
 assert result.keypoints.shape[1:] == (4, 3)

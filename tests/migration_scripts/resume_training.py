@@ -16,6 +16,6 @@ try:
     model.train(data="data.yaml", epochs=3, **options)
 except RuntimeError as error:
     print(error)
-model = YOLO("cut/run/weights/last.pt")
+model = YOLO(model.trainer.last)
 model.train(resume=True)
-assert len(open("cut/run/results.csv").readlines()) == 4
+assert len(open(model.trainer.csv).readlines()) == 4

@@ -84,7 +84,7 @@ class TrainBatches:
         self._render_on = None if self.builder.without_torch else render_on
         if render_on is not self._render_on:
             names = ", ".join(self.builder.without_torch)
-            LOGGER.info(f"{names}: no torch code (PixelOperation.apply_torch), so workers render the images.")
+            LOGGER.info(f"{names} has no torch code (PixelOperation.apply_torch): workers render the images.")
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
         self._count = len(table)
