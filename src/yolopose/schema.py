@@ -15,6 +15,7 @@ from yolopose.base.errors import UsageError
 from yolopose.base.text import short_repr
 
 MAX_CLASSES = 100_000
+MAX_IMAGE_CHANNELS = 64
 MAX_KEYPOINTS = 10_000
 
 if TYPE_CHECKING:
@@ -164,11 +165,13 @@ class KeypointSchema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseSpec:
-    """Classes and keypoints of a network or data set.
+    """Classes, keypoints and image channels of a network or data set.
 
     Attributes:
         classes: class names by index.
         keypoints: the keypoint schema, common to all classes.
+        channels: C, channels of the images: 1 (gray), 3 (color) or 4 (color and alpha, or another band). A network can
+            have another number, for arrays with as many channels.
 
     Examples:
         >>> from yolopose.schema import PoseSpec
@@ -179,6 +182,12 @@ class PoseSpec:
 
     classes: tuple[str, ...]
     keypoints: KeypointSchema
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        channels = self.channels
+        if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MAX_IMAGE_CHANNELS:
+            raise UsageError(f"channels must be an integer from 1 to {MAX_IMAGE_CHANNELS}, got {short_repr(channels)}.")
 
     @property
     def nc(self) -> int:
@@ -191,17 +200,22 @@ class PoseSpec:
         return dict(enumerate(self.classes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values under the keys of a data YAML."""
-        return {"names": self.names, **self.keypoints.to_dict()}
+        """Return plain values under the keys of a data YAML; `channels` only if they are not 3."""
+        channels = {} if self.channels == 3 else {"channels": self.channels}
+        return {"names": self.names, **self.keypoints.to_dict(), **channels}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PoseSpec:
-        """Read the keys of a data YAML (`names` and those of `KeypointSchema.from_dict`).
+        """Read the keys of a data YAML (`names`, `channels` and those of `KeypointSchema.from_dict`).
 
         Raises:
             UsageError: a value has the wrong form or length.
         """
-        return cls(classes=class_names(values.get("names"), None), keypoints=KeypointSchema.from_dict(values))
+        return cls(
+            classes=class_names(values.get("names"), None),
+            keypoints=KeypointSchema.from_dict(values),
+            channels=values.get("channels", 3),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +223,7 @@ class ModelMetadata:
     """Metadata stored in checkpoints and exported files.
 
     Attributes:
-        spec: classes and keypoints.
+        spec: classes, keypoints and channels of the input.
         name: family and scale, such as `yolo11n-pose`.
         stride: largest stride of the network; input sides are multiples of it.
         imgsz: (height, width) for which the network was trained or exported, pixels.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from yolopose.base.errors import SourceError
-from yolopose.data.arrays import to_bgr
+from yolopose.data.arrays import match_channels, planes_to_bgr, to_bgr, to_image
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -87,3 +87,50 @@ def test_constant_images(array: np.ndarray) -> None:
 def test_normalized_floats_are_stretched(array: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.abs(to_bgr(array.astype(np.float32)).astype(int) - IMAGE).max() <= 1
     assert "seems to be normalized" in capsys.readouterr().err
+
+
+BGRA = np.dstack((IMAGE, RNG.integers(0, 256, (40, 60), dtype=np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("array", "tolerance"),
+    [
+        (BGRA, 0), (BGRA.astype(np.uint16) * 257, 0), (BGRA.astype(np.float32) / 255, 0),
+        # each has its own range
+        (np.dstack((UNIT, BGRA[:, :, 3:] * np.float32(1))), 0),
+        (np.dstack((IMAGE.astype(int) * 257, BGRA[:, :, 3])), 0),
+    ],
+)  # fmt: skip
+def test_a_fourth_channel_is_kept_for_networks_that_read_it(array: np.ndarray, tolerance: int) -> None:
+    assert np.abs(to_image(array, 4).astype(int) - BGRA).max() <= tolerance
+    assert to_image(array, 3).tolist() == to_image(array, 1).tolist() == IMAGE.tolist()
+
+
+def test_arrays_of_other_channels_need_a_network_that_reads_them() -> None:
+    many = RNG.integers(0, 256, (4, 6, 7), dtype=np.uint8)
+    assert to_image(many, 7).tolist() == match_channels(many, 7).tolist() == many.tolist()
+    for array, channels in ((many, 4), (IMAGE, 7), (IMAGE[:, :, 0], 7)):
+        with pytest.raises(SourceError, match="is not an image"):
+            to_image(array, channels)
+    with pytest.raises(SourceError, match=r"has 3 channels, but this network reads 7: .*\(height, width, 7\)"):
+        match_channels(IMAGE, 7)
+
+
+def test_channels_of_the_network() -> None:
+    weights = np.array([0.114, 0.587, 0.299])  # ITU-R BT.601, of blue, green and red
+    for image in (IMAGE, BGRA):
+        gray = match_channels(image, 1)
+        assert gray.shape == (40, 60, 1)
+        assert np.abs(gray[:, :, 0] - IMAGE @ weights).max() < 1
+        assert match_channels(image, 3).tolist() == IMAGE.tolist()
+    assert match_channels(IMAGE, 4)[:, :, 3].min() == 255
+    assert match_channels(BGRA, 4) is BGRA
+    equal = np.repeat(IMAGE[:, :, :1], 3, axis=2)
+    assert match_channels(equal, 1).tolist() == IMAGE[:, :, :1].tolist()  # gray files, decoded as color
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+def test_color_image_of_a_network_input(channels: int) -> None:
+    planes = RNG.integers(0, 256, (channels, 4, 6), dtype=np.uint8)
+    order = {1: [0, 0, 0], 3: [2, 1, 0]}.get(channels, [0, 1, 2])
+    assert planes_to_bgr(planes).tolist() == planes[order].transpose(1, 2, 0).tolist()

@@ -9,7 +9,16 @@ import pytest
 
 from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.data import images
-from yolopose.data.images import decode_image, is_image, read_image, read_reduced, to_bgr
+from yolopose.data.images import (
+    decode_image,
+    is_image,
+    letterbox_batch,
+    read_channels,
+    read_image,
+    read_reduced,
+    to_bgr,
+)
+from yolopose.geometry import Letterbox
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -231,3 +240,55 @@ def test_reduced_size_of_nearly_square_turned_jpegs(tmp_path: Path, height: int,
     PIL.fromarray(img(height, width)).save(tmp_path / "a.jpg", exif=exif)
     image, full = read_reduced(tmp_path / "a.jpg", 1)
     assert (full or image.shape[:2]) == read_image(tmp_path / "a.jpg").shape[:2] == (width, height)
+
+
+def bgra() -> np.ndarray:
+    return np.dstack((img(), 255 - img()[:, :, 2] // 2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("factor", [1, 257])
+def test_keeps_a_fourth_channel_on_request(tmp_path: Path, suffix: str, factor: int) -> None:
+    if suffix == ".webp" and factor > 1:
+        pytest.skip("WebP has 8 bits")
+    path = tmp_path / f"a{suffix}"
+    kind = np.uint8 if factor == 1 else np.uint16
+    path.write_bytes(encoded(suffix, bgra().astype(kind) * kind(factor)))
+    image = read_image(path, alpha=True)
+    assert image.shape == (40, 60, 4)
+    assert np.abs(image.astype(int) - bgra()).mean() < 3
+    assert read_image(path).shape == (40, 60, 3)
+    assert [read_channels(path, channels).shape[2] for channels in (1, 3, 4)] == [1, 3, 4]
+
+
+def test_images_without_a_fourth_channel_are_opaque(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_bytes(encoded(name[1:]))
+        assert read_channels(tmp_path / name, 4)[:, :, 3].min() == 255
+    assert capsys.readouterr().err.count("read as opaque") == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_an_image_with_alpha(orientation: int) -> None:
+    exif = PIL.Exif()
+    exif[0x112] = orientation
+    buffer = io.BytesIO()
+    PIL.fromarray(bgra()[:, :, [2, 1, 0, 3]]).save(buffer, "png", exif=exif)
+    color = decode_image(buffer.getvalue(), "x")
+    image = decode_image(buffer.getvalue(), "x", alpha=True)
+    np.testing.assert_array_equal(image[:, :, :3], color)
+    np.testing.assert_array_equal(image[:, :, 3], 255 - image[:, :, 2] // 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_letterboxed_channels(channels: int) -> None:
+    letterbox = Letterbox.fit((40, 60), (64, 64))
+    batch = letterbox_batch([img(), bgra()], [letterbox] * 2, channels)
+    assert batch.shape == (2, channels, 64, 64)
+    assert batch[:, :, 0, 0].tolist() == [[114] * channels] * 2
+    assert np.array_equal(batch[0, : min(channels, 3)], batch[1, : min(channels, 3)])
+    blue = {1: None, 3: 2, 4: 0}[channels]  # RGB, but B, G, R, A
+    if blue is not None:
+        row = batch[0, blue, 32].astype(int)
+        assert (np.diff(row) >= 0).all()
+        assert row[-1] > 245

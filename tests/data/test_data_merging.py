@@ -185,3 +185,13 @@ def test_impossible_merges(cats: Path, tmp_path: Path) -> None:
     (tmp_path / "out/mine").touch()
     with pytest.raises(OutputError, match="not an empty folder"):
         merge_datasets([cats, other], tmp_path / "out")
+
+
+def test_channels_are_kept_and_must_agree(cats: Path, tmp_path: Path) -> None:
+    row = "0 .5 .5 .4 .4 .4 .4 2 .5 .5 1 .6 .6 2"
+    points = ["nose", "left_ear", "right_ear"]
+    gray, other = (make_data(tmp_path / name, ["cat"], points, row, channels=1) for name in ("gray", "other"))
+    report = merge_datasets([gray, other], tmp_path / "merged")
+    assert load_dataset(report.output).spec.channels == 1
+    with pytest.raises(DataError, match="3 in cats, 1 in gray"):
+        merge_datasets([cats, gray], tmp_path / "mixed")

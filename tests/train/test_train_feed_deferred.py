@@ -25,15 +25,17 @@ GEOMETRIC: dict[str, float] = {"degrees": 20, "translate": 0.2, "scale": 0.5, "s
 COLOR: dict[str, float] = {"hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4}
 
 
-def make_photos(side: int = 128, **changes: float) -> tuple[SampleBuilder, BatchSpec]:
+def make_photos(side: int = 128, channels: int = 3, **changes: float) -> tuple[SampleBuilder, BatchSpec]:
     """Return samples of smooth colors with some noise, as in photos: an offset of half a pixel is visible in them."""
     table, images = make_scenes(SIZES)
     rng = np.random.default_rng(0)
     for number, image in enumerate(images):
         coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
         smooth: Any = cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        images[number] = np.clip(smooth.astype(int) + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
-    builder = SampleBuilder(table, pose_spec(), train_options(**changes), images, imgsz=side, seed=5)
+        color = np.clip(smooth.astype(int) + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
+        images[number] = np.dstack((color, color[:, :, ::-1]))[:, :, :channels]
+    spec = replace(pose_spec(), channels=channels)
+    builder = SampleBuilder(table, spec, train_options(**changes), images, imgsz=side, seed=5)
     return builder, BatchSpec(0, np.arange(5), np.arange(5), (side, side), True)
 
 
@@ -63,6 +65,26 @@ def test_torch_renders_as_opencv(device: torch.device, changes: dict[str, float]
         # older versions of OpenCV interpolate in steps of 1/32 pixel; at the edge of a tile they may pick another tile
         assert difference.mean() < (1 if "hsv_h" in changes else 0.4)
         assert difference.quantile(0.99) <= (4 if "hsv_h" in changes else 2)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_and_four_channels(channels: int) -> None:
+    everything = {"mosaic": 0.7, "mixup": 0.5, "cutmix": 0.5, "fliplr": 0.5, "bgr": 1.0, **GEOMETRIC, **COLOR}
+    builder, spec = make_photos(channels=channels, **everything)
+    color, _ = make_photos(**{**everything, "bgr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0})
+    assert builder.pixel_operations == []  # HSV and BGR need color
+    for epoch in range(2):
+        spec = replace(spec, epoch=epoch)
+        expected = make_batch(builder, spec)
+        batch = make_deferred_batch(builder, spec).render(CPU)
+        assert batch.images.shape == expected.images.shape == (5, channels, 128, 128)
+        assert (batch.images.int() - expected.images.int()).abs().float().mean() < 0.4
+        # the first channels are those of the same sample of color images, B, G, R instead of R, G, B
+        rgb = make_batch(color, spec)
+        assert torch.equal(expected.boxes, rgb.boxes)
+        common = min(channels, 3)
+        difference = expected.images[:, :common].int() - rgb.images.flip(1)[:, :common].int()
+        assert difference.abs().max() <= 1
 
 
 def test_an_offset_of_half_a_pixel_is_detected() -> None:

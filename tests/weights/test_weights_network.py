@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from yolopose.base.errors import WeightsError
 from yolopose.nn import PoseModel, build_network
 from yolopose.schema import KeypointSchema, PoseSpec
 from yolopose.weights import load_matching, load_network, make_checkpoint, write_checkpoint
+from yolopose.weights.network import _convert_kernel
 
 TINY: dict[str, Any] = {
     "nc": 2,
@@ -132,6 +134,50 @@ def test_load_matching_of_a_whole_network() -> None:
     report = load_matching(target, source.state_dict())
     assert report.copied == report.total
     assert torch.equal(outputs(target), outputs(source))
+
+
+@pytest.mark.parametrize("source_channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_first_convolution_of_other_channels(source_channels: int, channels: int) -> None:
+    """A gray scene has the same output, whichever channels the network reads; a new alpha channel has no effect."""
+    spec = network().spec
+    source = network(0, replace(spec, channels=source_channels))
+    target = network(1, replace(spec, channels=channels))
+    report = load_matching(target, source.state_dict())
+    assert (report.copied, report.mismatched) == (report.total, ())
+    note = "" if source_channels == channels else f"converted from {source_channels} to {channels} channels"
+    assert note in report.summary("x", "y")
+    gray = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    inputs = [gray.expand(-1, count, -1, -1).clone() for count in (source_channels, channels)]
+    inputs[0][:, 3:] = 0.0
+    inputs[1][:, 3:] = 0.5 if source_channels < 4 else 0.0
+    with torch.no_grad():
+        expected, got = source.eval()(inputs[0]), target.eval()(inputs[1])
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_kernel_of_color_is_reordered() -> None:
+    kernel = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    rgb = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    bgra = torch.cat((rgb.flip(1), torch.rand(2, 1, 9, 9)), 1)
+    converted = _convert_kernel(kernel, torch.Size((8, 4, 3, 3)))
+    assert converted is not None
+    conv = torch.nn.functional.conv2d
+    torch.testing.assert_close(conv(bgra, converted), conv(rgb, kernel))
+    again = _convert_kernel(converted, kernel.shape)
+    assert again is not None
+    assert torch.equal(again, kernel)
+    for shape in ((8, 3, 3, 3), (8, 2, 3, 3), (16, 1, 3, 3), (8, 1, 1, 1), (8, 1)):
+        assert _convert_kernel(kernel, torch.Size(shape)) is None
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_channels_are_stored(tmp_path: Path, suffix: str) -> None:
+    path = write_checkpoint(tmp_path / f"a{suffix}", make_checkpoint(network(0, replace(network().spec, channels=4))))
+    again, checkpoint = load_network(path)
+    assert (again.spec.channels, again.yaml["ch"], again.model[0].conv.in_channels) == (4, 4, 4)
+    assert checkpoint.metadata is not None
+    assert checkpoint.metadata.spec.channels == 4
 
 
 def test_load_matching_of_public_weights(shared: Path) -> None:

@@ -1,9 +1,10 @@
-"""Arrays of any type and range as (H, W, 3) uint8 BGR images."""
+"""Arrays of any type and range as uint8 images: (H, W, 3) BGR, or the channels that a network reads."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -46,6 +47,73 @@ def to_bgr(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(pixels)
+
+
+def to_image(array: npt.NDArray[Any], channels: int) -> npt.NDArray[np.uint8]:
+    """Convert an array to an image for a network that reads `channels`, without losing any of them.
+
+    Args:
+        array: as for `to_bgr`, or (H, W, channels).
+        channels: channels of the network.
+
+    Returns:
+        (H, W, channels) uint8 if the array has so many and they are neither 1 nor 3; else (H, W, 3) BGR.
+
+    Raises:
+        SourceError: as `to_bgr`.
+    """
+    if channels in (1, 3) or array.ndim != 3 or array.shape[2] != channels or not array.size:
+        if channels not in (1, 3, 4):
+            raise SourceError(
+                f"An array of shape {array.shape} is not an image for this network: give (height, width, {channels})."
+            )
+        return to_bgr(array)
+    if channels != 4 or array.dtype == np.uint8:
+        return np.ascontiguousarray(_to_uint8(array))
+    # the range of the fourth channel says nothing about that of the others
+    return np.dstack((_to_uint8(array[:, :, :3]), _to_uint8(array[:, :, 3:])))
+
+
+def match_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Return an image with the channels that a network reads.
+
+    Args:
+        image: (H, W, 3) BGR, (H, W, 4) BGRA, or (H, W, channels).
+        channels: 1 converts color to gray, 3 drops alpha, 4 adds an opaque alpha channel.
+
+    Returns:
+        (H, W, channels); the image itself if it has so many.
+
+    Raises:
+        SourceError: the network reads another number of channels than 1, 3 or 4, and the image has not as many.
+    """
+    height, width, count = image.shape
+    if count == channels:
+        return image
+    if channels not in (1, 3, 4) or count not in (3, 4):
+        raise SourceError(
+            f"The image has {count} channels, but this network reads {channels}: give arrays of shape (height, width, "
+            f"{channels})."
+        )
+    if channels == 1:
+        code = cv2.COLOR_BGR2GRAY if count == 3 else cv2.COLOR_BGRA2GRAY
+    else:
+        code = cv2.COLOR_BGRA2BGR if channels == 3 else cv2.COLOR_BGR2BGRA
+    return np.asarray(cv2.cvtColor(image, code), dtype=np.uint8).reshape(height, width, channels)
+
+
+def planes_to_bgr(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the color image of a network input, to draw on.
+
+    Args:
+        planes: (C, H, W): gray, RGB, or B, G, R and others.
+
+    Returns:
+        (H, W, 3) BGR, contiguous.
+    """
+    count = len(planes)
+    bgr = planes[::-1] if count == 3 else planes[:3] if count > 3 else planes[[0, 0, 0]]
+    return np.ascontiguousarray(bgr.transpose(1, 2, 0))
 
 
 def seems_normalized(low: float, high: float, share: float) -> bool:

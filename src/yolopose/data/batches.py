@@ -19,7 +19,7 @@ from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.base.log import warn_once
 from yolopose.base.prefetch import prefetch
 from yolopose.config import limit_workers
-from yolopose.data.images import DamagedImageError, letterbox_into, read_image
+from yolopose.data.images import DamagedImageError, letterbox_into, read_channels
 from yolopose.data.label_file import FloatArray
 from yolopose.data.labels import Annotations
 from yolopose.geometry import Letterbox
@@ -34,7 +34,7 @@ class ValBatch:
     """A batch of B images with their N instances, in pixels of the network input.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, contiguous.
+        images: (B, C, H, W) uint8, contiguous; RGB with 3 channels.
         letterboxes: position of each image, by which results are mapped back to the original image.
         indices: index of each image in the annotations.
         batch_idx: (N,) int64 image of each instance, ascending.
@@ -69,6 +69,7 @@ class ValBatches:
             order of the paths. Ignored if (height, width) is not square.
         workers: number of threads that decode and resize; None or 0 chooses.
         native_size: do not resize or pad: a batch holds images of one size; `imgsz`, `stride` and `rect` are ignored.
+        channels: C, channels that the network reads: 1, 3 or 4.
 
     Attributes:
         groups: indices of the images of each batch.
@@ -85,8 +86,10 @@ class ValBatches:
         rect: bool = True,
         workers: int | None = None,
         native_size: bool = False,
+        channels: int = 3,
     ) -> None:
         self._annotations = annotations
+        self._channels = channels
         self._workers = limit_workers(workers or None)
         self._side: int | None = None
         if native_size:
@@ -127,7 +130,7 @@ class ValBatches:
             self._annotations.to_letterbox(letterbox, index)
             for letterbox, index in zip(letterboxes, indices, strict=True)
         ]
-        images = np.empty((len(indices), 3, *shape), dtype=np.uint8)
+        images = np.empty((len(indices), self._channels, *shape), dtype=np.uint8)
         pending = [
             pool.submit(_load_into, planes, self._annotations.files[index], letterbox)
             for planes, index, letterbox in zip(images, indices, letterboxes, strict=True)
@@ -212,7 +215,7 @@ def _finish(started: tuple[ValBatch, list[Future[bool]]]) -> ValBatch:
 def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> bool:
     """Write an image into its slot of a batch; return False if it does not decode."""
     try:
-        image = read_image(path)
+        image = read_channels(path, len(planes))
     except DamagedImageError as error:
         warn_once(f"{error} It is not part of the validation. `yolo doctor` lists all such images.")
         planes[:] = PAD_VALUE

@@ -22,8 +22,8 @@ from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
 from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
 from yolopose.data.paths import PathList, require_unpacked
 from yolopose.data.yaml_checks import (
-    check_channels,
     check_names,
+    parse_channels,
     parse_checksums,
     parse_download,
     warn_misspelled_keys,
@@ -44,7 +44,7 @@ class Dataset:
     Attributes:
         yaml_path: the YAML file.
         root: absolute folder that `train`, `val` and `test` are relative to.
-        spec: classes and keypoints.
+        spec: classes, keypoints and channels of the images.
         entries: folders and .txt lists of each split in the YAML, as written there.
         raw: all keys of the YAML.
 
@@ -160,7 +160,6 @@ def load_dataset(
     path = _find_yaml(source)
     raw = read_yaml(path, "data YAML", DataError, text_keys=("names", "kpt_names"))
     warn_misspelled_keys(path, raw)
-    check_channels(path, raw.get("channels"))
     urls = parse_download(path, raw.get("download"))
     checksums = parse_checksums(path, raw.get("download_sha256"))
     spec = _read_spec(path, raw)
@@ -218,7 +217,11 @@ def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
     check_names(path, classes, keypoints)
-    spec = PoseSpec(classes=classes, keypoints=with_coco_person_defaults(path, keypoints, len(classes)))
+    spec = PoseSpec(
+        classes=classes,
+        keypoints=with_coco_person_defaults(path, keypoints, len(classes)),
+        channels=parse_channels(path, raw.get("channels")),
+    )
     warn_wrong_flip_idx(path, spec.keypoints)
     return spec
 

@@ -1,4 +1,4 @@
-"""Decode image files and convert arrays to (H, W, 3) uint8 BGR; letterbox them into network inputs.
+"""Decode image files to (H, W, 3) uint8 BGR, or (H, W, 4) BGRA; letterbox them into network inputs.
 
 Files are decoded from their bytes, so that file names in any script work on every platform, and a truncated file is an
 error, never a partly gray image.
@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from yolopose.base.errors import NotFoundError, SourceError
 from yolopose.base.files import read_regular
-from yolopose.data.arrays import to_bgr
+from yolopose.base.log import warn_once
+from yolopose.data.arrays import match_channels, to_bgr, to_image
 from yolopose.data.dng import decode_dng, is_dng
 from yolopose.data.image_header import MAX_IMAGE_BYTES
 from yolopose.data.jpeg import is_complete_jpeg, jpeg_size, lacks_rows
@@ -36,6 +37,8 @@ IMAGE_SUFFIXES = frozenset(
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 # first bytes of TIFF and JPEG 2000, which have compressions and color spaces that Pillow supports and OpenCV does not
 _PILLOW_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c", b"\xff\x4f\xff\x51")
+# EXIF data in PNG and WebP, with the orientation of the image
+_EXIF_MARKS = (b"eXIf", b"EXIF", b"Raw profile type")
 # brands of ISO media files that are images, not videos
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 
@@ -54,28 +57,50 @@ def is_image_name(name: str) -> bool:
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Path, *, alpha: bool = False) -> Image:
     """Read an image and apply its EXIF orientation.
 
     Args:
         path: the file.
+        alpha: keep the fourth channel of a PNG, TIFF or WebP file that has one.
 
     Returns:
-        (H, W, 3) uint8 BGR; 16-bit and gray images are converted, an alpha channel is dropped.
+        (H, W, 3) uint8 BGR; 16-bit and gray images are converted, an alpha channel is dropped. With `alpha`,
+        (H, W, 4) BGRA if the file has four channels.
 
     Raises:
         NotFoundError: there is no such file.
         SourceError: it is empty, truncated, damaged or not an image; the message names the file.
     """
-    return decode_image(_read_bytes(Path(path)), str(path))
+    return decode_image(_read_bytes(Path(path)), str(path), alpha=alpha)
 
 
-def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int] | None]:
+def read_channels(path: str | Path, channels: int) -> Image:
+    """Read an image as a network reads it.
+
+    Args:
+        path: the file.
+        channels: channels of the network: 1, 3 or 4.
+
+    Returns:
+        (H, W, channels) uint8: gray, BGR, or BGRA, whose alpha is 255 where the file has none.
+
+    Raises:
+        NotFoundError, SourceError: as `read_image`.
+    """
+    image = read_image(path, alpha=channels == 4)
+    if channels == 4 and image.shape[2] == 3:
+        warn_once("Images without a fourth channel are read as opaque: their fourth channel is 255.")
+    return match_channels(image, channels)
+
+
+def read_reduced(path: str | Path, min_side: int, *, alpha: bool = False) -> tuple[Image, tuple[int, int] | None]:
     """Read an image; a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the time.
 
     Args:
         path: the file.
         min_side: least length of the longer side after the reduction, pixels.
+        alpha: see `read_image`.
 
     Returns:
         The image as from `read_image`, and the (height, width) before the reduction, or None if it was not reduced.
@@ -83,23 +108,26 @@ def read_reduced(path: str | Path, min_side: int) -> tuple[Image, tuple[int, int
     Raises:
         NotFoundError, SourceError: as `read_image`.
     """
-    return decode_reduced(_read_bytes(Path(path)), str(path), min_side)
+    return decode_reduced(_read_bytes(Path(path)), str(path), min_side, alpha=alpha)
 
 
-def decode_reduced(data: bytes, name: str, min_side: int) -> tuple[Image, tuple[int, int] | None]:
+def decode_reduced(
+    data: bytes, name: str, min_side: int, *, alpha: bool = False
+) -> tuple[Image, tuple[int, int] | None]:
     """Decode the contents of an image file at a reduced scale; see `read_reduced`.
 
     Args:
         data: contents of the file.
         name: name of the image in error messages.
         min_side: least length of the longer side after the reduction, pixels.
+        alpha: keep a fourth channel.
 
     Raises:
         SourceError: the data are not a complete image.
     """
     size = jpeg_size(data)
     if size is None or not is_complete_jpeg(data):
-        return decode_image(data, name), None
+        return decode_image(data, name, alpha=alpha), None
     height, width = size
     # imdecode applies the EXIF orientation, while `size` is the one before it: the reduced sides must show which it is
     factors = [
@@ -129,12 +157,13 @@ def _read_bytes(path: Path) -> bytes:
         raise SourceError(f"The image {path} cannot be read: {error.strerror or error}.") from error
 
 
-def decode_image(data: bytes, name: str) -> Image:
+def decode_image(data: bytes, name: str, *, alpha: bool = False) -> Image:
     """Decode the contents of an image file; see `read_image`.
 
     Args:
         data: contents of the file.
         name: name of the image in error messages.
+        alpha: keep a fourth channel.
 
     Raises:
         DamagedImageError: the data are not a complete image.
@@ -157,6 +186,28 @@ def decode_image(data: bytes, name: str) -> Image:
             f"The image {name} cannot be decoded: it is damaged, cut short or not an image ({len(data)} bytes). "
             "Save it again as JPEG or PNG, or remove it."
         )
+    return _with_alpha(image, data) if alpha else image
+
+
+def _with_alpha(image: Image, data: bytes) -> Image:
+    """Return a decoded image with the fourth channel of its file, if the file has one."""
+    if data[:2] == b"\xff\xd8":  # JPEG has no alpha
+        return image
+    try:
+        stored: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+        if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
+            return image
+        stored = to_image(stored, 4)
+    except (cv2.error, SourceError):
+        return image
+    if not any(mark in data for mark in _EXIF_MARKS):
+        return stored
+    # IMREAD_UNCHANGED ignores the EXIF orientation: the color channels show which one was applied
+    for turns in range(4):
+        for step in (1, -1):
+            turned = np.ascontiguousarray(np.rot90(stored, turns)[:, ::step])
+            if turned.shape[:2] == image.shape[:2] and cv2.norm(turned[:, :, :3], image, cv2.NORM_INF) <= 1:
+                return turned
     return image
 
 
@@ -164,17 +215,18 @@ def _cut_short(name: str) -> DamagedImageError:
     return DamagedImageError(f"The image {name} is cut short: the JPEG data end too early. Copy it again or remove it.")
 
 
-def letterbox_batch(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
+def letterbox_batch(images: Sequence[Image], letterboxes: Sequence[Letterbox], channels: int = 3) -> Image:
     """Letterbox images that share an input size.
 
     Args:
-        images: (H, W, 3) uint8 BGR each.
+        images: (H, W, 3) uint8 BGR each, or (H, W, 4) BGRA.
         letterboxes: position of each image in the input; all with the same `out`.
+        channels: C, channels of the network.
 
     Returns:
-        (B, 3, height, width) uint8 RGB.
+        (B, C, height, width) uint8; see `letterbox_into`.
     """
-    batch = np.empty((len(images), 3, *letterboxes[0].out), dtype=np.uint8)
+    batch = np.empty((len(images), channels, *letterboxes[0].out), dtype=np.uint8)
     for planes, image, letterbox in zip(batch, images, letterboxes, strict=True):
         letterbox_into(planes, image, letterbox)
     return batch
@@ -184,10 +236,15 @@ def letterbox_into(planes: Image, image: Image, letterbox: Letterbox) -> None:
     """Write one letterboxed image into its slot of a batch.
 
     Args:
-        planes: (3, height, width) uint8 RGB output of size `letterbox.out`.
-        image: (H, W, 3) uint8 BGR, of size `letterbox.source` or decoded at a smaller scale.
+        planes: (C, height, width) uint8 output of size `letterbox.out`: RGB with C = 3, gray with 1; four channels keep
+            the order of the image, B, G, R, A.
+        image: (H, W, 3) uint8 BGR or (H, W, 4) BGRA, of size `letterbox.source` or decoded at a smaller scale.
         letterbox: position of the image.
+
+    Raises:
+        SourceError: the image cannot be converted to C channels.
     """
+    image = match_channels(image, len(planes))
     height, width = letterbox.inner
     top, left = letterbox.top, letterbox.left
     bottom, right = top + height, left + width
@@ -197,9 +254,9 @@ def letterbox_into(planes: Image, image: Image, letterbox: Letterbox) -> None:
     planes[:, top:bottom, right:] = PAD_VALUE
     if letterbox.inner != image.shape[:2]:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    red, green, blue = planes[:, top:bottom, left:right]
+    targets = list(planes[:, top:bottom, left:right])
     # cv2.split writes into the planes of the batch, four times faster than a transposed copy in numpy
-    cv2.split(image, [blue, green, red])
+    cv2.split(image, targets[::-1] if len(planes) == 3 else targets)
 
 
 def _cv2_decode(data: bytes) -> Image | None:

@@ -93,6 +93,14 @@ def merge_records(sources: Sequence[MergeSource]) -> DatasetRecord:
 
     dims = {source.record.attributes.get("kpt_dims", 3) for source in sources}
     attributes = {"kpt_dims": 2} if dims == {2} else {}
+    channels = {source.name: source.record.attributes.get("channels", 3) for source in sources}
+    if len({*channels.values()}) > 1:
+        stated = ", ".join(f"{count} in {name}" for name, count in channels.items())
+        raise DataError(
+            f"The data sets have images of different channels: {stated}. Set the same `channels:` in their data YAMLs; "
+            "with 1, color images are read as gray."
+        )
+    attributes["channels"] = next(iter(channels.values()))
     return DatasetRecord(classes=tuple(classes), read_images=read_images, attributes=attributes, issues=issues)
 
 

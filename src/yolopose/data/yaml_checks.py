@@ -19,6 +19,7 @@ KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
     "skeleton", "download", "download_sha256", "figures", "info", "channels",
 )  # fmt: skip
+IMAGE_CHANNELS = (1, 3, 4)
 # A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).
 _SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(?![A-Za-z])|(Left|Right)(?=[A-Z])|"
                     r"(?<=[a-z])(Left|Right)(?![a-z])|^(left|right)(?=[a-z])")  # fmt: skip
@@ -35,18 +36,19 @@ def warn_misspelled_keys(path: Path, keys: Iterable[str]) -> None:
             LOGGER.warning(f"{path}: the key `{key}` is unknown and has no effect. Did you mean `{similar[0]}`?")
 
 
-def check_channels(path: Path, channels: object) -> None:
-    """Check `channels`, which the reference package uses for gray and multispectral images.
+def parse_channels(path: Path, channels: object) -> int:
+    """Return the channels of the images: 1 (gray), 3 (color) or 4 (color and alpha, or another band); 3 by default.
 
     Raises:
-        DataError: it is not 3, the number of channels of every network here.
+        DataError: it is something else.
     """
-    if channels is None or channels == 3:
-        return
-    gray = " Gray images are read as three equal channels: remove the line to train on them." if channels == 1 else ""
+    if channels is None:
+        return 3
+    if type(channels) is int and channels in IMAGE_CHANNELS:
+        return channels
     raise DataError(
-        f"{path}: `channels: {short_repr(channels)}` is not supported: networks here have 3 channels, and images are "
-        f"read as color.{gray} Images of other channels must be converted to color images."
+        f"{path}: `channels: {short_repr(channels)}` is not supported. It is 1 (images are read as gray), 3 (color, "
+        "the default) or 4 (PNG, TIFF or WebP files with a fourth channel)."
     )
 
 

@@ -80,7 +80,7 @@ def check_scores_not_nan(runtime: Runtime, images: npt.NDArray[np.uint8]) -> Non
 
     Args:
         runtime: the network.
-        images: (B, 3, H, W) a batch of the run.
+        images: (B, C, H, W) a batch of the run.
 
     Raises:
         WeightsError: no score exceeds -1.

@@ -149,7 +149,7 @@ class ConfusionMatrix(TableMixin):
         """Draw the boxes of `matches`, one tile per kind.
 
         Args:
-            img: (3, H, W) RGB, uint8 or float 0…1: the image that `process_batch` saw last.
+            img: (C, H, W), RGB with 3 channels, uint8 or float 0…1: the image that `process_batch` saw last.
             im_file: its file; the drawing gets its name.
             save_dir: the drawing is written to its subfolder `visualizations`.
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from yolopose.base.files import atomic_path
 from yolopose.base.log import warn_once
+from yolopose.data.arrays import planes_to_bgr
 from yolopose.data.batches import ValBatch
 from yolopose.evaluate.metric import Metric
 from yolopose.results.drawing import Style, annotate
@@ -225,7 +226,7 @@ def image_grid(
     """Arrange annotated images in a near-square grid.
 
     Args:
-        images: (B, 3, H, W) uint8 RGB.
+        images: (B, C, H, W) uint8; RGB with 3 channels.
         captions: one line of text per image.
         overlays: boxes and keypoints of each image.
         names: class names.
@@ -245,7 +246,7 @@ def image_grid(
     grid = np.full((rows * (tile_h + GAP) + GAP, columns * (tile_w + GAP) + GAP, 3), 255, dtype=np.uint8)
     factor = np.array([tile_w / width, tile_h / height], dtype=np.float32)
     for index, (image, caption, (boxes, points)) in enumerate(zip(images, captions, overlays, strict=True)):
-        bgr = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
+        bgr = planes_to_bgr(image)
         tile = np.asarray(cv2.resize(bgr, (tile_w, tile_h), interpolation=interpolation), dtype=np.uint8)
         boxes, points = boxes.copy(), points.copy()
         boxes[:, :4] *= np.tile(factor, 2)

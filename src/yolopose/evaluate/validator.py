@@ -326,6 +326,7 @@ class Validation:
             rect=settings.rect,
             workers=settings.workers,
             native_size=settings.native_size,
+            channels=self.runtime.metadata.spec.channels,
         )
 
     def _load_coco_gt(self) -> CocoAnnotations:

@@ -112,12 +112,13 @@ def _input_batches(job: ExportJob) -> list[Batch]:
     """Return the image as inputs: the fixed size; for a free size, also two images in a small rectangle."""
     metadata, image = job.metadata, job.image
     source = image.shape[0], image.shape[1]
+    channels = metadata.spec.channels
     count = metadata.batch or 1
-    batches = [letterbox_batch([image] * count, [Letterbox.fit(source, metadata.imgsz)] * count)]
+    batches = [letterbox_batch([image] * count, [Letterbox.fit(source, metadata.imgsz)] * count, channels)]
     if metadata.dynamic:
         height, width = (-(-side // (2 * metadata.stride)) * metadata.stride for side in metadata.imgsz)
         small = Letterbox.fit(source, (height, width), auto=True, stride=metadata.stride)
-        batches.append(letterbox_batch([image] * 2, [small] * 2))
+        batches.append(letterbox_batch([image] * 2, [small] * 2, channels))
     return batches
 
 

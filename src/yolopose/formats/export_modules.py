@@ -55,7 +55,7 @@ class Decoded(nn.Module):
             self.network.head.fix_anchors(network.infer_shapes(*imgsz))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 0…1 → decoded float32 output."""
+        """(B, C, H, W) float32 0…1 → decoded float32 output."""
         # `type_as` instead of a fixed dtype: an engine that widens the weights of the graph widens the input with them
         values = images.type_as(next(self.network.parameters())) if self.half_inside else images
         return self.network.head.decode(self.network.outputs(values))
@@ -96,7 +96,7 @@ class NmsModule(nn.Module):
     """A network followed by NMS.
 
     Args:
-        network: (B, 3, H, W) → (B, 4+nc+K·D, A).
+        network: (B, C, H, W) → (B, 4+nc+K·D, A).
         nc: number of classes.
         config: parameters of NMS.
         anchors: A; None if it depends on the input size.
@@ -111,7 +111,7 @@ class NmsModule(nn.Module):
         self.padding = self.count if anchors is None else max(0, self.count - anchors)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) 0…1 → (B, max_det, 6+K·D): x1, y1, x2, y2, score, class, keypoints.
+        """(B, C, H, W) 0…1 → (B, max_det, 6+K·D): x1, y1, x2, y2, score, class, keypoints.
 
         Rows are sorted by descending score; those after the last detection are 0.
         """

@@ -73,8 +73,9 @@ def export_network(
     path, imgsz = result.path, result.metadata.imgsz
     batch = "any number" if result.metadata.dynamic else result.metadata.batch
     size = "any size" if result.metadata.dynamic else f"{imgsz[0]} × {imgsz[1]}"
+    shape = f"{batch} × {result.metadata.spec.channels} × {size}"
     LOGGER.info(
-        f"Wrote {path} ({result.title}, {result.summary}, {result.megabytes:.1f} MB, input {batch} × 3 × {size}) in "
+        f"Wrote {path} ({result.title}, {result.summary}, {result.megabytes:.1f} MB, input {shape}) in "
         f"{result.seconds:.1f} s.\n{result.check}\n{_usage(path, imgsz, data)}{result.usage}"
     )
     return path
@@ -90,7 +91,7 @@ def write_network(
         metadata: metadata of the weights.
         options: format, input size, batch, ….
         stem: path of the file without its suffix.
-        image: (H, W, 3) uint8 BGR image for the comparison.
+        image: (H, W, 3) uint8 BGR or (H, W, 4) BGRA image for the comparison.
         data: data YAML of the network's training, for 8-bit calibration if no other is given.
 
     Raises:
@@ -104,6 +105,11 @@ def write_network(
     info = entry.info
     settings = export_settings(options, metadata)
     _check_options(entry, settings)
+    if info.rgb_only and network.spec.channels != 3:
+        raise UsageError(
+            f"{info.title} files hold networks for color images, but {network.name or 'this network'} reads "
+            f"{network.spec.channels} channels. Choose another format=, such as onnx, openvino or torchscript."
+        )
     if info.int8_only and settings.bits == 32:
         settings = replace(settings, int8=True, bits=8)
     _check_requirements(entry, settings.bits == 8)
@@ -198,6 +204,7 @@ def _check_metadata(actual: ModelMetadata, expected: ModelMetadata, name: str) -
     pairs = {
         "imgsz": (list(actual.imgsz), list(expected.imgsz)),
         "stride": (actual.stride, expected.stride),
+        "channels": (actual.spec.channels, expected.spec.channels),
         "kpt_shape": (list(actual.spec.keypoints.shape), list(expected.spec.keypoints.shape)),
         "number of classes": (actual.spec.nc, expected.spec.nc),
     }

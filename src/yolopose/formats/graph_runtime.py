@@ -120,7 +120,7 @@ class GraphRuntime(ABC):
         """Run the network and return its whole output, float32.
 
         Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
+            batch: (B, C, H, W), uint8 0…255 or float32 0…1.
         """
         return self._outputs(batch)
 
@@ -156,7 +156,7 @@ class GraphRuntime(ABC):
         """
         metadata = self.metadata
         sides = (2 * metadata.stride, 2 * metadata.stride) if metadata.dynamic else metadata.imgsz
-        output = self._run(np.zeros((1, 3, *sides), dtype=np.uint8), metadata.batch or 1)
+        output = self._run(np.zeros((1, metadata.spec.channels, *sides), dtype=np.uint8), metadata.batch or 1)
         check_output(path, metadata, output.shape if output.ndim == 3 else (*output.shape, 0, 0, 0))
 
     def _make_replicas(self, count: int) -> Sequence[Runtime]:
@@ -180,7 +180,7 @@ class InputBuffer:
         """Return a batch as input of the graph; valid until the thread's next call.
 
         Args:
-            batch: (B, 3, H, W), uint8 0…255 or float32 0…1.
+            batch: (B, C, H, W), uint8 0…255 or float32 0…1.
             size: batch of the graph, at least B; missing images are black.
             dtype: input type of the graph.
         """

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.config import ExportSettings
-from yolopose.data import load_dataset, read_image
+from yolopose.data import load_dataset
 from yolopose.data.dataset import Split
-from yolopose.data.images import letterbox_batch
+from yolopose.data.images import letterbox_batch, read_channels
 from yolopose.geometry import Letterbox
 from yolopose.schema import ModelMetadata
 
@@ -39,28 +39,30 @@ class Calibration:
         imgsz: (height, width) of the input.
         batch: images per input; the last input is filled up with the first images.
         description: their origin, for the log.
+        channels: C, channels of the input.
     """
 
     files: tuple[Path, ...]
     imgsz: tuple[int, int]
     batch: int
     description: str
+    channels: int = 3
 
     def __len__(self) -> int:
         """Return the number of inputs."""
         return -(-len(self.files) // self.batch)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield inputs, (batch, 3, H, W) float32 RGB 0…1.
+        """Yield inputs, (batch, C, H, W) float32 0…1.
 
         Raises:
             SourceError: an image cannot be read.
         """
         for start in range(0, len(self.files), self.batch):
             indices = [(start + offset) % len(self.files) for offset in range(self.batch)]
-            images = [read_image(self.files[index]) for index in indices]
+            images = [read_channels(self.files[index], self.channels) for index in indices]
             fits = [Letterbox.fit((image.shape[0], image.shape[1]), self.imgsz) for image in images]
-            yield np.divide(letterbox_batch(images, fits), np.float32(255), dtype=np.float32)
+            yield np.divide(letterbox_batch(images, fits, self.channels), np.float32(255), dtype=np.float32)
 
 
 def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_data: str | None) -> Calibration:
@@ -85,7 +87,7 @@ def load_calibration(settings: ExportSettings, metadata: ModelMetadata, train_da
             "to those that the network will see, give better ranges (data=, split=, fraction=)."
         )
     description = f"{count} images, {settings.split} of {Path(name).name}"
-    return Calibration(selected, metadata.imgsz, max(1, metadata.batch), description)
+    return Calibration(selected, metadata.imgsz, max(1, metadata.batch), description, metadata.spec.channels)
 
 
 def _image_files(settings: ExportSettings, train_data: str | None) -> tuple[str, list[Path]]:

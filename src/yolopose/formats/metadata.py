@@ -12,7 +12,7 @@ from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml, to_yaml
-from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec, class_names
+from yolopose.schema import MAX_IMAGE_CHANNELS, KeypointSchema, ModelMetadata, PoseSpec, class_names
 
 if TYPE_CHECKING:
     from yolopose.formats.protocol import ExportJob
@@ -64,7 +64,7 @@ def public_metadata(job: ExportJob) -> dict[str, Any]:
         "imgsz": list(metadata.imgsz),
         "names": spec.names,
         "kpt_shape": list(spec.keypoints.shape),
-        "channels": 3,
+        "channels": spec.channels,
         "end2end": metadata.end2end and job.nms is None,
         "args": {
             "batch": batch,
@@ -154,7 +154,7 @@ def read_metadata(
         path: the file, for error messages.
         values: stored keys: yolopose's own under `KEY`, or those of the reference package, as values or as texts that
             hold Python literals.
-        input_shape: (B, 3, H, W) of the graph; anything but a positive integer is a free dimension. None if the graph
+        input_shape: (B, C, H, W) of the graph; anything but a positive integer is a free dimension. None if the graph
             does not store it.
         output_shape: shape of the output; None if it is not known yet (see `check_output`).
 
@@ -179,8 +179,11 @@ def read_metadata(
     if input_shape is None:
         return metadata
     sizes = [side if isinstance(side, int) and side > 0 else 0 for side in input_shape]
+    if sizes[1] > MAX_IMAGE_CHANNELS:
+        raise WeightsError(f"{path} takes an input of {list(input_shape)}, but images are expected as (B, C, H, W).")
     dynamic = not (sizes[2] and sizes[3])
     shape = {"dynamic": dynamic, "batch": sizes[0], "imgsz": record["imgsz"] if dynamic else sizes[2:]}
+    shape["channels"] = sizes[1] or metadata.spec.channels
     metadata = ModelMetadata.from_dict({**metadata.to_dict(), **shape})
     if output_shape is not None:
         check_output(path, metadata, output_shape)
@@ -227,7 +230,9 @@ def _reference_metadata(values: Mapping[str, Any], output_shape: Sequence[int | 
     # `end2end` describes the network, which may output all anchors nevertheless: the shape of the output decides
     end2end = values.get("end2end")
     return ModelMetadata(
-        spec=PoseSpec(classes=class_names(values.get("names"), None), keypoints=schema),
+        spec=PoseSpec(
+            classes=class_names(values.get("names"), None), keypoints=schema, channels=values.get("channels", 3)
+        ),
         name=str(values.get("description", "")).removeprefix("Ultralytics ").split(" model")[0],
         stride=int(values.get("stride", 32)),
         imgsz=tuple(values["imgsz"]) if "imgsz" in values else (640, 640),

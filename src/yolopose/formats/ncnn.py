@@ -116,7 +116,7 @@ def _run_pnnx(source: Path, folder: Path, job: ExportJob) -> None:
     command = [
         pnnx.EXEC_PATH,
         source.name,
-        f"inputshape=[1,3,{height},{width}]f32",
+        f"inputshape=[1,{job.metadata.spec.channels},{height},{width}]f32",
         f"fp16={int(job.half)}",
         f"ncnnparam={folder.absolute() / _GRAPH}",
         f"ncnnbin={folder.absolute() / _WEIGHTS}",

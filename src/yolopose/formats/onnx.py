@@ -68,7 +68,7 @@ class OnnxRuntime(GraphRuntime):
             raise UnknownNetworkError(
                 f"{path} is not a pose network: its input {self._input} is {graph_input.type} of shape "
                 f"{graph_input.shape}, its output {self._output} has shape {graph_output.shape}. Expected: images "
-                "(B, 3, H, W) and (B, 4+nc+K·D, A)."
+                "(B, C, H, W) and (B, 4+nc+K·D, A)."
             )
         values: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = read_metadata(path, values, graph_input.shape, graph_output.shape)

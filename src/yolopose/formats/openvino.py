@@ -167,7 +167,7 @@ class OpenvinoRuntime(GraphRuntime):
         if dtype not in _DTYPES or [len(shape) for shape in shapes] != [4, 3]:
             raise UnknownNetworkError(
                 f"{path} is not a pose network: its input is {dtype} of shape {ports[0].get_partial_shape()}, its "
-                f"output has shape {ports[1].get_partial_shape()}. Expected: images (B, 3, H, W) and (B, 4+nc+K·D, A)."
+                f"output has shape {ports[1].get_partial_shape()}. Expected: images (B, C, H, W) and (B, 4+nc+K·D, A)."
             )
         self.metadata = read_metadata(path, _stored_metadata(path, model), *shapes)
         self._settings = {
@@ -347,7 +347,9 @@ def export(job: ExportJob, path: Path) -> ExportReport:
 def _convert(job: ExportJob) -> Any:
     # the graph computes in float32; `half` only changes how weights are stored
     graph = replace(job, half=False).trace()
-    shape = [-1, 3, -1, -1] if job.metadata.dynamic else [job.metadata.batch, 3, *job.metadata.imgsz]
+    metadata = job.metadata
+    channels = metadata.spec.channels
+    shape = [-1, channels, -1, -1] if metadata.dynamic else [metadata.batch, channels, *metadata.imgsz]
     # traced before: OpenVINO would let torch run the trace three times to check it, and the file is compared anyway
     model = import_openvino().convert_model(graph, input=[shape], example_input=job.example_input())
     model.inputs[0].get_tensor().set_names({"images"})

@@ -51,6 +51,7 @@ class FormatInfo:
         run_toolchain: private environment that runs it.
         int8_toolchain: private environment that writes and runs it with `int8=True`.
         int8_only: whether files always hold 8-bit integers.
+        rgb_only: whether only networks with 3 channels, for color images, can be written.
         verified: where and when the maintainers last ran it; empty if never.
     """
 
@@ -71,6 +72,7 @@ class FormatInfo:
     run_toolchain: str = ""
     int8_toolchain: str = ""
     int8_only: bool = False
+    rgb_only: bool = False
     verified: str = ""
 
     @property
@@ -161,7 +163,7 @@ class ExportJob:
         half: whether to compute in float16.
         nms: parameters of NMS in the graph, None without it.
         calibration: images that 8-bit ranges are fitted to, None without quantization.
-        image: (H, W, 3) uint8 BGR image for the comparison with torch.
+        image: (H, W, 3) uint8 BGR or (H, W, 4) BGRA image for the comparison with torch.
     """
 
     network: PoseModel
@@ -191,18 +193,18 @@ class ExportJob:
         return level_names(self.network.stride, dims) if self.metadata.outputs == LEVELS else ["output0"]
 
     def build_module(self) -> nn.Module:
-        """Return the module to convert: (B, 3, H, W) float32 0…1 to float32 outputs as `metadata` describes them."""
+        """Return the module to convert: (B, C, H, W) float32 0…1 to float32 outputs as `metadata` describes them."""
         from yolopose.formats.export_modules import build_module
 
         return build_module(self.network, self.metadata, self.nms, self.half)
 
     def example_input(self) -> Tensor:
-        """Return a (B, 3, H, W) float32 input of the size that the file takes."""
+        """Return a (B, C, H, W) float32 input of the size that the file takes."""
         import torch
 
         # torch makes the batch a constant of the graph if the example has one image
         batch = 2 if self.metadata.dynamic else self.metadata.batch
-        return torch.zeros(batch, 3, *self.metadata.imgsz)
+        return torch.zeros(batch, self.metadata.spec.channels, *self.metadata.imgsz)
 
     def trace(self) -> Any:
         """Return the network as a traced TorchScript module."""

@@ -165,7 +165,7 @@ class TorchRuntime:
         """Run the network and return its whole output.
 
         Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1.
+            batch: (B, C, H, W), uint8 0…255 or float32 0…1.
 
         Returns:
             (B, 4+nc+K·D, A) float32: cx, cy, w, h, class scores, keypoints, in input pixels; with `metadata.end2end`
@@ -182,7 +182,7 @@ class TorchRuntime:
         return torch.from_numpy(array).to(self._device)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Run the network on (B, 3, H, W) values 0…1 and return its decoded output.
+        """Run the network on (B, C, H, W) values 0…1 and return its decoded output.
 
         Raises:
             UsageError: torch cannot compile the network.

@@ -142,7 +142,8 @@ def _dynamic_profile(builder: Any, job: ExportJob) -> Any:
     height, width = job.metadata.imgsz
     stride = job.metadata.stride
     profile = builder.create_optimization_profile()
-    smallest = (1, 3, stride, stride)
-    largest = (_MAX_BATCH, 3, 2 * height, 2 * width)
-    profile.set_shape("images", smallest, (1, 3, height, width), largest)
+    channels = job.metadata.spec.channels
+    smallest = (1, channels, stride, stride)
+    largest = (_MAX_BATCH, channels, 2 * height, 2 * width)
+    profile.set_shape("images", smallest, (1, channels, height, width), largest)
     return profile

@@ -29,6 +29,7 @@ from yolopose.formats.metadata import (
 from yolopose.formats.protocol import ExportJob, ExportReport
 from yolopose.formats.registry import require_packages
 from yolopose.runtime import Batch
+from yolopose.schema import MAX_IMAGE_CHANNELS
 
 METADATA_MEMBER = "metadata.json"
 """Member of the zip archive that is appended to the graph, where other tools look for metadata."""
@@ -66,10 +67,11 @@ class TfliteRuntime(GraphRuntime):
         ports = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
         shapes = [[int(side) for side in port["shape"]] for port in ports]
         dtypes = [port["dtype"] for port in ports]
-        if [len(shape) for shape in shapes] != [4, 3] or shapes[0][1] != 3 or {*dtypes} != {np.float32}:
+        channels = shapes[0][1] if len(shapes[0]) == 4 else 0
+        if [len(shape) for shape in shapes] != [4, 3] or channels > MAX_IMAGE_CHANNELS or {*dtypes} != {np.float32}:
             raise UnknownNetworkError(
                 f"{path} is not a pose network that can be run: its input is {dtypes[0].__name__} {shapes[0]}, its "
-                f"output {dtypes[1].__name__} {shapes[1]}. Expected: float32, images (B, 3, H, W) and "
+                f"output {dtypes[1].__name__} {shapes[1]}. Expected: float32, images (B, C, H, W) and "
                 "(B, 4+nc+K·D, A), as exported by yolopose."
             )
         self._input, self._output = (port["index"] for port in ports)

@@ -134,7 +134,9 @@ class _Runner:
         """Return the median time of the network, including thresholding, for one image."""
         image = read_image(self.image)
         size = self.settings.imgsz if runtime.metadata.dynamic else runtime.metadata.imgsz
-        batch = letterbox_batch([image], [Letterbox.fit((image.shape[0], image.shape[1]), size)])
+        batch = letterbox_batch(
+            [image], [Letterbox.fit((image.shape[0], image.shape[1]), size)], runtime.metadata.spec.channels
+        )
 
         def run_once() -> float:
             start = perf_counter()

@@ -46,17 +46,17 @@ class Export:
         """
         stem = weights.with_suffix("") if weights.exists() else Path(weights.stem)
         self.callbacks.emit("on_export_start", self)
-        image = _test_image(self.args.data or data)
+        image = _test_image(self.args.data or data, alpha=self.metadata.spec.channels == 4)
         self.file = export_network(self.model, self.metadata, self.args, stem, image, data)
         self.callbacks.emit("on_export_end", self)
         return self.file
 
 
-def _test_image(data: str | None) -> npt.NDArray[np.uint8]:
+def _test_image(data: str | None, *, alpha: bool) -> npt.NDArray[np.uint8]:
     """Return an image of the network's own data where it is available, else a drawn one."""
     if data:
         try:
-            return read_image(load_dataset(data).image_files("val")[0])
+            return read_image(load_dataset(data).image_files("val")[0], alpha=alpha)
         except (YoloposeError, OSError, IndexError):  # the data set has moved or was never on this machine
             pass
     return draw_scene(0, "val", 0, 640)[0]

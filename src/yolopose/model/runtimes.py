@@ -197,7 +197,7 @@ def backbone_embedder(network: PoseModel) -> Embedder:
 
     def embed(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         size = _EMBEDDING_SIDE, _EMBEDDING_SIDE
-        batch = letterbox_batch([image], [Letterbox.fit((image.shape[0], image.shape[1]), size)])
+        batch = letterbox_batch([image], [Letterbox.fit((image.shape[0], image.shape[1]), size)], network.spec.channels)
         parameter = next(network.parameters())
         training = network.training
         network.eval()  # batch norms use their statistics and do not change them

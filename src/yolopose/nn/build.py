@@ -17,9 +17,9 @@ from yolopose.nn.conv import Concat, Conv
 from yolopose.nn.head import Pose
 from yolopose.nn.head26 import Pose26
 from yolopose.nn.model import PoseModel
-from yolopose.nn.model_yaml import LayerSpec, ModelYaml, load_model_yaml, parse_layers, raw_layers
+from yolopose.nn.model_yaml import LayerSpec, ModelYaml, input_channels, load_model_yaml, parse_layers, raw_layers
 from yolopose.nn.registry import BLOCKS, CONCAT, HEAD26, UPSAMPLE, is_int, parse_activation
-from yolopose.schema import KeypointSchema, PoseSpec, class_names
+from yolopose.schema import MAX_IMAGE_CHANNELS, KeypointSchema, PoseSpec, class_names
 
 MAX_PARAMETERS = 500_000_000
 MAX_CLASSES = 10_000
@@ -44,7 +44,7 @@ def build_network(
         source: the name of a shipped model YAML (`yolo11n-pose.yaml`), a path, or the content of a YAML.
         nc: number of classes instead of that in the YAML.
         kpt_shape: (K, D) instead of that in the YAML.
-        spec: classes and keypoints; overrides `nc` and `kpt_shape`.
+        spec: classes, keypoints and channels of the image; overrides `nc`, `kpt_shape` and those of the YAML.
         scale: scale letter instead of that in the name.
 
     Raises:
@@ -54,10 +54,9 @@ def build_network(
     model_yaml = load_model_yaml(source, scale)
     spec = _resolve_spec(model_yaml, nc, kpt_shape, spec)
     layers = parse_layers(model_yaml, spec.nc, spec.keypoints.shape)
-    channels = _input_channels(model_yaml)
-    resolved = _resolved_yaml(model_yaml, spec, channels)
+    resolved = _resolved_yaml(model_yaml, spec)
     with torch.device("meta"):  # everything is checked before any memory is allocated
-        blocks = _make_blocks(model_yaml, layers, channels)
+        blocks = _make_blocks(model_yaml, layers, spec.channels)
         _set_activation(blocks, model_yaml)
         model = PoseModel(blocks, layers, spec, resolved, model_yaml.name)
     _measure_strides(model, model_yaml.label)
@@ -81,7 +80,7 @@ def _resolve_spec(
             raise ModelError(f"{model_yaml.label}: {error}") from error
         if classes == ("class0",) and keypoints.shape == (17, 3):
             classes, keypoints = ("person",), KeypointSchema.coco_person()
-        spec = PoseSpec(classes=classes, keypoints=keypoints)
+        spec = PoseSpec(classes=classes, keypoints=keypoints, channels=_input_channels(model_yaml))
     count, dims = spec.keypoints.shape
     if count * dims > MAX_KEYPOINT_VALUES:
         raise ModelError(f"{model_yaml.label}: kpt_shape [{count}, {dims}] exceeds {MAX_KEYPOINT_VALUES} values.")
@@ -111,18 +110,19 @@ def _yaml_value(model_yaml: ModelYaml, key: str, in_layer: object) -> Any:
 
 
 def _input_channels(model_yaml: ModelYaml) -> int:
-    values = model_yaml.values
-    channels = values.get("channels", values.get("ch", 3))
-    if not is_int(channels, 1, 64):
-        raise ModelError(f"{model_yaml.label}: channels of the image must be an integer 1…64, got {channels!r}.")
+    channels = input_channels(model_yaml.values)
+    if not is_int(channels, 1, MAX_IMAGE_CHANNELS):
+        raise ModelError(
+            f"{model_yaml.label}: channels of the image must be an integer 1…{MAX_IMAGE_CHANNELS}, got {channels!r}."
+        )
     return channels
 
 
-def _resolved_yaml(model_yaml: ModelYaml, spec: PoseSpec, channels: int) -> dict[str, Any]:
+def _resolved_yaml(model_yaml: ModelYaml, spec: PoseSpec) -> dict[str, Any]:
     """Return the YAML content that builds the same network again."""
     values = copy.deepcopy(model_yaml.values)
     values.pop("channels", None)
-    values |= {"nc": spec.nc, "kpt_shape": list(spec.keypoints.shape), "ch": channels}
+    values |= {"nc": spec.nc, "kpt_shape": list(spec.keypoints.shape), "ch": spec.channels}
     values |= {"scale": model_yaml.scale, "yaml_file": f"{model_yaml.name}.yaml"}
     values["head"][-1][3] = ["nc", "kpt_shape"]
     return values

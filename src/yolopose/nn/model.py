@@ -25,7 +25,7 @@ class PoseModel(nn.Module):
     Args:
         blocks: one module per layer, the head last.
         layers: specification of each layer.
-        spec: classes and keypoints.
+        spec: classes, keypoints and channels of the image.
         yaml: content that builds the same network again.
         name: family and scale, such as `yolo11n-pose`.
     """
@@ -60,7 +60,7 @@ class PoseModel(nn.Module):
         """Run the network.
 
         Args:
-            x: (B, 3, H, W) RGB 0…1; H and W multiples of the largest stride.
+            x: (B, C, H, W) 0…1, RGB with 3 channels; H and W multiples of the largest stride.
 
         Returns:
             `HeadOutput` in training mode; the decoded (B, 4+nc+K·D, A) float32 in evaluation mode, or final detections
@@ -89,7 +89,7 @@ class PoseModel(nn.Module):
         costs almost no memory and time. Forward hooks see the shapes of all layers.
         """
         # an empty CPU batch instead of "meta" tensors: their first batch norm makes PyTorch import its compiler (> 1 s)
-        images = torch.empty(0, int(self.yaml["ch"]), height, width, device="cpu")
+        images = torch.empty(0, self.spec.channels, height, width, device="cpu")
         values = self.state_dict()
         # views of one buffer, not expanded scalars: convolutions would copy those to full size
         buffer = torch.empty(max(value.numel() for value in values.values()), device="cpu")

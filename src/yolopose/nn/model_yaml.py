@@ -189,6 +189,11 @@ def _check_factors(row: Any, where: str) -> tuple[float, float, float]:
     return float(depth), float(width), float(limit)
 
 
+def input_channels(values: Mapping[str, Any]) -> Any:
+    """Return the channels of the image in the content of a model YAML, unchecked: `channels`, `ch`, or else 3."""
+    return values.get("channels", values.get("ch", 3))
+
+
 def raw_layers(source: ModelYaml) -> list[Any]:
     """Return the layers of backbone and head as in the YAML.
 

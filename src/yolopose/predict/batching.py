@@ -52,7 +52,7 @@ class InferenceBatch:
     def predict(self, runtime: Runtime, settings: PredictSettings) -> list[Results]:
         """Run the network and return one result per image."""
         start = perf_counter()
-        batch = self._network_input()
+        batch = self._network_input(runtime.metadata.spec.channels)
         preprocessed = perf_counter()
         engine = self._bind_boxes(runtime, settings)
         candidates = engine.infer(batch, conf=settings.conf, classes=settings.classes)
@@ -82,11 +82,11 @@ class InferenceBatch:
         ]
         return with_boxes(runtime, boxes)
 
-    def _network_input(self) -> Batch:
+    def _network_input(self, channels: int) -> Batch:
         tensors = [image.tensor for image in self.images if image.tensor is not None]
-        return (
-            np.stack(tensors) if tensors else letterbox_batch([image.image for image in self.images], self.letterboxes)
-        )
+        if tensors:
+            return np.stack(tensors)
+        return letterbox_batch([image.image for image in self.images], self.letterboxes, channels)
 
 
 class ImageWindow:

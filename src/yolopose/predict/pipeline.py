@@ -115,6 +115,7 @@ def predict(
         vid_stride=settings.vid_stride,
         buffer=settings.stream_buffer,
         reduce_to=max(settings.imgsz) if settings.fast_decode else None,
+        channels=runtime.metadata.spec.channels,
     )
     run = Predictor(args=settings, runtime=runtime, callbacks=callbacks or Callbacks())
     return _run(run, opened, tracker, None if opened.live else recorder)

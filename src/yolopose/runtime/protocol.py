@@ -66,8 +66,8 @@ class Runtime(Protocol):
         """Run the network and return the detections above `conf`.
 
         Args:
-            batch: (B, 3, H, W) RGB, uint8 0…255 or float32 0…1; H and W multiples of the stride. If `metadata.batch`
-                is not 0, B must not exceed it, and the engine pads.
+            batch: (B, C, H, W), uint8 0…255 or float32 0…1, C the channels of the network (RGB with 3); H and W
+                multiples of the stride. If `metadata.batch` is not 0, B must not exceed it, and the engine pads.
             conf: exclusive lower limit of scores.
             max_nms: maximum number of candidates per image, highest scores first.
             classes: class indices to keep; None for all.

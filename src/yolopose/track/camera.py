@@ -47,7 +47,7 @@ class CameraMotion:
         """Return the (2, 3) transform of pixels of the previous image to those of this image.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            image: (H, W, 3) uint8 BGR; further channels are ignored.
             boxes: (N, 4) detections in this image, where corners do not belong to the background.
 
         Returns:
@@ -56,7 +56,8 @@ class CameraMotion:
         """
         ratio = min(_LONG_SIDE / max(image.shape[:2]), 1.0)
         size = (max(round(image.shape[1] * ratio), 1), max(round(image.shape[0] * ratio), 1))
-        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        color = np.ascontiguousarray(image[:, :, :3])
+        small = cv2.cvtColor(cv2.resize(color, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
         previous = self._previous
         mask = self._background(small.shape)
         self._previous = np.asarray(small, np.uint8)

@@ -117,7 +117,7 @@ def _random_batch(data: TrainData, side: int, count: int) -> TrainBatch:
     points[..., 2] = 2
     centers, sizes = rng.uniform(0.2, 0.8, (instances, 2)), rng.uniform(0.05, 0.3, (instances, 2))
     return TrainBatch(
-        images=torch.from_numpy(rng.integers(0, 255, (count, 3, side, side), dtype=np.uint8)),
+        images=torch.from_numpy(rng.integers(0, 255, (count, data.spec.channels, side, side), dtype=np.uint8)),
         batch_idx=torch.arange(instances) // per_image,
         classes=torch.zeros(instances, dtype=torch.int64),
         boxes=torch.from_numpy(np.concatenate((centers, sizes), 1).astype(np.float32)),

@@ -205,7 +205,7 @@ class StepTimer:
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         network = self._network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         generator = torch.Generator().manual_seed(0)  # the run's global generator must not advance
-        shape = (self._images, 3, self._side, self._side)
+        shape = (self._images, self._network.spec.channels, self._side, self._side)
         images = torch.rand(shape, generator=generator).contiguous(memory_format=layout)
         precision = Precision(config.amp, torch.device("cpu"))
         start = time.perf_counter()
@@ -236,8 +236,8 @@ def _cache_key(network: PoseModel, settings: TrainSettings, default: ComputeConf
     """Return everything that the fastest configuration depends on, as text."""
     parts = (
         cpu_name(), physical_cores(), available_cpus(), torch.__version__, network.name, json.dumps(network.yaml),
-        network.spec.nc, network.spec.keypoints.shape, settings.imgsz, min(settings.batch, 16), default.state_dict(),
-        tunable,
+        network.spec.nc, network.spec.keypoints.shape, network.spec.channels, settings.imgsz, min(settings.batch, 16),
+        default.state_dict(), tunable,
     )  # fmt: skip
     return " | ".join(map(str, parts))
 

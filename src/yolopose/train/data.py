@@ -24,7 +24,7 @@ class TrainData:
 
     Attributes:
         dataset: the data set.
-        spec: its classes (one, with `single_cls`) and keypoints.
+        spec: its classes (one, with `single_cls`), keypoints and channels.
         train: labels of the training images.
         val: labels of the validation images; None when the data set has none.
         available: number of training images before `fraction` selected some.
@@ -42,8 +42,12 @@ class TrainData:
         return f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
 
 
-def load_data(options: TrainOptions) -> TrainData:
+def load_data(options: TrainOptions, channels: int) -> TrainData:
     """Load the data set that the options name.
+
+    Args:
+        options: of the run.
+        channels: channels of the network, with which images are read if the data YAML has no `channels:`.
 
     Raises:
         UsageError: they name none, or `fraction` does not fit.
@@ -56,6 +60,10 @@ def load_data(options: TrainOptions) -> TrainData:
     spec = dataset.spec
     if options.single_cls and spec.nc > 1:
         spec = replace(spec, classes=("item",))
+    if dataset.raw.get("channels") is None and channels != spec.channels:
+        spec = replace(spec, channels=channels)
+        LOGGER.info(f"{dataset.yaml_path} has no `channels:`: images are read as the network does, {channels=}.")
+    _warn_without_effect(spec, options)
     if "train" not in dataset.entries:
         raise DataError(f"{dataset.yaml_path} has no `train:` entry: add one that names the training images.")
     if options.val and options.split not in dataset.entries:
@@ -82,6 +90,17 @@ def _load_labels(dataset: Dataset, split: str, options: TrainOptions) -> Annotat
     return load_labels(
         dataset, split, strict=options.strict, single_cls=options.single_cls, workers=limit_workers(options.workers)
     )
+
+
+def _warn_without_effect(spec: PoseSpec, options: TrainOptions) -> None:
+    """Warn of augmentations that need color images and were given, but the images have other channels."""
+    changed = [
+        f"{key}={getattr(options, key):g}"
+        for key in ("hsv_h", "hsv_s", "hsv_v", "bgr")
+        if getattr(options, key) and getattr(options, key) != getattr(TrainOptions, key)
+    ]
+    if spec.channels != 3 and changed:
+        LOGGER.warning(f"{', '.join(changed)} without effect: images have {spec.channels} channels, not 3.")
 
 
 def _warn_without_flip_idx(dataset: Dataset, spec: PoseSpec, options: TrainOptions) -> None:

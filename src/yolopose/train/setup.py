@@ -17,6 +17,7 @@ from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions, train_settings
 from yolopose.formats.pytorch import pick_device
 from yolopose.nn import build_network
+from yolopose.nn.model_yaml import input_channels
 from yolopose.train.auto_batch import auto_batch_size
 from yolopose.train.autotune import autotune
 from yolopose.train.checkpoint import newest_resumable, read_resumable
@@ -63,7 +64,7 @@ def new_trainer(
     """
     loggers = open_loggers(select_loggers(options.loggers, load_settings()))
     devices = launcher.assign(options.device) if launcher else DeviceAssignment(pick_device(options.device))
-    data = load_data(options)
+    data = load_data(options, input_channels(yaml))
     if given is not None:
         options = choose_options(options, given, data, weights.spec if weights else None)
     network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
@@ -124,15 +125,15 @@ def resumed_trainer(
     run = read_resumable(path, given)
     loggers = open_loggers(select_loggers(run.options.loggers, load_settings()))
     devices = launcher.assign(run.options.device) if launcher else DeviceAssignment(pick_device(run.options.device))
-    data = load_data(run.options)
+    data = load_data(run.options, input_channels(run.checkpoint.model_yaml))
     network = build_network(run.checkpoint.model_yaml, spec=data.spec)
     matching = load_matching(network, run.checkpoint.state)
-    if matching.copied != matching.total:
+    if matching.copied != matching.total or matching.adapted:
         spec = run.checkpoint.spec
         raise TrainError(
-            f"{path} was trained for {spec.nc} classes and kpt_shape {list(spec.keypoints.shape)}, and "
-            f"{data.dataset.yaml_path} now has {data.spec.nc} and {list(data.spec.keypoints.shape)}: the data set has "
-            "changed. Restore it, or begin a new run."
+            f"{path} was trained for {spec.nc} classes, kpt_shape {list(spec.keypoints.shape)} and {spec.channels} "
+            f"channels, and {data.dataset.yaml_path} now has {data.spec.nc}, {list(data.spec.keypoints.shape)} and "
+            f"{data.spec.channels}: the data set has changed. Restore it, or begin a new run."
         )
     settings = train_settings(run.options, max(network.stride))
     devices.check_batch(settings.batch)

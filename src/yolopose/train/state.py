@@ -173,7 +173,7 @@ class TrainState:
         return self.criterion(output, targets, self._group.all_reduce if self._group.size > 1 else None)
 
     def _preprocess(self, images: Tensor, epoch: int, number: int) -> Tensor:
-        """Convert (B, 3, H, W) uint8 to float in [0, 1] on the device; with `multi_scale`, resize them randomly."""
+        """Convert (B, C, H, W) uint8 to float in [0, 1] on the device; with `multi_scale`, resize them randomly."""
         images = images.to(self.device, non_blocking=True)
         layout = torch.contiguous_format if self._settings.channels_last is False else torch.channels_last
         pixels = images.to(torch.float32, memory_format=layout).div_(255)

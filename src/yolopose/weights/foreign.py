@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolopose.base.errors import WeightsError
-from yolopose.schema import KeypointSchema, ModelMetadata, PoseSpec
+from yolopose.nn.model_yaml import input_channels
+from yolopose.schema import MAX_IMAGE_CHANNELS, KeypointSchema, ModelMetadata, PoseSpec
 from yolopose.weights.archive import TensorReader
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.errors import damaged_error, printable
@@ -113,7 +114,11 @@ def _metadata(network: StoredObject, checkpoint: Checkpoint, reader: TensorReade
         raise damaged_error(path, f"its number of classes is {printable(nc)}")
     classes = _class_names(to_plain(network.state.get("names"), path), nc, path)
     return ModelMetadata(
-        spec=PoseSpec(classes=classes, keypoints=_keypoints(network, to_plain(shape, path), classes, path)),
+        spec=PoseSpec(
+            classes=classes,
+            keypoints=_keypoints(network, to_plain(shape, path), classes, path),
+            channels=_channels(checkpoint, path),
+        ),
         name=_model_name(yaml),
         stride=_max_stride(network, reader),
         imgsz=_imgsz(checkpoint.train_args.get("imgsz")),
@@ -121,6 +126,13 @@ def _metadata(network: StoredObject, checkpoint: Checkpoint, reader: TensorReade
         version=checkpoint.version,
         args=checkpoint.train_args,
     )
+
+
+def _channels(checkpoint: Checkpoint, path: str) -> int:
+    channels = input_channels(checkpoint.model_yaml)
+    if type(channels) is not int or not 1 <= channels <= MAX_IMAGE_CHANNELS:
+        raise damaged_error(path, f"its number of image channels is {printable(channels)}")
+    return channels
 
 
 def _head_attributes(network: StoredObject) -> dict[Any, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
+from yolopose.nn.model_yaml import input_channels
 from yolopose.schema import ModelMetadata
 from yolopose.weights.archive import TensorReader
 from yolopose.weights.checkpoint import Checkpoint
@@ -200,6 +201,8 @@ def _metadata(header: Mapping[Any, Any], path: str) -> ModelMetadata | None:
         return None
     try:
         rest = {key: header[key] for key in ("license", "version", "args")}
-        return ModelMetadata.from_dict({**values, **rest})
+        # missing in metadata for 3 channels, and in files of earlier versions
+        channels = input_channels(header["yaml"])
+        return ModelMetadata.from_dict({"channels": channels, **values, **rest})
     except (UsageError, TypeError, ValueError, OverflowError) as error:
         raise damaged_error(path, f"its metadata cannot be read ({printable(error)})") from error

@@ -31,12 +31,14 @@ class TransferReport:
         total: number of the network's tensors.
         missing: names the state does not have.
         mismatched: names with another shape in the state.
+        adapted: what was changed in a copied tensor, for the log; empty if nothing was.
     """
 
     copied: int
     total: int
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
+    adapted: str = ""
 
     def summary(self, source: object, rest: str) -> str:
         """Return a sentence for the log, without a full stop.
@@ -48,7 +50,8 @@ class TransferReport:
         reasons = ((self.mismatched, "of other shape"), (self.missing, "absent"))
         others = ", ".join(f"{len(names)} {reason}" for names, reason in reasons if names)
         note = f" ({others}: these {rest})" if others else ""
-        return f"Copied {self.copied} of {self.total} tensors from {source}{note}"
+        adapted = f"; {self.adapted}" if self.adapted else ""
+        return f"Copied {self.copied} of {self.total} tensors from {source}{note}{adapted}"
 
 
 def load_network(path: str | Path) -> tuple[PoseModel, Checkpoint]:
@@ -139,19 +142,48 @@ def make_checkpoint(
 def load_matching(model: PoseModel, state: Mapping[str, Tensor]) -> TransferReport:
     """Copy the tensors that match by name and shape into a network; the others keep their values.
 
+    The first convolution is converted if the state is that of a network for gray images and this one is for color, or
+    vice versa: the output for the same scene is then the same.
+
     Args:
         model: the network, changed in place.
         state: tensors by the names of the network's `state_dict`.
     """
     own = model.state_dict()
     state = _unfuse(state, own)
+    adapted = ""
+    for name in (name for name in own if name.startswith("model.0.") and name in state):
+        kernel = _convert_kernel(state[name], own[name].shape)
+        if kernel is not None:
+            adapted = f"the first convolution was converted from {state[name].shape[1]} to {kernel.shape[1]} channels"
+            state = {**state, name: kernel}
     missing = tuple(name for name in own if name not in state)
     mismatched = tuple(name for name in own if name in state and state[name].shape != own[name].shape)
     skipped = {*missing, *mismatched}
     for name, value in own.items():
         if name not in skipped:
             value.copy_(state[name])
-    return TransferReport(len(own) - len(skipped), len(own), missing, mismatched)
+    return TransferReport(len(own) - len(skipped), len(own), missing, mismatched, adapted)
+
+
+def _convert_kernel(kernel: Tensor, shape: torch.Size) -> Tensor | None:
+    """Return a kernel on images of 1 (gray), 3 (R, G, B) or 4 (B, G, R, A) channels for as many as `shape` has.
+
+    Gray images have three equal channels, so their kernel is the sum of those of the channels; alpha is ignored.
+
+    Returns:
+        (out, channels, height, width); None if the shapes differ in more than such channels, or do not differ.
+    """
+    if kernel.ndim != 4 or kernel.shape == shape or kernel.shape[:1] + kernel.shape[2:] != shape[:1] + shape[2:]:
+        return None
+    count = int(kernel.shape[1])
+    channels = int(shape[1])
+    if count not in (1, 3, 4) or channels not in (1, 3, 4):
+        return None
+    rgb = kernel.expand(-1, 3, -1, -1) / 3 if count == 1 else kernel if count == 3 else kernel[:, :3].flip(1)
+    if channels == 1:
+        return rgb.sum(1, keepdim=True)
+    return rgb if channels == 3 else torch.cat((rgb.flip(1), torch.zeros_like(rgb[:, :1])), 1)
 
 
 def _assign_state(model: PoseModel, state: Mapping[str, Tensor], path: str) -> None:

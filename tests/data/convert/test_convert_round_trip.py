@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from convert_records import assert_same, random_record, values
 
+from yolopose.data import load_dataset
 from yolopose.data.convert.conversion import convert, read_annotations, write_annotations
 from yolopose.data.convert.instances import infer_mirror
 from yolopose.data.convert.protocol import ReadOptions
@@ -76,3 +79,16 @@ def test_real_files(shared: Path, tmp_path: Path, name: str, source: str, target
         for instances in (instance for image in (expected, actual) for instance in image.values()):
             instances[:] = [instance | {"area": 0, "id": None} for instance in instances if not instance["crowd"]]
     assert_same(actual, expected, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["yolo", "coco", "ndjson", "roboflow"])
+def test_channels_are_kept(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "gray.yaml"
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "images/train/a.png"), np.zeros((20, 30), np.uint8))
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .5 .5 .4 .4 2\n")
+    source.write_text(f"path: {tmp_path}\ntrain: images/train\nnames: [a]\nkpt_shape: [1, 3]\nchannels: 1\n")
+    report = convert(source, tmp_path / "other", to=name, copy_images=True)
+    back = convert(report.output, tmp_path / "back", to="yolo", source_format=name)
+    assert load_dataset(back.output).spec.channels == 1

@@ -25,6 +25,7 @@ from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageReco
 from yolopose.data.convert.source_files import starts_with
 from yolopose.data.convert.yolo_rows import RowLayout, check_dims, label_row, make_layout
 from yolopose.data.paths import relative_name
+from yolopose.data.yaml_checks import IMAGE_CHANNELS
 
 ANNOTATIONS = "_annotations.coco.json"
 _VERSION = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{16,}\.\w+$")
@@ -150,7 +151,7 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
         plan.write(labels[image.split, image.name], "".join(f"{row}\n" for row in dict.fromkeys(rows)))
     for path in plan.copies:
         plan.copy(path)
-    return plan.write(main, _data_yaml(list(folders), layout))
+    return plan.write(main, _data_yaml(list(folders), layout, dataset.attributes.get("channels", 3)))
 
 
 def split_folder(split: str) -> str:
@@ -164,7 +165,7 @@ def flat_name(image: ImageRecord) -> str:
     return "_".join(relative_name(image.name).parts)
 
 
-def _data_yaml(folders: Sequence[str], layout: RowLayout) -> str:
+def _data_yaml(folders: Sequence[str], layout: RowLayout, channels: object) -> str:
     keys = {"valid": "val"}
     content: dict[str, Any] = {keys.get(folder, folder): f"../{folder}/images" for folder in folders}
     spec = layout.spec.to_dict()
@@ -173,6 +174,8 @@ def _data_yaml(folders: Sequence[str], layout: RowLayout) -> str:
     content |= {key: value for key, value in spec.items() if value and key != "nc"}
     if layout.own_names is not None:
         content["class_keypoints"] = layout.own_names
+    if channels in IMAGE_CHANNELS and channels != 3:
+        content["channels"] = channels
     return to_yaml(content)
 
 

@@ -83,6 +83,8 @@ def read(path: Path, options: ReadOptions) -> DatasetRecord:
     attributes = {key: value for key, value in content.items() if key not in ("images", "annotations", "categories")}
     if dataset.spec.keypoints.dims == 2:
         attributes["kpt_dims"] = 2
+    if dataset.spec.channels != 3:
+        attributes["channels"] = dataset.spec.channels
     return DatasetRecord(
         classes=tuple(classes), read_images=read_images, format="yolo", attributes=attributes, issues=issues
     )

@@ -24,6 +24,7 @@ from yolopose.data.convert.output import OutputPlan, check_split, output_name, s
 from yolopose.data.convert.protocol import AnnotationFormat, Feature, LossCounter, WriteOptions
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, Id, ImageRecord, IssueLog
 from yolopose.data.convert.yolo_rows import RowLayout, check_dims, label_row, make_layout
+from yolopose.data.yaml_checks import IMAGE_CHANNELS
 
 _ROW_FEATURES = frozenset(
     {
@@ -81,7 +82,9 @@ def write_yolo(
         make_folder(plan.target / "images" / split.name)  # the data YAML names it, even if no image was found
     for path in plan.copies:
         plan.copy(path)
-    return plan.write(yaml_path, data_yaml(plan.target, list(splits), layout, needs_sidecar)), written
+    channels = dataset.attributes.get("channels", 3)
+    text = data_yaml(plan.target, list(splits), layout, needs_sidecar, channels)
+    return plan.write(yaml_path, text), written
 
 
 def _plan(dataset: DatasetRecord, plan: OutputPlan, dims: int, copy_images: bool) -> tuple[dict[str, _SplitPlan], bool]:
@@ -180,7 +183,7 @@ def _add_to_sidecar(
             sidecar.add_annotation(entry | {"row": None if row is None else order[row]})
 
 
-def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sidecar: bool) -> str:
+def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sidecar: bool, channels: object = 3) -> str:
     """Return the text of a data YAML.
 
     Splits are sorted into train, val and test by the word in their name (`train2017`, `my_val`); others are added to
@@ -191,6 +194,7 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
         splits: names of the splits; empty for images without one.
         layout: classes and keypoints.
         has_sidecar: whether values are stored beside the label rows.
+        channels: channels of the images, if the source has them.
     """
     entries: dict[str, list[str]] = {}
     unsplit = not any(map(split_key, splits))
@@ -214,6 +218,8 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     content = {"path": str(target.resolve()), **values, **layout.spec.to_dict()}
     if layout.own_names is not None:
         content["class_keypoints"] = layout.own_names
+    if channels in IMAGE_CHANNELS and channels != 3:
+        content["channels"] = channels
     if content["flip_idx"] is None:
         LOGGER.warning(
             "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "

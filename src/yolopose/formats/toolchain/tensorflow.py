@@ -34,7 +34,7 @@ def load(path: Path, device: object = None, half: bool = False) -> WorkerRuntime
 
 
 def export(job: ExportJob, path: Path) -> ExportReport:
-    """Write a network in the format of the job; its input is (B, H, W, 3); see `Format.export`.
+    """Write a network in the format of the job; its input is (B, H, W, C); see `Format.export`.
 
     `half` stores the weights of TensorFlow.js in 16 bits.
     """
@@ -42,7 +42,9 @@ def export(job: ExportJob, path: Path) -> ExportReport:
     write(job, path, name)
     if path.is_dir():
         write_metadata(job, path)
-    return ExportReport(f"input (B, H, W, 3), {'weights ' * (name == 'tfjs')}{job.precision}")
+    return ExportReport(
+        f"input (B, H, W, {job.metadata.spec.channels}), {'weights ' * (name == 'tfjs')}{job.precision}"
+    )
 
 
 def write(job: ExportJob, path: Path, name: str) -> None:

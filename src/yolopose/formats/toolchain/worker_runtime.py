@@ -48,10 +48,10 @@ class WorkerRuntime(GraphRuntime):
         weakref.finalize(self, _close_worker, worker, os.getpid())
         shape = worker.info.get("input")
         output = worker.info.get("output")
-        if shape is not None and (len(shape) != 4 or shape[1] != 3 or (output is not None and len(output) != 3)):
+        if shape is not None and (len(shape) != 4 or (output is not None and len(output) != 3)):
             raise WeightsError(
                 f"{path} is not a pose network that can be run: its input is {shape}, its output {output}. Expected: "
-                "images (B, H, W, 3), in the layout of its library, and (B, 4+nc+K·D, A), as exported by yolopose."
+                "images (B, H, W, C), in the layout of its library, and (B, 4+nc+K·D, A), as exported by yolopose."
             )
         self.metadata = read_metadata(path, values, shape, output)
 
@@ -115,8 +115,8 @@ def onnx_source(job: ExportJob, title: str, opset: int, *, slim: bool = False) -
 
 
 def _write_images(calibration: Calibration, path: Path) -> Path:
-    """Write the images as (N, B, 3, H, W) uint8, one after the other, since all may exceed the memory."""
-    shape = (len(calibration), calibration.batch, 3, *calibration.imgsz)
+    """Write the images as (N, B, C, H, W) uint8, one after the other, since all may exceed the memory."""
+    shape = (len(calibration), calibration.batch, calibration.channels, *calibration.imgsz)
     values = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     for index, batch in enumerate(calibration):
         values[index] = np.rint(batch * 255)

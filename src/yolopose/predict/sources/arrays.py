@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from yolopose.base.errors import SourceError, UsageError
 from yolopose.base.log import LOGGER
-from yolopose.data.arrays import negative_share, seems_normalized, to_bgr
+from yolopose.data.arrays import negative_share, planes_to_bgr, seems_normalized, to_bgr, to_image
 from yolopose.data.images import decode_image
 from yolopose.predict.sources.base import ImageRef, LoadedImage
 
@@ -37,27 +37,29 @@ def is_file_object(source: Any) -> bool:
     return callable(getattr(source, "read", None))
 
 
-def from_array(array: npt.NDArray[Any], name: str) -> ImageRef:
-    """Wrap an array in any layout that `yolopose.data.images.to_bgr` reads."""
-    return ImageRef(name, lambda: LoadedImage(name, to_bgr(array)))
+def from_array(array: npt.NDArray[Any], name: str, channels: int) -> ImageRef:
+    """Wrap an array in any layout that `yolopose.data.arrays.to_image` reads."""
+    return ImageRef(name, lambda: LoadedImage(name, to_image(array, channels)))
 
 
-def from_pillow(image: Any, name: str) -> ImageRef:
-    """Wrap a PIL image of any mode."""
-    return ImageRef(name, lambda: LoadedImage(name, _pillow_to_bgr(image)))
+def from_pillow(image: Any, name: str, channels: int) -> ImageRef:
+    """Wrap a PIL image of any mode; with 4 channels, alpha is kept."""
+    return ImageRef(name, lambda: LoadedImage(name, _from_pillow(image, alpha=channels == 4)))
 
 
-def from_bytes(data: bytes, name: str) -> ImageRef:
+def from_bytes(data: bytes, name: str, channels: int) -> ImageRef:
     """Wrap the content of an image file."""
-    return ImageRef(name, lambda: LoadedImage(name, decode_image(data, f"{name} (passed as bytes)")))
+    title = f"{name} (passed as bytes)"
+    return ImageRef(name, lambda: LoadedImage(name, decode_image(data, title, alpha=channels == 4)))
 
 
-def from_file_object(file: Any, name: str) -> ImageRef:
+def from_file_object(file: Any, name: str, channels: int) -> ImageRef:
     """Read the rest of an open image file.
 
     Args:
         file: opened in binary mode; it is not closed.
         name: path of the result if the file has no name.
+        channels: channels of the network.
 
     Raises:
         UsageError: it was opened in text mode.
@@ -70,26 +72,28 @@ def from_file_object(file: Any, name: str) -> ImageRef:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise UsageError("A file passed as source must be open in binary mode: open(PATH, 'rb'), or pass its path.")
     file_name = getattr(file, "name", None)
-    return from_bytes(bytes(data), file_name if isinstance(file_name, str) and file_name else name)
+    return from_bytes(bytes(data), file_name if isinstance(file_name, str) and file_name else name, channels)
 
 
-def from_tensor(tensor: Any, first: int, stride: int) -> list[ImageRef]:
+def from_tensor(tensor: Any, first: int, stride: int, channels: int) -> list[ImageRef]:
     """Wrap each image of a tensor.
 
     Args:
-        tensor: (B, 3, H, W) or (3, H, W) RGB, float 0…1 (or 0…255, which is divided with a warning).
+        tensor: (B, C, H, W) or (C, H, W), float 0…1 (or 0…255, which is divided with a warning); RGB with 3 channels.
         first: number in the name of its first image, `image<first>.jpg`.
         stride: H and W must be multiples of it.
+        channels: C, channels of the network.
 
     Raises:
         UsageError: its shape is not supported.
         SourceError: it contains NaN or infinite values, or is normalized to mean 0.
     """
     shape = tuple(int(side) for side in tensor.shape)
-    if len(shape) not in (3, 4) or shape[-3] != 3 or 0 in shape:
+    if len(shape) not in (3, 4) or shape[-3] != channels or 0 in shape:
         raise UsageError(
-            f"A tensor of shape {shape} is not a network input: pass (B, 3, height, width) RGB, float 0…1. Pass images "
-            "with channels last (height, width, 3) as numpy arrays in BGR."
+            f"A tensor of shape {shape} is not a network input: pass (B, {channels}, height, width)"
+            f"{' RGB' if channels == 3 else ''}, float 0…1. Pass images with channels last (height, width, {channels}) "
+            f"as numpy arrays{' in BGR' if channels == 3 else ''}."
         )
     if shape[-2] % stride or shape[-1] % stride:
         raise UsageError(
@@ -123,16 +127,18 @@ def _to_unit_range(batch: npt.NDArray[np.float32], is_integer: bool) -> npt.NDAr
 
 
 def _load_tensor(planes: npt.NDArray[np.float32], name: str) -> LoadedImage:
-    image = np.clip(np.rint(planes[::-1].transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
-    return LoadedImage(name, np.ascontiguousarray(image), tensor=planes)
+    image = np.clip(np.rint(planes * 255), 0, 255).astype(np.uint8)
+    return LoadedImage(name, planes_to_bgr(image), tensor=planes)
 
 
-def _pillow_to_bgr(image: Any) -> UInt8:
+def _from_pillow(image: Any, *, alpha: bool) -> UInt8:
     image_ops: Any = importlib.import_module("PIL.ImageOps")  # installed, since the source is a PIL image
     try:
         image = image_ops.exif_transpose(image)
         if image.mode == "F" or image.mode.startswith("I"):
             return to_bgr(np.asarray(image))
+        if alpha and ("A" in image.getbands() or "transparency" in image.info):
+            return np.ascontiguousarray(np.asarray(image.convert("RGBA"), dtype=np.uint8)[:, :, [2, 1, 0, 3]])
         return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8)[:, :, ::-1])
     except (OSError, ValueError, SyntaxError) as error:  # PIL decodes a file lazily, here
         if isinstance(error, SourceError):

@@ -23,8 +23,8 @@ class LoadedImage:
 
     Attributes:
         path: file of the image, or a generated name (`image0.jpg`).
-        image: (H, W, 3) uint8 BGR; (0, 0, 3) if it could not be read.
-        tensor: (3, H, W) float32 RGB 0…1 if the image was passed as network input, which is not letterboxed.
+        image: (H, W, 3) uint8 BGR; (0, 0, 3) if it could not be read. With a fourth channel if the network reads it.
+        tensor: (C, H, W) float32 0…1 if the image was passed as network input, which is not letterboxed.
         error: why it could not be read, or None.
         frame: its position in a video or stream, or None.
         full_size: (height, width) of the file's image if `image` was decoded at a reduced scale, else None.
@@ -36,6 +36,19 @@ class LoadedImage:
     error: str | None = None
     frame: Frame | None = None
     full_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How image files are decoded.
+
+    Attributes:
+        reduce_to: least length of the longer side of a JPEG that is decoded at a reduced scale; None for full size.
+        alpha: keep a fourth channel.
+    """
+
+    reduce_to: int | None = None
+    alpha: bool = False
 
 
 @dataclass(frozen=True, slots=True)

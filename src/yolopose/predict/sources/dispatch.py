@@ -21,7 +21,7 @@ from yolopose.predict.sources.arrays import (
     is_pillow,
     is_tensor,
 )
-from yolopose.predict.sources.base import ImageRef, LiveFeed, ScreenRegion, Source, SourcePart, Video
+from yolopose.predict.sources.base import Decoding, ImageRef, LiveFeed, ScreenRegion, Source, SourcePart, Video
 from yolopose.predict.sources.live import open_feeds
 from yolopose.predict.sources.paths import camera_feed, open_text
 from yolopose.predict.sources.screen import open_screen
@@ -35,7 +35,13 @@ _KINDS = (
 
 
 def open_source(
-    source: Any, stride: int = 32, *, vid_stride: int = 1, buffer: bool = False, reduce_to: int | None = None
+    source: Any,
+    stride: int = 32,
+    *,
+    vid_stride: int = 1,
+    buffer: bool = False,
+    reduce_to: int | None = None,
+    channels: int = 3,
 ) -> Source:
     """Find the images of a source; they are loaded later, one after the other.
 
@@ -49,6 +55,7 @@ def open_source(
         buffer: queue all frames of cameras and streams instead of the newest only.
         reduce_to: decode JPEG files at 1/2, 1/4 or 1/8 of their size if the longer side keeps at least so many pixels;
             `LoadedImage.full_size` is then the original size. None decodes at full size.
+        channels: channels of the network; with 4, the fourth channel of images is kept.
 
     Raises:
         UsageError: unknown kind of source, an empty list, a tensor of the wrong shape, or live feeds and files mixed.
@@ -62,26 +69,27 @@ def open_source(
     if not sources:
         raise UsageError(f"The list of sources is empty. {_KINDS}")
     parts: list[SourcePart] = []
+    decoding = Decoding(reduce_to, alpha=channels == 4)
     for item in sources:
-        parts += _open_item(item, len(parts), stride, reduce_to)
+        parts += _open_item(item, len(parts), stride, channels, decoding)
     return _open_live(parts, vid_stride, buffer) or _open_finite(parts, vid_stride)
 
 
-def _open_item(source: Any, position: int, stride: int, reduce_to: int | None) -> Sequence[SourcePart]:
+def _open_item(source: Any, position: int, stride: int, channels: int, decoding: Decoding) -> Sequence[SourcePart]:
     name = f"image{position}.jpg"
     if isinstance(source, (str, os.PathLike)):
-        return open_text(os.fsdecode(source), reduce_to)
+        return open_text(os.fsdecode(source), decoding)
     if isinstance(source, np.ndarray):
-        return [from_array(source, name)]
+        return [from_array(source, name, channels)]
     if is_tensor(source):
-        return from_tensor(source, position, stride)
+        return from_tensor(source, position, stride, channels)
     if is_pillow(source):
         # PIL keeps the name of the file that it opened; the results are saved under it.
-        return [from_pillow(source, str(getattr(source, "filename", "") or name))]
+        return [from_pillow(source, str(getattr(source, "filename", "") or name), channels)]
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return [from_bytes(bytes(source), name)]
+        return [from_bytes(bytes(source), name, channels)]
     if is_file_object(source):
-        return [from_file_object(source, name)]
+        return [from_file_object(source, name, channels)]
     if isinstance(source, (ImageRef, Video)):
         return [source]
     if not isinstance(source, (bool, np.bool_)):

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from yolopose.base.errors import NotFoundError, SourceError, UsageError, YoloposeError
 from yolopose.base.files import read_regular
 from yolopose.data.images import IMAGE_SUFFIXES, is_image, read_image, read_reduced
-from yolopose.predict.sources.base import VIDEO_SUFFIXES, ImageRef, LiveFeed, LoadedImage, SourcePart, Video
+from yolopose.predict.sources.base import VIDEO_SUFFIXES, Decoding, ImageRef, LiveFeed, LoadedImage, SourcePart, Video
 from yolopose.predict.sources.screen import parse_screen
 from yolopose.predict.sources.urls import is_url, open_url
 from yolopose.predict.sources.video import open_camera
@@ -33,14 +33,14 @@ _SUPPORTED = (
 )
 
 
-def open_text(text: str, reduce_to: int | None = None) -> list[SourcePart]:
+def open_text(text: str, decoding: Decoding) -> list[SourcePart]:
     """Open what a text names.
 
     Args:
         text: an image or video file, a folder (its images and videos by name, without subfolders), a glob pattern
             (`**` includes subfolders), a URL, a camera number, `screen …`, or a .txt, .csv or .streams file with one
             of these per line.
-        reduce_to: see `yolopose.data.images.read_reduced`.
+        decoding: how image files are decoded.
 
     Raises:
         UsageError: the text is empty.
@@ -49,8 +49,8 @@ def open_text(text: str, reduce_to: int | None = None) -> list[SourcePart]:
     """
     path = _local_path(text)
     if Path(path).suffix.lower() in _LIST_SUFFIXES and os.path.isfile(path):
-        return _open_list(Path(path), reduce_to)
-    return _open_path(text, reduce_to)
+        return _open_list(Path(path), decoding)
+    return _open_path(text, decoding)
 
 
 def camera_feed(number: int) -> LiveFeed:
@@ -71,62 +71,62 @@ def _local_path(text: str) -> str:
     return os.path.expanduser(text) if text.startswith("~") else text
 
 
-def _open_path(text: str, reduce_to: int | None) -> list[SourcePart]:
+def _open_path(text: str, decoding: Decoding) -> list[SourcePart]:
     if not text.strip():
         raise UsageError("The source is an empty text: name an image file, a video, a folder or a glob pattern.")
     path = _local_path(text)
     if os.path.isdir(path):
-        return _open_folder(Path(path), reduce_to)
+        return _open_folder(Path(path), decoding)
     if os.path.isfile(path):
-        return [_open_file(path, reduce_to)]
+        return [_open_file(path, decoding)]
     if is_url(path):
-        return [open_url(path)]
+        return [open_url(path, alpha=decoding.alpha)]
     if re.fullmatch(r"\d{1,4}", text.strip()):
         return [camera_feed(int(text))]
     if (screen := parse_screen(text)) is not None:
         return [screen]
     if glob.has_magic(path):
-        return _open_glob(path, reduce_to)
+        return _open_glob(path, decoding)
     windows = os.name != "nt" and re.match(r"[A-Za-z]:[\\/]|\\\\", text) is not None
     hint = " It is a Windows path, which this system cannot open." if windows else ""
     raise NotFoundError(f"The source {text} does not exist. Check the path (current folder: {Path.cwd()}).{hint}")
 
 
-def _open_file(path: str, reduce_to: int | None) -> SourcePart:
+def _open_file(path: str, decoding: Decoding) -> SourcePart:
     suffix = Path(path).suffix.lower()
     if suffix in _LIST_SUFFIXES:
         raise SourceError(f"The source {path} is a list file: pass it directly, not in another list or folder.")
     mime_type = mimetypes.guess_type(path)[0] or ""
     if suffix in VIDEO_SUFFIXES or (mime_type.startswith("video/") and suffix not in IMAGE_SUFFIXES):
         return Video(path, partial(Path, path))
-    return ImageRef(path, partial(_load, path, reduce_to))
+    return ImageRef(path, partial(_load, path, decoding))
 
 
-def _load(path: str, reduce_to: int | None) -> LoadedImage:
-    if reduce_to is None:
-        return LoadedImage(path, read_image(path))
-    image, full_size = read_reduced(path, reduce_to)
+def _load(path: str, decoding: Decoding) -> LoadedImage:
+    if decoding.reduce_to is None:
+        return LoadedImage(path, read_image(path, alpha=decoding.alpha))
+    image, full_size = read_reduced(path, decoding.reduce_to, alpha=decoding.alpha)
     return LoadedImage(path, image, full_size=full_size)
 
 
-def _open_folder(folder: Path, reduce_to: int | None) -> list[SourcePart]:
+def _open_folder(folder: Path, decoding: Decoding) -> list[SourcePart]:
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise SourceError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
     files = [os.path.join(folder, name) for name in names]
-    return _open_supported(files, f"The folder {folder} contains", reduce_to)
+    return _open_supported(files, f"The folder {folder} contains", decoding)
 
 
-def _open_glob(pattern: str, reduce_to: int | None) -> list[SourcePart]:
+def _open_glob(pattern: str, decoding: Decoding) -> list[SourcePart]:
     files = sorted(glob.glob(pattern, recursive=True))
     if not files:
         raise NotFoundError(f"No file matches {pattern} (current folder: {Path.cwd()}).")
-    return _open_supported(files, f"The pattern {pattern} matches", reduce_to)
+    return _open_supported(files, f"The pattern {pattern} matches", decoding)
 
 
-def _open_supported(files: Sequence[str], where: str, reduce_to: int | None) -> list[SourcePart]:
-    parts = [_open_file(file, reduce_to) for file in files if _is_supported(Path(file)) and os.path.isfile(file)]
+def _open_supported(files: Sequence[str], where: str, decoding: Decoding) -> list[SourcePart]:
+    parts = [_open_file(file, decoding) for file in files if _is_supported(Path(file)) and os.path.isfile(file)]
     if not parts:
         raise NotFoundError(f"{where} neither images nor videos. Supported are {_SUPPORTED}.")
     return parts
@@ -136,13 +136,13 @@ def _is_supported(path: Path) -> bool:
     return is_image(path) or (path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."))
 
 
-def _open_list(path: Path, reduce_to: int | None) -> list[SourcePart]:
+def _open_list(path: Path, decoding: Decoding) -> list[SourcePart]:
     """Open the lines of a list file; relative paths that the current folder lacks are relative to the list.
 
     Args:
         path: .txt and .streams (lines that begin with # are comments), or .csv (the column with the header `path`,
             `file`, `image`, …, or else the first).
-        reduce_to: see `open_text`.
+        decoding: see `open_text`.
 
     Raises:
         SourceError: the list cannot be read, or is empty.
@@ -160,7 +160,7 @@ def _open_list(path: Path, reduce_to: int | None) -> list[SourcePart]:
         if not line:
             continue
         try:
-            parts += _open_path(_beside(line, path.parent), reduce_to)
+            parts += _open_path(_beside(line, path.parent), decoding)
         except YoloposeError as error:
             raise type(error)(f"{path}, line {number}: {error}") from error
     if not parts:

@@ -41,11 +41,15 @@ def is_url(text: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
 
 
-def open_url(text: str) -> SourcePart:
+def open_url(text: str, *, alpha: bool = False) -> SourcePart:
     """Return the image, video or stream at a URL.
 
     Images and finished videos at http(s) URLs are downloaded once, when their turn comes. If the suffix of the URL is
     unknown, the server is asked for the content type.
+
+    Args:
+        text: the URL.
+        alpha: keep a fourth channel of an image.
 
     Raises:
         SourceError: a YouTube page, an unsupported scheme, a missing file, or a web page.
@@ -79,7 +83,7 @@ def open_url(text: str) -> SourcePart:
         )
     if kind == "video":
         return Video(file_name_from_url(url, "video"), partial(_download, url, "video"))
-    return ImageRef(file_name_from_url(url, "image"), partial(_load_image, url))
+    return ImageRef(file_name_from_url(url, "image"), partial(_load_image, url, alpha=alpha))
 
 
 def stream_feed(url: str) -> LiveFeed:
@@ -191,8 +195,8 @@ def _web_page_message(url: str) -> str:
 # -- Downloads -------------------------------------------------------------------------------------------------------
 
 
-def _load_image(url: str) -> LoadedImage:
-    return LoadedImage(file_name_from_url(url, "image"), read_image(_download(url, "image")))
+def _load_image(url: str, *, alpha: bool) -> LoadedImage:
+    return LoadedImage(file_name_from_url(url, "image"), read_image(_download(url, "image"), alpha=alpha))
 
 
 def _download(url: str, kind: str) -> Path:

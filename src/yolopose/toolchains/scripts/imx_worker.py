@@ -15,7 +15,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     """Write the 8-bit graph (`quantized.onnx`) and the archive (`packerOut.zip`).
 
     Args:
-        job: `source`, an ONNX file; `target`, a folder; `calibration`, a file of uint8 images (N, 1, 3, H, W).
+        job: `source`, an ONNX file; `target`, a folder; `calibration`, a file of uint8 images (N, 1, C, H, W).
 
     Returns:
         `files`: names of the written files.

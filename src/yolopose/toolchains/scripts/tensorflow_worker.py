@@ -21,9 +21,9 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     """Write one ONNX graph in one format.
 
     Args:
-        job: `source`, an ONNX file whose input is (B, 3, H, W); `target`, the file or folder; `format`: `saved_model`,
+        job: `source`, an ONNX file whose input is (B, C, H, W); `target`, the file or folder; `format`: `saved_model`,
             `pb`, `tfjs`, `tflite`; `record`, a text that a frozen graph stores; `calibration`, for `tflite`,
-            a file of uint8 images (N, B, 3, H, W); `half`, for `tfjs`.
+            a file of uint8 images (N, B, C, H, W); `half`, for `tfjs`.
 
     Returns:
         `outputs`: names of the outputs in the order of the source.
@@ -44,7 +44,7 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_tensorflow(tf: Any, source: str, *, plain: bool) -> tuple[Any, list[str]]:
-    """Convert a graph to a TensorFlow module with the same output names; its input is (B, H, W, 3).
+    """Convert a graph to a TensorFlow module with the same output names; its input is (B, H, W, C).
 
     Args:
         tf: the library.
@@ -52,7 +52,10 @@ def _to_tensorflow(tf: Any, source: str, *, plain: bool) -> tuple[Any, list[str]
         plain: whether grouped convolutions and batched products are split, for formats that do not support them.
     """
     np: Any = import_module("numpy")
-    np.save(_SAMPLE, np.zeros((20, 128, 128, 3), np.float32))  # else onnx2tf downloads sample images
+    session: Any = import_module("onnxruntime").InferenceSession(source, providers=["CPUExecutionProvider"])
+    graph_input = session.get_inputs()[0]
+    _, channels, height, width = graph_input.shape
+    np.save(_SAMPLE, np.zeros((20, 128, 128, channels), np.float32))  # else onnx2tf downloads sample images
     keras = import_module("onnx2tf").convert(
         input_onnx_file_path=source,
         output_folder_path="onnx2tf",
@@ -62,15 +65,12 @@ def _to_tensorflow(tf: Any, source: str, *, plain: bool) -> tuple[Any, list[str]
         enable_batchmatmul_unfold=plain,
         disable_model_save=True,
     )
-    session: Any = import_module("onnxruntime").InferenceSession(source, providers=["CPUExecutionProvider"])
-    graph_input = session.get_inputs()[0]
     names = [output.name for output in session.get_outputs()]
     batch = np.random.default_rng(0).random(graph_input.shape, np.float32)
     expected = session.run(names, {graph_input.name: batch})
     outputs = _to_list(keras(batch.transpose(0, 2, 3, 1)))
     order = _match_outputs([value.numpy() for value in outputs], expected)
-    _, _, height, width = graph_input.shape
-    shape = tf.TensorSpec((graph_input.shape[0], height, width, 3), tf.float32, name="images")
+    shape = tf.TensorSpec((graph_input.shape[0], height, width, channels), tf.float32, name="images")
 
     @tf.function(input_signature=[shape])
     def named(images: Any) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def serve(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         job: `path`, a SavedModel folder or a frozen graph; `threads`.
 
     Returns:
-        `info` (`record` of a frozen graph, `input` as (B, 3, H, W), `output` shape), and the function that computes.
+        `info` (`record` of a frozen graph, `input` as (B, C, H, W), `output` shape), and the function that computes.
     """
     tf: Any = import_module("tensorflow")
     tf.config.threading.set_intra_op_parallelism_threads(job["threads"])
@@ -278,7 +278,7 @@ def serve_int8(job: dict[str, Any]) -> tuple[dict[str, Any], Any]:
             accelerator, or an empty text.
 
     Returns:
-        `info` with `input` shape as (B, 3, H, W), and the function that computes.
+        `info` with `input` shape as (B, C, H, W), and the function that computes.
     """
     np: Any = import_module("numpy")
     library: Any = import_module("ai_edge_litert.interpreter")

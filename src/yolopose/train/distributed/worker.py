@@ -16,6 +16,7 @@ from yolopose.base.log import silent
 from yolopose.config import TrainOptions, train_settings
 from yolopose.data import Annotations
 from yolopose.nn import build_network
+from yolopose.nn.model_yaml import input_channels
 from yolopose.train.checkpoint import options_dict
 from yolopose.train.compute_config import ComputeConfig
 from yolopose.train.data import load_data
@@ -57,7 +58,7 @@ def worker_trainer(launcher: Launcher) -> Trainer:
     device = launcher.join()
     run = launcher.group.broadcast_object()
     options = replace(TrainOptions(**run["options"]), verbose=False, plots=False)
-    data = load_data(options)
+    data = load_data(options, input_channels(run["yaml"]))
     if digest(data.train) != run["labels"]:
         raise TrainError(
             f"Training images or labels of {data.dataset.yaml_path} differ from those of rank 0: all processes of a "

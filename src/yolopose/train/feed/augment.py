@@ -179,23 +179,28 @@ class OverlayOperation(Operation):
 class PixelOperation(Operation):
     """Changes colors, not positions.
 
+    Attributes:
+        color_only: whether it needs the three channels of color images; it is skipped for others.
+
     `apply` renders in the workers. With `apply_torch` a GPU renders the operation as well; without it all rendering
     stays in the workers.
     """
+
+    color_only: ClassVar[bool] = False
 
     def parameters(self, rng: np.random.Generator) -> npt.NDArray[Any] | None:
         """Draw the parameters of one sample, an array of fixed shape and type, or None for no change."""
         raise NotImplementedError
 
     def apply(self, image: Image, parameters: npt.NDArray[Any]) -> Image:
-        """Return the changed image, (H, W, 3) uint8 BGR; the argument may be overwritten."""
+        """Return the changed image, (H, W, C) uint8, BGR with 3 channels; the argument may be overwritten."""
         raise NotImplementedError
 
     def apply_torch(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Return the changed images.
 
         Args:
-            images: (B, H, W, 3) float32 BGR, integers 0…255.
+            images: (B, H, W, C) float32, BGR with 3 channels, integers 0…255.
             parameters: (B, ...) those of each image.
 
         Returns:

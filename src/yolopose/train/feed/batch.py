@@ -24,7 +24,7 @@ class TrainBatch(TensorData):
     """A batch of B augmented images with their N instances. Images may be on a device while the rest is on the CPU.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB, channels last in memory.
+        images: (B, C, H, W) uint8, RGB with 3 channels, channels last in memory.
         batch_idx: (N,) int64, image of each instance in the batch, ascending.
         classes: (N,) int64.
         boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
@@ -103,11 +103,14 @@ def make_batch(builder: SampleBuilder, spec: BatchSpec) -> TrainBatch:
     """
     height, width = spec.shape
     # channels last, the layout of OpenCV and the fastest one for convolutions
-    images = np.empty((len(spec.index), height, width, 3), dtype=np.uint8)
+    images = np.empty((len(spec.index), height, width, builder.channels), dtype=np.uint8)
     labels: list[ImageLabels] = []
     for target, index in zip(images, spec.index, strict=True):
         image, instances = builder.build(spec, int(index))
-        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB, dst=target)
+        if builder.channels == 3:
+            cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB, dst=target)
+        else:
+            target[:] = image
         labels.append(instances)
     return _with_labels(torch.from_numpy(images).permute(0, 3, 1, 2), labels, spec)
 
@@ -121,18 +124,18 @@ def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatc
 
     def make() -> DeferredBatch:
         samples = [builder.sample_params(spec, int(index)) for index in spec.index]
-        no_pixels = torch.empty((len(samples), 3, 0, 0), dtype=torch.uint8)
+        no_pixels = torch.empty((len(samples), builder.channels, 0, 0), dtype=torch.uint8)
         labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
         return DeferredBatch(defer_images(builder, samples), labels)
 
     return builder.without_damaged(make)
 
 
-def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int]) -> TrainBatch:
-    """Return a batch without images, for keypoints of shape (K, 3)."""
+def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int], channels: int) -> TrainBatch:
+    """Return a batch without images, for keypoints of shape (K, 3) and images of C channels."""
     integers = torch.zeros(0, dtype=torch.int64)
     return TrainBatch(
-        images=torch.zeros((0, 3, *spec.shape), dtype=torch.uint8),
+        images=torch.zeros((0, channels, *spec.shape), dtype=torch.uint8),
         batch_idx=integers,
         classes=integers,
         boxes=torch.zeros((0, 4)),

@@ -98,7 +98,7 @@ class DeferredImages(TensorData):
         size: (H, W).
         count: B.
         axis_aligned: whether every transform keeps rectangles upright, so that `target` is exact.
-        pixels: (N, 3) uint8 BGR, the pieces behind each other, each row by row; at least one pixel.
+        pixels: (N, C) uint8, BGR with 3 channels, the pieces behind each other, each row by row; at least one pixel.
         transforms: (R, P, 3, 3) float32 from canvas pixels to pixels of the piece.
         target: (R, P, 4) float32 left, top, right, bottom of the canvas pixels that a piece may cover; empty if unused.
         part: (R, P, 4) float32 x1, y1, x2, y2 of the piece that may be visible.
@@ -141,7 +141,7 @@ def defer_images(builder: SampleBuilder, samples: Sequence[SampleParams]) -> Def
             patches = builder.patches(overlay.canvas, (bottom - top, right - left), (left, top))
             canvases.append(_Pieces(patches, (left, top)))
     patches = [patch for canvas in canvases for patch in canvas.patches]
-    pixels, starts = _concat_pixels([patch.source for patch in patches])
+    pixels, starts = _concat_pixels([patch.source for patch in patches], builder.channels)
     return DeferredImages(
         size=shape,
         count=len(samples),
@@ -158,7 +158,7 @@ def render_images(images: DeferredImages, device: torch.device) -> Tensor:
     """Render a batch on a device.
 
     Returns:
-        (B, 3, H, W) uint8 RGB on the device, channels last in memory.
+        (B, C, H, W) uint8 on the device, RGB with 3 channels, channels last in memory.
     """
     images = images.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
     step = max(_PIXELS // (images.size[0] * images.size[1]), 1)
@@ -170,7 +170,9 @@ def render_images(images: DeferredImages, device: torch.device) -> Tensor:
         _apply_overlay(samples, canvases, overlay)
     for pixel in images.pixel_operations:
         _apply_pixel_operation(samples, pixel, step)
-    parts = [samples[row : row + step].flip(-1).to(torch.uint8) for row in range(0, images.count, step)]  # BGR to RGB
+    if samples.shape[-1] == 3:
+        samples = samples.flip(-1)  # BGR to RGB
+    parts = [samples[row : row + step].to(torch.uint8) for row in range(0, images.count, step)]
     return torch.cat(parts).permute(0, 3, 1, 2)
 
 
@@ -220,10 +222,10 @@ def _pixel_tensors(builder: SampleBuilder, samples: Sequence[SampleParams]) -> t
     return tuple(tensors)
 
 
-def _concat_pixels(pieces: Sequence[npt.NDArray[np.uint8]]) -> tuple[Tensor, list[int]]:
-    """Return (N, 3) the pixels of all pieces, and the first pixel of each."""
+def _concat_pixels(pieces: Sequence[npt.NDArray[np.uint8]], channels: int) -> tuple[Tensor, list[int]]:
+    """Return (N, C) the pixels of all pieces, and the first pixel of each."""
     ends = np.cumsum([0, *(piece.shape[0] * piece.shape[1] for piece in pieces)]).tolist()
-    pixels = _shared_bytes(3 * max(ends[-1], 1)).view(-1, 3)
+    pixels = _shared_bytes(channels * max(ends[-1], 1)).view(-1, channels)
     flat = pixels.numpy()
     for piece, start, end in zip(pieces, ends, ends[1:], strict=False):
         flat[start:end].reshape(piece.shape)[:] = piece
@@ -239,7 +241,7 @@ def _shared_bytes(size: int) -> Tensor:
 
 
 def _sample_canvases(images: DeferredImages, rows: slice) -> Tensor:
-    """Return (R, H, W, 3) float32 integers: the pixels of some of the canvases, uncovered ones gray."""
+    """Return (R, H, W, C) float32 integers: the pixels of some of the canvases, uncovered ones gray."""
     transforms = images.transforms[rows]
     target = images.target[rows]
     part = images.part[rows]
@@ -286,7 +288,7 @@ def _project(
 
 
 def _interpolate(pixels: Tensor, pieces: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return (…, 3) float32: bilinear between the four pixels around (u, v) of the piece of that index."""
+    """Return (…, C) float32: bilinear between the four pixels around (u, v) of the piece of that index."""
     first, height, width = (pieces[:, column].contiguous().take(index) for column in range(3))
     x = u - 0.5
     y = v - 0.5
@@ -305,7 +307,7 @@ def _interpolate(pixels: Tensor, pieces: Tensor, index: Tensor, u: Tensor, v: Te
 
 
 def _apply_overlay(samples: Tensor, canvases: Tensor, overlay: OverlayTensors) -> None:
-    """Lay canvases over some of the samples (B, H, W, 3), in place."""
+    """Lay canvases over some of the samples (B, H, W, C), in place."""
     height, width = samples.shape[1:3]
     y = torch.arange(height, device=samples.device)[:, None]
     x = torch.arange(width, device=samples.device)[None, :]
@@ -317,7 +319,7 @@ def _apply_overlay(samples: Tensor, canvases: Tensor, overlay: OverlayTensors) -
 
 
 def _apply_pixel_operation(samples: Tensor, pixel: PixelTensors, step: int) -> None:
-    """Apply a pixel operation to some of the samples (B, H, W, 3), `step` images at a time, in place."""
+    """Apply a pixel operation to some of the samples (B, H, W, C), `step` images at a time, in place."""
     everywhere = len(pixel.rows) == len(samples)
     for start in range(0, len(pixel.rows), step):
         part = slice(start, start + step)

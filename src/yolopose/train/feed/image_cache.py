@@ -21,9 +21,9 @@ from yolopose.base.log import LOGGER
 from yolopose.base.memory import available_memory
 from yolopose.base.progress import progress
 from yolopose.config import limit_workers
-from yolopose.data import Annotations, read_image
+from yolopose.data import Annotations
 from yolopose.data.batches import loaded_size
-from yolopose.data.images import DamagedImageError
+from yolopose.data.images import DamagedImageError, read_channels
 from yolopose.data.label_scan import cache_path
 from yolopose.train.feed.augment import Image, Size
 
@@ -37,7 +37,9 @@ class Images(Protocol):
     """Decoded images."""
 
     def __getitem__(self, index: int) -> Image:
-        """Return (h, w, 3) uint8 BGR, read-only, of the aspect ratio of the file; the size may be smaller.
+        """Return (h, w, C) uint8, read-only, of the aspect ratio of the file; the size may be smaller.
+
+        Color images are BGR.
 
         Raises:
             DamagedImageError: it does not decode.
@@ -46,8 +48,8 @@ class Images(Protocol):
         ...
 
 
-def decode(table: Annotations, index: int) -> Image:
-    """Decode an image.
+def decode(table: Annotations, index: int, channels: int) -> Image:
+    """Decode an image with the channels that the network reads.
 
     Raises:
         DamagedImageError: it does not decode.
@@ -55,7 +57,7 @@ def decode(table: Annotations, index: int) -> Image:
     """
     path = table.files[index]
     try:
-        image = read_image(path)
+        image = read_channels(path, channels)
     except DamagedImageError:
         raise
     except (NotFoundError, SourceError) as error:
@@ -70,11 +72,13 @@ class FileImages:
 
     Args:
         table: the annotations.
+        channels: channels that the network reads.
         limit: bytes of decoded images to cache.
     """
 
-    def __init__(self, table: Annotations, limit: int = RECENT_BYTES) -> None:
+    def __init__(self, table: Annotations, channels: int = 3, limit: int = RECENT_BYTES) -> None:
         self._table = table
+        self._channels = channels
         self._limit = limit
         self._reset()
 
@@ -83,11 +87,11 @@ class FileImages:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> tuple[Annotations, int]:
-        return self._table, self._limit
+    def __getstate__(self) -> tuple[Annotations, int, int]:
+        return self._table, self._channels, self._limit
 
-    def __setstate__(self, state: tuple[Annotations, int]) -> None:
-        self._table, self._limit = state
+    def __setstate__(self, state: tuple[Annotations, int, int]) -> None:
+        self._table, self._channels, self._limit = state
         self._reset()
 
     def __getitem__(self, index: int) -> Image:
@@ -97,7 +101,7 @@ class FileImages:
                 self._recent.move_to_end(index)
                 return image
         # not locked: other threads decode other images at the same time
-        image = decode(self._table, index)
+        image = decode(self._table, index, self._channels)
         with self._lock:
             if index not in self._recent:
                 self._recent[index] = image
@@ -116,12 +120,16 @@ class FlatImages:
             holds a digest and then the same. The file is mapped into memory by each process, so all processes share one
             copy.
         files: their paths.
+        channels: C, channels of the images.
     """
 
-    def __init__(self, sizes: npt.NDArray[np.int64], pixels: Image | Path, files: Sequence[Path]) -> None:
+    def __init__(
+        self, sizes: npt.NDArray[np.int64], pixels: Image | Path, files: Sequence[Path], channels: int = 3
+    ) -> None:
         self._files = files
         self._sizes = sizes
-        self._offsets = _offsets(sizes)
+        self._channels = channels
+        self._offsets = _offsets(sizes, channels)
         self._source = pixels
         self._pixels: Image | None = None
 
@@ -137,10 +145,10 @@ class FlatImages:
         if pixels[index]:
             raise DamagedImageError(f"The image {self._files[index]} does not decode.")
         start, end = self._offsets[index : index + 2].tolist()
-        return pixels[start:end].reshape(*self._sizes[index], 3)
+        return pixels[start:end].reshape(*self._sizes[index], self._channels)
 
 
-def open_images(table: Annotations, imgsz: int, cache: bool | str) -> Images:
+def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int = 3) -> Images:
     """Return the source of decoded images and fill its cache.
 
     Args:
@@ -148,33 +156,35 @@ def open_images(table: Annotations, imgsz: int, cache: bool | str) -> Images:
         imgsz: longer side of cached images, pixels; smaller images keep their size.
         cache: False; True or "ram" for memory; "disk" for one file in the labels folder. Without enough space or
             permission to write, a warning is logged and images are read from their files.
+        channels: channels that the network reads: 1, 3 or 4.
 
     Raises:
         DataError: an image cannot be read.
     """
     if not cache:
-        return FileImages(table)
+        return FileImages(table, channels)
     sizes = np.array([_cached_size(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
-    required = int(_offsets(sizes)[-1])
+    required = int(_offsets(sizes, channels)[-1])
     if cache == "disk":
-        return _open_disk_cache(table, sizes, imgsz, required) or FileImages(table)
+        return _open_disk_cache(table, sizes, imgsz, channels) or FileImages(table, channels)
     available = available_memory()
     if available is not None and required > 0.8 * available:
         LOGGER.warning(
             f"cache=ram needs {required / _GIB:.1f} GiB, but only {available / _GIB:.1f} GiB of memory are available. "
             "Images are read from their files. cache=disk needs no memory."
         )
-        return FileImages(table)
+        return FileImages(table, channels)
     pixels = np.empty(required, dtype=np.uint8)
-    _fill(pixels, table, sizes)
+    _fill(pixels, table, sizes, channels)
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")
-    return FlatImages(sizes, pixels, table.files)
+    return FlatImages(sizes, pixels, table.files, channels)
 
 
-def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, required: int) -> FlatImages | None:
+def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: int, channels: int) -> FlatImages | None:
     """Return the images of the cache file, which is written first if necessary; None if that is not possible."""
     path = cache_path(table.files[0], "train").with_name(f"train.pixels{imgsz}.yolopose.npy")
-    digest = _digest(table, imgsz)
+    digest = _digest(table, imgsz, channels)
+    required = int(_offsets(sizes, channels)[-1])
     if not _is_valid(path, digest, required):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,13 +198,13 @@ def _open_disk_cache(table: Annotations, sizes: npt.NDArray[np.int64], imgsz: in
             with atomic_path(path) as temporary:
                 stored = np.lib.format.open_memmap(temporary, "w+", np.uint8, (_DIGEST_SIZE + required,))
                 stored[:_DIGEST_SIZE] = digest
-                _fill(stored[_DIGEST_SIZE:], table, sizes)
+                _fill(stored[_DIGEST_SIZE:], table, sizes, channels)
                 stored.flush()
         except OSError as error:
             LOGGER.warning(f"cache=disk cannot be used, images are read from their files. {error}")
             return None
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in {path}")
-    return FlatImages(sizes, path, table.files)
+    return FlatImages(sizes, path, table.files, channels)
 
 
 def _is_valid(path: Path, digest: Image, required: int) -> bool:
@@ -205,9 +215,9 @@ def _is_valid(path: Path, digest: Image, required: int) -> bool:
     return stored.shape == (_DIGEST_SIZE + required,) and bool((stored[:_DIGEST_SIZE] == digest).all())
 
 
-def _digest(table: Annotations, imgsz: int) -> Image:
+def _digest(table: Annotations, imgsz: int, channels: int) -> Image:
     """Return (32,) uint8 that change with any of the files."""
-    digest = hashlib.sha256(f"{_VERSION} {imgsz}".encode())
+    digest = hashlib.sha256(f"{_VERSION} {imgsz} {channels}".encode())
     for path in table.files:
         digest.update(f"{path.name}\0{_file_stamp(path)}\n".encode("utf-8", "surrogateescape"))
     digest.update(table.shapes.tobytes())
@@ -222,13 +232,13 @@ def _file_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> None:
+def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64], channels: int) -> None:
     """Decode all images into the flat array, with threads."""
-    offsets = _offsets(sizes)
+    offsets = _offsets(sizes, channels)
 
     def store(index: int) -> None:
         try:
-            image: Any = decode(table, index)
+            image: Any = decode(table, index, channels)
         except DamagedImageError:
             pixels[index] = 1
             return
@@ -243,9 +253,9 @@ def _fill(pixels: Image, table: Annotations, sizes: npt.NDArray[np.int64]) -> No
             pass
 
 
-def _offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _offsets(sizes: npt.NDArray[np.int64], channels: int) -> npt.NDArray[np.int64]:
     """Return where the pixels of each image start, and their end; the flags come first."""
-    return len(sizes) + np.concatenate(([0], np.cumsum(sizes.prod(axis=1) * 3)))
+    return len(sizes) + np.concatenate(([0], np.cumsum(sizes.prod(axis=1) * channels)))
 
 
 def _cached_size(size: Size, imgsz: int) -> Size:

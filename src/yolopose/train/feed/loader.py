@@ -41,7 +41,7 @@ class TrainBatches:
 
     Args:
         table: the annotations.
-        spec: classes and keypoints of the data set.
+        spec: classes, keypoints and channels of the data set.
         options: ranges of augmentations, `seed`, `cache`, `rect`, `workers`, `epochs` and `close_mosaic`.
         imgsz: side of the square input, pixels; with `rect` the longer side.
         batch: images per batch; the last batch of an epoch may be smaller.
@@ -75,7 +75,7 @@ class TrainBatches:
         share: tuple[int, int] = (0, 1),
         render_on: torch.device | None = None,
     ) -> None:
-        images = open_images(table, imgsz, options.cache)
+        images = open_images(table, imgsz, options.cache, spec.channels)
         self.builder = SampleBuilder(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self._options = options
         self._batch = batch
@@ -121,7 +121,7 @@ class TrainBatches:
         made = self._make([spec for spec in specs if len(spec.index)])
         for spec in specs:
             if not len(spec.index):
-                yield empty_batch(spec, self.builder.table.keypoints.shape[1:])
+                yield empty_batch(spec, self.builder.table.keypoints.shape[1:], self.builder.channels)
                 continue
             batch = next(made)
             yield batch if isinstance(batch, TrainBatch) else batch.render(self._render_on or torch.device("cpu"))

@@ -204,6 +204,8 @@ def free_window(rng: np.random.Generator, shape: Size, labels: ImageLabels) -> W
 class HSV(PixelOperation):
     """Shift the hue and scale saturation and value, each by a uniform random part of its gain."""
 
+    color_only: ClassVar[bool] = True
+
     hsv_h: float = 0.0
     hsv_s: float = 0.0
     hsv_v: float = 0.0
@@ -232,6 +234,8 @@ class HSV(PixelOperation):
 @dataclass(frozen=True)
 class BGR(PixelOperation):
     """Exchange red and blue with probability `bgr`."""
+
+    color_only: ClassVar[bool] = True
 
     bgr: float = 0.0
 

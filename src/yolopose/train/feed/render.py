@@ -23,7 +23,7 @@ class Patch:
     """The part of an image that is visible on a canvas.
 
     Attributes:
-        source: (h, w, 3) uint8, the pixels of the image that are needed, averaged down where the transform shrinks.
+        source: (h, w, C) uint8, the pixels of the image that are needed, averaged down where the transform shrinks.
         target: left, top, right, bottom of the canvas pixels that it may cover; exactly those for axis-aligned
             transforms.
         from_source: from pixels of `source` to pixels of the canvas.
@@ -50,7 +50,7 @@ def cut_patch(size: Size, image: Image, transform: Transform2D, clip: Rectangle)
 
     Args:
         size: (height, width) of the canvas.
-        image: (h, w, 3) uint8.
+        image: (h, w, C) uint8.
         transform: from image pixels to canvas pixels, continuous coordinates.
         clip: part of the image to render, in its pixels; may exceed it.
     """
@@ -72,21 +72,25 @@ def blit(canvas: Image, patch: Patch) -> None:
     """Render a patch onto its canvas, in place; canvas pixels whose center it does not cover keep their values.
 
     Args:
-        canvas: (H, W, 3) uint8; may be a view.
+        canvas: (H, W, C) uint8; may be a view.
         patch: made for a canvas of this size.
     """
     left, top, right, bottom = patch.target
     size = (right - left, bottom - top)
     shift = Transform2D.translate(-left, -top)
-    # OpenCV warps four channels to the same values as three, in less than half the time
-    bgra = np.asarray(cv2.cvtColor(patch.source, cv2.COLOR_BGR2BGRA), dtype=np.uint8)
-    warped = _warp(bgra, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     window = canvas[top:bottom, left:right]
+    # OpenCV warps four channels to the same values as three, in less than half the time
+    is_color = patch.source.shape[2] == 3
+    source = np.asarray(cv2.cvtColor(patch.source, cv2.COLOR_BGR2BGRA), np.uint8) if is_color else patch.source
+    warped = _warp(source, shift @ patch.from_source, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     if patch.from_image.axis_aligned:
-        cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR, dst=window)
+        if is_color:
+            cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR, dst=window)
+        else:
+            window[:] = warped.reshape(window.shape)  # OpenCV omits the axis of a single channel
         return
     mask = _mask(patch.part, shift @ patch.from_image, size)
-    cv2.copyTo(np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR)), mask, window)
+    cv2.copyTo(np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR)) if is_color else warped, mask, window)
 
 
 def _target(canvas: Size, transform: Transform2D, part: Rectangle) -> Window | None:
@@ -130,9 +134,10 @@ def _prefilter(image: Image, transform: Transform2D, part: Rectangle) -> tuple[I
     missing_rows = (top - bottom) % factor
     missing_columns = (left - right) % factor
     if missing_rows or missing_columns:
-        source = cv2.copyMakeBorder(source, 0, missing_rows, 0, missing_columns, cv2.BORDER_REPLICATE)
+        source = np.asarray(cv2.copyMakeBorder(source, 0, missing_rows, 0, missing_columns, cv2.BORDER_REPLICATE))
     size = source.shape[1] // factor, source.shape[0] // factor
     source = np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    source = source.reshape(*source.shape[:2], image.shape[2])
     return source, Transform2D.translate(left, top) @ Transform2D.scale(factor)
 
 

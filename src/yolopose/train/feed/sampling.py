@@ -84,7 +84,7 @@ class SampleBuilder:
 
     Args:
         table: the annotations.
-        spec: classes and keypoints of the data; without its `flip_idx` nothing is mirrored.
+        spec: classes, keypoints and channels of the data; without its `flip_idx` nothing is mirrored.
         options: ranges and probabilities of the augmentations.
         images: source of decoded images.
         imgsz: length that the longer side of an image is scaled to before geometric operations, pixels.
@@ -92,6 +92,7 @@ class SampleBuilder:
 
     Attributes:
         table: the annotations.
+        channels: C, channels of the images.
         imgsz: length of the longer side, pixels.
         seed: seed of all random streams.
         layout_operations, geometric_operations, overlay_operations, pixel_operations: augmentations that are switched
@@ -106,12 +107,14 @@ class SampleBuilder:
         enabled = [operation for operation in operations if operation.enabled]
         enabled += [operation for operation in own if isinstance(operation, Operation)]
         self.table = table
+        self.channels = spec.channels
         self.imgsz = imgsz
         self.seed = seed
         self.layout_operations = _of_kind(enabled, LayoutOperation)
         self.geometric_operations = _of_kind(enabled, GeometricOperation)
         self.overlay_operations = _of_kind(enabled, OverlayOperation)
-        self.pixel_operations = _of_kind(enabled, PixelOperation)
+        pixel_operations = _of_kind(enabled, PixelOperation)
+        self.pixel_operations = [item for item in pixel_operations if self.channels == 3 or not item.color_only]
         self._flip_idx = spec.keypoints.flip_idx
         self._images = images
         self._damaged: set[int] = set()
@@ -136,7 +139,8 @@ class SampleBuilder:
             index: the image.
 
         Returns:
-            (H, W, 3) uint8 BGR, and its instances: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels.
+            (H, W, C) uint8, BGR with 3 channels, and its instances: boxes x1, y1, x2, y2 and keypoints x, y, v in
+            pixels.
 
         Raises:
             DataError: an image cannot be read any more; the message names it.
@@ -186,14 +190,15 @@ class SampleBuilder:
         Raises:
             DataError: an image cannot be read any more; the message names it.
         """
-        image = np.full((*params.shape, 3), PAD_VALUE, dtype=np.uint8)
+        image = np.full((*params.shape, self.channels), PAD_VALUE, dtype=np.uint8)
         self._blit(params.base, image)
         for overlay in params.overlays:
             left, top, right, bottom = overlay.window
             view = image[top:bottom, left:right]
             other = np.full(view.shape, PAD_VALUE, dtype=np.uint8)
             self._blit(overlay.canvas, other, (left, top))
-            view[:] = cv2.addWeighted(view, 1 - overlay.opacity, other, overlay.opacity, 0)
+            mixed = cv2.addWeighted(view, 1 - overlay.opacity, other, overlay.opacity, 0)
+            view[:] = mixed.reshape(view.shape)  # OpenCV omits the axis of a single channel
         for operation, parameters in zip(self.pixel_operations, params.pixel, strict=True):
             if parameters is not None:
                 image = operation.apply(image, parameters)
@@ -232,7 +237,7 @@ class SampleBuilder:
                     f"{error} It is not used in this training ({len(self._damaged)} so far). `yolo doctor` lists all "
                     "such images."
                 )
-        return np.full((*self.table.shapes[index].tolist(), 3), PAD_VALUE, dtype=np.uint8)
+        return np.full((*self.table.shapes[index].tolist(), self.channels), PAD_VALUE, dtype=np.uint8)
 
     def _blit(self, canvas: Canvas, image: Image, corner: tuple[int, int] = (0, 0)) -> None:
         for patch in self.patches(canvas, (image.shape[0], image.shape[1]), corner):
