@@ -366,20 +366,37 @@ def test_reports_an_image_that_disappears(split, workers, world, runs, monkeypat
         model.train(data=data, **{**runs, "epochs": 3, "workers": workers})
 
 
+def cut_short(path: Path) -> None:
+    """Replace an image by a JPEG of half its data; the headers are intact, so that the scan of the labels passes it."""
+    image = cv2.imread(str(path))
+    path.unlink()
+    jpeg = cv2.imencode(".jpg", cv2.resize(image, (320, 320)), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    path.with_suffix(".jpg").write_bytes(jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+
+
 @pytest.mark.usefixtures("limit")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_that_do_not_decode_are_skipped(workers, world, runs, monkeypatch, capfd) -> None:
-    """Their headers are intact, so that the scan of the labels does not notice them."""
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     for split in ("train", "val"):
-        path = data.parent / "images" / split / "5.png"
-        image = cv2.imread(str(path))
-        path.unlink()
-        jpeg = cv2.imencode(".jpg", cv2.resize(image, (320, 320)), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-        path.with_suffix(".jpg").write_bytes(jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+        cut_short(data.parent / "images" / split / "5.png")
     model = YOLO(model_yaml)
     model.train(data=data, **{**runs, "epochs": 2, "workers": workers})
     text = capfd.readouterr().err
-    assert re.search(r"train/5\.jpg is cut short.*It is not used in this training \(1 so far\)", text)
-    assert len(re.findall(r"val/5\.jpg is cut short.*It is not part of the validation", text)) == 1
+    for split in ("train", "val"):
+        assert len(re.findall(rf"{split}/5\.jpg is cut short.*It is not used\.", text)) == 1
+        summary = rf"blocks\.yaml, {split}: 1 of \d+ images do not decode and were not used: 5\.jpg"
+        assert len(re.findall(summary, text)) == 1
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize(("split", "cache"), [("train", False), ("train", "ram"), ("val", False)])
+def test_too_many_images_that_do_not_decode_end_the_training(split, cache, world, runs) -> None:
+    data, model_yaml = world
+    for index in range(5):
+        cut_short(data.parent / "images" / split / f"{index}.png")
+    with pytest.raises(DataError, match=rf"{split}: 4 of \d+ images do not decode so far; at most 3") as error:
+        YOLO(model_yaml).train(data=data, **{**runs, "cache": cache})
+    assert str(error.value).count("is cut short" if not cache else "does not decode") == 4
+    assert "fix=FOLDER" in str(error.value)

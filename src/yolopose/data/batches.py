@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError, SourceError
-from yolopose.base.log import warn_once
 from yolopose.base.prefetch import prefetch
 from yolopose.config import limit_workers
 from yolopose.data.images import DamagedImageError, letterbox_into, read_channels
@@ -42,6 +41,7 @@ class ValBatch:
         boxes: (N, 4) float32 x1, y1, x2, y2.
         keypoints: (N, K, 3) float32 x, y, v.
         damaged: images of the batch that do not decode; they are gray and have no instances.
+        reasons: why, for each of them.
     """
 
     images: npt.NDArray[np.uint8]
@@ -52,13 +52,14 @@ class ValBatch:
     boxes: FloatArray
     keypoints: FloatArray
     damaged: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 class ValBatches:
     """The batches of a validation run in a fixed order; can be iterated repeatedly.
 
-    Iterating raises DataError, with its path, for an image that can no longer be read. An image that does not decode is
-    warned of, see `ValBatch.damaged`.
+    Iterating raises DataError, with its path, for an image that can no longer be read. Images that do not decode
+    are in `ValBatch.damaged`.
 
     Args:
         annotations: the annotations.
@@ -120,7 +121,7 @@ class ValBatches:
 
     def _start(
         self, pool: ThreadPoolExecutor, group: npt.NDArray[Any], shape: Size
-    ) -> tuple[ValBatch, list[Future[bool]]]:
+    ) -> tuple[ValBatch, list[Future[str]]]:
         """Return a batch with its ground truth, and the pending work that fills in the images."""
         indices = [int(index) for index in group]
         sources = [_size(source) for source in self._annotations.shapes[group]]
@@ -196,9 +197,9 @@ def _size(shape: npt.NDArray[Any]) -> Size:
     return int(shape[0]), int(shape[1])
 
 
-def _finish(started: tuple[ValBatch, list[Future[bool]]]) -> ValBatch:
+def _finish(started: tuple[ValBatch, list[Future[str]]]) -> ValBatch:
     batch, pending = started
-    damaged = tuple(index for index, future in enumerate(pending) if not future.result())
+    damaged = tuple(index for index, future in enumerate(pending) if future.result())
     if not damaged:
         return batch
     keep = ~np.isin(batch.batch_idx, damaged)
@@ -209,20 +210,20 @@ def _finish(started: tuple[ValBatch, list[Future[bool]]]) -> ValBatch:
         boxes=batch.boxes[keep],
         keypoints=batch.keypoints[keep],
         damaged=damaged,
+        reasons=tuple(pending[index].result() for index in damaged),
     )
 
 
-def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> bool:
-    """Write an image into its slot of a batch; return False if it does not decode."""
+def _load_into(planes: npt.NDArray[np.uint8], path: Path, letterbox: Letterbox) -> str:
+    """Write an image into its slot of a batch; return why it does not decode, or an empty text."""
     try:
         image = read_channels(path, len(planes))
     except DamagedImageError as error:
-        warn_once(f"{error} It is not part of the validation. `yolo doctor` lists all such images.")
         planes[:] = PAD_VALUE
-        return False
+        return str(error)
     except (NotFoundError, SourceError) as error:
         raise DataError(f"{error} It was readable when its labels were loaded.") from error
     if image.shape[:2] != letterbox.source:
         raise DataError(f"The size of the image {path} has changed since its labels were loaded; start again.")
     letterbox_into(planes, image, letterbox)
-    return True
+    return ""

@@ -19,7 +19,7 @@ from yolopose.base.yamlfile import read_yaml
 from yolopose.data.fetch import fetch_data
 from yolopose.data.figures import FiguresSpec, is_figures_folder, parse_figures, write_figures
 from yolopose.data.foreign_data import convert_foreign_data, is_foreign_data
-from yolopose.data.images import IMAGE_SUFFIXES, is_image_name
+from yolopose.data.images import IMAGE_SUFFIXES, image_names
 from yolopose.data.paths import PathList, require_unpacked
 from yolopose.data.yaml_checks import (
     check_names,
@@ -362,7 +362,7 @@ def _images_in_folder(folder: Path) -> list[str]:
     files: list[str] = []
     for parent, names in _walk(folder):
         prefix = os.path.join(parent, "")
-        files += [prefix + name for name in names if is_image_name(name)]
+        files += [prefix + name for name in image_names(names)]
     return files
 
 

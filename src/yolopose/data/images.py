@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -34,6 +34,7 @@ IMAGE_SUFFIXES = frozenset(
     | {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 # first bytes of TIFF and JPEG 2000, which have compressions and color spaces that Pillow supports and OpenCV does not
 _PILLOW_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c", b"\xff\x4f\xff\x51")
@@ -55,6 +56,16 @@ def is_image(path: PurePath) -> bool:
 def is_image_name(name: str) -> bool:
     """Return `is_image` of a file name without folders, faster."""
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def image_names(names: Iterable[str]) -> list[str]:
+    """Return the names of images among file names, as `is_image_name`, twice as fast."""
+    return [
+        name
+        for name in names
+        # most suffixes are in lower case
+        if name[0] != "." and (name.endswith(_SUFFIXES) or name[name.rfind(".") :].lower() in IMAGE_SUFFIXES)
+    ]
 
 
 def read_image(path: str | Path, *, alpha: bool = False) -> Image:

@@ -12,7 +12,8 @@ import logging
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from yolopose.data.label_file import (
     parse_label_files,
     read_label_bytes,
 )
-from yolopose.data.paths import PathList, label_path, label_path_texts
+from yolopose.data.paths import PathList, group_by_folder, label_path, label_path_texts
 from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
@@ -286,15 +287,39 @@ def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path, any_class: 
     return digest.hexdigest()
 
 
-def _file_states(files: Iterable[str]) -> list[int]:
+def _file_states(files: Sequence[str]) -> list[int]:
     """Return size and time of modification of each file; -1 for files that do not exist."""
+    states: list[int] = []
+    for folder, names in group_by_folder(files):
+        with _open_folder(folder) as handle:
+            if handle is None:
+                names = [folder + name for name in names]
+            states += _read_states(names, handle)
+    return states
+
+
+@contextmanager
+def _open_folder(folder: str) -> Generator[int | None, None, None]:
+    """Open a folder, so that the system need not look it up for each file; None where that is not possible."""
+    try:
+        handle = os.open(folder or ".", os.O_RDONLY) if os.stat in os.supports_dir_fd else None
+    except (OSError, ValueError):  # ValueError: the name contains a NUL character
+        handle = None
+    try:
+        yield handle
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _read_states(names: Sequence[str], folder: int | None) -> list[int]:
     states: list[int] = []
     add = states.append
     read_status = os.stat
-    for file in files:
+    for name in names:
         try:
-            status = read_status(file)
-        except (OSError, ValueError):  # ValueError: the name contains a NUL character
+            status = read_status(name, dir_fd=folder)
+        except (OSError, ValueError):
             states += (-1, -1)
             continue
         add(status.st_size)

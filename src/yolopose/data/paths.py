@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import cast, overload
 
@@ -30,22 +30,40 @@ def label_path(image: Path) -> Path:
     return Path(*parts[:last], "labels", *parts[last + 1 :], image.stem + ".txt")
 
 
-def label_path_texts(images: Iterable[str]) -> list[str]:
+def label_path_texts(images: Sequence[str]) -> list[str]:
     """Return `label_path` of each image as text, ten times as fast."""
     labels: list[str] = []
-    folder = None
-    prefix = ""
-    for image in images:
-        name_start = image.rfind(os.sep) + 1
-        if image[:name_start] != folder:
-            folder = image[:name_start]
-            parts = folder.split(os.sep)
-            if "images" in parts:
-                parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-            prefix = os.sep.join(parts)
-        dot = image.rfind(".", name_start + 1)  # that of a hidden file begins no suffix
-        labels.append(f"{prefix}{image[name_start : dot if dot > 0 else len(image)]}.txt")
+    for folder, names in group_by_folder(images):
+        parts = folder.split(os.sep)
+        if "images" in parts:
+            parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+        prefix = os.sep.join(parts)
+        # the dot of a hidden file begins no suffix
+        ends = [name.rfind(".", 1) for name in names]
+        labels += [f"{prefix}{name[:end] if end > 0 else name}.txt" for name, end in zip(names, ends, strict=True)]
     return labels
+
+
+def group_by_folder(files: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the folder of consecutive files, with a separator at its end or empty, and their names.
+
+    Args:
+        files: paths; sorted ones have one group for each folder.
+    """
+    if not files:
+        return []
+    folder = files[0][: files[0].rfind(os.sep) + 1]
+    joined = "\0".join(("", *files))
+    # most sets have one folder: counting in one text is ten times as fast as splitting each path
+    if joined.count(f"\0{folder}") == len(files) and joined.count(os.sep) == len(files) * folder.count(os.sep):
+        return [(folder, [file[len(folder) :] for file in files])]
+    groups: list[tuple[str, list[str]]] = []
+    for file in files:
+        start = file.rfind(os.sep) + 1
+        if not groups or file[:start] != groups[-1][0]:
+            groups.append((file[:start], []))
+        groups[-1][1].append(file[start:])
+    return groups
 
 
 class PathList(Sequence[Path]):

@@ -21,6 +21,7 @@ from yolopose.base.prefetch import prefetch
 from yolopose.base.progress import progress
 from yolopose.config import ValOptions, ValSettings, val_settings
 from yolopose.data.batches import ValBatch, ValBatches
+from yolopose.data.damaged import DamagedImages
 from yolopose.data.dataset import Dataset, Split, load_dataset
 from yolopose.data.given_boxes import BoxTable, read_boxes
 from yolopose.data.labels import Annotations, ImageLabels, load_labels
@@ -169,7 +170,8 @@ class Validation:
             LOGGER.warning(f"annotations={settings.annotations} is ignored: it is used only with protocol=coco.")
         self.coco_gt = self._load_coco_gt() if settings.protocol == "coco" else None
         self.batches = self._make_batches()
-        self._damaged: set[Path] = set()
+        data = settings.data or str(self.dataset.yaml_path)
+        self._damaged = DamagedImages(data, settings.split, len(labels))
         self.metrics = PoseMetrics(self._class_names())
         self.metrics.save_dir = self.save_dir = self._make_folder(save_dir)
         self._label_folder: LabelFolder | None = None
@@ -264,9 +266,10 @@ class Validation:
     def _record_batch(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:
         files = self._files(batch)
         root = self.dataset.root
+        for index, reason in zip(batch.damaged, batch.reasons, strict=True):
+            self._damaged.add(files[index], reason)
         for index, (file, detections) in enumerate(zip(files, self.detections, strict=True)):
             if index in batch.damaged:
-                self._damaged.add(file)
                 continue
             letterbox = batch.letterboxes[index]
             name = file.relative_to(root) if file.is_relative_to(root) else file
@@ -294,13 +297,14 @@ class Validation:
         for line in lines:
             LOGGER.info(line)
         if self.coco_gt and self.save_dir:
-            self.coco_gt = self.coco_gt.without(self._damaged)
+            self.coco_gt = self.coco_gt.without({Path(file) for file in self._damaged.files})
             if self.coco_gt.from_labels:
                 write_text(self.save_dir / "annotations.json", json.dumps(self.coco_gt.content))
             sigmas = self.dataset.spec.keypoints.oks_sigmas.tolist()
             metrics.coco = score_coco(self.coco_gt.content, self.save_dir / PREDICTIONS_FILE, sigmas)
             for line in coco_lines(metrics.coco, self.coco_gt.source):
                 LOGGER.info(line)
+        self._damaged.log_summary(once=not self._standalone)
         if self._standalone:
             warn_about_results(self.labels, self._builder.num_detections)
         if not self.save_dir:

@@ -372,6 +372,7 @@ class Trainer:
             self._log_final_report(len(self.data.val))
             self._emit("on_fit_epoch_end")
         self._folder.draw_results()
+        self._batches.damaged.log_summary()
         if self.args.save and self.args.keep_state:
             LOGGER.info(f"More epochs, with the same optimizer: {self._folder.resume_command} epochs=N")
         elif self.args.save:

@@ -30,6 +30,8 @@ class TrainBatch(TensorData):
         boxes: (N, 4) float32 cx, cy, w, h, normalized 0…1.
         keypoints: (N, K, 3) float32 x, y normalized 0…1, and v; a keypoint with v = 0 has x = y = 0.
         index: (B,) int64, index into the annotations of the image that each sample was made for.
+        damaged: (index, reason) of images that turned out not to decode when this batch, or one at the same time, was
+            made.
     """
 
     images: torch.Tensor
@@ -38,6 +40,7 @@ class TrainBatch(TensorData):
     boxes: torch.Tensor
     keypoints: torch.Tensor
     index: torch.Tensor
+    damaged: tuple[tuple[int, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -112,7 +115,8 @@ def make_batch(builder: SampleBuilder, spec: BatchSpec) -> TrainBatch:
         else:
             target[:] = image
         labels.append(instances)
-    return _with_labels(torch.from_numpy(images).permute(0, 3, 1, 2), labels, spec)
+    batch = _with_labels(torch.from_numpy(images).permute(0, 3, 1, 2), labels, spec)
+    return replace(batch, damaged=builder.take_damaged())
 
 
 def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatch:
@@ -128,7 +132,8 @@ def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatc
         labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
         return DeferredBatch(defer_images(builder, samples), labels)
 
-    return builder.without_damaged(make)
+    batch = builder.without_damaged(make)
+    return replace(batch, labels=replace(batch.labels, damaged=builder.take_damaged()))
 
 
 def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int], channels: int) -> TrainBatch:

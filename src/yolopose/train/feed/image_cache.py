@@ -136,14 +136,24 @@ class FlatImages:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pixels": None}
 
-    def __getitem__(self, index: int) -> Image:
-        pixels = self._pixels
-        if pixels is None:
+    def damaged(self) -> list[tuple[int, str]]:
+        """Return (index, reason) of the images that do not decode."""
+        flags = self._open()[: len(self._files)]
+        return [(index, self._reason(index)) for index in np.flatnonzero(flags).tolist()]
+
+    def _reason(self, index: int) -> str:
+        return f"The image {self._files[index]} does not decode. Copy it again or remove it."
+
+    def _open(self) -> Image:
+        if self._pixels is None:
             source = self._source
-            pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
-            self._pixels = pixels
+            self._pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
+        return self._pixels
+
+    def __getitem__(self, index: int) -> Image:
+        pixels = self._open()
         if pixels[index]:
-            raise DamagedImageError(f"The image {self._files[index]} does not decode.")
+            raise DamagedImageError(self._reason(index))
         start, end = self._offsets[index : index + 2].tolist()
         return pixels[start:end].reshape(*self._sizes[index], self._channels)
 

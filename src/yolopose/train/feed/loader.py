@@ -7,7 +7,7 @@ import multiprocessing
 import pickle
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,10 +24,11 @@ from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
 from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations
+from yolopose.data.damaged import DamagedImages
 from yolopose.schema import PoseSpec
 from yolopose.train.feed.augment import Size
 from yolopose.train.feed.batch import DeferredBatch, TrainBatch, empty_batch, make_batch, make_deferred_batch
-from yolopose.train.feed.image_cache import open_images
+from yolopose.train.feed.image_cache import FlatImages, open_images
 from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 
 _FORKS = sys.platform == "linux"  # worker processes share the memory of this one
@@ -56,9 +57,10 @@ class TrainBatches:
 
     Attributes:
         builder: builder of the samples.
+        damaged: images that turned out not to decode.
 
     Raises:
-        DataError: an image cannot be read while the cache is filled.
+        DataError: an image cannot be read, or too many do not decode, while the cache is filled.
     """
 
     def __init__(
@@ -77,6 +79,9 @@ class TrainBatches:
     ) -> None:
         images = open_images(table, imgsz, options.cache, spec.channels)
         self.builder = SampleBuilder(table, spec, options, images, imgsz=imgsz, seed=options.seed)
+        self.damaged = DamagedImages(options.data or "the data set", "train", len(table))
+        if isinstance(images, FlatImages):
+            self._add_damaged(images.damaged())
         self._options = options
         self._batch = batch
         self._share = share
@@ -112,7 +117,8 @@ class TrainBatches:
             first: batch to begin with, from 0; earlier ones are not made.
 
         Raises:
-            DataError: an image cannot be read any more (the message names it), or a worker process has died.
+            DataError: an image cannot be read any more (the message names it), too many images do not decode, or a
+                worker process has died.
         """
         if multi_image is None:
             multi_image = epoch < self._options.epochs - self._options.close_mosaic
@@ -124,7 +130,12 @@ class TrainBatches:
                 yield empty_batch(spec, self.builder.table.keypoints.shape[1:], self.builder.channels)
                 continue
             batch = next(made)
+            self._add_damaged((batch if isinstance(batch, TrainBatch) else batch.labels).damaged)
             yield batch if isinstance(batch, TrainBatch) else batch.render(self._render_on or torch.device("cpu"))
+
+    def _add_damaged(self, images: Iterable[tuple[int, str]]) -> None:
+        for index, reason in images:
+            self.damaged.add(self.builder.table.files[index], reason)
 
     def close(self) -> None:
         """End the worker processes; the next epoch starts new ones."""

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.log import LOGGER
 from yolopose.config.options import AugmentOptions
 from yolopose.data import Annotations, ImageLabels
 from yolopose.data.images import DamagedImageError
@@ -117,7 +116,8 @@ class SampleBuilder:
         self.pixel_operations = [item for item in pixel_operations if self.channels == 3 or not item.color_only]
         self._flip_idx = spec.keypoints.flip_idx
         self._images = images
-        self._damaged: set[int] = set()
+        self._damaged: dict[int, str] = {}
+        self._unreported: list[tuple[int, str]] = []
         self._user_transforms = UserTransforms(own, self._flip_idx)
 
     @property
@@ -167,6 +167,12 @@ class SampleBuilder:
             result = make()
             if len(self._damaged) == count:
                 return result
+
+    def take_damaged(self) -> tuple[tuple[int, str], ...]:
+        """Return (index, reason) of the images that turned out not to decode since the last call."""
+        taken = tuple(self._unreported)
+        del self._unreported[: len(taken)]
+        return taken
 
     def sample_params(self, spec: BatchSpec, index: int) -> SampleParams:
         """Draw all random parameters of a sample and compute its labels; see `build`."""
@@ -232,11 +238,8 @@ class SampleBuilder:
             try:
                 return self._images[index]
             except DamagedImageError as error:
-                self._damaged.add(index)
-                LOGGER.warning(
-                    f"{error} It is not used in this training ({len(self._damaged)} so far). `yolo doctor` lists all "
-                    "such images."
-                )
+                self._damaged[index] = str(error)
+                self._unreported.append((index, str(error)))
         return np.full((*self.table.shapes[index].tolist(), self.channels), PAD_VALUE, dtype=np.uint8)
 
     def _blit(self, canvas: Canvas, image: Image, corner: tuple[int, int] = (0, 0)) -> None:
