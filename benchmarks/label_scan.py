@@ -118,7 +118,7 @@ def main() -> None:
         yaml = write_dataset(options.shared, Path(folder) / "set", options.images, options.side)
         for _ in range(options.rounds):
             for name, (python, code) in tools.items():
-                for cache in ("train.yolopose.npz", "train.cache"):
+                for cache in ("train.yolopose.cache", "train.cache"):
                     (yaml.parent / "labels" / cache).unlink(missing_ok=True)
                 for kind in ("cold", "warm"):
                     seconds, instances, memory = scan(python, code, yaml)

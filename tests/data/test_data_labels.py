@@ -336,7 +336,7 @@ def test_only_regular_files_of_limited_size_are_read(make_set: MakeSet, kind: st
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
 def test_a_pipe_as_label_cache_is_ignored(make_set: MakeSet) -> None:
     yaml = make_set()
-    os.mkfifo(yaml.parent / "labels/val.yolopose.npz")
+    os.mkfifo(yaml.parent / "labels/val.yolopose.cache")
     assert len(load_labels(load_dataset(yaml), "val", workers=1)) == 2
 
 

@@ -117,7 +117,8 @@ def test_portable_key_ignores_case_and_composition(first: str, second: str) -> N
 def test_label_path_texts_equal_label_path(image: str) -> None:
     path = Path(image)
     others = [Path("/other/images/b.jpg"), path, path]
-    assert label_path_texts(map(str, [path, *others])) == [str(label_path(name)) for name in (path, *others)]
+    for paths in ([path, *others], [path], [path, path.with_name("b"), path.with_name(".c.png")], []):
+        assert label_path_texts([str(item) for item in paths]) == [str(label_path(item)) for item in paths]
 
 
 def test_list_of_paths() -> None:

@@ -1,6 +1,6 @@
 """Check every image and parse every label file of a split, and cache the result.
 
-The cache is an .npz file of plain arrays, never a pickle. A cache that is damaged, of another version, or made from
+The cache is a file of plain arrays, never a pickle. A cache that is damaged, of another version, or made from
 other files is rebuilt. Failure to write it is only logged, since data sets may be on a read-only disk.
 """
 
@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import stat
-import zipfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
 from yolopose.base.progress import progress
 from yolopose.config import limit_workers
+from yolopose.data.array_file import read_arrays, write_arrays
 from yolopose.data.image_header import MAX_IMAGE_BYTES, complete_image_size
 from yolopose.data.images import decode_reduced
 from yolopose.data.label_file import (
@@ -43,10 +43,13 @@ from yolopose.schema import PoseSpec
 
 LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
-CACHE_VERSION = 4  # part of the key, so that caches of other versions are rebuilt
+CACHE_VERSION = 5  # part of the key, so that caches of other versions are rebuilt
 _BATCH = 32  # images that a thread takes at once: handing over a single one takes as long as parsing its labels
 _CHUNK = 4096  # images that are joined at once
-_ARRAYS = ("status", "shapes", "offsets", "classes", "boxes", "keypoints")
+_ARRAYS = {
+    "status": np.uint8, "shapes": np.int32, "offsets": np.int64, "classes": np.int32, "boxes": np.float32,
+    "keypoints": np.float32,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -264,7 +267,7 @@ def cache_path(image: Path, split: str) -> Path:
     """Return the cache file of a split: in the `labels` folder that belongs to its first image."""
     folders = image.parts[:-1][::-1]
     depth = folders.index("images") if "images" in folders else 0
-    return label_path(image).parents[depth] / f"{split}.yolopose.npz"
+    return label_path(image).parents[depth] / f"{split}.yolopose.cache"
 
 
 def _fingerprint(images: Sequence[Path], spec: PoseSpec, root: Path, any_class: bool, decode: bool) -> str:
@@ -332,13 +335,10 @@ def _read_cache(path: Path, key: str, images: Sequence[Path], nc: int | None, nu
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which would block
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            # written without compression: nothing in the archive is larger than the archive
-            is_plain = all(entry.compress_type == zipfile.ZIP_STORED for entry in stored.zip.infolist())
-            if not is_plain or str(stored["key"]) != key:
-                return None
-            arrays: dict[str, Any] = {name: stored[name] for name in _ARRAYS}
-            report: Any = json.loads(str(stored["report"]))
+        header, arrays = read_arrays(path, _ARRAYS)
+        if header["key"] != key:
+            return None
+        report: Any = header["report"]
         scan = LabelScan(
             **arrays,
             issues=tuple(_decode_issue(images, *issue) for issue in report["issues"]),
@@ -347,7 +347,7 @@ def _read_cache(path: Path, key: str, images: Sequence[Path], nc: int | None, nu
         )
     except FileNotFoundError:
         return None
-    except Exception:  # a damaged archive raises errors of many types; the labels themselves can always be read
+    except Exception:  # a damaged file raises errors of many types; the labels themselves can always be read
         LOGGER.info(f"The label cache {path} is damaged and is rebuilt.")
         return None
     return scan if _is_consistent(scan, len(images), nc, num_keypoints) else None
@@ -369,7 +369,7 @@ def _write_cache(path: Path, key: str, images: Sequence[Path], scan: LabelScan) 
     arrays = {name: getattr(scan, name) for name in _ARRAYS}
     try:
         with atomic_path(path) as temporary:
-            np.savez(temporary, key=np.array(key), report=np.array(json.dumps(report)), **arrays)
+            write_arrays(temporary, {"key": key, "report": report}, arrays)
     except OutputError as error:
         LOGGER.info(f"The labels are not cached and will be read again next time. {error}")
 
@@ -384,10 +384,8 @@ def _decode_issue(
 def _is_consistent(scan: LabelScan, count: int, nc: int | None, num_keypoints: int) -> bool:
     """Return whether the arrays fit each other, so that a modified file cannot yield labels that no file contains."""
     total = len(scan.classes)
-    kinds = {"status": "u", "shapes": "i", "offsets": "i", "classes": "i", "boxes": "f", "keypoints": "f"}
     fits = (
-        all(getattr(scan, name).dtype.kind == kind for name, kind in kinds.items())
-        and scan.status.shape == (count,)
+        scan.status.shape == (count,)
         and scan.shapes.shape == (count, 2)
         and scan.offsets.shape == (count + 1,)
         and scan.classes.shape == (total,)

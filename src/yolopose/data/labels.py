@@ -154,7 +154,7 @@ def load_labels(
         split: `train`, `val` or `test`.
         strict: decode every image, and raise an error if any image or label file is refused. By default headers and
             ends of JPEG, PNG and WebP files are checked, in a tenth of the time.
-        cache: read and write the cache in the labels folder (`SPLIT.yolopose.npz`).
+        cache: read and write the cache in the labels folder (`SPLIT.yolopose.cache`).
         single_cls: set the class of every instance to 0, also of classes that the data set does not have.
         workers: number of threads that check images and parse labels; None or 0 chooses.
 

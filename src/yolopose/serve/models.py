@@ -139,7 +139,7 @@ class LoadedModel:
         """Decode an image and letterbox it.
 
         Returns:
-            (3, height, width) uint8 RGB network input, its letterbox, and the (H, W, 3) BGR image.
+            (C, height, width) uint8 network input, its letterbox, and the (H, W, 3) BGR image.
 
         Raises:
             RequestError: the image is not accepted.
@@ -148,7 +148,7 @@ class LoadedModel:
 
         image = decode(data, self._limits)
         letterbox = fit(image, params.imgsz, rect=self.metadata.dynamic, stride=self.metadata.stride)
-        return letterbox_batch([image], [letterbox])[0], letterbox, image
+        return letterbox_batch([image], [letterbox], self.metadata.spec.channels)[0], letterbox, image
 
     def compute(self, jobs: Sequence[Job], all_cores: bool) -> list[Results]:
         """Compute jobs of one input size.
@@ -218,7 +218,7 @@ class LoadedModel:
         """Compute a black image on all replicas, so that a damaged engine is noticed before it is used."""
         side = max(_SMALL, self.metadata.stride)
         height, width = (side, side) if self.metadata.dynamic else self.metadata.imgsz
-        pixels = np.zeros((1, 3, height, width), dtype=np.uint8)
+        pixels = np.zeros((1, self.metadata.spec.channels, height, width), dtype=np.uint8)
         self._runtime.infer(pixels, conf=0.5)
         with self._pool.acquire() as replica:
             replica.infer(pixels, conf=0.5)

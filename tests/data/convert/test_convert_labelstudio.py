@@ -254,3 +254,31 @@ def test_tasks_that_nobody_has_labeled_are_skipped(
     images, issues = read(path)
     assert len(images) == count
     assert [issue.count for issue in issues.skipped.values()] == [1] * (1 - count)
+
+
+@pytest.mark.parametrize(
+    ("file", "images"),
+    [
+        ("media/upload/3/0a1b2c3d-walk_1.png", "media"),  # a copy of the server's folder
+        ("0a1b2c3d-walk_1.png", "."),
+        ("set/train/walk 1.png", "set"),
+    ],
+)
+def test_uploads_are_found_in_subfolders_and_by_their_new_names(tmp_path: Path, file: str, images: str) -> None:
+    path = tmp_path / "files" / file
+    path.parent.mkdir(parents=True)
+    write_image(path, 80, 60)
+    source = tasks(tmp_path / "export", [rectangle("a", 0, 0, 50, 50)], address="/data/upload/3/0a1b2c3d-walk_1.png")
+    found, issues = read(source, images=tmp_path / "files" / images)
+    assert found[0].path == path
+    assert not issues.changed
+
+
+def test_a_name_in_two_subfolders_is_not_guessed(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "files" / folder).mkdir(parents=True)
+        write_image(tmp_path / "files" / folder / "walk_1.png", 80, 60)
+    source = tasks(tmp_path / "export", [rectangle("a", 0, 0, 50, 50)], address="/data/upload/3/0a1b2c3d-walk_1.png")
+    images, issues = read(source, images=tmp_path / "files")
+    assert images[0].path is None
+    assert list(issues.changed) == ["images were not found"]

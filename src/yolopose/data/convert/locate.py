@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from yolopose.base.errors import DataError, NotFoundError, SourceError
 from yolopose.data.convert.record import Box, Id, ImageRecord, IssueLog, Point
-from yolopose.data.images import read_image
+from yolopose.data.images import image_names, read_image
 from yolopose.data.paths import relative_name, resolve_under
 
 _HEADS = (1 << 12, 1 << 18)  # bytes; the size is in front of the pixels, after EXIF, a thumbnail and a color profile
@@ -20,6 +20,8 @@ OUTSIDE = "images outside of the folder of the annotations are not used"
 NOT_FOUND = "images were not found"
 _FOLDER_KEYS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _NOT_IN_UPLOADS = re.compile(r"[^-\w.]")  # as `get_valid_filename` of Django, which Label Studio uses
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+_MAX_BELOW = 2_000_000  # images below a folder; above, it is not searched
 _SWAPPED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 
 
@@ -48,17 +50,28 @@ class ImageLocator:
 
     Names are searched with their folders in each root, in the folder of the split and in `images`; then without their
     folders, if the last part of the name occurs once. The folder of a split may be written as tools write it: `Train`,
-    `valid` or `Validation` for val, `default` for images without a split.
+    `valid` or `Validation` for val, `default` for images without a split. At last the only file of that name in any
+    folder below `deep_roots` is used.
 
     Args:
         roots: folders to search; files outside them are never used.
         names: all names, if known beforehand: a name that occurs in two folders is not searched without them.
-        renamed: whether the tool renamed images on upload (`a (1).jpg` to `a_1.jpg`): the only file with a name that
-            becomes the same is used then.
+        renamed: whether the tool renamed images on upload (`a (1).jpg` to `0a1b2c3d-a_1.jpg`): the only file with a
+            name that becomes the same is used then.
+        deep_roots: those of the roots whose subfolders are searched as well.
     """
 
-    def __init__(self, roots: Iterable[Path], names: Iterable[str] = (), *, renamed: bool = False) -> None:
+    def __init__(
+        self,
+        roots: Iterable[Path],
+        names: Iterable[str] = (),
+        *,
+        renamed: bool = False,
+        deep_roots: Iterable[Path] = (),
+    ) -> None:
         self._roots = list(dict.fromkeys(roots))
+        self._deep_roots = list(deep_roots)
+        self._below: dict[Path, dict[str, str]] = {}
         self._renamed = renamed
         self._existing: dict[str, list[tuple[Path, PurePosixPath]]] = {}
         self._uploads: dict[tuple[Path, PurePosixPath], dict[str, str]] = {}
@@ -77,7 +90,9 @@ class ImageLocator:
             renamed: see `ImageLocator`.
         """
         folder = source if source.is_dir() else source.parent
-        return cls([images] if images else [folder, folder.parent], names, renamed=renamed)
+        # not the folder of a file, which may be that of all downloads
+        deep = [images] if images else [source] if source.is_dir() else []
+        return cls([images] if images else [folder, folder.parent], names, renamed=renamed, deep_roots=deep)
 
     def find(self, name: str, issues: IssueLog, split: str = "") -> Path | None:
         """Return the file of an image, or None, which is logged.
@@ -104,6 +119,8 @@ class ImageLocator:
                     return None
         if self._renamed and (upload := self._find_renamed(path.name, split)):
             return upload
+        if self._counts[path.name] <= 1 and (file := self._find_below(path.name)):
+            return file
         searched = ", ".join(str(root / folder) for root in self._roots for folder in _folders(split))
         advice = f"Searched {searched}. Training needs them: give their folder with images=…"
         issues.change(NOT_FOUND, name, advice)
@@ -118,6 +135,18 @@ class ImageLocator:
             if original and os.path.isfile(root / folder / original):
                 try:
                     return resolve_under(root, folder / original)
+                except DataError:
+                    return None
+        return None
+
+    def _find_below(self, name: str) -> Path | None:
+        """Return the only file of a name in any folder below the deep roots."""
+        for root in self._deep_roots:
+            if root not in self._below:
+                self._below[root] = _names_below(root, self._renamed)
+            if relative := self._below[root].get(name, ""):
+                try:
+                    return resolve_under(root, relative)
                 except DataError:
                     return None
         return None
@@ -156,9 +185,29 @@ def _uploaded_names(folder: Path) -> dict[str, str]:
     """Return the file names of a folder by their names after an upload; without those that two files would have."""
     uploads: dict[str, str] = {}
     for name in _names_in(folder):
-        key = _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
+        key = _upload_key(name)
         uploads[key] = "" if key in uploads else name
     return uploads
+
+
+def _upload_key(name: str) -> str:
+    """Return the name of a file after an upload, without the prefix that the file may have from an earlier one."""
+    return _UPLOAD_PREFIX.sub("", _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_")))
+
+
+def _names_below(root: Path, renamed: bool) -> dict[str, str]:
+    """Return the path of each image below a folder, relative to it, by its name; empty for names that occur twice."""
+    paths: dict[str, str] = {}
+    count = 0
+    for folder, _, names in os.walk(root):
+        for name in image_names(names):
+            relative = os.path.relpath(os.path.join(folder, name), root)
+            for key in {name, _upload_key(name)} if renamed else {name}:
+                paths[key] = "" if key in paths else relative
+            count += 1
+        if count > _MAX_BELOW:
+            return {}
+    return paths
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.data.doctor.findings import Evidence, Example, check, plural
+from yolopose.data.doctor.findings import Evidence, Example, Severity, check, plural
 from yolopose.data.doctor.row_checks import instance_example
 from yolopose.data.doctor.shapes import Pair, mirror_pairs
 from yolopose.data.doctor.sigmas import instance_scale
@@ -233,9 +234,82 @@ def _compare_points(
     return "moved", strength, text, worst, ()
 
 
-def _evidence(survey: Survey, kind: DisputeKind, one: str, many: str) -> Iterator[Evidence]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelCheck:
+    """A check `model-KIND` that reports the disputes of a kind.
+
+    Attributes:
+        kind: the kind.
+        severity: severity of the finding.
+        why: why it matters.
+        how: how to fix it.
+        one: title for one dispute, without the number.
+        many: title for several.
+    """
+
+    kind: DisputeKind
+    severity: Severity
+    why: str
+    how: str
+    one: str
+    many: str
+
+
+_MODEL_CHECKS = (
+    _ModelCheck(
+        kind="missed",
+        severity="warning",
+        why="An instance without a label is trained as background and counts against the model in validation.",
+        how="Label the instances that exist; the others show what the model confuses.",
+        one="confident detection without a label",
+        many="confident detections without a label",
+    ),
+    _ModelCheck(
+        kind="doubled",
+        severity="warning",
+        why="Two labels for one instance teach the network to detect it twice.",
+        how="Remove one of the labels.",
+        one="label of an instance that another label describes",
+        many="labels of instances that other labels describe",
+    ),
+    _ModelCheck(
+        kind="swapped",
+        severity="warning",
+        why="Instances with exchanged sides teach the network that left is right.",
+        how="Look at them and exchange left and right where the model is right.",
+        one="instance has left and right exchanged, in the view of the model",
+        many="instances have left and right exchanged, in the view of the model",
+    ),
+    _ModelCheck(
+        kind="moved",
+        severity="notice",
+        why="Keypoints far from a confident prediction are often labeled at a wrong place.",
+        how="Look at the first ones of the list, and move those that are wrong.",
+        one="instance has keypoints far from the prediction",
+        many="instances have keypoints far from the prediction",
+    ),
+    _ModelCheck(
+        kind="class",
+        severity="notice",
+        why="An instance that the model takes for another class may be labeled with the wrong class.",
+        how="Correct the class where the model is right.",
+        one="instance has another class in the view of the model",
+        many="instances have another class in the view of the model",
+    ),
+    _ModelCheck(
+        kind="unsupported",
+        severity="notice",
+        why="A label that the model does not see at all is a hard example, or is not there.",
+        how="Look at the first ones of the list.",
+        one="label without any detection",
+        many="labels without any detection",
+    ),
+)
+
+
+def _evidence(row: _ModelCheck, survey: Survey) -> Iterator[Evidence]:
     disputes: list[Dispute] = survey.memo.get("disputes", [])
-    chosen = [dispute for dispute in disputes if dispute.kind == kind]
+    chosen = [dispute for dispute in disputes if dispute.kind == row.kind]
     if not chosen:
         return
     examples: list[Example] = []
@@ -251,86 +325,8 @@ def _evidence(survey: Survey, kind: DisputeKind, one: str, many: str) -> Iterato
         else:
             example = instance_example(split, dispute.instance, dispute.text, dispute.keypoint, dispute.score)
         examples.append(example)
-    yield Evidence(count=len(chosen), title=plural(len(chosen), one, many), examples=examples)
+    yield Evidence(count=len(chosen), title=plural(len(chosen), row.one, row.many), examples=examples)
 
 
-@check(
-    "model-missed",
-    "warning",
-    why="An instance without a label is trained as background and counts against the model in validation.",
-    how="Label the instances that exist; the others show what the model confuses.",
-)
-def model_missed(survey: Survey) -> Iterator[Evidence]:
-    """Report confident detections without a label."""
-    yield from _evidence(
-        survey, "missed", "confident detection without a label", "confident detections without a label"
-    )
-
-
-@check(
-    "model-doubled",
-    "warning",
-    why="Two labels for one instance teach the network to detect it twice.",
-    how="Remove one of the labels.",
-)
-def model_doubled(survey: Survey) -> Iterator[Evidence]:
-    """Report pairs of labels for which the model sees one instance."""
-    yield from _evidence(
-        survey, "doubled", "label of an instance that another label describes",
-        "labels of instances that other labels describe",
-    )  # fmt: skip
-
-
-@check(
-    "model-swapped",
-    "warning",
-    why="Instances with exchanged sides teach the network that left is right.",
-    how="Look at them and exchange left and right where the model is right.",
-)
-def model_swapped(survey: Survey) -> Iterator[Evidence]:
-    """Report instances that fit their detection much better with left and right exchanged."""
-    yield from _evidence(
-        survey, "swapped", "instance has left and right exchanged, in the view of the model",
-        "instances have left and right exchanged, in the view of the model",
-    )  # fmt: skip
-
-
-@check(
-    "model-moved",
-    "notice",
-    why="Keypoints far from a confident prediction are often labeled at a wrong place.",
-    how="Look at the first ones of the list, and move those that are wrong.",
-)
-def model_moved(survey: Survey) -> Iterator[Evidence]:
-    """Report instances with keypoints far from confident predictions."""
-    yield from _evidence(
-        survey, "moved", "instance has keypoints far from the prediction",
-        "instances have keypoints far from the prediction",
-    )  # fmt: skip
-
-
-@check(
-    "model-class",
-    "notice",
-    why="An instance that the model takes for another class may be labeled with the wrong class.",
-    how="Correct the class where the model is right.",
-)
-def model_class(survey: Survey) -> Iterator[Evidence]:
-    """Report instances that the model takes for another class."""
-    yield from _evidence(
-        survey, "class", "instance has another class in the view of the model",
-        "instances have another class in the view of the model",
-    )  # fmt: skip
-
-
-@check(
-    "model-unsupported",
-    "notice",
-    why="A label that the model does not see at all is a hard example, or is not there.",
-    how="Look at the first ones of the list.",
-)
-def model_unsupported(survey: Survey) -> Iterator[Evidence]:
-    """Report labels that no detection overlaps."""
-    yield from _evidence(
-        survey, "unsupported", "label without any detection", "labels without any detection"
-    )  # fmt: skip
+for _row in _MODEL_CHECKS:
+    check(f"model-{_row.kind}", _row.severity, why=_row.why, how=_row.how)(partial(_evidence, _row))

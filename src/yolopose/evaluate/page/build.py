@@ -80,7 +80,8 @@ def render_page(
     """Return a page that is complete in one file and may load nothing but `sources`.
 
     Args:
-        template: HTML with `{{policy}}`, `{{style}}`, `{{script}}` and `{{data}}`.
+        template: HTML with `{{policy}}`, `{{style}}`, `{{script}}` and `{{data}}`. The parts that pages have in common
+            are `{{head.html}}`, `{{theme.html}}` and `{{noscript.html}}`.
         style: CSS.
         scripts: JavaScript, in their order.
         content: plain values, which the scripts read as JSON.
@@ -94,6 +95,7 @@ def render_page(
         "data": embedded_json(content),
         "policy": _policy(style, script, sources),
     }
+    template = re.sub(r"\{\{(\w+\.html)\}\}", lambda match: read_part(match[1]), template)
     # a single pass: `{{…}}` within a value is not replaced
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template).encode()
 
