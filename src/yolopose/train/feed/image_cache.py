@@ -145,10 +145,12 @@ class FlatImages:
         return f"The image {self._files[index]} does not decode. Copy it again or remove it."
 
     def _open(self) -> Image:
-        if self._pixels is None:
+        pixels = self._pixels
+        if pixels is None:
             source = self._source
-            self._pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
-        return self._pixels
+            pixels = np.load(source, mmap_mode="r")[_DIGEST_SIZE:] if isinstance(source, Path) else source
+            self._pixels = pixels
+        return pixels
 
     def __getitem__(self, index: int) -> Image:
         pixels = self._open()
