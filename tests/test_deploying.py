@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -66,30 +67,23 @@ def test_numpy_code(iou: float, shared: Path) -> None:
         np.testing.assert_allclose((points[..., :2] * gain + shift).clip(0, 640), expected.keypoints.xy, atol=1e-2)
 
 
-@pytest.mark.slow
-@OPENVINO
-@pytest.mark.parametrize("nms", [False, True])
-def test_cpp_example(nms: bool, shared: Path, tmp_path: Path) -> None:
+def build_examples(folder: Path, *definitions: str) -> None:
+    """Compile examples/cpp into a folder."""
     if not (shutil.which("cmake") and shutil.which("c++")):
         pytest.skip("cmake and a C++ compiler are needed")
-    code = "from openvino.utils import get_cmake_path; print(get_cmake_path(), end='')"
-    config = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    build = tmp_path / "build"
-    for arguments in (
-        ["-S", str(ROOT / "examples/cpp"), "-B", str(build), f"-DOpenVINO_DIR={config}"],
-        ["--build", str(build)],
-    ):
+    for arguments in (["-S", str(ROOT / "examples/cpp"), "-B", str(folder), *definitions], ["--build", str(folder)]):
         subprocess.run(["cmake", *arguments], check=True, capture_output=True, timeout=300)
-    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
-    folder = Path(YOLO(tmp_path / "n.pt").export(format="openvino", imgsz=320, nms=nms, verbose=False))
-    cv2.imwrite(str(tmp_path / "bus.ppm"), read_image(shared / "images/bus.jpg"))
-    graph = next(folder.glob("*.xml"))
+
+
+def check_program(program: Path, graph: Path, network: Path, shared: Path, folder: Path) -> None:
+    """Compare the output of a program with prediction, and its error for an invalid image."""
+    cv2.imwrite(str(folder / "bus.ppm"), read_image(shared / "images/bus.jpg"))
     done = subprocess.run(
-        [str(build / "pose"), str(graph), str(tmp_path / "bus.ppm")], capture_output=True, text=True, timeout=60
+        [str(program), str(graph), str(folder / "bus.ppm")], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     rows = np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float64)
-    expected = predict(YOLO(folder), tmp_path / "bus.ppm")
+    expected = predict(YOLO(network), folder / "bus.ppm")
     assert rows.shape == (len(expected), 6 + 51)
     # the example and OpenCV round differently when resizing
     np.testing.assert_allclose(rows[:, :4], expected.boxes.xyxy, atol=3)
@@ -97,6 +91,30 @@ def test_cpp_example(nms: bool, shared: Path, tmp_path: Path) -> None:
     seen = expected.keypoints.conf > 0.5
     points = rows[:, 6:].reshape(-1, 17, 3)
     np.testing.assert_allclose(points[seen][:, :2], expected.keypoints.xy[seen], atol=3)
-    broken = subprocess.run([str(build / "pose"), str(graph), str(graph)], capture_output=True, text=True, timeout=60)
+    broken = subprocess.run([str(program), str(graph), str(graph)], capture_output=True, text=True, timeout=60)
     assert broken.returncode == 1
     assert "is not a binary 8-bit PPM" in broken.stderr
+
+
+@pytest.mark.slow
+@OPENVINO
+@pytest.mark.parametrize("nms", [False, True])
+def test_cpp_example(nms: bool, shared: Path, tmp_path: Path) -> None:
+    code = "from openvino.utils import get_cmake_path; print(get_cmake_path(), end='')"
+    config = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    build_examples(tmp_path / "build", f"-DOpenVINO_DIR={config}")
+    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
+    folder = Path(YOLO(tmp_path / "n.pt").export(format="openvino", imgsz=320, nms=nms, verbose=False))
+    check_program(tmp_path / "build/pose", next(folder.glob("*.xml")), folder, shared, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nms", [False, True])
+def test_cpp_example_with_onnxruntime(nms: bool, shared: Path, tmp_path: Path) -> None:
+    directory = os.environ.get("ONNXRUNTIME_DIR")
+    if not directory:
+        pytest.skip("ONNXRUNTIME_DIR is not set: a folder with the headers and the library of ONNX Runtime")
+    build_examples(tmp_path / "build", f"-DONNXRUNTIME_DIR={directory}")
+    shutil.copyfile(shared / "checkpoints/yolo11n-pose.pt", tmp_path / "n.pt")
+    network = Path(YOLO(tmp_path / "n.pt").export(format="onnx", imgsz=320, nms=nms, verbose=False))
+    check_program(tmp_path / "build/pose_onnxruntime", network, network, shared, tmp_path)
