@@ -195,7 +195,11 @@ CALLBACK_ROWS = [
         for event in EVENTS
     ],
     *[
-        Row(f"trainer.{name}", f"trainer.{name} is not None")
+        Row(
+            f"trainer.{name}",
+            f"trainer.{name} is not None",
+            "a tensor in the order of `loss_names`; there a dictionary" if name == "tloss" else "",
+        )
         for name in [
             "args",
             "epoch",

@@ -208,7 +208,7 @@ class Keypoints(InstanceArray):
         return type(self)(function(self.data), self.orig_shape, self.names, sigma)
 
     @overload
-    def __getitem__(self, index: str) -> ResultArray: ...
+    def __getitem__(self, index: str) -> ResultArray: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __getitem__(self, index: Any) -> Self: ...
     def __getitem__(self, index: Any) -> Self | ResultArray:
