@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from job_worlds import make_images, make_model, make_video, parquet_files, run
 from docs_setup import MODEL
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.jobs import job_status, read_rows
+from yolopose.jobs.ray_pool import _connect as connect
 from yolopose.jobs.storage import RemoteStorage, open_storage
 
 pytest.importorskip("pyarrow")
@@ -140,10 +142,10 @@ def test_s3_list_with_a_missing_object(tmp_path: Path, s3: Any) -> None:
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Ray, patient enough for a busy machine, and with as few processes as possible."""
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
     monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
     monkeypatch.setenv("RAY_enable_worker_prestart", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # cores of a cluster that a job starts
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # actors import `job_worlds`
     return pytest.importorskip("ray")
 
 
@@ -165,11 +167,11 @@ def test_ray_equals_local(tmp_path: Path, ray: Any) -> None:
 def test_a_job_joins_an_existing_cluster(tmp_path: Path, ray: Any) -> None:
     make_images(tmp_path / "images", 4)
     values = {"source": str(tmp_path / "images"), "model": str(make_model(tmp_path)), "shard": 2, "engine": "ray"}
-    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    connect(ray, None)
     try:
         run(output=tmp_path / "inside", threads=1, **values)  # the program has joined a cluster already
         assert ray.is_initialized()
-        values |= {"output": str(tmp_path / "outside"), "address": context.address_info["gcs_address"], "threads": 1}
+        values |= {"output": str(tmp_path / "outside"), "address": ray.get_runtime_context().gcs_address, "threads": 1}
         code = f"import sys; sys.path[:] = {sys.path!r}; from job_worlds import run; run(**{values!r})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr

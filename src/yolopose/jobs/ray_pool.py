@@ -157,9 +157,21 @@ def _connect(ray: Any, address: str | None) -> None:
     else:
         options["address"] = address
     try:
-        with quiet_libraries():
-            ray.init(**options)
+        _init(ray, options, attempts=3 if address is None else 1)
     except Exception as error:  # Ray raises errors of any type
         if address is None:
             raise UsageError(f"A Ray cluster cannot be started on this machine: {error}") from error
         raise UsageError(f"The Ray cluster {address} cannot be joined: {error}") from error
+
+
+def _init(ray: Any, options: dict[str, Any], attempts: int) -> None:
+    """Call `ray.init`; Ray waits for the start of its processes for 30 seconds, too short on a busy machine."""
+    for attempt in range(1, attempts + 1):
+        try:
+            with quiet_libraries():
+                ray.init(**options)
+            return
+        except Exception as error:  # it has no type of its own
+            if "timed out during startup" not in str(error) or attempt == attempts:
+                raise
+            ray.shutdown()
