@@ -61,6 +61,13 @@ def test_parameters_in_query_and_form(server: Running) -> None:
     assert both.json()["poses"] == []  # the form wins
 
 
+@pytest.mark.parametrize(("name", "option"), [("confidence", "conf"), ("iuo", "iou"), ("img_size", "imgsz")])
+def test_suggestions_for_unknown_parameters(name: str, option: str, server: Running) -> None:
+    response = post(server, f"/predict?{name}=0.5", content=GOOD)
+    assert response.status_code == 400
+    assert f"Did you mean {option!r}?" in response.json()["error"]["message"]
+
+
 def test_drawing(server: Running) -> None:
     plain = cv2.imdecode(np.frombuffer(GOOD, np.uint8), cv2.IMREAD_COLOR)
     response = post(server, "/predict?format=image", content=GOOD)

@@ -22,6 +22,7 @@ from yolopose.base.errors import UsageError, did_you_mean
 from yolopose.base.log import LOGGER
 from yolopose.config import option_specs
 from yolopose.config.check import check_value
+from yolopose.config.table import find_synonyms
 from yolopose.results.tables import to_json
 from yolopose.serve.access import AccessPolicy
 from yolopose.serve.errors import RequestError
@@ -272,7 +273,8 @@ def parse_params(given: Mapping[str, str], options: ServeOptions, others: tuple[
             except UsageError as error:
                 raise RequestError(400, "parameter", str(error)) from error
         else:
-            hint = did_you_mean(name, (*PREDICT_PARAMS, *others))
+            known = [option for option in find_synonyms(name, "serve") if option in PREDICT_PARAMS]
+            hint = f" Did you mean {known[0]!r}?" if known else did_you_mean(name, (*PREDICT_PARAMS, *others))
             raise RequestError(400, "parameter", f"Unknown parameter {name[:40]!r}.{hint}")
     return _limit(values, options)
 
