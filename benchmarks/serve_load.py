@@ -47,6 +47,7 @@ def run_fastapi(model: str, port: int) -> None:
     """A handler as in tutorials: decode, predict, return; FastAPI runs it in its thread pool, the model has a lock."""
     import uvicorn
     from fastapi import FastAPI, Request
+    from fastapi.concurrency import run_in_threadpool
 
     from yolopose import YOLO
     from yolopose.data.images import decode_image
@@ -59,12 +60,11 @@ def run_fastapi(model: str, port: int) -> None:
             (result,) = network.predict(image, verbose=False)
         return result.summary()
 
-    @app.post("/predict")
-    async def handler(request: Request) -> list[dict[str, Any]]:
-        from starlette.concurrency import run_in_threadpool
-
+    async def handler(request) -> list[dict[str, Any]]:  # FastAPI evaluates annotations
         return await run_in_threadpool(predict, await request.body())
 
+    handler.__annotations__ = {"request": Request}
+    app.post("/predict")(handler)
     uvicorn.run(app, port=port, log_level="warning")
 
 
