@@ -159,7 +159,7 @@ def test_ray_equals_local(tmp_path: Path, ray: Any) -> None:
     assert (result.rows, result.errors) == (10, 2)
     run(tmp_path / "images", tmp_path / "local", model=model, shard=4)
     assert parquet_files(tmp_path / "ray") == parquet_files(tmp_path / "local")
-    with pytest.raises(UsageError, match="whole Ray cluster has 2 CPUs"):
+    with pytest.raises(UsageError, match=r"whole Ray cluster has \d+ CPUs"):
         run(tmp_path / "images", tmp_path / "large", model=model, engine="ray", threads=64)
 
 
