@@ -30,6 +30,12 @@ class JobResult:
         errors: number of rows with an error.
         computed: number of shards that this call computed.
         seconds: duration of this call.
+
+    Examples:
+        >>> from yolopose.jobs import JobResult
+        >>> result = JobResult(output="poses", entries=100, shards=4, finished=4, rows=250, errors=1)
+        >>> result.finished == result.shards, result.computed
+        (True, 0)
     """
 
     output: str
