@@ -348,9 +348,9 @@ def _to_record(result: Results) -> dict[str, Any]:
     """Return a result as JSON values, with the bytes of its float32 arrays."""
     points = result.keypoints
     arrays: dict[str, Any] = {
-        "boxes": None if result.boxes is None else result.boxes.data,
-        "keypoints": None if points is None else points.data,
-        "sigma": None if points is None else points.sigma,
+        "boxes": result.boxes.data,
+        "keypoints": points.data,
+        "sigma": points.sigma,
         "raw_keypoints": None if result.raw_keypoints is None else result.raw_keypoints.data,
     }
     frame = result.frame
@@ -393,7 +393,7 @@ def _from_record(record: Mapping[str, Any], image: ImageRef | None, spec: PoseSp
         orig_shape=tuple(record["shape"]),
         sigmas=arrays["sigma"],
     )
-    if arrays["raw_keypoints"] is not None and result.keypoints is not None:
+    if arrays["raw_keypoints"] is not None:
         names, sigma = result.keypoints.names, result.keypoints.sigma
         result.raw_keypoints = Keypoints(arrays["raw_keypoints"], result.orig_shape, names, sigma)
     return result
