@@ -161,8 +161,9 @@ def test_commands(page: str, line: str, home: Path, server: Server, capsys: pyte
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
     if "runs/pose/train/weights/best.pt" in line:
         (home / "runs/pose/train/weights").mkdir(parents=True)
+        data = "my-data.yaml" if "data=my-data.yaml" in line else "mice.yaml"
         YOLO("my-network.yaml").train(
-            data="mice.yaml", epochs=1, imgsz=64, plots=False, project="runs/pose", name="train", exist_ok=True
+            data=data, epochs=1, imgsz=64, plots=False, project="runs/pose", name="train", exist_ok=True
         )
     if line.startswith(("yolo compare", "yolo report")):
         saved = ["plots=False", "save_txt=True"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -280,6 +281,15 @@ def test_show_explains_how_to_save(make, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert "no display" in plotting.why_no_window()
+
+
+def test_show_in_a_notebook(make, monkeypatch, capsys):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    monkeypatch.setattr(display, "display", shown.append)
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert make().show()
+    assert shown[0].data.startswith(b"\x89PNG")
 
 
 def test_show_opens_a_window(make, monkeypatch):

@@ -39,7 +39,7 @@ def made(tmp_path: Path, **options: Any) -> tuple[Any, TrainData, TrainOptions]:
     data, model_yaml = make_world(tmp_path / "blocks", images=40)
     chosen = make_options("train", {**FAST, "data": str(data), **options})
     assert isinstance(chosen, TrainOptions)
-    return YOLO(model_yaml).model, load_data(chosen), train_settings(chosen, 8)
+    return YOLO(model_yaml).model, load_data(chosen, 3), train_settings(chosen, 8)
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def test_a_real_measurement_is_valid_and_changes_nothing(world, monkeypatch) -> 
     options = TrainOptions(data=str(data), autotune=True, imgsz=64, batch=4)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    config = autotune.autotune(network, load_data(options), options, CPU)
+    config = autotune.autotune(network, load_data(options, 3), options, CPU)
     assert config.origin.startswith("autotune, measured in")
     assert 1 <= config.workers <= available_cpus()
     timer = autotune.StepTimer(network, options)

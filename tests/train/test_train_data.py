@@ -16,7 +16,7 @@ from yolopose.train.data import TrainData, class_weights, load_data, subset
 
 @pytest.fixture
 def data(tmp_path: Path) -> TrainData:
-    return load_data(TrainOptions(data=str(make_world(tmp_path / "blocks", images=5, classes=2)[0])))
+    return load_data(TrainOptions(data=str(make_world(tmp_path / "blocks", images=5, classes=2)[0])), 3)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def parts(world: tuple[Path, Path], **options: Any) -> tuple[Any, TrainData, Any
     """Network, data and settled options."""
     chosen = train_settings(make_options("train", {**FAST, **EXACT, "data": str(world[0]), **options}), 32)
     with ONE:
-        data = load_data(chosen)
+        data = load_data(chosen, 3)
         torch.manual_seed(0)
         return build_network(world[1], spec=data.spec), data, chosen
 

@@ -26,7 +26,7 @@ def make_run(root: Path, text: str, steps: int = 60, **given: object) -> tuple[P
     model_yaml.write_text(text)
     options = make_options("train", {"data": str(data), **FAST, "head_steps": steps, **given})
     torch.manual_seed(0)
-    world = load_data(options)
+    world = load_data(options, 3)
     return build_network(model_yaml, spec=world.spec), world, train_settings(options, 8)
 
 

@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> TrainData:
     path, _ = make_world(tmp_path / "blocks", images=5)
     (tmp_path / "blocks/labels/train/0.txt").write_text("0 0.5 0.5 0.5 0.5 0.1 0.2 2 0.9 0.8 0 0.5 0.5 1\n")
     (tmp_path / "blocks/labels/train/1.txt").write_text("")
-    return load_data(TrainOptions(data=str(path)))
+    return load_data(TrainOptions(data=str(path)), 3)
 
 
 def test_mean_offsets_by_a_loop(data: TrainData) -> None:

@@ -224,7 +224,7 @@ def show_image(image: Image, title: str, wait: bool = True) -> bool:
     Returns:
         Whether it was shown; otherwise a warning gives the reason, once.
     """
-    if "ipykernel" in sys.modules:
+    if _in_notebook():
         display = importlib.import_module("IPython.display")
         display.display(display.Image(data=writing.encode_image(image, ".png")))
         return True
@@ -240,6 +240,13 @@ def show_image(image: Image, title: str, wait: bool = True) -> bool:
     if wait:
         cv2.destroyWindow(title)
     return True
+
+
+def _in_notebook() -> bool:
+    """Return whether this process runs the cells of a notebook; an import of ipykernel alone does not mean that."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def why_no_window() -> str:
