@@ -80,11 +80,12 @@ def test_sigterm_finishes_requests_and_ends_normally(exported: Path) -> None:
     with served(exported, "verbose=False") as server, ThreadPoolExecutor(16) as pool:
         server.post().raise_for_status()
         futures = [pool.submit(server.post) for _ in range(16)]
-        time.sleep(0.05)
+        time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         statuses = []
         for future in futures:
-            with suppress(httpx.ConnectError):  # sent after the server stopped to listen
+            # sent after the server stopped to listen, or not read completely before
+            with suppress(httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
                 statuses.append(future.result().status_code)
         assert set(statuses) <= {200}
         assert server.process.wait(30) == 0
