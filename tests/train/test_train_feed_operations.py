@@ -10,7 +10,7 @@ import pytest
 import torch
 from feed_scenes import annotations, batch_spec, check_dots, make_scenes, pose_spec, train_options
 
-from yolopose.config.options import AugmentOptions
+from yolopose.config.train_options import AugmentOptions
 from yolopose.data import ImageLabels
 from yolopose.geometry import Transform2D
 from yolopose.train.feed import TrainBatches

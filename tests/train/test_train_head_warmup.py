@@ -16,6 +16,7 @@ from yolopose.config import TrainSettings, make_options, train_settings
 from yolopose.nn import PoseModel, build_network
 from yolopose.train import head_warmup
 from yolopose.train.data import TrainData, load_data
+from yolopose.train.feed import image_cache
 from yolopose.train.head_warmup import warm_up_head
 
 CPU = torch.device("cpu")
@@ -67,6 +68,24 @@ def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
         warm_up_head(network, data, settings, CPU)
         states.append(network.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_a_frozen_branch_stays(tmp_path: Path) -> None:
+    network, data, settings = make_run(tmp_path, MODEL)
+    network.head.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert warm_up_head(network, data, settings, CPU) == 0
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_cache_in_memory_is_filled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[object] = []
+    fill = image_cache._fill
+    monkeypatch.setattr(image_cache, "_fill", lambda *args: (filled.append(args), fill(*args)))
+    data, model_yaml = make_world(tmp_path / "blocks")
+    options = {**FAST, "epochs": 1, "cache": "ram", "head_steps": 2, "val": False}
+    YOLO(model_yaml).train(data=data, **options, project=tmp_path / "runs")
+    assert len(filled) == 1
 
 
 @pytest.mark.parametrize(("free", "expected"), [(0, 16), (10**12, 24)])  # 8 images, 3 views, at least one batch

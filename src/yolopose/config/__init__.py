@@ -23,16 +23,15 @@ from yolopose.config.options import (
     DoctorOptions,
     EvaluateOptions,
     ExportOptions,
-    LossOptions,
     PredictOptions,
     ReportOptions,
     SmoothOptions,
     TrackOptions,
-    TrainOptions,
     ValOptions,
 )
 from yolopose.config.serve_options import ServeOptions, TritonOptions
 from yolopose.config.table import MODES, Options, OptionSpec, default_options, modes_by_option, option_specs
+from yolopose.config.train_options import LossOptions, TrainOptions
 
 if TYPE_CHECKING:
     from yolopose.config.settings import (

@@ -26,9 +26,9 @@ from yolopose.config.options import (
     PredictOptions,
     RunFolderOptions,
     TrackOptions,
-    TrainOptions,
     ValOptions,
 )
+from yolopose.config.train_options import TrainOptions
 from yolopose.schema import ModelMetadata
 
 S = TypeVar("S")

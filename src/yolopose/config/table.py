@@ -28,10 +28,10 @@ from yolopose.config.options import (
     ReportOptions,
     SmoothOptions,
     TrackOptions,
-    TrainOptions,
     ValOptions,
 )
 from yolopose.config.serve_options import ServeOptions, TritonOptions
+from yolopose.config.train_options import TrainOptions
 
 Options = (
     PredictOptions

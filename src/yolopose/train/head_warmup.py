@@ -24,6 +24,7 @@ from yolopose.train.auto_batch import memory_meter
 from yolopose.train.data import TrainData, class_weights
 from yolopose.train.feed import TrainBatch, TrainBatches
 from yolopose.train.precision import Precision
+from yolopose.train.process import is_async
 
 _VIEWS = 3
 """Augmented samples per training image."""
@@ -67,6 +68,8 @@ class _Samples:
 def warm_up_head(network: PoseModel, data: TrainData, settings: TrainSettings, device: torch.device) -> float:
     """Train the keypoint branch for `head_steps` steps; all other parameters and statistics stay as they are.
 
+    Nothing happens where `freeze` includes the branch.
+
     Args:
         network: changed in place; it is on `device` afterwards.
         data: of the run.
@@ -78,16 +81,20 @@ def warm_up_head(network: PoseModel, data: TrainData, settings: TrainSettings, d
     """
     steps = settings.head_steps
     start = time.monotonic()
+    branch = network.head.keypoint_branch()
+    parameters = [parameter for parameter in branch.parameters() if parameter.requires_grad]
+    if not parameters:
+        return 0.0
     network.to(device)
     precision = Precision(settings.amp, device)
     samples = _make_samples(network, data, settings, precision, device)
     weights = class_weights(data.train, data.spec.nc, settings.cls_pw)
     criterion = build_criterion(network, data.spec, settings, weights, settings.assigner)
-    branch = network.head.keypoint_branch().train()
-    parameters = list(branch.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=0.0)
+    branch.train()
+    fused = device.type in ("cpu", "cuda")  # such a step lets the device decide whether the gradients are finite
+    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=0.0, fused=fused)
     rng = np.random.default_rng(settings.seed)
-    losses: list[float] = []
+    losses: list[Tensor] = []
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps)
@@ -99,14 +106,15 @@ def warm_up_head(network: PoseModel, data: TrainData, settings: TrainSettings, d
             )
         terms = criterion(output, samples.targets(index))
         precision.backward(terms.total)
-        precision.step(optimizer, parameters, _MAX_NORM)
+        precision.step(optimizer, parameters, _MAX_NORM, on_device=is_async(device))
         optimizer.zero_grad()
-        losses.append(float(terms.items["pose"]))
+        losses.append(terms.items["pose"])  # read at the end, so that a GPU does not wait
     network.train()
+    values = torch.stack(losses).tolist()
     seconds = time.monotonic() - start
     LOGGER.info(
         f"Keypoint branch: {steps} steps on {len(samples)} samples with the other layers frozen in {seconds:.0f} s; "
-        f"pose loss {np.mean(losses[:10]):.3g} to {np.mean(losses[-10:]):.3g}."
+        f"pose loss {np.mean(values[:10]):.3g} to {np.mean(values[-10:]):.3g}."
     )
     return seconds
 
@@ -117,8 +125,9 @@ def _make_samples(
 ) -> _Samples:
     """Run the frozen layers once on augmented samples of the training images."""
     network.eval()
-    square = replace(settings, rect=False)  # samples of one shape, since every step takes other ones
-    batches = TrainBatches(data.train, data.spec, square, imgsz=settings.imgsz, batch=_BATCH, workers=0)
+    # Samples of one shape, since every step takes other ones; the run fills its cache in memory, this one reads files.
+    source = replace(settings, rect=False, cache=settings.cache if settings.cache == "disk" else False)
+    batches = TrainBatches(data.train, data.spec, source, imgsz=settings.imgsz, batch=_BATCH, workers=0)
     maps: list[list[Tensor]] = []
     outputs: list[HeadOutput] = []
     labels: list[tuple[Tensor, Tensor, Tensor]] = []

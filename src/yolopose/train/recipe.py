@@ -2,7 +2,7 @@
 
 `recipe=reference` takes the defaults of the options, which suit sets of 100 000 images. `recipe=auto` chooses from what
 is known before the first step: the number of images, the length of the run, and what the initial weights can do. The
-constants come from single runs on small data sets, which benchmarks/RESULTS.md lists (screening of `recipe=auto`).
+constants come from runs of one to three seeds on small data sets, which benchmarks/RESULTS.md lists (screening).
 """
 
 from __future__ import annotations

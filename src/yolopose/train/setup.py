@@ -14,15 +14,15 @@ from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
-from yolopose.config import TrainOptions, train_settings
+from yolopose.config import TrainOptions, TrainSettings, train_settings
 from yolopose.formats.pytorch import pick_device
-from yolopose.nn import build_network
+from yolopose.nn import PoseModel, build_network
 from yolopose.nn.model_yaml import input_channels
 from yolopose.train.auto_batch import auto_batch_size
 from yolopose.train.autotune import autotune
 from yolopose.train.checkpoint import newest_resumable, read_resumable
-from yolopose.train.compute_config import default_config, resumed_config
-from yolopose.train.data import dataset_reference, load_data
+from yolopose.train.compute_config import ComputeConfig, default_config, resumed_config
+from yolopose.train.data import TrainData, dataset_reference, load_data
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
@@ -72,19 +72,8 @@ def new_trainer(
     if settings.kpt_prior:
         place_keypoints(network, data.train, settings.imgsz)
     freeze_layers(network, settings.freeze)  # reports an invalid `freeze` before a folder is created
-    if settings.autotune:
-        config = autotune(network, data, settings, devices.device)
-    else:
-        config = default_config(settings, devices.device)
-    if settings.batch < 1:
-        images = auto_batch_size(network, data, config.resolve(settings), devices.device)
-        settings = replace(settings, batch=devices.global_batch(images))
-    devices.check_batch(settings.batch)
-    if settings.augmentations and devices.size > 1:
-        raise UsageError(
-            "augmentations= is possible on one device only: own transforms are objects of this process, and the others "
-            "receive plain values. Choose one device, or add an Operation to yolopose.train.feed.operations."
-        )
+    _check_transforms(settings, devices)
+    settings, config = _resolve_compute(network, data, settings, devices)
     seconds = 0.0
     if settings.head_steps:
         with config.apply(), deterministic_kernels(devices.device, settings.deterministic):
@@ -104,6 +93,30 @@ def new_trainer(
         compute_config=config if group.size == 1 else config.for_rank(group.max_workers),
     )
     return start_workers(group, trainer, None)
+
+
+def _check_transforms(settings: TrainSettings, devices: DeviceAssignment) -> None:
+    """Check that own transforms are used on one device only."""
+    if settings.augmentations and devices.size > 1:
+        raise UsageError(
+            "augmentations= is possible on one device only: own transforms are objects of this process, and the others "
+            "receive plain values. Choose one device, or add an Operation to yolopose.train.feed.operations."
+        )
+
+
+def _resolve_compute(
+    network: PoseModel, data: TrainData, settings: TrainSettings, devices: DeviceAssignment
+) -> tuple[TrainSettings, ComputeConfig]:
+    """Choose threads, precision and workers, and measure the batch where it is a share of the memory."""
+    if settings.autotune:
+        config = autotune(network, data, settings, devices.device)
+    else:
+        config = default_config(settings, devices.device)
+    if settings.batch < 1:
+        images = auto_batch_size(network, data, config.resolve(settings), devices.device)
+        settings = replace(settings, batch=devices.global_batch(images))
+    devices.check_batch(settings.batch)
+    return settings, config
 
 
 def resumed_trainer(

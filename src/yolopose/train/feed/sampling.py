@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.config.options import AugmentOptions
+from yolopose.config.train_options import AugmentOptions
 from yolopose.data import Annotations, ImageLabels
 from yolopose.data.images import DamagedImageError
 from yolopose.geometry import Transform2D
