@@ -55,7 +55,7 @@ class Clients:
 
 def test_batches_hold_one_size_in_the_order_of_arrival(gated: GatedRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolopose.serve.models.physical_cores", lambda: 2)  # the engine has no replicas: whole batches
-    with running(gated, batch=4) as server:
+    with running(gated, batch=4, max_delay_ms=10_000) as server:  # the last image may still be decoded at the opening
         clients = Clients(server)
         futures = [clients.block_engine(gated)]
         for count, data in enumerate([GOOD, TALL, GOOD, GOOD, TALL, GOOD, GOOD, GOOD], start=1):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from yolopose.base.text import escape_control
 
@@ -50,45 +51,72 @@ def setup() -> logging.Logger:
     return LOGGER
 
 
+_lock = threading.Lock()
+_minimums: list[int] = []  # of the open blocks, in all threads
+_own_level = logging.NOTSET  # level of the logger outside of all blocks
+
+
 @contextmanager
-def quiet(when: bool = True) -> Generator[None, None, None]:
+def _minimum_level(level: int) -> Generator[None, None, None]:
+    """Log nothing below a level inside the block; blocks of several threads may overlap in any order."""
+    global _own_level
+    with _lock:
+        if not _minimums:
+            _own_level = LOGGER.level
+        _minimums.append(level)
+        LOGGER.setLevel(max(_own_level, *_minimums))
+    try:
+        yield
+    finally:
+        with _lock:
+            _minimums.remove(level)
+            LOGGER.setLevel(max([_own_level, *_minimums]))
+
+
+def quiet(when: bool = True) -> AbstractContextManager[None]:
     """Log only warnings and errors inside the block (`verbose=False`)."""
-    before = LOGGER.level
-    if when:
-        LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
+    return _minimum_level(logging.WARNING) if when else nullcontext()
 
 
-@contextmanager
-def silent(when: bool = True) -> Generator[None, None, None]:
+def silent(when: bool = True) -> AbstractContextManager[None]:
     """Log nothing inside the block, in a process of a distributed run that is not the main one."""
-    before = LOGGER.level
-    if when:
-        LOGGER.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
+    return _minimum_level(logging.CRITICAL + 1) if when else nullcontext()
+
+
+_discarding = 0  # open blocks of quiet_libraries, in all threads
+_streams: list[tuple[int, int]] = []  # number of a standard stream, and its copy
 
 
 @contextmanager
 def quiet_libraries() -> Generator[None, None, None]:
     """Discard what native libraries write directly to the process's standard output and error inside the block."""
-    _flush()
-    copies = [(number, os.dup(number)) for number in (1, 2) if _is_open(number)]
-    with open(os.devnull, "wb") as devnull:
-        for number, _ in copies:
-            os.dup2(devnull.fileno(), number)
+    global _discarding
+    with _lock:
+        _discarding += 1
+        if _discarding == 1:
+            _discard_streams()
     try:
         yield
     finally:
-        _flush()
-        for number, copy in copies:
-            os.dup2(copy, number)
-            os.close(copy)
+        with _lock:
+            _discarding -= 1
+            if not _discarding:
+                _restore_streams()
+
+
+def _discard_streams() -> None:
+    _flush()
+    _streams[:] = [(number, os.dup(number)) for number in (1, 2) if _is_open(number)]
+    with open(os.devnull, "wb") as devnull:
+        for number, _ in _streams:
+            os.dup2(devnull.fileno(), number)
+
+
+def _restore_streams() -> None:
+    _flush()
+    for number, copy in _streams:
+        os.dup2(copy, number)
+        os.close(copy)
 
 
 def _is_open(number: int) -> bool:
