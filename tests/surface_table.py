@@ -47,6 +47,7 @@ YOLO_ROWS = [
     Row("model(source)", "len(model(image, **small)) == 1"),
     Row("model.predict(source, stream)", "next(iter(model.predict(image, True, **small))).boxes is not None"),
     Row("model.track(source, stream, persist)", "model.track(image, persist=True, **small)"),
+    Row("model.embed(source, stream)", "len(model.embed(image, imgsz=64)[0]) > 0", "`layers=` too, and `output=`"),
     Row("model.train(**options)", "(run / 'weights/last.pt').is_file()"),
     Row("model.train(data={…})", "model.val(data=data_dict, **quiet).box.nc == 1", "a dictionary, too"),
     Row("model.train(trainer=)", note=REFUSED_ARGUMENTS["trainer"]),

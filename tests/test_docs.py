@@ -38,6 +38,7 @@ PAGES = [
     "docs/converting.md",
     "docs/doctor.md",
     "docs/predicting.md",
+    "docs/embeddings.md",
     "docs/other-networks.md",
     "docs/tracking.md",
     "docs/batch-jobs.md",
@@ -159,6 +160,8 @@ def test_commands(page: str, line: str, home: Path, server: Server, capsys: pyte
             assert main(["data", "split", "data=mice-dlc/data.yaml", "output=mice-split"]) == 0
     if "data=my-labels" in line:
         assert main(["convert", "source=annotations/", "output=my-labels"]) == 0
+    if "index=images.npz" in line:
+        assert main(["embed", "model=yolo11n-pose.pt", "source=images/", "output=images.npz", "imgsz=64"]) == 0
     if "runs/pose/train/weights/best.pt" in line:
         (home / "runs/pose/train/weights").mkdir(parents=True)
         data = "my-data.yaml" if "data=my-data.yaml" in line else "mice.yaml"

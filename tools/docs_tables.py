@@ -27,6 +27,7 @@ EXAMPLES = {
     "train": "yolo pose train data=my-data.yaml model=yolo11n-pose.pt epochs=100 imgsz=640",
     "predict": "yolo pose predict model=yolo11n-pose.pt source=images/ save_csv=True",
     "track": "yolo pose track model=yolo11n-pose.pt source=walk.mp4 save_jsonl=True",
+    "embed": "yolo embed model=yolo11n-pose.pt source=images/ output=images.npz",
     "val": "yolo pose val model=yolo11n-pose.pt data=my-data.yaml",
     "export": "yolo export model=yolo11n-pose.pt format=onnx imgsz=640",
     "benchmark": "yolo benchmark model=yolo11n-pose.pt data=my-data.yaml",

@@ -16,10 +16,23 @@ PARAMETERS = {
     "train": {"data"},
     "benchmark": {"data"},
     "export": set(),
+    "embed": {"source", "stream", "layers"},
     "label": {"source", "to", "output"},
     "batch": {"source", "output"},
 }
-PATHS = {"model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled", "detector"}
+PATHS = {
+    "model",
+    "project",
+    "data",
+    "annotations",
+    "pretrained",
+    "resume",
+    "web_runtime",
+    "labeled",
+    "detector",
+    "output",
+    "index",
+}
 
 
 def members(hint: Any) -> set[Any]:

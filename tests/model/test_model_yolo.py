@@ -131,9 +131,9 @@ def test_refuses_models_that_are_not_paths(model: Any) -> None:
 def test_refuses_other_tasks_and_planned_methods(small: YOLO) -> None:
     with pytest.raises(UsageError, match="poses only"):
         YOLO("yolo11n-pose.yaml", task="segment")
-    with pytest.raises(UsageError, match="embeddings are not in this version; a forward hook"):
-        small.embed("a.jpg")
-    assert not hasattr(small, "embed")
+    with pytest.raises(UsageError, match="docs/architecture"):
+        small.task_map  # noqa: B018
+    assert not hasattr(small, "task_map")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = small.nothing
 

@@ -52,6 +52,8 @@ def write_row(path: Path, points: np.ndarray, append: bool = False) -> None:
 class FakeModel:
     """Detects the mouse of `MOUSE` in every image, and a second one in `1-train.png`."""
 
+    is_own_network = False
+
     def __init__(self, model: str) -> None:
         count = 4 if model == "mouse.pt" else 17
         self.spec = PoseSpec(classes=("mouse",), keypoints=KeypointSchema(count=count))
@@ -134,6 +136,38 @@ def test_a_model_disputes_missed_doubled_swapped_and_moved_labels(mice: Path) ->
     disputes = report.survey.memo["disputes"]
     assert [dispute.score for dispute in disputes] == sorted((d.score for d in disputes), reverse=True)
     assert all(0 < dispute.score <= 1 for dispute in disputes)
+
+
+def test_images_that_a_model_sees_as_copies(mice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of 24 images: one pair within and one between splits is close, all others are far apart."""
+    images = mice.parent / "images/train"
+    for index in range(8, 20):
+        pixels = cv2.resize(np.random.default_rng(index).integers(0, 255, (6, 6, 3), dtype=np.uint8), (120, 120))
+        cv2.imwrite(str(images / f"{index}-train.png"), pixels)
+        write_row(mice.parent / f"labels/train/{index}-train.txt", MOUSE)
+    vectors = {path.stem: np.eye(24)[number] for number, path in enumerate(sorted(mice.parent.rglob("*.png")))}
+    vectors["7-train"] = vectors["5-train"] + 0.1 * vectors["1-train"]
+    vectors["3-val"] = vectors["2-train"] + 0.1 * vectors["1-train"]
+
+    class Model(FakeModel):
+        is_own_network = True
+
+        def embed(self, files: list[str], **options: Any) -> Iterator[Any]:
+            import torch
+
+            assert options["stream"]
+            return (torch.from_numpy(vectors[Path(file).stem].astype(np.float32)) for file in files)
+
+    monkeypatch.setattr("yolopose.model.YOLO", Model)
+    (images / "9-train.png").write_bytes(b"damaged")  # it has no vector
+    report = doctor(DoctorOptions(data=str(mice), model="mouse.pt", html=False))
+    findings = [finding for finding in report.findings if finding.check == "image-similar"]
+    assert {
+        (finding.severity, Path(str(example.other)).stem, Path(str(example.file)).stem)
+        for finding in findings
+        for example in finding.examples
+    } == {("notice", "5-train", "7-train"), ("warning", "2-train", "3-val")}
+    assert "one of train" in next(finding.title for finding in findings if finding.severity == "warning")
 
 
 @pytest.mark.usefixtures("fake_model")

@@ -9,6 +9,7 @@ AVAILABLE = {
     "train": "train a network on a data set",
     "predict": "estimate poses in images",
     "track": "estimate poses in videos and streams, with an id for each instance",
+    "embed": "compute vectors of images, and find the images nearest to others",
     "val": "measure precision, recall and mAP on a data set",
     "export": "write a network in another format, such as ONNX",
     "benchmark": "measure size, accuracy and speed of a network in every format",
@@ -65,7 +66,6 @@ Modes
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
   yolo pose predict model=yolo11n-pose.pt source=images/
-  yolo pose track model=yolo11n-pose.pt source=walk.mp4
   yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
 

@@ -46,6 +46,8 @@ def _predict(options: CheckedOptions) -> None:
     source = options.pop("source", None)
     if source is None:
         raise UsageError("Prediction needs images: give source=image.jpg, a folder, a glob or a list.")
+    if options.get("embed") is not None:
+        raise UsageError("predict(embed=…) returns vectors in Python; here use yolo embed source=… layers=….")
     _run_all(_open(options)._predict(source, options))
 
 
@@ -77,6 +79,21 @@ def _run_all(results: Iterator[Results]) -> None:
         raise SourceError(f"None of the {total} images could be read; see the reasons above.")
     if failed:
         LOGGER.warning(f"{failed} of {total} images could not be read; see above for their names.")
+
+
+def _embed(options: CheckedOptions) -> None:
+    from yolopose.predict.embedding_index import EmbeddingIndex
+
+    source = options.pop("source", None)
+    if source is None:
+        raise UsageError(
+            "Embedding needs images: give source=images/ to write their vectors, or source=query.jpg index=FILE.npz to "
+            "find the images nearest to a query."
+        )
+    if options.get("index") is not None:
+        origin = EmbeddingIndex.load(options["index"]).origin
+        options.setdefault("model", origin.model)
+    _open(options)._embed_files(source, options)
 
 
 def _val(options: CheckedOptions) -> None:
@@ -237,6 +254,7 @@ RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "val": _val,
     "predict": _predict,
     "track": _track,
+    "embed": _embed,
     "export": _export,
     "benchmark": _benchmark,
     "convert": _convert,

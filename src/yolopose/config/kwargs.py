@@ -80,6 +80,20 @@ class PredictKwargs(DrawingKwargs, LabelFileKwargs, RunFolderKwargs, DetectionKw
     fast_decode: bool
     compile: bool | str
     uncertainty: bool
+    embed: int | Sequence[int] | None
+
+
+class EmbedKwargs(RunFolderKwargs, CommonKwargs, total=False):
+    """Options of `YOLO.embed`."""
+
+    output: str | Path | None
+    index: str | Path | None
+    nearest: int
+    batch: int
+    half: bool
+    vid_stride: int
+    stream_buffer: bool
+    fast_decode: bool
 
 
 class TrackKwargs(PredictKwargs, total=False):

@@ -148,6 +148,9 @@ class PredictOptions(DrawingOptions, LabelFileOptions, RunFolderOptions, Detecti
     fast_decode: bool = option(False, "decode large JPEGs at a reduced scale: faster, with slightly different results")
     compile: bool | str = option(False, "compile the network: takes half a minute once, then images are faster")
     uncertainty: bool = option(False, "output σ of each keypoint, keypoints.sigma (YOLO26)")
+    embed: int | Sequence[int] | None = option(
+        None, "return vectors (means of the maps of these layers) instead of results, as model.embed (only in Python)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
@@ -273,6 +276,25 @@ class TrackOptions(PredictOptions):
         100, "save the state of a run that writes files every n frames, for resume; 0 never does", low=0
     )
     resume: str | None = option(None, "folder of an interrupted run to continue, such as runs/pose/track2")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EmbedOptions(RunFolderOptions, CommonOptions):
+    """Options of `embed`: vectors of images, and the search of the nearest ones."""
+
+    source: Any = option(None, "images or videos: a file, folder, glob or list")
+    layers: int | Sequence[int] | None = option(
+        None, "layers whose maps are averaged, in this order; the one before the head by default"
+    )
+    output: str | None = option(None, "file of vectors to write (.npz); by default in a new folder runs/pose/embed")
+    index: str | None = option(None, "file of vectors in which the images nearest to those of source are searched")
+    nearest: int = option(5, "number of nearest images to list for each image, with index=", low=1)
+    batch: int = option(1, "images per batch", low=1)
+    stream: bool = option(False, "return vectors one by one (only in Python)")
+    half: bool = option(False, "compute in 16 bits where the device is faster with it")
+    vid_stride: int = option(1, "use every n-th frame of a video", low=1)
+    stream_buffer: bool = option(False, "process all frames of a stream instead of only the newest")
+    fast_decode: bool = option(False, "decode large JPEGs at a reduced scale: faster, with slightly different results")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

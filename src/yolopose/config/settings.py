@@ -311,6 +311,8 @@ def track_settings(options: TrackOptions, metadata: ModelMetadata, min_score: fl
     Raises:
         UsageError: the options do not fit the network.
     """
+    if options.embed is not None:
+        raise UsageError("embed= returns vectors, which cannot be tracked: use model.embed(source) beside track.")
     if options.smooth == "offline":
         options = replace(options, save_jsonl=True)
     return _inference_settings(TrackSettings, options, metadata, min_score, "track")

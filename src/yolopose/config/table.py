@@ -22,6 +22,7 @@ from yolopose.config.options import (
     CompareOptions,
     ConvertOptions,
     DoctorOptions,
+    EmbedOptions,
     EvaluateOptions,
     ExportOptions,
     PredictOptions,
@@ -39,6 +40,7 @@ Options = (
     | TrainOptions
     | ExportOptions
     | TrackOptions
+    | EmbedOptions
     | BenchmarkOptions
     | ConvertOptions
     | CompareOptions
@@ -64,6 +66,7 @@ MODES: dict[str, type[Options]] = {
     "predict": PredictOptions,
     "export": ExportOptions,
     "track": TrackOptions,
+    "embed": EmbedOptions,
     "benchmark": BenchmarkOptions,
     "convert": ConvertOptions,
     "compare": CompareOptions,

@@ -58,14 +58,12 @@ REFUSED_ARGUMENTS: dict[str, str] = {
     "callbacks act at on_val_batch_end",
     "predictor": "change results in a callback of on_predict_postprocess_end (its argument has .results), or after the "
     "call",
-    "embed": "predict returns Results only; features of a layer come from a forward hook on model.model",
     "distill_model": "distillation is not in this version; train the small network on labels that the large one writes "
     "(yolo label)",
 }
 
 # Attributes of a `YOLO` object of the reference package.
 MISSING_ATTRIBUTES: dict[str, str] = {
-    "embed": "embeddings are not in this version; a forward hook on a layer of `model.model` returns its features",
     "tune": "a search of training options is not in this version; `recipe='auto'`, the default of `train`, chooses "
     "them from the data, and optuna can call `model.train(…)`",
     "calibrate": "calibration is part of `export(format=…, int8=True, data=…)`",
@@ -82,7 +80,6 @@ MISSING_ATTRIBUTES: dict[str, str] = {
 # Words of the command line of the reference package.
 MISSING_COMMANDS: dict[str, str] = {
     "tune": MISSING_ATTRIBUTES["tune"],
-    "embed": MISSING_ATTRIBUTES["embed"],
     "calibrate": MISSING_ATTRIBUTES["calibrate"],
     "solutions": "demo programs for videos are not part of it; results pass into `supervision`, which has zones, "
     "counters and heat maps",

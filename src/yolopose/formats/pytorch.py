@@ -8,7 +8,7 @@ from yolopose.nn.openmp import note_computation
 # isort: split
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,19 @@ class TorchRuntime:
         with torch.inference_mode():
             return self._run(batch).cpu().numpy()
 
+    def embed(self, batch: Batch, layers: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return (B, C) means of feature maps; see `yolopose.nn.PoseModel.pooled_features`.
+
+        Args:
+            batch: (B, C, H, W), uint8 0…255 or float32 0…1.
+            layers: indices from 0.
+
+        Raises:
+            UsageError: the batch does not fit the memory of the GPU.
+        """
+        with torch.inference_mode():
+            return self._run(batch, lambda values: self.network.pooled_features(values, layers)).cpu().numpy()
+
     def to_array(self, array: npt.NDArray[Any]) -> Tensor:
         """Return a host array as a tensor on the engine's device."""
         return torch.from_numpy(array).to(self._device)
@@ -210,11 +223,11 @@ class TorchRuntime:
         threads = max(1, default // count)
         return [_Replica(self, threads, default) for _ in range(min(count, default))]
 
-    def _run(self, batch: Batch) -> Tensor:
+    def _run(self, batch: Batch, forward: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         pixels = torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
         try:
             values = pixels.to(self._dtype, memory_format=torch.channels_last)
-            output = self.forward(values if pixels.is_floating_point() else values.div_(255))
+            output = (forward or self.forward)(values if pixels.is_floating_point() else values.div_(255))
         except torch.cuda.OutOfMemoryError as error:
             shape = " × ".join(str(side) for side in batch.shape)
             raise UsageError(
@@ -265,9 +278,9 @@ class _Replica(TorchRuntime):
         self._threads = threads
         self._default_threads = default_threads
 
-    def _run(self, batch: Batch) -> Tensor:
+    def _run(self, batch: Batch, forward: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         set_thread_count(self._threads, self._default_threads)
-        return super()._run(batch)
+        return super()._run(batch, forward)
 
 
 _local = threading.local()

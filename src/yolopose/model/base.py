@@ -145,6 +145,11 @@ class ModelBase(ModuleMixin):
         return self._network
 
     @property
+    def is_own_network(self) -> bool:
+        """Whether it is a network in torch, whose layers can be read; not an exported file or another package's."""
+        return self._network is not None
+
+    @property
     def names(self) -> dict[int, str]:
         """Class names by index."""
         return self.spec.names

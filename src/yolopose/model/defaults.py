@@ -12,6 +12,7 @@ from yolopose.config import CheckedOptions, check_options, check_overrides, make
 REMEMBERED = {
     "predict": ("imgsz",),
     "track": ("imgsz",),
+    "embed": ("imgsz",),
     "label": ("imgsz",),
     "export": ("imgsz",),
     "benchmark": ("data", "imgsz"),
@@ -19,7 +20,7 @@ REMEMBERED = {
     "train": ("data", "imgsz", "single_cls"),
 }
 # modes whose precision `half()` sets; those that write networks have options of their own
-_HALF_MODES = ("predict", "track", "label", "val", "benchmark")
+_HALF_MODES = ("predict", "track", "embed", "label", "val", "benchmark")
 
 
 class CallDefaults:

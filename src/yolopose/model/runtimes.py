@@ -16,14 +16,8 @@ from yolopose.formats.metadata import UnknownNetworkError
 from yolopose.schema import ModelMetadata
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from yolopose.nn import PoseModel
-    from yolopose.predict.active_learning import Embedder
     from yolopose.runtime import Runtime
-
-_EMBEDDING_SIDE = 256  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,32 +176,3 @@ def _refuse_detector(config: RuntimeConfig, name: str) -> None:
 def _warn_compile(config: RuntimeConfig) -> None:
     if config.compile:
         warn_once(f"compile={config.compile} is ignored: it applies only to networks that torch runs.")
-
-
-def backbone_embedder(network: PoseModel) -> Embedder:
-    """Return a function that computes features of an image: means of the coarsest map that the head reads.
-
-    Args:
-        network: the network; it is evaluated on its own device.
-    """
-    import torch
-
-    from yolopose.data.images import letterbox_batch
-    from yolopose.geometry import Letterbox
-
-    def embed(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        size = _EMBEDDING_SIDE, _EMBEDDING_SIDE
-        batch = letterbox_batch([image], [Letterbox.fit((image.shape[0], image.shape[1]), size)], network.spec.channels)
-        parameter = next(network.parameters())
-        training = network.training
-        network.eval()  # batch norms use their statistics and do not change them
-        try:
-            with torch.inference_mode():
-                pixels = torch.from_numpy(batch).to(parameter.device, parameter.dtype) / 255
-                vector = network.features(pixels)[-1].float().mean(dim=(0, 2, 3))
-                vector /= vector.norm().clamp(min=1e-12)
-        finally:
-            network.train(training)
-        return vector.cpu().numpy()
-
-    return embed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -15,6 +15,7 @@ from yolopose.base.log import LOGGER, quiet, silent
 from yolopose.config import (
     BenchmarkOptions,
     CheckedOptions,
+    EmbedOptions,
     ExportOptions,
     LabelOptions,
     PredictOptions,
@@ -25,13 +26,14 @@ from yolopose.config import (
 )
 from yolopose.model.base import ModelBase
 from yolopose.model.hub import find_weights
-from yolopose.model.runtimes import backbone_embedder
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from typing_extensions import Unpack
 
     from yolopose.config.kwargs import (
         BenchmarkKwargs,
+        EmbedKwargs,
         ExportKwargs,
         LabelKwargs,
         PredictKwargs,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     )
     from yolopose.evaluate import PoseMetrics
     from yolopose.model.benchmark_table import Benchmark
+    from yolopose.predict.embedding import Embedding
     from yolopose.predict.labeling import LabelResult
     from yolopose.results import Results
     from yolopose.track import StreamTrackers
@@ -50,7 +53,7 @@ DataSource = str | Path | Mapping[str, Any] | None
 
 
 class YOLO(ModelBase):
-    """A pose network: `train`, `val`, `predict`, `track`, `export`, `benchmark`, `load`, `save`, `info`, `fuse`.
+    """A pose network: `train`, `val`, `predict`, `track`, `embed`, `export`, `benchmark`, `load`, `save`, ….
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), an exported
@@ -106,7 +109,7 @@ class YOLO(ModelBase):
             **options: `conf`, `iou`, `imgsz`, `device`, `save`, …: `yolo help predict` lists them.
 
         Returns:
-            One `Results` per image, in the order of the sources.
+            One `Results` per image, in the order of the sources; with `embed=…` the vectors of `embed` instead.
 
         Raises:
             UsageError: an unknown or impossible option.
@@ -123,7 +126,95 @@ class YOLO(ModelBase):
 
         options = cast(PredictOptions, self._defaults.complete(given))
         source = options.source if source is None else source
+        if options.embed is not None:
+            return cast("Iterator[Results]", self._vectors(source, options, options.embed))
         return with_default_errors(predict(self._runtime_for(options), source, options, self.callbacks))
+
+    @overload
+    def embed(
+        self,
+        source: Any = None,
+        stream: Literal[False] = False,
+        layers: int | Sequence[int] | None = None,
+        **options: Unpack[EmbedKwargs],
+    ) -> list[Tensor]: ...
+    @overload
+    def embed(
+        self,
+        source: Any,
+        stream: Literal[True],
+        layers: int | Sequence[int] | None = None,
+        **options: Unpack[EmbedKwargs],
+    ) -> Iterator[Tensor]: ...
+    @overload
+    def embed(
+        self,
+        source: Any = None,
+        *,
+        stream: Literal[True],
+        layers: int | Sequence[int] | None = None,
+        **options: Unpack[EmbedKwargs],
+    ) -> Iterator[Tensor]: ...
+    def embed(
+        self,
+        source: Any = None,
+        stream: bool = False,
+        layers: int | Sequence[int] | None = None,
+        **options: Unpack[EmbedKwargs],
+    ) -> list[Tensor] | Iterator[Tensor]:
+        """Compute a vector of each image: means of feature maps over all positions.
+
+        Similar images have similar vectors; `yolopose.predict.embedding.EmbeddingIndex` finds the nearest ones.
+
+        Args:
+            source: as for `predict`.
+            stream: return an iterator that holds one vector at a time, instead of a list.
+            layers: layers whose means follow each other in the vector, by index in `model.model`; `embed` in the
+                reference package. The one before the head by default.
+            **options: `imgsz`, `batch`, `device`, `output`, …: `yolo help embed` lists them. With `output` or `index`
+                the vectors are also written or searched, as on the command line.
+
+        Returns:
+            One (D,) float32 tensor per image, on the device of the network, in the order of the sources. It holds NaN
+            where one of several images cannot be read.
+
+        Raises:
+            UsageError: an unknown or impossible option, a layer that does not exist, or an exported file.
+            SourceError: the only image cannot be read.
+            NotFoundError: a path does not exist.
+        """
+        if "embed" in options:  # its name in the reference package
+            layers = cast("dict[str, Any]", options).pop("embed") if layers is None else layers
+        given = self._check("embed", options, layers=layers)
+        if {"output", "index"} & set(given):
+            import torch
+
+            vectors = iter([torch.from_numpy(item.vector) for item in self._embed_files(source, given)])
+        else:
+            from yolopose.predict.embedding import embed_options
+
+            complete = cast(EmbedOptions, self._defaults.complete(given))
+            vectors = self._vectors(source, embed_options(complete), complete.layers)
+        return vectors if stream else list(vectors)
+
+    def _vectors(self, source: Any, options: PredictOptions, layers: int | Sequence[int] | None) -> Iterator[Tensor]:
+        from yolopose.predict.embedding import embed_images
+
+        runtime = self._runtime_for(options)
+        items = embed_images(runtime, source, options, layers)
+        return with_default_errors(runtime.to_array(item.vector) for item in items)
+
+    @default_errors
+    def _embed_files(self, source: Any, given: CheckedOptions) -> list[Embedding]:
+        """Compute the vectors of a source; write them, or list the images of an index that are nearest to them."""
+        from yolopose.predict.embedding import embed_options
+        from yolopose.predict.embedding_index import complete_for_index, embed_files
+
+        options = cast(EmbedOptions, self._defaults.complete(complete_for_index(given)))
+        runtime = self._runtime_for(embed_options(options))
+        source = options.source if source is None else source
+        with quiet(not options.verbose):
+            return embed_files(runtime, source, options, model=self.model_name, digest=self._digest())
 
     @overload
     def track(
@@ -264,7 +355,11 @@ class YOLO(ModelBase):
 
         options = cast(LabelOptions, self._defaults.complete(given))
         runtime = self._runtime_for(predict_options(options, options.min_conf))
-        embed = None if self._network is None or options.suggest is None else backbone_embedder(self._network)
+        embed = None
+        if self._network is not None and options.suggest is not None:
+            from yolopose.predict.embedding import image_embedder
+
+            embed = image_embedder(self._runtime_for(replace(predict_options(options, options.min_conf), runtime=None)))
         with quiet(not options.verbose):
             return label_source(runtime, source, options, model_name=Path(self.model_name).stem, embed=embed)
 

@@ -82,6 +82,48 @@ class PoseModel(nn.Module):
             maps[layer.index] = block(inputs if layer.module == CONCAT else inputs[0])
         return [maps[index] for index in self.layers[-1].inputs]
 
+    def check_layers(self, layers: int | Sequence[int] | None) -> tuple[int, ...]:
+        """Return indices of layers whose feature maps `pooled_features` reads.
+
+        Args:
+            layers: indices from 0; negative ones count from the head (-2 is the layer before it). None selects the
+                coarsest map that the head reads.
+
+        Raises:
+            UsageError: there is no such layer, or it is the head, which outputs no feature map.
+        """
+        if layers is None:
+            return (self.layers[-1].inputs[-1],)
+        indices = (layers,) if isinstance(layers, int) else tuple(layers)
+        count = len(self.layers)
+        chosen = tuple(index + count if index < 0 else index for index in indices)
+        if not chosen or not all(0 <= index < count - 1 for index in chosen):
+            raise UsageError(
+                f"layers={list(indices)} is not possible: {self.name or 'this network'} has feature maps of the layers "
+                f"0 to {count - 2}, or -2 to {-count} from the head; `model.info(detailed=True)` lists them."
+            )
+        return chosen
+
+    def pooled_features(self, x: Tensor, layers: Sequence[int]) -> Tensor:
+        """Return means of feature maps over all positions, (B, C) float32, C the channels of all given layers.
+
+        Layers after the last one are not computed.
+
+        Args:
+            x: (B, C, H, W), as of `forward`.
+            layers: indices from 0, as of `check_layers`; their means follow each other in this order.
+        """
+        maps = {-1: x}
+        pooled: dict[int, Tensor] = {}
+        for layer, unused, block in zip(self.layers[: max(layers) + 1], self._last_uses, self.model, strict=False):
+            inputs = [maps[index] for index in layer.inputs]
+            for index in unused:
+                del maps[index]
+            maps[layer.index] = block(inputs if layer.module == CONCAT else inputs[0])
+            if layer.index in layers:
+                pooled[layer.index] = maps[layer.index].float().mean((2, 3))
+        return torch.cat([pooled[index] for index in layers], 1)
+
     def infer_shapes(self, height: int, width: int) -> Shapes:
         """Return (height, width) of each level the head reads, in anchors, for an input of this size in pixels.
 

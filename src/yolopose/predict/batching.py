@@ -52,7 +52,7 @@ class InferenceBatch:
     def predict(self, runtime: Runtime, settings: PredictSettings) -> list[Results]:
         """Run the network and return one result per image."""
         start = perf_counter()
-        batch = self._network_input(runtime.metadata.spec.channels)
+        batch = self.network_input(runtime.metadata.spec.channels)
         preprocessed = perf_counter()
         engine = self._bind_boxes(runtime, settings)
         candidates = engine.infer(batch, conf=settings.conf, classes=settings.classes)
@@ -82,7 +82,8 @@ class InferenceBatch:
         ]
         return with_boxes(runtime, boxes)
 
-    def _network_input(self, channels: int) -> Batch:
+    def network_input(self, channels: int) -> Batch:
+        """Return the images as (B, C, H, W), letterboxed uint8 or the given float32 tensors."""
         tensors = [image.tensor for image in self.images if image.tensor is not None]
         if tensors:
             return np.stack(tensors)

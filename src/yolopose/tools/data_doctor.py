@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.errors import DataError, UsageError
 from yolopose.base.files import write_text
@@ -22,6 +23,7 @@ from yolopose.data.doctor import (
     Report,
     SplitSurvey,
     Survey,
+    add_vectors,
     find_disputes,
     run_checks,
     survey_dataset,
@@ -30,6 +32,7 @@ from yolopose.data.doctor import (
 from yolopose.tools.doctor_page import write_page
 
 if TYPE_CHECKING:
+    from yolopose.model import YOLO
     from yolopose.results import Results
 
 PAGE_FILE = "doctor.html"
@@ -61,7 +64,10 @@ def doctor(options: DoctorOptions) -> Report:
         side = options.imgsz if isinstance(options.imgsz, int) else max(options.imgsz)
         survey = survey_dataset(dataset, imgsz=side, workers=options.workers)
         if options.model:
-            find_disputes(survey, _predict(survey, options))
+            model = _open_model(survey, options)
+            find_disputes(survey, _predict(survey, model, options))
+            if model.is_own_network:
+                add_vectors(survey, _embed(survey, model, options))
         report = run_checks(survey)
         if as_json:
             print(report.to_json())
@@ -79,8 +85,8 @@ def doctor(options: DoctorOptions) -> Report:
     return report
 
 
-def _predict(survey: Survey, options: DoctorOptions) -> Iterator[tuple[SplitSurvey, int, Detections]]:
-    """Yield the detections of each readable image.
+def _open_model(survey: Survey, options: DoctorOptions) -> YOLO:
+    """Open the model whose predictions are compared with the labels.
 
     Raises:
         UsageError: the keypoints of the model are not those of the data set.
@@ -94,6 +100,12 @@ def _predict(survey: Survey, options: DoctorOptions) -> Iterator[tuple[SplitSurv
             f"{options.model} predicts {model.spec.keypoints.count} keypoints, but {options.data} has {count}: their "
             "labels cannot be compared. Give a model that was trained on this data set, or on one with its keypoints."
         )
+    return model
+
+
+def _predict(survey: Survey, model: YOLO, options: DoctorOptions) -> Iterator[tuple[SplitSurvey, int, Detections]]:
+    """Yield the detections of each readable image."""
+    count = survey.spec.keypoints.count
     for split in survey.distinct_splits:
         images = np.flatnonzero((split.sizes > 0).all(axis=1)).tolist()
         if not images:
@@ -106,6 +118,23 @@ def _predict(survey: Survey, options: DoctorOptions) -> Iterator[tuple[SplitSurv
         for image, result in shown:
             if result.error is None:
                 yield split, image, _detections(result, count)
+
+
+def _embed(survey: Survey, model: YOLO, options: DoctorOptions) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the vectors of the images of each split; NaN for those that cannot be read."""
+    from yolopose.predict.embedding import SIDE
+
+    vectors: dict[str, npt.NDArray[np.float32]] = {}
+    for split in survey.distinct_splits:
+        images = np.flatnonzero((split.sizes > 0).all(axis=1)).tolist()
+        files = [str(split.files[image]) for image in images]
+        # an empty source is an error, and one unreadable image as well
+        rows = model.embed(files, stream=True, imgsz=SIDE, device=options.device, verbose=False) if files else ()
+        for image, row in zip(images, progress(rows, f"comparing {split.name}", len(images)), strict=True):
+            if split.name not in vectors:
+                vectors[split.name] = np.full((len(split.files), len(row)), np.nan, dtype=np.float32)
+            vectors[split.name][image] = row.cpu().numpy()
+    return vectors
 
 
 def _detections(result: Results, count: int) -> Detections:

@@ -27,24 +27,32 @@ _MISSING_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pool:
-    """The images of all distinct splits in one array."""
+class ImagePool:
+    """The images of all distinct splits in one sequence.
+
+    Attributes:
+        splits: the splits.
+        starts: index of the first image of each split, and the number of all images.
+    """
 
     splits: Sequence[SplitSurvey]
     starts: npt.NDArray[np.int64]
 
     def locate(self, index: int) -> tuple[SplitSurvey, int]:
+        """Return the split of an image, and its index there."""
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.splits[number], index - int(self.starts[number])
 
     def file(self, index: int) -> Path:
+        """Return the file of an image."""
         split, image = self.locate(index)
         return split.files[image]
 
 
-def _pool(survey: Survey) -> _Pool:
+def pool_images(survey: Survey) -> ImagePool:
+    """Return all images whose pixels were read."""
     splits = [split for split in survey.distinct_splits if split.hashes is not None]
-    return _Pool(splits, np.cumsum([0, *(len(split.files) for split in splits)]))
+    return ImagePool(splits, np.cumsum([0, *(len(split.files) for split in splits)]))
 
 
 @check(
@@ -118,24 +126,25 @@ def image_unlabeled(survey: Survey) -> Iterator[Evidence]:
             )
 
 
-def _equal_images(survey: Survey) -> list[npt.NDArray[np.int64]]:
+def equal_images(survey: Survey) -> list[npt.NDArray[np.int64]]:
+    """Return groups of files with equal contents, as indices into `pool_images`."""
     if "equal" not in survey.memo:
-        pool = _pool(survey)
+        pool = pool_images(survey)
         digests = [split.digests for split in pool.splits if split.digests is not None]
         survey.memo["equal"] = equal_groups(np.concatenate(digests)) if digests else []
     return survey.memo["equal"]
 
 
-def _near_images(survey: Survey) -> list[npt.NDArray[np.int64]]:
-    """Return groups of nearly equal images; of equal files only the first takes part."""
+def near_images(survey: Survey) -> list[npt.NDArray[np.int64]]:
+    """Return groups of nearly equal images, of which equal files take part once, as indices into `pool_images`."""
     if "near" not in survey.memo:
-        pool = _pool(survey)
+        pool = pool_images(survey)
         if not pool.splits:
             return []
         usable = np.concatenate([(split.sizes > 0).all(axis=1) for split in pool.splits])
         hashes = np.concatenate([split.hashes for split in pool.splits if split.hashes is not None])
         thumbs = np.concatenate([split.thumbs for split in pool.splits if split.thumbs is not None])
-        for group in _equal_images(survey):
+        for group in equal_images(survey):
             splits = [pool.locate(int(index))[0].name for index in group]
             first = {name: index for index, name in reversed(list(zip(group.tolist(), splits, strict=True)))}
             usable[[index for index in group.tolist() if index not in first.values()]] = False
@@ -151,9 +160,9 @@ def _near_images(survey: Survey) -> list[npt.NDArray[np.int64]]:
 )
 def image_repeated(survey: Survey) -> Iterator[Evidence]:
     """Report files of equal contents within a split; those with different labels on their own."""
-    pool = _pool(survey)
+    pool = pool_images(survey)
     copies: list[tuple[int, int]] = []
-    for group in _equal_images(survey):
+    for group in equal_images(survey):
         first: dict[str, int] = {}
         for index in group.tolist():
             split, _ = pool.locate(index)
@@ -185,7 +194,7 @@ def image_repeated(survey: Survey) -> Iterator[Evidence]:
         )
 
 
-def _labels_differ(pool: _Pool, first: int, second: int) -> bool:
+def _labels_differ(pool: ImagePool, first: int, second: int) -> bool:
     (split_a, a), (split_b, b) = pool.locate(first), pool.locate(second)
     rows_a = slice(int(split_a.offsets[a]), int(split_a.offsets[a + 1]))
     rows_b = slice(int(split_b.offsets[b]), int(split_b.offsets[b + 1]))
@@ -204,9 +213,9 @@ def _labels_differ(pool: _Pool, first: int, second: int) -> bool:
 )
 def image_near(survey: Survey) -> Iterator[Evidence]:
     """Report nearly equal images within a split."""
-    pool = _pool(survey)
+    pool = pool_images(survey)
     by_split: dict[str, list[Example]] = defaultdict(list)
-    for group in _near_images(survey):
+    for group in near_images(survey):
         members: dict[str, list[int]] = defaultdict(list)
         for index in group.tolist():
             members[pool.locate(index)[0].name].append(index)
@@ -229,8 +238,8 @@ def image_near(survey: Survey) -> Iterator[Evidence]:
 )
 def split_leak(survey: Survey) -> Iterator[Evidence]:
     """Report equal and nearly equal images in different splits; the fixed copy drops equal ones from training."""
-    pool = _pool(survey)
-    for groups, is_equal in ((_equal_images(survey), True), (_near_images(survey), False)):
+    pool = pool_images(survey)
+    for groups, is_equal in ((equal_images(survey), True), (near_images(survey), False)):
         pairs: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
         for group in groups:
             first: dict[str, int] = {}
@@ -253,14 +262,14 @@ def split_leak(survey: Survey) -> Iterator[Evidence]:
             )
 
 
-def _leak_example(pool: _Pool, first: int, second: int, is_equal: bool) -> Example:
+def _leak_example(pool: ImagePool, first: int, second: int, is_equal: bool) -> Example:
     split, image = pool.locate(second)
     other, _ = pool.locate(first)
     text = f"{'equals' if is_equal else 'nearly equals'} {pool.file(first).name} of {other.name}"
     return Example(text=text, split=split.name, image=image, file=split.files[image], other=pool.file(first))
 
 
-def _leak_edit(pool: _Pool, first: int, second: int) -> Edit:
+def _leak_edit(pool: ImagePool, first: int, second: int) -> Edit:
     split, image = pool.locate(first)
     return Edit(split=split.name, image=image, row=None, drop=True, reason=f"equals {pool.file(second).name}")
 
@@ -343,10 +352,10 @@ def _is_video(survey: Survey, frames: dict[str, list[tuple[int, int]]]) -> bool:
     return bool(near <= _MAX_FRAME_DISTANCE and near <= 0.5 * far)
 
 
-def _collect_repeats(survey: Survey, pool: _Pool) -> None:
+def _collect_repeats(survey: Survey, pool: ImagePool) -> None:
     """Store distances between the annotations of equal images, from which σ is measured."""
     distances: list[npt.NDArray[np.float64]] = []
-    for group in [*_equal_images(survey), *_near_images(survey)]:
+    for group in [*equal_images(survey), *near_images(survey)]:
         for index in group[1:].tolist():
             if _labels_differ(pool, int(group[0]), index):
                 distances += _repeat_distances(pool, int(group[0]), index)
@@ -354,7 +363,7 @@ def _collect_repeats(survey: Survey, pool: _Pool) -> None:
         survey.memo["repeats"] = np.stack(distances)
 
 
-def _repeat_distances(pool: _Pool, first: int, second: int) -> list[npt.NDArray[np.float64]]:
+def _repeat_distances(pool: ImagePool, first: int, second: int) -> list[npt.NDArray[np.float64]]:
     (split_a, a), (split_b, b) = pool.locate(first), pool.locate(second)
     rows_a = np.arange(split_a.offsets[a], split_a.offsets[a + 1])
     rows_b = np.arange(split_b.offsets[b], split_b.offsets[b + 1])

@@ -15,13 +15,13 @@ from yolopose.data.dataset import Dataset
 # Importing the modules of checks registers them, in the order of the report.
 from yolopose.data.doctor import schema_checks  # isort: skip
 from yolopose.data.doctor import image_checks, row_checks, keypoint_checks  # isort: skip
-from yolopose.data.doctor import disputes  # isort: skip
+from yolopose.data.doctor import disputes, similar_images  # isort: skip
 from yolopose.data.doctor.advice import Advice, training_advice
 from yolopose.data.doctor.findings import CHECKS, SEVERITIES, Example, Finding, plural
 from yolopose.data.doctor.survey import Survey, survey_annotations, survey_dataset
 from yolopose.data.labels import Annotations
 
-MODULES = (schema_checks, image_checks, row_checks, keypoint_checks, disputes)
+MODULES = (schema_checks, image_checks, row_checks, keypoint_checks, disputes, similar_images)
 _MAX_LINES = 4  # findings in the short report
 _MAX_IMAGES = 2000  # of a split, in the short report
 
