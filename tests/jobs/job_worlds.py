@@ -28,6 +28,7 @@ class FakeYOLO:
 
     spec = SPEC
     device = "cpu"
+    is_foreign = False
     overrides = MappingProxyType({})
 
     def predict(self, parts: list[Any], stream: bool, **options: Any) -> Iterator[Results]:

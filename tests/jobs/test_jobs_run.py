@@ -250,8 +250,8 @@ def test_a_network_that_cannot_be_opened_ends_the_job(tmp_path: Path) -> None:
 
 def test_workers_that_never_start_end_the_job(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_images(tmp_path / "images", 2)
-    monkeypatch.setattr("yolopose.jobs.local._CODE", "import sys; sys.exit('no such thing {paths}'[:13])")
-    with pytest.raises(JobError, match="no such thing"):
+    monkeypatch.setattr("yolopose.jobs.local._CODE", "import sys; sys.exit('broken worker {paths}'[:13])")
+    with pytest.raises(JobError, match="broken worker"):
         run(tmp_path / "images", tmp_path / "out", model=model)
 
 

@@ -25,6 +25,10 @@ class ServedModelOptions(OptionValues):
     end2end: bool | None = option(
         None, "True: use the NMS-free output of a YOLO26 network instead of NMS over all anchors"
     )
+    detector: str | None = option(
+        None,
+        "for top-down networks (rtmpose-m): model that finds the instances, or image if one instance fills each image",
+    )
     imgsz: ImageSize | None = option(
         None, "default input size of requests; that of the network by default", low=1, high=100_000
     )

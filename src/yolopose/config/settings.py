@@ -73,7 +73,7 @@ def parse_classes(classes: int | Sequence[int] | None, names: dict[int, str]) ->
         names: class names of the network by index.
 
     Raises:
-        UsageError: the network has no such class, or no class is given.
+        UsageError: the network does not have the class, or no class is given.
     """
     if classes is None:
         return None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "yolo11n-pose.pt"
 _RESULT_OPTIONS = (
     "imgsz", "conf", "iou", "max_det", "classes", "agnostic_nms", "half", "runtime", "augment", "end2end", "nms",
-    "batch", "vid_stride", "fast_decode", "track", "tracker", "max_instances", "fps",
+    "detector", "given_boxes", "batch", "vid_stride", "fast_decode", "track", "tracker", "max_instances", "fps",
 )  # fmt: skip
 """Options that change rows; a job cannot continue with other values."""
 
@@ -232,21 +232,23 @@ def _require_same_options(job: Job, given: CheckedOptions, output: str) -> None:
 def _result_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given options that change rows, as JSON stores them."""
     values = {name: given[name] for name in _RESULT_OPTIONS if given.get(name) is not None}
-    tracker = values.get("tracker")
-    if tracker is not None and os.path.isfile(tracker):
-        values["tracker"] = os.path.abspath(tracker)
+    for name in ("tracker", "given_boxes", "detector"):
+        value = values.get(name)
+        if isinstance(value, (str, os.PathLike)):
+            path = os.fsdecode(cast("str", value))
+            values[name] = os.path.abspath(path) if os.path.exists(path) else path
     return json.loads(json.dumps(values))
 
 
 def _find_model(model: str | None) -> str:
-    from yolopose.model import find_weights
+    from yolopose.model.foreign_models import find_network
 
     if model is None:
         LOGGER.info(f"No model= given: using {DEFAULT_MODEL}.")
         model = DEFAULT_MODEL
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         raise UsageError(f"model={model} is a new network without weights: give trained weights or an exported file.")
-    return os.path.abspath(find_weights(model))
+    return os.path.abspath(find_network(model))
 
 
 def _describe(source: Any) -> str:

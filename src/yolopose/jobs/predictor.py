@@ -18,7 +18,7 @@ from yolopose.data.image_header import MAX_IMAGE_BYTES
 from yolopose.data.images import decode_image, decode_reduced, read_image, read_reduced
 from yolopose.jobs.entries import Entry, bytes_column, open_parquet
 from yolopose.jobs.storage import filesystem, is_url, read_remote
-from yolopose.predict.sources.base import ImageRef, LoadedImage, Video
+from yolopose.predict.sources.base import Decoding, ImageRef, LoadedImage, Video
 from yolopose.results import Results
 
 UNREADABLE = (SourceError, NotFoundError, DownloadError)
@@ -77,7 +77,10 @@ class YoloPredictor:
         self.kpt_shape = spec.keypoints.shape
         self.device = device or self._yolo.device
         imgsz = options.get("imgsz", self._yolo.overrides.get("imgsz", 640))
-        self._min_side = int(np.max(imgsz)) if options.get("fast_decode") else None
+        self._decoding = Decoding(
+            reduce_to=int(np.max(imgsz)) if options.get("fast_decode") and not self._yolo.is_foreign else None,
+            alpha=spec.channels == 4,
+        )
 
     def _open(self, model: str) -> Any:
         from yolopose.model import YOLO
@@ -86,7 +89,7 @@ class YoloPredictor:
 
     def images(self, entries: Sequence[Entry]) -> Iterator[Results]:
         """Yield one result per image, in order."""
-        loaders = _loaders(entries, self._min_side)
+        loaders = _loaders(entries, self._decoding)
         parts = [ImageRef(entry.path, load) for entry, load in zip(entries, loaders, strict=True)]
         return self._yolo.predict(parts, stream=True, **self._options)
 
@@ -174,12 +177,12 @@ def _predict_video(predictor: Predictor, entry: Entry) -> Iterator[tuple[Entry, 
 # -- loading ---------------------------------------------------------------------------------------------------------
 
 
-def _loaders(entries: Sequence[Entry], min_side: int | None) -> list[Callable[[], LoadedImage]]:
+def _loaders(entries: Sequence[Entry], decoding: Decoding) -> list[Callable[[], LoadedImage]]:
     if entries[0].container is None:
-        return [partial(_load, partial(_read_entry, entry.path, min_side), entry.path) for entry in entries]
+        return [partial(_load, partial(_read_entry, entry.path, decoding), entry.path) for entry in entries]
     containers = _Containers()
     return [
-        partial(_load, partial(_decode, partial(containers.read, entry), entry.path, min_side), entry.path)
+        partial(_load, partial(_decode, partial(containers.read, entry), entry.path, decoding), entry.path)
         for entry in entries
     ]
 
@@ -197,19 +200,23 @@ def _load(read: Callable[[], tuple[npt.NDArray[np.uint8], tuple[int, int] | None
     return LoadedImage(path, image, full_size=full_size)
 
 
-def _read_entry(path: str, min_side: int | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
+def _read_entry(path: str, decoding: Decoding) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
     if is_url(path):
-        return _decode(partial(read_remote, path), path, min_side)
-    return (read_image(path), None) if min_side is None else read_reduced(path, min_side)
+        return _decode(partial(read_remote, path), path, decoding)
+    if decoding.reduce_to is None:
+        return read_image(path, alpha=decoding.alpha), None
+    return read_reduced(path, decoding.reduce_to, alpha=decoding.alpha)
 
 
 def _decode(
-    read: Callable[[], bytes], path: str, min_side: int | None
+    read: Callable[[], bytes], path: str, decoding: Decoding
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None]:
     data = read()
     if len(data) > MAX_IMAGE_BYTES:
         raise SourceError(f"The image {path} has {len(data)} bytes, more than the {MAX_IMAGE_BYTES} that are decoded.")
-    return (decode_image(data, path), None) if min_side is None else decode_reduced(data, path, min_side)
+    if decoding.reduce_to is None:
+        return decode_image(data, path, alpha=decoding.alpha), None
+    return decode_reduced(data, path, decoding.reduce_to, alpha=decoding.alpha)
 
 
 class _Containers:

@@ -138,7 +138,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
     Raises:
         DependencyError: fsspec, or its package for this kind of URL, is not installed.
-        SourceError: there is no such kind of URL.
+        SourceError: the scheme of the URL is unknown.
     """
     try:
         from fsspec.core import url_to_fs

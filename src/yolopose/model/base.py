@@ -160,6 +160,11 @@ class ModelBase(ModuleMixin):
         return self._network.spec if self._network is not None else self._runtime().metadata.spec
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether this is a network of another package, which takes images at their own size."""
+        return self._foreign
+
+    @property
     def device(self) -> Device:
         """Device of the parameters, or on which an exported file runs."""
         if self._network is None:
@@ -247,7 +252,7 @@ class ModelBase(ModuleMixin):
         """Call a function of one argument (trainer, validation, …) at an event, such as `on_train_epoch_end`.
 
         Raises:
-            UsageError: there is no such event; the message lists them.
+            UsageError: the event is unknown; the message lists all events.
         """
         self.callbacks.add(event, func)
 
@@ -255,7 +260,7 @@ class ModelBase(ModuleMixin):
         """Remove the functions of an event.
 
         Raises:
-            UsageError: there is no such event.
+            UsageError: the event is unknown.
         """
         self.callbacks.clear_event(event)
 

@@ -10,6 +10,7 @@ import numpy as np
 from yolopose.base.errors import UsageError
 from yolopose.foreign import SUFFIXES, ForeignRuntime, find_foreign, foreign_file, open_foreign
 from yolopose.foreign.engine import BoxSource, whole_image
+from yolopose.model.hub import complete_suffix, find_weights, is_url
 
 if TYPE_CHECKING:
     from yolopose.foreign.layout import Float32, Image
@@ -37,6 +38,21 @@ def foreign_path(path: Path) -> Path | None:
     if path.parent == Path() and (row := find_foreign(path)) and path.name in (row.name, f"{row.name}{suffix}"):
         return foreign_file(row)
     return path if path.suffix == ".task" else None  # opening it reports that it does not exist
+
+
+def find_network(model: str) -> Path:
+    """Return the local file of a network of yolopose or of another package, as `YOLO` would open it.
+
+    Args:
+        model: path, name (`yolo11n-pose`, `rtmo-s`) or http(s) address.
+
+    Raises:
+        NotFoundError, DownloadError, WeightsError: see `find_weights` and `foreign_path`.
+    """
+    if is_url(model):
+        return find_weights(model)
+    path = complete_suffix(Path(model))
+    return foreign_path(path) or find_weights(path)
 
 
 def open_foreign_file(file: Path, config: RuntimeConfig) -> ForeignRuntime:

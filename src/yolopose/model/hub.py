@@ -22,7 +22,7 @@ def find_weights(path: str | Path) -> Path:
         path: a path, the name of public weights (`yolo11n-pose.pt`), or an http(s) address.
 
     Raises:
-        NotFoundError: there is no such file, and no public weights have this name.
+        NotFoundError: the file does not exist, and no public weights have this name.
         DownloadError: the file cannot be downloaded, or a downloaded file has changed since.
         WeightsError: the download is not a weights file.
     """

@@ -62,7 +62,7 @@ class ModuleMixin:
         and `benchmark`; the weights keep their precision, and so do training and export, which have options for it.
 
         Raises:
-            UsageError: there is no such device, or the type is not a floating-point type of 16 or 32 bits.
+            UsageError: the device does not exist, or the type is not a floating-point type of 16 or 32 bits.
         """
         for value in (*args, kwargs.get("device"), kwargs.get("dtype"), kwargs.get("tensor")):
             if value is None or isinstance(value, bool):  # `non_blocking`

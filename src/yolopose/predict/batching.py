@@ -146,16 +146,31 @@ def fit_image(image: LoadedImage, settings: PredictSettings) -> Letterbox:
         UsageError: a tensor of a size that the network does not accept.
     """
     size = image.full_size or (image.image.shape[0], image.image.shape[1])
-    if settings.native_size:
-        return Letterbox.fit(size, size)
-    if image.tensor is None:
-        return Letterbox.fit(size, settings.imgsz, auto=settings.rect, stride=settings.stride)
+    if settings.native_size or image.tensor is None:
+        return fit_size(
+            size, settings.imgsz, rect=settings.rect, stride=settings.stride, native_size=settings.native_size
+        )
     if not settings.rect and size != settings.imgsz:
         raise UsageError(
             f"This network accepts only inputs of {settings.imgsz[0]} × {settings.imgsz[1]}, but the tensor is "
             f"{size[0]} × {size[1]}. Resize or pad it, or pass a numpy array, which is letterboxed."
         )
     return Letterbox.fit(size, size)
+
+
+def fit_size(size: tuple[int, int], imgsz: tuple[int, int], *, rect: bool, stride: int, native_size: bool) -> Letterbox:
+    """Return the position of an image of a size in the network input.
+
+    Args:
+        size: (height, width) of the image.
+        imgsz: (height, width) of the network input.
+        rect: whether the input may be smaller than `imgsz`, in multiples of the stride.
+        stride: stride of the network.
+        native_size: whether the engine takes images at their own size, see `ModelMetadata.native_size`.
+    """
+    if native_size:
+        return Letterbox.fit(size, size)
+    return Letterbox.fit(size, imgsz, auto=rect, stride=stride)
 
 
 def _error_result(image: LoadedImage, spec: PoseSpec) -> Results:

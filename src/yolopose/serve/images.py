@@ -12,7 +12,6 @@ import numpy.typing as npt
 from yolopose.base.errors import SourceError
 from yolopose.data.images import decode_image
 from yolopose.data.jpeg import jpeg_size
-from yolopose.geometry import Letterbox
 from yolopose.serve.errors import RequestError
 
 Image = npt.NDArray[np.uint8]
@@ -128,22 +127,23 @@ def _bmp_size(data: bytes) -> tuple[int, int] | None:
     return abs(height), width
 
 
-def decode(data: bytes, limits: ImageLimits) -> Image:
+def decode(data: bytes, limits: ImageLimits, *, alpha: bool = False) -> Image:
     """Decode an image of a client.
 
     Args:
         data: contents of the file.
         limits: what is accepted; checked before decoding.
+        alpha: keep a fourth channel.
 
     Returns:
-        (H, W, 3) uint8 BGR, with the EXIF orientation applied.
+        (H, W, 3) uint8 BGR, with the EXIF orientation applied; with `alpha`, (H, W, 4) if the file has four channels.
 
     Raises:
         RequestError: it is not accepted, or cannot be decoded.
     """
     limits.check(data)
     try:
-        image = decode_image(data, _NAME)
+        image = decode_image(data, _NAME, alpha=alpha)
     except (SourceError, MemoryError) as error:
         raise _damaged() from error
     if image.shape[0] * image.shape[1] > limits.max_pixels:
@@ -157,11 +157,6 @@ def _damaged() -> RequestError:
         "image_damaged",
         f"The image cannot be decoded: it is damaged or cut short. Send the complete bytes of a {ACCEPTED} file.",
     )
-
-
-def fit(image: Image, imgsz: tuple[int, int], *, rect: bool, stride: int) -> Letterbox:
-    """Return the position of an image in the network input; see `yolopose.predict.batching.fit_image`."""
-    return Letterbox.fit((image.shape[0], image.shape[1]), imgsz, auto=rect, stride=stride)
 
 
 def encode_jpeg(image: npt.NDArray[Any]) -> bytes:

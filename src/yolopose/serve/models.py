@@ -20,14 +20,17 @@ import numpy.typing as npt
 from yolopose.base.cpu import physical_cores
 from yolopose.base.errors import UsageError, YoloposeError
 from yolopose.base.log import LOGGER
+from yolopose.data.images import letterbox_batch
 from yolopose.geometry import Letterbox
+from yolopose.predict.batching import fit_size
 from yolopose.results import Results
+from yolopose.runtime.binding import BoxRuntime
 from yolopose.runtime.nms import Detections, nms
 from yolopose.runtime.protocol import Candidates, Runtime, get_replicas
 from yolopose.runtime.replicas import ReplicaPool
 from yolopose.schema import ModelMetadata
 from yolopose.serve.errors import RequestError
-from yolopose.serve.images import Image, ImageLimits, decode, fit
+from yolopose.serve.images import Image, ImageLimits, decode
 
 if TYPE_CHECKING:
     from yolopose.config import ServeOptions
@@ -60,7 +63,7 @@ class Job:
 
     Attributes:
         model: the model as it was when the request arrived; replacing it does not affect the job.
-        pixels: (3, height, width) uint8 RGB, the network input.
+        pixels: (C, height, width) uint8, the network input.
         letterbox: position of the image in it.
         params: parameters of the request.
         data: contents of the image file, decoded again where a drawing needs the pixels.
@@ -79,8 +82,10 @@ class Job:
     times: dict[str, float] = field(default_factory=dict[str, float])
 
     def fits(self, other: Job) -> bool:
-        """Return whether both jobs can be in one batch: same model, same input size."""
-        return self.letterbox.out == other.letterbox.out and self.model is other.model and not self.is_done
+        """Return whether both jobs can be in one batch: same model, input size and threshold of its detector."""
+        if self.model is not other.model or self.letterbox.out != other.letterbox.out or self.is_done:
+            return False
+        return not self.model.needs_boxes or self.params.conf == other.params.conf
 
     @property
     def is_done(self) -> bool:
@@ -103,6 +108,7 @@ class LoadedModel:
         metadata: classes, keypoints, stride and sizes of the network.
         slots: number of images that are computed at the same time, each on its share of the cores.
         step: number of images in one call of the engine; None for the whole batch.
+        needs_boxes: whether a detector finds the instances first.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class LoadedModel:
         self.digest = digest
         self.metadata: ModelMetadata = runtime.metadata
         self.imgsz = imgsz
+        self.needs_boxes = needs_boxes(runtime)
         self._runtime = runtime
         self._limits = limits
         on_cpu = runtime.device == "cpu"
@@ -139,16 +146,21 @@ class LoadedModel:
         """Decode an image and letterbox it.
 
         Returns:
-            (C, height, width) uint8 network input, its letterbox, and the (H, W, 3) BGR image.
+            (C, height, width) uint8 network input, its letterbox, and the image, (H, W, 3) BGR or (H, W, 4).
 
         Raises:
             RequestError: the image is not accepted.
         """
-        from yolopose.data.images import letterbox_batch
-
-        image = decode(data, self._limits)
-        letterbox = fit(image, params.imgsz, rect=self.metadata.dynamic, stride=self.metadata.stride)
-        return letterbox_batch([image], [letterbox], self.metadata.spec.channels)[0], letterbox, image
+        metadata = self.metadata
+        image = decode(data, self._limits, alpha=metadata.spec.channels == 4)
+        letterbox = fit_size(
+            (image.shape[0], image.shape[1]),
+            params.imgsz,
+            rect=metadata.dynamic,
+            stride=metadata.stride,
+            native_size=metadata.native_size,
+        )
+        return letterbox_batch([image], [letterbox], metadata.spec.channels)[0], letterbox, image
 
     def compute(self, jobs: Sequence[Job], all_cores: bool) -> list[Results]:
         """Compute jobs of one input size.
@@ -189,7 +201,9 @@ class LoadedModel:
         inferred = perf_counter()
         results: list[Results] = []
         for job, part in zip(jobs, _split(candidates, len(jobs)), strict=True):
-            results.append(self._result(job, _suppress(part, job.params)))
+            # the threshold of a top-down network is that of its boxes, which the detector has applied
+            min_score = -np.inf if self.needs_boxes else job.params.conf
+            results.append(self._result(job, _suppress(part, job.params, min_score)))
         seconds = perf_counter() - inferred
         for job in jobs:
             job.times["queue"] = 1000 * (start - job.queued)
@@ -248,9 +262,9 @@ def _select(candidates: Candidates, rows: Any) -> Candidates:
     )
 
 
-def _suppress(candidates: Candidates, params: PredictParams) -> Detections:
-    """Apply the parameters of a request to the candidates of its image."""
-    mask: npt.NDArray[np.bool_] = candidates.scores > params.conf
+def _suppress(candidates: Candidates, params: PredictParams, min_score: float) -> Detections:
+    """Apply the parameters of a request to the candidates of its image with a score above `min_score`."""
+    mask: npt.NDArray[np.bool_] = candidates.scores > min_score
     if params.classes is not None:
         mask &= np.isin(candidates.classes, np.array(params.classes))
     if not mask.all():
@@ -275,18 +289,30 @@ def open_runtime(path: Path, options: ServeOptions) -> tuple[Runtime, tuple[int,
     from yolopose.model import YOLO
 
     model = YOLO(path)
-    runtime = model._runtime_for(
-        PredictOptions(
-            device=options.device,
-            half=options.half,
-            runtime=options.runtime,
-            end2end=options.end2end,
-            verbose=False,
-        )
-    )
+    common: dict[str, Any] = {
+        "device": options.device,
+        "half": options.half,
+        "runtime": options.runtime,
+        "end2end": options.end2end,
+        "verbose": False,
+    }
+    runtime = model._runtime_for(PredictOptions(**common))
+    if needs_boxes(runtime):
+        if options.detector is None:
+            raise UsageError(
+                f"{path} estimates the pose inside given boxes. Name a network that finds the instances "
+                "(detector=yolo11n-pose.pt, or any other model that yolopose runs), or use detector=image if one "
+                "instance fills each image."
+            )
+        runtime = model._runtime_for(PredictOptions(**common, detector=options.detector))
     sides = options.imgsz if options.imgsz is not None else model.overrides.get("imgsz", runtime.metadata.imgsz)
     sides = [sides] if isinstance(sides, int) else list(sides)
     return runtime, (sides[0], sides[-1])
+
+
+def needs_boxes(runtime: Runtime) -> bool:
+    """Return whether an engine estimates poses in the boxes of a detector (top-down)."""
+    return isinstance(runtime, BoxRuntime) and runtime.needs_boxes
 
 
 def parse_models(text: str | None) -> dict[str, Path]:
@@ -354,13 +380,11 @@ class ModelStore:
         """Return a loaded model, by default the first.
 
         Raises:
-            RequestError: there is no such model, or it is not loaded yet.
+            RequestError: the model is unknown or not loaded yet.
         """
         name = self.names[0] if name is None else name
         if name not in self._files:
-            raise RequestError(
-                404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}."
-            )
+            raise RequestError(404, "unknown_model", f"Unknown model. The models are: {', '.join(self.names)}.")
         if name not in self._models:
             raise RequestError(503, "not_ready", "The model is being loaded.", retry_after=1)
         return self._models[name]
@@ -385,12 +409,10 @@ class ModelStore:
         """Replace a model by the contents of its file, without interrupting requests.
 
         Raises:
-            RequestError: there is no such model, or the file cannot be used.
+            RequestError: the model is unknown, or the file cannot be used.
         """
         if name not in self._files:
-            raise RequestError(
-                404, "unknown_model", f"There is no such model. The models are: {', '.join(self.names)}."
-            )
+            raise RequestError(404, "unknown_model", f"Unknown model. The models are: {', '.join(self.names)}.")
         async with self._locks.setdefault(name, asyncio.Lock()):
             try:
                 model = await asyncio.get_running_loop().run_in_executor(executor, self.load, name)
@@ -422,7 +444,7 @@ def with_params(params: PredictParams, values: dict[str, Any], model: LoadedMode
     """Return parameters with the values of a request.
 
     Raises:
-        RequestError: the model has no such class.
+        RequestError: the model does not have the class.
     """
     from yolopose.config import parse_classes
 

@@ -30,7 +30,7 @@ _ERRORS = {
     "400": "A parameter or the image is wrong.",
     "401": "The API key is missing or wrong.",
     "403": "The page of another web site sent the request.",
-    "404": "There is no such model.",
+    "404": "The model is unknown.",
     "408": "The body was not received in time.",
     "413": "The body or the image is too large.",
     "415": "The body is not an image in an accepted format.",

@@ -202,7 +202,7 @@ def _connection_limit(connections: int) -> int:
     """Return the largest number of connections that the limit of open files allows; the limit is raised if possible."""
     try:
         import resource
-    except ImportError:  # Windows has no such limit
+    except ImportError:  # Windows does not have this limit
         return connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + _BACKLOG + _SPARE_FILES

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from yolopose._version import __version__
 from yolopose.base.cpu import available_cpus
+from yolopose.base.errors import UsageError
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
 from yolopose.serve.batching import Batcher
@@ -116,6 +117,11 @@ class PoseService:
         self.store = ModelStore(options, open_file)
         for name in self.store.names:
             self.store.load(name)
+        if options.detector is not None and not any(self.store.get(name).needs_boxes for name in self.store.names):
+            raise UsageError(
+                f"detector={options.detector} is for top-down networks, such as rtmpose-m; the models of this server "
+                "find the instances themselves: omit detector=."
+            )
         self.defaults(self.store.get())  # an impossible default is reported at the start
         slots = max(self.store.get(name).slots for name in self.store.names)
         self.metrics = Metrics(self)

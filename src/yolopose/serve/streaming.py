@@ -112,7 +112,7 @@ def tracker_name(value: object) -> str:
     """Return the name of a shipped tracker; a client cannot name a file.
 
     Raises:
-        RequestError: there is no such tracker.
+        RequestError: the tracker is unknown.
     """
     name = value.removesuffix(".yaml") if isinstance(value, str) else ""
     if name not in _TRACKERS:
