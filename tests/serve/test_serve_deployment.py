@@ -46,18 +46,31 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def instructions() -> list[tuple[str, str]]:
-    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", read_source("deploy/Dockerfile")))
+    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", read_source("Dockerfile")))
     return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
+
+
+def stage(target: str) -> dict[str, str]:
+    """The instructions of a target, after those of the stages that it is based on."""
+    stages: dict[str, dict[str, str]] = {}
+    name = ""
+    for instruction, value in instructions():
+        if instruction == "FROM":
+            image, _, name = value.split()
+            stages[name] = dict(stages.get(image, {}))
+        else:
+            stages[name][instruction] = value
+    return stages[target]
 
 
 def test_dockerfile_follows_the_rules_of_hadolint() -> None:
     lines = instructions()
-    images = [value.split()[0] for name, value in lines if name == "FROM"]
+    origins = [value.split() for name, value in lines if name == "FROM"]
+    targets = {origin[2] for origin in origins}
+    images = [image for image, _, _ in origins if image not in targets]
     assert all(re.search(r":\d", image) and not image.endswith(":latest") for image in images)  # DL3006, DL3007
-    last = max(index for index, (name, _) in enumerate(lines) if name == "FROM")
-    users = [value for name, value in lines[last:] if name == "USER"]
-    assert users
-    assert int(users[-1]) > 0  # DL3002; a number, as runAsNonRoot of Kubernetes needs
+    for target in ("serve", "cli"):
+        assert int(stage(target)["USER"]) > 0  # DL3002; a number, as runAsNonRoot of Kubernetes needs
     assert not [name for name, _ in lines if name in ("ADD", "MAINTAINER")]  # DL3020, DL4000
     assert all(value.startswith("[") for name, value in lines if name in ("CMD", "ENTRYPOINT"))  # DL3025
     assert all(value.startswith("/") for name, value in lines if name == "WORKDIR")  # DL3000
@@ -71,18 +84,30 @@ def test_dockerfile_follows_the_rules_of_hadolint() -> None:
 
 
 def test_dockerfile_installs_no_torch() -> None:
-    install = next(value for name, value in instructions() if name == "RUN" and "pip install" in value)
-    extras = re.search(r"\[([\w,]+)\]", install)[1].split(",")
+    (value,) = (value for name, value in instructions() if name == "ARG" and value.startswith("EXTRAS="))
+    extras = value.partition("=")[2].strip('"').split(",")
     project = read_source("pyproject.toml")
     listed = {extra: re.search(rf"(?m)^{extra} = \[(.*)\]", project)[1] for extra in extras}
     assert "torch" not in json.dumps(listed)
-    ignored = read_source("deploy/Dockerfile.dockerignore").split()
-    assert ignored[0] == "*"
+    assert "serve" in extras
+    assert read_source(".dockerignore").split()[0] == "*"
+
+
+def test_context_of_the_build_contains_what_is_copied() -> None:
+    included = {line[1:] for line in read_source(".dockerignore").split() if line.startswith("!")}
+    copied = [value.split()[:-1] for name, value in instructions() if name == "COPY" and "--from" not in value]
+    assert {source.split("/")[0] for sources in copied for source in sources} <= included
+
+
+def test_last_target_is_the_command_line() -> None:
+    last = [value.split()[2] for name, value in instructions() if name == "FROM"][-1]
+    assert json.loads(stage(last)["ENTRYPOINT"]) == ["yolo"]
+    assert "HEALTHCHECK" not in stage(last)
 
 
 def test_entry_point_of_the_container(exported: Path) -> None:
     """It demands a key, and serves with one."""
-    lines = dict(instructions())
+    lines = stage("serve")
     command = [*json.loads(lines["ENTRYPOINT"]), f"model={exported}", "port=0"]
     assert all(word.split("=")[0] in option_specs("serve") for word in [*command[2:], *json.loads(lines["CMD"])])
     command[:1] = [sys.executable, "-m", "yolopose"]
@@ -134,7 +159,7 @@ def test_kubernetes_manifest() -> None:
     ):
         assert selector == template["metadata"]["labels"]
     (container,) = template["spec"]["containers"]
-    port = dict(instructions())["EXPOSE"]
+    port = stage("serve")["EXPOSE"]
     assert [str(entry["containerPort"]) for entry in container["ports"]] == [port]
     probes = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert {probe["path"] for probe in probes.values()} == {"/readyz", "/healthz"}
@@ -143,7 +168,7 @@ def test_kubernetes_manifest() -> None:
     drain = option_specs("serve")["drain"].default
     grace = template["spec"]["terminationGracePeriodSeconds"]
     assert grace > drain + int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
-    assert template["spec"]["securityContext"]["runAsUser"] == int(dict(instructions())["USER"])
+    assert template["spec"]["securityContext"]["runAsUser"] == int(stage("serve")["USER"])
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert kinds["NetworkPolicy"]["spec"]["egress"] == []
 
