@@ -52,6 +52,20 @@ def test_function_of_the_image_receives_rgb() -> None:
     np.testing.assert_array_equal(labels.keypoints, sample()[1].keypoints)
 
 
+@pytest.mark.parametrize(("channels", "received"), [(1, [7]), (3, [9, 8, 7]), (4, [9, 8, 7, 6])])
+def test_gray_and_a_fourth_channel_keep_their_place(channels: int, received: list[int]) -> None:
+    image = np.full((SIDE, SIDE, channels), [7, 8, 9, 6][:channels], np.uint8)
+    seen: list[np.ndarray] = []
+
+    def look(image: np.ndarray) -> np.ndarray:
+        seen.append(image.copy())
+        return image
+
+    result, _ = UserTransforms([look], None)(image, sample()[1], np.random.default_rng(0))
+    assert seen[0][0, 0].tolist() == received
+    np.testing.assert_array_equal(result, image)
+
+
 def shift(image: np.ndarray, keypoints: np.ndarray, bboxes: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     step = int(rng.integers(1, 30))
     bboxes[:, 0::2] += step

@@ -77,7 +77,7 @@ class UserTransforms:
         """Transform a sample.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            image: (H, W, C) uint8: gray, BGR, or BGR and a fourth channel. Transforms receive RGB.
             labels: boxes x1, y1, x2, y2 and keypoints x, y, v in pixels.
             rng: random numbers of this sample.
 
@@ -90,7 +90,7 @@ class UserTransforms:
         if not hasattr(self._local, "steps"):
             # objects of albumentations hold random states, so each thread has its own
             self._local.steps = [self._step(group) for group in self._groups]
-        pixels: Image = np.ascontiguousarray(image[:, :, ::-1])
+        pixels = _swap_red_blue(image)
         for step, group in zip(self._local.steps, self._groups, strict=True):
             names = ", ".join(map(describe_transform, group if isinstance(group, list) else [group]))
             try:
@@ -101,7 +101,7 @@ class UserTransforms:
                 raise UsageError(f"augmentations: {names} failed ({type(error).__name__}: {error}).") from error
             pixels = _checked_image(changed, pixels, names)
             labels = labels if moved is labels else _checked_labels(moved, labels, pixels, names)
-        return np.ascontiguousarray(pixels[:, :, ::-1]), labels
+        return _swap_red_blue(pixels), labels
 
     def _step(self, group: Any) -> _Transform:
         if isinstance(group, list):
@@ -187,6 +187,13 @@ class _Albumentations:
         before = ImageLabels(labels.classes[rows], labels.boxes[rows], labels.keypoints[rows])
         keep = box_candidates(before.boxes, boxes)
         return result["image"], ImageLabels(before.classes[keep], boxes[keep], keypoints[keep])
+
+
+def _swap_red_blue(image: Image) -> Image:
+    """Return an image, (H, W, C), with red and blue exchanged; gray and a fourth channel stay in their place."""
+    channels = image.shape[2]
+    order = [2, 1, 0, *range(3, channels)] if channels >= 3 else list(range(channels))
+    return np.ascontiguousarray(image[:, :, order])
 
 
 def _without_params(transform: Any, library: Any) -> Any:
