@@ -13,8 +13,8 @@ from results_samples import BOXES, NAMES, POINTS, SCHEMA
 
 from yolopose.base.errors import DependencyError, UsageError
 from yolopose.results import Results, plotting, text
-from yolopose.results.drawing import drawable_points
 from yolopose.results.palette import CENTER, LEFT, RIGHT, color_for, keypoint_colors, text_color_on
+from yolopose.results.skeletons import drawable_points
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, KeypointSchema
 
 

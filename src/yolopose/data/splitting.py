@@ -111,25 +111,14 @@ def split_dataset(
     split_idx = _assign(pool, groups, fractions, seed)
     names = [split for split, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
     splits = {
-        split: [file for file, index in zip(pool.files, split_idx, strict=True) if SPLITS[index] == split]
-        for split in names
+        split: [pool.files[index] for index in np.flatnonzero(split_idx == SPLITS.index(split))] for split in names
     }
     target = unused_folder(f"{dataset_name(dataset.yaml_path)}-split") if output is None else Path(output)
     shares = ", ".join(f"{split} {fractions[SPLITS.index(split)]:g}" for split in names)
     header = f"{dataset.yaml_path.name}, split by yolopose: {shares}, seed {seed}."
     path = _write(dataset, splits, unchanged, target, copy, header)
-    counts = {split: np.array([SPLITS[index] == split for index in split_idx]) for split in names}
-    group_counts = {split: len(np.unique(groups.group_idx[members])) for split, members in counts.items()}
-    if len(groups) == len(pool.files):
-        group_counts = {}
-    instances = {split: _instances(pool.features[members], dataset) for split, members in counts.items()}
-    _log(dataset, path, pool, counts, group_counts)
-    return SplitResult(
-        data=path,
-        images={split: len(files) for split, files in splits.items()},
-        instances={split: int(classes.sum()) for split, classes in instances.items()},
-        groups=group_counts,
-    )
+    members = {split: split_idx == SPLITS.index(split) for split in names}
+    return _summarize(dataset, path, pool, members, _count_groups(groups, members))
 
 
 def sample_dataset(
@@ -152,7 +141,7 @@ def sample_dataset(
         copy: copy images and labels into a folder per split instead of writing lists of the originals.
 
     Raises:
-        UsageError: `n` is below 1, or there is no such split.
+        UsageError: `n` is below 1, or the split does not exist.
         DataError: the data set cannot be used, or has fewer than `n` images.
         OutputError: `output` is not empty, or cannot be written.
     """
@@ -182,14 +171,7 @@ def sample_dataset(
     path = _write(dataset, splits, unchanged, target, copy, header)
     joined = _Pool([file for pool in pools for file in pool.files], np.concatenate([pool.features for pool in pools]))
     origin = np.repeat(np.arange(len(chosen)), [len(pool.files) for pool in pools])
-    counts = {name: origin == index for index, name in enumerate(chosen)}
-    _log(dataset, path, joined, counts, {})
-    return SplitResult(
-        data=path,
-        images={name: len(images) for name, images in splits.items()},
-        instances={name: int(_instances(joined.features[members], dataset).sum()) for name, members in counts.items()},
-        groups={},
-    )
+    return _summarize(dataset, path, joined, {name: origin == index for index, name in enumerate(chosen)}, {})
 
 
 def _split_fractions(val: float, test: float) -> tuple[float, float, float]:
@@ -348,6 +330,30 @@ def _write(
 def _instances(features: Float64, dataset: Dataset) -> npt.NDArray[np.int64]:
     """Return the number of instances of each class."""
     return features[:, 1 : 1 + dataset.spec.nc].sum(axis=0).astype(np.int64)
+
+
+def _count_groups(groups: ImageGroups, members: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:
+    """Return the number of groups of each split; empty if every image is a group."""
+    if len(groups) == len(groups.group_idx):
+        return {}
+    return {split: len(np.unique(groups.group_idx[mask])) for split, mask in members.items()}
+
+
+def _summarize(
+    dataset: Dataset,
+    path: Path,
+    pool: _Pool,
+    members: Mapping[str, npt.NDArray[np.bool_]],
+    groups: Mapping[str, int],
+) -> SplitResult:
+    """Log and return the counts of each split, whose images are a mask over the pool."""
+    _log(dataset, path, pool, members, groups)
+    return SplitResult(
+        data=path,
+        images={split: int(mask.sum()) for split, mask in members.items()},
+        instances={split: int(_instances(pool.features[mask], dataset).sum()) for split, mask in members.items()},
+        groups=groups,
+    )
 
 
 def _log(

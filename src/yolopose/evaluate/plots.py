@@ -17,7 +17,8 @@ from yolopose.base.log import warn_once
 from yolopose.data.arrays import planes_to_bgr
 from yolopose.data.batches import ValBatch
 from yolopose.evaluate.metric import Metric
-from yolopose.results.drawing import Style, annotate
+from yolopose.results.drawing import annotate
+from yolopose.results.style import Style
 from yolopose.results.text import get_text_writer
 from yolopose.results.writing import save_image
 from yolopose.runtime.nms import Detections

@@ -1,8 +1,9 @@
 """Results of one image: boxes, keypoints, drawing, output."""
 
 from yolopose.results.arrays import HostArray, ResultArray
-from yolopose.results.drawing import Style, annotate
+from yolopose.results.drawing import annotate
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.results import Frame, Results
+from yolopose.results.style import Style
 
 __all__ = ["Boxes", "Frame", "HostArray", "Keypoints", "ResultArray", "Results", "Style", "annotate"]

@@ -22,8 +22,9 @@ from yolopose.data.label_file import FileLabels, LabelError, read_label_file
 from yolopose.data.paths import label_path
 from yolopose.data.subset_files import dataset_name
 from yolopose.geometry import cxcywh_to_xyxy
-from yolopose.results.drawing import Style, annotate
+from yolopose.results.drawing import annotate
 from yolopose.results.palette import DARK, WHITE, Color
+from yolopose.results.style import Style
 from yolopose.results.text import get_text_writer
 from yolopose.results.writing import save_image
 from yolopose.schema import PoseSpec
@@ -82,7 +83,7 @@ def show_split(
         The file.
 
     Raises:
-        UsageError: there is no such split, or the sheet would be too large for an image file.
+        UsageError: the split does not exist, or the sheet would be too large for an image file.
         DataError: the data set cannot be used.
         OutputError: `output` exists or cannot be written.
     """

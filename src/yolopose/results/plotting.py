@@ -6,9 +6,9 @@ import importlib
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,10 +18,14 @@ from yolopose.base.errors import DependencyError
 from yolopose.base.log import warn_once
 from yolopose.results import writing
 from yolopose.results.arrays import to_numpy
-from yolopose.results.drawing import MIN_VISIBILITY, Colors, Edge, Style, annotate
+from yolopose.results.drawing import annotate
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.palette import WHITE, Color
+from yolopose.results.style import Style, StyleKwargs
 from yolopose.schema import KeypointSchema
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Image = npt.NDArray[np.uint8]
 
@@ -68,13 +72,7 @@ class PlotMixin:
         filename: str | Path | None = None,
         color_mode: str = "class",
         txt_color: Color = WHITE,
-        *,
-        kpt_conf: float = MIN_VISIBILITY,
-        kpt_names: bool | Sequence[str] = False,
-        skeleton: Sequence[Edge] | None = None,
-        colors: Colors = None,
-        kpt_colors: Sequence[Color] | None = None,
-        limb_colors: Sequence[Color] | None = None,
+        **style: Unpack[StyleKwargs],
     ) -> Any:
         """Draw the result on a copy of the image.
 
@@ -96,13 +94,7 @@ class PlotMixin:
             filename: file for `save`; None for `results_NAME.jpg` in the current folder.
             color_mode: `class`, or `instance` for one color per instance (per track with tracking).
             txt_color: BGR of the text; white becomes dark on light backgrounds.
-            kpt_conf: keypoints of lower confidence, and limbs that end there, are not drawn.
-            kpt_names: write the names of the keypoints beside them (numbers if they are unknown), or these K names.
-            skeleton: pairs of keypoints, by index or name, to join instead of the skeleton of the network; `[]`: none.
-            colors: BGR of boxes and labels: one color, one per class by index or name, or a list by class index (by
-                instance with `color_mode="instance"`), repeated if it is shorter.
-            kpt_colors: BGR of each keypoint, repeated if it is shorter.
-            limb_colors: BGR of each edge of the skeleton, repeated if it is shorter.
+            **style: `kpt_conf`, `kpt_names`, `skeleton`, `colors`, `kpt_colors`, `limb_colors`: see `StyleKwargs`.
 
         Returns:
             (H, W, 3) uint8 BGR, or a PIL RGB image.
@@ -111,25 +103,11 @@ class PlotMixin:
             UsageError: an invalid value.
             DependencyError: `pil=True` without Pillow.
         """
-        style = Style(
-            conf,
-            line_width,
-            font_size,
-            font,
-            kpt_radius,
-            kpt_line,
-            labels,
-            boxes,
-            color_mode,
-            txt_color,
-            kpt_conf=kpt_conf,
-            kpt_names=kpt_names,
-            skeleton=skeleton,
-            colors=colors,
-            kpt_colors=kpt_colors,
-            limb_colors=limb_colors,
-        )
-        annotated = self._annotate(style, img)
+        if unknown := style.keys() - StyleKwargs.__annotations__.keys():
+            raise TypeError(f"plot() got an unexpected keyword argument {min(unknown)!r}")
+        sizes = line_width, font_size, font, kpt_radius
+        content = Style(conf, *sizes, kpt_line, labels, boxes, color_mode, txt_color, **style)
+        annotated = self._annotate(content, img)
         if show:
             show_image(annotated, self.path)
         if save:

@@ -264,7 +264,7 @@ class Results(PlotMixin):
 
         Args:
             boxes: (N, 6 or 7), pixels; None to keep them.
-            keypoints: (N, K, D), pixels; None to keep them, or for K = 0 where there were no instances.
+            keypoints: (N, K, D), pixels; None to keep them, or K = 0 without instances.
             **others: `masks`, `probs`, `obb`, `semantic_mask`, `depth`: None, since poses have none.
 
         Raises:

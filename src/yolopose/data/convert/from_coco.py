@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from yolopose.data.convert.coco import FAULTY, NOT_IMAGES, CocoFile, make_record
 from yolopose.data.convert.locate import NOT_FOUND, OUTSIDE, ImageLocator
 from yolopose.data.convert.output import OutputPlan, check_target
 from yolopose.data.convert.protocol import ReadOptions, WriteOptions
-from yolopose.data.convert.record import ImageRecord, Issue, IssueLog
-from yolopose.data.convert.yolo_writer import write_yolo
+from yolopose.data.convert.record import DatasetRecord, ImageRecord, Issue, IssueLog
+from yolopose.data.convert.yolo_writer import WrittenSplit, write_yolo
 from yolopose.data.images import IMAGE_SUFFIXES
 
 
@@ -87,26 +87,14 @@ def convert_coco(
     record = make_record(files, source, options, issues)
     _check_keypoints(files, source)
     logs: dict[str, IssueLog] = {}
-
-    def read_images(_: IssueLog) -> Iterator[ImageRecord]:
-        for file in files:
-            logs[file.split] = IssueLog()  # that of the last pass remains
-            yield from file.read_images(ImageLocator.beside(source, options.images, file.file_names), logs[file.split])
-
+    record = _with_split_logs(record, files, source, options, logs)
     plan = OutputPlan(target)
     try:
-        data, written = write_yolo(replace(record, read_images=read_images), plan, WriteOptions(), issues)
+        data, written = write_yolo(record, plan, WriteOptions(), issues)
     except BaseException:
         plan.discard()
         raise
-    faulty = {split: logs[split].skipped.pop(FAULTY, Issue(FAULTY)).count for split in written}
-    result = ConversionResult(
-        data=data,
-        images={split: counts.images for split, counts in written.items()},
-        instances={split: counts.instances for split, counts in written.items()},
-        crowds={split: counts.crowds for split, counts in written.items()},
-        skipped={split: counts.skipped + faulty[split] for split, counts in written.items()},
-    )
+    result = _make_result(data, written, logs)
     for file in files:
         _warn_missing_images(file, logs[file.split], target)
         issues.update(logs[file.split])
@@ -115,6 +103,31 @@ def convert_coco(
             LOGGER.warning(f"{title}: {issue}")
     LOGGER.info(_summary(result))
     return result
+
+
+def _with_split_logs(
+    record: DatasetRecord, files: Sequence[CocoFile], source: Path, options: ReadOptions, logs: dict[str, IssueLog]
+) -> DatasetRecord:
+    """Return a record whose images are located beside their own file; `logs` receives the issues of each split."""
+
+    def read_images(_: IssueLog) -> Iterator[ImageRecord]:
+        for file in files:
+            logs[file.split] = IssueLog()  # that of the last pass remains
+            yield from file.read_images(ImageLocator.beside(source, options.images, file.file_names), logs[file.split])
+
+    return replace(record, read_images=read_images)
+
+
+def _make_result(data: Path, written: Mapping[str, WrittenSplit], logs: Mapping[str, IssueLog]) -> ConversionResult:
+    """Return the counts by split; annotations that the reader skipped as faulty leave `logs`."""
+    faulty = {split: logs[split].skipped.pop(FAULTY, Issue(FAULTY)).count for split in written}
+    return ConversionResult(
+        data=data,
+        images={split: counts.images for split, counts in written.items()},
+        instances={split: counts.instances for split, counts in written.items()},
+        crowds={split: counts.crowds for split, counts in written.items()},
+        skipped={split: counts.skipped + faulty[split] for split, counts in written.items()},
+    )
 
 
 def _check_keypoints(files: list[CocoFile], source: Path) -> None:
