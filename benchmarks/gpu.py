@@ -95,7 +95,7 @@ print("SECONDS", marks[-1] - marks[-2])
 
 
 def theirs(given: argparse.Namespace, amp: str, imgs: int) -> str:
-    """Return images per second of the reference's last epoch, or a dash where it has no such format."""
+    """Return images per second of the reference's last epoch, or a dash where it does not have the format."""
     if amp == "bf16":
         return "–"
     options = {

@@ -43,12 +43,18 @@ def test_accepts_names(check_style: ModuleType, name: str) -> None:
     assert not list(check_style.name_problems(name))
 
 
-@pytest.mark.parametrize("text", ["it is no path", "the colour of it", "12 images a second", "a fault was mended"])
+@pytest.mark.parametrize(
+    "text",
+    ["it is no path", "the colour of it", "12 images a second", "a fault was mended", "there is no X", "no such X"],
+)
 def test_reports_phrases(check_style: ModuleType, text: str) -> None:
     assert len(list(check_style.text_problems(text))) == 1
 
 
-@pytest.mark.parametrize("text", ["the file is no longer open", "an image is not a path", "12 images per second"])
+@pytest.mark.parametrize(
+    "text",
+    ["the file is no longer open", "an image is not a path", "12 images per second", "No such file or directory: x"],
+)
 def test_accepts_phrases(check_style: ModuleType, text: str) -> None:
     assert not list(check_style.text_problems(text))
 

@@ -73,7 +73,10 @@ NAMES = {
 # Phrases of text -> plain wording.
 PHRASES = {
     r"\bpictures?\b": "image",
-    r"\b(?:is|are) no (?!longer\b|more\b|different\b|other\b|less\b|need\b|way\b|such\b|better\b)[a-z]+": "is not a …",
+    # "there is no" has a pattern of its own
+    r"(?<!there )\b(?:is|are) no (?!(?:longer|more|different|other|less|need|way|better)\b)[a-z]+": "is not a …",
+    r"\bthere (?:is|are|was|were) no\b": "unknown X; X does not exist; X was not found",
+    r"\bno such\b(?! file or directory)": "unknown X; X does not exist; X was not found",
     r"\b(?:heeds?|heeded)\b": "supports",
     r"\bleft aside\b": "ignored",
     r"\b(?:said|says|say) so\b": "logged",
@@ -94,6 +97,8 @@ PHRASES = {
     r"\b(?:colour|behaviour|centre|licence|optimiser|neighbour|artefact|grey|labelled|favour|honour)\w*": "US spelling",
     r"\b\w+(?:normalis|quantis|initialis|serialis|recognis|minimis|organis|parametris|synchronis)\w*": "US spelling",
 }
+# Since Python 3.12 the text of an f-string is a token of its own.
+TEXT_TOKENS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 # File stems that do not tell what is inside.
 STEMS = {
     "about", "common", "elsewhere", "flow", "growing", "guard", "helpers", "inside", "later", "measure", "misc",
@@ -144,7 +149,7 @@ def check_python(path: Path) -> Iterator[tuple[int, str, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.NAME and in_package:
             problems = name_problems(token.string)
-        elif token.type in (tokenize.COMMENT, tokenize.STRING) and " " in token.string:
+        elif token.type in TEXT_TOKENS and " " in token.string:
             problems = text_problems(token.string)
         else:
             continue

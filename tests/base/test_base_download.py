@@ -108,7 +108,7 @@ def unannounced(handler: object) -> None:
 @pytest.mark.parametrize(
     ("answer", "options", "message"),
     [
-        (lambda handler: handler.send(404), {}, "responded 404 Not Found: no such file"),
+        (lambda handler: handler.send(404), {}, "responded 404 Not Found: the file does not exist"),
         (lambda handler: handler.send(403), {}, "responded 403"),
         (lambda handler: handler.send(503), {}, "the server responded 503"),
         (longer, {}, "Incomplete download"),

@@ -182,7 +182,7 @@ def test_exclusive_access_waits_for_the_holder(tmp_path: Path, capsys: pytest.Ca
     assert "Waiting: another process downloads a.bin." in capsys.readouterr().out
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not have these files")
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "full", "missing", "large", "nul"])
 def test_reads_only_regular_files(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a"

@@ -28,7 +28,10 @@ def test_accepts_the_installed_opencv() -> None:
     [
         (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "none is installed: `pip install opencv-python`"),
         (ModuleNotFoundError("No module named 'cv2.cv2'", name="cv2.cv2"), "incomplete"),
-        (ImportError("libGL.so.1: cannot open shared object file: No such file"), r"libGL\.so\.1.*without windows"),
+        (
+            ImportError("libGL.so.1: cannot open shared object file: No such file or directory"),
+            r"libGL\.so\.1.*without windows",
+        ),
         (AttributeError("partially initialized module 'cv2' has no attribute 'x'"), "pip uninstall -y opencv-python"),
     ],
 )

@@ -91,7 +91,7 @@ def test_uses_torch_without_converters(
     assert "using torch, no faster engine is installed (pip install openvino)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [ExportError("no such operator"), OutputError("the disk is full")])
+@pytest.mark.parametrize("error", [ExportError("unknown operator"), OutputError("the disk is full")])
 def test_failed_conversion(
     error: Exception, small: YOLO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,7 +47,7 @@ def test_table_marks_unverified_formats(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_refuses_missing_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="There is no"):
+    with pytest.raises(NotFoundError, match="does not exist"):
         open_runtime(tmp_path / f"cats{get_format(name).info.suffixes[0]}")
 
 

@@ -153,7 +153,7 @@ def test_lock_and_cleanup_after_killed_installations(tiny: Path) -> None:
         assert not left.exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not have this signal")
 def test_sigterm_raises_system_exit(tiny: Path) -> None:
     def killed() -> None:
         with install_lock(tiny):

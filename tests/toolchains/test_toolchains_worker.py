@@ -19,7 +19,7 @@ def convert(job):
     open(job["target"], "w").write(job["text"])
     return {"folder": os.getcwd()}
 def fail(job):
-    raise ValueError("no such operator: Foo")
+    raise ValueError("unknown operator: Foo")
 def end(job):
     os._exit(3)
 def serve(job):
@@ -54,7 +54,7 @@ def test_run_in_env(tmp_path: Path) -> None:
 
 def test_run_in_env_reports_failures(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"It cannot be written: ValueError: no such operator: Foo\. Full log"
+        ExportError, match=r"It cannot be written: ValueError: unknown operator: Foo\. Full log"
     ) as caught:
         do("fail")
     log = tmp_path / "rooms/logs/on_test-fail.log"

@@ -29,7 +29,7 @@ class Callbacks(dict[str, list[Callback]]):
         """Append a function to an event.
 
         Raises:
-            UsageError: there is no such event, or the function is not callable.
+            UsageError: the event is unknown, or the function is not callable.
         """
         if not callable(function):
             raise UsageError(f"The callback for {event} must be a function of one argument, got {function!r}.")
@@ -39,7 +39,7 @@ class Callbacks(dict[str, list[Callback]]):
         """Remove the functions of an event.
 
         Raises:
-            UsageError: there is no such event.
+            UsageError: the event is unknown.
         """
         self._functions(event).clear()
 

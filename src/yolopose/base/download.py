@@ -293,7 +293,7 @@ def _handle_http_error(spec: DownloadSpec, error: urllib.error.HTTPError, part: 
     if 300 <= error.code < 400:
         reason = " ".join(str(error.reason).split())
         raise DownloadError(f"{spec.url} redirects endlessly or to an unusable address: {reason}. {_manual_hint(spec)}")
-    reason = "no such file" if error.code == 404 else "access refused"
+    reason = "the file does not exist" if error.code == 404 else "access refused"
     raise DownloadError(f"{spec.url} responded {error.code} {error.reason}: {reason}. {_manual_hint(spec)}")
 
 

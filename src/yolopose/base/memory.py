@@ -30,7 +30,7 @@ def total_memory() -> int | None:
 
 
 def process_memory() -> int | None:
-    """Return the resident memory of this process; None where there is no /proc."""
+    """Return the resident memory of this process; None where /proc does not exist."""
     with suppress(OSError, IndexError, ValueError):
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None

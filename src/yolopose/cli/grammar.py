@@ -104,7 +104,7 @@ def _join_data_verb(bare: list[str], wants_help: bool) -> list[str]:
     """Join the first two words of `data split …` to the name of one mode.
 
     Raises:
-        UsageError: there is no such subcommand of `data`.
+        UsageError: the subcommand of `data` is unknown.
     """
     if bare[:1] != ["data"] or (len(bare) == 1 and wants_help):
         return bare

@@ -35,7 +35,7 @@ def to_bgr(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         (H, W, 3) uint8; the array itself if it has this form. Alpha is dropped.
 
     Raises:
-        SourceError: another shape or type, no pixels, values that are not finite, or values of no such range.
+        SourceError: another shape or type, no pixels, values that are not finite, or values outside these ranges.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or not array.size:
         raise SourceError(

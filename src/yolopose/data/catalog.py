@@ -86,7 +86,7 @@ def known_dataset(name: str) -> KnownDataset:
         name: its name, with or without `.yaml`.
 
     Raises:
-        NotFoundError: there is no such data set; the message suggests similar names.
+        NotFoundError: the data set is unknown; the message suggests similar names.
     """
     key = name.removesuffix(".yaml").lower()
     names = [known.removesuffix(".yaml") for known in shipped_datasets()]
@@ -128,7 +128,7 @@ def describe_dataset(name: str) -> str:
     """Return all that is known of a data set as text.
 
     Raises:
-        NotFoundError: there is no such data set.
+        NotFoundError: the data set is unknown.
     """
     entry = known_dataset(name)
     keypoints = entry.spec.keypoints
@@ -177,7 +177,7 @@ def get_dataset(
         The data YAML, for `data=`.
 
     Raises:
-        NotFoundError: there is no such data set.
+        NotFoundError: the data set is unknown.
         DataError: it cannot be downloaded directly (the message has the steps), or an archive is not what it should be.
         DownloadError: an archive cannot be downloaded.
         OutputError: a file cannot be written.

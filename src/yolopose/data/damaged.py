@@ -59,7 +59,7 @@ class DamagedImages:
             warn_once(f"{reason} It is not used.{more}")  # a training validates the same images after each epoch
 
     def log_summary(self, *, once: bool = False) -> None:
-        """Log how many images were not used; nothing if there were none.
+        """Log how many images were not used; nothing if all were used.
 
         Args:
             once: not if this process has logged the same before.

@@ -83,8 +83,8 @@ class Dataset:
                 that start with `./` are relative to the list, others to the root.
 
         Raises:
-            UsageError: there is no such split.
-            DataError: the YAML has no such entry, the entry does not exist, or it contains no image.
+            UsageError: the name of the split is unknown.
+            DataError: the YAML does not have the split, its path does not exist, or it contains no image.
         """
         if split not in SPLITS:
             raise UsageError(f"Unknown split {split!r}.{did_you_mean(split, SPLITS)} The splits are: train, val, test.")

@@ -80,7 +80,7 @@ def read_image(path: str | Path, *, alpha: bool = False) -> Image:
         (H, W, 4) BGRA if the file has four channels.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         SourceError: it is empty, truncated, damaged or not an image; the message names the file.
     """
     return decode_image(_read_bytes(Path(path)), str(path), alpha=alpha)

@@ -96,7 +96,7 @@ def read_member(archive: Path, name: str) -> bytes:
     """Return a file of a zip or tar archive by its name without folders; nothing is extracted to disk.
 
     Raises:
-        WeightsError: the archive is damaged or has no such file.
+        WeightsError: the archive is damaged or does not contain the file.
     """
     try:
         if zipfile.is_zipfile(archive):

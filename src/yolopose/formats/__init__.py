@@ -59,7 +59,9 @@ def open_runtime(path: str | Path, *, device: object = None, half: bool = False)
     info = fmt.info
     if not info.weights and not path.exists():
         kind = "folder" if info.folder else "file"
-        raise NotFoundError(f"There is no {info.title} {kind} {path}. Check the path (current folder: {Path.cwd()}).")
+        raise NotFoundError(
+            f"The {info.title} {kind} {path} does not exist. Check the path (current folder: {Path.cwd()})."
+        )
     require_engine(fmt, path)
     runtime = fmt.load(path, device, half)
     if hasattr(runtime, "origin"):

@@ -28,7 +28,7 @@ class HeadOutput:
         kpts: (B, K·D, A) raw keypoints, x y [v] per keypoint.
         shapes: (height, width) of each level, in anchors.
         sigmas: (B, 2·K, A) logits of the σ of keypoints, x y per keypoint; None where the head predicts none.
-        one2one: output of the one-to-one branch; None where there is no such branch.
+        one2one: output of the one-to-one branch; None where the head does not have it.
     """
 
     boxes: Tensor

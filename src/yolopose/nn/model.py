@@ -173,7 +173,7 @@ class PoseModel(nn.Module):
             uncertainty: σ of each keypoint as well.
 
         Raises:
-            UsageError: the head has no such branch, or predicts no σ.
+            UsageError: the head does not have this branch, or predicts no σ.
             ModelError: it was pruned.
         """
         if isinstance(self.head, Pose26):

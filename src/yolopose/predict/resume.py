@@ -135,7 +135,7 @@ def read_unfinished(folder: str | Path) -> UnfinishedRun:
         folder: the run folder.
 
     Raises:
-        UsageError: the folder holds no such state, or it is damaged.
+        UsageError: the folder does not contain the state of a run, or the state is damaged.
     """
     folder = Path(folder).expanduser()
     file = folder / FOLDER / STATE_FILE

@@ -109,7 +109,7 @@ def remove(name: str) -> None:
     """
     folder = toolchains_root() / get_toolchain(name).name
     if not folder.exists():
-        raise UsageError(f"The toolchain {name} is not installed (there is no {folder}).")
+        raise UsageError(f"The toolchain {name} is not installed ({folder} does not exist).")
     with install_lock(toolchains_root()):
         aside = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=toolchains_root()))
         try:
@@ -127,7 +127,7 @@ def _find_base_python(toolchain: Toolchain) -> Path:
     """Return a Python of a supported version.
 
     Raises:
-        UsageError: the system is not supported, or there is no such Python or program.
+        UsageError: the system is not supported, or the Python version or the program was not found.
     """
     system = f"{sys.platform}-{platform.machine().lower().replace('amd64', 'x86_64')}"
     if toolchain.systems and system not in toolchain.systems:

@@ -25,7 +25,7 @@ class ExternalTracker(Tracker):
 
     Raises:
         DependencyError: the package is not installed.
-        UsageError: it has no such tracker.
+        UsageError: it does not have the tracker.
     """
 
     def __init__(self, name: str, fps: float) -> None:

@@ -99,7 +99,7 @@ def read_annotations(
     Raises:
         NotFoundError: the source does not exist.
         DataError: the source is not of the format, or its format is not recognized.
-        UsageError: there is no such format, or it is only written.
+        UsageError: the format is unknown or only written.
     """
     path = Path(source).expanduser()
     require_unpacked(path)
@@ -131,7 +131,7 @@ def write_annotations(
         verbose: show a progress bar and log the report.
 
     Raises:
-        UsageError: there is no such format, or it is only read.
+        UsageError: the format is unknown or only read.
         DataError: two outputs would have the same path; nothing was written.
         OutputError: the output exists or cannot be written.
     """

@@ -69,7 +69,7 @@ class VideoFrames:
             index: number of the frame, from 0.
 
         Raises:
-            DataError: the video has no such frame.
+            DataError: the video does not have the frame.
         """
         if index < self._position:
             self._open()
@@ -127,7 +127,7 @@ class FrameSource:
         """Return the name of the image of a frame, unique among all sources.
 
         Raises:
-            DataError: a sequence has no such frame.
+            DataError: a sequence does not have the frame.
         """
         if not self._files or self._embedded:
             return f"{self.index}_{self._stem}/img{index:06d}.png"

@@ -62,7 +62,7 @@ class JsonDocument:
         return self._value(offset)[0]
 
     def elements(self, key: str = ROOT) -> Iterator[Any]:
-        """Yield the elements of a top-level list; none if there is no such list."""
+        """Yield the elements of a top-level list; none if the list does not exist."""
         for offset in self.offsets.get(key, ()):
             yield self.element(offset)
 

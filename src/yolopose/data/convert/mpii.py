@@ -1,8 +1,8 @@
 """MPII Human Pose (human-pose.mpi-inf.mpg.de): the lists that HRNet, MMPose and CPM use, and the original .mat file.
 
 Three layouts are read: a list of people with `joints` and `joints_vis` (HRNet, MMPose), a list with `joint_self` (CPM),
-and `mpii_human_pose_v1_u12_1.mat`. The first is written. Coordinates count pixels from 1, as MATLAB does. There are no
-boxes: `center` and `scale` (height of the person / 200 pixels) and the box of the head are attributes.
+and `mpii_human_pose_v1_u12_1.mat`. The first is written. Coordinates count pixels from 1, as MATLAB does. The files
+have no boxes: `center` and `scale` (height of the person / 200 pixels) and the box of the head are attributes.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
     """Read a list of people, a folder of such lists (one for each split), or the .mat file.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         DataError: a file is damaged.
         DependencyError: the source is a .mat file and SciPy is not installed.
     """

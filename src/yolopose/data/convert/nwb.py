@@ -40,7 +40,7 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
         options: as of the SLEAP format.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         DataError: it is damaged or has no poses.
         DependencyError: sleap-io is not installed.
     """

@@ -36,7 +36,7 @@ def get_format(name: str) -> AnnotationFormat:
     """Return a format by name.
 
     Raises:
-        UsageError: there is no such format; the message lists all.
+        UsageError: the format is unknown; the message lists all.
     """
     key = name.lower().replace("-", "").replace("_", "").replace(" ", "")
     if key not in _MODULES:

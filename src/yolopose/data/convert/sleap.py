@@ -63,7 +63,7 @@ def load(path: Path, loader: str) -> Any:
         loader: name of the function of sleap-io.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         DataError: it is damaged.
         DependencyError: sleap-io is not installed.
     """
@@ -87,7 +87,7 @@ def read(source: Path, options: ReadOptions) -> DatasetRecord:
             points that are not visible as hidden instead of absent.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
         DataError: it is damaged.
         DependencyError: sleap-io is not installed.
     """

@@ -28,7 +28,7 @@ class RowLayout:
 
     Attributes:
         spec: classes and keypoints, as in the data YAML.
-        slots: for each class name the K keypoint names by slot; "" where the class has no such keypoint.
+        slots: for each class name the K keypoint names by slot; "" where the class does not have the keypoint.
     """
 
     spec: PoseSpec

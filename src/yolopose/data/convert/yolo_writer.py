@@ -187,7 +187,7 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     """Return the text of a data YAML.
 
     Splits are sorted into train, val and test by the word in their name (`train2017`, `my_val`); others are added to
-    train. If there is no such word at all, train and val are all images, with a warning.
+    train. If no image has such a word, train and val are all images, with a warning.
 
     Args:
         target: folder of the data set.

@@ -155,7 +155,7 @@ class FigureSequence:
             number: from 1.
 
         Raises:
-            UsageError: there is no such frame.
+            UsageError: the sequence does not have the frame.
         """
         if not 1 <= number <= self.spec.frames:
             raise UsageError(f"Frame {number} does not exist: {self.name} has the frames 1 to {self.spec.frames}.")

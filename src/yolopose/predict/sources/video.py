@@ -30,7 +30,7 @@ _REPAIR_HINT = "Copy it again, or convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
 class PermanentSourceError(SourceError):
-    """A live feed that a retry cannot open: no such camera, no permission, a web page instead of a stream."""
+    """A live feed that a retry cannot open: unknown camera, no permission, a web page instead of a stream."""
 
 
 # -- Opening ---------------------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ def _project(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return (R, H, W) which pixels one piece of each canvas covers, and where in the piece they lie.
 
-    The positions are (R, 1, W) and (R, H, 1) if there is no `clip`, that is, for axis-aligned transforms.
+    The positions are (R, 1, W) and (R, H, 1) without `clip`, that is, for axis-aligned transforms.
     """
     m = transforms[:, :, :, None, None]
     left, top, right, bottom = target[:, :, None, None].unbind(1)

@@ -2,7 +2,7 @@
 
 const CAMERA_ERRORS = {
   NotAllowedError: "Access to the camera was denied. Allow it in the browser's settings for this page, then try again.",
-  NotFoundError: "There is no camera on this device.",
+  NotFoundError: "No camera was found on this device.",
   NotReadableError: "The camera is in use by another program. Close that, then try again.",
 };
 
