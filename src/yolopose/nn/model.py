@@ -90,7 +90,7 @@ class PoseModel(nn.Module):
                 coarsest map that the head reads.
 
         Raises:
-            UsageError: there is no such layer, or it is the head, which outputs no feature map.
+            UsageError: the network does not have the layer, or it is the head, which outputs no feature map.
         """
         if layers is None:
             return (self.layers[-1].inputs[-1],)

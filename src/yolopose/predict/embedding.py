@@ -65,7 +65,7 @@ def select_layers(runtime: Runtime, layers: int | Sequence[int] | None) -> tuple
         layers: indices; None for the coarsest map that the head reads.
 
     Raises:
-        UsageError: the engine runs an exported file, or the network has no such layer.
+        UsageError: the engine runs an exported file, or the network does not have the layer.
     """
     network: Any = getattr(runtime, "network", None)
     if network is None or not hasattr(runtime, "embed"):
