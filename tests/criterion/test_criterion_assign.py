@@ -10,9 +10,18 @@ import torch
 from loss_cases import anchor_levels, instance_scene, pixel_anchors
 
 from yolopose.criterion import ONE_TO_ONE, AssignerConfig, Targets, assign, ciou
-from yolopose.criterion.assign import anchors_in_boxes, level_mask
+from yolopose.criterion.candidates import candidate_rectangles, list_pairs
 from yolopose.criterion.similarity import keypoint_similarity
 from yolopose.geometry import oks
+
+
+def list_candidates(boxes, levels, min_side, strides=None):
+    return list_pairs(candidate_rectangles(boxes, levels, min_side, strides), torch.device("cpu"))
+
+
+def anchors_in_boxes(*args):
+    """Return the box and the anchor of each pair."""
+    return list_candidates(*args)[:2]
 
 
 def slow_assign(scores, boxes, points, targets, min_side):
@@ -64,7 +73,7 @@ def random_boxes_scene(seed, count, hw, nc=3, batch=3):
 @pytest.mark.parametrize(("seed", "count"), [(0, 1), (1, 8), (2, 40), (3, 120), (4, 0)])
 def test_positives_and_weights_match_the_definition(seed, count):
     scores, boxes, points, targets = random_boxes_scene(seed, count, (96, 128))
-    result = assign(scores, boxes, anchor_levels((96, 128)), targets, min_side=16)
+    result = assign(scores, boxes, list_candidates(targets.boxes, anchor_levels((96, 128)), 16), targets)
     expected = slow_assign(scores, boxes, points, targets, 16)
     columns = torch.stack((result.batch_idx, result.anchor_idx, result.gt_idx), 1)
     rows = [tuple(row) for row in columns[result.mask].tolist()]
@@ -77,7 +86,7 @@ def test_positives_and_weights_match_the_definition(seed, count):
 
 def test_instance_without_overlapping_prediction_takes_only_the_first_anchors():
     scores, boxes, _, targets = random_boxes_scene(5, 4, (96, 128))
-    result = assign(scores, boxes + 1000, anchor_levels((96, 128)), targets, min_side=16)
+    result = assign(scores, boxes + 1000, list_candidates(targets.boxes, anchor_levels((96, 128)), 16), targets)
     assert all(anchor < 10 for anchor in result.anchor_idx[result.mask].tolist())
     assert not result.weight.any()
 
@@ -121,21 +130,24 @@ def test_memory_is_bounded_for_hundreds_of_instances():
         torch.zeros(count, 1, 3),
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = assign(scores, boxes, anchor_levels(hw), targets, min_side=16)
+    result = assign(scores, boxes, list_candidates(targets.boxes, anchor_levels(hw), 16), targets)
     assert result.mask.sum() > count
     # a dense table of 1600 instances x 8400 anchors takes 51 MiB for each of its dozen values
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
 
 
-def test_level_mask_follows_instance_size() -> None:
-    boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 30, 40], [0, 0, 100, 100], [0, 0, 800, 800], [0, 0, 5, 5]]).float()
-    strides = torch.tensor([8.0, 16.0, 32.0])
-    gt_idx, anchor_idx = torch.arange(5).repeat_interleave(3), torch.arange(3).repeat(5)
-    mask = level_mask(boxes, gt_idx, anchor_idx, strides).view(5, 3)
-    assert mask.int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 0]]
-    # without an anchor of the finest level the smallest instance keeps all its anchors
-    rest = (gt_idx != 4) | (anchor_idx != 0)
-    assert level_mask(boxes, gt_idx[rest], anchor_idx[rest], strides)[-2:].tolist() == [True, True]
+def test_levels_follow_instance_size() -> None:
+    sizes = [(10, 10), (30, 40), (100, 100), (800, 800), (5, 5)]
+    low = torch.tensor([[40.0, 40.0]])
+    boxes = torch.cat((low.expand(5, 2), low + torch.tensor(sizes)), 1)
+    gt_idx, anchor_idx = anchors_in_boxes(boxes, anchor_levels((640, 640)), 16, (8, 16, 32))
+    level = (anchor_idx >= 6400).int() + (anchor_idx >= 6400 + 1600).int()
+    assert [sorted(set(level[gt_idx == n].tolist())) for n in range(5)] == [[0], [0, 1], [1, 2], [2], [0]]
+    # without an anchor of the finest level a small instance keeps those of the others
+    kept = anchors_in_boxes(boxes[:1], anchor_levels((640, 640)), 0, (64, 16, 8))
+    assert len(kept[0]) > 0
+    for ours, theirs in zip(kept, anchors_in_boxes(boxes[:1], anchor_levels((640, 640)), 0), strict=True):
+        assert set(ours.tolist()) <= set(theirs.tolist())
 
 
 def test_keypoint_similarity_is_oks_and_ciou_without_labeled_keypoints() -> None:
@@ -153,19 +165,12 @@ def test_keypoint_similarity_is_oks_and_ciou_without_labeled_keypoints() -> None
     torch.testing.assert_close(values[:1], ciou(targets.boxes[:1], corners[0, :1]).clamp(min=0))
 
 
-def test_refuses_level_range_without_strides() -> None:
-    scores, corners, _, targets, _ = instance_scene()
-    with pytest.raises(ValueError, match="pass `strides`"):
-        assign(scores, corners, anchor_levels((96, 128)), targets, min_side=16, config=ONE_TO_ONE)
-
-
 def test_one_to_one_keeps_the_best_anchor_of_each_instance() -> None:
-    scores, corners, sizes, targets, xy = instance_scene()
+    scores, corners, _, targets, xy = instance_scene()
     similarity = keypoint_similarity(xy, corners, torch.full((3,), 0.25))
-    common = {"min_side": 16, "strides": sizes, "similarity": similarity}
-    levels = anchor_levels((96, 128))
-    seven = assign(scores, corners, levels, targets, config=AssignerConfig(topk=7, match_level=True), **common)
-    one = assign(scores, corners, levels, targets, config=ONE_TO_ONE, **common)
+    pairs = list_candidates(targets.boxes, anchor_levels((96, 128)), 16, (8, 16, 32))
+    seven = assign(scores, corners, pairs, targets, [AssignerConfig(topk=7, match_level=True)], similarity)
+    one = assign(scores, corners, pairs, targets, [ONE_TO_ONE], similarity)
     owners = one.gt_idx[one.mask].tolist()
     assert sorted(owners) == sorted(set(seven.gt_idx[seven.mask].tolist()))
     for gt_idx, anchor_idx in zip(owners, one.anchor_idx[one.mask].tolist(), strict=True):

@@ -90,7 +90,7 @@ def learned(
     losses = []
     for number, batch in enumerate(samples(data, chosen, (group.rank, group.size))):
         terms = state.forward_backward(batch, 0, number)
-        losses.append(torch.cat((terms.total[None], terms.stack())))
+        losses.append(torch.cat((terms.total[None], terms.values)))
     state._group.all_reduce_gradients(state.model)
     return losses, {name: one.grad.clone() for name, one in state.model.named_parameters() if one.grad is not None}
 

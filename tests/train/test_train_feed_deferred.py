@@ -12,9 +12,10 @@ import torch
 from feed_scenes import make_scenes, pose_spec, train_options
 
 from yolopose.base.errors import TrainError
-from yolopose.train.feed import TrainBatches, deferred
+from yolopose.train.feed import TrainBatches, device_render
 from yolopose.train.feed.batch import make_batch, make_deferred_batch
-from yolopose.train.feed.deferred import DeferredImages, render_images
+from yolopose.train.feed.deferred import DeferredImages
+from yolopose.train.feed.device_render import render_images
 from yolopose.train.feed.operations import HSV, hsv_tables
 from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
 
@@ -90,7 +91,7 @@ def test_gray_and_four_channels(channels: int) -> None:
 def test_an_offset_of_half_a_pixel_is_detected() -> None:
     builder, spec = make_photos(mosaic=1.0, **GEOMETRIC)
     batch = make_deferred_batch(builder, spec)
-    batch.images.transforms[..., 0, 2] += 0.5
+    batch.parts.unpack().images.transforms[..., 0, 2] += 0.5
     difference = (batch.render(CPU).images.int() - make_batch(builder, spec).images.int()).abs().amax(1).float()
     assert difference.mean() > 0.4
 
@@ -127,8 +128,9 @@ def test_threads_and_processes_make_deferred_batches(workers: int, monkeypatch: 
 def test_a_canvas_without_pieces_is_gray() -> None:
     builder, spec = make_photos()
     batch = make_deferred_batch(builder, spec)
-    batch.images.target[0] = 0
-    images = render_images(batch.images, CPU)
+    deferred = batch.parts.unpack().images
+    deferred.target[0] = 0
+    images = render_images(deferred)
     assert (images[0] == 114).all()
     assert (images[1] != 114).any()
 
@@ -139,11 +141,11 @@ def test_rendering_is_retried_once_when_memory_is_full(failures: int, monkeypatc
     monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
     calls: list[int] = []
 
-    def failing(deferred_images: DeferredImages, device: torch.device) -> torch.Tensor:
+    def failing(deferred_images: DeferredImages) -> torch.Tensor:
         calls.append(len(calls))
         if len(calls) <= failures:
             raise RuntimeError("CUDA out of memory")
-        return render_images(deferred_images, device)
+        return render_images(deferred_images)
 
     monkeypatch.setattr("yolopose.train.feed.batch.render_images", failing)
     batches = TrainBatches(table, pose_spec(), train_options(), imgsz=64, batch=2, workers=0, render_on=CPU).epoch(0)
@@ -157,6 +159,6 @@ def test_rendering_is_retried_once_when_memory_is_full(failures: int, monkeypatc
 def test_rendering_a_few_images_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     builder, spec = make_photos(mosaic=0.5, mixup=0.5, cutmix=0.5, bgr=0.5, **GEOMETRIC, **COLOR)
     batch = make_deferred_batch(builder, spec)
-    expected = render_images(batch.images, CPU)
-    monkeypatch.setattr(deferred, "_PIXELS", 1)
-    assert torch.equal(render_images(batch.images, CPU), expected)
+    expected = batch.render(CPU).images
+    monkeypatch.setattr(device_render, "_PIXELS", 1)
+    assert torch.equal(batch.render(CPU).images, expected)

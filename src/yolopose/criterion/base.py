@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from yolopose.config import LossOptions
 from yolopose.criterion.assign import AssignerConfig, Assignment, assign
+from yolopose.criterion.candidates import Pairs, candidate_rectangles, list_pairs
 from yolopose.criterion.similarity import box_similarity, keypoint_similarity
 from yolopose.criterion.targets import Targets
 from yolopose.criterion.terms import gather_positives, keypoint_loss, soft_targets, visibility_loss
@@ -38,37 +39,35 @@ class LossTerms:
 
     Attributes:
         total: the tensor to differentiate: sum of the gained terms × batch size.
-        items: gained terms by name, averaged over images, without gradient.
+        names: names of the terms.
+        values: (T,) gained terms, averaged over images, without gradient.
     """
 
     total: Tensor
-    items: Mapping[str, Tensor]
+    names: tuple[str, ...]
+    values: Tensor
 
-    @classmethod
-    def from_values(cls, total: Tensor, names: Sequence[str], values: Tensor) -> LossTerms:
-        """Make the losses from a (T,) tensor of terms."""
-        return cls(total, dict(zip(names, values.unbind(), strict=True)))
-
-    def stack(self) -> Tensor:
-        """Return the terms as a (T,) tensor, in their order."""
-        return torch.stack(list(self.items.values()))
+    @property
+    def items(self) -> Mapping[str, Tensor]:
+        """The terms by name."""
+        return dict(zip(self.names, self.values.unbind(), strict=True))
 
     def to_dict(self) -> dict[str, float]:
         """Return the terms as floats; synchronizes with a GPU."""
-        return dict(zip(self.items, self.stack().tolist(), strict=True))
+        return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BranchSums:
-    """Unnormalized losses of one branch of a head.
+    """Unnormalized losses of the G branches of a head.
 
     Attributes:
-        terms: sums over positives by name, with gradient.
-        counts: by name what normalizes them, and what else is summed over processes, without gradient.
+        terms: (T, G) sums of each term, with gradient.
+        counts: (C, G) what normalizes them, and what else is summed over processes, without gradient.
     """
 
-    terms: dict[str, Tensor]
-    counts: dict[str, Tensor]
+    terms: Tensor
+    counts: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +89,22 @@ class Positives:
     targets: Targets
 
 
+class PreparedTargets(NamedTuple):
+    """What the losses of a batch read beside the outputs of the network, on its device.
+
+    Attributes:
+        targets: ground truth; that of each branch of the head, one after the other.
+        pairs: candidates of the assigner.
+        points: (2, A) anchor points, grid units.
+        strides: (A,) pixels per grid unit.
+    """
+
+    targets: Targets
+    pairs: Pairs
+    points: Tensor
+    strides: Tensor
+
+
 class Criterion(ABC):
     """Losses of a head's raw output against ground truth.
 
@@ -103,12 +118,14 @@ class Criterion(ABC):
 
     Attributes:
         terms: names of the loss terms, in the order of meters and results.csv.
-        num_counts: values that one call of the criterion passes to `reduce_fn`.
+        counts: names of the counts that normalize the terms.
+        configs: configuration of the assigner for each branch of the head.
         kpt_scale: with `kpt_shift` the decoding of keypoints: scale · raw + anchor point + shift, in grid units.
     """
 
     terms: ClassVar[tuple[str, ...]]
-    num_counts: ClassVar[int]
+    counts: ClassVar[tuple[str, ...]]
+    configs: ClassVar[tuple[AssignerConfig, ...]]
     kpt_scale: ClassVar[float]
     kpt_shift: ClassVar[float]
 
@@ -129,11 +146,12 @@ class Criterion(ABC):
         self._gains = torch.tensor([float(getattr(gains, _GAIN_NAMES.get(term, term))) for term in self.terms])
         self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
+        self._normalizers = torch.tensor([self.counts.index(_NORMALIZERS[term]) for term in self.terms])
         self._anchors_cache: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
+        self._centers_cache: dict[Shapes, list[tuple[Tensor, Tensor]]] = {}
         # widened to the second stride, a small instance contains an anchor even where it lies between all centers
         self._min_side = float(self._strides[min(1, len(self._strides) - 1)])
 
-    @abstractmethod
     def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
         """Compute the losses, in float32 for any precision of the network.
 
@@ -142,13 +160,64 @@ class Criterion(ABC):
             targets: their ground truth; on the CPU no step synchronizes with a GPU.
             reduce_fn: for images that are a part of a batch, sums a (`num_counts`,) tensor over all parts. The losses
                 are then this part's share of the losses of the whole batch: they sum up to them, and so do gradients.
+
+        Returns:
+            The total of all branches, and the terms of the last one.
+
+        Raises:
+            ModelError: the network was pruned to one branch.
         """
+        device = output.scores.device
+        return self.compute(output, self.prepare(targets, output.shapes, len(output.scores), device), reduce_fn)
+
+    def prepare(
+        self,
+        targets: Targets,
+        shapes: Shapes,
+        images: int,
+        device: torch.device,
+        configs: Sequence[AssignerConfig] | None = None,
+    ) -> PreparedTargets:
+        """List the candidate pairs and copy the targets to the device; nothing here depends on the network.
+
+        Args:
+            targets: ground truth of a batch; on the CPU no step synchronizes with a GPU.
+            shapes: (height, width) of each level, in anchors.
+            images: images of the batch.
+            device: where the network computes.
+            configs: of each branch; `configs` of the class by default.
+        """
+        configs = configs or self.configs
+        self._move(device)
+        targets = targets.repeat(len(configs), images)
+        match_level = any(config.match_level for config in configs)
+        rectangles = candidate_rectangles(
+            targets.boxes, self._level_centers(shapes), self._min_side, self._strides if match_level else None
+        )
+        return PreparedTargets(targets.to(device), list_pairs(rectangles, device), *self._anchors(shapes, device))
+
+    def compute(self, output: HeadOutput, prepared: PreparedTargets, reduce_fn: ReduceFn | None = None) -> LossTerms:
+        """Compute the losses of prepared targets, see `__call__`; `torch.compile` captures it in one graph."""
+        branches = self._branches(output)
+        sums = self._sums(branches, prepared, self.configs)
+        images: Tensor | int = len(output.scores)
+        if reduce_fn is not None:
+            reduced = reduce_fn(torch.cat((sums.counts.flatten(), sums.counts.new_full((1,), images))))
+            sums = BranchSums(sums.terms, reduced[:-1].view_as(sums.counts))
+            images = reduced[-1]
+        values = self._normalize(sums)
+        total = self._combine(values.sum(0)) * images
+        return LossTerms(total, self.terms, values[:, -1].detach())
+
+    @property
+    def num_counts(self) -> int:
+        """Values that one call of the criterion passes to `reduce_fn`."""
+        return len(self.counts) * len(self.configs) + 1
 
     def empty(self, device: torch.device, reduce_fn: ReduceFn) -> LossTerms:
         """Return zero losses of a part of a batch without images, and take part in the sum over processes."""
         reduce_fn(torch.zeros(self.num_counts, device=device))
-        values = torch.zeros(1 + len(self.terms), device=device)
-        return LossTerms.from_values(values[0], self.terms, values[1:])
+        return LossTerms(torch.zeros((), device=device), self.terms, torch.zeros(len(self.terms), device=device))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027  # most losses do not depend on it
         """Prepare for an epoch, counted from 0, of a run of `epochs`."""
@@ -163,82 +232,90 @@ class Criterion(ABC):
         """(B, C, A) raw boxes → (B, 4, A) distances to left, top, right, bottom in grid units."""
 
     @abstractmethod
-    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Return the sums of the box terms of (R, C) raw boxes; size is (height, width) of the input in pixels."""
+    def _box_rows(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return the (R,) box terms of (R, C) raw boxes; size is (height, width) of the input in pixels."""
 
-    def _extra_sums(
-        self, output: HeadOutput, error: Tensor, labeled: Tensor, positives: Positives
+    def _extra_rows(
+        self, outputs: Sequence[HeadOutput], error: Tensor, labeled: Tensor, positives: Positives
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return terms and counts beyond those of all heads."""
-        del output, error, labeled, positives
+        """Return (R,) terms and counts beyond those of all heads."""
+        del outputs, error, labeled, positives
         return {}, {}
 
-    def _branch_sums(self, output: HeadOutput, targets: Targets, config: AssignerConfig) -> BranchSums:
-        """Assign anchors and sum the loss terms of one branch."""
-        device = output.scores.device
-        self._move(device)
-        boxes, scores, kpts = output.boxes.float(), output.scores.float(), output.kpts.float()
-        points, strides = self._anchors(output.shapes, device)
-        assigned = self._assign(boxes.detach(), scores.detach(), kpts.detach(), output.shapes, targets, config)
-        targets = targets.to(device)
+    def _branches(self, output: HeadOutput) -> Sequence[HeadOutput]:
+        """Return the outputs of each branch."""
+        return (output,)
+
+    def _combine(self, totals: Tensor) -> Tensor:
+        """Return the loss of a batch from the (G,) losses of its branches."""
+        return totals[0]
+
+    def _sums(
+        self, outputs: Sequence[HeadOutput], prepared: PreparedTargets, configs: Sequence[AssignerConfig]
+    ) -> BranchSums:
+        """Assign anchors and sum the loss terms of each branch; the branches are computed as one batch of images."""
+        boxes, scores, kpts = (join_branches(outputs, name) for name in ("boxes", "scores", "kpts"))
+        targets, _, points, strides = prepared
+        assigned = self._assign(boxes.detach(), scores.detach(), kpts.detach(), prepared, configs)
         row_strides = strides[assigned.anchor_idx]
         gt_boxes = targets.boxes[assigned.gt_idx] / row_strides[:, None]
         positives = Positives(assigned, points.T[assigned.anchor_idx], row_strides, gt_boxes, targets)
-        soft = soft_targets(scores, assigned, targets)
-        height, width = (side * self._strides[0] for side in output.shapes[0])
-        terms = self._box_terms(gather_positives(boxes, assigned), positives, (height, width))
+        height, width = (side * self._strides[0] for side in outputs[0].shapes[0])
+        rows = self._box_rows(gather_positives(boxes, assigned), positives, (height, width))
         raw = gather_positives(kpts, assigned).unflatten(1, self._kpt_shape)  # (R, K, D)
-        xy = self.kpt_scale * raw[..., :2] + (positives.points[:, None] + self.kpt_shift)
-        terms["pose"], error, labeled = keypoint_loss(
+        xy = torch.add(positives.points[:, None] + self.kpt_shift, raw[..., :2], alpha=self.kpt_scale)
+        rows["pose"], error, labeled = keypoint_loss(
             xy, row_strides, self._kpt_variance, assigned, targets, self._l1_gain
         )
         has_visibility = self._kpt_shape[1] == 3
-        terms["kobj"] = (
-            visibility_loss(raw[..., 2], labeled, assigned) if has_visibility else torch.zeros_like(terms["pose"])
+        rows["kobj"] = (
+            visibility_loss(raw[..., 2], labeled, assigned) if has_visibility else torch.zeros_like(rows["pose"])
         )
-        terms["cls"] = functional.binary_cross_entropy_with_logits(scores, soft, self._class_weights, reduction="sum")
-        counts = {"scores": soft.sum(), "keypoints": assigned.mask.sum() * float(self._kpt_shape[0])}
-        extra_terms, extra_counts = self._extra_sums(output, error, labeled, positives)
-        return BranchSums(terms | extra_terms, counts | extra_counts)
+        soft = soft_targets(scores, assigned, targets)
+        cls = self._class_losses(scores, soft, len(outputs))
+        counts = {"scores": assigned.weight, "keypoints": assigned.mask * float(self._kpt_shape[0])}
+        extra_rows, extra_counts = self._extra_rows(outputs, error, labeled, positives)
+        rows |= extra_rows
+        counts |= extra_counts
+        names = [term for term in self.terms if term != "cls"]
+        columns = [rows[name] for name in names] + [counts[name] for name in self.counts]
+        sums = torch.stack(columns).view(len(columns), len(outputs), -1).sum(2)
+        index = self.terms.index("cls")
+        terms = torch.cat((sums[:index], cls[None], sums[index : len(names)]))
+        return BranchSums(terms, sums[len(names) :].detach())
+
+    def _class_losses(self, scores: Tensor, soft: Tensor, branches: int) -> Tensor:
+        """Return the (G,) sums of the binary cross entropy of the scores of each branch."""
+        losses = [
+            functional.binary_cross_entropy_with_logits(*pair, self._class_weights, reduction="sum")
+            for pair in zip(scores.chunk(branches), soft.chunk(branches), strict=True)
+        ]
+        return torch.stack(losses)
 
     def _assign(
-        self, boxes: Tensor, scores: Tensor, kpts: Tensor, shapes: Shapes, targets: Targets, config: AssignerConfig
+        self, boxes: Tensor, scores: Tensor, kpts: Tensor, prepared: PreparedTargets, configs: Sequence[AssignerConfig]
     ) -> Assignment:
-        points, strides = self._anchors(shapes, scores.device)
+        targets, pairs, points, strides = prepared
         sides = self._decode_sides(boxes)
         corners = (torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1) * strides).transpose(1, 2)
         similarity = box_similarity(corners)
         if self._assigner == "oks":
             raw = kpts.unflatten(1, self._kpt_shape)[:, :, :2]
-            xy = (self.kpt_scale * raw + (points + self.kpt_shift)) * strides
+            xy = torch.add(points + self.kpt_shift, raw, alpha=self.kpt_scale) * strides
             similarity = keypoint_similarity(xy, corners, self._kpt_variance)
-        labels_device = targets.boxes.device  # anchors beside the labels: reading them from a GPU would synchronize
-        return assign(
-            scores.sigmoid(),
-            corners,
-            level_centers(shapes, self._strides, labels_device),
-            targets,
-            min_side=self._min_side,
-            config=config,
-            strides=self._anchors(shapes, labels_device)[1] if config.match_level else None,
-            similarity=similarity,
-        )
+        return assign(scores.sigmoid(), corners, pairs, targets, configs, similarity)
 
-    def _reduce(
-        self, branches: Sequence[BranchSums], images: int, reduce_fn: ReduceFn | None
-    ) -> tuple[list[dict[str, Tensor]], Tensor | int]:
-        """Sum counts and number of images over the parts of a batch, with one call of `reduce_fn`."""
-        if reduce_fn is None:
-            return [branch.counts for branch in branches], images
-        counts = [count.float() for branch in branches for count in branch.counts.values()]
-        reduced = iter(reduce_fn(torch.stack([*counts, counts[0].new_full((), images)])).unbind())
-        return [_take(branch.counts, reduced) for branch in branches], next(reduced)
+    def _normalize(self, sums: BranchSums) -> Tensor:
+        """Return the (T, G) terms: sums divided by the batch-wide counts, times the gains."""
+        return sums.terms / sums.counts.clamp(min=1)[self._normalizers] * self._gains[:, None]
 
-    def _normalize(self, sums: BranchSums, counts: Mapping[str, Tensor], images: Tensor | int) -> LossTerms:
-        """Divide the sums by the batch-wide counts and apply the gains."""
-        means = [sums.terms[term] / counts[_NORMALIZERS[term]].clamp(min=1) for term in self.terms]
-        values = torch.stack(means) * self._gains
-        return LossTerms.from_values(values.sum() * images, self.terms, values.detach())
+    def _level_centers(self, shapes: Shapes) -> list[tuple[Tensor, Tensor]]:
+        """Return `level_centers` of these level shapes on the CPU, cached."""
+        if shapes not in self._centers_cache:
+            if len(self._centers_cache) >= _MAX_CACHED_SHAPES:
+                self._centers_cache.clear()
+            self._centers_cache[shapes] = level_centers(shapes, self._strides)
+        return self._centers_cache[shapes]
 
     def _anchors(self, shapes: Shapes, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return `anchor_points` of these level shapes, cached."""
@@ -253,9 +330,12 @@ class Criterion(ABC):
         if self._gains.device != device:
             self._gains = self._gains.to(device)
             self._kpt_variance = self._kpt_variance.to(device)
+            self._normalizers = self._normalizers.to(device)
             if self._class_weights is not None:
                 self._class_weights = self._class_weights.to(device)
 
 
-def _take(names: Mapping[str, Tensor], values: Iterator[Tensor]) -> dict[str, Tensor]:
-    return {name: next(values) for name in names}
+def join_branches(outputs: Sequence[HeadOutput], name: str) -> Tensor:
+    """Return an output of all branches as one batch in float32: (G·B, C, A)."""
+    values: list[Tensor] = [getattr(output, name).float() for output in outputs]
+    return values[0] if len(values) == 1 else torch.cat(values)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,8 +12,7 @@ from torch import Tensor
 from yolopose.base.errors import ModelError
 from yolopose.config import LossOptions
 from yolopose.criterion.assign import AssignerConfig
-from yolopose.criterion.base import BranchSums, Criterion, LossTerms, Positives, ReduceFn
-from yolopose.criterion.targets import Targets
+from yolopose.criterion.base import BranchSums, Criterion, Positives, join_branches
 from yolopose.criterion.terms import box_loss, distribution_focal_loss, gather_positives, rle_loss, rle_weights
 from yolopose.nn import Pose26, PoseModel, RealNVP
 from yolopose.nn.head import HeadOutput
@@ -31,7 +31,8 @@ class PoseCriterion(Criterion):
     """
 
     terms = ("box", "pose", "kobj", "cls", "dfl")
-    num_counts = 3
+    counts = ("scores", "keypoints")
+    configs = (AssignerConfig(),)
     kpt_scale = 2.0
     kpt_shift = -0.5
 
@@ -46,16 +47,10 @@ class PoseCriterion(Criterion):
     ) -> None:
         super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner)
 
-    def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
-        """Compute the losses; see `Criterion`."""
-        sums = self._branch_sums(output, targets, AssignerConfig())
-        [counts], images = self._reduce([sums], len(output.scores), reduce_fn)
-        return self._normalize(sums, counts, images)
-
     def _decode_sides(self, boxes: Tensor) -> Tensor:
         return _expectation(boxes.unflatten(1, (4, -1)).softmax(2).transpose(2, 3))
 
-    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+    def _box_rows(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
         logits = boxes.unflatten(1, (4, -1))  # (R, 4, bins)
         sides = _expectation(logits.softmax(2))
         return {
@@ -79,7 +74,8 @@ class DualCriterion(Criterion):
     """
 
     terms = ("box", "pose", "kobj", "cls", "l1", "rle")
-    num_counts = 9  # 4 of each branch, and the images
+    counts = ("scores", "keypoints", "rle_keypoints", "rle_total")
+    configs = (ONE_TO_MANY, ONE_TO_ONE)
     kpt_scale = 1.0
     kpt_shift = 0.0
 
@@ -97,11 +93,13 @@ class DualCriterion(Criterion):
         self._flow = flow
         self._rle_weights = rle_weights(kpt_shape[0])
         self.o2m_weight = _O2M_WEIGHTS[0]
+        self._shares = self._branch_shares()
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Set the shares of the branches for an epoch, counted from 0, of a run of `epochs`."""
         progress = epoch / (epochs - 1) if epochs > 1 else 0.0
         self.o2m_weight = _O2M_WEIGHTS[0] + (_O2M_WEIGHTS[1] - _O2M_WEIGHTS[0]) * min(progress, 1.0)
+        self._shares = self._branch_shares()
 
     def for_network(self, network: PoseModel) -> DualCriterion:
         """Return the criterion for another network of the same kind, with a copy of that network's flow.
@@ -113,63 +111,61 @@ class DualCriterion(Criterion):
         criterion._flow = copy.deepcopy(get_flow(network)).float()
         return criterion
 
-    def __call__(self, output: HeadOutput, targets: Targets, reduce_fn: ReduceFn | None = None) -> LossTerms:
-        """Compute the losses; see `Criterion`.
+    def _branch_shares(self) -> Tensor:
+        """Return the (2,) shares of the branches in the total."""
+        return torch.tensor([self.o2m_weight, 1 - self.o2m_weight], device=self._gains.device)
 
-        Returns:
-            The weighted total of both branches, and the terms of the one-to-one branch.
-
-        Raises:
-            ModelError: the network was pruned to one branch.
-        """
+    def _branches(self, output: HeadOutput) -> Sequence[HeadOutput]:
         if output.one2one is None:
             raise _pruned_error()
-        branches = [
-            self._branch_sums(output, targets, ONE_TO_MANY),
-            self._branch_sums(output.one2one, targets, ONE_TO_ONE),
-        ]
-        counts, images = self._reduce(branches, len(output.scores), reduce_fn)
-        many, one = (self._normalize(*branch, images) for branch in zip(branches, counts, strict=True))
-        return LossTerms(self.o2m_weight * many.total + (1 - self.o2m_weight) * one.total, one.items)
+        return output, output.one2one
+
+    def _combine(self, totals: Tensor) -> Tensor:
+        return (totals * self._shares).sum()
 
     def _decode_sides(self, boxes: Tensor) -> Tensor:
         return boxes
 
-    def _box_terms(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
+    def _box_rows(self, boxes: Tensor, positives: Positives, size: tuple[int, int]) -> dict[str, Tensor]:
         # distances are compared as shares of the input size, so that all levels weigh alike
         scale = positives.strides[:, None] / boxes.new_tensor([size[1], size[0]] * 2)
         difference = (boxes - _target_sides(positives)).abs() * scale
         return {
             "box": box_loss(boxes, positives.points, positives.gt_boxes, positives.assigned),
-            "l1": (difference.mean(1) * positives.assigned.weight).sum(),
+            "l1": difference.mean(1) * positives.assigned.weight,
         }
 
-    def _extra_sums(
-        self, output: HeadOutput, error: Tensor, labeled: Tensor, positives: Positives
+    def _extra_rows(
+        self, outputs: Sequence[HeadOutput], error: Tensor, labeled: Tensor, positives: Positives
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        if output.sigmas is None:
+        if any(output.sigmas is None for output in outputs):
             raise _pruned_error()
-        logits = gather_positives(output.sigmas.float(), positives.assigned).unflatten(1, (-1, 2))
+        logits = gather_positives(join_branches(outputs, "sigmas"), positives.assigned).unflatten(1, (-1, 2))
         on_cpu = error.device.type == "cpu"
-        total, count = rle_loss(
+        values, count = rle_loss(
             error,
             logits,
             labeled * positives.assigned.mask[:, None],
             self._rle_weights,
             self._flow.log_density,
-            gather=on_cpu,
+            gather=on_cpu and not torch.compiler.is_compiling(),
         )
-        return {"rle": total}, {"rle_keypoints": count, "rle_total": total.detach()}
+        return {"rle": values}, {"rle_keypoints": count, "rle_total": values.detach()}
 
-    def _normalize(self, sums: BranchSums, counts: Mapping[str, Tensor], images: Tensor | int) -> LossTerms:
+    def _normalize(self, sums: BranchSums) -> Tensor:
         # a likelihood above 1 counts as loss 0; the sign is that of the whole batch, so it is decided after the
         # reduction. `where` and not `clamp`, so that NaN stays visible
-        rle = torch.where(counts["rle_total"] < 0, 0.0, sums.terms["rle"])
-        return super()._normalize(BranchSums(sums.terms | {"rle": rle}, sums.counts), counts, images)
+        index = self.terms.index("rle")
+        is_negative = sums.counts[self.counts.index("rle_total")] < 0
+        rle = torch.where(is_negative, 0.0, sums.terms[index])
+        terms = torch.cat((sums.terms[:index], rle[None], sums.terms[index + 1 :]))
+        return super()._normalize(BranchSums(terms, sums.counts))
 
     def _move(self, device: torch.device) -> None:
         super()._move(device)
-        self._rle_weights = self._rle_weights.to(device)
+        if self._rle_weights.device != device:
+            self._rle_weights = self._rle_weights.to(device)
+            self._shares = self._shares.to(device)
 
 
 def build_criterion(
@@ -219,8 +215,18 @@ def _target_sides(positives: Positives) -> Tensor:
 
 def _expectation(probabilities: Tensor) -> Tensor:
     """(…, bins) probabilities → (…) expected bin."""
-    bins = torch.arange(probabilities.shape[-1], dtype=probabilities.dtype, device=probabilities.device)
-    return probabilities @ bins
+    count, device = probabilities.shape[-1], probabilities.device
+    return probabilities @ (_bins(count, device) if torch.compiler.is_compiling() else _cached_bins(count, device))
+
+
+def _bins(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count, dtype=torch.float32, device=device)
+
+
+@cache
+def _cached_bins(count: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return _bins(count, device)
 
 
 def _pruned_error() -> ModelError:

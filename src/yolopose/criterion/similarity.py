@@ -31,21 +31,25 @@ def ciou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     Returns:
         (N,) values in −1.5…1.
     """
-    low1, high1 = boxes1[:, :2], boxes1[:, 2:]
-    low2, high2 = boxes2[:, :2], boxes2[:, 2:]
-    width1, height1 = (high1 - low1).unbind(1)
-    width2, height2 = (high2 - low2).unbind(1)
-    height1 = height1 + _CIOU_EPS
-    height2 = height2 + _CIOU_EPS
-    overlap_x, overlap_y = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0).unbind(1)
+    both = torch.stack((boxes1, boxes2))
+    low, high = both[..., :2], both[..., 2:]
+    sides = high - low + _CIOU_EPS  # (2, N, 2)
+    widths, heights = sides.unbind(-1)
+    areas = widths * heights
+    angles = torch.atan(widths / heights)
+    centers = low + high
+    overlap = torch.minimum(high[0], high[1]) - torch.maximum(low[0], low[1])
+    enclosing = sides[0] + sides[1] - overlap
+    overlap_x, overlap_y = overlap.clamp(min=0).unbind(1)
     intersection = overlap_x * overlap_y  # not `prod`: its backward counts zeros, which synchronizes with the GPU
-    iou = intersection / (width1 * height1 + width2 * height2 - intersection + _CIOU_EPS)
-    diagonal = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).square().sum(1) + _CIOU_EPS
-    distance = (low2 + high2 - low1 - high1).square().sum(1) / 4
-    v = (4 / math.pi**2) * (torch.atan(width2 / height2) - torch.atan(width1 / height1)).square()
+    iou = intersection / (areas[0] + areas[1] - intersection + _CIOU_EPS)
+    # both ρ² and c² times 4
+    distance = (centers[0] - centers[1]).square().sum(1)
+    diagonal = (2 * enclosing).square().sum(1) + _CIOU_EPS
+    v = (angles[0] - angles[1]).square() * (4 / math.pi**2)
     with torch.no_grad():
         alpha = v / (v - iou + (1 + _CIOU_EPS))
-    return iou - (distance / diagonal + v * alpha)
+    return torch.addcmul(iou - distance / diagonal, v, alpha, value=-1)
 
 
 def box_similarity(boxes: Tensor) -> Similarity:

@@ -27,9 +27,27 @@ class Targets:
     def __len__(self) -> int:
         return len(self.batch_idx)
 
-    def to(self, device: torch.device | str) -> Targets:
-        """Return the targets on a device."""
-        return Targets(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+    def to(self, device: torch.device) -> Targets:
+        """Return the targets on a device; from the CPU to a GPU in one copy, which the host does not wait for."""
+        values: list[Tensor] = [getattr(self, field.name) for field in fields(self)]
+        if device.type != "cuda" or self.boxes.device.type != "cpu":
+            return Targets(*(value.to(device, non_blocking=True) for value in values))
+        flat = [value.contiguous().flatten().view(torch.uint8) for value in values]  # 8-byte values first
+        block = torch.cat(flat).pin_memory().to(device, non_blocking=True)
+        parts = block.split([len(part) for part in flat])
+        return Targets(*(part.view(value.dtype).view(value.shape) for part, value in zip(parts, values, strict=True)))
+
+    def repeat(self, times: int, images: int) -> Targets:
+        """Return the targets of `times` batches of `images` images, one behind the other."""
+        if times == 1:
+            return self
+        batch_idx = torch.cat([self.batch_idx + images * number for number in range(times)])
+        return Targets(
+            batch_idx,
+            self.classes.repeat(times),
+            self.boxes.repeat(times, 1),
+            self.keypoints.repeat(times, 1, 1),
+        )
 
     @classmethod
     def from_normalized(

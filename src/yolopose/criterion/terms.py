@@ -1,4 +1,4 @@
-"""Loss terms as sums over the positives of one branch. The criterion divides them by batch-wide counts.
+"""Loss terms of the rows of an assignment. The criterion sums them and divides them by batch-wide counts.
 
 Sources: class targets of TOOD (arXiv 2108.07755), CIoU (1911.08287), distribution focal loss (2006.04388), keypoint
 loss by object keypoint similarity (YOLO-Pose, 2204.06806), residual log-likelihood estimation (RLE, 2107.11291).
@@ -29,11 +29,6 @@ def gather_positives(values: Tensor, assigned: Assignment) -> Tensor:
     return values.permute(0, 2, 1)[assigned.batch_idx, assigned.anchor_idx]
 
 
-def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
-    """Sum (R, K) values over the rows with `mask`; without such rows 0 that still has a gradient."""
-    return (values * mask[:, None]).sum()
-
-
 def soft_targets(scores: Tensor, assigned: Assignment, targets: Targets) -> Tensor:
     """Return (B, nc, A) class targets in the shape of the scores."""
     soft = torch.zeros_like(scores)
@@ -43,7 +38,7 @@ def soft_targets(scores: Tensor, assigned: Assignment, targets: Targets) -> Tens
 
 
 def box_loss(sides: Tensor, points: Tensor, gt_boxes: Tensor, assigned: Assignment) -> Tensor:
-    """Sum 1 − CIoU over the rows, by weight.
+    """Compute (1 − CIoU) · weight of each row.
 
     Args:
         sides: (R, 4) predicted distances to left, top, right, bottom.
@@ -52,11 +47,11 @@ def box_loss(sides: Tensor, points: Tensor, gt_boxes: Tensor, assigned: Assignme
         assigned: the rows.
     """
     predicted = torch.cat((points - sides[:, :2], points + sides[:, 2:]), 1)
-    return ((1 - ciou(predicted, gt_boxes)) * assigned.weight).sum()
+    return (1 - ciou(predicted, gt_boxes)) * assigned.weight
 
 
 def distribution_focal_loss(logits: Tensor, sides: Tensor, assigned: Assignment) -> Tensor:
-    """Sum the cross entropy of the two bins around each target distance, by weight.
+    """Compute the cross entropy of the two bins around each target distance, times the weight of each row.
 
     Args:
         logits: (R, 4, bins).
@@ -66,10 +61,9 @@ def distribution_focal_loss(logits: Tensor, sides: Tensor, assigned: Assignment)
     sides = sides.clamp(0, logits.shape[2] - 1 - 0.01)
     lower = sides.floor()
     fraction = sides - lower
-    log_probs = logits.log_softmax(2)
-    index = lower.long()[..., None]
-    low, high = log_probs.gather(2, index)[..., 0], log_probs.gather(2, index + 1)[..., 0]
-    return -((low * (1 - fraction) + high * fraction).mean(1) * assigned.weight).sum()
+    index = lower.long()
+    bins = logits.log_softmax(2).gather(2, torch.stack((index, index + 1), 2))
+    return torch.lerp(bins[..., 0], bins[..., 1], fraction).mean(1) * -assigned.weight
 
 
 def keypoint_loss(
@@ -80,7 +74,7 @@ def keypoint_loss(
     targets: Targets,
     l1_gain: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum 1 − exp(−e) over positives and labeled keypoints, e the exponent of OKS (YOLO-Pose, arXiv 2204.06806).
+    """Sum 1 − exp(−e) over the labeled keypoints of each positive, e the exponent of OKS (YOLO-Pose, arXiv 2204.06806).
 
     Each positive is scaled by K / (number of its labeled keypoints), so partly labeled instances count fully.
 
@@ -97,23 +91,25 @@ def keypoint_loss(
         l1_gain: factor of the L1 distances.
 
     Returns:
-        The sum; (R, K, 2) predicted minus target position in grid units; (R, K) 1 where a keypoint is labeled, else 0.
+        (R,) sums, 0 for rows that are not positives; (R, K, 2) predicted minus target position in grid units; (R, K) 1
+        where a keypoint is labeled, else 0.
     """
     gt_keypoints = targets.keypoints[assigned.gt_idx]
     area = box_areas(targets.boxes)[assigned.gt_idx]
     labeled = (gt_keypoints[..., 2] != 0).float()
     error = keypoints - gt_keypoints[..., :2] / strides[:, None, None]
     area = (area / strides.square() + _EPS)[:, None]
-    dissimilarity = 1 - torch.exp(-error.square().sum(-1) / (kpt_variance * area * 2))
+    dissimilarity = 1 - torch.exp(error.square().sum(-1) / (kpt_variance * area * -2))
     if l1_gain:
         dissimilarity = dissimilarity + l1_gain * error.abs().sum(-1) / area.sqrt()
-    factor = labeled.shape[1] / (labeled.sum(1, keepdim=True) + _EPS)
-    return masked_sum(factor * dissimilarity * labeled, assigned.mask), error, labeled
+    factor = labeled.shape[1] * assigned.mask / (labeled.sum(1) + _EPS)
+    return (dissimilarity * labeled).sum(1) * factor, error, labeled
 
 
 def visibility_loss(logits: Tensor, labeled: Tensor, assigned: Assignment) -> Tensor:
-    """Sum the binary cross entropy of (R, K) visibility logits; the target is whether a keypoint is labeled."""
-    return masked_sum(functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none"), assigned.mask)
+    """Sum the binary cross entropy of (R, K) visibility logits of each positive; the target is `labeled`."""
+    losses = functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none")
+    return losses.sum(1) * assigned.mask
 
 
 def box_areas(boxes: Tensor) -> Tensor:
@@ -136,7 +132,7 @@ def rle_loss(
     *,
     gather: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Sum the negative log-likelihood of the errors: Laplace times a learned density (RLE, arXiv 2107.11291).
+    """Sum the negative log-likelihood of the errors of a row: Laplace times a learned density (RLE, arXiv 2107.11291).
 
     Loss and gradients are finite for any input: errors are clipped to 100 σ, and keypoints whose error or σ is not
     finite are ignored.
@@ -151,14 +147,15 @@ def rle_loss(
             so a GPU would have to synchronize.
 
     Returns:
-        The weighted sum over keypoints and axes, and the number of keypoints that count, without gradient.
+        (R,) weighted sums over keypoints and axes, and (R,) numbers of keypoints that count, without gradient.
     """
     finite = torch.isfinite(error).all(2) & torch.isfinite(logits).all(2)
-    counts = (labeled * finite).flatten()
-    factor = (weights * labeled * finite).flatten()
+    shape = labeled.shape
+    counts = labeled * finite
+    factor = (weights * counts).flatten()
     error, logits, finite = error.flatten(0, 1), logits.flatten(0, 1), finite.flatten()[:, None]
-    if gather:
-        rows = counts.nonzero()[:, 0]
+    rows = counts.flatten().nonzero()[:, 0] if gather else None
+    if rows is not None:
         error, logits, finite, factor = error[rows], logits[rows], finite[rows], factor[rows]
     # replaced before any arithmetic: the gradient 0 · NaN of a later mask would be NaN
     error = torch.where(finite, error, 0.0)
@@ -167,4 +164,7 @@ def rle_loss(
     sigma = torch.where(finite, logits, 0.0).sigmoid().clamp(min=_MIN_SIGMA)
     residual = (error / (sigma + _EPS)).clamp(-_MAX_RESIDUAL, _MAX_RESIDUAL)
     nll = 2 * sigma.log() + math.log(2) + residual.abs() - log_density(residual)[:, None]
-    return (nll.sum(1) * factor).sum(), counts.sum()
+    values = nll.sum(1) * factor
+    if rows is not None:
+        values = values.new_zeros(shape.numel()).index_copy(0, rows, values)
+    return values.view(shape).sum(1), counts.sum(1)

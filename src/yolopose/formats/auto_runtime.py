@@ -1,22 +1,24 @@
-"""`runtime=auto`: convert weights once for the fastest installed engine, and cache the result."""
+"""`runtime=auto`: convert weights once for the engine that is fastest on this machine, and cache the result."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from yolopose._version import __version__
+from yolopose.base.cpu import cpu_name, physical_cores
 from yolopose.base.errors import ExportError, OutputError, WeightsError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER, quiet
 from yolopose.base.settings import cache_dir
 from yolopose.config import ExportOptions
 from yolopose.data.figures import draw_scene
+from yolopose.formats.engine_choice import choice_path, measure_engines, read_choice, write_choice
 from yolopose.formats.exporting import export_network
 from yolopose.formats.protocol import Format
 from yolopose.formats.pytorch import TorchRuntime, pick_device
@@ -25,8 +27,8 @@ from yolopose.nn import PoseModel
 from yolopose.runtime import Runtime
 from yolopose.schema import ModelMetadata
 
-FASTEST_FIRST = ("openvino", "onnx")
-"""Formats by the speed of their engines on an x86 CPU; each is faster there than torch in float32."""
+ENGINES = ("openvino", "onnx")
+"""Formats whose engines compute what torch does (keypoints within 0.001 pixels in float32), usually faster on a CPU."""
 
 
 def create_runtime(network: PoseModel, metadata: ModelMetadata, name: str, device: object, half: bool) -> Runtime:
@@ -35,8 +37,8 @@ def create_runtime(network: PoseModel, metadata: ModelMetadata, name: str, devic
     Args:
         network: the network.
         metadata: metadata of the weights.
-        name: `torch`, a format of `FASTEST_FIRST`, or `auto`: torch on a GPU, else the first format whose packages are
-            installed, else torch. The choice is logged.
+        name: `torch`, a format of `ENGINES`, or `auto`: torch on a GPU; on a CPU the fastest of torch and the installed
+            engines, which are timed once for each machine and kind of network. The choice is logged.
         device: see `open_runtime`.
         half: see `open_runtime`.
 
@@ -51,17 +53,54 @@ def create_runtime(network: PoseModel, metadata: ModelMetadata, name: str, devic
     """
     if name == "torch" or (name == "auto" and pick_device(device).type != "cpu"):
         return TorchRuntime(network, device, half, metadata)
-    entry = _fastest_installed() if name == "auto" else get_format(name)
-    if entry is None:
-        LOGGER.warning(f"runtime=auto: using torch, no faster engine is installed (pip install {FASTEST_FIRST[0]}).")
+    if name == "auto":
+        return _create_fastest(network, metadata, device, half)
+    return _convert_or_load(network, metadata, get_format(name), name, device, half)
+
+
+def _create_fastest(network: PoseModel, metadata: ModelMetadata, device: object, half: bool) -> Runtime:
+    """Return the fastest engine, which is measured unless an earlier run has done so."""
+    entries = _installed()
+    if not entries:
+        LOGGER.warning(f"runtime=auto: using torch, no other engine is installed (pip install {ENGINES[0]}).")
         return TorchRuntime(network, device, half, metadata)
+    path = choice_path(cache_dir() / "engines", _choice_key(network, metadata, entries, half))
+    choice = read_choice(path)
+    if choice is not None and choice.name in {"torch", *(entry.info.name for entry in entries)}:
+        LOGGER.info(f"runtime=auto: {choice.name} is the fastest engine on this machine ({choice}, see {path}).")
+        runtime = _open_engine(network, metadata, choice.name, device, half)
+        return runtime or TorchRuntime(network, device, half, metadata)
+    names = ("torch", *(entry.info.name for entry in entries))
+    opened = {name: _open_engine(network, metadata, name, device, half) for name in names}
+    engines = {name: runtime for name, runtime in opened.items() if runtime is not None}
+    if len(engines) == 1:  # the others cannot be used, which may change
+        return engines["torch"]
+    choice = measure_engines(engines, metadata.imgsz)
+    write_choice(path, choice)
+    LOGGER.info(f"runtime=auto: measured {choice}; using {choice.name}, and from now on without measuring ({path}).")
+    return engines[choice.name]
+
+
+def _open_engine(network: PoseModel, metadata: ModelMetadata, name: str, device: object, half: bool) -> Runtime | None:
+    """Open an engine for `runtime=auto`; None, with a warning, if the weights cannot be converted for it."""
+    if name == "torch":
+        return TorchRuntime(network, device, half, metadata)
+    entry = get_format(name)
     try:
-        return _convert_or_load(network, metadata, entry, name, device, half)
+        return _convert_or_load(network, metadata, entry, "auto", device, half)
     except (ExportError, OutputError) as error:
-        if name != "auto":
-            raise
-        LOGGER.warning(f"runtime=auto: using torch, since {entry.info.title} failed: {error}")
-        return TorchRuntime(network, device, half, metadata)
+        LOGGER.warning(f"runtime=auto: {entry.info.title} is not used, since it failed: {error}")
+        return None
+
+
+def _choice_key(network: PoseModel, metadata: ModelMetadata, entries: Sequence[Format], half: bool) -> list[object]:
+    """Return everything that the speed of the engines depends on; weights do not change it."""
+    packages = sorted({package for entry in entries for package in _packages(entry)})
+    versions = [f"{package} {version(package)}" for package in packages]
+    return [
+        cpu_name(), physical_cores(), torch.__version__, versions, __version__, network.yaml, network.spec.nc,
+        network.spec.keypoints.shape, metadata.imgsz, metadata.end2end, half,
+    ]  # fmt: skip
 
 
 def _packages(entry: Format) -> list[str]:
@@ -69,8 +108,8 @@ def _packages(entry: Format) -> list[str]:
     return list(dict.fromkeys((*entry.info.run_requires, *entry.info.export_requires)))
 
 
-def _fastest_installed() -> Format | None:
-    return next((entry for entry in map(get_format, FASTEST_FIRST) if not missing_packages(_packages(entry))), None)
+def _installed() -> list[Format]:
+    return [entry for entry in map(get_format, ENGINES) if not missing_packages(_packages(entry))]
 
 
 def _convert_or_load(

@@ -86,6 +86,10 @@ class Transform2D:
         Raises:
             numpy.linalg.LinAlgError: the transform is singular.
         """
+        if self.axis_aligned and self.matrix[2, 2] == 1:  # most transforms, in a fraction of the time
+            (x, _, left), (_, y, top), _ = self.matrix.tolist()
+            if x and y:
+                return Transform2D(np.array([[1 / x, 0.0, -left / x], [0.0, 1 / y, -top / y], [0.0, 0.0, 1.0]]))
         return Transform2D(np.linalg.inv(self.matrix).astype(np.float64, copy=False))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,25 @@ class RealNVP(nn.Module):
     def log_density(self, residuals: Tensor) -> Tensor:
         """(N, 2) residuals in units of σ → (N,) log densities."""
         z = residuals
-        log_det = residuals.new_zeros(len(residuals))
+        total_scale = torch.zeros_like(residuals)
+        free = 1 - self.mask
+        layers = [self._stacked(index) for index in (0, 2, 4)]
         for index in reversed(range(_LAYERS)):
-            mask = self.mask[index]
-            fixed = mask * z
-            scale = self.s[index](fixed) * (1 - mask)
-            shift = self.t[index](fixed) * (1 - mask)
-            z = (1 - mask) * (z - shift) * torch.exp(-scale) + fixed
-            log_det = log_det - scale.sum(1)
-        return log_det - z.square().sum(1) / 2 - math.log(2 * math.pi)
+            fixed = self.mask[index] * z
+            values = fixed.expand(2, -1, -1)
+            for number, (weight, bias) in enumerate(layers):
+                values = torch.baddbmm(bias[index], nn.functional.silu(values) if number else values, weight[index])
+            scale = values[0].tanh() * free[index]
+            z = torch.addcmul(fixed, (z - values[1]) * free[index], torch.exp(-scale))
+            total_scale = total_scale + scale
+        return -total_scale.sum(1) - z.square().sum(1) / 2 - math.log(2 * math.pi)
+
+    def _stacked(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return (6, 2, in, out) weights and (6, 2, 1, out) biases of a linear layer of both networks of each layer."""
+        linear = [cast(nn.Sequential, net)[index] for pair in zip(self.s, self.t, strict=True) for net in pair]
+        weight = torch.stack([cast(Tensor, layer.weight) for layer in linear]).unflatten(0, (_LAYERS, 2))
+        bias = torch.stack([cast(Tensor, layer.bias) for layer in linear]).unflatten(0, (_LAYERS, 2))
+        return weight.transpose(2, 3), bias[:, :, None]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

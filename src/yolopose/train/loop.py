@@ -233,7 +233,7 @@ class Trainer:
                     self._emit("on_params_update")
                     self._emit("on_before_zero_grad")
                 self.loss = terms.total.detach()
-                self.loss_items = terms.stack()
+                self.loss_items = terms.values
                 self._meter.add(terms, number + 1, last=number + 1 == len(self._batches))
                 self._budget.batch_done()
                 out_of_time = self._group.is_main and self._budget.is_spent(self._elapsed())

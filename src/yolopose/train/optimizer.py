@@ -15,6 +15,7 @@ from yolopose.base.errors import UsageError, WeightsError, did_you_mean
 from yolopose.config import TrainSettings
 from yolopose.nn import PoseHead, PoseModel
 from yolopose.nn.conv import DFL
+from yolopose.train.fused_step import FusedAdamW, FusedSGD
 from yolopose.train.musgd import MuSGD
 
 WEIGHT, NORM, BIAS = "weight", "norm", "bias"
@@ -283,12 +284,15 @@ def resolved_batch(settings: TrainSettings) -> int:
 def _build(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
     """Build the torch optimizer; without a fused kernel torch selects its multi-tensor implementation."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    fused = config.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES)
+    fused = config.name in _FUSED_NAMES and devices <= set(_FUSED_DEVICES) and len(devices) <= 1
     extra: dict[str, Any] = {"fused": True} if fused else {}
+    if config.name == "AdamW" and fused:
+        return FusedAdamW(groups, config.lr, (config.momentum, _BETA2))
+    if config.name == "SGD" and fused and config.momentum > 0:
+        return _with_zero_momentum(FusedSGD(groups, config.lr, config.momentum))
     if config.name == "SGD":
         nesterov = config.momentum > 0  # torch rejects it without momentum
-        sgd = SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, **extra)
-        return _with_zero_momentum(sgd) if fused and nesterov else sgd
+        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, **extra)
     if config.name == "MuSGD":
         sgd = MuSGD(groups, config.lr, config.momentum, fused)
         return _with_zero_momentum(sgd) if fused and config.momentum > 0 else sgd

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None}
@@ -44,7 +43,7 @@ class Precision:
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
 
     def step(
-        self, optimizer: Optimizer, parameters: Iterable[Tensor], max_norm: float, *, on_device: bool = False
+        self, optimizer: Optimizer, parameters: Sequence[Tensor], max_norm: float, *, on_device: bool = False
     ) -> bool | Tensor:
         """Clip the norm of all gradients and step, unless a gradient is not finite.
 
@@ -59,7 +58,7 @@ class Precision:
             an occasional overflow is expected and only lowers the scale.
         """
         if self._scaler is None:
-            finite = torch.isfinite(clip_grad_norm_(parameters, max_norm))
+            finite = torch.isfinite(clip_gradients(parameters, max_norm))
             # MuSGD sets it to False: its second step does not read `found_inf`.
             if on_device and getattr(optimizer, "_step_supports_amp_scaling", False):
                 return _step_if(optimizer, finite)
@@ -67,7 +66,7 @@ class Precision:
                 optimizer.step()
             return bool(finite)
         self._scaler.unscale_(optimizer)
-        clip_grad_norm_(parameters, max_norm)
+        clip_gradients(parameters, max_norm)
         self._scaler.step(optimizer)
         self._scaler.update()
         return True
@@ -80,6 +79,22 @@ class Precision:
         """Restore `state_dict()`."""
         if self._scaler is not None and saved:
             self._scaler.load_state_dict(saved)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients, which share a device, so that their norm is at most `max_norm`; return the norm before.
+
+    The values are those of `torch.nn.utils.clip_grad_norm_`, without its Python loops over tensors.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
+    return norm
 
 
 def _step_if(optimizer: Optimizer, finite: Tensor) -> Tensor:

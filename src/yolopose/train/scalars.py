@@ -125,7 +125,7 @@ class LossMeter:
             batches: batches of the epoch so far, this one included.
             last: whether it is the last batch of the epoch: pending values are waited for.
         """
-        self.sum += terms.stack().nan_to_num(0.0, 0.0, 0.0)
+        self.sum += terms.values.nan_to_num(0.0, 0.0, 0.0)
         self.mean = self.sum / batches
         self._scalars.put(self.mean, self._display)
         if last:

@@ -13,7 +13,7 @@ from torch import Tensor
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainSettings
-from yolopose.criterion import LossTerms, Targets, build_criterion
+from yolopose.criterion import LossTerms, PreparedTargets, Targets, build_criterion
 from yolopose.nn import PoseModel
 from yolopose.nn.openmp import note_computation
 from yolopose.nn.recompute import recompute_saved_maps
@@ -74,7 +74,14 @@ class TrainState:
         if settings.channels_last is not False:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         self._frozen = freeze_layers(self.model, settings.freeze)
-        self._forward: Any = _compile(self.model.outputs, settings.compile) if settings.compile else self.model.outputs
+        self._forward: Any = self.model.outputs
+        # network and losses as one graph; the losses of several processes include a collective operation
+        self._compiled: Any = None
+        if settings.compile:
+            whole = self._group.size == 1
+            target = self._output_and_losses if whole else self.model.outputs
+            compiled = _compile(target, settings.compile)
+            self._forward, self._compiled = (self._forward, compiled) if whole else (compiled, None)
         self.ema = EMA(self.model, settings.ema_decay, settings.ema_tau)
         self.optimizer = make_optimizer(self.model, settings, images=len(data.train), nc=data.spec.nc)
         self.schedule = make_schedule(settings, self.optimizer.config, batches)
@@ -90,6 +97,10 @@ class TrainState:
         self.micro_batches = 1
         self._reducer = GradientReducer(self.model, self._group) if self._group.size > 1 else None
         self.last_step = -1
+        # listed once: walking through all modules takes a millisecond
+        self._parameters = list(self.model.parameters())
+        buffers = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
+        self._norm_statistics = [(buffer, average) for buffer, average in buffers if buffer.is_floating_point()]
         self._has_partial_gradients = False  # whether the current batch has added gradients to those before it
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
@@ -152,8 +163,8 @@ class TrainState:
         if len(parts) == 1:
             return parts[0][1]
         total = torch.stack([terms.total for _, terms in parts]).sum()
-        values = torch.stack([terms.stack() * count for count, terms in parts]).sum(0) / len(batch)
-        return LossTerms.from_values(total, self.criterion.terms, values)
+        values = torch.stack([terms.values * count for count, terms in parts]).sum(0) / len(batch)
+        return LossTerms(total, self.criterion.terms, values)
 
     def losses(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
         """Run the network on a batch; with several processes, return this process's share of the losses.
@@ -168,9 +179,22 @@ class TrainState:
         images = self._preprocess(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
+        if self._compiled is not None:
+            shapes = tuple((images.shape[2] // stride, images.shape[3] // stride) for stride in self.model.stride)
+            prepared = self.criterion.prepare(targets, shapes, len(images), self.device)
+            # torch.compile makes graphs of their own for sizes 0 and 1; a smaller last batch is not worth one either
+            if min(len(prepared.pairs.gt_idx), len(prepared.targets)) > 1 and len(images) == int(self._settings.batch):
+                _mark_sizes(images, prepared)
+                return self._compiled(images, prepared)
         with self.precision.autocast(), self._recompute_context():
             output = self._forward(images)
         return self.criterion(output, targets, self._group.all_reduce if self._group.size > 1 else None)
+
+    def _output_and_losses(self, images: Tensor, prepared: PreparedTargets) -> LossTerms:
+        """Run the network and compute the losses, for `torch.compile`."""
+        with self.precision.autocast():
+            output = self.model.outputs(images)
+        return self.criterion.compute(output, prepared)
 
     def _preprocess(self, images: Tensor, epoch: int, number: int) -> Tensor:
         """Convert (B, C, H, W) uint8 to float in [0, 1] on the device; with `multi_scale`, resize them randomly."""
@@ -183,15 +207,17 @@ class TrainState:
         rng = np.random.default_rng((self._settings.seed, epoch, number, 1))
         stride = max(self.model.stride)
         scale = rng.uniform(max(1 - spread, 0.1), 1 + spread)
+        if self._settings.compile:  # each size is a graph
+            scale = 1 + spread * round(2 * (scale - 1) / spread) / 2
         size = [max(round(side * scale / stride), 1) * stride for side in pixels.shape[2:]]
         return torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1)
 
     def _all_reduce_terms(self, terms: LossTerms) -> LossTerms:
         """Return the losses of the batch that the processes share, without gradient."""
         if self._group.size == 1:
-            return LossTerms(terms.total.detach(), terms.items)
-        values = self._group.all_reduce(torch.cat((terms.total.detach()[None], terms.stack())))
-        return LossTerms.from_values(values[0], self.criterion.terms, values[1:])
+            return LossTerms(terms.total.detach(), terms.names, terms.values)
+        values = self._group.all_reduce(torch.cat((terms.total.detach()[None], terms.values)))
+        return LossTerms(values[0], self.criterion.terms, values[1:])
 
     def _micro_batch_size(self, batch: TrainBatch) -> int:
         return max(-(-len(batch) // self.micro_batches), 1)
@@ -232,9 +258,7 @@ class TrainState:
         self.last_step = i
         if not self._reduce_gradients():  # every loss since the last step was skipped
             return True
-        finite = self.precision.step(
-            self.optimizer.torch, self.model.parameters(), MAX_GRAD_NORM, on_device=self._async
-        )
+        finite = self.precision.step(self.optimizer.torch, self._parameters, MAX_GRAD_NORM, on_device=self._async)
         self.optimizer.torch.zero_grad()
         if self._async:
             # Whether a batch was finite is not known on the host yet; the EMA must not average non-finite statistics.
@@ -262,15 +286,19 @@ class TrainState:
     @torch.no_grad()
     def _replace_nonfinite_norm_statistics(self) -> None:
         """Replace non-finite running statistics of norms, caused by a bad batch, by those of the EMA."""
-        pairs = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
-        float_pairs = [(buffer, average) for buffer, average in pairs if buffer.is_floating_point()]
+        buffers, averages = zip(*self._norm_statistics, strict=True)
         # one kernel for all buffers instead of one for each
-        flat = torch.cat([buffer.flatten() for buffer, _ in float_pairs])
-        averages = torch.cat([average.flatten() for _, average in float_pairs])
-        buffers = [buffer for buffer, _ in float_pairs]
-        restored = torch.where(torch.isfinite(flat), flat, averages).split([buffer.numel() for buffer in buffers])
+        flat = torch.cat([_flat(buffer) for buffer in buffers])
+        average = torch.cat([_flat(average) for average in averages])
+        restored = torch.where(torch.isfinite(flat), flat, average).split([buffer.numel() for buffer in buffers])
         copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
-        copy(buffers, [part.view_as(buffer) for part, buffer in zip(restored, buffers, strict=True)])
+        copy(
+            buffers,
+            [
+                part if buffer.ndim == 1 else part.view_as(buffer)
+                for part, buffer in zip(restored, buffers, strict=True)
+            ],
+        )
 
     def scale_lr(self, lr_scale: float) -> None:
         """Set the factor on all learning rates."""
@@ -327,6 +355,19 @@ class TrainState:
             parameter.grad = (
                 None if gradient is None else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
             )
+
+
+def _mark_sizes(images: Tensor, prepared: PreparedTargets) -> None:
+    """Mark the numbers of instances and pairs as dynamic, so that one graph serves all batches of an image size."""
+    targets = prepared.targets
+    for tensor in (images, prepared.points, prepared.strides):
+        torch._dynamo.mark_static(tensor)
+    for tensor in (targets.batch_idx, targets.classes, targets.boxes, targets.keypoints, *prepared.pairs):
+        torch._dynamo.mark_dynamic(tensor, 0)
+
+
+def _flat(buffer: Tensor) -> Tensor:
+    return buffer if buffer.ndim == 1 else buffer.flatten()
 
 
 def _compile(function: Any, mode: bool | str) -> Any:

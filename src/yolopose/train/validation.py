@@ -118,7 +118,7 @@ def _validate(
         nonlocal batches
         check()
         batches += 1
-        sums.add_(criterion(runtime.output, _targets(batch)).stack().cpu())
+        sums.add_(criterion(runtime.output, _targets(batch)).values.cpu())
 
     with torch.no_grad():
         metrics = validate(

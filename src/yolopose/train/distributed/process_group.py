@@ -96,11 +96,11 @@ class ProcessGroup:
         Returns:
             Whether any process has gradients; otherwise nothing is changed.
         """
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        has_gradients = any(parameter.grad is not None for parameter in parameters)
+        has_gradients = any(parameter.grad is not None for parameter in model.parameters())
         [ranks_with_gradients] = self.all_reduce_scalars(float(has_gradients))
         if not ranks_with_gradients or self.size == 1:
             return ranks_with_gradients > 0
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         gradients = _gradients(parameters)
         flat = self.all_reduce(_flatten(gradients))
         _unflatten(flat, gradients)

@@ -13,9 +13,11 @@ import torch
 from yolopose.base.errors import TrainError
 from yolopose.data import ImageLabels
 from yolopose.geometry import xyxy_to_cxcywh
-from yolopose.train.feed.deferred import DeferredImages, TensorData, defer_images, render_images
+from yolopose.train.feed.deferred import DeferredImages, defer_images, write_pieces
+from yolopose.train.feed.device_render import render_images
 from yolopose.train.feed.labels import concat_labels
 from yolopose.train.feed.sampling import BatchSpec, SampleBuilder
+from yolopose.train.feed.tensors import Packed, TensorData, pack
 from yolopose.train.process import empty_cache, is_out_of_memory
 
 
@@ -66,16 +68,34 @@ class TrainBatch(TensorData):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeferredBatch(TensorData):
-    """A batch whose images are still to be rendered.
+class DeferredParts(TensorData):
+    """What a `DeferredBatch` holds.
 
     Attributes:
-        images: what is needed to render them.
+        images: what is needed to render the images.
         labels: the batch with empty images.
     """
 
     images: DeferredImages
     labels: TrainBatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeferredBatch:
+    """A batch whose images are still to be rendered.
+
+    Attributes:
+        parts: images and labels, in one block of memory.
+    """
+
+    parts: Packed[DeferredParts]
+
+    def __len__(self) -> int:
+        return self.parts.layout.images.count
+
+    def pin_memory(self) -> DeferredBatch:
+        """Return a copy in page-locked memory."""
+        return DeferredBatch(self.parts.pin_memory())
 
     def render(self, device: torch.device) -> TrainBatch:
         """Return the batch with images on a device; everything else stays where it is.
@@ -83,17 +103,19 @@ class DeferredBatch(TensorData):
         Raises:
             TrainError: the memory of the device is full.
         """
+        layout = self.parts.layout
         for _ in range(2):
             try:
-                return replace(self.labels, images=render_images(self.images, device))
+                images = render_images(self.parts.to(device).unpack_part(layout.images))
+                return replace(self.parts.unpack_part(layout.labels), images=images)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             # blocks that the previous step has left in torch's cache have other sizes than are needed here
             empty_cache(device)
-        height, width = self.images.size
+        height, width = layout.images.size
         raise TrainError(
-            f"Out of memory on {device} while {len(self.labels.index)} images of {height} × {width} pixels are "
+            f"Out of memory on {device} while {len(self)} images of {height} × {width} pixels are "
             "augmented there. Choose a smaller batch or imgsz, or close other programs that use the memory."
         )
 
@@ -130,7 +152,10 @@ def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatc
         samples = [builder.sample_params(spec, int(index)) for index in spec.index]
         no_pixels = torch.empty((len(samples), builder.channels, 0, 0), dtype=torch.uint8)
         labels = _with_labels(no_pixels, [sample.labels for sample in samples], spec)
-        return DeferredBatch(defer_images(builder, samples), labels)
+        images, pieces = defer_images(builder, samples)
+        batch = DeferredBatch(pack(DeferredParts(images, labels)))
+        write_pieces(batch.parts.unpack().images.pixels, pieces)
+        return batch
 
     batch = builder.without_damaged(make)
     return replace(batch, labels=replace(batch.labels, damaged=builder.take_damaged()))

@@ -26,8 +26,10 @@ from yolopose.data.batches import loaded_size
 from yolopose.data.images import DamagedImageError, read_channels
 from yolopose.data.label_scan import cache_path
 from yolopose.train.feed.augment import Image, Size
+from yolopose.train.feed.shared_images import SharedImages
 
-RECENT_BYTES = 192 * 2**20  # of recently decoded images in each process
+RECENT_BYTES = 192 * 2**20  # of recently decoded images per process
+_MAX_SHARED_BYTES = 2**30  # of those that worker processes share
 _VERSION = 2
 _DIGEST_SIZE = 32  # bytes of a SHA-256
 _GIB = 2**30
@@ -74,12 +76,14 @@ class FileImages:
         table: the annotations.
         channels: channels that the network reads.
         limit: bytes of decoded images to cache.
+        workers: forked processes that will share the cache; 0 for threads of this process.
     """
 
-    def __init__(self, table: Annotations, channels: int = 3, limit: int = RECENT_BYTES) -> None:
+    def __init__(self, table: Annotations, channels: int = 3, limit: int = RECENT_BYTES, workers: int = 0) -> None:
         self._table = table
         self._channels = channels
         self._limit = limit
+        self._shared = SharedImages(len(table), _shared_bytes(limit, workers), channels) if workers > 1 else None
         self._reset()
 
     def _reset(self) -> None:
@@ -92,9 +96,19 @@ class FileImages:
 
     def __setstate__(self, state: tuple[Annotations, int, int]) -> None:
         self._table, self._channels, self._limit = state
+        self._shared = None
         self._reset()
 
     def __getitem__(self, index: int) -> Image:
+        if self._shared is None:
+            return self._get_own(index)
+        image = self._shared.get(index)
+        if image is None:
+            image = decode(self._table, index, self._channels)
+            self._shared.put(index, image)
+        return image
+
+    def _get_own(self, index: int) -> Image:
         with self._lock:
             image = self._recent.get(index)
             if image is not None:
@@ -160,7 +174,13 @@ class FlatImages:
         return pixels[start:end].reshape(*self._sizes[index], self._channels)
 
 
-def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int = 3) -> Images:
+def _shared_bytes(limit: int, workers: int) -> int:
+    """Return the size of a cache that workers share: what they would have together, but a part of the free memory."""
+    available = available_memory()
+    return max(limit, min(limit * workers, _MAX_SHARED_BYTES, (available or limit) // 8))
+
+
+def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int = 3, workers: int = 0) -> Images:
     """Return the source of decoded images and fill its cache.
 
     Args:
@@ -169,23 +189,25 @@ def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int
         cache: False; True or "ram" for memory; "disk" for one file in the labels folder. Without enough space or
             permission to write, a warning is logged and images are read from their files.
         channels: channels that the network reads: 1, 3 or 4.
+        workers: forked processes that will read images; 0 for threads of this process.
 
     Raises:
         DataError: an image cannot be read.
     """
+    from_files = FileImages(table, channels, workers=workers)
     if not cache:
-        return FileImages(table, channels)
+        return from_files
     sizes = np.array([_cached_size(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
     required = int(_offsets(sizes, channels)[-1])
     if cache == "disk":
-        return _open_disk_cache(table, sizes, imgsz, channels) or FileImages(table, channels)
+        return _open_disk_cache(table, sizes, imgsz, channels) or from_files
     available = available_memory()
     if available is not None and required > 0.8 * available:
         LOGGER.warning(
             f"cache=ram needs {required / _GIB:.1f} GiB, but only {available / _GIB:.1f} GiB of memory are available. "
             "Images are read from their files. cache=disk needs no memory."
         )
-        return FileImages(table, channels)
+        return from_files
     pixels = np.empty(required, dtype=np.uint8)
     _fill(pixels, table, sizes, channels)
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")

@@ -77,7 +77,9 @@ class TrainBatches:
         share: tuple[int, int] = (0, 1),
         render_on: torch.device | None = None,
     ) -> None:
-        images = open_images(table, imgsz, options.cache, spec.channels)
+        limit = limit_workers(options.workers if workers is None else workers)
+        self._workers = min(limit, math.ceil(len(table) / batch))
+        images = open_images(table, imgsz, options.cache, spec.channels, self._workers if _FORKS else 0)
         self.builder = SampleBuilder(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self.damaged = DamagedImages(options.data or "the data set", "train", len(table))
         if isinstance(images, FlatImages):
@@ -93,7 +95,6 @@ class TrainBatches:
         self._groups = _rect_groups(table, imgsz, batch, stride) if options.rect else None
         self._shape = (imgsz, imgsz)
         self._count = len(table)
-        self._workers = min(limit_workers(options.workers if workers is None else workers), len(self))
         if self._workers and not _FORKS and options.augmentations and not _can_pickle(options.augmentations):
             LOGGER.warning(
                 "A transform of augmentations= cannot be sent to worker processes, because it is not defined in a "

@@ -223,12 +223,23 @@ class HSV(PixelOperation):
         return image
 
     def apply_torch(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Look up hue, saturation and value in (B, 3, 256) tables."""
-        changed = (
-            table.gather(1, old.flatten(1).long()).view_as(old).float()
-            for table, old in zip(parameters.unbind(1), _to_hsv(images), strict=True)
-        )
-        return _to_bgr(*changed)
+        """Look up hue, saturation and value in (B, 3, 256) tables.
+
+        The new color is v·(1 − s·w) for the new value v and saturation s and a weight w that each channel has for each
+        hue. Tables of hue, chroma and value hold most of it, so few operations touch all pixels.
+        """
+        hue_table, saturation_table, weight_table = _hsv_constants(images.device)
+        pixels = images.to(torch.int32)
+        value = pixels.amax(-1)
+        chroma = value - pixels.amin(-1)
+        rows = torch.arange(len(images), device=images.device)[:, None, None]
+        hue, saturation, brightness = parameters.long().unbind(1)
+        weight = weight_table[hue][rows, hue_table[_hue_index(pixels, value, chroma)]]
+        old_saturation = saturation_table[torch.add(chroma, value, alpha=256)]
+        share = (saturation.float() * (1 / 255))[rows, old_saturation][..., None]
+        limit = (brightness.float() * (1 / 255))[rows, value][..., None]
+        # OpenCV truncates here, it does not round
+        return ((1 - share * weight) * limit).mul_(255).floor_()
 
 
 @dataclass(frozen=True)
@@ -277,45 +288,37 @@ def hsv_tables(hue: float, saturation: float, value: float) -> Image:
     return tables
 
 
-def _to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Convert (B, H, W, 3) BGR to int32 hue 0…179, saturation and value 0…255, in fixed point as OpenCV does."""
-    blue, green, red = images.to(torch.int32).unbind(-1)
-    value = torch.maximum(torch.maximum(blue, green), red)
-    chroma = value - torch.minimum(torch.minimum(blue, green), red)
-    by_value, by_chroma = _division_tables(images.device)
-    saturation = (chroma * by_value[value.long()] + 2048) >> 12
-    hue = torch.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma)
-    hue = torch.where(value == red, green - blue, hue)
-    hue = (hue * by_chroma[chroma.long()] + 2048) >> 12
-    return hue + 180 * (hue < 0), saturation, value
-
-
-def _to_bgr(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Convert hue 0…179, saturation and value 0…255 to (…, 3) BGR, integers."""
-    sixth = hue * (1 / 30)
-    sector = sixth.floor()
-    part = sixth - sector
-    s = saturation * (1 / 255)
-    v = value * (1 / 255)
-    p = v * (1 - s)
-    q = v * (1 - s * part)
-    t = v * (1 - s * (1 - part))
-    order = _sector_channels(hue.device)[sector.long() % 6]
-    # OpenCV truncates here, it does not round
-    return (torch.stack((v, t, p, q), -1).gather(-1, order) * 255).floor_()
+def _hue_index(pixels: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
+    """Return the index into the table of hues, 256 · 6 · hue · chroma + chroma; negative ones count from the end."""
+    blue, green, red = pixels.unbind(-1)
+    numerator = torch.where(
+        value == green, torch.add(blue - red, chroma, alpha=2), torch.add(red - green, chroma, alpha=4)
+    )
+    numerator = torch.where(value == red, green - blue, numerator)
+    return torch.add(chroma, numerator, alpha=256)
 
 
 @cache
-def _division_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return 255 / i and 180 / 6i for i = 0…255 in units of 1/4096, rounded, int32; 0 for i = 0."""
-    i = torch.arange(256, dtype=torch.float64).clamp(min=1)
-    tables = [((scale * 4096) / i).round().to(torch.int32) for scale in (255, 30)]
-    for table in tables:
-        table[0] = 0
-    return tables[0].to(device), tables[1].to(device)
+def _hsv_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tables of the conversion, in fixed point as in OpenCV.
 
-
-@cache
-def _sector_channels(device: torch.device) -> Tensor:
-    """Return (6, 3): which of v, t, p, q are blue, green and red in each sixth of the hue circle."""
-    return torch.tensor([[2, 1, 0], [2, 0, 3], [1, 0, 2], [0, 3, 2], [0, 2, 1], [3, 2, 0]]).to(device)
+    Returns:
+        The hue 0…179 by `_hue_index`, int64; the saturation 0…255 by 256 · value + chroma, int64; (256, 3)
+        the weights w of blue, green and red by hue, float32.
+    """
+    with torch.inference_mode(False):
+        chroma = torch.arange(256)
+        divisor = chroma.double().clamp(min=1)
+        by_value, by_chroma = (((scale * 4096) / divisor).round().long() * (chroma > 0) for scale in (255, 30))
+        numerator = torch.arange(6 * 256)[:, None]
+        numerator = torch.where(numerator >= 5 * 256, numerator - 6 * 256, numerator)  # −256…−1 at the end
+        hue = (numerator * by_chroma + 2048) >> 12
+        saturation = (chroma * by_value[:, None] + 2048) >> 12
+        sixth = torch.arange(256, dtype=torch.float32) * (1 / 30)
+        part = sixth - sixth.floor()
+        # v, t, p, q of the conversion
+        weights = torch.stack((torch.zeros(256), 1 - part, torch.ones(256), part), 1)
+        order = torch.tensor([[2, 1, 0], [2, 0, 3], [1, 0, 2], [0, 3, 2], [0, 2, 1], [3, 2, 0]])
+        weights = weights.gather(1, order[sixth.long() % 6])
+        tables = (hue + 180 * (hue < 0)).flatten(), saturation.clamp(max=255).flatten(), weights
+        return tables[0].to(device), tables[1].to(device), tables[2].to(device)
