@@ -93,6 +93,11 @@ class DeferredBatch:
     def __len__(self) -> int:
         return self.parts.layout.images.count
 
+    @property
+    def damaged(self) -> tuple[tuple[int, str], ...]:
+        """Images that turned out not to decode; see `TrainBatch`."""
+        return self.parts.layout.labels.damaged
+
     def pin_memory(self) -> DeferredBatch:
         """Return a copy in page-locked memory."""
         return DeferredBatch(self.parts.pin_memory())
@@ -158,7 +163,9 @@ def make_deferred_batch(builder: SampleBuilder, spec: BatchSpec) -> DeferredBatc
         return batch
 
     batch = builder.without_damaged(make)
-    return replace(batch, labels=replace(batch.labels, damaged=builder.take_damaged()))
+    layout = batch.parts.layout
+    labels = replace(layout.labels, damaged=builder.take_damaged())
+    return DeferredBatch(replace(batch.parts, layout=replace(layout, labels=labels)))
 
 
 def empty_batch(spec: BatchSpec, keypoint_shape: Sequence[int], channels: int) -> TrainBatch:

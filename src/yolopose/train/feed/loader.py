@@ -131,7 +131,7 @@ class TrainBatches:
                 yield empty_batch(spec, self.builder.table.keypoints.shape[1:], self.builder.channels)
                 continue
             batch = next(made)
-            self._add_damaged((batch if isinstance(batch, TrainBatch) else batch.labels).damaged)
+            self._add_damaged(batch.damaged)
             yield batch if isinstance(batch, TrainBatch) else batch.render(self._render_on or torch.device("cpu"))
 
     def _add_damaged(self, images: Iterable[tuple[int, str]]) -> None:
