@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,7 @@ class Poison:
             for buffer in trainer.model.buffers():  # what an overflow in the network does
                 if buffer.is_floating_point():
                     buffer.fill_(float("nan"))
-            return type(terms)(
-                terms.total * float("nan"), {name: value * float("nan") for name, value in terms.items.items()}
-            )
+            return replace(terms, total=terms.total * float("nan"), values=terms.values * float("nan"))
 
         state.losses = losses
 

@@ -22,10 +22,10 @@ def test_old_images_are_overwritten_and_new_ones_complete() -> None:
     for index in range(40):
         assert ring.get(index) is None
         ring.put(index, image(index, 4, 5 + index % 3))
-        kept = [number for number in range(index + 1) if ring.get(number) is not None]
-        assert kept == list(range(kept[0], index + 1))
-        assert len(kept) >= min(index + 1, 8)
-        for number in kept:
+        complete = [number for number in range(index + 1) if ring.get(number) is not None]
+        assert complete == list(range(complete[0], index + 1))
+        assert len(complete) >= min(index + 1, 8)
+        for number in complete:
             np.testing.assert_array_equal(ring.get(number), image(number, 4, 5 + number % 3))
     ring.put(0, image(7))  # again, with other contents
     np.testing.assert_array_equal(ring.get(0), image(7))
@@ -42,10 +42,25 @@ def test_an_image_that_takes_most_of_the_ring_is_not_kept() -> None:
 def test_a_copy_stays_as_it_was_read() -> None:
     ring = SharedImages(100, 600)
     ring.put(0, image(3))
-    kept = ring.get(0)
+    copy = ring.get(0)
     for index in range(1, 100):
         ring.put(index, image(index))
-    np.testing.assert_array_equal(kept, image(3))
+    np.testing.assert_array_equal(copy, image(3))
+
+
+def test_a_place_that_another_process_is_writing_is_not_overwritten() -> None:
+    ring = SharedImages(100, 600)
+    ring.put(0, image(3))
+    ring._writing[7] = 0  # a process was stopped while it wrote the first image
+    for index in range(1, 100):
+        ring.put(index, image(index))
+    np.testing.assert_array_equal(ring.get(0), image(3))
+    assert [index for index in range(100) if ring.get(index) is not None] == list(range(10))
+    ring._writing[7] = -1
+    for index in range(1, 100):
+        ring.put(index, image(index))
+    assert ring.get(0) is None
+    np.testing.assert_array_equal(ring.get(99), image(99))
 
 
 def test_processes_share_images_and_never_see_torn_ones() -> None:
@@ -59,10 +74,10 @@ def test_processes_share_images_and_never_see_torn_ones() -> None:
                 rng = np.random.default_rng(worker)
                 for _ in range(3000):
                     index = int(rng.integers(64))
-                    found = ring.get(index)
-                    if found is None:
+                    shared = ring.get(index)
+                    if shared is None:
                         ring.put(index, image(index, 2 + index % 5, 5))
-                    elif found.shape[0] != 2 + index % 5 or (found != index).any():
+                    elif shared.shape[0] != 2 + index % 5 or (shared != index).any():
                         os._exit(2)
                 status = 0
             finally:

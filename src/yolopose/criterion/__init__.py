@@ -1,4 +1,4 @@
-"""Training criterion: anchor-to-ground-prepared assignment and losses."""
+"""Training criterion: anchor-to-ground-truth assignment and losses."""
 
 # imports torch with the OpenMP settings of nn/openmp.py, so it comes first
 import yolopose.nn  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -7,11 +7,14 @@ takes several milliseconds of Python, in which a GPU waits. State, results and c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
+
+_FUSED_DEVICES = ("cpu", "cuda")  # also on the CPU fused kernels are three to seven times faster than the default ones
 
 
 class _StateLists:
@@ -26,7 +29,7 @@ class _StateLists:
         parameters = [p for p in optimizer.param_groups[index]["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         cached = self._groups.get(index)
-        if cached is None or len(cached[0]) != len(parameters) or any(map(_is_not, cached[0], parameters)):
+        if cached is None or len(cached[0]) != len(parameters) or any(map(is_not, cached[0], parameters)):
             states: list[Mapping[str, Any]] = [optimizer.state[p] for p in parameters]
             if not all(isinstance(state.get(name), Tensor) for state in states for name in self._names):
                 return None
@@ -38,8 +41,15 @@ class _StateLists:
         self._groups.clear()
 
 
-def _is_not(one: object, other: object) -> bool:
-    return one is not other
+def make_adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> AdamW:
+    """Return AdamW with the fused kernel where torch has one for the device of the parameters."""
+    return FusedAdamW(groups, lr, betas) if has_fused_kernel(groups) else AdamW(groups, lr=lr, betas=betas)
+
+
+def has_fused_kernel(groups: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether torch has fused kernels of SGD, Adam and AdamW for the parameters: all on one CPU or CUDA GPU."""
+    devices = {parameter.device for group in groups for parameter in group["params"]}
+    return len(devices) == 1 and devices.pop().type in _FUSED_DEVICES
 
 
 class FusedAdamW(AdamW):

@@ -23,6 +23,7 @@ from yolopose.nn import HeadOutput, PoseModel
 from yolopose.train.auto_batch import memory_meter
 from yolopose.train.data import TrainData, class_weights
 from yolopose.train.feed import TrainBatch, TrainBatches
+from yolopose.train.fused_step import make_adamw
 from yolopose.train.precision import Precision
 from yolopose.train.process import is_async
 
@@ -33,6 +34,7 @@ _MEMORY_SHARE = 0.1
 """Largest share of the free memory for feature maps and outputs."""
 _BATCH = 16
 _LEARNING_RATE = 0.005
+_BETAS = (0.9, 0.999)
 _WARMUP_STEPS = 20
 _MAX_NORM = 10.0
 
@@ -91,8 +93,7 @@ def warm_up_head(network: PoseModel, data: TrainData, settings: TrainSettings, d
     weights = class_weights(data.train, data.spec.nc, settings.cls_pw)
     criterion = build_criterion(network, data.spec, settings, weights, settings.assigner)
     branch.train()
-    fused = device.type in ("cpu", "cuda")  # such a step lets the device decide whether the gradients are finite
-    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=0.0, fused=fused)
+    optimizer = make_adamw([{"params": parameters, "weight_decay": 0.0}], _LEARNING_RATE, _BETAS)
     rng = np.random.default_rng(settings.seed)
     losses: list[Tensor] = []
     for step in range(steps):

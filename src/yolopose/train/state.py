@@ -286,19 +286,15 @@ class TrainState:
     @torch.no_grad()
     def _replace_nonfinite_norm_statistics(self) -> None:
         """Replace non-finite running statistics of norms, caused by a bad batch, by those of the EMA."""
+        if not self._norm_statistics:
+            return
         buffers, averages = zip(*self._norm_statistics, strict=True)
         # one kernel for all buffers instead of one for each
         flat = torch.cat([_flat(buffer) for buffer in buffers])
         average = torch.cat([_flat(average) for average in averages])
         restored = torch.where(torch.isfinite(flat), flat, average).split([buffer.numel() for buffer in buffers])
         copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
-        copy(
-            buffers,
-            [
-                part if buffer.ndim == 1 else part.view_as(buffer)
-                for part, buffer in zip(restored, buffers, strict=True)
-            ],
-        )
+        copy(buffers, [part.view(buffer.shape) for part, buffer in zip(restored, buffers, strict=True)])
 
     def scale_lr(self, lr_scale: float) -> None:
         """Set the factor on all learning rates."""

@@ -83,7 +83,7 @@ class FileImages:
         self._table = table
         self._channels = channels
         self._limit = limit
-        self._shared = SharedImages(len(table), _shared_bytes(limit, workers), channels) if workers > 1 else None
+        self._shared = _share_images(len(table), _shared_bytes(limit, workers), channels) if workers > 1 else None
         self._reset()
 
     def _reset(self) -> None:
@@ -174,6 +174,14 @@ class FlatImages:
         return pixels[start:end].reshape(*self._sizes[index], self._channels)
 
 
+def _share_images(count: int, capacity: int, channels: int) -> SharedImages | None:
+    """Return a cache that workers share; None where the system refuses the memory."""
+    try:
+        return SharedImages(count, capacity, channels)
+    except (OSError, ValueError):  # a limit of address space or of semaphores
+        return None
+
+
 def _shared_bytes(limit: int, workers: int) -> int:
     """Return the size of a cache that workers share: what they would have together, but a part of the free memory."""
     available = available_memory()
@@ -194,20 +202,19 @@ def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int
     Raises:
         DataError: an image cannot be read.
     """
-    from_files = FileImages(table, channels, workers=workers)
     if not cache:
-        return from_files
+        return FileImages(table, channels, workers=workers)
     sizes = np.array([_cached_size(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
     required = int(_offsets(sizes, channels)[-1])
     if cache == "disk":
-        return _open_disk_cache(table, sizes, imgsz, channels) or from_files
+        return _open_disk_cache(table, sizes, imgsz, channels) or FileImages(table, channels, workers=workers)
     available = available_memory()
     if available is not None and required > 0.8 * available:
         LOGGER.warning(
             f"cache=ram needs {required / _GIB:.1f} GiB, but only {available / _GIB:.1f} GiB of memory are available. "
             "Images are read from their files. cache=disk needs no memory."
         )
-        return from_files
+        return FileImages(table, channels, workers=workers)
     pixels = np.empty(required, dtype=np.uint8)
     _fill(pixels, table, sizes, channels)
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")

@@ -5,6 +5,7 @@ own, each of n workers would decode most of them again.
 
 The memory is a ring of bytes: an image is written behind the newest one, over the oldest ones. Positions count bytes
 since the start and never repeat, so whether an image is still complete follows from its position and that of the end.
+Nothing is written over a place that a process is still writing: the new image is not kept instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from yolopose.train.feed.augment import Image
 
 _ABSENT = -1
+_WRITERS = 256  # processes that write at the same time
 
 
 class SharedImages:
@@ -38,8 +40,11 @@ class SharedImages:
         entries: npt.NDArray[np.int64] = np.frombuffer(mmap.mmap(-1, max(count, 1) * 4 * 8), dtype=np.int64)
         self._entries = entries.reshape(-1, 4)  # position, height, width and check of each image
         self._end: npt.NDArray[np.int64] = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)
+        # position of the image that each writer is copying
+        self._writing: npt.NDArray[np.int64] = np.frombuffer(mmap.mmap(-1, _WRITERS * 8), dtype=np.int64)
         self._lock = multiprocessing.get_context("fork").Lock()
         self._entries[:, 0] = _ABSENT
+        self._writing[:] = _ABSENT
 
     def get(self, index: int) -> Image | None:
         """Return a copy of an image; None if it has never been put or was overwritten."""
@@ -60,10 +65,17 @@ class SharedImages:
             end = int(self._end[0])
             if end % self.capacity + size > self.capacity:  # images are not split
                 end += self.capacity - end % self.capacity
+            positions = self._writing[self._writing != _ABSENT]
+            if len(positions) == _WRITERS or (len(positions) and end + size - self.capacity > positions.min()):
+                return
+            writer = int(np.flatnonzero(self._writing == _ABSENT)[0])
+            self._writing[writer] = end
             self._end[0] = end + size  # from now on, images that lie here count as overwritten
         start = end % self.capacity
         self._pixels[start : start + size] = image.reshape(-1)
         self._entries[index] = (end, *image.shape[:2], end ^ image.shape[0] ^ image.shape[1])
+        with self._lock:
+            self._writing[writer] = _ABSENT
 
     def _is_complete(self, position: int) -> bool:
         with self._lock:
