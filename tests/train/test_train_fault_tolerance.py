@@ -357,7 +357,7 @@ def test_a_dead_worker_is_an_error_and_can_be_resumed(world, runs, monkeypatch) 
 def test_reports_an_image_that_disappears(split, workers, world, runs, monkeypatch) -> None:
     data, model_yaml = world
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0,))  # no decoded image is cached
+    monkeypatch.setattr(FileImages.__init__, "__defaults__", (0, 0))  # no decoded image is cached
     gone = data.parent / "images" / split / "5.png"
     model = YOLO(model_yaml)
     model.add_callback("on_train_epoch_start", lambda trainer: trainer.epoch == 1 and gone.unlink(missing_ok=True))
