@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,3 +56,14 @@ def test_other_arrays_are_an_error(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x", {}, ARRAYS)
     with pytest.raises(ValueError, match="other arrays"):
         read_arrays(tmp_path / "x", {"a": np.uint8})
+
+
+def test_arrays_are_not_copied_while_they_are_written(tmp_path: Path) -> None:
+    array = np.ones((1 << 17, 8), np.float64)
+    tracemalloc.start()
+    try:
+        write_arrays(tmp_path / "x", {}, {"a": array, "b": array[:7, :3].astype(np.uint8)})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < array.nbytes / 4
