@@ -17,6 +17,7 @@ from yolopose.base.text import short_repr
 MAX_CLASSES = 100_000
 MAX_IMAGE_CHANNELS = 64
 MAX_KEYPOINTS = 10_000
+MAX_NAME = 500  # characters of the name of a class or keypoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -286,16 +287,13 @@ class ModelMetadata:
         Raises:
             UsageError: a value is missing or has the wrong form; the text names the key.
         """
-        kinds: dict[str, type] = {"name": str, "stride": int, "batch": int, "dynamic": bool, "end2end": bool}
-        kinds |= {"outputs": str, "license": str, "version": str, "args": Mapping}
-        for key, kind in kinds.items():
-            if not isinstance(values.get(key), kind):
-                raise UsageError(f"The model metadata's {key} is missing or not of type {kind.__name__}.")
+        from yolopose.base.records import Metadata, check_record  # costs start-up time
+
+        record = check_record(dict(values), Metadata, "The model metadata is not valid", UsageError)
         return cls(
             spec=PoseSpec.from_dict(values),
-            imgsz=_pair(values.get("imgsz"), "imgsz"),
             uncertainty=values.get("uncertainty") is True,  # missing in files of earlier versions
-            **{key: values[key] for key in kinds},
+            **{key: getattr(record, key) for key in record.__struct_fields__},
         )
 
 
@@ -336,7 +334,11 @@ def _name_tuple(names: Sequence[Any], key: str) -> tuple[str, ...]:
             raise UsageError(f"{key}: entry {index} has no name. Write one, in quotes if it is 'null' or '~'.")
         if isinstance(name, Sequence | Mapping) and not isinstance(name, str):
             raise UsageError(f"{key}: entry {index} must be a name, got {short_repr(name)}.")
-    return tuple(str(name) for name in names)
+        text = short_repr(name) if isinstance(name, int) else str(name)
+        if len(text) > MAX_NAME or any("\ud800" <= letter <= "\udfff" for letter in text):
+            reason = f"longer than {MAX_NAME} characters" if len(text) > MAX_NAME else "not valid Unicode"
+            raise UsageError(f"{key}: the name of entry {index} is {reason}: {short_repr(text)}. Write a shorter name.")
+    return tuple(short_repr(name) if isinstance(name, int) else str(name) for name in names)
 
 
 def _kpt_shape(value: object) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import pytest
 
 from servers import Answer, Server, cut, redirect, whole
 from yolopose.base import download as room
+from yolopose.base.addresses import recorded_address
 from yolopose.base.download import DownloadSpec, download, git_blob_id, verify_checksum
 from yolopose.base.errors import DownloadError, WeightsError
 
@@ -52,7 +53,7 @@ def test_downloads_and_records_checksum_and_source(
     assert path.read_bytes() == BODY
     assert rest(tmp_path) == ["f.bin", "f.bin.sha256"]
     digest = hashlib.sha256(BODY).hexdigest()
-    assert (tmp_path / "f.bin.sha256").read_text() == f"{digest}  f.bin\n# {server.address}/f\n"
+    assert (tmp_path / "f.bin.sha256").read_text() == f"{digest}  f.bin\n# {recorded_address(f'{server.address}/f')}\n"
     shown = capsys.readouterr().out
     assert "(AGPL-3.0)" in shown
     assert digest in shown

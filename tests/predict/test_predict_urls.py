@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from stream_server import page, refused, stream
 from yolopose.base.errors import DownloadError, NotFoundError, SourceError
 from yolopose.predict.sources import open_source
 from yolopose.predict.sources.base import LoadedImage
-from yolopose.predict.sources.urls import redact, stream_feed
+from yolopose.predict.sources.urls import stream_feed
 
 PNG = cv2.imencode(".png", np.full((4, 5, 3), 7, np.uint8))[1].tobytes()
 
@@ -24,7 +25,7 @@ def read(source: object) -> list[LoadedImage]:
 
 @pytest.mark.parametrize(
     ("path", "headers", "name"),
-    [("/a.png", {}, "a.png"), ("/shot", {"Content_Type": "image/png"}, "shot"), ("/p%20q.png?x=1", {}, "p q.png")],
+    [("/a.png", {}, "a.png"), ("/shot", {"Content_Type": "image/png"}, "image"), ("/p%20q.png?x=1", {}, "p q.png")],
 )
 def test_downloads_images(server: Server, path: str, headers: dict[str, str], name: str) -> None:
     server.answers[path] = whole(PNG, **headers)
@@ -40,7 +41,8 @@ def test_downloads_finished_videos_once(server: Server, tmp_path: Path, path: st
     for _ in range(2):
         items = read(server.address + path)
         assert [item.frame and item.frame.number for item in items] == [1, 2, 3, 4]
-    assert items[0].path == path.lstrip("/")
+    # a last part without a suffix may be a token
+    assert items[0].path == ("video" if path == "/clip" else path.lstrip("/"))
     asked = 0 if path == "/a.mp4" else 2
     assert len(server.seen) == 1 + asked
 
@@ -92,20 +94,7 @@ def test_file_urls(tmp_path: Path) -> None:
         open_source("file:///no/such.png")
 
 
-@pytest.mark.parametrize(
-    ("address", "seen"),
-    [
-        ("rtsp://u:p@h:554/a", "rtsp://***@h:554/a"),
-        ("rtsp://u:p@w@h/a?x=1", "rtsp://***@h/a?x=1"),
-        ("http://h/a?usr=me&pwd=1&channel=2", "http://h/a?usr=***&pwd=***&channel=2"),
-        ("tcp://h:1", "tcp://h:1"),
-        ("http://h/a@b", "http://h/a@b"),
-    ],
-)
-def test_redacts_credentials(address: str, seen: str) -> None:
-    assert redact(address) == seen
-
-
 def test_stream_names_are_unique_file_names() -> None:
     names = [stream_feed(f"rtsp://u:p@10.0.0.7:554/cam?channel={number}&pwd=x").name for number in (1, 2)]
-    assert names == ["10_0_0_7_554_cam_channel_1_pwd", "10_0_0_7_554_cam_channel_2_pwd"]
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"10_0_0_7_554_[0-9a-f]{8}", name) for name in names)  # neither user nor path nor query

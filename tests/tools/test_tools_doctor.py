@@ -44,7 +44,7 @@ def test_reports_packages_that_overwrite_each_other(names: str, message: str, mo
 
 
 def test_accepts_a_variant_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    install("numpy pyyaml rich filelock platformdirs opencv-python onnxruntime-gpu", monkeypatch)
+    install("numpy pyyaml rich filelock msgspec platformdirs opencv-python onnxruntime-gpu", monkeypatch)
     assert doctor.find_conflicts() == []
     shown = doctor.environment_report()
     assert "MISSING" not in shown
@@ -52,7 +52,7 @@ def test_accepts_a_variant_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_reports_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    install("numpy pyyaml rich filelock platformdirs onnxruntime", monkeypatch)
+    install("numpy pyyaml rich filelock msgspec platformdirs onnxruntime", monkeypatch)
     shown = doctor.environment_report()
     assert "MISSING: `pip install opencv-python` on a desktop" in shown
     assert "not installed (pip install torch)" in shown

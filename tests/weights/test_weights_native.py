@@ -177,7 +177,7 @@ def changed(path: Path, **changes: Any) -> Path:
         ({"state": [1]}, "state is not a dict of tensors"),
         ({"state": {"a": 1}}, "state is not a dict of tensors"),
         ({"yaml": ...}, "yaml is missing"),
-        ({"metrics": [1]}, "metrics is missing or not of type dict"),
+        ({"metrics": [1]}, "metrics: expected a mapping, got a list"),
         ({"metadata": {"kpt_shape": [3, 2]}}, "metadata cannot be read"),
         ({"metadata": {"kpt_shape": [3, 2], "imgsz": 640}}, "metadata cannot be read"),
         ({"metadata": 7}, "metadata cannot be read"),

@@ -1,20 +1,41 @@
-"""Extract zip archives safely: no path outside the folder, no links, no decompression bombs."""
+"""Read zip archives safely: no path outside the folder, no links, no decompression bombs.
+
+What an archive states about itself is not trusted: bytes are counted while they are decompressed. Only stored and
+deflated files are read, since Python decompresses a block of the other methods whole, before its size is known.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from yolopose.base.errors import DataError, OutputError
-from yolopose.base.files import make_folder, output_error
+from yolopose.base.files import make_folder, open_regular, output_error
+from yolopose.base.text import short_text
 
 _MAX_RATIO = 200  # of uncompressed to compressed size; images and labels have much smaller ones
 _RATIO_MIN_BYTES = 50 << 20  # smaller members may have any ratio
-_MAX_FILES = 2_000_000
+_MAX_FILES = 1_000_000
+_MAX_DIRECTORY_BYTES = 128 << 20  # the list of the files; an entry takes about ten times as much memory
+_MAX_ARCHIVE_BYTES = 1 << 40
+_BLOCK = 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# what Python's zip reader may raise for a damaged archive
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, OverflowError, struct.error,
+               zlib.error, UnicodeError)  # fmt: skip
+_END = b"PK\5\6"
+_END_BYTES = 22 + 65_535  # of the end record with its longest comment
+_TEST_GROWTH = 4
+_ENCRYPTED = 0x1
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -44,12 +65,10 @@ def unzip(archive: str | Path, folder: str | Path, limit: int) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
             work = Path(name) / "content"
             work.mkdir()
-            with zipfile.ZipFile(archive) as opened:
+            with open_zip(archive) as opened:
                 _extract(archive, opened, work, limit)
             entries = list(work.iterdir())
             os.replace(entries[0] if len(entries) == 1 and entries[0].is_dir() else work, folder)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise DataError(f"{archive} is not a valid zip archive ({error}). Download it again.") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -57,9 +76,102 @@ def unzip(archive: str | Path, folder: str | Path, limit: int) -> Path:
     return folder
 
 
+@contextmanager
+def open_zip(archive: Path) -> Generator[zipfile.ZipFile, None, None]:
+    """Open a zip archive, whose list of files is bounded; errors of the zip reader in the block become ours.
+
+    Raises:
+        DataError: it is not a zip archive, is damaged, or lists too many files.
+        OSError: it cannot be read, or is not a regular file.
+    """
+    handle, size = open_regular(archive, _MAX_ARCHIVE_BYTES)
+    with os.fdopen(handle, "rb") as file:
+        try:
+            _check_directory_size(archive, file, size)
+            with zipfile.ZipFile(file) as opened:
+                yield opened
+        except DataError:
+            raise
+        except _ZIP_ERRORS as error:
+            raise DataError(
+                f"{archive} is not a valid zip archive ({short_text(str(error))}). Download it again."
+            ) from error
+
+
+def read_zip_member(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+    """Return the content of a file in an archive.
+
+    Args:
+        archive: the archive, for messages.
+        opened: the same, opened by `open_zip`.
+        member: the file.
+        limit: largest content, bytes.
+
+    Raises:
+        DataError: it is larger, or cannot be read.
+    """
+    return b"".join(_blocks(archive, opened, member, limit))
+
+
+def test_zip(archive: Path) -> None:
+    """Check structure and checksums of an archive; of one that would grow far beyond its size only the structure.
+
+    Raises:
+        DataError: it is damaged, or not a zip archive.
+    """
+    limit = _TEST_GROWTH * archive.stat().st_size + _RATIO_MIN_BYTES
+    with open_zip(archive) as opened:
+        members = opened.infolist()
+        if sum(member.file_size for member in members) > limit:  # `unzip` refuses it
+            return
+        for member in members:
+            for block in _blocks(archive, opened, member, limit) if not member.flag_bits & _ENCRYPTED else ():
+                limit -= len(block)
+
+
+test_zip.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test otherwise
+
+
+def _check_directory_size(archive: Path, file: BinaryIO, size: int) -> None:
+    """Refuse a list of files that would fill the memory, before the zip reader loads it."""
+    file.seek(max(0, size - _END_BYTES))
+    tail = file.read(_END_BYTES)
+    position = tail.rfind(_END)
+    if position < 0 or position + 20 > len(tail):
+        return  # the zip reader explains it
+    (directory,) = struct.unpack_from("<I", tail, position + 12)
+    if directory == 0xFFFFFFFF:  # a zip64 archive: the list lies between its start and the end records
+        start = tail.rfind(b"PK\6\6", 0, position)
+        directory = struct.unpack_from("<Q", tail, start + 40)[0] if 0 <= start <= len(tail) - 48 else 0
+    if directory > _MAX_DIRECTORY_BYTES:
+        raise DataError(
+            f"{archive} is refused: the list of its files has {directory} bytes, more than the limit of "
+            f"{_MAX_DIRECTORY_BYTES}. Divide it into several archives."
+        )
+
+
+def _blocks(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> Iterator[bytes]:
+    """Yield the content of a file; the size stated in the archive is not trusted."""
+    if member.compress_type not in _METHODS:
+        raise DataError(
+            f"{archive} is refused: {short_text(member.filename)} is compressed with method {member.compress_type}. "
+            "Only stored and deflated files are read, as every zip program writes by default: pack it again."
+        )
+    count = 0
+    with opened.open(member) as source:
+        while block := source.read(_BLOCK):
+            count += len(block)
+            if count > min(limit, member.file_size):
+                raise DataError(
+                    f"{archive} is refused: {short_text(member.filename)} is larger than stated, or than the limit of "
+                    f"{limit} bytes."
+                )
+            yield block
+
+
 def _extract(archive: Path, opened: zipfile.ZipFile, work: Path, limit: int) -> None:
     members = opened.infolist()
-    size = sum(member.file_size for member in members)
+    size = sum(max(member.file_size, 0) for member in members)
     if len(members) > _MAX_FILES or size > limit:
         raise DataError(
             f"{archive} is refused: it has {len(members)} files of {size / 1e6:.0f} MB, more than the limit of "
@@ -85,11 +197,14 @@ def _check(archive: Path, member: zipfile.ZipInfo) -> None:
         reason = f"the path {name!r} is outside the folder"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         reason = f"{name!r} is a link or a device"
-    elif member.flag_bits & 1:
+    elif not _parts(member):
+        reason = f"{name!r} is not the name of a file"
+    elif member.flag_bits & _ENCRYPTED:
         reason = "it is encrypted"
     elif member.file_size > _RATIO_MIN_BYTES and member.file_size > _MAX_RATIO * max(member.compress_size, 1):
         reason = f"{name!r} would grow {member.file_size // max(member.compress_size, 1)}-fold"
     if reason:
+        reason = short_text(reason)
         raise DataError(f"{archive} is refused: {reason}. No data set needs that; get it from a source you trust.")
 
 
@@ -98,12 +213,10 @@ def _parts(member: zipfile.ZipInfo) -> tuple[str, ...]:
 
 
 def _copy(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, remaining: int) -> int:
-    """Write one file and return its size; the size stated in the archive is not trusted."""
+    """Write one file and return its size."""
     count = 0
-    with opened.open(member) as source, target.open("xb") as file:
-        while block := source.read(1 << 20):
+    with target.open("xb") as file:
+        for block in _blocks(archive, opened, member, remaining):
             count += len(block)
-            if count > min(remaining, member.file_size):
-                raise DataError(f"{archive} is refused: {member.filename!r} is larger than stated.")
             file.write(block)
     return count

@@ -4,7 +4,7 @@ An unfinished download is `NAME.part` beside its target, and the next attempt re
 checksum and the source of a finished download.
 
 This is built on urllib. httpx and pooch were evaluated: pooch neither resumes nor limits sizes, and with httpx only the
-opener and the redirect handler below would go, in exchange for seven packages.
+opener and the redirect handler of `base/http_client.py` would go, in exchange for seven packages.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ import shutil
 import socket
 import time
 import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from yolopose._version import __version__
-from yolopose.base.errors import DownloadError
+from yolopose.base.addresses import address_digest, address_name, recorded_address, show_address
+from yolopose.base.archives import test_zip
+from yolopose.base.errors import DataError, DownloadError
 from yolopose.base.files import exclusive_access, make_folder, output_error, write_text
+from yolopose.base.http_client import SlowServerError, open_address
 from yolopose.base.log import LOGGER
+from yolopose.base.names import safe_file_name
 from yolopose.base.progress import ProgressCallback, download_bar
 from yolopose.base.settings import load_settings
+from yolopose.base.text import short_text
 
 _TIMEOUT = 30  # seconds without a byte
 _ATTEMPTS = 4
@@ -68,6 +70,10 @@ class DownloadRecord:
     sha256: str
     source: str
 
+    def is_of(self, address: str) -> bool:
+        """Return whether the file was downloaded from an address; records of earlier versions hold it as it was."""
+        return self.source in (address, recorded_address(address))
+
 
 def download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | None = None) -> Path:
     """Download a file.
@@ -95,7 +101,7 @@ def download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | N
     make_folder(target.parent)
     with exclusive_access(target, f"another process is downloading {target.name}") as waited:
         record = read_record(target)
-        if waited and target.exists() and record and record.source == (spec.source or spec.url):
+        if waited and target.exists() and record and record.is_of(spec.source or spec.url):
             verify_checksum(target)
             return target
         return _download(spec, target, check)
@@ -103,7 +109,7 @@ def download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | N
 
 def _download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | None) -> Path:
     license_note = f" ({spec.license})" if spec.license else ""
-    LOGGER.info(f"Downloading {spec.title}{license_note} from {spec.url} to {target}.")
+    LOGGER.info(f"Downloading {spec.title}{license_note} from {show_address(spec.url)} to {target}.")
     part = target.with_name(f"{target.name}.part")
     try:
         part.touch()
@@ -113,7 +119,7 @@ def _download(spec: DownloadSpec, target: Path, check: Callable[[Path], None] | 
             check(part)
         digest = sha256(part)
         # a crash after this line leaves an outdated file with a new record, which is reported, never an unrecorded file
-        write_text(checksum_file(target), f"{digest}  {target.name}\n# {spec.source or spec.url}\n")
+        write_text(checksum_file(target), f"{digest}  {target.name}\n# {recorded_address(spec.source or spec.url)}\n")
         os.replace(part, target)
         _tag_file(part).unlink(missing_ok=True)
     except OSError as error:
@@ -133,13 +139,19 @@ def is_offline() -> bool:
 
 def url_digest(url: str) -> str:
     """Return 16 hexadecimal digits that identify a whole address; cached files are kept under it."""
-    return hashlib.sha256(url.encode()).hexdigest()[:16]
+    return address_digest(url)[:16]
 
 
 def file_name_from_url(url: str, default: str) -> str:
-    """Return the last part of an address as a safe file name, or `default` where it has none."""
-    name = re.sub(r"[^\w.\- ]", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))
-    return name.lstrip(".") or default
+    """Return the last part of an address as a safe file name; `default` where it has none, or it may be a secret.
+
+    Several addresses can have one name: what is cached belongs to `url_digest`, never to the name.
+    """
+    name = address_name(url)
+    if name:
+        return safe_file_name(name, default)
+    suffix = re.search(r"\.[A-Za-z][A-Za-z0-9]{0,9}$", url.partition("?")[0].partition("#")[0])
+    return f"{default.partition('.')[0]}{suffix[0].lower()}" if suffix else default
 
 
 def checksum_file(path: Path) -> Path:
@@ -203,6 +215,11 @@ def _fetch(spec: DownloadSpec, part: Path) -> None:
         try:
             _request(spec, part)
             return
+        except SlowServerError as error:
+            raise DownloadError(
+                f"Cannot download {spec.title} from {spec.url}: {error}. The part received so far is kept; run the "
+                f"command again to resume. {_manual_hint(spec)}"
+            ) from error
         except _Interrupted as error:
             if part.stat().st_size > before:
                 LOGGER.warning(f"{spec.title}: {error}; resuming.")
@@ -217,19 +234,22 @@ def _fetch(spec: DownloadSpec, part: Path) -> None:
 def _request(spec: DownloadSpec, part: Path) -> None:
     offset = part.stat().st_size
     tag = _read_tag(spec, part)
-    headers = {"User-Agent": f"yolopose/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
     if offset and tag:
         headers |= {"Range": f"bytes={offset}-", "If-Range": tag}
-    request = urllib.request.Request(spec.url, headers=headers)  # noqa: S310  # the scheme has been checked
     try:
-        response = _OPENER.open(request, timeout=_TIMEOUT)
+        response = open_address(spec.url, _TIMEOUT, headers)
     except urllib.error.HTTPError as error:
         with error:
             _handle_http_error(spec, error, part)
         return
+    except DownloadError:
+        raise
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        message = f"{urlsplit(spec.url).netloc} cannot be reached ({reason})"
+        if isinstance(reason, SlowServerError):
+            raise reason from error
+        message = f"{show_address(spec.url)} cannot be reached ({short_text(str(reason))})"
         # without a network or a listening server another attempt is pointless
         if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):
             raise DownloadError(f"Cannot download {spec.title}: {message}. {_manual_hint(spec)}") from error
@@ -249,7 +269,7 @@ def _save(spec: DownloadSpec, response: Any, part: Path, offset: int) -> None:
     resumed = response.status == 206 and content_range.startswith(f"bytes {offset}-")
     start = offset if resumed else 0
     length = str(response.headers.get("Content-Length"))
-    total = start + int(length) if length.isdigit() else None
+    total = start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     _check_size(spec, total, start, part)
     _write_tag(spec, part, response.headers.get("ETag") or response.headers.get("Last-Modified"))
     with part.open("r+b") as file, download_bar(spec.title, total, start) as advance:
@@ -268,7 +288,10 @@ def _copy(spec: DownloadSpec, response: Any, file: Any, start: int, advance: Pro
     while True:
         try:
             block = response.read1(_CHUNK)
-        except (OSError, http.client.HTTPException) as error:
+        except SlowServerError:
+            file.flush()
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a chunk of an impossible size
             file.flush()
             reason = error or type(error).__name__
             raise _Interrupted(f"the connection broke after {start + count} bytes ({reason})") from error
@@ -289,28 +312,13 @@ def _handle_http_error(spec: DownloadSpec, error: urllib.error.HTTPError, part: 
         part.write_bytes(b"")
         raise _Interrupted("the partial file belonged to another version of the file")
     if error.code in (408, 429) or error.code >= 500:
-        raise _Interrupted(f"the server responded {error.code} {error.reason}")
+        raise _Interrupted(f"the server responded {error.code} {short_text(str(error.reason))}")
     if 300 <= error.code < 400:
-        reason = " ".join(str(error.reason).split())
+        reason = short_text(" ".join(str(error.reason).split()))
         raise DownloadError(f"{spec.url} redirects endlessly or to an unusable address: {reason}. {_manual_hint(spec)}")
-    reason = "the file does not exist" if error.code == 404 else "access refused"
-    raise DownloadError(f"{spec.url} responded {error.code} {error.reason}: {reason}. {_manual_hint(spec)}")
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects only to http(s), and never from https to http."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old = urlsplit(req.full_url).scheme
-        new = urlsplit(newurl).scheme
-        if new not in ("http", "https") or (old == "https" and new == "http"):
-            raise DownloadError(
-                f"{req.full_url} redirects to {newurl}, which is not followed: only https, or http to http."
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_SafeRedirects)  # also honors the proxy variables of the environment
+    reason = short_text(str(error.reason))
+    meaning = "the file does not exist" if error.code == 404 else "access refused"
+    raise DownloadError(f"{spec.url} responded {error.code} {reason}: {meaning}. {_manual_hint(spec)}")
 
 
 # -- partial files ---------------------------------------------------------------------------------------------------
@@ -324,14 +332,14 @@ def _read_tag(spec: DownloadSpec, part: Path) -> str:
     """Return the validator (ETag or date) of the partial file; empty where it came from another address."""
     with suppress(OSError, ValueError, AttributeError, KeyError):
         tag = json.loads(_tag_file(part).read_text(encoding="utf-8"))
-        if tag["url"] == spec.url:
+        if tag["url"] == recorded_address(spec.url):
             return str(tag["tag"])
     return ""
 
 
 def _write_tag(spec: DownloadSpec, part: Path, tag: str | None) -> None:
     if tag and not tag.startswith("W/"):  # a weak tag does not promise equal bytes
-        _tag_file(part).write_text(json.dumps({"tag": tag, "url": spec.url}), encoding="utf-8")
+        _tag_file(part).write_text(json.dumps({"tag": tag, "url": recorded_address(spec.url)}), encoding="utf-8")
     else:
         _tag_file(part).unlink(missing_ok=True)
 
@@ -348,9 +356,13 @@ def _discard_unusable(part: Path) -> None:
 
 
 def _check_url(url: str) -> None:
-    address = urlsplit(url)
-    if address.scheme not in ("http", "https") or not address.netloc:
-        raise DownloadError(f"{url!r} is not an http or https address; only these are downloaded.")
+    try:
+        address = urlsplit(url)
+        is_valid = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:  # brackets that do not close
+        is_valid = False
+    if not is_valid:
+        raise DownloadError(f"{show_address(url)!r} is not an http or https address; only these are downloaded.")
 
 
 def _check_size(spec: DownloadSpec, total: int | None, offset: int, part: Path) -> None:
@@ -379,15 +391,12 @@ def _check_content(spec: DownloadSpec, part: Path) -> None:
     if not start.startswith(b"pk"):
         return
     try:
-        with zipfile.ZipFile(part) as archive:
-            problem = archive.testzip()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        problem = str(error)
-    if problem:
+        test_zip(part)
+    except DataError as error:
         part.unlink()
         raise DownloadError(
-            f"The download of {spec.title} from {spec.url} is damaged ({problem}) and was removed. Try again."
-        )
+            f"The download of {spec.title} from {spec.url} is damaged and was removed: {error} Try again."
+        ) from error
 
 
 def _too_large(spec: DownloadSpec, size: str) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from yolopose.base.text import escape_control
+from yolopose.base.addresses import hide_secrets
+from yolopose.base.text import cut_text, escape_control
 
 
 class YoloposeError(Exception):
     """Base of all errors that a user can fix; the command line prints the message without a traceback.
 
-    Names and values from files are part of messages; control characters in them are made visible.
+    Names, values and addresses from files are part of messages: control characters are made visible, secrets are
+    hidden, and long texts are cut.
 
     Examples:
         >>> from yolopose import YOLO
@@ -27,7 +29,9 @@ class YoloposeError(Exception):
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(escape_control(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(
+            *(cut_text(hide_secrets(escape_control(arg))) if isinstance(arg, str) else arg for arg in args)
+        )
 
 
 class UsageError(YoloposeError, ValueError):

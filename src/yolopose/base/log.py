@@ -9,15 +9,17 @@ import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
-from yolopose.base.text import escape_control
+from yolopose.base.addresses import hide_secrets
+from yolopose.base.text import cut_text, escape_control
 
 LOGGER = logging.getLogger("yolopose")
 
 
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # file names and values from files must not steer the terminal
-        text = escape_control(super().format(record))
+        # file names and values from files must not steer the terminal, and addresses may contain passwords
+        text = hide_secrets(escape_control(super().format(record)))
+        text = cut_text(text) if record.levelno >= logging.WARNING else text
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 

@@ -9,6 +9,10 @@ import reprlib
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROL = re.compile("[\t\n]")
 
+_MAX_WORD = 600  # characters; most file systems allow 4096 in a path
+_MAX_MESSAGE = 12_000
+_LONG_WORD = re.compile(rf"\S{{{_MAX_WORD + 1},}}")
+
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 3
 _REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = 24
@@ -23,6 +27,17 @@ def escape_control(text: str) -> str:
 def one_line(text: object) -> str:
     """Return foreign text, such as a file name, as one line without control characters."""
     return _CONTROL.sub(_escape, escape_control(str(text)))
+
+
+def cut_text(text: str) -> str:
+    """Return a text whose words and whole are of limited length; the middle is left out.
+
+    Names and values of foreign files may have any length, and a message must stay readable.
+    """
+    if len(text) <= _MAX_WORD:
+        return text
+    text = _LONG_WORD.sub(lambda match: f"{match[0][: _MAX_WORD // 2]}…{match[0][-_MAX_WORD // 4 :]}", text)
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE * 3 // 4]} … {text[-_MAX_MESSAGE // 4 :]}"
 
 
 def short_repr(value: object) -> str:

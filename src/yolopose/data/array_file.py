@@ -61,7 +61,7 @@ def read_arrays(path: Path, dtypes: Mapping[str, npt.DTypeLike]) -> tuple[Any, d
         OSError: it cannot be read.
     """
     data = np.fromfile(path, np.uint8)
-    if data[: len(_MARK)].tobytes() != _MARK:
+    if data[: len(_MARK)].tobytes() != _MARK or len(data) < _START:
         raise ValueError("the mark of the format is missing")
     start = _START + int.from_bytes(data[len(_MARK) : _START].tobytes(), "little")
     content = json.loads(data[_START:start].tobytes())

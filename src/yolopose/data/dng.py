@@ -9,6 +9,7 @@ import importlib
 import io
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from yolopose.base.errors import SourceError
 from yolopose.base.log import warn_once
+from yolopose.data.image_limits import limit_problem
 
 Image = npt.NDArray[np.uint8]
 Directory = dict[int, tuple[int, ...]]  # values by tag
@@ -36,9 +38,12 @@ _DNG_VERSION = 50706
 _PHOTOMETRIC_RENDERED = (1, 2, 6)  # grayscale, RGB, YCbCr; raw data have values above 32000
 _YCBCR = 6
 _JPEG_COMPRESSIONS = (6, 7)
+_TAGS = frozenset({_NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS,
+                   _ORIENTATION, _STRIP_BYTE_COUNTS, _SUB_IFDS, _DNG_VERSION})  # fmt: skip
 _TYPE_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I"}  # the integer types; the tags above use no others
 _MAX_DIRECTORIES = 64
-_MAX_VALUES = 100_000
+_MAX_ENTRIES = 1000  # of a directory
+_MAX_VALUES = 1000  # of an entry; strips of a preview are one, directories some dozens
 # EXIF orientation → (counterclockwise quarter turns, whether to flip left to right before)
 _ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
 
@@ -86,7 +91,10 @@ def _decode_preview(data: bytes, name: str) -> Image:
         buffer = np.frombuffer(data[start : start + _value(entry, _STRIP_BYTE_COUNTS)], np.uint8)
         # the orientation is stored in the first directory, not in the preview
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image: Any = cv2.imdecode(buffer, flags) if buffer.size else None
+        image: Any = None
+        if buffer.size and not limit_problem(buffer.tobytes()):
+            with suppress(cv2.error):
+                image = cv2.imdecode(buffer, flags)
         if image is not None and (largest is None or image.size > largest.size):
             largest = image
     if largest is None or 2 * max(largest.shape) < raw_side:
@@ -118,7 +126,7 @@ def _directories(data: bytes) -> Iterator[Directory]:
         visited.add(position)
         count = struct.unpack_from(f"{order}H", data, position)[0]
         end = position + 2 + 12 * count
-        if end + 4 > len(data):
+        if end + 4 > len(data) or count > _MAX_ENTRIES:
             continue
         rows = (_read_entry(data, position + 2 + 12 * row, order) for row in range(count))
         directory = {tag: values for tag, values in rows if values}
@@ -130,7 +138,7 @@ def _read_entry(data: bytes, position: int, order: str) -> tuple[int, tuple[int,
     """Return tag and values of a directory entry; no values if the type is not an integer or the data end early."""
     tag, value_type, count = struct.unpack_from(f"{order}HHI", data, position)
     letter = _TYPE_FORMATS.get(value_type)
-    if letter is None or count > _MAX_VALUES:
+    if tag not in _TAGS or letter is None or count > _MAX_VALUES:
         return tag, ()
     layout = f"{order}{count}{letter}"
     size = struct.calcsize(layout)

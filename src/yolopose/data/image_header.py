@@ -11,13 +11,12 @@ import zlib
 from pathlib import Path
 
 from yolopose.base.files import open_regular, read_up_to
+from yolopose.data.image_limits import MAX_PIXELS, MAX_SIDE
 from yolopose.data.jpeg import complete_jpeg_size
 
 MAX_IMAGE_BYTES = 512 << 20
 _HEAD = 16 << 10  # bytes; contains all headers of most files, except those with a preview
 _TAIL = 2  # bytes of the end marker of a JPEG
-_MAX_PIXELS = 1 << 30  # limits of OpenCV
-_MAX_SIDE = 1 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADERS = 33  # bytes
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by color type
@@ -48,7 +47,7 @@ def complete_image_size(path: str | Path) -> tuple[int, int] | None:
             size = _webp_size(head, length)
     finally:
         os.close(handle)
-    if size is None or max(size) > _MAX_SIDE or size[0] * size[1] > _MAX_PIXELS or not min(size):
+    if size is None or max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS or not min(size):
         return None
     return size
 

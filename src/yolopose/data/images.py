@@ -23,6 +23,7 @@ from yolopose.base.log import warn_once
 from yolopose.data.arrays import match_channels, to_bgr, to_image
 from yolopose.data.dng import decode_dng, is_dng
 from yolopose.data.image_header import MAX_IMAGE_BYTES
+from yolopose.data.image_limits import MAX_PIXELS, limit_problem
 from yolopose.data.jpeg import is_complete_jpeg, jpeg_size, lacks_rows
 from yolopose.geometry import Letterbox
 from yolopose.geometry.letterbox import PAD_VALUE
@@ -139,6 +140,7 @@ def decode_reduced(
     size = jpeg_size(data)
     if size is None or not is_complete_jpeg(data):
         return decode_image(data, name, alpha=alpha), None
+    _require_limits(data, name)
     height, width = size
     # imdecode applies the EXIF orientation, while `size` is the one before it: the reduced sides must show which it is
     factors = [
@@ -148,7 +150,8 @@ def decode_reduced(
     ]
     image: Any = None
     if factors:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[max(factors)])
+        with suppress(cv2.error):
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _REDUCED_FLAGS[max(factors)])
     if image is None:
         return decode_image(data, name), None
     if lacks_rows(data, image):
@@ -183,6 +186,7 @@ def decode_image(data: bytes, name: str, *, alpha: bool = False) -> Image:
         raise DamagedImageError(f"The image {name} is empty (0 bytes). Copy it again or remove it.")
     if not is_complete_jpeg(data):
         raise _cut_short(name)
+    _require_limits(data, name, alpha)
     if is_dng(data):
         return to_bgr(decode_dng(data, name))
     image = _cv2_decode(data)
@@ -220,6 +224,15 @@ def _with_alpha(image: Image, data: bytes) -> Image:
             if turned.shape[:2] == image.shape[:2] and cv2.norm(turned[:, :, :3], image, cv2.NORM_INF) <= 1:
                 return turned
     return image
+
+
+def _require_limits(data: bytes, name: str, alpha: bool = False) -> None:
+    problem = limit_problem(data, alpha=alpha)
+    if problem:
+        raise DamagedImageError(
+            f"The image {name} cannot be decoded: {problem} ({len(data)} bytes). Save it again as JPEG or PNG, or "
+            "remove it."
+        )
 
 
 def _cut_short(name: str) -> DamagedImageError:
@@ -319,6 +332,8 @@ def _pillow_decode(data: bytes) -> Image | None:
         importlib.import_module("pillow_heif").register_heif_opener()
     try:
         with pillow.open(io.BytesIO(data)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                return None
             rgb = np.asarray(operations.exif_transpose(opened).convert("RGB"))
             return np.ascontiguousarray(rgb[:, :, ::-1])
     except Exception:  # plug-ins raise errors of any type

@@ -15,12 +15,11 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import OutputError, SourceError
+from yolopose.base.errors import DataError, OutputError, SourceError
 from yolopose.base.files import atomic_path, read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
@@ -45,6 +44,7 @@ LABELED, MISSING, EMPTY, REFUSED = range(4)
 MIN_SIDE = 10  # pixels
 CACHE_VERSION = 5  # part of the key, so that caches of other versions are rebuilt
 _BATCH = 32  # images that a thread takes at once: handing over a single one takes as long as parsing its labels
+_MAX_CACHE_BYTES = 64 << 30
 _CHUNK = 4096  # images that are joined at once
 _ARRAYS = {
     "status": np.uint8, "shapes": np.int32, "offsets": np.int64, "classes": np.int32, "boxes": np.float32,
@@ -333,17 +333,22 @@ def _read_states(names: Sequence[str], folder: int | None) -> list[int]:
 def _read_cache(path: Path, key: str, images: Sequence[Path], nc: int | None, num_keypoints: int) -> LabelScan | None:
     """Return the cached scan, or None if there is none with this key."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which would block
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_CACHE_BYTES:  # a pipe would block
             return None
         header, arrays = read_arrays(path, _ARRAYS)
         if header["key"] != key:
             return None
-        report: Any = header["report"]
+        from yolopose.base.records import LabelCache, check_record  # costs start-up time
+
+        report = check_record(header, LabelCache, "The header is not valid", DataError).report
+        if any(first >= len(images) or count > len(images) for count, first in report.warnings.values()):
+            raise ValueError("a warning is about an image that does not exist")
         scan = LabelScan(
             **arrays,
-            issues=tuple(_decode_issue(images, *issue) for issue in report["issues"]),
-            warnings={warning: (int(count), int(first)) for warning, (count, first) in report["warnings"].items()},
-            notes=tuple(str(note) for note in report["notes"]),
+            issues=tuple(_decode_issue(images, *issue) for issue in report.issues),
+            warnings=report.warnings,
+            notes=tuple(report.notes),
         )
     except FileNotFoundError:
         return None

@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import cast, overload
 
 from yolopose.base.errors import DataError
+from yolopose.base.names import RESERVED_NAME
 
-# Device names of Windows, which opens the device instead of a file of that name, with any suffix and in any folder.
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 # On Windows `:` opens an alternate data stream, and trailing dots and blanks of a part are dropped.
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ](/|$)')
@@ -132,7 +131,7 @@ def relative_name(name: str) -> PurePosixPath:
         reason = "leaves its folder by `..`"
     elif not path.parts:
         reason = "is empty"
-    elif any(_RESERVED.fullmatch(part) for part in path.parts):
+    elif any(RESERVED_NAME.fullmatch(part) for part in path.parts):
         reason = "is a reserved device name on Windows"
     elif len(os.fsencode(name)) > _MAX_BYTES or any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in path.parts):
         reason = "is too long"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from yolopose.base.errors import DataError, NotFoundError
 from yolopose.base.files import atomic_path
+from yolopose.base.text import short_text
 from yolopose.evaluate.matching import THRESHOLDS, BoolArray
 from yolopose.geometry import Letterbox
 from yolopose.schema import PoseSpec
@@ -177,36 +177,56 @@ def load_record(run: str | Path) -> RunRecord:
     """
     path = Path(run)
     path = path / RECORD_FILE if path.is_dir() else path
+    # loaded here, since the record itself is also made by every validation of a training
+    from yolopose.evaluate.record_file import check_columns, keypoint_count, parse_json, read_columns
+
+    damaged = f"{path} is not the record of a validation run, or is damaged"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            version = int(archive["format"])
-            if version > _FORMAT:
-                raise DataError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
-            if version < _FORMAT:
-                raise DataError(
-                    f"{path} was written by an older yolopose (record format {version}, expected {_FORMAT}). "
-                    "Run `yolo val` again."
-                )
-            arrays: dict[str, Any] = {name: archive[name] for name in ("image_names", "run_info", *column_types())}
+        _check_version(path, int(read_columns(path, ("format",))["format"]))
+        columns = read_columns(path, ("image_names", "run_info", *column_types()))
+        names = columns.pop("image_names").astype(np.uint8).tobytes().decode(errors="surrogateescape")
+        info = _check_info(parse_json(columns.pop("run_info")), damaged)
     except FileNotFoundError:
         raise NotFoundError(
             f"{path} does not exist. `yolo val` writes it into its run folder (runs/pose/val…), unless plots=False is "
             "set and no other file is saved. Pass the folder of such a run."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, SyntaxError) as error:
+        if isinstance(error, _VersionError):
             raise
-        raise DataError(
-            f"{path} is not the record of a validation run, or is damaged ({error}). Run `yolo val` again."
-        ) from error
-    names = arrays.pop("image_names").tobytes().decode(errors="surrogateescape")
+        raise DataError(f"{damaged} ({short_text(str(error))}). Run `yolo val` again.") from error
     image_names = tuple(names.split("\0")) if names else ()
-    info = json.loads(arrays.pop("run_info").tobytes())
-    # columns of the same prefix describe the same rows
-    lengths = {(name.partition("_")[0], len(column)) for name, column in arrays.items()} | {("image", len(image_names))}
-    if len(lengths) > len({prefix for prefix, _ in lengths}):
-        raise DataError(f"{path} is damaged: its columns differ in length. Run `yolo val` again.")
-    return RunRecord(image_names=image_names, run_info=info, **arrays)
+    count = len(info["names"]) if info else None
+    problem = check_columns(columns, column_types(keypoint_count(columns)), len(image_names), count)
+    if problem:
+        raise DataError(f"{damaged}: {problem}. Run `yolo val` again.")
+    return RunRecord(image_names=image_names, run_info=info, **columns)
+
+
+class _VersionError(DataError):
+    """A record of another version of the format."""
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > _FORMAT:
+        raise _VersionError(f"{path} was written by a newer yolopose. Update it: pip install -U yolopose.")
+    if version < _FORMAT:
+        raise _VersionError(
+            f"{path} was written by an older yolopose (record format {version}, expected {_FORMAT}). "
+            "Run `yolo val` again."
+        )
+
+
+def _check_info(values: object, damaged: str) -> dict[str, Any]:
+    """Return the checked description of a run; its data set must have as many classes as keypoint names need."""
+    from yolopose.base.records import RunInfo, check_record  # costs start-up time
+
+    if values == {}:
+        return {}
+    check_record(values, RunInfo, damaged, DataError)
+    info: dict[str, Any] = dict(values)  # type: ignore[call-overload]  # a mapping, as has been checked
+    PoseSpec.from_dict(info["spec"])  # raises a UsageError, which is a ValueError
+    return info
 
 
 def quantize(points: npt.NDArray[Any], letterbox: Letterbox) -> UInt16:

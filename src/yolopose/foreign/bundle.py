@@ -6,7 +6,8 @@ import io
 import zipfile
 from pathlib import Path
 
-from yolopose.base.errors import WeightsError
+from yolopose.base.archives import open_zip, read_zip_member
+from yolopose.base.errors import DataError, WeightsError
 
 _MARK = b"TFL3"  # identifier of a TFLite file, 4 bytes after its start
 _MAX_MEMBER = 500_000_000
@@ -29,7 +30,7 @@ def read_bundle(path: Path) -> tuple[bytes, bytes]:
         WeightsError: it is not such a file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist() if entry.filename.endswith(".tflite")}
             landmarks = [name for name in entries if name.endswith(_GRAPH_NAME)]
             detectors = [name for name in entries if name not in landmarks and "detector" in name]
@@ -39,10 +40,11 @@ def read_bundle(path: Path) -> tuple[bytes, bytes]:
                     f"{path} is not a bundle for poses or hands: it holds {listed}. Expected: one "
                     "…landmarks_detector.tflite and one …detector.tflite."
                 )
-            if any(entries[name].file_size > _MAX_MEMBER for name in (*landmarks, *detectors)):
-                raise WeightsError(f"{path} holds a graph of more than {_MAX_MEMBER} bytes.")
-            return archive.read(landmarks[0]), archive.read(detectors[0])
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            graph, detector = (
+                read_zip_member(path, archive, entries[name], _MAX_MEMBER) for name in (landmarks[0], detectors[0])
+            )
+            return graph, detector
+    except (DataError, OSError) as error:
         raise WeightsError(f"{path} cannot be read as a .task file ({error}). Download or copy it again.") from error
 
 

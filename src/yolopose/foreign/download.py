@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from yolopose.base.errors import DownloadError, NotFoundError, WeightsError
+from yolopose.base.archives import open_zip, read_zip_member
+from yolopose.base.errors import DataError, DownloadError, NotFoundError, WeightsError
 from yolopose.base.files import make_folder, remove, write_bytes, write_text
 from yolopose.base.settings import load_settings
 from yolopose.foreign.bundle import bundle, packed_graphs
@@ -100,16 +101,25 @@ def read_member(archive: Path, name: str) -> bytes:
     """
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
+            with open_zip(archive) as opened:
                 entry = next(item for item in opened.infolist() if PurePosixPath(item.filename).name == name)
-                if entry.file_size > _MAX_MEMBER:
-                    raise WeightsError(f"{name} in {archive} has {entry.file_size} bytes, which is too large.")
-                return opened.read(entry)
+                return read_zip_member(archive, opened, entry, _MAX_MEMBER)
         with tarfile.open(archive) as opened:
-            member = next(item for item in opened if item.isfile() and PurePosixPath(item.name).name == name)
-            stream = opened.extractfile(member) if member.size <= _MAX_MEMBER else None
-            return (stream or io.BytesIO()).read()
+            return _read_tar_member(opened, name)
     except StopIteration:
         raise WeightsError(f"{archive} does not contain {name}. Download it again, or update yolopose.") from None
-    except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (DataError, tarfile.TarError, OSError, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise WeightsError(f"{archive} is damaged ({error}). Download it again.") from error
+
+
+def _read_tar_member(archive: tarfile.TarFile, name: str) -> bytes:
+    """Return a file of a tar archive; what is skipped counts, since it is decompressed too."""
+    total = 0
+    for item in archive:
+        total += item.size
+        if total > _MAX_MEMBER:
+            raise tarfile.ReadError(f"it holds more than {_MAX_MEMBER} bytes in front of {name}")
+        if item.isfile() and PurePosixPath(item.name).name == name:
+            stream = archive.extractfile(item)
+            return b"" if stream is None else stream.read(_MAX_MEMBER)
+    raise StopIteration

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from yolopose.base.archives import open_zip, read_zip_member
 from yolopose.base.cpu import physical_cores
-from yolopose.base.errors import ExportError, WeightsError
+from yolopose.base.errors import DataError, ExportError, WeightsError
 from yolopose.base.log import quiet_libraries
 from yolopose.formats.graph_runtime import GraphRuntime, InputBuffer, require_cpu, warn_half_is_fixed
 from yolopose.formats.metadata import (
@@ -32,6 +33,7 @@ from yolopose.runtime import Batch
 from yolopose.schema import MAX_IMAGE_CHANNELS
 
 METADATA_MEMBER = "metadata.json"
+_MAX_METADATA = 16 << 20
 """Member of the zip archive that is appended to the graph, where other tools look for metadata."""
 
 
@@ -107,9 +109,10 @@ class TfliteRuntime(GraphRuntime):
 def read_appended_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata that is appended to the graph; empty if there is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return parse_metadata(archive.read(METADATA_MEMBER))
-    except (zipfile.BadZipFile, KeyError, RuntimeError, OSError):  # no archive, or of another kind
+        with open_zip(path) as archive:
+            member = archive.getinfo(METADATA_MEMBER)
+            return parse_metadata(read_zip_member(path, archive, member, _MAX_METADATA))
+    except (DataError, KeyError, OSError):  # no archive, or of another kind
         return {}
 
 

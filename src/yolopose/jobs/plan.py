@@ -87,16 +87,19 @@ def read_job(storage: Storage) -> Job | None:
     Raises:
         DataError: `job.json` is not that of a job of this version.
     """
+    from yolopose.base.records import JobPlan, check_record, plain_values  # costs start-up time
+
     data = storage.read(JOB_FILE)
     if data is None:
         return None
     try:
-        values: dict[str, Any] = json.loads(data)
-        if values.pop("format") != _FORMAT:
+        plan = check_record(json.loads(data), JobPlan, "it does not hold a plan", DataError)
+        if plan.format != _FORMAT:
             raise ValueError("it has another format")
-        files = [InputFile(**file) for file in values.pop("inputs")]
+        files = [InputFile(**plain_values(file)) for file in plan.inputs]
+        values = {key: getattr(plan, key) for key in plan.__struct_fields__ if key not in ("format", "inputs")}
         return Job(**values, inputs=files)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{storage.path(JOB_FILE)} is damaged or of another version of yolopose ({error}). Continue the job with "
             "the version that started it, or choose another output folder."

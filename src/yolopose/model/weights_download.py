@@ -41,7 +41,7 @@ def public_weights(name: str, url: str) -> Path:
     target = Path(load_settings().weights_dir) / name
     record = read_record(target)
     if target.exists():
-        if record is None or record.source == zoo.public_weights_source(name):
+        if record is None or record.is_of(zoo.public_weights_source(name) or url):
             return verified(target)
         if not record.source and git_blob_id(target) == zoo.observed_blob_id(name):
             return target

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
 from yolopose.base.files import make_folder, remove, write_bytes, write_text
+from yolopose.base.names import safe_file_name
 from yolopose.results.arrays import to_numpy
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.results.tables import class_name
@@ -77,7 +78,7 @@ def save_crops(image: npt.NDArray, boxes: Boxes, names: Mapping[int, str], folde
     for box, cls in zip(corners, to_numpy(boxes.cls), strict=True):
         part = crop(img, box)
         if part.size:
-            name = class_name(names, int(cls)).replace("/", "_").replace("\\", "_")
+            name = safe_file_name(class_name(names, int(cls)), f"class{int(cls)}")
             target = _unused_path(make_folder(Path(folder) / name), stem)
             save_image(part, target)
             files.append(target)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
+from yolopose.base.records import CheckpointHeader, check_record
 from yolopose.nn.model_yaml import input_channels
 from yolopose.schema import ModelMetadata
 from yolopose.weights.archive import TensorReader
@@ -28,16 +29,6 @@ from yolopose.weights.values import STORAGES, TensorRef, to_plain, to_storable
 
 FORMAT = 1
 WRITER = "yolopose"
-_FIELDS: Mapping[str, type] = {
-    "version": str,
-    "date": str,
-    "license": str,
-    "epoch": int,
-    "dtype": str,
-    "yaml": dict,
-    "args": dict,
-    "metrics": dict,
-}
 
 
 def write_pt(path: Path, checkpoint: Checkpoint, half: bool) -> None:
@@ -178,9 +169,7 @@ def _to_half(value: Tensor) -> Tensor:
 
 
 def _checkpoint(header: Mapping[Any, Any], state: dict[str, Tensor], path: str) -> Checkpoint:
-    for key, kind in _FIELDS.items():
-        if not isinstance(header.get(key), kind):
-            raise damaged_error(path, f"its {key} is missing or not of type {kind.__name__}")
+    check_record(dict(header), CheckpointHeader, f"The weights file {path} is damaged", WeightsError)
     return Checkpoint(
         state=state,
         model_yaml=header["yaml"],

@@ -43,16 +43,17 @@ def make_report(run: str | Path, images: int = MAX_IMAGES) -> Path:
         raise DataError(f"The record in {run} does not describe its run, so that no report can be made from it.")
     metrics = PoseMetrics(dict(enumerate(record.run_info["names"])))
     metrics.set_record(record, run_spec(record))
-    return write_report(metrics, Path(run) if Path(run).is_dir() else Path(run).parent, images)
+    return write_report(metrics, Path(run) if Path(run).is_dir() else Path(run).parent, images, foreign=True)
 
 
-def write_report(metrics: PoseMetrics, folder: Path, images: int = MAX_IMAGES) -> Path:
+def write_report(metrics: PoseMetrics, folder: Path, images: int = MAX_IMAGES, *, foreign: bool = False) -> Path:
     """Write `report.html`.
 
     Args:
         metrics: a run, with its record.
         folder: the run folder.
         images: number of images shown at most; fewer if they would make the page larger than 5 MB.
+        foreign: whether the record comes from a file: then only images below the root of the data set are shown.
 
     Returns:
         The file.
@@ -62,7 +63,8 @@ def write_report(metrics: PoseMetrics, folder: Path, images: int = MAX_IMAGES) -
     """
     ranking = rank_images(metrics.record, metrics.reliability("pose").best_conf)
     content = {**page_content(metrics), "images": make_gallery(metrics, ranking)}
-    add_cards(content["images"], metrics.record, ranking, images, _MAX_BYTES - len(_render(content)))
+    max_bytes = _MAX_BYTES - len(_render(content))
+    add_cards(content["images"], metrics.record, ranking, images, max_bytes, foreign=foreign)
     path = folder / REPORT_FILE
     write_bytes(path, _render(content), sync=False)
     return path

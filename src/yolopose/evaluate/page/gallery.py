@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolopose.base.errors import YoloposeError
+from yolopose.base.errors import DataError, YoloposeError
 from yolopose.base.log import LOGGER
 from yolopose.data.images import read_reduced
+from yolopose.data.paths import resolve_under
 from yolopose.evaluate.diagnostics import OUTCOME_MASK
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.page.content import Json, embedded_json, figure_schema
@@ -95,7 +96,9 @@ def make_gallery(metrics: PoseMetrics, ranking: ImageRanking) -> Json:
     }
 
 
-def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: int, max_bytes: int) -> None:
+def add_cards(
+    gallery: Json, record: RunRecord, ranking: ImageRanking, count: int, max_bytes: int, *, foreign: bool = False
+) -> None:
     """Add the worst and the best images to a gallery, as many as fit.
 
     Args:
@@ -104,6 +107,7 @@ def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: in
         ranking: its images.
         count: number of images at most.
         max_bytes: size of all cards at most.
+        foreign: whether the record comes from a file, whose names must not leave the root of the data set.
     """
     root = Path(record.run_info["root"])
     rank_of = {index: rank for rank, index in enumerate(ranking.order.tolist())}
@@ -116,7 +120,7 @@ def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: in
             "label": label,
             "width": width,
             "height": height,
-            "jpeg": thumbnail(root / record.image_names[index], (height, width)),
+            "jpeg": _thumbnail(root, record.image_names[index], (height, width), foreign),
             "gt": list(_gt_entries(record, index)),
             "detections": list(_stored_detections(record, index)),
         }
@@ -131,6 +135,14 @@ def add_cards(gallery: Json, record: RunRecord, ranking: ImageRanking, count: in
             f"{gallery['num_missing']} of the {len(gallery['cards'])} images of the report are missing under {root}, "
             "unreadable, or changed since the run. The report shows their poses without the image."
         )
+
+
+def _thumbnail(root: Path, name: str, size: tuple[int, int], foreign: bool) -> str | None:
+    try:
+        path = resolve_under(root, name) if foreign else root / name
+    except DataError:
+        return None
+    return thumbnail(path, size)
 
 
 def _image_list(record: RunRecord, ranking: ImageRanking) -> list[list[Any]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import urllib.error
-import urllib.request
 from functools import partial
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from yolopose._version import __version__
+from yolopose.base.addresses import address_digest, show_address
 from yolopose.base.download import DownloadSpec, download, file_name_from_url, url_digest, verify_checksum
 from yolopose.base.errors import SourceError
+from yolopose.base.http_client import open_address
+from yolopose.base.names import safe_file_name
 from yolopose.base.settings import load_settings
+from yolopose.base.text import short_text
 from yolopose.data.images import IMAGE_SUFFIXES, read_image
 from yolopose.predict.sources.base import (
     VIDEO_SUFFIXES,
@@ -32,8 +35,6 @@ _PROBE_TIMEOUT = 10.0  # seconds for a server to announce its content type
 _STREAM_SCHEMES = frozenset({"rtmp", "rtmps", "rtmpt", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
 _LIVE_SUFFIXES = frozenset({".m3u8", ".mjpeg", ".mjpg", ".mpd", ".sdp"})
 _YOUTUBE = re.compile(r"(.+\.)?(youtube\.com|youtu\.be|youtube-nocookie\.com)$", re.IGNORECASE)
-# Query parameters whose values may be secret.
-_SECRET = re.compile(r"((?:^|[?&])[^=&]*(?:pass|pwd|psw|token|key|auth|secret|sig|user|usr|login)[^=&]*=)[^&]*", re.I)
 
 
 def is_url(text: str) -> bool:
@@ -63,14 +64,14 @@ def open_url(text: str, *, alpha: bool = False) -> SourcePart:
     scheme = parsed.scheme.lower()
     if _YOUTUBE.match(host):
         raise SourceError(
-            f"YouTube pages are not supported ({redact(url)}). Download the video first, for example with "
+            f"YouTube pages are not supported ({show_address(url)}). Download the video first, for example with "
             "`yt-dlp -o video.mp4 URL`, and pass the file: source=video.mp4"
         )
     if scheme in _STREAM_SCHEMES:
         return stream_feed(url)
     if scheme not in ("http", "https") or not host:
         raise SourceError(
-            f"The URL {redact(url)} is not supported: the scheme must be http, https, "
+            f"The URL {show_address(url)} is not supported: the scheme must be http, https, "
             f"{', '.join(sorted(_STREAM_SCHEMES))}. Download it with another program and pass the file."
         )
     kind = _detect_kind(url, parsed)
@@ -78,7 +79,7 @@ def open_url(text: str, *, alpha: bool = False) -> SourcePart:
         return stream_feed(url)
     if "@" in parsed.netloc:
         raise SourceError(
-            f"{redact(url)} is not downloaded: user and password in a URL are supported for streams only. Download it "
+            f"{url} is not downloaded: user and password in a URL are supported for streams only. Download it "
             "with another program and pass the file."
         )
     if kind == "video":
@@ -88,25 +89,11 @@ def open_url(text: str, *, alpha: bool = False) -> SourcePart:
 
 def stream_feed(url: str) -> LiveFeed:
     """Return the feed of a stream."""
-    parsed = urlsplit(url)
-    host = parsed.netloc.rpartition("@")[2]
-    text = f"{host}{unquote(parsed.path)}_{_redact_query(parsed.query, '')}"
-    name = re.sub(r"[^\w-]+", "_", text).strip("_")[:100] or "stream"
-    return LiveFeed(name, f"The stream {redact(url)}", partial(_connect, url))
-
-
-def redact(url: str) -> str:
-    """Replace the user part of a URL, and query values that may be secret, by `***`."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, rest = rest.partition("/")
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    path, mark, query = rest.partition("?")
-    return f"{scheme}://{authority}{slash}{path}{mark}{_redact_query(query, '***')}"
-
-
-def _redact_query(query: str, replacement: str) -> str:
-    return _SECRET.sub(lambda match: match[1] + replacement, query)
+    shown = show_address(url)
+    # several streams of a host differ in what must not be part of a file name
+    host = re.sub(r"[^\w-]+", "_", shown.partition("://")[2].replace("***", "")).strip("_")
+    name = safe_file_name(f"{host[:80] or 'stream'}_{address_digest(url)[:8]}")
+    return LiveFeed(name, f"The stream {shown}", partial(_connect, url))
 
 
 def _connect(url: str, retry: RetryPolicy) -> object:
@@ -120,7 +107,7 @@ def _connect(url: str, retry: RetryPolicy) -> object:
         if content_type.startswith("text/html"):
             raise PermanentSourceError(_web_page_message(url))
     raise SourceError(
-        f"The stream {redact(url)} cannot be opened: no answer, or not a video format that OpenCV can read."
+        f"The stream {show_address(url)} cannot be opened: no answer, or not a video format that OpenCV can read."
     )
 
 
@@ -160,24 +147,23 @@ def _probe(url: str, timeout: float) -> str:
     """
     if "@" in urlsplit(url).netloc:  # urllib ignores the credentials and would print them in errors
         return " "
-    request = urllib.request.Request(url, headers={"User-Agent": f"yolopose/{__version__}"})  # noqa: S310  # http(s)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with open_address(url, timeout) as answer:
             return f"{answer.headers.get_content_type()} {answer.headers.get('Content-Length', '')}"
     except urllib.error.HTTPError as error:
         with error:
             permanent = 400 <= error.code < 500 and error.code not in (408, 425, 429)
             error_type = PermanentSourceError if permanent else SourceError
-            message = f"{redact(url)} answers {error.code} {error.reason}: {_explain_status(error.code)}"
+            message = f"{url} answers {error.code} {short_text(str(error.reason))}: {_explain_status(error.code)}"
             raise error_type(message) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise SourceError(f"{redact(url)} cannot be reached: {reason}.") from None
+        raise SourceError(f"{show_address(url)} cannot be reached: {short_text(str(reason))}.") from None
 
 
 def _explain_status(code: int) -> str:
     if code in (401, 403):
-        return "it requires a user and password. Add them to the URL: http://USER:PASSWORD@host/…"
+        return "it requires a user and password. Write them in front of the host in the URL: USER:PASSWORD@"
     if code in (404, 410):
         return "it does not exist. Check the URL."
     if code >= 500 or code == 429:
@@ -187,8 +173,8 @@ def _explain_status(code: int) -> str:
 
 def _web_page_message(url: str) -> str:
     return (
-        f"{redact(url)} is a web page instead of an image or stream: perhaps a login page, or a page that embeds the "
-        "stream. Use the URL of the stream itself, from the manual of the camera."
+        f"{url} is a web page instead of an image or stream: perhaps a login page, or a page that embeds the stream. "
+        "Use the URL of the stream itself, from the manual of the camera."
     )
 
 
