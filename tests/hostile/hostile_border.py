@@ -26,12 +26,35 @@ from yolopose.base.yamlfile import to_yaml
 from yolopose.data.convert.conversion import convert
 
 NAMES = (
-    "/etc/passwd", "../outside/photo.jpg", "../../outside/photo.jpg", "a/../../outside/photo.jpg", "..\\outside\\photo.jpg",
-    "C:\\photo.jpg", "c:photo.jpg", "\\\\server\\share\\photo.jpg", "a\0b.jpg", "a\nb.jpg", "esc\x1b[2J\x1b]0;owned\x07.jpg",
-    "", ".", "..", "...", "con.jpg", "NUL", "a" * 300 + ".jpg", "x/" * 600 + "a.jpg", "\udcff.jpg", "link/photo.jpg",
-    "link.jpg", "~/photo.jpg", "file:///etc/passwd", "%2e%2e/outside/photo.jpg", "photo.jpg/../../../outside/photo.jpg",
-    "\u202egpj.exe", "images/../../outside/.bashrc",
-)  # fmt: skip
+    "/etc/passwd",
+    "../outside/photo.jpg",
+    "../../outside/photo.jpg",
+    "a/../../outside/photo.jpg",
+    "..\\outside\\photo.jpg",
+    "C:\\photo.jpg",
+    "c:photo.jpg",
+    "\\\\server\\share\\photo.jpg",
+    "a\0b.jpg",
+    "a\nb.jpg",
+    "esc\x1b[2J\x1b]0;owned\x07.jpg",
+    "",
+    ".",
+    "..",
+    "...",
+    "con.jpg",
+    "NUL",
+    "a" * 300 + ".jpg",
+    "x/" * 600 + "a.jpg",
+    "\udcff.jpg",
+    "link/photo.jpg",
+    "link.jpg",
+    "~/photo.jpg",
+    "file:///etc/passwd",
+    "%2e%2e/outside/photo.jpg",
+    "photo.jpg/../../../outside/photo.jpg",
+    "\u202egpj.exe",
+    "images/../../outside/.bashrc",
+)
 
 
 def _links(folder: Path) -> None:
@@ -82,11 +105,26 @@ def _label_studio(name: str) -> tuple[str, str]:
     value = {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["x"]}
     point = {"x": 12, "y": 12, "width": 0.5, "keypointlabels": ["a"]}
     result = [
-        {"id": "r", "type": "rectanglelabels", "from_name": "b", "to_name": "i", "original_width": 64,
-         "original_height": 64, "value": value},
-        {"id": "k", "type": "keypointlabels", "from_name": "k", "to_name": "i", "parentID": "r", "original_width": 64,
-         "original_height": 64, "value": point},
-    ]  # fmt: skip
+        {
+            "id": "r",
+            "type": "rectanglelabels",
+            "from_name": "b",
+            "to_name": "i",
+            "original_width": 64,
+            "original_height": 64,
+            "value": value,
+        },
+        {
+            "id": "k",
+            "type": "keypointlabels",
+            "from_name": "k",
+            "to_name": "i",
+            "parentID": "r",
+            "original_width": 64,
+            "original_height": 64,
+            "value": point,
+        },
+    ]
     data = {"image": f"/data/local-files/?d={name}"}
     return "tasks.json", json.dumps([{"id": 1, "data": data, "annotations": [{"id": 1, "result": result}]}])
 
@@ -106,9 +144,14 @@ def _mot(name: str) -> tuple[str, str]:
 
 
 _WRITERS: dict[str, Callable[[str], tuple[str, str]]] = {
-    "COCO": _coco, "NDJSON": _ndjson, "Labelme": _labelme, "VIA": _via, "Label Studio": _label_studio, "CVAT": _cvat,
+    "COCO": _coco,
+    "NDJSON": _ndjson,
+    "Labelme": _labelme,
+    "VIA": _via,
+    "Label Studio": _label_studio,
+    "CVAT": _cvat,
     "DeepLabCut": _mot,
-}  # fmt: skip
+}
 
 
 def foreign_names() -> Iterator[Case]:
@@ -147,8 +190,13 @@ def class_folders() -> Iterator[Case]:
 
             os.makedirs("out")
             boxes = np.array([[1, 1, 60, 60, 0.9, 0]], np.float32)
-            result = Results(np.zeros((64, 64, 3), np.uint8), path="a.jpg", names={0: name}, boxes=boxes,
-                             keypoints=np.zeros((1, 1, 3), np.float32))  # fmt: skip
+            result = Results(
+                np.zeros((64, 64, 3), np.uint8),
+                path="a.jpg",
+                names={0: name},
+                boxes=boxes,
+                keypoints=np.zeros((1, 1, 3), np.float32),
+            )
             files = result.save_crop("out/crops")
             if any(not path.resolve().is_relative_to(Path("out/crops").resolve()) for path in files):
                 raise AssertionError("a crop is outside")
@@ -214,10 +262,13 @@ def archive_names() -> Iterator[Case]:
 def cache_names() -> Iterator[Case]:
     """Files of two addresses never share an entry of the cache."""
     pairs = (
-        ("http://{}/a/w.pt", "http://{}/b/w.pt"), ("http://{}/a/w.pt?x=1", "http://{}/a/w.pt?x=2"),
-        ("http://{}/a/w.pt", "http://{}/a/./w.pt"), ("http://u:p@{}/a/w.pt", "http://v:p@{}/a/w.pt"),
-        ("http://{}/yolo11n-pose.pt", "http://{}/b/yolo11n-pose.pt"), ("http://{}/a/%77.pt", "http://{}/a/w.pt"),
-    )  # fmt: skip
+        ("http://{}/a/w.pt", "http://{}/b/w.pt"),
+        ("http://{}/a/w.pt?x=1", "http://{}/a/w.pt?x=2"),
+        ("http://{}/a/w.pt", "http://{}/a/./w.pt"),
+        ("http://u:p@{}/a/w.pt", "http://v:p@{}/a/w.pt"),
+        ("http://{}/yolo11n-pose.pt", "http://{}/b/yolo11n-pose.pt"),
+        ("http://{}/a/%77.pt", "http://{}/a/w.pt"),
+    )
     for first, second in pairs:
 
         def run(folder: Path, first: str = first, second: str = second) -> str:
@@ -250,15 +301,31 @@ def cache_names() -> Iterator[Case]:
 # -- kind 3: secrets ----------------------------------------------------------------------------------------------
 
 ADDRESSES = (
-    "http://user:hunter2@{h}/a/b.{s}", "http://hunter2@{h}/b.{s}", "http://user:hunter2%40@{h}/b.{s}",
-    "http://{h}/b.{s}?token=hunter2", "http://{h}/b.{s}?X-Amz-Signature=hunter2&x=1", "http://{h}/b.{s}#hunter2",
-    "http://{h}/hunter2/b.{s}", "http://{h}/b.{s};sig=hunter2", "HTTP://user:hunter2@{h}/b.{s}",
-    "http:/user:hunter2@{h}/b.{s}", "http:\\\\user:hunter2@{h}\\b.{s}", "http://user:hun/hunter2@{h}/b.{s}",
-    "http://user:p@hunter2@{h}/b.{s}", " http://user:hunter2@{h}/b.{s}", "http://user:hunter2@[::1/b.{s}",
-    "http://user:hunter2@{h}:99999/b.{s}", "ftp://user:hunter2@{h}/b.{s}", "s3://key:hunter2@bucket/b.{s}",
-    "rtsp://user:hunter2@{h}/1.{s}", "rtmp://{h}/live/hunter2", "srt://{h}?passphrase=hunter2",
-    "http://ünï:hunter2@{h}/ü b.{s}", "https://user:hunter2@localhost:1/b.{s}", "user:hunter2@{h}.example.com/b.{s}",
-)  # fmt: skip
+    "http://user:hunter2@{h}/a/b.{s}",
+    "http://hunter2@{h}/b.{s}",
+    "http://user:hunter2%40@{h}/b.{s}",
+    "http://{h}/b.{s}?token=hunter2",
+    "http://{h}/b.{s}?X-Amz-Signature=hunter2&x=1",
+    "http://{h}/b.{s}#hunter2",
+    "http://{h}/hunter2/b.{s}",
+    "http://{h}/b.{s};sig=hunter2",
+    "HTTP://user:hunter2@{h}/b.{s}",
+    "http:/user:hunter2@{h}/b.{s}",
+    "http:\\\\user:hunter2@{h}\\b.{s}",
+    "http://user:hun/hunter2@{h}/b.{s}",
+    "http://user:p@hunter2@{h}/b.{s}",
+    " http://user:hunter2@{h}/b.{s}",
+    "http://user:hunter2@[::1/b.{s}",
+    "http://user:hunter2@{h}:99999/b.{s}",
+    "ftp://user:hunter2@{h}/b.{s}",
+    "s3://key:hunter2@bucket/b.{s}",
+    "rtsp://user:hunter2@{h}/1.{s}",
+    "rtmp://{h}/live/hunter2",
+    "srt://{h}?passphrase=hunter2",
+    "http://ünï:hunter2@{h}/ü b.{s}",
+    "https://user:hunter2@localhost:1/b.{s}",
+    "user:hunter2@{h}.example.com/b.{s}",
+)
 
 
 def secrets() -> Iterator[Case]:
@@ -309,9 +376,23 @@ def secrets() -> Iterator[Case]:
 # -- kind 4: texts ------------------------------------------------------------------------------------------------
 
 TEXTS = (
-    "\x1b[2J\x1b]0;owned\x07", "\x9b2J", "\r\x1b[A", "a\u202eb", "\x08\x08\x08", "\x7f", "\u2066x", "=cmd|'/c calc'!A1",
-    "+1+1", "-1+1", "@SUM(A1)", "\t=1", "<script>alert(1)</script>", "</script><svg onload=alert(1)>", "`|`\n|x|", "[x](javascript:1)",
-)  # fmt: skip
+    "\x1b[2J\x1b]0;owned\x07",
+    "\x9b2J",
+    "\r\x1b[A",
+    "a\u202eb",
+    "\x08\x08\x08",
+    "\x7f",
+    "\u2066x",
+    "=cmd|'/c calc'!A1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "<script>alert(1)</script>",
+    "</script><svg onload=alert(1)>",
+    "`|`\n|x|",
+    "[x](javascript:1)",
+)
 
 
 def texts() -> Iterator[Case]:
@@ -321,8 +402,20 @@ def texts() -> Iterator[Case]:
     for index, text in enumerate(TEXTS):
 
         def yaml_key(folder: Path, text: str = text) -> str:
-            make_dataset(folder, to_yaml({"path": ".", "train": "images/val", "val": "images/val", "names": [text],
-                                          "kpt_shape": [1, 3], f"{text}names": 1, text: text}))  # fmt: skip
+            make_dataset(
+                folder,
+                to_yaml(
+                    {
+                        "path": ".",
+                        "train": "images/val",
+                        "val": "images/val",
+                        "names": [text],
+                        "kpt_shape": [1, 3],
+                        f"{text}names": 1,
+                        text: text,
+                    }
+                ),
+            )
             return load(folder)
 
         def file_name(folder: Path, text: str = text) -> str:
@@ -333,8 +426,13 @@ def texts() -> Iterator[Case]:
 
         def table(folder: Path, text: str = text) -> str:
             boxes = np.array([[1, 1, 60, 60, 0.9, 0]], np.float32)
-            result = Results(np.zeros((64, 64, 3), np.uint8), path=f"{text}.jpg", names={0: text}, boxes=boxes,
-                             keypoints=np.zeros((1, 1, 3), np.float32))  # fmt: skip
+            result = Results(
+                np.zeros((64, 64, 3), np.uint8),
+                path=f"{text}.jpg",
+                names={0: text},
+                boxes=boxes,
+                keypoints=np.zeros((1, 1, 3), np.float32),
+            )
             lines = result.to_csv().splitlines()
             if any(field[:1] in "=+@\t" for line in lines for field in line.replace('"', "").split(",") if field):
                 raise AssertionError(f"a cell is a formula: {lines}")
@@ -379,8 +477,15 @@ def texts() -> Iterator[Case]:
                 [main(["val", f"data={text}.yaml", f"model={text}.pt"]), main([text]), main(["train", f"{text}=1"])]
             )
 
-        for verb, run in {"val": yaml_key, "val files": file_name, "tables": table, "server reason": reason,
-                          "server redirect": redirect, "report": page, "command line": option}.items():  # fmt: skip
+        for verb, run in {
+            "val": yaml_key,
+            "val files": file_name,
+            "tables": table,
+            "server reason": reason,
+            "server redirect": redirect,
+            "report": page,
+            "command line": option,
+        }.items():
             yield Case(4, f"text {index} ({text[:20]!r})", verb, run)
 
 
@@ -429,8 +534,11 @@ def archive_files() -> dict[str, Callable[[], bytes]]:
         "2 000 entries that share bytes": overlap,
         "an archive in an archive": lambda: _zip(("a.zip", _zip(("b.zip", bytes(1 << 20))))),
         "a link": lambda: _zip_link("link", "/etc/passwd"),
-        "encrypted": lambda: _zip(("a", b"x")).replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0").replace(
-            b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"),
+        "encrypted": lambda: (
+            _zip(("a", b"x"))
+            .replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0")
+            .replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0")
+        ),
         "a file and a folder of one name": lambda: _zip(("a", b"x"), ("a/b", b"y")),
         "two files of one name": lambda: _zip(("a", b"x"), ("b", b"y")).replace(b"b", b"a"),
         "an empty archive": lambda: _zip(),
@@ -444,9 +552,16 @@ def archive_files() -> dict[str, Callable[[], bytes]]:
         "cut short": lambda: _zip(("a", os.urandom(10_000)))[:5000],
         "wrong checksum": lambda: _zip(("a", b"hello world"), method=0).replace(b"hello", b"jello"),
         "a FIFO entry": lambda: _zip_link("fifo", "", 0o010644),
-        "zip64 that claims 2^62": lambda: b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, 2**62, 0)
-            + b"PK\6\7" + struct.pack("<IQI", 0, 0, 1) + b"PK\5\6" + b"\xff" * 16 + bytes(2),
-    }  # fmt: skip
+        "zip64 that claims 2^62": lambda: (
+            b"PK\6\6"
+            + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, 2**62, 0)
+            + b"PK\6\7"
+            + struct.pack("<IQI", 0, 0, 1)
+            + b"PK\5\6"
+            + b"\xff" * 16
+            + bytes(2)
+        ),
+    }
 
 
 def _zip_link(name: str, target: str, mode: int = 0o120777) -> bytes:
@@ -497,8 +612,13 @@ def archives() -> Iterator[Case]:
             read_appended_metadata(folder / "a.task")
             return str(read_bundle(folder / "a.task"))[:50]
 
-        for verb, run in {"unzip": extract, "download": download, "weights": weights, "run record": record,
-                          "bundle": bundle}.items():  # fmt: skip
+        for verb, run in {
+            "unzip": extract,
+            "download": download,
+            "weights": weights,
+            "run record": record,
+            "bundle": bundle,
+        }.items():
             yield Case(7, name, verb, run)
     for name, make_tar in {
         "tar.gz of 300 MB": lambda: _tar("x", 300 << 20),
@@ -517,17 +637,24 @@ def archives() -> Iterator[Case]:
     for name, header in {
         "a header of 2^60": (1 << 60).to_bytes(8, "little") + b"{" + bytes(100),
         "a tensor of 2^60": _safetensors({"a": {"dtype": "F32", "shape": [1 << 58], "data_offsets": [0, 1 << 60]}}),
-        "tensors that overlap": _safetensors({
-            "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
-            "b": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)),
+        "tensors that overlap": _safetensors(
+            {
+                "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+                "b": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+            },
+            bytes(16),
+        ),
         "a shape with -1": _safetensors({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)),
         "an unknown type": _safetensors({"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
         "deep metadata": _safetensors({"__metadata__": {"yolopose": "[" * 100_000}}),
         "metadata that is a list": _safetensors({"__metadata__": []}),
-        "metadata of other types": _safetensors({"__metadata__": {"yolopose": json.dumps({"format": 1, "epoch": 1e99})}}),
-        "100 000 empty tensors": _safetensors({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-            for i in range(100_000)}),
-    }.items():  # fmt: skip
+        "metadata of other types": _safetensors(
+            {"__metadata__": {"yolopose": json.dumps({"format": 1, "epoch": 1e99})}}
+        ),
+        "100 000 empty tensors": _safetensors(
+            {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}
+        ),
+    }.items():
 
         def safetensors(folder: Path, header: bytes = header) -> str:
             from yolopose.weights import read_checkpoint
@@ -634,7 +761,9 @@ SERVERS: dict[str, Callable[[str], bytes | Iterator[bytes]]] = {
     "status 100 every 50 ms": lambda path: _forever(b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
     "headers for ever": lambda path: _forever(b"A: b\r\n", 0, b"HTTP/1.1 200 OK\r\n"),
     "a header line for ever": lambda path: _forever(b"x" * 1000, 0, b"HTTP/1.1 200 OK\r\nA: "),
-    "a chunk size that drips": lambda path: _forever(b"0", 0.05, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "a chunk size that drips": lambda path: _forever(
+        b"0", 0.05, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ),
     "a chunk size that is no number": lambda path: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc",
     "a chunk of 2^80": lambda path: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\nabc",
     "length that is no number": lambda path: b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nx",
@@ -649,26 +778,46 @@ SERVERS: dict[str, Callable[[str], bytes | Iterator[bytes]]] = {
     "HTTP 0.9": lambda path: b"hello",
     "bytes": lambda path: bytes(range(256)) * 10,
     "nothing": lambda path: b"",
-    "a redirect to itself": lambda path: b"HTTP/1.1 302 x\r\nLocation: " + path.encode() + b"\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to itself": lambda path: (
+        b"HTTP/1.1 302 x\r\nLocation: " + path.encode() + b"\r\nContent-Length: 0\r\n\r\n"
+    ),
     "a redirect to a file": lambda path: b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
     "a redirect to nothing": lambda path: b"HTTP/1.1 302 x\r\nLocation: \r\nContent-Length: 0\r\n\r\n",
-    "a redirect to half an address": lambda path: b"HTTP/1.1 302 x\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to half an address": lambda path: (
+        b"HTTP/1.1 302 x\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n"
+    ),
     "a redirect to a bad port": lambda path: b"HTTP/1.1 302 x\r\nLocation: http://h:x/\r\nContent-Length: 0\r\n\r\n",
     "a redirect in Latin-1": lambda path: b"HTTP/1.1 302 x\r\nLocation: http://h\xe4/\xe4\r\nContent-Length: 0\r\n\r\n",
     "a web page": lambda path: _answer(b"<html>", headers=b"Content-Type: text/html\r\n"),
     "206 without being asked": lambda path: _answer(b"x" * 50, b"206 Partial", b"Content-Range: bytes 5-9/10\r\n"),
     "416": lambda path: _answer(b"", b"416 Range", b"Content-Range: bytes */x\r\n"),
     "429 for ever": lambda path: _answer(b"", b"429 Slow down", b"Retry-After: 99999999\r\n"),
-    "gzip although it was not asked for": lambda path: _answer(gzip.compress(bytes(1000)), headers=b"Content-Encoding: gzip\r\n"),
+    "gzip although it was not asked for": lambda path: _answer(
+        gzip.compress(bytes(1000)), headers=b"Content-Encoding: gzip\r\n"
+    ),
     "an ETag with line breaks": lambda path: _answer(b"PKx", headers=b'ETag: "a\r\n b\x1b[2J"\r\n'),
-}  # fmt: skip
+}
 
 _ODD_ADDRESSES = (
-    "http://{h}/ü.pt", "http://{h}/a b.pt", "http://{h}/a\nb.pt", "http://{h}/a\0b.pt", "http://ü{h}/a.pt",
-    "http://" + "a" * 70 + ".example/a.pt", "http://{h}:/a.pt", "http://:80/a.pt", "http:///a.pt", "http://[::1/a.pt",
-    "http://{h}/\udcff.pt", "http://..example../a.pt", "http://{h}/" + "a" * 100_000 + ".pt", "http://{h}/a.pt?x=ü",
-    "http://1.2.3.4.5.6:99999/a.pt", "http://%00/a.pt", "http://{h}\\a.pt", "http://{h}/%.pt",
-)  # fmt: skip
+    "http://{h}/ü.pt",
+    "http://{h}/a b.pt",
+    "http://{h}/a\nb.pt",
+    "http://{h}/a\0b.pt",
+    "http://ü{h}/a.pt",
+    "http://" + "a" * 70 + ".example/a.pt",
+    "http://{h}:/a.pt",
+    "http://:80/a.pt",
+    "http:///a.pt",
+    "http://[::1/a.pt",
+    "http://{h}/\udcff.pt",
+    "http://..example../a.pt",
+    "http://{h}/" + "a" * 100_000 + ".pt",
+    "http://{h}/a.pt?x=ü",
+    "http://1.2.3.4.5.6:99999/a.pt",
+    "http://%00/a.pt",
+    "http://{h}\\a.pt",
+    "http://{h}/%.pt",
+)
 
 
 def servers() -> Iterator[Case]:
@@ -707,9 +856,27 @@ def servers() -> Iterator[Case]:
 # -- kind 11: plots -----------------------------------------------------------------------------------------------
 
 PLOT_NAMES = (
-    "$", "$x", "$\\frac{1}{0}$", "$" * 1001, "\\", "x" * 100_000, "\udcff", "\ud800", "\x1b[2J", "\0", "_x", "日本語" * 50,
-    "a\nb\nc", "%s{0}", "", " ", "=1+1", "<b>", "\u202eabc", "💃" * 300,
-)  # fmt: skip
+    "$",
+    "$x",
+    "$\\frac{1}{0}$",
+    "$" * 1001,
+    "\\",
+    "x" * 100_000,
+    "\udcff",
+    "\ud800",
+    "\x1b[2J",
+    "\0",
+    "_x",
+    "日本語" * 50,
+    "a\nb\nc",
+    "%s{0}",
+    "",
+    " ",
+    "=1+1",
+    "<b>",
+    "\u202eabc",
+    "💃" * 300,
+)
 
 
 def plots() -> Iterator[Case]:
@@ -729,8 +896,13 @@ def plots() -> Iterator[Case]:
             from yolopose.results import Results
 
             boxes = np.array([[1, 1, 60, 60, 0.9, 0]], np.float32)
-            result = Results(np.zeros((64, 64, 3), np.uint8), path="a.jpg", names={0: name}, boxes=boxes,
-                             keypoints=np.zeros((1, 1, 3), np.float32))  # fmt: skip
+            result = Results(
+                np.zeros((64, 64, 3), np.uint8),
+                path="a.jpg",
+                names={0: name},
+                boxes=boxes,
+                keypoints=np.zeros((1, 1, 3), np.float32),
+            )
             return str(result.plot().shape)
 
         def dataset(folder: Path, name: str = name) -> str:
@@ -741,8 +913,14 @@ def plots() -> Iterator[Case]:
             from yolopose.data.labels import load_labels
             from yolopose.train.record.plots import plot_labels
 
-            values = {"path": ".", "train": "images/val", "val": "images/val", "names": [name], "kpt_shape": [1, 3],
-                      "kpt_names": {0: [name]}}  # fmt: skip
+            values = {
+                "path": ".",
+                "train": "images/val",
+                "val": "images/val",
+                "names": [name],
+                "kpt_shape": [1, 3],
+                "kpt_names": {0: [name]},
+            }
             make_dataset(folder, json.dumps(values))
             data = load_dataset(folder / "data.yaml")
             plot_labels(load_labels(data, "val"), data.spec, folder / "labels.png")

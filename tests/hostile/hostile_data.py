@@ -53,11 +53,49 @@ def load(folder: Path, *, split: str = "val") -> str:
 # -- kind 5: values -----------------------------------------------------------------------------------------------
 
 _VALUES: tuple[object, ...] = (
-    None, True, -1, 0, 10**9, HUGE, 1e308, float("nan"), float("inf"), "", "\0", "x" * 100_000, "9" * 5000, [], [[]],
-    [None], [HUGE], ["a"] * 20_000, {}, {"a": {"b": "c"}}, {-1: "a"}, {HUGE: "a"}, {None: "a"}, [-1, -1], [10**9, 3],
-)  # fmt: skip
-_KEYS = ("names", "nc", "kpt_shape", "flip_idx", "skeleton", "kpt_names", "kpt_oks_sigmas", "train", "val", "path",
-         "channels", "download", "download_sha256", "figures", "info")  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    10**9,
+    HUGE,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "\0",
+    "x" * 100_000,
+    "9" * 5000,
+    [],
+    [[]],
+    [None],
+    [HUGE],
+    ["a"] * 20_000,
+    {},
+    {"a": {"b": "c"}},
+    {-1: "a"},
+    {HUGE: "a"},
+    {None: "a"},
+    [-1, -1],
+    [10**9, 3],
+)
+_KEYS = (
+    "names",
+    "nc",
+    "kpt_shape",
+    "flip_idx",
+    "skeleton",
+    "kpt_names",
+    "kpt_oks_sigmas",
+    "train",
+    "val",
+    "path",
+    "channels",
+    "download",
+    "download_sha256",
+    "figures",
+    "info",
+)
 
 
 def yaml_values() -> Iterator[Case]:
@@ -197,8 +235,12 @@ def _spoil(change: Callable[[Any, dict[str, Any]], None]) -> Callable[[Path], st
 def label_caches() -> Iterator[Case]:
     """Label caches with every array and every part of the header spoiled, and with the bytes changed."""
     array_values: dict[str, object] = {
-        "-1": -1, "10^9": 10**9, "NaN": float("nan"), "infinite": float("inf"), "255": 255,
-    }  # fmt: skip
+        "-1": -1,
+        "10^9": 10**9,
+        "NaN": float("nan"),
+        "infinite": float("inf"),
+        "255": 255,
+    }
     for name in ("status", "shapes", "offsets", "classes", "boxes", "keypoints"):
         for title, value in array_values.items():
 
@@ -206,8 +248,7 @@ def label_caches() -> Iterator[Case]:
                 with np.errstate(all="ignore"):
                     arrays[name].reshape(-1)[-1] = np.array(value).astype(arrays[name].dtype)
 
-            if (name, title) not in {("boxes", "255"), ("keypoints", "255"), ("keypoints", "10^9")} or True:
-                yield Case(5, f"label cache: {name} ends in {title}", "val", _spoil(change))
+            yield Case(5, f"label cache: {name} ends in {title}", "val", _spoil(change))
         for title, shape in {"empty": (0,), "long": (1000,), "other": (7, 7, 7)}.items():
 
             def reshape(header: Any, arrays: dict[str, Any], name: str = name, shape: Any = shape) -> None:
@@ -215,8 +256,10 @@ def label_caches() -> Iterator[Case]:
 
             yield Case(5, f"label cache: {name} is {title}", "val", _spoil(reshape))
     for key, value in {
-        "issues": [[0, True, None, None, "x", "y"]], "warnings": {"x": [10**9, 10**9]}, "notes": ["x"] * 100,
-    }.items():  # fmt: skip
+        "issues": [[0, True, None, None, "x", "y"]],
+        "warnings": {"x": [10**9, 10**9]},
+        "notes": ["x"] * 100,
+    }.items():
         for title, spoiled in {"other": value, "null": None, "a number": 5, "nested": [[[]]], "absent": ...}.items():
 
             def rewrite(header: Any, arrays: dict[str, Any], key: str = key, spoiled: Any = spoiled) -> None:
@@ -257,10 +300,19 @@ def run_info(root: str = ".") -> dict[str, Any]:
     options = {"imgsz": [640, 640], "batch": 1, "conf": 0.001, "iou": 0.7, "max_det": 300, "rect": True, "half": False}
     options |= {"augment": False, "single_cls": False, "classes": None}
     return {
-        "version": "0.1", "created": "2026-01-01T00:00:00+00:00", "model": "n", "device": "cpu", "data": "data.yaml",
-        "root": root, "split": "val", "names": ["a", "b"], "spec": {**RECORD_SPEC.to_dict(), "names": ["a", "b"]},
-        "options": options, "refused": 0, "refused_names": [],
-    }  # fmt: skip
+        "version": "0.1",
+        "created": "2026-01-01T00:00:00+00:00",
+        "model": "n",
+        "device": "cpu",
+        "data": "data.yaml",
+        "root": root,
+        "split": "val",
+        "names": ["a", "b"],
+        "spec": {**RECORD_SPEC.to_dict(), "names": ["a", "b"]},
+        "options": options,
+        "refused": 0,
+        "refused_names": [],
+    }
 
 
 @functools.cache
@@ -475,9 +527,14 @@ def _preview(width: int, height: int) -> bytes:
     position = jpeg.find(b"\xff\xc0")
     jpeg[position + 5 : position + 9] = struct.pack(">HH", height, width)
     rows = [
-        (254, 4, 1, 1), (256, 3, 1, 64), (257, 3, 1, 64), (259, 3, 1, 7), (262, 3, 1, 6), (273, 4, 1, 8 + 2 + 12 * 7 + 4),
+        (254, 4, 1, 1),
+        (256, 3, 1, 64),
+        (257, 3, 1, 64),
+        (259, 3, 1, 7),
+        (262, 3, 1, 6),
+        (273, 4, 1, 8 + 2 + 12 * 7 + 4),
         (279, 4, 1, len(jpeg)),
-    ]  # fmt: skip
+    ]
     rows += [(50706, 1, 4, 0x00000401)]
     start = 8 + 2 + 12 * len(rows) + 4
     rows[5] = (273, 4, 1, start)
@@ -515,34 +572,95 @@ def image_files() -> dict[str, bytes]:
         "16 bits, 15 000².png": _png(15_000, 15_000, 16, 6, zlib.compress(b"")),
         "2^31 wide.png": _png(2**31 - 1, 1, data=zlib.compress(b"")),
         "2^31 square.png": _png(2**31 - 1, 2**31 - 1, data=zlib.compress(b"")),
-        "a color profile of 100 MB.png": _png(64, 64, 8, 0, zlib.compress(bytes(65 * 64)),
-            _chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(100 << 20), 1))),
-        "a text of 100 MB.png": _png(64, 64, 8, 0, zlib.compress(bytes(65 * 64)),
-            _chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(100 << 20), 1))),
+        "a color profile of 100 MB.png": _png(
+            64, 64, 8, 0, zlib.compress(bytes(65 * 64)), _chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(100 << 20), 1))
+        ),
+        "a text of 100 MB.png": _png(
+            64, 64, 8, 0, zlib.compress(bytes(65 * 64)), _chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(100 << 20), 1))
+        ),
         "100 000 chunks.png": _png(64, 64, 8, 0, zlib.compress(bytes(65 * 64)), _chunk(b"tEXt", b"a\0b") * 100_000),
-        "100 000 animation frames.png": _png(64, 64, 8, 0, zlib.compress(bytes(65 * 64)),
-            _chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
-        "60 000² pixels.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(100),
-        "-2^31 high.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 64, -(2**31), 1, 24, 0, 0, 0, 0, 0, 0) + bytes(100),
-        "RLE of 30 000².bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 1078, 40, 30_000, 30_000, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1100),
+        "100 000 animation frames.png": _png(
+            64, 64, 8, 0, zlib.compress(bytes(65 * 64)), _chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+        ),
+        "60 000² pixels.bmp": b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+        + bytes(100),
+        "-2^31 high.bmp": b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 64, -(2**31), 1, 24, 0, 0, 0, 0, 0, 0)
+        + bytes(100),
+        "RLE of 30 000².bmp": b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 1078, 40, 30_000, 30_000, 1, 8, 1, 0, 0, 0, 256, 0)
+        + bytes(1100),
         "50 000² pixels.pgm": b"P5 50000 50000 255\n" + bytes(1000),
         "10^30 pixels.ppm": b"P6 " + str(HUGE).encode() + b" 1 255\n" + bytes(1000),
         "text of 30 000².pbm": b"P1 30000 30000\n" + b"0 " * 1000,
-        "65 535² pixels.tif": _tiff([(256, 4, 1, 65_535), (257, 4, 1, 65_535), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
-            (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 65_535), (279, 4, 1, 8)]),
-        "2^31 square.tif": _tiff([(256, 4, 1, 2**31), (257, 4, 1, 2**31), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
-            (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 2**31), (279, 4, 1, 8)]),
-        "a directory that is its own successor.tif": b"II*\0" + struct.pack("<IHHHIII", 8, 1, 256, 3, 1, 64, 8) + bytes(50),
+        "65 535² pixels.tif": _tiff(
+            [
+                (256, 4, 1, 65_535),
+                (257, 4, 1, 65_535),
+                (258, 3, 1, 8),
+                (259, 3, 1, 1),
+                (262, 3, 1, 1),
+                (273, 4, 1, 8),
+                (277, 3, 1, 1),
+                (278, 4, 1, 65_535),
+                (279, 4, 1, 8),
+            ]
+        ),
+        "2^31 square.tif": _tiff(
+            [
+                (256, 4, 1, 2**31),
+                (257, 4, 1, 2**31),
+                (258, 3, 1, 8),
+                (259, 3, 1, 1),
+                (262, 3, 1, 1),
+                (273, 4, 1, 8),
+                (277, 3, 1, 1),
+                (278, 4, 1, 2**31),
+                (279, 4, 1, 8),
+            ]
+        ),
+        "a directory that is its own successor.tif": b"II*\0"
+        + struct.pack("<IHHHIII", 8, 1, 256, 3, 1, 64, 8)
+        + bytes(50),
         "a directory at the end.tif": b"II*\0" + struct.pack("<I", 2**32 - 1) + bytes(50),
         "BigTIFF.tif": b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2**62) + bytes(500),
-        "16 383² pixels.webp": b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xfe\x3f\0\xfe\x3f\0" + bytes(74),
-        "16 777 216² pixels.webp": b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6 + bytes(74),
-        "16 383² lossless pixels.webp": b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8L" + struct.pack("<I", 80) + b"\x2f\xff\xff\xff\x0f" + bytes(75),
+        "16 383² pixels.webp": b"RIFF"
+        + struct.pack("<I", 100)
+        + b"WEBPVP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + b"\xfe\x3f\0\xfe\x3f\0"
+        + bytes(74),
+        "16 777 216² pixels.webp": b"RIFF"
+        + struct.pack("<I", 100)
+        + b"WEBPVP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + b"\xff" * 6
+        + bytes(74),
+        "16 383² lossless pixels.webp": b"RIFF"
+        + struct.pack("<I", 100)
+        + b"WEBPVP8L"
+        + struct.pack("<I", 80)
+        + b"\x2f\xff\xff\xff\x0f"
+        + bytes(75),
         "EXIF that is damaged.jpg": _exif_jpeg(b"II*\0\xff\xff\xff\xff"),
         "EXIF of 5 000 entries.jpg": _exif_jpeg(_tiff([(274, 3, 1, 6)], repeat=5000)[:65_000]),
         "orientation 60 000.jpg": _exif_jpeg(_tiff([(274, 3, 1, 60_000)])),
-        "JPEG 2000 of 2^32 − 1.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \0\0\0\x2djp2h\0\0\0\x16ihdr" + b"\xff" * 8 + b"\0\3\7\7\0\0" + bytes(100),
-        "a codestream of 2^32 − 1.jp2": b"\xff\x4f\xff\x51\0\x2f\0\0" + b"\xff" * 8 + bytes(8) + b"\xff" * 8 + bytes(8) + b"\0\3" + b"\7\1\1" * 3 + bytes(100),
+        "JPEG 2000 of 2^32 − 1.jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
+        + b"\0\0\0\x2djp2h\0\0\0\x16ihdr"
+        + b"\xff" * 8
+        + b"\0\3\7\7\0\0"
+        + bytes(100),
+        "a codestream of 2^32 − 1.jp2": b"\xff\x4f\xff\x51\0\x2f\0\0"
+        + b"\xff" * 8
+        + bytes(8)
+        + b"\xff" * 8
+        + bytes(8)
+        + b"\0\3"
+        + b"\7\1\1" * 3
+        + bytes(100),
         "a HEIC of zeros.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(1000),
         "an AVIF of zeros.avif": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(1000),
         "a video.jpg": b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(1000),
@@ -550,15 +668,26 @@ def image_files() -> dict[str, bytes]:
         "a pickle.jpg": b"\x80\x04cos\nsystem\n(S'id'\ntR.",
         "SVG.jpg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
         "Radiance HDR of 60 000².jpg": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n" + bytes(100),
-        "Sun raster of 2^31.jpg": b"\x59\xa6\x6a\x95" + struct.pack(">IIIIIII", 2**31 - 1, 2**31 - 1, 24, 0, 1, 0, 0) + bytes(100),
-        "EXR header.jpg": b"\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0\x10\0\0\0" + bytes(8) + b"\xff\xff\xff\x7f" * 2 + bytes(100),
+        "Sun raster of 2^31.jpg": b"\x59\xa6\x6a\x95"
+        + struct.pack(">IIIIIII", 2**31 - 1, 2**31 - 1, 24, 0, 1, 0, 0)
+        + bytes(100),
+        "EXR header.jpg": b"\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0\x10\0\0\0"
+        + bytes(8)
+        + b"\xff\xff\xff\x7f" * 2
+        + bytes(100),
         "PFM of 60 000².jpg": b"PF\n60000 60000\n-1.0\n" + bytes(100),
-        "PAM of 60 000².jpg": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(100),
-    }  # fmt: skip
+        "PAM of 60 000².jpg": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
+        + bytes(100),
+    }
     rng = np.random.default_rng(31)
-    for name, data in {"jpg": JPEG, "png": PNG, "webp": cv2.imencode(".webp", PIXELS)[1].tobytes(),
-                       "tif": cv2.imencode(".tiff", PIXELS)[1].tobytes(), "jp2": cv2.imencode(".jp2", PIXELS)[1].tobytes(),
-                       "bmp": cv2.imencode(".bmp", PIXELS)[1].tobytes()}.items():  # fmt: skip
+    for name, data in {
+        "jpg": JPEG,
+        "png": PNG,
+        "webp": cv2.imencode(".webp", PIXELS)[1].tobytes(),
+        "tif": cv2.imencode(".tiff", PIXELS)[1].tobytes(),
+        "jp2": cv2.imencode(".jp2", PIXELS)[1].tobytes(),
+        "bmp": cv2.imencode(".bmp", PIXELS)[1].tobytes(),
+    }.items():
         for index in range(6):
             changed = np.frombuffer(data, np.uint8).copy()
             positions = rng.integers(0, min(len(data), 200 if index % 2 else len(data)), 8)

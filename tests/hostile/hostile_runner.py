@@ -28,7 +28,7 @@ from yolopose.base.errors import YoloposeError
 MAX_SECONDS = 5.0  # of processor time
 MAX_GROWTH = 1 << 30  # bytes of memory
 MAX_TEXT = 20_000  # characters that a case may print
-SECRET = "hunter2"
+SECRET = "hunter2"  # noqa: S105  # what no output may contain
 CANARY = "private text of the user"
 _KILL_SECONDS = 60.0
 _EXTRA_ADDRESS_SPACE = 6 << 30

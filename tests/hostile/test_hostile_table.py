@@ -30,7 +30,18 @@ def _image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [archives, class_folders, foreign_names, images, label_caches, record_names, records, secrets, special_files, yaml_syntax],
+    [
+        archives,
+        class_folders,
+        foreign_names,
+        images,
+        label_caches,
+        record_names,
+        records,
+        secrets,
+        special_files,
+        yaml_syntax,
+    ],
 )
 def test_some_hostile_inputs(make: Callable[[], Iterator[Case]], tmp_path: Path) -> None:
     cases = list(make())
