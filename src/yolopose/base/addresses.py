@@ -11,7 +11,8 @@ import re
 # The authority of an address in a text. Odd spellings count: backslashes, one slash, `@` or `/` in a password.
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{1,19}):(?:[/\\]{2,})([^\s\"'<>`|]*)")
 _ODD_SLASHES = re.compile(
-    r"(?<![A-Za-z0-9+.-])(https?|ftps?|rtsps?|rtmp[a-z]{0,2}|rtp|srt|s3|tcp|udp):[/\\]?(?![/\\])([^\s\"'<>`|]*@[^\s\"'<>`|]*)",
+    r"(?<![A-Za-z0-9+.-])(https?|ftps?|rtsps?|rtmp[a-z]{0,2}|rtp|srt|s3|tcp|udp):[/\\]?(?![/\\])"
+    r"([^\s\"'<>`|]*@[^\s\"'<>`|]*)",
     re.IGNORECASE,
 )
 # Without a scheme, `user:password@host` is one only where a host with a dot or a port follows.
@@ -20,8 +21,9 @@ _STREAM_SCHEMES = frozenset({"rtmp", "rtmpe", "rtmps", "rtmpt", "rtp", "rtsp", "
 _LOCAL_SCHEMES = frozenset({"file", "memory", "screen"})
 # Hosts whose paths are public where they have neither a query nor a user.
 _PUBLIC_HOSTS = re.compile(
-    r"([\w-]+\.)*(github\.com|githubusercontent\.com|github\.io|huggingface\.co|cocodataset\.org|readthedocs\.io|pypi\.org"
-    r"|pythonhosted\.org|npmjs\.org|jsdelivr\.net|zenodo\.org|openmmlab\.com|googleapis\.com|python\.org|pytorch\.org"
+    r"([\w-]+\.)*(github\.com|githubusercontent\.com|github\.io|huggingface\.co|cocodataset\.org"
+    r"|readthedocs\.io|pypi\.org|pythonhosted\.org|npmjs\.org|jsdelivr\.net|zenodo\.org"
+    r"|openmmlab\.com|googleapis\.com|python\.org|pytorch\.org"
     r"|wikipedia\.org|example\.com|example\.org)",
     re.IGNORECASE,
 )

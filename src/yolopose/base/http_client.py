@@ -46,7 +46,8 @@ def open_address(address: str, timeout: float, headers: dict[str, str] | None = 
     """
     target, login = _split_login(address)
     try:
-        request = urllib.request.Request(target, headers={"User-Agent": f"yolopose/{__version__}", **(headers or {})})  # noqa: S310
+        sent = {"User-Agent": f"yolopose/{__version__}", **(headers or {})}
+        request = urllib.request.Request(target, headers=sent)  # noqa: S310  # the scheme has been checked
         if login:
             request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
         return _opener().open(request, timeout=timeout)
@@ -98,8 +99,9 @@ class _Metered(io.RawIOBase):
         count = self._raw.readinto(buffer)
         self._window_count += count or 0
         if self.header_bytes is not None:
-            self.header_bytes += count or 0
-            if self.header_bytes > _MAX_HEADER_BYTES:
+            total = self.header_bytes + (count or 0)
+            self.header_bytes = total
+            if total > _MAX_HEADER_BYTES:
                 raise SlowServerError(f"the server sends more than {_MAX_HEADER_BYTES} bytes of headers")
         return count
 

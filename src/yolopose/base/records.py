@@ -153,8 +153,8 @@ def _describe(text: str) -> str:
     if missing:
         key = f"{name}.{missing[1]}" if name else missing[1]
         return f"{short_text(key)} is missing"
-    words = {"`object`": "a mapping", "`array`": "a list", "`str`": "text", "`int`": "an integer", "`null`": "nothing"}
-    for old, new in {**words, "`float`": "a number", "`bool`": "true or false"}.items():
+    names = {"`object`": "a mapping", "`array`": "a list", "`str`": "text", "`int`": "an integer", "`null`": "nothing"}
+    for old, new in {**names, "`float`": "a number", "`bool`": "true or false"}.items():
         problem = problem.replace(old, new)
     return short_text(f"{name}: {problem[:1].lower()}{problem[1:]}" if name else problem)
 
