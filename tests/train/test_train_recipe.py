@@ -30,6 +30,8 @@ PERSON = PoseSpec(classes=("person",), keypoints=KeypointSchema.coco_person())
 class _Images:
     count: int
     boxes: np.ndarray
+    classes: np.ndarray
+    keypoints: np.ndarray
 
     def __len__(self) -> int:
         return self.count
@@ -38,8 +40,11 @@ class _Images:
 def chosen(
     images: int, start: PoseSpec | None = PERSON, spec: PoseSpec = OWN, *, side: float = 0.2, **given: Any
 ) -> TrainOptions:
-    boxes = np.tile([0.5, 0.5, side, side], (3, 1))
-    data: Any = SimpleNamespace(train=_Images(images, boxes), spec=spec)
+    rng = np.random.default_rng(0)
+    boxes = np.tile([0.5, 0.5, side, side], (20, 1))
+    keypoints = np.full((20, spec.keypoints.count, 3), 2.0)
+    keypoints[..., :2] = rng.uniform(0.5 - side / 2, 0.5 + side / 2, keypoints[..., :2].shape)
+    data: Any = SimpleNamespace(train=_Images(images, boxes, np.zeros(20, int), keypoints), spec=spec)
     return choose_options(TrainOptions(**given), given, data, start)
 
 
@@ -60,7 +65,7 @@ def test_small_sets_get_more_steps_from_the_same_epochs(images: int) -> None:
     assert options.nbs == options.batch
     assert steps(options, images) >= 3 * steps(replace(options, batch=16, nbs=64), images)
     assert 0 < options.warmup_epochs <= 3
-    assert options.close_mosaic == 4
+    assert options.mosaic == 0
     assert options.kpt_l1 > 0
 
 
@@ -105,7 +110,7 @@ def test_initial_weights_are_validated_if_they_know_the_task(
 
 @pytest.mark.parametrize(
     ("images", "epochs", "batch"),
-    [(44, 20, 8), (20, 20, 4), (93, 20, 8), (93, 100, 16), (238, 20, 8), (1000, 20, 16), (20, 1, 2)],
+    [(44, 20, 4), (20, 20, 4), (93, 20, 8), (93, 100, 16), (238, 20, 8), (1000, 20, 16), (20, 1, 2)],
 )
 def test_batch_is_the_largest_with_enough_steps(images: int, epochs: int, batch: int) -> None:
     assert chosen(images, epochs=epochs).batch == batch
@@ -119,8 +124,51 @@ def test_tiny_sets_train_for_more_epochs_unless_a_length_is_given(images: int, e
 
 @pytest.mark.parametrize(("side", "mosaic"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.0)])
 def test_no_mosaic_where_instances_fill_the_image(side: float, mosaic: float) -> None:
-    assert chosen(93, side=side).mosaic == mosaic
-    assert chosen(93, side=side, mosaic=0.3).mosaic == 0.3
+    assert chosen(1000, side=side).mosaic == mosaic
+    assert chosen(1000, side=side, mosaic=0.3).mosaic == 0.3
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "plain"), [(93, 20, None), (93, 100, None), (93, 200, 84), (1000, 100, 20)]
+)
+def test_the_last_steps_have_no_mosaic(images: int, epochs: int, plain: int | None) -> None:
+    options = chosen(images, epochs=epochs)
+    if plain is None:
+        assert (options.mosaic, options.scale, options.close_mosaic) == (0, 0.25, TrainOptions().close_mosaic)
+    else:
+        assert (options.mosaic, options.scale, options.close_mosaic) == (1, TrainOptions().scale, plain)
+    kept = chosen(images, epochs=epochs, close_mosaic=3)
+    assert (kept.mosaic, kept.close_mosaic) == (1, 3)
+
+
+def layout(offset: float, spread: float, *, flip_idx: tuple[int, ...] | None, both_sides: bool = False) -> Any:
+    """Return data whose keypoints lie `offset` ± `spread` box widths to the right of the center of the box."""
+    rng = np.random.default_rng(0)
+    signs = np.where(np.arange(40) % 2, 1, -1) if both_sides else np.ones(40)
+    keypoints = np.full((40, 4, 3), 2.0)
+    keypoints[..., 0] = 0.5 + 0.2 * (signs[:, None] * offset + rng.normal(0, spread, (40, 4)))
+    keypoints[:, 3] = 0  # never labeled
+    boxes = np.tile([0.5, 0.5, 0.2, 0.2], (40, 1))
+    spec = replace(OWN, keypoints=KeypointSchema(count=4, dims=3, flip_idx=flip_idx))
+    return SimpleNamespace(train=_Images(40, boxes, np.zeros(40, int), keypoints), spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("data", "fliplr"),
+    [
+        (layout(0.4, 0.1, flip_idx=(0, 1, 2, 3)), 0.0),
+        (layout(-0.4, 0.1, flip_idx=(0, 1, 2, 3)), 0.0),
+        (layout(0.4, 0.1, flip_idx=(1, 0, 2, 3)), 0.5),  # the labels say which keypoints change sides
+        (layout(0.4, 0.1, flip_idx=(0, 1, 2, 3), both_sides=True), 0.5),
+        (layout(0.1, 0.3, flip_idx=(0, 1, 2, 3)), 0.5),
+        (layout(0.01, 0.001, flip_idx=(0, 1, 2, 3)), 0.5),  # boxes around the keypoint
+        (layout(0.4, 0.1, flip_idx=None), 0.5),  # not mirrored in any case
+    ],
+)
+def test_no_flips_where_all_instances_face_one_side(data: Any, fliplr: float) -> None:
+    assert choose_options(TrainOptions(), {}, data, PERSON).fliplr == fliplr
+    assert choose_options(TrainOptions(fliplr=0.7), {"fliplr"}, data, PERSON).fliplr == 0.7
+    assert choose_options(TrainOptions(recipe="reference"), {}, data, PERSON).fliplr == 0.5
 
 
 OTHERS = tuple(f"point {index}" for index in range(17))
