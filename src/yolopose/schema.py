@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from yolopose.base.errors import UsageError
@@ -51,6 +51,11 @@ class KeypointSchema:
         flip_idx: permutation of 0…K-1 by a horizontal flip, or None where it is unknown.
         skeleton: edges as pairs of 0-based keypoint indices, for drawing; may be empty.
         sigmas: OKS σ per keypoint as given by the data set, or None for the defaults of `oks_sigmas`.
+        visibility: states of a keypoint that the network distinguishes: 2 (labeled or not) or 3 (absent, hidden,
+            visible; with D = 3 only).
+        class_keypoints: by class index the names of the keypoints that the class has; classes that are not listed have
+            all K keypoints. Keypoints that a class does not have are neither trained, measured nor drawn.
+        class_sigmas: by class index the OKS σ of its keypoints, in the order of K; empty where σ are common.
 
     Raises:
         UsageError: a value contradicts K or D; the text names it.
@@ -62,6 +67,10 @@ class KeypointSchema:
         ((3, 3), 'left_ear')
         >>> KeypointSchema.coco_person().count
         17
+        >>> names = {0: ("beak", "tail", "left_ear", "right_ear")}
+        >>> own = {0: ("beak", "tail"), 1: ("tail", "left_ear", "right_ear")}
+        >>> KeypointSchema(count=4, names=names, class_keypoints=own).class_points(1)
+        (1, 2, 3)
     """
 
     count: int
@@ -70,6 +79,9 @@ class KeypointSchema:
     flip_idx: tuple[int, ...] | None = None
     skeleton: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] | None = None
+    visibility: int = 2
+    class_keypoints: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    class_sigmas: Mapping[int, tuple[float, ...]] = field(default_factory=dict[int, tuple[float, ...]])
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_KEYPOINTS or self.dims not in (2, 3):
@@ -93,13 +105,54 @@ class KeypointSchema:
                 raise UsageError(
                     f"skeleton edge {short_repr(list(edge))} must be two keypoint indices from 0 to {self.count - 1}."
                 )
-        if self.sigmas is not None and (
-            len(self.sigmas) != self.count or not all(math.isfinite(s) and s > 0 for s in self.sigmas)
-        ):
+        if self.sigmas is not None and not _are_sigmas(self.sigmas, self.count):
             raise UsageError(
                 f"kpt_oks_sigmas must be {self.count} positive numbers, one per keypoint; got "
                 f"{short_repr(list(self.sigmas))}."
             )
+        self._check_visibility()
+        self._check_class_keypoints()
+
+    def _check_visibility(self) -> None:
+        if type(self.visibility) is not int or self.visibility not in (2, 3):
+            raise UsageError(
+                f"visibility must be 2 (labeled or not, the default) or 3 (absent, hidden, visible); got "
+                f"{short_repr(self.visibility)}."
+            )
+        if self.visibility == 3 and self.dims != 3:
+            raise UsageError(
+                f"visibility: 3 needs labels with x y v, but kpt_shape is {list(self.shape)} (x y). Remove it, or "
+                "label v as 0 (absent), 1 (hidden) or 2 (visible) and set D of kpt_shape to 3."
+            )
+
+    def _check_class_keypoints(self) -> None:
+        for index, own in self.class_keypoints.items():
+            names = self.names.get(index) or self.names.get(0)
+            if names is None:
+                raise UsageError("class_keypoints needs the names of all keypoints: add `kpt_names: [K names]`.")
+            unknown = [name for name in own if name not in names]
+            if unknown or not own or len(set(own)) < len(own):
+                reason = f"{short_repr(unknown[0])} is not among kpt_names" if unknown else "it is empty or has doubles"
+                raise UsageError(
+                    f"class_keypoints of class {index} must be different names of kpt_names "
+                    f"({short_repr(list(names))}): {reason}."
+                )
+            if self.flip_idx is None:
+                continue
+            points = self.class_points(index)
+            wrong = next((point for point in points if self.flip_idx[point] not in points), None)
+            if wrong is not None:
+                raise UsageError(
+                    f"flip_idx mirrors {short_repr(names[wrong])} to {short_repr(names[self.flip_idx[wrong]])}, which "
+                    f"class {index} does not have: its class_keypoints must contain both or neither."
+                )
+        for index, sigmas in self.class_sigmas.items():
+            count = len(self.class_points(index))
+            if not _are_sigmas(sigmas, count):
+                raise UsageError(
+                    f"kpt_oks_sigmas of class {index} must be {count} positive numbers, one per keypoint of the class; "
+                    f"got {short_repr(list(sigmas))}."
+                )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,9 +166,59 @@ class KeypointSchema:
 
         if self.sigmas is not None:
             return np.array(self.sigmas, dtype=np.float64)
+        if self.class_keypoints or self.class_sigmas:
+            classes = sorted({*self.class_keypoints, *self.class_sigmas})
+            rows = np.stack([self._class_row(index) for index in classes])
+            known = np.isfinite(rows).any(axis=0)
+            means = np.nansum(rows, axis=0) / np.maximum(np.isfinite(rows).sum(axis=0), 1)
+            return np.where(known, means, 1.0 / self.count)
         if self.shape == (17, 3):
             return np.array(COCO_PERSON_SIGMAS, dtype=np.float64)
         return np.full(self.count, 1.0 / self.count)
+
+    def sigmas_by_class(self, nc: int) -> npt.NDArray[np.float64]:
+        """Return the effective σ: (K,) `oks_sigmas` where they are common to all classes, else (nc, K).
+
+        Without given σ, a class of n keypoints has those of a network with these alone: 1/n, or of a COCO person. A
+        keypoint that a class does not have has the σ of `oks_sigmas`; it is never used.
+        """
+        import numpy as np
+
+        common = self.oks_sigmas
+        if self.sigmas is not None or not (self.class_keypoints or self.class_sigmas):
+            return common
+        rows = np.stack([self._class_row(index) for index in range(nc)])
+        return np.where(np.isfinite(rows), rows, common)
+
+    def _class_row(self, class_index: int) -> npt.NDArray[np.float64]:
+        """Return (K,) σ of a class, NaN for keypoints that it does not have."""
+        import numpy as np
+
+        points = self.class_points(class_index)
+        names = tuple(self.keypoint_names(class_index)[point] for point in points)
+        is_person = self.dims == 3 and names == COCO_PERSON_NAMES
+        default = COCO_PERSON_SIGMAS if is_person else (1.0 / len(points),) * len(points)
+        row = np.full(self.count, np.nan)
+        row[list(points)] = self.class_sigmas.get(class_index, default)
+        return row
+
+    def class_points(self, class_index: int) -> tuple[int, ...]:
+        """Return the indices of the keypoints that a class has, ascending."""
+        own = self.class_keypoints.get(class_index)
+        if own is None:
+            return tuple(range(self.count))
+        return tuple(point for point, name in enumerate(self.keypoint_names(class_index)) if name in own)
+
+    def point_mask(self, nc: int) -> npt.NDArray[np.bool_] | None:
+        """Return (nc, K) which keypoints each class has; None if every class has all of them."""
+        import numpy as np
+
+        if not self.class_keypoints:
+            return None
+        mask = np.zeros((nc, self.count), dtype=np.bool_)
+        for index in range(nc):
+            mask[index, list(self.class_points(index))] = True
+        return None if mask.all() else mask
 
     def keypoint_names(self, class_index: int) -> tuple[str, ...]:
         """Return the K keypoint names of a class; `keypoint 0`, … where there are none."""
@@ -129,8 +232,15 @@ class KeypointSchema:
             "kpt_names": {int(index): list(names) for index, names in self.names.items()},
             "flip_idx": None if self.flip_idx is None else list(self.flip_idx),
             "skeleton": [list(edge) for edge in self.skeleton],
-            "kpt_oks_sigmas": None if self.sigmas is None else list(self.sigmas),
+            "kpt_oks_sigmas": self._sigma_values(),
+            **({} if self.visibility == 2 else {"visibility": self.visibility}),
+            **({"class_keypoints": _lists(self.class_keypoints)} if self.class_keypoints else {}),
         }
+
+    def _sigma_values(self) -> Any:
+        if self.class_sigmas:
+            return _lists(self.class_sigmas)
+        return None if self.sigmas is None else list(self.sigmas)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointSchema:
@@ -142,13 +252,24 @@ class KeypointSchema:
         count, dims = _kpt_shape(values.get("kpt_shape"))
         flip = values.get("flip_idx")
         sigmas = values.get("kpt_oks_sigmas")
+        class_sigmas = _by_class(sigmas, "kpt_oks_sigmas") if isinstance(sigmas, Mapping) else {}
+        own = values.get("class_keypoints")
+        visibility = values.get("visibility")
         return cls(
             count=count,
             dims=dims,
             names=_keypoint_names(values.get("kpt_names")),
             flip_idx=None if flip is None else tuple(_integers(flip, "flip_idx")),
             skeleton=_edges(values.get("skeleton")),
-            sigmas=None if sigmas is None else tuple(_numbers(sigmas, "kpt_oks_sigmas")),
+            sigmas=None if sigmas is None or class_sigmas else tuple(_numbers(sigmas, "kpt_oks_sigmas")),
+            visibility=2 if visibility is None else visibility,
+            class_keypoints={
+                index: _name_tuple(names, f"class_keypoints of class {index}")
+                for index, names in ({} if own is None else _by_class(own, "class_keypoints")).items()
+            },
+            class_sigmas={
+                index: tuple(_numbers(row, f"kpt_oks_sigmas of class {index}")) for index, row in class_sigmas.items()
+            },
         )
 
     @classmethod
@@ -189,6 +310,26 @@ class PoseSpec:
         channels = self.channels
         if not isinstance(channels, int) or isinstance(channels, bool) or not 1 <= channels <= MAX_IMAGE_CHANNELS:
             raise UsageError(f"channels must be an integer from 1 to {MAX_IMAGE_CHANNELS}, got {short_repr(channels)}.")
+        for key, values in (
+            ("class_keypoints", self.keypoints.class_keypoints),
+            ("kpt_oks_sigmas", self.keypoints.class_sigmas),
+        ):
+            if excess := [index for index in values if index >= len(self.classes)]:
+                raise UsageError(
+                    f"{key} has class {excess[0]}, but there are only {len(self.classes)} classes "
+                    f"(0…{len(self.classes) - 1})."
+                )
+
+    def with_one_class(self, name: str) -> PoseSpec:
+        """Return the spec with one class in place of all, which has the keypoints of all of them."""
+        return replace(self.without_templates(), classes=(name,))
+
+    def without_templates(self) -> PoseSpec:
+        """Return the spec in which every class has all keypoints, with common σ."""
+        keypoints = self.keypoints
+        if not keypoints.class_keypoints and not keypoints.class_sigmas:
+            return self
+        return replace(self, keypoints=replace(keypoints, class_keypoints={}, class_sigmas={}))
 
     @property
     def nc(self) -> int:
@@ -400,6 +541,29 @@ def _keypoint_names(value: object) -> dict[int, tuple[str, ...]]:
     raise UsageError(
         f"kpt_names must be a list of names or a mapping of class index to names, got {short_repr(value)}."
     )
+
+
+def _by_class(value: object, key: str) -> dict[int, Sequence[Any]]:
+    """Read a mapping of class index to a list; JSON turns the indices into text."""
+    form = f"{key} must map class indices to lists, as in `{key}: {{0: [...], 1: [...]}}`"
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{form}; got {short_repr(value)}.")
+    result: dict[int, Sequence[Any]] = {}
+    for index, row in value.items():
+        text = index if isinstance(index, str) else short_repr(index)
+        is_index = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_CLASSES))
+        if not is_index or not isinstance(row, Sequence) or isinstance(row, str):
+            raise UsageError(f"{form}; got {short_repr(index)}: {short_repr(row)}.")
+        result[int(text)] = row
+    return result
+
+
+def _lists(values: Mapping[int, Sequence[Any]]) -> dict[int, list[Any]]:
+    return {int(index): list(row) for index, row in values.items()}
+
+
+def _are_sigmas(values: Sequence[float], count: int) -> bool:
+    return len(values) == count and all(math.isfinite(value) and value > 0 for value in values)
 
 
 def _edges(value: object) -> tuple[tuple[int, int], ...]:

@@ -222,6 +222,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     pretrained: bool | str | Path
     head_steps: int
     kpt_prior: bool
+    visibility: int | None
     cls_remap: bool
     seed: int
     deterministic: bool

@@ -109,6 +109,13 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
         high=100_000,
     )
     kpt_prior: bool = option(False, "start the keypoint layer at the mean place of each keypoint in the labels")
+    visibility: int | None = option(
+        None,
+        "states of a keypoint: 2 (labeled or not) or 3 (absent, hidden, visible); None: as the data YAML, else as the "
+        "network",
+        low=2,
+        high=3,
+    )
     cls_remap: bool = option(True, "copy class weights by class name")
     seed: int = option(0, "random seed", low=0)
     deterministic: bool = option(

@@ -111,10 +111,11 @@ class Criterion(ABC):
     Args:
         kpt_shape: (K, D); with D = 2 the visibility loss is 0.
         strides: stride of each level, pixels.
-        sigmas: (K,) OKS σ of each keypoint.
+        sigmas: (K,) OKS σ of each keypoint, or (nc, K) where classes have different ones.
         gains: options with the gain of each term; the default gains if None.
         class_weights: (nc,) weights of the classes in the class loss; 1 each by default.
         assigner: similarity used for assignment, `box` (CIoU) or `oks`.
+        point_mask: (nc, K) which keypoints each class has; None if every class has all of them.
 
     Attributes:
         terms: names of the loss terms, in the order of meters and results.csv.
@@ -133,10 +134,11 @@ class Criterion(ABC):
         self,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
-        sigmas: Sequence[float],
+        sigmas: Sequence[float] | Sequence[Sequence[float]],
         gains: LossOptions | None,
         class_weights: Sequence[float] | None,
         assigner: str,
+        point_mask: Sequence[Sequence[bool]] | None = None,
     ) -> None:
         gains = gains or LossOptions()
         self._kpt_shape = kpt_shape
@@ -144,7 +146,8 @@ class Criterion(ABC):
         self._assigner = assigner
         self._l1_gain = gains.kpt_l1
         self._gains = torch.tensor([float(getattr(gains, _GAIN_NAMES.get(term, term))) for term in self.terms])
-        self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,)
+        self._kpt_variance = (2 * torch.tensor(list(sigmas), dtype=torch.float32)).square()  # (2σ)², (K,) or (nc, K)
+        self._point_weights = None if point_mask is None else _point_weights(torch.tensor(point_mask))
         self._class_weights = None if class_weights is None else torch.tensor(list(class_weights))[:, None]
         self._normalizers = torch.tensor([self.counts.index(_NORMALIZERS[term]) for term in self.terms])
         self._anchors_cache: dict[tuple[Shapes, torch.device], tuple[Tensor, Tensor]] = {}
@@ -264,13 +267,11 @@ class Criterion(ABC):
         rows = self._box_rows(gather_positives(boxes, assigned), positives, (height, width))
         raw = gather_positives(kpts, assigned).unflatten(1, self._kpt_shape)  # (R, K, D)
         xy = torch.add(positives.points[:, None] + self.kpt_shift, raw[..., :2], alpha=self.kpt_scale)
-        rows["pose"], error, labeled = keypoint_loss(
-            xy, row_strides, self._kpt_variance, assigned, targets, self._l1_gain
-        )
-        has_visibility = self._kpt_shape[1] == 3
-        rows["kobj"] = (
-            visibility_loss(raw[..., 2], labeled, assigned) if has_visibility else torch.zeros_like(rows["pose"])
-        )
+        variance = self._kpt_variance
+        if variance.ndim == 2:
+            variance = variance[targets.classes[assigned.gt_idx]]
+        rows["pose"], error, labeled = keypoint_loss(xy, row_strides, variance, assigned, targets, self._l1_gain)
+        rows["kobj"] = self._visibility_rows(raw, outputs, labeled, positives)
         soft = soft_targets(scores, assigned, targets)
         cls = self._class_losses(scores, soft, len(outputs))
         counts = {"scores": assigned.weight, "keypoints": assigned.mask * float(self._kpt_shape[0])}
@@ -291,6 +292,20 @@ class Criterion(ABC):
             for pair in zip(scores.chunk(branches), soft.chunk(branches), strict=True)
         ]
         return torch.stack(losses)
+
+    def _visibility_rows(
+        self, raw: Tensor, outputs: Sequence[HeadOutput], labeled: Tensor, positives: Positives
+    ) -> Tensor:
+        """Return the (R,) `visibility_loss` of (R, K, D) raw keypoints; 0 with D = 2."""
+        assigned, targets = positives.assigned, positives.targets
+        if self._kpt_shape[1] == 2:
+            return torch.zeros_like(positives.strides)
+        weights = None if self._point_weights is None else self._point_weights[targets.classes[assigned.gt_idx]]
+        if outputs[0].states is None:
+            return visibility_loss(raw[..., 2], labeled, assigned, weights=weights)
+        hidden = (targets.keypoints[assigned.gt_idx][..., 2] == 1).float()
+        states = gather_positives(join_branches(outputs, "states"), assigned)
+        return visibility_loss(raw[..., 2], labeled, assigned, states=states, hidden=hidden, weights=weights)
 
     def _assign(
         self, boxes: Tensor, scores: Tensor, kpts: Tensor, prepared: PreparedTargets, configs: Sequence[AssignerConfig]
@@ -331,6 +346,8 @@ class Criterion(ABC):
             self._gains = self._gains.to(device)
             self._kpt_variance = self._kpt_variance.to(device)
             self._normalizers = self._normalizers.to(device)
+            if self._point_weights is not None:
+                self._point_weights = self._point_weights.to(device)
             if self._class_weights is not None:
                 self._class_weights = self._class_weights.to(device)
 
@@ -339,3 +356,8 @@ def join_branches(outputs: Sequence[HeadOutput], name: str) -> Tensor:
     """Return an output of all branches as one batch in float32: (G·B, C, A)."""
     values: list[Tensor] = [getattr(output, name).float() for output in outputs]
     return values[0] if len(values) == 1 else torch.cat(values)
+
+
+def _point_weights(mask: Tensor) -> Tensor:
+    """(nc, K) which keypoints each class has → their weights, so that all instances weigh alike: K / number, or 0."""
+    return mask * (mask.shape[1] / mask.sum(1, keepdim=True).clamp(min=1))

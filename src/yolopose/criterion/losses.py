@@ -27,7 +27,7 @@ class PoseCriterion(Criterion):
     """Losses of a head with one branch and bins of distances (YOLOv8, YOLO11, YOLO12).
 
     Args:
-        kpt_shape, strides, sigmas, gains, class_weights, assigner: see `Criterion`.
+        kpt_shape, strides, sigmas, gains, class_weights, assigner, point_mask: see `Criterion`.
     """
 
     terms = ("box", "pose", "kobj", "cls", "dfl")
@@ -40,12 +40,13 @@ class PoseCriterion(Criterion):
         self,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
-        sigmas: Sequence[float],
+        sigmas: Sequence[float] | Sequence[Sequence[float]],
         gains: LossOptions | None = None,
         class_weights: Sequence[float] | None = None,
         assigner: str = "box",
+        point_mask: Sequence[Sequence[bool]] | None = None,
     ) -> None:
-        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner)
+        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner, point_mask)
 
     def _decode_sides(self, boxes: Tensor) -> Tensor:
         return _expectation(boxes.unflatten(1, (4, -1)).softmax(2).transpose(2, 3))
@@ -66,7 +67,7 @@ class DualCriterion(Criterion):
     arXiv 2405.14458).
 
     Args:
-        kpt_shape, strides, sigmas, gains, class_weights, assigner: see `Criterion`.
+        kpt_shape, strides, sigmas, gains, class_weights, assigner, point_mask: see `Criterion`.
         flow: density of the keypoint errors; it belongs to the network and is trained with it.
 
     Attributes:
@@ -83,13 +84,14 @@ class DualCriterion(Criterion):
         self,
         kpt_shape: tuple[int, int],
         strides: Sequence[int],
-        sigmas: Sequence[float],
+        sigmas: Sequence[float] | Sequence[Sequence[float]],
         flow: RealNVP,
         gains: LossOptions | None = None,
         class_weights: Sequence[float] | None = None,
         assigner: str = "oks",
+        point_mask: Sequence[Sequence[bool]] | None = None,
     ) -> None:
-        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner)
+        super().__init__(kpt_shape, strides, sigmas, gains, class_weights, assigner, point_mask)
         self._flow = flow
         self._rle_weights = rle_weights(kpt_shape[0])
         self.o2m_weight = _O2M_WEIGHTS[0]
@@ -187,12 +189,14 @@ def build_criterion(
     Raises:
         ModelError: the network was pruned to one branch.
     """
-    sigmas = spec.keypoints.oks_sigmas.tolist()
+    sigmas = spec.keypoints.sigmas_by_class(spec.nc).tolist()
     shape, strides = spec.keypoints.shape, network.stride
+    mask = spec.keypoints.point_mask(spec.nc)
+    point_mask = None if mask is None else mask.tolist()
     if isinstance(network.head, Pose26):
         flow = get_flow(network)
-        return DualCriterion(shape, strides, sigmas, flow, gains, class_weights, assigner or "oks")
-    return PoseCriterion(shape, strides, sigmas, gains, class_weights, assigner or "box")
+        return DualCriterion(shape, strides, sigmas, flow, gains, class_weights, assigner or "oks", point_mask)
+    return PoseCriterion(shape, strides, sigmas, gains, class_weights, assigner or "box", point_mask)
 
 
 def get_flow(network: PoseModel) -> RealNVP:

@@ -73,7 +73,7 @@ def keypoint_similarity(keypoints: Tensor, boxes: Tensor, kpt_variance: Tensor) 
     Args:
         keypoints: (B, K, 2, A) predicted x, y, pixels.
         boxes: (B, A, 4) predicted x1, y1, x2, y2, pixels.
-        kpt_variance: (K,) (2σ)² of each keypoint.
+        kpt_variance: (K,) (2σ)² of each keypoint, or (nc, K) of those of each class.
     """
     box = box_similarity(boxes)
     # (B, A, K, 2): the keypoints of an anchor become one contiguous row, which indexing reads much faster
@@ -85,7 +85,8 @@ def keypoint_similarity(keypoints: Tensor, boxes: Tensor, kpt_variance: Tensor) 
         labeled = (gt_keypoints[..., 2] != 0).float()
         distance = (rows[batch_idx, anchor_idx] - gt_keypoints[..., :2]).square().sum(2)
         area = INSTANCE_AREA_SHARE * (gt_boxes[:, 2:] - gt_boxes[:, :2]).prod(1)
-        per_keypoint = torch.exp(-distance / (2 * kpt_variance * (area[:, None] + _OKS_EPS)))
+        variance = kpt_variance if kpt_variance.ndim == 1 else kpt_variance[targets.classes[gt_idx]]
+        per_keypoint = torch.exp(-distance / (2 * variance * (area[:, None] + _OKS_EPS)))
         count = labeled.sum(1)
         oks = (per_keypoint * labeled).sum(1) / count.clamp(min=1)
         return torch.where(count > 0, oks, box(targets, batch_idx, gt_idx, anchor_idx))

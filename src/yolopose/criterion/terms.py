@@ -85,7 +85,7 @@ def keypoint_loss(
     Args:
         keypoints: (R, K, 2) predicted x, y in grid units.
         strides: (R,) pixels per grid unit.
-        kpt_variance: (K,) (2σ)² of each keypoint.
+        kpt_variance: (K,) or (R, K) (2σ)² of each keypoint.
         assigned: the rows.
         targets: ground truth.
         l1_gain: factor of the L1 distances.
@@ -106,10 +106,37 @@ def keypoint_loss(
     return (dissimilarity * labeled).sum(1) * factor, error, labeled
 
 
-def visibility_loss(logits: Tensor, labeled: Tensor, assigned: Assignment) -> Tensor:
-    """Sum the binary cross entropy of (R, K) visibility logits of each positive; the target is `labeled`."""
+def visibility_loss(
+    logits: Tensor,
+    labeled: Tensor,
+    assigned: Assignment,
+    *,
+    states: Tensor | None = None,
+    hidden: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Sum the cross entropy of the states of the keypoints of each positive.
+
+    With two states it is the binary cross entropy of whether a keypoint is labeled. With three states, absent, hidden
+    and visible, P(absent) = 1 − c, P(hidden) = c·(1 − p) and P(visible) = c·p for c = σ(logits) and p = σ(states), so
+    that −log P is the sum of two binary cross entropies, the second only where a keypoint is labeled.
+
+    Args:
+        logits: (R, K) logits of a labeled keypoint.
+        labeled: (R, K) 1 where a keypoint is labeled, else 0.
+        assigned: the rows.
+        states: (R, K) logits that a labeled keypoint is visible; None with two states.
+        hidden: (R, K) 1 where a keypoint is labeled as hidden, else 0; needed for `states`.
+        weights: (R, K) weights of the keypoints; 1 if None.
+
+    Returns:
+        (R,) sums, 0 for rows that are not positives.
+    """
     losses = functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none")
-    return losses.sum(1) * assigned.mask
+    if states is not None and hidden is not None:
+        visible = functional.binary_cross_entropy_with_logits(states, 1 - hidden, reduction="none")
+        losses = losses + labeled * visible
+    return (losses if weights is None else losses * weights).sum(1) * assigned.mask
 
 
 def box_areas(boxes: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def load_dataset(
         OutputError: figures cannot be drawn, or archives cannot be unpacked, into their folder.
     """
     path = _find_yaml(source)
-    raw = read_yaml(path, "data YAML", DataError, text_keys=("names", "kpt_names"))
+    raw = read_yaml(path, "data YAML", DataError, text_keys=("names", "kpt_names", "class_keypoints"))
     warn_misspelled_keys(path, raw)
     urls = parse_download(path, raw.get("download"))
     checksums = parse_checksums(path, raw.get("download_sha256"))
@@ -214,6 +214,7 @@ def _read_spec(path: Path, raw: Mapping[str, Any]) -> PoseSpec:
     try:
         classes = class_names(raw.get("names"), raw.get("nc"))
         keypoints = KeypointSchema.from_dict(raw)
+        PoseSpec(classes=classes, keypoints=keypoints)  # checks that class_keypoints names existing classes
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
     check_names(path, classes, keypoints)

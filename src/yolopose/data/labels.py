@@ -179,6 +179,7 @@ def load_labels(
     _check_usable(where, images, scan, counts, strict)
     _log_report(f"{dataset.yaml_path.name}, {split}", images, scan, counts)
     usable = scan.status != REFUSED
+    keypoints = scan.keypoints if single_cls else _class_keypoints(f"{dataset.yaml_path.name}, {split}", scan, dataset)
     return Annotations(
         files=images if usable.all() else PathList(list(compress(images.texts, usable.tolist()))),
         shapes=scan.shapes[usable],
@@ -186,10 +187,28 @@ def load_labels(
         offsets=np.concatenate(([0], scan.offsets[1:][usable])),
         classes=np.zeros_like(scan.classes) if single_cls else scan.classes,
         boxes=scan.boxes,
-        keypoints=scan.keypoints,
+        keypoints=keypoints,
         issues=scan.issues,
         counts=counts,
     )
+
+
+def _class_keypoints(where: str, scan: LabelScan, dataset: Dataset) -> FloatArray:
+    """Return the keypoints without those that the class of an instance does not have, and warn if there were such."""
+    mask = dataset.spec.keypoints.point_mask(dataset.spec.nc)
+    if mask is None:
+        return scan.keypoints
+    excess = ~mask[scan.classes] & (scan.keypoints[..., 2] != 0)
+    if not excess.any():
+        return scan.keypoints
+    row, point = (int(values[0]) for values in excess.nonzero())
+    cls = int(scan.classes[row])
+    LOGGER.warning(
+        f"Labels of {where}: {int(excess.sum())} keypoints are labeled that the class of their instance does not have "
+        f"by class_keypoints, and are ignored; first: {dataset.spec.keypoints.keypoint_names(cls)[point]!r} of class "
+        f"{dataset.spec.classes[cls]!r}."
+    )
+    return scan.keypoints * ~excess[..., None]
 
 
 def _check_usable(where: str, images: Sequence[Path], scan: LabelScan, counts: LabelCounts, strict: bool) -> None:

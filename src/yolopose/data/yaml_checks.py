@@ -18,6 +18,7 @@ from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SKE
 KNOWN_KEYS = (
     "path", "train", "val", "test", "names", "nc", "kpt_shape", "flip_idx", "kpt_oks_sigmas", "kpt_names",
     "skeleton", "download", "download_sha256", "figures", "info", "channels",
+    "visibility", "class_keypoints",
 )  # fmt: skip
 IMAGE_CHANNELS = (1, 3, 4)
 # A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).

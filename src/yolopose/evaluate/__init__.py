@@ -10,10 +10,12 @@ from yolopose.evaluate.pixels import PIXEL_KEYS, PixelErrors
 from yolopose.evaluate.record import RunRecord, load_record
 from yolopose.evaluate.record_builder import RecordBuilder
 from yolopose.evaluate.validator import Validation, validate
+from yolopose.evaluate.visibility import VISIBILITY_KEYS, VisibilityScores
 
 __all__ = [
     "PIXEL_KEYS",
     "THRESHOLDS",
+    "VISIBILITY_KEYS",
     "Comparison",
     "ConfusionMatrix",
     "Metric",
@@ -22,6 +24,7 @@ __all__ = [
     "RecordBuilder",
     "RunRecord",
     "Validation",
+    "VisibilityScores",
     "average_precision",
     "compare_runs",
     "load_record",

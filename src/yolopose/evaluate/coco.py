@@ -14,6 +14,8 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+import numpy as np
+
 from yolopose.base.errors import DataError, DependencyError, NotFoundError
 from yolopose.base.files import read_regular
 from yolopose.base.log import LOGGER
@@ -57,14 +59,14 @@ def require_evaluator() -> Any:
         ) from error
 
 
-def score_coco(gt: Json, predictions: Path, sigmas: Sequence[float]) -> dict[str, float]:
+def score_coco(gt: Json, predictions: Path, sigmas: Sequence[float] | Sequence[Sequence[float]]) -> dict[str, float]:
     """Evaluate predictions as COCOeval does.
 
     Args:
         gt: content of a COCO annotation file; ids may be numbers or text.
         predictions: JSON list of detections with `image_id`, `category_id`, `bbox`, `score` and `keypoints`, one per
             line, as `save_json` writes it.
-        sigmas: (K,) OKS sigma of each keypoint.
+        sigmas: (K,) OKS sigma of each keypoint, or (nc, K) of those of each category, in their order.
 
     Returns:
         `AP(B)` … `ARL(B)` of boxes (`BOX_SCORES`) and `AP(P)` … `ARL(P)` of keypoints (`KEYPOINT_SCORES`), 0…1; -1
@@ -87,10 +89,47 @@ def score_coco(gt: Json, predictions: Path, sigmas: Sequence[float]) -> dict[str
         }
 
 
-def _evaluate(library: Any, coco_gt: Any, coco_dt: Any, iou_type: str, sigmas: Sequence[float]) -> list[float]:
+def _evaluate(
+    library: Any, coco_gt: Any, coco_dt: Any, iou_type: str, sigmas: Sequence[float] | Sequence[Sequence[float]]
+) -> list[float]:
+    """Return the scores of boxes or keypoints.
+
+    The scores of several categories are means over those with ground truth, so that categories with σ of their own are
+    evaluated one by one.
+    """
+    rows = np.asarray(sigmas, dtype=np.float64)
+    if iou_type != "keypoints" or rows.ndim == 1:
+        return _run_evaluator(library, coco_gt, coco_dt, iou_type, rows.tolist())
+    categories = sorted(coco_gt.get_cat_ids())
+    if len(categories) != len(rows):
+        raise DataError(
+            f"The ground truth has {len(categories)} categories, but the data set {len(rows)} classes with keypoints "
+            "of their own: give annotations with the same classes."
+        )
+    scores = np.array(
+        [
+            _run_evaluator(library, coco_gt, coco_dt, iou_type, row.tolist(), [category])
+            for category, row in zip(categories, rows, strict=True)
+        ]
+    )
+    known = scores >= 0
+    means = (scores * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known.any(axis=0), means, -1.0).tolist()
+
+
+def _run_evaluator(
+    library: Any,
+    coco_gt: Any,
+    coco_dt: Any,
+    iou_type: str,
+    sigmas: Sequence[float],
+    categories: Sequence[int] | None = None,
+) -> list[float]:
     evaluator = library.COCOeval(coco_gt, coco_dt, iou_type)
     if iou_type == "keypoints":
-        evaluator.params.kpt_oks_sigmas = [float(sigma) for sigma in sigmas]
+        evaluator.params.kpt_oks_sigmas = list(sigmas)
+    if categories is not None:
+        evaluator.params.cat_ids = list(categories)
     with redirect_stdout(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hotcoco warns about sigmas that are not those of COCO persons
         evaluator.evaluate()

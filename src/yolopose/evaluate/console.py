@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from yolopose.evaluate.coco import BOX_SCORES, KEYPOINT_SCORES
 from yolopose.evaluate.diagnostics import PCK_LIMITS, KeypointTable
 from yolopose.evaluate.metrics import PoseMetrics
+from yolopose.evaluate.visibility import STATES
 
 _HEADER = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "Pose(P", "R", "mAP50", "mAP50-95)")
 _KEYPOINT_COLUMNS = ("OKS", *(f"PCK@{limit:g}" for limit in PCK_LIMITS), "Mean", "Median", "Visibility", "Inverted")
@@ -41,6 +42,21 @@ def _table_row(name: str, images: int, instances: int, values: Sequence[float]) 
 def pixel_lines(metrics: PoseMetrics) -> list[str]:
     """Return the line of keypoint errors in pixels; nothing if no keypoint is labeled."""
     return [f"Keypoint error: {metrics.pixels}"] if metrics.pixels.num_labeled else []
+
+
+def visibility_lines(metrics: PoseMetrics) -> list[str]:
+    """Return the table of the states of keypoints; nothing if the network distinguishes two states only."""
+    scores = metrics.visibility
+    if scores is None:
+        return []
+    lines = [
+        f"Visibility, mean accuracy {scores.mean:.3f}; keypoints of detected instances, rows as labeled:",
+        f"{'':>10}{'Keypoints':>11}{'Accuracy':>11}" + "".join(f"{name:>11}" for name in STATES),
+    ]
+    for row in scores.summary():
+        counts = "".join(f"{row[name]:>11}" for name in STATES)
+        lines.append(f"{row['State']:>10}{row['Keypoints']:>11}{row['Accuracy']:>11.3f}{counts}")
+    return lines
 
 
 def speed_line(metrics: PoseMetrics) -> str:

@@ -81,15 +81,15 @@ class KeypointTable(TableMixin):
         self.num_pairs = len(record.pair_gt)
         self.num_gt = len(record.gt_class)
         classes = record.gt_class[record.pair_gt]
-        groups = classes_by_keypoint_names(spec)
+        groups = classes_by_keypoints(spec)
         errors = PixelErrors.from_record(record)
         self.rows: list[Row] = []
-        for names, members in groups.items():
+        for (names, points), members in groups.items():
             prefix = "" if len(groups) == 1 else ", ".join(spec.classes[index] for index in members[:3]) + ": "
             pairs = np.flatnonzero(np.isin(classes, members))
             instances = np.flatnonzero(np.isin(record.gt_class, members))
-            for k, name in enumerate(names):
-                row = _keypoint_row(record, pairs, prefix + name, k, spec)
+            for k in points:
+                row = _keypoint_row(record, pairs, prefix + names[k], k, spec)
                 self.rows.append(row | _pixel_columns(errors.select(instances, k)))
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[Row]:
@@ -109,11 +109,12 @@ class KeypointTable(TableMixin):
         return _rounded(self.rows, decimals)
 
 
-def classes_by_keypoint_names(spec: PoseSpec) -> dict[tuple[str, ...], list[int]]:
-    """Group the class indices by the names of their keypoints."""
-    groups: dict[tuple[str, ...], list[int]] = {}
+def classes_by_keypoints(spec: PoseSpec) -> dict[tuple[tuple[str, ...], tuple[int, ...]], list[int]]:
+    """Group the class indices by the names of all K keypoints and the indices of those that the class has."""
+    groups: dict[tuple[tuple[str, ...], tuple[int, ...]], list[int]] = {}
     for index in range(spec.nc):
-        groups.setdefault(spec.keypoints.keypoint_names(index), []).append(index)
+        key = spec.keypoints.keypoint_names(index), spec.keypoints.class_points(index)
+        groups.setdefault(key, []).append(index)
     return groups
 
 
@@ -126,7 +127,8 @@ def _keypoint_row(record: RunRecord, pairs: Int64, name: str, k: int, spec: Pose
     torso = distance / record.pair_torso[rows]
     torso = torso[np.isfinite(torso)]
     area = record.gt_box_area[record.pair_gt[rows]] * INSTANCE_AREA_SHARE
-    sigma = spec.keypoints.oks_sigmas[k]
+    sigmas = spec.keypoints.sigmas_by_class(spec.nc)
+    sigma = sigmas[k] if sigmas.ndim == 1 else sigmas[record.gt_class[record.pair_gt[rows]], k]
     similarity = np.exp(-(distance**2) / (2 * (2 * sigma) ** 2 * (area + 1e-7)))
     has_visibility = (flags & _PREDICTED_EITHER) != 0  # not for a network that predicts no visibility
     visibility_correct = ((flags & _PREDICTED_VISIBLE) != 0) == labeled

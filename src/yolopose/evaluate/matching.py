@@ -102,7 +102,8 @@ def match_image(detections: Detections, gt: ImageLabels, sigmas: npt.NDArray[np.
     Args:
         detections: by descending score; boxes and points in network-input pixels.
         gt: ground truth in the same pixels, boxes as x1, y1, x2, y2.
-        sigmas: (K,) OKS sigma of each keypoint; float32 makes OKS twice as fast as float64.
+        sigmas: (K,) OKS sigma of each keypoint, or (N, K) for each ground truth; float32 makes OKS twice as fast as
+            float64.
     """
     iou = box_iou(gt.boxes, detections.boxes)
     area = (gt.boxes[:, 2:] - gt.boxes[:, :2]).prod(axis=1) * np.float32(INSTANCE_AREA_SHARE)
@@ -167,7 +168,7 @@ def classify_errors(
         gt_rows: (P,) index of the ground truth of each pair.
         gt_keypoints: (N, K, 3) x, y, v of all ground truths of the image.
         area: (N,) area of each ground truth, as in OKS.
-        sigmas: (K,) OKS sigmas.
+        sigmas: (K,) OKS sigmas, or (N, K) for each ground truth.
         flip_idx: (K,) index of the mirrored keypoint; its own index if there is none.
     """
     identity = np.arange(gt_keypoints.shape[1])

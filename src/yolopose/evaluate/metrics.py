@@ -19,6 +19,7 @@ from yolopose.evaluate.metric import CURVES, Curve, Float64, Int64, Metric
 from yolopose.evaluate.pixels import PixelErrors
 from yolopose.evaluate.plots import plot_curves
 from yolopose.evaluate.record import RunRecord, load_record
+from yolopose.evaluate.visibility import VisibilityScores
 from yolopose.results.tables import TableMixin
 from yolopose.schema import PoseSpec
 
@@ -134,6 +135,11 @@ class PoseMetrics(TableMixin):
     def pixels(self) -> PixelErrors:
         """Distances of the keypoints from their labels, in pixels of the original images."""
         return PixelErrors.from_record(self.record)
+
+    @cached_property
+    def visibility(self) -> VisibilityScores | None:
+        """Accuracy of the states absent, hidden and visible; None if the network distinguishes two states only."""
+        return VisibilityScores.from_record(self.record, self.spec)
 
     @cached_property
     def keypoints(self) -> KeypointTable:
@@ -276,9 +282,14 @@ class PoseMetrics(TableMixin):
 
     @property
     def results_dict(self) -> dict[str, float]:
-        """`keys` with their values, `fitness`, and, if the run has labeled keypoints, `pixels/mean` and the others."""
-        pixels = self.pixels.to_dict() if self._run else {}
-        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness, **pixels}
+        """`keys` with their values, `fitness`, and, if the run has labeled keypoints, `pixels/mean` and the others.
+
+        With three states of visibility also `visibility/absent`, `/hidden`, `/visible` and their mean.
+        """
+        more = self.pixels.to_dict() if self._run else {}
+        if self._run and self.visibility is not None:
+            more = {**more, **self.visibility.to_dict()}
+        return {**dict(zip(self.keys, self.mean_results(), strict=True)), "fitness": self.fitness, **more}
 
     @property
     def curves(self) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from yolopose.base.files import atomic_path
 from yolopose.data.image_ids import image_ids, relative_names
@@ -21,11 +23,21 @@ from yolopose.runtime.nms import Detections
 PREDICTIONS_FILE = "predictions.json"
 
 
-def to_source(detections: Detections, letterbox: Letterbox) -> Detections:
-    """Map detections from network-input pixels to pixels of the original image, clipped to it."""
+def to_source(
+    detections: Detections, letterbox: Letterbox, point_mask: npt.NDArray[np.bool_] | None = None
+) -> Detections:
+    """Map detections from network-input pixels to pixels of the original image, clipped to it.
+
+    Args:
+        detections: the detections.
+        letterbox: placement of the image in the network input.
+        point_mask: (nc, K) which keypoints each class has; the others are set to 0. None if all classes have all.
+    """
     boxes = letterbox.boxes_to_source(detections.boxes).astype(np.float32, copy=False)
     points = letterbox.points_to_source(detections.points).astype(np.float32, copy=False)
-    return Detections(boxes, detections.scores, detections.classes, points)
+    if point_mask is not None:
+        points = points * point_mask[detections.classes][..., None]
+    return replace(detections, boxes=boxes, points=points)
 
 
 class PredictionsFile:

@@ -76,7 +76,9 @@ class RunRecord:
         pair_torso: (P,) distance of a shoulder from the opposite hip, pixels of the original image; NaN if unknown.
         pair_distance: (P, K) distance of each keypoint from its ground truth, pixels of the original image; NaN if
             not labeled.
-        pair_outcome: (P, K) `matching.KeypointOutcome`; +8 if predicted visible, +16 if predicted invisible.
+        pair_outcome: (P, K) `matching.KeypointOutcome`; +8 if predicted labeled (confidence of .5 or more), +16 if not;
+            with three states of visibility +32 if the most probable one is hidden, +64 if it is visible. Without these
+            flags for keypoints that the class does not have.
     """
 
     image_names: tuple[str, ...]

@@ -25,6 +25,7 @@ from yolopose.evaluate.matching import (
     match_image,
 )
 from yolopose.evaluate.record import RunRecord, column_types, quantize
+from yolopose.evaluate.visibility import HIDDEN_FLAG, VISIBLE_FLAG
 from yolopose.geometry import Letterbox, box_iou
 from yolopose.runtime import Runtime
 from yolopose.runtime.nms import Detections
@@ -57,7 +58,8 @@ class RecordBuilder:
 
     def __init__(self, spec: PoseSpec, matrix_conf: float = PREDICT_CONF) -> None:
         keypoints = spec.keypoints
-        self._sigmas = keypoints.oks_sigmas.astype(np.float32)
+        self._sigmas = keypoints.sigmas_by_class(spec.nc).astype(np.float32)
+        self._point_mask = keypoints.point_mask(spec.nc)
         self._flip_idx = np.array(keypoints.flip_idx if keypoints.flip_idx is not None else range(keypoints.count))
         self._torsos = [_torso_pairs(keypoints.keypoint_names(index)) for index in range(spec.nc)]
         self._matrix_conf = matrix_conf
@@ -114,7 +116,7 @@ class RecordBuilder:
 
         The arguments are those of `add`.
         """
-        matches = match_image(detections, gt, self._sigmas)
+        matches = match_image(detections, gt, self._sigmas_of(gt))
         height, width = letterbox.source
         # from network-input pixels to pixels of the original image
         scale = np.array([width / letterbox.inner[1], height / letterbox.inner[0]], dtype=np.float32)
@@ -154,7 +156,11 @@ class RecordBuilder:
         gt_rows = matches.box_match[det_rows, 0]
         points = detections.points[det_rows]
         targets = gt.keypoints[gt_rows]
-        classified = classify_errors(points[..., :2], gt_rows, gt.keypoints, matches.area, self._sigmas, self._flip_idx)
+        sigmas = self._sigmas_of(gt)
+        classified = classify_errors(points[..., :2], gt_rows, gt.keypoints, matches.area, sigmas, self._flip_idx)
+        flags = _visibility_flags(points, None if detections.visible is None else detections.visible[det_rows])
+        if self._point_mask is not None:
+            flags = flags * self._point_mask[gt.classes[gt_rows]]
         distance = np.linalg.norm((points[..., :2] - targets[..., :2]) * scale, axis=-1)
         return {
             "det_corrected": _corrected_hits(matches, gt, detections, classified, gt_rows, det_rows),
@@ -163,8 +169,12 @@ class RecordBuilder:
             "pair_diagonal": np.linalg.norm(box_sizes[gt_rows], axis=1),
             "pair_torso": self._torso_lengths(gt, gt_rows, scale),
             "pair_distance": np.where(targets[..., 2] != 0, distance, np.nan),
-            "pair_outcome": classified.outcome + _visibility_flags(points),
+            "pair_outcome": classified.outcome + flags,
         }
+
+    def _sigmas_of(self, gt: ImageLabels) -> npt.NDArray[np.float32]:
+        """Return (K,) σ, or (N, K) σ for each ground truth of an image where they depend on its class."""
+        return self._sigmas if self._sigmas.ndim == 1 else self._sigmas[gt.classes]
 
     def _torso_lengths(
         self, gt: ImageLabels, gt_rows: npt.NDArray[np.int64], scale: npt.NDArray[np.float32]
@@ -202,6 +212,7 @@ def describe_run(
         "names": [names[index] for index in sorted(names)],
         "spec": {**dataset.spec.to_dict(), "names": list(dataset.spec.classes)},
         "options": {name: _to_json(getattr(settings, name)) for name in _REPORTED_OPTIONS},
+        **({"visibility": 3} if runtime.metadata.spec.keypoints.visibility == 3 else {}),
         "refused": len(labels.issues),
         "refused_names": sorted({issue.file.name for issue in labels.issues})[:_MAX_REFUSED_NAMES],
     }
@@ -217,11 +228,21 @@ def _torso_pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
     return [(normalized.index(a), normalized.index(b)) for a, b in _TORSO if a in normalized and b in normalized]
 
 
-def _visibility_flags(points: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """Return (P, K) 8 for predicted visible, 16 for predicted invisible; 0 if the network has no visibility."""
+def _visibility_flags(points: npt.NDArray[Any], visible: npt.NDArray[Any] | None) -> npt.NDArray[np.int8]:
+    """Return the (P, K) flags of `RunRecord.pair_outcome`; 0 if the network has no visibility.
+
+    Args:
+        points: (P, K, D) predicted keypoints.
+        visible: (P, K) probability that they are visible, with three states.
+    """
     if points.shape[2] < 3:
         return np.zeros(points.shape[:2], dtype=np.int8)
-    return np.where(points[..., 2] >= VISIBLE_CONF, 8, 16).astype(np.int8)
+    conf = points[..., 2]
+    flags = np.where(conf >= VISIBLE_CONF, 8, 16)
+    if visible is not None:
+        state = np.stack((1 - conf, conf - visible, visible)).argmax(axis=0)
+        flags += np.array([0, HIDDEN_FLAG, VISIBLE_FLAG])[state]
+    return flags.astype(np.int8)
 
 
 def _corrected_hits(

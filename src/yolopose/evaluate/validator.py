@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -32,7 +33,15 @@ from yolopose.evaluate.checks import (
     warn_about_results,
 )
 from yolopose.evaluate.coco import CocoAnnotations, load_coco_gt, require_evaluator, score_coco
-from yolopose.evaluate.console import coco_lines, detail_lines, pixel_lines, speed_line, table_head, table_rows
+from yolopose.evaluate.console import (
+    coco_lines,
+    detail_lines,
+    pixel_lines,
+    speed_line,
+    table_head,
+    table_rows,
+    visibility_lines,
+)
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.page import write_report
 from yolopose.evaluate.plots import save_batch_grids
@@ -185,7 +194,8 @@ class Validation:
         self._loss = loss
         self._engine: Runtime | ParallelRuntime = self.runtime
         self._timer = PhaseTimer()
-        self._builder = RecordBuilder(self.dataset.spec, settings.matrix_conf)
+        self._spec = self.dataset.spec.without_templates() if settings.single_cls else self.dataset.spec
+        self._builder = RecordBuilder(self._spec, settings.matrix_conf)
 
     def run(self) -> PoseMetrics:
         """Measure all batches, log the scores and write the files that the options ask for."""
@@ -275,7 +285,7 @@ class Validation:
             name = file.relative_to(root) if file.is_relative_to(root) else file
             self._builder.add(name.as_posix(), detections, image_gt(batch, index, self.args.classes), letterbox)
             if predictions or self._label_folder:
-                detections = to_source(detections, letterbox)
+                detections = to_source(detections, letterbox, self._spec.keypoints.point_mask(self._spec.nc))
             if predictions:
                 predictions.add(file, detections)
             if self._label_folder:
@@ -289,9 +299,10 @@ class Validation:
         metrics = self.metrics
         run_info = describe_run(self.runtime, self.dataset, self.labels, self.args, metrics.names)
         record = self._builder.finish(run_info)
-        metrics.set_record(record, self.dataset.spec)
+        metrics.set_record(record, self._spec)
         metrics.speed = self._timer.per_image(max(self.seen, 1))
         lines = [table_head(), *table_rows(metrics, self.seen), *pixel_lines(metrics), speed_line(metrics)]
+        lines[-1:-1] = visibility_lines(metrics)
         if self.args.verbose:
             lines += detail_lines(metrics)
         for line in lines:
@@ -300,7 +311,7 @@ class Validation:
             self.coco_gt = self.coco_gt.without({Path(file) for file in self._damaged.files})
             if self.coco_gt.from_labels:
                 write_text(self.save_dir / "annotations.json", json.dumps(self.coco_gt.content))
-            sigmas = self.dataset.spec.keypoints.oks_sigmas.tolist()
+            sigmas = self._spec.keypoints.sigmas_by_class(self._spec.nc).tolist()
             metrics.coco = score_coco(self.coco_gt.content, self.save_dir / PREDICTIONS_FILE, sigmas)
             for line in coco_lines(metrics.coco, self.coco_gt.source):
                 LOGGER.info(line)
@@ -377,4 +388,4 @@ def image_gt(batch: ValBatch, index: int, classes: Sequence[int] | None = None) 
 
 def merge_classes(detections: Detections) -> Detections:
     """Return the detections with class 0."""
-    return Detections(detections.boxes, detections.scores, np.zeros_like(detections.classes), detections.points)
+    return replace(detections, classes=np.zeros_like(detections.classes))

@@ -205,5 +205,6 @@ def _compare_nearest(row: Float32, others: Float32, metadata: ModelMetadata) -> 
         return Agreement(np.inf, np.inf, np.inf)
     difference = np.abs(others - row)
     nearest = difference[difference[:, :4].max(1).argmin()]
-    points = nearest[6:].reshape(-1, metadata.spec.keypoints.dims)[:, :2]
+    count, dims = metadata.spec.keypoints.shape
+    points = nearest[6 : 6 + count * dims].reshape(count, dims)[:, :2]
     return Agreement(float(nearest[:4].max()), float(nearest[4]), float(points.max()))

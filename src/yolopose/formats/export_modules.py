@@ -218,8 +218,8 @@ def _gather_columns(values: Tensor, index: Tensor) -> Tensor:
 class LevelOutputs(nn.Module):
     """A network whose outputs are those of each level of the head, in grid units.
 
-    In one 8-bit tensor, pixels up to 640 and scores up to 1 would share 255 steps. So distances, scores, points and
-    visibilities of each level are outputs of their own, each with its own scale; `join_levels` decodes them.
+    In one 8-bit tensor, pixels up to 640 and scores up to 1 would share 255 steps. So distances, scores, points,
+    visibilities and states of each level are outputs of their own, each with its own scale; `join_levels` decodes them.
 
     Args:
         network: fused, in evaluation mode.
@@ -231,7 +231,11 @@ class LevelOutputs(nn.Module):
         self.network = network
         count, dims = network.spec.keypoints.shape
         parts = [
-            _split_points(branch.points, count, dims, branch.scale, branch.shift) for branch in network.head.branches()
+            [
+                *_split_points(branch.points, count, dims, branch.scale, branch.shift),
+                *([] if branch.states is None else [branch.states]),
+            ]
+            for branch in network.head.branches()
         ]
         self.points = nn.ModuleList(nn.ModuleList(part) for part in parts)
 

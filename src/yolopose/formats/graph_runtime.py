@@ -102,10 +102,11 @@ class GraphRuntime(ABC):
     ) -> Candidates:
         """Run the network and keep candidates above `conf`; see `yolopose.runtime.Runtime.infer`."""
         raw = self._outputs(batch)
-        shape = self.metadata.spec.keypoints.shape
+        keypoints = self.metadata.spec.keypoints
+        shape, states = keypoints.shape, keypoints.visibility
         uncertainty = self.metadata.uncertainty
         if self.metadata.end2end:
-            return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
+            return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty, states=states)
         return from_raw(
             raw,
             shape,
@@ -114,6 +115,7 @@ class GraphRuntime(ABC):
             classes=classes,
             multi_label=multi_label,
             uncertainty=uncertainty,
+            states=states,
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ from yolopose._version import __version__
 from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml, to_yaml
+from yolopose.runtime.protocol import keypoint_values
 from yolopose.schema import MAX_IMAGE_CHANNELS, KeypointSchema, ModelMetadata, PoseSpec, class_names
 
 if TYPE_CHECKING:
@@ -22,18 +23,19 @@ KEY = "yolopose"
 METADATA_FILE = "metadata.yaml"
 LEVELS = "levels"
 """`ModelMetadata.outputs` of files with outputs per level."""
-_LEVEL_KINDS = ("distances", "scores", "points", "visibilities")
+_LEVEL_KINDS = ("distances", "scores", "points", "visibilities", "states")
 _PERSON_CHANNELS = 4 + 1 + 17 * 3
 
 
-def level_names(strides: Sequence[int], dims: int) -> list[str]:
+def level_names(strides: Sequence[int], dims: int, states: int = 2) -> list[str]:
     """Return the names of outputs per level: `distances_8`, `scores_8`, `points_8`, `visibilities_8`, ….
 
     Args:
         strides: strides of the levels.
         dims: D of the keypoints; with 2, visibilities are omitted.
+        states: states of visibility; with 3, `states_8`, … follow.
     """
-    kinds = _LEVEL_KINDS if dims == 3 else _LEVEL_KINDS[:3]
+    kinds = _LEVEL_KINDS[: 3 if dims == 2 else 4 if states == 2 else 5]
     return [f"{kind}_{stride}" for stride in strides for kind in kinds]
 
 
@@ -74,6 +76,7 @@ def public_metadata(job: ExportJob) -> dict[str, Any]:
             "nms": job.nms is not None,
         },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
+        **{key: value for key, value in spec.to_dict().items() if key in ("visibility", "class_keypoints")},
     }
 
 
@@ -197,7 +200,7 @@ def check_output(path: Path, metadata: ModelMetadata, shape: Sequence[int | str]
         WeightsError: it does not.
     """
     spec = metadata.spec
-    values = spec.keypoints.count * (spec.keypoints.dims + 2 * metadata.uncertainty)
+    values = keypoint_values(spec.keypoints.shape, metadata.uncertainty, spec.keypoints.visibility)
     expected, axis = (6 + values, 2) if metadata.end2end else (4 + spec.nc + values, 1)
     size = shape[axis]
     if isinstance(size, int) and size > 0 and size != expected:

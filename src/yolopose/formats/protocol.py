@@ -189,8 +189,10 @@ class ExportJob:
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs of `build_module`."""
-        dims = self.metadata.spec.keypoints.dims
-        return level_names(self.network.stride, dims) if self.metadata.outputs == LEVELS else ["output0"]
+        keypoints = self.metadata.spec.keypoints
+        if self.metadata.outputs != LEVELS:
+            return ["output0"]
+        return level_names(self.network.stride, keypoints.dims, keypoints.visibility)
 
     def build_module(self) -> nn.Module:
         """Return the module to convert: (B, C, H, W) float32 0…1 to float32 outputs as `metadata` describes them."""

@@ -141,24 +141,24 @@ class TorchRuntime:
         Raises:
             UsageError: the batch does not fit the memory of the GPU.
         """
-        shape = self.metadata.spec.keypoints.shape
+        keypoints = self.metadata.spec.keypoints
+        shape, states = keypoints.shape, keypoints.visibility
         uncertainty = self.metadata.uncertainty
         with torch.inference_mode():
             output = self._run(batch)
             if self.metadata.end2end:
-                return from_end2end(output.cpu().numpy(), shape, conf=conf, classes=classes, uncertainty=uncertainty)
+                raw = output.cpu().numpy()
+                return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty, states=states)
             # selected on the device, so that only candidates are copied to the host
             rows, batch_idx = self._select(output, conf, max_nms, classes, multi_label)
             host = rows.cpu().numpy()
             host_idx = batch_idx.cpu().numpy()
-        points, sigmas = split_keypoints(host[:, 6:], shape, uncertainty)
         return Candidates(
             boxes=cxcywh_to_xyxy(host[:, :4]),
             scores=host[:, 4],
             classes=host[:, 5].astype(np.int64),
-            points=points,
             batch_idx=host_idx,
-            sigmas=sigmas,
+            **split_keypoints(host[:, 6:], shape, uncertainty, states),
         )
 
     def raw(self, batch: Batch) -> npt.NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def build_network(
     layers = parse_layers(model_yaml, spec.nc, spec.keypoints.shape)
     resolved = _resolved_yaml(model_yaml, spec)
     with torch.device("meta"):  # everything is checked before any memory is allocated
-        blocks = _make_blocks(model_yaml, layers, spec.channels)
+        blocks = _make_blocks(model_yaml, layers, spec)
         _set_activation(blocks, model_yaml)
         model = PoseModel(blocks, layers, spec, resolved, model_yaml.name)
     _measure_strides(model, model_yaml.label)
@@ -75,11 +76,13 @@ def _resolve_spec(
         shape = kpt_shape if kpt_shape is not None else _yaml_value(model_yaml, "kpt_shape", args[1])
         try:
             classes = class_names(None, nc)
-            keypoints = KeypointSchema.from_dict({"kpt_shape": shape})
+            visibility = model_yaml.values.get("visibility")
+            keypoints = KeypointSchema.from_dict({"kpt_shape": shape, "visibility": visibility})
         except UsageError as error:
             raise ModelError(f"{model_yaml.label}: {error}") from error
         if classes == ("class0",) and keypoints.shape == (17, 3):
-            classes, keypoints = ("person",), KeypointSchema.coco_person()
+            classes = ("person",)
+            keypoints = replace(KeypointSchema.coco_person(), visibility=keypoints.visibility)
         spec = PoseSpec(classes=classes, keypoints=keypoints, channels=_input_channels(model_yaml))
     count, dims = spec.keypoints.shape
     if count * dims > MAX_KEYPOINT_VALUES:
@@ -124,20 +127,24 @@ def _resolved_yaml(model_yaml: ModelYaml, spec: PoseSpec) -> dict[str, Any]:
     values.pop("channels", None)
     values |= {"nc": spec.nc, "kpt_shape": list(spec.keypoints.shape), "ch": spec.channels}
     values |= {"scale": model_yaml.scale, "yaml_file": f"{model_yaml.name}.yaml"}
+    values.pop("visibility", None)
+    if spec.keypoints.visibility != 2:
+        values["visibility"] = spec.keypoints.visibility
     values["head"][-1][3] = ["nc", "kpt_shape"]
     return values
 
 
-def _make_blocks(model_yaml: ModelYaml, layers: Sequence[LayerSpec], channels: int) -> nn.Sequential:
+def _make_blocks(model_yaml: ModelYaml, layers: Sequence[LayerSpec], spec: PoseSpec) -> nn.Sequential:
     blocks = nn.Sequential()
-    widths = {-1: channels}
+    widths = {-1: spec.channels}
+    states = spec.keypoints.visibility
     light = any(layer.module in BLOCKS and BLOCKS[layer.module].light for layer in layers)
     parameters = 0
     for layer in layers:
         inputs = [widths[index] for index in layer.inputs]
         try:
             if layer is layers[-1]:
-                block, widths[layer.index] = _make_head(model_yaml, layer, inputs, light), 0
+                block, widths[layer.index] = _make_head(model_yaml, layer, inputs, light, states), 0
             else:
                 block, widths[layer.index] = _make_block(model_yaml, layer, inputs)
         except (ValueError, RuntimeError, OverflowError) as error:
@@ -171,19 +178,19 @@ def _stack(blocks: list[nn.Module]) -> nn.Module:
     return blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
 
 
-def _make_head(model_yaml: ModelYaml, layer: LayerSpec, inputs: Sequence[int], light: bool) -> nn.Module:
+def _make_head(model_yaml: ModelYaml, layer: LayerSpec, inputs: Sequence[int], light: bool, states: int) -> nn.Module:
     nc, kpt_shape = layer.args
     shape = kpt_shape[0], kpt_shape[1]
     if layer.module == HEAD26:
         _check_head26(model_yaml)
-        return Pose26(nc, shape, inputs, light)
+        return Pose26(nc, shape, inputs, light, states)
     values = model_yaml.values
     reg_max = values.get("reg_max", 16)
     if values.get("end2end") or reg_max == 1:
         raise ModelError("end2end and reg_max 1 belong to the head Pose26 of YOLO26, not to Pose; remove these keys.")
     if not is_int(reg_max, 2, 64):
         raise ModelError(f"reg_max must be an integer 2…64, got {reg_max!r}.")
-    return Pose(nc, shape, inputs, light, reg_max)
+    return Pose(nc, shape, inputs, light, reg_max, states)
 
 
 def _check_head26(model_yaml: ModelYaml) -> None:

@@ -29,6 +29,7 @@ class HeadOutput:
         shapes: (height, width) of each level, in anchors.
         sigmas: (B, 2·K, A) logits of the σ of keypoints, x y per keypoint; None where the head predicts none.
         one2one: output of the one-to-one branch; None where the head does not have it.
+        states: (B, K, A) logits that a labeled keypoint is visible, not hidden; None with two states.
     """
 
     boxes: Tensor
@@ -37,6 +38,7 @@ class HeadOutput:
     shapes: Shapes
     sigmas: Tensor | None = None
     one2one: HeadOutput | None = None
+    states: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class LevelBranches:
         points: outputs (B, K·D, h, w) raw keypoints.
         scale: a keypoint is at anchor point + scale · raw + shift, in grid units.
         shift: see `scale`.
+        states: outputs (B, K, h, w) logits that a labeled keypoint is visible, from the output of `trunk`; None with
+            two states.
     """
 
     boxes: nn.Module
@@ -58,6 +62,7 @@ class LevelBranches:
     points: nn.Conv2d
     scale: float
     shift: float
+    states: nn.Conv2d | None = None
 
 
 def anchor_points(
@@ -100,6 +105,20 @@ def decode_keypoints(raw: Tensor, points: Tensor, strides: Tensor, dims: int) ->
     return xy if dims == 2 else torch.cat((xy, raw[:, :, 2:].sigmoid()), 2)
 
 
+def decode_states(logits: Tensor | None, conf: Tensor) -> list[Tensor]:
+    """Return [probabilities that each keypoint is visible], or [] with two states; float32.
+
+    The two logits of a keypoint make three states: it is labeled with probability c, its confidence, and a labeled one
+    is visible with probability p. So it is absent with 1 − c, hidden with c·(1 − p) and visible with c·p, and c means
+    the same as with two states.
+
+    Args:
+        logits: (B, K, …) logits of p.
+        conf: (B, K, …) c, 0…1.
+    """
+    return [] if logits is None else [conf * logits.float().sigmoid()]
+
+
 class PoseHead(nn.Module):
     """Base class of the heads of all families.
 
@@ -107,6 +126,7 @@ class PoseHead(nn.Module):
         nc: classes.
         kpt_shape: (K, D), D 2 or 3.
         reg_max: bins per box side; 1 where distances are predicted directly.
+        states: states of a keypoint: 2 (labeled or not) or 3 (absent, hidden, visible; with D = 3 only).
 
     Attributes:
         stride: stride of each level in pixels; set after measuring.
@@ -115,9 +135,10 @@ class PoseHead(nn.Module):
 
     end2end = False
 
-    def __init__(self, nc: int, kpt_shape: tuple[int, int], reg_max: int) -> None:
+    def __init__(self, nc: int, kpt_shape: tuple[int, int], reg_max: int, states: int = 2) -> None:
         super().__init__()
         self.nc = nc
+        self.states = states
         self.kpt_shape = kpt_shape
         self.reg_max = reg_max
         self.stride: tuple[int, ...] = ()
@@ -189,12 +210,19 @@ class Pose(PoseHead):
         ch: channels of the feature maps, finest level first.
         light: use the class branch of depth-wise convolutions (YOLO11, YOLO12); False is that of YOLOv8.
         reg_max: bins per box side.
+        states: see `PoseHead`.
     """
 
     def __init__(
-        self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True, reg_max: int = 16
+        self,
+        nc: int,
+        kpt_shape: tuple[int, int],
+        ch: Sequence[int],
+        light: bool = True,
+        reg_max: int = 16,
+        states: int = 2,
     ) -> None:
-        super().__init__(nc, kpt_shape, reg_max)
+        super().__init__(nc, kpt_shape, reg_max, states)
         count = kpt_shape[0] * kpt_shape[1]
         c2, c3, c4 = max(16, ch[0] // 4, 4 * reg_max), max(ch[0], min(nc, 100)), max(ch[0] // 4, count)
         class_branch = depthwise_branch if light else conv_branch
@@ -202,24 +230,39 @@ class Pose(PoseHead):
         self.cv3 = nn.ModuleList(class_branch(c, c3, nc) for c in ch)
         self.dfl = DFL(reg_max)
         self.cv4 = nn.ModuleList(conv_branch(c, c4, count) for c in ch)
+        self.cv4_state = nn.ModuleList(nn.Conv2d(c4, kpt_shape[0], 1) for _ in ch) if states == 3 else None
 
     def outputs(self, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs, concatenated over levels; see `PoseHead.outputs`."""
+        kpts, states = self._keypoints(maps)
         return HeadOutput(
             known.boxes if known else concat_levels(self.cv2, maps),
             known.scores if known else concat_levels(self.cv3, maps),
-            concat_levels(self.cv4, maps),
+            kpts,
             feature_shapes(maps),
+            states=states,
         )
+
+    def _keypoints(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return raw keypoints and, with three states, the logits of the states."""
+        if self.cv4_state is None:
+            return concat_levels(self.cv4, maps), None
+        branches = cast("list[nn.Sequential]", self.cv4)
+        trunks = [branch[:-1](x) for branch, x in zip(branches, maps, strict=True)]
+        return concat_levels((branch[-1] for branch in branches), trunks), concat_levels(self.cv4_state, trunks)
 
     def keypoint_branch(self) -> nn.ModuleList:
         """Return the modules that only the keypoints depend on."""
-        return nn.ModuleList([self.cv4])
+        return nn.ModuleList([self.cv4] if self.cv4_state is None else [self.cv4, self.cv4_state])
 
     def branches(self) -> list[LevelBranches]:
         """Return the modules of each level, finest first."""
-        levels = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), strict=True)
-        return [LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5) for box, cls, kpt in levels]
+        states = [None] * len(self.cv4) if self.cv4_state is None else cast("list[nn.Conv2d]", self.cv4_state)
+        levels = zip(self.cv2, self.cv3, cast("list[nn.Sequential]", self.cv4), states, strict=True)
+        return [
+            LevelBranches(box, cls, kpt[:-1], cast(nn.Conv2d, kpt[-1]), 2.0, -0.5, state)
+            for box, cls, kpt, state in levels
+        ]
 
     def keypoint_layers(self) -> list[tuple[int, nn.Conv2d]]:
         """Return stride and module of every convolution that outputs keypoints."""
@@ -228,17 +271,21 @@ class Pose(PoseHead):
     def decode(self, output: HeadOutput) -> Tensor:
         """Raw outputs → (B, 4+nc+K·D, A) float32: cx, cy, w, h in pixels, scores 0…1, keypoints in pixels.
 
+        With three states, K more values: the probability that each keypoint is visible (`decode_states`).
+
         Computed in float32 for any precision of the network: 16 bits cannot represent sub-pixel positions.
         """
         points, strides = self.anchors(output.shapes, output.boxes.device)
         boxes = decode_boxes(self.dfl(output.boxes), points, strides)
         keypoints = decode_keypoints(output.kpts, points, strides, self.kpt_shape[1])
-        return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2)), 1)
+        states = decode_states(output.states, keypoints[:, :, -1])
+        return torch.cat((boxes, output.scores.float().sigmoid(), keypoints.flatten(1, 2), *states), 1)
 
     def reset_parameters(self) -> None:
         """Initialize the bins and the biases of box and class branches."""
         self.dfl.reset_parameters()
         init_biases(self.cv2, self.cv3, self.stride)
+        init_states(self.cv4_state)
 
 
 @torch.no_grad()
@@ -252,6 +299,14 @@ def init_biases(boxes: nn.ModuleList, classes: nn.ModuleList, strides: Sequence[
         _last_bias(box).fill_(2.0)
         bias = _last_bias(cls)
         bias.fill_(math.log(5 / len(bias) / (640 / stride) ** 2))
+
+
+@torch.no_grad()
+def init_states(layers: nn.ModuleList | None) -> None:
+    """Set the layers of the states to zero: hidden and visible are equally probable at the start."""
+    for layer in () if layers is None else layers:
+        for parameter in layer.parameters():
+            parameter.zero_()
 
 
 def concat_levels(branches: Iterable[nn.Module], maps: Sequence[Tensor]) -> Tensor:

@@ -21,9 +21,11 @@ from yolopose.nn.head import (
     concat_levels,
     conv_branch,
     decode_boxes,
+    decode_states,
     depthwise_branch,
     feature_shapes,
     init_biases,
+    init_states,
     is_tracing,
 )
 from yolopose.nn.realnvp import RealNVP
@@ -32,6 +34,7 @@ MAX_DET = 300
 """Detections per image of the one-to-one branch."""
 
 _BRANCHES = ("cv2", "cv3", "cv4", "cv4_kpts", "cv4_sigma")
+_STATE = "cv4_state"  # only with three states of visibility
 _PADDING_LOGIT = -1e4  # of anchors that only pad the number of detections
 
 
@@ -43,6 +46,7 @@ class Pose26(PoseHead):
         kpt_shape: (K, D), D 2 or 3.
         ch: channels of the feature maps, finest level first.
         light: use the class branch of depth-wise convolutions; False is that of YOLOv8.
+        states: see `PoseHead`.
 
     Attributes:
         end2end: whether evaluation mode uses the one-to-one branch and returns final detections.
@@ -50,8 +54,10 @@ class Pose26(PoseHead):
         has_all_branches: False after `prune`.
     """
 
-    def __init__(self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True) -> None:
-        super().__init__(nc, kpt_shape, 1)
+    def __init__(
+        self, nc: int, kpt_shape: tuple[int, int], ch: Sequence[int], light: bool = True, states: int = 2
+    ) -> None:
+        super().__init__(nc, kpt_shape, 1, states)
         self.end2end = False
         self.uncertainty = False
         self.has_all_branches = True
@@ -78,6 +84,8 @@ class Pose26(PoseHead):
         self.cv4_sigma: nn.ModuleList | None = last(2 * count)
         self.one2one_cv4_kpts = last(count * dims)
         self.one2one_cv4_sigma: nn.ModuleList | None = last(2 * count)
+        self.cv4_state: nn.ModuleList | None = last(count) if states == 3 else None
+        self.one2one_cv4_state: nn.ModuleList | None = last(count) if states == 3 else None
 
     def outputs(self, maps: Sequence[Tensor], known: HeadOutput | None = None) -> HeadOutput:
         """[(B, cᵢ, hᵢ, wᵢ), …] → raw outputs of both branches; of the remaining one after `prune`.
@@ -88,7 +96,7 @@ class Pose26(PoseHead):
             return self._branch(self._prefix, maps, known)
         one2one = self._branch("one2one_", [x.detach() for x in maps], known.one2one if known else None)
         many = self._branch("", maps, known)
-        return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, one2one)
+        return HeadOutput(many.boxes, many.scores, many.kpts, many.shapes, many.sigmas, one2one, many.states)
 
     @property
     def _prefix(self) -> str:
@@ -97,7 +105,7 @@ class Pose26(PoseHead):
 
     def keypoint_branch(self) -> nn.ModuleList:
         """Return the modules that only the keypoints and their σ depend on, of both branches."""
-        names = [prefix + name for prefix in ("", "one2one_") for name in _BRANCHES[2:]]
+        names = [prefix + name for prefix in ("", "one2one_") for name in (*_BRANCHES[2:], _STATE)]
         modules = [getattr(self, name, None) for name in (*names, "flow_model")]
         return nn.ModuleList([module for module in modules if module is not None])
 
@@ -105,18 +113,21 @@ class Pose26(PoseHead):
         cv2, cv3, cv4, kpts, sigma = (getattr(self, prefix + name) for name in _BRANCHES)
         trunks = [trunk(x) for trunk, x in zip(cv4, maps, strict=True)]
         sigmas = None if sigma is None else concat_levels(sigma, trunks)
+        state = getattr(self, prefix + _STATE)
         return HeadOutput(
             known.boxes if known else concat_levels(cv2, maps),
             known.scores if known else concat_levels(cv3, maps),
             concat_levels(kpts, trunks),
             feature_shapes(maps),
             sigmas,
+            states=None if state is None else concat_levels(state, trunks),
         )
 
     def branches(self) -> list[LevelBranches]:
         """Return the modules of each level in the branch that evaluation mode uses."""
-        levels = zip(*(getattr(self, self._prefix + name) for name in _BRANCHES[:4]), strict=True)
-        return [LevelBranches(box, cls, trunk, points, 1.0, 0.0) for box, cls, trunk, points in levels]
+        states = getattr(self, self._prefix + _STATE) or [None] * len(self.stride)
+        levels = zip(*(getattr(self, self._prefix + name) for name in _BRANCHES[:4]), states, strict=True)
+        return [LevelBranches(box, cls, trunk, points, 1.0, 0.0, state) for box, cls, trunk, points, state in levels]
 
     def keypoint_layers(self) -> list[tuple[int, nn.Conv2d]]:
         """Return stride and module of every convolution that outputs keypoints, in both branches."""
@@ -135,23 +146,24 @@ class Pose26(PoseHead):
         Returns:
             (B, 4+nc+K·D, A): cx, cy, w, h, scores 0…1, keypoints; with `end2end` (B, `MAX_DET`, 6+K·D): x1, y1, x2,
             y2, score, class, keypoints by descending score; rows beyond the number of anchors have score 0. With
-            `uncertainty` 2·K more values: σ in x and y of each keypoint.
+            three states K more values: the probability that each keypoint is visible. With `uncertainty` 2·K more
+            values: σ in x and y of each keypoint.
         """
         if self.end2end:
             return self._decode_final(output.one2one or output)
         points, strides = self.anchors(output.shapes, output.boxes.device)
         boxes = decode_boxes(output.boxes.float(), points, strides)
         keypoints = self._decode_keypoints(output.kpts, points, strides)
-        parts = (boxes, output.scores.float().sigmoid(), keypoints, *self._decode_sigmas(output.sigmas, strides))
-        return torch.cat(parts, 1)
+        extra = [*self._decode_states(output.states, keypoints), *self._decode_sigmas(output.sigmas, strides)]
+        return torch.cat((boxes, output.scores.float().sigmoid(), keypoints, *extra), 1)
 
     def _decode_final(self, output: HeadOutput) -> Tensor:
         """Decode the anchors of the best `MAX_DET` pairs of anchor and class."""
         points, strides = self.anchors(output.shapes, output.boxes.device)
         scores = output.scores.float()
         values = [output.boxes, output.kpts]
-        if self.uncertainty and output.sigmas is not None:
-            values.append(output.sigmas)
+        has_sigmas = self.uncertainty and output.sigmas is not None
+        values += [value for value in (output.states, output.sigmas if has_sigmas else None) if value is not None]
         # a captured graph for any input size cannot test the number of anchors, so it always pads
         missing = MAX_DET if is_tracing() else max(MAX_DET - scores.shape[2], 0)
         if missing:
@@ -170,14 +182,19 @@ class Pose26(PoseHead):
         boxes = torch.cat((points - near, points + far), 1) * strides
         keypoints = self._decode_keypoints(selected[1], points[:, None], strides[:, None])
         classes = (index % self.nc)[:, None].to(best.dtype)
-        sigmas = self._decode_sigmas(selected[2] if len(selected) > 2 else None, strides)
-        return torch.cat((boxes, best.sigmoid()[:, None], classes, keypoints, *sigmas), 1).transpose(1, 2)
+        states = self._decode_states(None if output.states is None else selected[2], keypoints)
+        sigmas = self._decode_sigmas(selected[-1] if has_sigmas else None, strides)
+        return torch.cat((boxes, best.sigmoid()[:, None], classes, keypoints, *states, *sigmas), 1).transpose(1, 2)
 
     def _decode_keypoints(self, raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
         """(B, K·D, A) raw → (B, K·D, A) x, y in pixels [and visibility 0…1], float32."""
         raw = raw.float().unflatten(1, self.kpt_shape)
         xy = (raw[:, :, :2] + points) * strides
         return (xy if self.kpt_shape[1] == 2 else torch.cat((xy, raw[:, :, 2:].sigmoid()), 2)).flatten(1, 2)
+
+    def _decode_states(self, logits: Tensor | None, keypoints: Tensor) -> list[Tensor]:
+        """Return [(B, K, A) probabilities that each of the (B, K·D, A) keypoints is visible], or [] with two states."""
+        return [] if logits is None else decode_states(logits, keypoints.unflatten(1, self.kpt_shape)[:, :, 2])
 
     def _decode_sigmas(self, raw: Tensor | None, strides: Tensor) -> list[Tensor]:
         """Return [(B, 2·K, A) σ in pixels], or [] without `uncertainty`."""
@@ -200,7 +217,9 @@ class Pose26(PoseHead):
     def prune(self) -> None:
         """Remove what evaluation mode does not use: the other branch, the flow, and σ without `uncertainty`."""
         other = "" if self.end2end else "one2one_"
-        removed = [other + name for name in _BRANCHES] + ([] if self.uncertainty else [f"{self._prefix}cv4_sigma"])
+        removed = [other + name for name in (*_BRANCHES, _STATE)] + (
+            [] if self.uncertainty else [f"{self._prefix}cv4_sigma"]
+        )
         for name in (*removed, "flow_model"):
             setattr(self, name, None)
         self.has_all_branches = False
@@ -215,3 +234,5 @@ class Pose26(PoseHead):
             self.flow_model.reset_parameters()
         init_biases(self.cv2, self.cv3, self.stride)
         init_biases(self.one2one_cv2, self.one2one_cv3, self.stride)
+        init_states(self.cv4_state)
+        init_states(self.one2one_cv4_state)

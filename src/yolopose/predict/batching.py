@@ -193,4 +193,5 @@ def _make_result(runtime: Runtime, image: LoadedImage, letterbox: Letterbox, det
         schema=spec.keypoints,
         frame=image.frame,
         sigmas=None if sigmas is None else runtime.to_array(sigmas),
+        visible=None if detections.visible is None else runtime.to_array(detections.visible),
     )

@@ -268,32 +268,46 @@ class _RecordBuilder:
     def _instances(self, result: Results) -> list[Instance]:
         boxes = to_numpy(result.boxes.data).astype(np.float64)
         points = to_numpy(result.keypoints.data).astype(np.float64)
-        written = boxes[:, -2] >= self._thresholds.instance
+        written = np.flatnonzero(boxes[:, -2] >= self._thresholds.instance)
+        visibility = result.keypoints.visibility
+        states = None if visibility is None else to_numpy(visibility.states)
         return [
-            self._instance(box, instance_points, result.orig_shape)
-            for box, instance_points in zip(boxes[written], points[written], strict=True)
+            self._instance(boxes[row], points[row], None if states is None else states[row], result.orig_shape)
+            for row in written.tolist()
         ]
 
     def _instance(
-        self, row: npt.NDArray[np.float64], points: npt.NDArray[np.float64], shape: tuple[int, int]
+        self,
+        row: npt.NDArray[np.float64],
+        points: npt.NDArray[np.float64],
+        states: npt.NDArray[np.int64] | None,
+        shape: tuple[int, int],
     ) -> Instance:
         height, width = shape
         corners = np.clip(row[:4], 0, [width, height, width, height]).tolist()
         cls = int(row[-1])
-        names = self._spec.keypoints.keypoint_names(cls)
+        keypoints = self._spec.keypoints
+        names = keypoints.keypoint_names(cls)
         return Instance(
             category=self._spec.classes[cls],
             box=Box.from_corners(*corners),
-            points={name: self._point(values, width, height) for name, values in zip(names, points, strict=True)},
+            points={
+                names[index]: self._point(points[index], None if states is None else int(states[index]), width, height)
+                for index in keypoints.class_points(cls)
+            },
             confidence=float(row[-2]),
         )
 
-    def _point(self, values: npt.NDArray[np.float64], width: int, height: int) -> Point:
+    def _point(self, values: npt.NDArray[np.float64], state: int | None, width: int, height: int) -> Point:
         x, y, *rest = (float(value) for value in values)
         confidence = rest[0] if rest else None
         # prediction moves keypoints outside of the image to its border; the comparison also excludes NaN
         if not (0 < x < width and 0 < y < height):
             return Point(0.0, 0.0, PointState.ABSENT, confidence)
+        if state is not None:  # predicted by the network, which thresholds of the confidence would only guess
+            return (
+                Point(x, y, PointState(state), confidence) if state else Point(0.0, 0.0, PointState.ABSENT, confidence)
+            )
         if confidence is None or confidence >= self._thresholds.visible:
             return Point(x, y, PointState.VISIBLE, confidence)
         state = PointState.HIDDEN if confidence >= self._thresholds.absent else PointState.ABSENT

@@ -28,7 +28,6 @@ from yolopose.config import TrackOptions
 from yolopose.predict.sources.base import ImageRef
 from yolopose.results import Frame, HostArray, Results
 from yolopose.results.arrays import to_numpy
-from yolopose.results.instances import Keypoints
 from yolopose.schema import PoseSpec
 
 FOLDER = "unfinished"
@@ -341,7 +340,7 @@ def _frame_text(record: Mapping[str, Any]) -> str:
     return "" if record["frame"] is None else f" (frame {record['frame'][0]})"
 
 
-_ARRAYS = ("boxes", "keypoints", "sigma", "raw_keypoints")
+_ARRAYS = ("boxes", "keypoints", "sigma", "visible", "raw_keypoints")
 
 
 def _to_record(result: Results) -> dict[str, Any]:
@@ -351,6 +350,7 @@ def _to_record(result: Results) -> dict[str, Any]:
         "boxes": result.boxes.data,
         "keypoints": points.data,
         "sigma": points.sigma,
+        "visible": points.visible,
         "raw_keypoints": None if result.raw_keypoints is None else result.raw_keypoints.data,
     }
     frame = result.frame
@@ -392,10 +392,10 @@ def _from_record(record: Mapping[str, Any], image: ImageRef | None, spec: PoseSp
         frame=frame,
         orig_shape=tuple(record["shape"]),
         sigmas=arrays["sigma"],
+        visible=arrays["visible"],
     )
     if arrays["raw_keypoints"] is not None:
-        names, sigma = result.keypoints.names, result.keypoints.sigma
-        result.raw_keypoints = Keypoints(arrays["raw_keypoints"], result.orig_shape, names, sigma)
+        result.raw_keypoints = result.keypoints.with_data(arrays["raw_keypoints"])
     return result
 
 

@@ -34,6 +34,7 @@ def annotate(
     names: Mapping[int, str],
     schema: KeypointSchema | None,
     style: Style,
+    hidden: npt.NDArray[np.bool_] | None = None,
 ) -> None:
     """Draw detections in place.
 
@@ -44,6 +45,7 @@ def annotate(
         names: class names.
         schema: names and skeleton of the keypoints.
         style: what is drawn and how.
+        hidden: (N, K) which keypoints are hidden: they are drawn hollow. None for none.
     """
     # The geometric mean of the sides, so that lines in a panorama are not too thick.
     size = float(np.sqrt(image.shape[0] * image.shape[1]))
@@ -65,7 +67,8 @@ def annotate(
         for index in range(len(points) - 1, -1, -1):
             extent = _extent(boxes[index])
             limb_color = colors[index] if style.color_mode == "instance" else None
-            draw_skeleton(image, points[index].astype(np.float64), extent, schema, skeleton_style, limb_color)
+            hollow = None if hidden is None else hidden[index]
+            draw_skeleton(image, points[index].astype(np.float64), extent, schema, skeleton_style, limb_color, hollow)
         if style.kpt_names is not False:
             _draw_names(image, points, schema, style, round(float(np.clip(size * 0.014, 9, 80))))
     if style.boxes and style.labels:

@@ -154,6 +154,34 @@ class Boxes(InstanceArray):
         return values
 
 
+class Visibility(InstanceArray):
+    """Probabilities of the three states of K keypoints of N instances.
+
+    Attributes:
+        data: (N, K, 3) probabilities 0…1 that a keypoint is absent, hidden, or visible; their sum is 1.
+        orig_shape: (height, width) of the image, pixels.
+
+    Examples:
+        >>> import numpy as np
+        >>> from yolopose.results import Visibility
+        >>> visibility = Visibility(np.array([[[0.1, 0.2, 0.7], [0.2, 0.5, 0.3]]]), orig_shape=(240, 320))
+        >>> visibility.states.tolist(), visibility.names[1]
+        ([[2, 1]], 'hidden')
+    """
+
+    names = ("absent", "hidden", "visible")
+
+    @property
+    def probs(self) -> ResultArray:
+        """(N, K, 3) the probabilities."""
+        return self.data
+
+    @property
+    def states(self) -> ResultArray:
+        """(N, K) the most probable states: 0 absent, 1 hidden, 2 visible, as v in labels."""
+        return self.data.argmax(-1)
+
+
 class Keypoints(InstanceArray):
     """K keypoints of N instances. `keypoints[0]` is an instance, `keypoints["left_wrist"]` a keypoint of all.
 
@@ -164,9 +192,11 @@ class Keypoints(InstanceArray):
         names: K names of the keypoints, or None if unknown.
         sigma: (N, K, 2) standard deviation of each keypoint in x and y, pixels of the image; None unless predicted with
             `uncertainty=True`.
+        mask: (N, K) bool, which keypoints the class of each instance has; the others are 0. None if all classes have
+            all keypoints.
 
     Raises:
-        UsageError: `data` or `sigma` has another shape, or `names` another length.
+        UsageError: `data`, `sigma` or `visible` has another shape, or `names` another length.
 
     Examples:
         >>> import numpy as np
@@ -180,7 +210,13 @@ class Keypoints(InstanceArray):
     """
 
     def __init__(
-        self, data: Any, orig_shape: tuple[int, int], names: tuple[str, ...] | None = None, sigma: Any = None
+        self,
+        data: Any,
+        orig_shape: tuple[int, int],
+        names: tuple[str, ...] | None = None,
+        sigma: Any = None,
+        visible: Any = None,
+        mask: Any = None,
     ) -> None:
         data = to_float(data)
         if len(data.shape) == 2:
@@ -202,10 +238,42 @@ class Keypoints(InstanceArray):
         if sigma is not None and tuple(sigma.shape) != (*self.shape[:2], 2):
             raise UsageError(f"Keypoints of shape {self.shape} need σ of shape (N, K, 2), got {tuple(sigma.shape)}.")
         self.sigma: ResultArray | None = sigma
+        visible = None if visible is None else to_float(visible)
+        if visible is not None and len(visible.shape) == 1:
+            visible = visible[None]
+        if visible is not None and (tuple(visible.shape) != self.shape[:2] or self.shape[2] != 3):
+            raise UsageError(
+                f"Keypoints of shape {self.shape} need D = 3 and probabilities `visible` of shape (N, K), got "
+                f"{tuple(visible.shape)}."
+            )
+        self._visible: ResultArray | None = visible
+        self.mask: ResultArray | None = mask if mask is None or len(mask.shape) == 2 else mask[None]
 
     def _apply(self, function: Callable[[Array], Array]) -> Self:
-        sigma = None if self.sigma is None else function(self.sigma)
-        return type(self)(function(self.data), self.orig_shape, self.names, sigma)
+        sigma, visible, mask = (
+            None if array is None else function(array) for array in (self.sigma, self._visible, self.mask)
+        )
+        return type(self)(function(self.data), self.orig_shape, self.names, sigma, visible, mask)
+
+    def with_data(self, data: Any) -> Self:
+        """Return keypoints with other positions or confidences; (N, K, D), everything else as it is."""
+        return type(self)(data, self.orig_shape, self.names, self.sigma, self._visible, self.mask)
+
+    @property
+    def visibility(self) -> Visibility | None:
+        """States of the keypoints with their probabilities; None unless the network was trained with `visibility=3`."""
+        if self._visible is None:
+            return None
+        probs = copy_array(self.data)
+        probs[..., 0] = 1 - self.data[..., 2]
+        probs[..., 1] = (self.data[..., 2] - self._visible).clip(0, 1)
+        probs[..., 2] = self._visible
+        return Visibility(probs, self.orig_shape)
+
+    @property
+    def visible(self) -> ResultArray | None:
+        """(N, K) probability that each keypoint is visible, at most `conf`; None with two states."""
+        return self._visible
 
     @overload
     def __getitem__(self, index: str) -> ResultArray: ...  # pyright: ignore[reportOverlappingOverload]
@@ -253,5 +321,5 @@ class Keypoints(InstanceArray):
 
     @property
     def conf(self) -> ResultArray | None:
-        """(N, K) confidence that each keypoint is visible, 0…1; None if D = 2."""
+        """(N, K) confidence that each keypoint is labeled (hidden or visible), 0…1; None if D = 2."""
         return self.data[..., 2] if self.has_visible else None

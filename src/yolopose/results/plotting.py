@@ -126,7 +126,9 @@ class PlotMixin:
         points = to_numpy(self.keypoints.data).astype(np.float64)
         boxes[:, :4] *= scale
         points[..., :2] *= scale[:2]
-        annotate(canvas, boxes, points, self.names, self.schema, style)
+        visibility = self.keypoints.visibility
+        hidden = None if visibility is None else to_numpy(visibility.states) == 1
+        annotate(canvas, boxes, points, self.names, self.schema, style, hidden)
         return canvas
 
     def _default_file_name(self) -> str:

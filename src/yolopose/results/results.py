@@ -74,6 +74,7 @@ class Results(PlotMixin):
         frame: position in a video or stream; None for an image.
         orig_shape: (height, width), pixels, to which boxes and keypoints refer; by default the size of the image.
         sigmas: (N, K, 2) array as in `Keypoints.sigma`, or None.
+        visible: (N, K) probability that each keypoint is visible, as in `Keypoints.visible`, or None.
 
     Attributes:
         orig_img: the image.
@@ -116,6 +117,7 @@ class Results(PlotMixin):
         frame: Frame | None = None,
         orig_shape: tuple[int, int] | None = None,
         sigmas: Any = None,
+        visible: Any = None,
     ) -> None:
         # Results of single instances (`result[0]`) share the loaded image.
         self._image = cache(orig_img) if callable(orig_img) else orig_img
@@ -133,7 +135,7 @@ class Results(PlotMixin):
             if keypoints is None:
                 keypoints = HostArray(np.zeros((0, *(schema.shape if schema else (17, 3))), np.float32))
         self.boxes: Boxes = Boxes(_get_data(boxes), self.orig_shape)
-        self.keypoints: Keypoints = self._make_keypoints(keypoints, sigmas)
+        self.keypoints: Keypoints = self._make_keypoints(keypoints, sigmas, visible)
         self.raw_keypoints: Keypoints | None = None
         if len(self.boxes) != len(self.keypoints):
             raise UsageError(
@@ -166,17 +168,30 @@ class Results(PlotMixin):
             frame=frame,
         )
 
-    def _make_keypoints(self, keypoints: Any, sigmas: Any) -> Keypoints:
+    def _make_keypoints(self, keypoints: Any, sigmas: Any, visible: Any) -> Keypoints:
         if keypoints is None:
             return Keypoints(self.boxes.data[:, :0].reshape((len(self.boxes), 0, 3)), self.orig_shape)
         names: tuple[str, ...] | None = None
         if isinstance(keypoints, Keypoints):
-            names = keypoints.names
-            sigmas = keypoints.sigma
+            names, sigmas, visible = keypoints.names, keypoints.sigma, keypoints.visible
         data = _get_data(keypoints)
         if names is None and tuple(np.shape(data))[-2:-1] != (0,):
             names = self._keypoint_names()
-        return Keypoints(data, self.orig_shape, names, sigmas)
+        return self._mask_keypoints(Keypoints(data, self.orig_shape, names, sigmas, visible))
+
+    def _mask_keypoints(self, keypoints: Keypoints) -> Keypoints:
+        """Set what a network outputs for keypoints that the class of an instance does not have to 0."""
+        by_class = None if self.schema is None else self.schema.point_mask(max(len(self.names), 1))
+        count = keypoints.shape[1]
+        if by_class is None or by_class.shape[1] != count or len(self.boxes) != len(keypoints):
+            return keypoints
+        classes = to_numpy(self.boxes.cls).astype(int)
+        mask = by_class[np.clip(classes, 0, len(by_class) - 1)].reshape(-1, count)
+        data, sigma, visible = (
+            None if array is None else _set_zero(array, ~mask)
+            for array in (keypoints.data, keypoints.sigma, keypoints.visible)
+        )
+        return Keypoints(data, self.orig_shape, keypoints.names, sigma, visible, _like(keypoints.data, mask))
 
     def _keypoint_names(self) -> tuple[str, ...] | None:
         """Return the names of the keypoints, or None if they differ between the classes in the image."""
@@ -348,8 +363,9 @@ class Results(PlotMixin):
 
         Returns:
             `{name, class, confidence, box: {x1, y1, x2, y2}, keypoints: {x: […], y: […], visible: […]}}`, with
-            `track_id` before `keypoints` with tracking. `visible` is missing if D = 2; with uncertainty, keypoints have
-            `sigma_x: […]` and `sigma_y: […]`, too.
+            `track_id` before `keypoints` with tracking. `visible` is missing if D = 2; with three states of visibility,
+            keypoints have `state: […]` (0 absent, 1 hidden, 2 visible), `p_hidden: […]` and `p_visible: […]`, and with
+            uncertainty `sigma_x: […]` and `sigma_y: […]`, too.
         """
         return tables.summary_rows(self.boxes, self.keypoints, self.names, normalize, decimals)
 
@@ -367,8 +383,9 @@ class Results(PlotMixin):
         """Return a polars DataFrame, or a pandas DataFrame if polars is not installed, with one row per instance.
 
         The columns are `name`, `class`, `confidence`, `x1`, `y1`, `x2`, `y2`, with tracking `track_id`, and for each
-        keypoint `NAME_x`, `NAME_y`, `NAME_conf` (if D = 3) and with uncertainty `NAME_sigma_x`, `NAME_sigma_y`. NAME is
-        `keypoint_0`, … if the names are unknown or differ between the classes of the network.
+        keypoint `NAME_x`, `NAME_y`, `NAME_conf` (if D = 3), with three states of visibility `NAME_state`,
+        `NAME_p_hidden`, `NAME_p_visible`, and with uncertainty `NAME_sigma_x`, `NAME_sigma_y`. NAME is `keypoint_0`, …
+        if the names are unknown or differ between the classes of the network.
 
         Raises:
             DependencyError: neither is installed.
@@ -381,6 +398,20 @@ class Results(PlotMixin):
 
     def _flat_rows(self, normalize: bool, decimals: int) -> list[dict[str, Any]]:
         return tables.flat_rows(self.boxes, self.keypoints, self.names, self.schema, normalize, decimals)
+
+
+def _like(array: Any, mask: npt.NDArray[np.bool_]) -> Any:
+    """Return a mask as the kind of array, and on the device, of another array."""
+    if hasattr(array, "new_tensor"):
+        return array.new_tensor(mask.astype(np.float32)) > 0
+    return mask.view(HostArray) if isinstance(array, HostArray) else mask
+
+
+def _set_zero(array: Any, mask: npt.NDArray[np.bool_]) -> Any:
+    """Return a copy of an (N, K, …) array that is 0 where the mask is set."""
+    result = copy_array(array)
+    result[_like(array, mask)] = 0
+    return result
 
 
 def _boxes_around(keypoints: Any) -> Any:

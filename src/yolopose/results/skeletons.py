@@ -72,6 +72,7 @@ def draw_skeleton(
     schema: KeypointSchema,
     style: SkeletonStyle,
     limb_color: Color | None = None,
+    hidden: npt.NDArray[np.bool_] | None = None,
 ) -> None:
     """Draw the keypoints of one instance in place.
 
@@ -82,6 +83,7 @@ def draw_skeleton(
         schema: names and skeleton of K keypoints.
         style: sizes.
         limb_color: color of all limbs; None for one per side of the body.
+        hidden: (K,) which keypoints are drawn hollow, as rings; None for none.
     """
     colors = keypoint_colors(schema.keypoint_names(0), schema.skeleton)
     point_colors = _repeat(style.point_colors, colors.points)
@@ -97,6 +99,8 @@ def draw_skeleton(
         if radius >= 2:
             _draw_dot(image, positions[index], WHITE, radius + max(1.0, radius * 0.3))
         _draw_dot(image, positions[index], point_colors[index], radius)
+        if hidden is not None and hidden[index]:
+            _draw_dot(image, positions[index], WHITE, max(radius * 0.6, radius - 3.0))
 
 
 def _repeat(colors: Sequence[Color] | None, defaults: Sequence[Color]) -> Sequence[Color]:

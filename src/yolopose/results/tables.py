@@ -50,17 +50,25 @@ def summary_rows(
     columns = _keypoint_columns(keypoints, normalize)
     for index, row in enumerate(rows):
         row["keypoints"] = {
-            name: [round(float(value), decimals) for value in values[index]] for name, values in columns.items()
+            name: values[index].tolist()
+            if name == "state"
+            else [round(float(value), decimals) for value in values[index]]
+            for name, values in columns.items()
         }
     return rows
 
 
-def _keypoint_columns(keypoints: Keypoints, normalize: bool) -> dict[str, npt.NDArray[np.floating]]:
-    """Return (N, K) values by name: x, y, visible if D = 3, sigma_x and sigma_y with uncertainty."""
+def _keypoint_columns(keypoints: Keypoints, normalize: bool) -> dict[str, npt.NDArray[Any]]:
+    """Return (N, K) values by name: x, y, visible if D = 3, states with three, sigma_x and sigma_y with uncertainty."""
     xy = to_numpy(keypoints.xyn if normalize else keypoints.xy)
     columns = {"x": xy[..., 0], "y": xy[..., 1]}
     if keypoints.has_visible:
         columns["visible"] = to_numpy(keypoints.conf)
+    if (visibility := keypoints.visibility) is not None:
+        probs = to_numpy(visibility.probs)
+        columns["state"] = to_numpy(visibility.states)
+        columns["p_hidden"] = probs[..., 1]
+        columns["p_visible"] = probs[..., 2]
     if keypoints.sigma is not None:
         sigma = to_numpy(keypoints.sigma).astype(float)
         if normalize:
@@ -94,7 +102,7 @@ def _box_rows(boxes: Boxes, names: Mapping[int, str], normalize: bool, decimals:
 
 
 def keypoint_columns(keypoints: Keypoints, schema: KeypointSchema | None) -> list[str]:
-    """Return the columns of flat tables: for each keypoint `NAME_x, NAME_y, NAME_conf`, with σ also `NAME_sigma_x, …`.
+    """Return the columns of flat tables: for each keypoint `NAME_x, NAME_y, NAME_conf`, then states and σ, if any.
 
     NAME is `keypoint_0`, … if the names are unknown or differ between the classes.
     """
@@ -103,7 +111,11 @@ def keypoint_columns(keypoints: Keypoints, schema: KeypointSchema | None) -> lis
     names = by_class.pop() if len(by_class) == 1 else keypoints.names or ()
     if len(names) != count or len(set(names)) < count:  # unknown, different between the classes, or doubled
         names = [f"keypoint_{index}" for index in range(count)]
-    fields = [*("x", "y", "conf")[:dims], *(() if keypoints.sigma is None else ("sigma_x", "sigma_y"))]
+    fields = [
+        *("x", "y", "conf")[:dims],
+        *(() if keypoints.visible is None else ("state", "p_hidden", "p_visible")),
+        *(() if keypoints.sigma is None else ("sigma_x", "sigma_y")),
+    ]
     return [f"{name}_{field}" for name in names for field in fields]
 
 
@@ -130,7 +142,10 @@ def flat_rows(
     for row, points in zip(_box_rows(boxes, names, normalize, decimals), flat, strict=True):
         box = row.pop("box")
         track_id = {"track_id": row.pop("track_id")} if boxes.is_track else {}
-        rows.append({**row, **box, **track_id, **dict(zip(keys, points, strict=True))})
+        named = dict(zip(keys, points, strict=True))
+        if keypoints.visible is not None:
+            named |= {key: int(value) for key, value in named.items() if key.endswith("_state")}
+        rows.append({**row, **box, **track_id, **named})
     return rows
 
 

@@ -36,6 +36,7 @@ class Detections:
         classes: (n,) int64.
         points: (n, K, D) float32.
         sigmas: (n, K, 2) float32, σ of each keypoint; None without uncertainty.
+        visible: (n, K) float32, probability that each keypoint is visible; None with two states of visibility.
     """
 
     boxes: Float32
@@ -43,6 +44,7 @@ class Detections:
     classes: Indices
     points: Float32
     sigmas: Float32 | None = None
+    visible: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -79,6 +81,7 @@ def _nms_image(candidates: Candidates, start: int, stop: int, iou: float, max_de
         classes=candidates.classes[rows],
         points=candidates.points[rows],
         sigmas=None if candidates.sigmas is None else candidates.sigmas[rows],
+        visible=None if candidates.visible is None else candidates.visible[rows],
     )
 
 

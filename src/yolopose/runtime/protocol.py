@@ -32,6 +32,8 @@ class Candidates:
         batch_idx: (N,) int64 index of the image in the batch, ascending.
         nms_done: True when the engine has already suppressed duplicates.
         sigmas: (N, K, 2) float32, σ of each keypoint in x and y; None without uncertainty.
+        visible: (N, K) float32, probability 0…1 that each keypoint is visible, of at most its confidence; None with
+            two states of visibility.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -41,6 +43,7 @@ class Candidates:
     batch_idx: npt.NDArray[np.int64]
     nms_done: bool = False
     sigmas: npt.NDArray[np.float32] | None = None
+    visible: npt.NDArray[np.float32] | None = None
 
 
 class Runtime(Protocol):
@@ -111,21 +114,22 @@ def from_raw(
     classes: Sequence[int] | None = None,
     multi_label: bool = False,
     uncertainty: bool = False,
+    states: int = 2,
 ) -> Candidates:
     """Apply the confidence threshold to a raw output.
 
     Args:
-        raw: (B, 4+nc+K·D, A) float32 with A anchors: cx, cy, w, h, class scores, keypoints; 2·K more rows with
-            `uncertainty`.
+        raw: (B, 4+nc+K·D, A) float32 with A anchors: cx, cy, w, h, class scores, keypoints; K more rows with 3
+            `states`, then 2·K more with `uncertainty`.
         kpt_shape: (K, D).
         conf: exclusive lower limit of scores.
         max_nms: maximum number of candidates per image, highest scores first.
         classes: class indices to keep; None for all.
         multi_label: return every (box, class) pair above `conf` instead of the best class of each box.
         uncertainty: whether the output ends with σ of each keypoint.
+        states: 3 if the output has the probability that each keypoint is visible, else 2.
     """
-    num_points, dims = kpt_shape
-    nc = raw.shape[1] - 4 - num_points * (dims + 2 * uncertainty)
+    nc = raw.shape[1] - 4 - keypoint_values(kpt_shape, uncertainty, states)
     scores = raw[:, 4 : 4 + nc]
     # Compare all 8400 anchors, but gather boxes and keypoints only of those above the threshold.
     if multi_label and nc > 1:
@@ -142,14 +146,12 @@ def from_raw(
     order = order[_rank_in_image(batch_idx[order]) < max_nms]
     batch_idx = batch_idx[order]
     rows = raw[batch_idx, :, anchor[order]]
-    points, sigmas = split_keypoints(rows[:, 4 + nc :].astype(np.float32, copy=False), kpt_shape, uncertainty)
     return Candidates(
         boxes=cxcywh_to_xyxy(rows[:, :4]).astype(np.float32, copy=False),
         scores=score[order].astype(np.float32, copy=False),
         classes=cls[order].astype(np.int64, copy=False),
-        points=points,
         batch_idx=batch_idx.astype(np.int64, copy=False),
-        sigmas=sigmas,
+        **split_keypoints(rows[:, 4 + nc :].astype(np.float32, copy=False), kpt_shape, uncertainty, states),
     )
 
 
@@ -160,42 +162,57 @@ def from_end2end(
     conf: float,
     classes: Sequence[int] | None = None,
     uncertainty: bool = False,
+    states: int = 2,
 ) -> Candidates:
     """Apply the confidence threshold to an output without duplicates (NMS in the graph, or a one-to-one head).
 
     Args:
         raw: (B, N, 6+K·D) float32: x1, y1, x2, y2, score, class, keypoints; rows of an image by descending score.
-            2·K more columns with `uncertainty`.
+            K more columns with 3 `states`, then 2·K more with `uncertainty`.
         kpt_shape: (K, D).
         conf: exclusive lower limit of scores.
         classes: class indices to keep; None for all.
         uncertainty: whether the output ends with σ of each keypoint.
+        states: 3 if the output has the probability that each keypoint is visible, else 2.
     """
     mask = raw[:, :, 4] > conf
     if classes is not None:
         mask &= np.isin(raw[:, :, 5].astype(np.int64), np.asarray(classes))
     batch_idx, row = np.nonzero(mask)
     rows = raw[batch_idx, row].astype(np.float32, copy=False)
-    points, sigmas = split_keypoints(rows[:, 6:], kpt_shape, uncertainty)
     return Candidates(
         boxes=rows[:, :4],
         scores=rows[:, 4],
         classes=rows[:, 5].astype(np.int64),
-        points=points,
         batch_idx=batch_idx.astype(np.int64, copy=False),
         nms_done=True,
-        sigmas=sigmas,
+        **split_keypoints(rows[:, 6:], kpt_shape, uncertainty, states),
     )
 
 
-def split_keypoints(
-    values: npt.NDArray[np.float32], kpt_shape: tuple[int, int], uncertainty: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Split (N, K·D[ + 2·K]) values into (N, K, D) keypoints and, with `uncertainty`, (N, K, 2) σ."""
+def keypoint_values(kpt_shape: tuple[int, int], uncertainty: bool, states: int) -> int:
+    """Return the number of output values of the keypoints of an instance, see `split_keypoints`."""
     num_points, dims = kpt_shape
-    points = values[:, : num_points * dims].reshape(-1, num_points, dims)
-    sigmas = values[:, num_points * dims :].reshape(-1, num_points, 2) if uncertainty else None
-    return points, sigmas
+    return num_points * (dims + (states == 3) + 2 * uncertainty)
+
+
+def split_keypoints(
+    values: npt.NDArray[np.float32], kpt_shape: tuple[int, int], uncertainty: bool, states: int = 2
+) -> dict[str, Any]:
+    """Split (N, K·D[ + K][ + 2·K]) values into the fields of `Candidates` that describe keypoints.
+
+    Returns:
+        `points` (N, K, D); `visible` (N, K) with 3 `states`, else None; `sigmas` (N, K, 2) with `uncertainty`, else
+        None.
+    """
+    num_points, dims = kpt_shape
+    start = num_points * dims
+    stop = start + num_points * (states == 3)
+    return {
+        "points": values[:, :start].reshape(-1, num_points, dims),
+        "visible": values[:, start:stop] if states == 3 else None,
+        "sigmas": values[:, stop:].reshape(-1, num_points, 2) if uncertainty else None,
+    }
 
 
 def _rank_in_image(batch_idx: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -100,6 +100,7 @@ def parallel_runtime(runtime: Runtime, batch: int) -> Generator[Runtime | Parall
 def _join(parts: list[Candidates], starts: range) -> Candidates:
     """Join the candidates of consecutive slices of a batch."""
     sigmas = [part.sigmas for part in parts if part.sigmas is not None]
+    visible = [part.visible for part in parts if part.visible is not None]
     return Candidates(
         boxes=np.concatenate([part.boxes for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
@@ -108,4 +109,5 @@ def _join(parts: list[Candidates], starts: range) -> Candidates:
         batch_idx=np.concatenate([part.batch_idx + start for part, start in zip(parts, starts, strict=True)]),
         nms_done=all(part.nms_done for part in parts),
         sigmas=np.concatenate(sigmas) if len(sigmas) == len(parts) else None,
+        visible=np.concatenate(visible) if len(visible) == len(parts) else None,
     )

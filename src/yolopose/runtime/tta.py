@@ -96,6 +96,7 @@ class TTARuntime:
             scores=np.concatenate([image.scores for image in images]),
             classes=np.concatenate([image.classes for image in images]),
             points=np.concatenate([image.points for image in images]),
+            visible=_concatenate(images),
             batch_idx=np.repeat(np.arange(len(images)), [len(image) for image in images]),
             nms_done=True,
         )
@@ -131,13 +132,16 @@ def _undo_view(detections: Detections, view: TTAView, width: int, scale: Float32
     """Map detections of a view of the given width to pixels of the batch."""
     boxes = detections.boxes.copy()
     points = detections.points.copy()
+    visible = detections.visible
     if view.flipped:
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
         points[..., 0] = width - points[..., 0]
-        points = points[:, list(spec.keypoints.flip_idx or ())]
+        flip_idx = list(spec.keypoints.flip_idx or ())
+        points = points[:, flip_idx]
+        visible = None if visible is None else visible[:, flip_idx]
     boxes *= np.tile(scale, 2)
     points[..., :2] *= scale
-    return replace(detections, boxes=boxes, points=points)
+    return replace(detections, boxes=boxes, points=points, visible=visible)
 
 
 def fuse_boxes(views: Sequence[Detections], iou: float, agnostic: bool = False) -> Detections:
@@ -155,6 +159,7 @@ def fuse_boxes(views: Sequence[Detections], iou: float, agnostic: bool = False) 
     scores = np.concatenate([view.scores for view in views])
     classes = np.concatenate([view.classes for view in views])
     points = np.concatenate([view.points for view in views])
+    visible = _concatenate(views)
     order = np.argsort(-scores, kind="stable")
     same = box_iou(boxes, boxes) > iou
     if not agnostic:
@@ -172,11 +177,15 @@ def fuse_boxes(views: Sequence[Detections], iou: float, agnostic: bool = False) 
     means = [scores[members].sum() / max(len(views), len(members)) for members in clusters]
     mean_boxes = [_weighted_mean(boxes[members], scores[members]) for members in clusters]
     mean_points = [_weighted_mean(points[members], scores[members]) for members in clusters]
+    if visible is not None:
+        rows = [_weighted_mean(visible[members], scores[members]) for members in clusters]
+        visible = np.array(rows, np.float32).reshape(-1, *visible.shape[1:])
     fused = Detections(
         boxes=np.array(mean_boxes, np.float32).reshape(-1, 4),
         scores=np.array(means, np.float32),
         classes=classes[best],
         points=np.array(mean_points, np.float32).reshape(-1, *points.shape[1:]),
+        visible=visible,
     )
     return _select(fused, np.argsort(-fused.scores, kind="stable"))
 
@@ -187,5 +196,15 @@ def _weighted_mean(values: Float32, weights: Float32) -> Float32:
 
 def _select(detections: Detections, rows: npt.NDArray[Any]) -> Detections:
     return Detections(
-        detections.boxes[rows], detections.scores[rows], detections.classes[rows], detections.points[rows]
+        detections.boxes[rows],
+        detections.scores[rows],
+        detections.classes[rows],
+        detections.points[rows],
+        visible=None if detections.visible is None else detections.visible[rows],
     )
+
+
+def _concatenate(parts: Sequence[Detections]) -> Float32 | None:
+    """Return the probabilities of visible keypoints of all parts; None if the network has two states."""
+    visible = [part.visible for part in parts if part.visible is not None]
+    return np.concatenate(visible) if visible else None

@@ -226,6 +226,7 @@ class LoadedModel:
             keypoints=points.astype(np.float32),
             schema=spec.keypoints,
             sigmas=sigmas,
+            visible=detections.visible,
         )
 
     def warm_up(self) -> None:
@@ -259,6 +260,7 @@ def _select(candidates: Candidates, rows: Any) -> Candidates:
         batch_idx=np.zeros_like(candidates.batch_idx[rows]),
         nms_done=candidates.nms_done,
         sigmas=None if candidates.sigmas is None else candidates.sigmas[rows],
+        visible=None if candidates.visible is None else candidates.visible[rows],
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
+from yolopose.results import Keypoints
+from yolopose.results.arrays import to_numpy
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -152,3 +154,16 @@ class Tracker(ABC):
         Raises:
             UsageError: it is not the state of such a tracker.
         """
+
+
+def keypoint_rows(keypoints: Keypoints) -> npt.NDArray[np.float64]:
+    """Return (N, K, 3) points of results: confidence 1 where the network has none, 0 where the class has no such point.
+
+    Args:
+        keypoints: those of the instances of a frame.
+    """
+    points = to_numpy(keypoints.data).astype(np.float64)
+    if points.shape[2] == 3:
+        return points
+    mask = np.ones(points.shape[:2]) if keypoints.mask is None else to_numpy(keypoints.mask).astype(np.float64)
+    return np.concatenate((points, mask[..., None]), axis=2)

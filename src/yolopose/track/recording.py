@@ -10,8 +10,9 @@ import numpy as np
 
 from yolopose.data.tracks import TrackFrame, Tracks
 from yolopose.data.tracks.tracks import NO_ID, Floats
-from yolopose.results import Keypoints, Results
+from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
+from yolopose.track.frames import keypoint_rows
 
 
 def collect_tracks(results: Iterable[Results]) -> list[Tracks]:
@@ -104,7 +105,7 @@ def track_frame(result: Results, number: int) -> TrackFrame:
         number: frame number from 1.
     """
     data = to_numpy(result.boxes.data).astype(np.float64)
-    points = _points(result.keypoints)
+    points = keypoint_rows(result.keypoints)
     ids = np.full(len(data), NO_ID, dtype=np.int64)
     if result.boxes.is_track:
         ids = np.where(data[:, 4] > 0, data[:, 4], NO_ID).astype(np.int64)
@@ -115,12 +116,6 @@ def track_frame(result: Results, number: int) -> TrackFrame:
         scores=data[:, -2],
         classes=data[:, -1].astype(np.int64),
         keypoints=points,
-        raw_keypoints=None if result.raw_keypoints is None else _points(result.raw_keypoints),
+        raw_keypoints=None if result.raw_keypoints is None else keypoint_rows(result.raw_keypoints),
         seconds=None if result.frame is None else result.frame.seconds,
     )
-
-
-def _points(keypoints: Keypoints) -> Floats:
-    """Return (N, K, 3) points; confidence 1 where the network has none."""
-    points = to_numpy(keypoints.data).astype(np.float64)
-    return points if points.shape[2] == 3 else np.concatenate((points, np.ones((*points.shape[:2], 1))), axis=2)

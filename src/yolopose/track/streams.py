@@ -13,9 +13,9 @@ import numpy.typing as npt
 from yolopose.base.errors import UsageError
 from yolopose.results import Results
 from yolopose.results.arrays import Array, to_numpy
-from yolopose.results.instances import Boxes, Keypoints
+from yolopose.results.instances import Boxes
 from yolopose.track.external import PREFIX, ExternalTracker
-from yolopose.track.frames import TrackDetections, Tracker
+from yolopose.track.frames import TrackDetections, Tracker, keypoint_rows
 from yolopose.track.one_euro import LiveSmoother
 from yolopose.track.settings import FRAME_RATE, TrackerSettings, read_tracker_settings
 from yolopose.track.tracker import MultiTracker
@@ -137,7 +137,7 @@ class StreamTrackers:
         boxes = to_numpy(result.boxes.data)
         if boxes.shape[1] == 7:
             boxes = np.delete(boxes, 4, axis=1)
-        points = to_numpy(result.keypoints.data) if result.keypoints.shape[1] else None
+        points = keypoint_rows(result.keypoints) if result.keypoints.shape[1] else None
         tracker = self._tracker_of(result)
         detections = TrackDetections.of(
             boxes[:, :4],
@@ -171,7 +171,9 @@ class StreamTrackers:
         smoother = self._smoothers.setdefault(self._key_of(result), LiveSmoother(fps=self._fps_of(result)))
         points = smoother.update(ids, boxes, to_numpy(measured.data), time).astype(np.float32)
         result.raw_keypoints = measured
-        result.keypoints = Keypoints(to_array(points), result.orig_shape, measured.names, measured.sigma)
+        if measured.mask is not None:  # the smoother moves points without confidence with the others
+            points = np.where(to_numpy(measured.mask)[..., None], points, 0)
+        result.keypoints = measured.with_data(to_array(points))
 
     @property
     def _needs_image(self) -> bool:

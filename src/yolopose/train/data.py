@@ -42,12 +42,13 @@ class TrainData:
         return f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
 
 
-def load_data(options: TrainOptions, channels: int) -> TrainData:
+def load_data(options: TrainOptions, channels: int, visibility: object = None) -> TrainData:
     """Load the data set that the options name.
 
     Args:
         options: of the run.
         channels: channels of the network, with which images are read if the data YAML has no `channels:`.
+        visibility: states of visibility of the network, which it keeps if neither options nor data YAML set them.
 
     Raises:
         UsageError: they name none, or `fraction` does not fit.
@@ -59,10 +60,11 @@ def load_data(options: TrainOptions, channels: int) -> TrainData:
     dataset = load_dataset(options.data, download=options.download, splits=["train", cast(Split, options.split)])
     spec = dataset.spec
     if options.single_cls and spec.nc > 1:
-        spec = replace(spec, classes=("item",))
+        spec = spec.with_one_class("item")
     if dataset.raw.get("channels") is None and channels != spec.channels:
         spec = replace(spec, channels=channels)
         LOGGER.info(f"{dataset.yaml_path} has no `channels:`: images are read as the network does, {channels=}.")
+    spec = _with_visibility(dataset, spec, options, visibility)
     _warn_without_effect(spec, options)
     if "train" not in dataset.entries:
         raise DataError(f"{dataset.yaml_path} has no `train:` entry: add one that names the training images.")
@@ -79,6 +81,7 @@ def load_data(options: TrainOptions, channels: int) -> TrainData:
             "looked for beside the images: the last `images` folder of an image's path becomes `labels`, and the "
             f"suffix becomes .txt (first image: {train.files[0]})."
         )
+    _warn_without_states(spec, train)
     val = _load_labels(dataset, options.split, options) if options.split in dataset.entries else None
     _warn_without_flip_idx(dataset, spec, options)
     splits = {"train": labels} if val is None or options.split == "train" else {"train": labels, options.split: val}
@@ -90,6 +93,31 @@ def _load_labels(dataset: Dataset, split: str, options: TrainOptions) -> Annotat
     return load_labels(
         dataset, split, strict=options.strict, single_cls=options.single_cls, workers=limit_workers(options.workers)
     )
+
+
+def _with_visibility(dataset: Dataset, spec: PoseSpec, options: TrainOptions, network: object) -> PoseSpec:
+    """Return the spec with the states of visibility of the option, of the data YAML, or of the network."""
+    states = options.visibility
+    if states is None and dataset.raw.get("visibility") is None and network == 3 and spec.keypoints.dims == 3:
+        states = 3
+    if states is None:
+        return spec
+    return replace(spec, keypoints=replace(spec.keypoints, visibility=states))
+
+
+def _warn_without_states(spec: PoseSpec, train: Annotations) -> None:
+    """Warn if three states cannot be learned because the labels have no hidden, or no visible, keypoint."""
+    if spec.keypoints.visibility != 3:
+        return
+    v = train.keypoints[..., 2]
+    hidden = int((v == 1).sum())
+    visible = int((v != 0).sum()) - hidden
+    if not hidden or not visible:
+        missing = "hidden (v = 1)" if not hidden else "visible (v = 2)"
+        LOGGER.warning(
+            f"visibility=3: no keypoint of the training images is labeled as {missing}, so that the network cannot "
+            "learn this state. Labels have v 0 (absent), 1 (hidden) or 2 (visible)."
+        )
 
 
 def _warn_without_effect(spec: PoseSpec, options: TrainOptions) -> None:

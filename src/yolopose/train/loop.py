@@ -120,7 +120,8 @@ class Trainer:
         terms = self._state.criterion.terms
         self._meter = LossMeter(terms, device)
         self.loss_names = self._meter.names
-        columns = results_columns(terms, len(self.optimizer.param_groups))
+        states = data.spec.keypoints.visibility
+        columns = results_columns(terms, len(self.optimizer.param_groups), states)
         folder_type = RunFolder if self._group.is_main else NullRunFolder
         self._folder = folder_type(save_dir, settings, data, license_, columns)
         self.save_dir = save_dir

@@ -64,7 +64,7 @@ def new_trainer(
     """
     loggers = open_loggers(select_loggers(options.loggers, load_settings()))
     devices = launcher.assign(options.device) if launcher else DeviceAssignment(pick_device(options.device))
-    data = load_data(options, input_channels(yaml))
+    data = load_data(options, input_channels(yaml), yaml.get("visibility"))
     if given is not None:
         options = choose_options(options, given, data, weights.spec if weights else None)
     network = initial_network(yaml, data.spec, options.seed, weights, remap=options.cls_remap)
@@ -138,7 +138,8 @@ def resumed_trainer(
     run = read_resumable(path, given)
     loggers = open_loggers(select_loggers(run.options.loggers, load_settings()))
     devices = launcher.assign(run.options.device) if launcher else DeviceAssignment(pick_device(run.options.device))
-    data = load_data(run.options, input_channels(run.checkpoint.model_yaml))
+    yaml = run.checkpoint.model_yaml
+    data = load_data(run.options, input_channels(yaml), yaml.get("visibility"))
     network = build_network(run.checkpoint.model_yaml, spec=data.spec)
     matching = load_matching(network, run.checkpoint.state)
     if matching.copied != matching.total or matching.adapted:

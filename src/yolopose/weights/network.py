@@ -19,6 +19,7 @@ from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.errors import printable
 from yolopose.weights.files import read_checkpoint
 
+_STATE_LAYER = "cv4_state."  # present only with three states of visibility
 _BATCH_COUNTER = ".num_batches_tracked"  # no output depends on it
 
 
@@ -145,17 +146,22 @@ def load_matching(model: PoseModel, state: Mapping[str, Tensor]) -> TransferRepo
     The first convolution is converted if the state is that of a network for gray images and this one is for color, or
     vice versa: the output for the same scene is then the same.
 
+    Two and three states of visibility differ by the layers `cv4_state` only: boxes, scores, positions and confidences
+    of the keypoints stay the same in both directions. A network with three states starts with hidden and visible
+    equally probable; one with two states ignores what distinguishes them.
+
     Args:
         model: the network, changed in place.
         state: tensors by the names of the network's `state_dict`.
     """
     own = model.state_dict()
     state = _unfuse(state, own)
-    adapted = ""
+    adapted = _describe_states(state, own)
     for name in (name for name in own if name.startswith("model.0.") and name in state):
         kernel = _convert_kernel(state[name], own[name].shape)
         if kernel is not None:
-            adapted = f"the first convolution was converted from {state[name].shape[1]} to {kernel.shape[1]} channels"
+            note = f"the first convolution was converted from {state[name].shape[1]} to {kernel.shape[1]} channels"
+            adapted = "; ".join(filter(None, (adapted, note)))
             state = {**state, name: kernel}
     missing = tuple(name for name in own if name not in state)
     mismatched = tuple(name for name in own if name in state and state[name].shape != own[name].shape)
@@ -164,6 +170,16 @@ def load_matching(model: PoseModel, state: Mapping[str, Tensor]) -> TransferRepo
         if name not in skipped:
             value.copy_(state[name])
     return TransferReport(len(own) - len(skipped), len(own), missing, mismatched, adapted)
+
+
+def _describe_states(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Return what changes between two and three states of visibility, for the log; empty if nothing does."""
+    given, wanted = (any(_STATE_LAYER in name for name in names) for names in (state, own))
+    if given == wanted or not any(".cv4" in name for name in state):
+        return ""
+    if wanted:
+        return "two states of visibility became three, with hidden and visible equally probable at first"
+    return "three states of visibility became two: labeled (hidden or visible) or not"
 
 
 def _convert_kernel(kernel: Tensor, shape: torch.Size) -> Tensor | None:

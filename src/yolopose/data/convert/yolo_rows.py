@@ -87,12 +87,14 @@ def layout_from_spec(spec: PoseSpec, own_names: Mapping[str, Sequence[str]] | No
 
     Args:
         spec: classes and keypoints.
-        own_names: keypoint names by class index, where a class does not use all slots.
+        own_names: keypoint names by class index, where a class does not use all slots; those of `spec` if None.
     """
+    if own_names is None:
+        own_names = {str(index): names for index, names in spec.keypoints.class_keypoints.items()}
     slots: dict[str, tuple[str, ...]] = {}
     for index, cls in enumerate(spec.classes):
         names = spec.keypoints.keypoint_names(index)
-        own = (own_names or {}).get(str(index))
+        own = own_names.get(str(index))
         slots[cls] = tuple(name if own is None or name in own else "" for name in names)
     return RowLayout(spec, slots)
 
@@ -113,9 +115,7 @@ def layout_classes(layout: RowLayout) -> tuple[ClassTemplate, ...]:
                 mirror=None
                 if flip is None
                 else tuple(pair for pair in mirror_from_flip(names, flip) if set(pair) <= set(slots)),
-                sigmas={}
-                if keypoints.sigmas is None
-                else {name: sigma for name, sigma in zip(slots, keypoints.sigmas, strict=True) if name},
+                sigmas=_class_sigmas(keypoints, index, slots),
             )
         )
     return tuple(classes)
@@ -221,16 +221,18 @@ def _normalized_box(box: Box, size: tuple[int, int]) -> tuple[float, float, floa
 
 
 def _union_flip(union: Sequence[str], templates: Sequence[ClassTemplate]) -> tuple[int, ...] | None:
-    """Return the permutation of all names; None if the mirror pairs of a class are not known."""
+    """Return the permutation of all names; None if the mirror pairs of a class are not known, or contradict another."""
     index = {name: position for position, name in enumerate(union)}
-    flip_idx = list(range(len(union)))
+    partners: dict[str, str] = {}
     for template in templates:
         own = flip_from_mirror(template.keypoints, template)
         if own is None:
             return None
         for name, partner in zip(template.keypoints, own, strict=True):
-            flip_idx[index[name]] = index[template.keypoints[partner]]
-    return tuple(flip_idx) if sorted(flip_idx) == list(range(len(union))) else None
+            if partners.setdefault(name, template.keypoints[partner]) != template.keypoints[partner]:
+                return None
+    flip_idx = tuple(index[partners[name]] for name in union)
+    return flip_idx if sorted(flip_idx) == list(range(len(union))) else None
 
 
 def _edges(names: Sequence[Sequence[str]], templates: Sequence[ClassTemplate]) -> tuple[tuple[int, int], ...]:
@@ -251,6 +253,15 @@ def _sigmas(names: Sequence[str], templates: Sequence[ClassTemplate]) -> tuple[f
     if not known and tuple(names) == COCO_PERSON_NAMES:
         return COCO_PERSON_SIGMAS
     return tuple(known[name] for name in names) if all(name in known for name in names) else None
+
+
+def _class_sigmas(keypoints: KeypointSchema, index: int, slots: Sequence[str]) -> dict[str, float]:
+    """Return the given σ of a class by name; empty without."""
+    if index in keypoints.class_sigmas:
+        return dict(zip([name for name in slots if name], keypoints.class_sigmas[index], strict=True))
+    if keypoints.sigmas is None:
+        return {}
+    return {name: sigma for name, sigma in zip(slots, keypoints.sigmas, strict=True) if name}
 
 
 def check_dims(dims: int) -> None:

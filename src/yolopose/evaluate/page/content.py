@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.evaluate.confidence import count_table
-from yolopose.evaluate.diagnostics import classes_by_keypoint_names
+from yolopose.evaluate.diagnostics import classes_by_keypoints
 from yolopose.evaluate.matching import BoolArray
 from yolopose.evaluate.metrics import PoseMetrics
 from yolopose.evaluate.record import RunRecord, dequantize
@@ -44,6 +44,7 @@ def page_content(metrics: PoseMetrics) -> Json:
             "notes": _notes(record),
             "scores": _scores(metrics),
             "pixels": _pixels(metrics),
+            "visibility": None if metrics.visibility is None else metrics.visibility.summary(),
             "classes": _class_scores(metrics),
             "coco": info.get("coco", {}),
             "counts": count_table(record, metrics.names),
@@ -176,10 +177,11 @@ def _errors(metrics: PoseMetrics) -> Json:
 
 def _keypoints(metrics: PoseMetrics) -> Json:
     record, spec, table = metrics.record, metrics.spec, metrics.keypoints
-    count = spec.keypoints.count
     groups: list[Json] = []
-    for number, members in enumerate(classes_by_keypoint_names(spec).values()):
-        rows = table.rows[number * count : (number + 1) * count]
+    start = 0
+    for number, ((_, points), members) in enumerate(classes_by_keypoints(spec).items()):
+        rows = table.rows[start : start + len(points)]
+        start += len(points)
         schema, is_person = figure_schema(spec.keypoints, spec.names, members[0])
         positions: Positions | None = None
         if is_person:
@@ -189,9 +191,9 @@ def _keypoints(metrics: PoseMetrics) -> Json:
         groups.append(
             {
                 "title": ", ".join(spec.classes[index] for index in members[:5]),
-                "names": schema.keypoint_names(members[0]),
-                "positions": positions,
-                "edges": [list(edge) for edge in schema.skeleton],
+                "names": [schema.keypoint_names(members[0])[point] for point in points],
+                "positions": None if positions is None else [positions[point] for point in points],
+                "edges": [[points.index(a), points.index(b)] for a, b in schema.skeleton if {a, b} <= set(points)],
                 "is_example": not is_person,
                 "rows": [{key: value for key, value in row.items() if key != "Keypoint"} for row in rows],
             }

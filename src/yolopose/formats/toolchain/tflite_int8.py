@@ -54,7 +54,7 @@ def load_int8(path: Path, values: dict[str, Any], *, edgetpu: bool = False) -> W
         "path": str(path.resolve()),
         "threads": physical_cores(),
         "delegate": _DELEGATES[sys.platform] if edgetpu else "",
-        "names": level_names(strides, metadata.spec.keypoints.dims),
+        "names": level_names(strides, metadata.spec.keypoints.dims, metadata.spec.keypoints.visibility),
     }
     worker = Worker.start_python(python, MODULE, arguments, path, "serve_int8")
     runtime = WorkerRuntime(path, worker, values, strides)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,16 +194,17 @@ def join_levels(parts: Sequence[Float32], metadata: ModelMetadata, strides: Sequ
     """Decode outputs per level to pixels.
 
     Args:
-        parts: in the order of `level_names`: (B, 4, A), (B, nc, A), (B, 2·K, A) and, for D = 3, (B, K, A) per level.
+        parts: in the order of `level_names`: (B, 4, A), (B, nc, A), (B, 2·K, A) and, for D = 3, (B, K, A) per level;
+            with three states, another (B, K, A).
         metadata: metadata of the file.
         strides: strides of the levels.
 
     Returns:
-        (B, 4+nc+K·D, A) float32, the output of other formats.
+        (B, 4+nc+K·D, A) float32, the output of other formats; K more values with three states.
     """
     count, dims = metadata.spec.keypoints.shape
     height, width = metadata.imgsz
-    per_level = dims + 1
+    per_level = dims + 1 + (metadata.spec.keypoints.visibility == 3)
     levels: list[Float32] = []
     for level, stride in enumerate(strides):
         distances, scores, points, *visibilities = parts[level * per_level : (level + 1) * per_level]
@@ -213,7 +215,8 @@ def join_levels(parts: Sequence[Float32], metadata: ModelMetadata, strides: Sequ
         if visibilities:
             keypoints = np.concatenate((keypoints, visibilities[0][:, :, None]), 2)
         keypoints = keypoints.reshape(len(points), count * dims, -1)
-        levels.append(np.concatenate((boxes, scores, keypoints), 1))
+        states = [conf * state for conf, state in pairwise(visibilities)]
+        levels.append(np.concatenate((boxes, scores, keypoints, *states), 1))
     return np.concatenate(levels, 2).astype(np.float32, copy=False)
 
 

@@ -48,12 +48,12 @@ class TritonNetwork:
         size = self.batch or self.metadata.batch
         parts = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
         raw = np.concatenate(parts)
-        shape = self.metadata.spec.keypoints.shape
-        uncertainty = self.metadata.uncertainty
+        keypoints = self.metadata.spec.keypoints
+        extra = {"uncertainty": self.metadata.uncertainty, "states": keypoints.visibility}
         if self.metadata.end2end:
-            return from_end2end(raw, shape, conf=conf, classes=classes, uncertainty=uncertainty)
+            return from_end2end(raw, keypoints.shape, conf=conf, classes=classes, **extra)
         return from_raw(
-            raw, shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label, uncertainty=uncertainty
+            raw, keypoints.shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label, **extra
         )
 
     def _run(self, batch: Batch) -> Any:

@@ -10,14 +10,20 @@ from pathlib import Path
 from yolopose.base.errors import DataError
 from yolopose.base.files import write_text
 from yolopose.base.log import LOGGER
-from yolopose.evaluate import PIXEL_KEYS
+from yolopose.evaluate import PIXEL_KEYS, VISIBILITY_KEYS
 
 _EXACT_INTEGERS = 2**53  # floats below this represent every integer
 _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-def results_columns(losses: Iterable[str], groups: int = 3) -> tuple[str, ...]:
-    """Return the columns of a run with these losses and this number of parameter groups: first the public ones."""
+def results_columns(losses: Iterable[str], groups: int = 3, states: int = 2) -> tuple[str, ...]:
+    """Return the columns of a run, first the public ones.
+
+    Args:
+        losses: names of the loss terms.
+        groups: number of parameter groups.
+        states: states of visibility of the network; with 3 their accuracies are columns, too.
+    """
     names = [f"{loss}_loss" for loss in losses]
     return (
         "epoch",
@@ -27,6 +33,7 @@ def results_columns(losses: Iterable[str], groups: int = 3) -> tuple[str, ...]:
         *(f"val/{name}" for name in names),
         *(f"lr/pg{group}" for group in range(groups)),
         *PIXEL_KEYS,
+        *(VISIBILITY_KEYS if states == 3 else ()),
     )
 
 

@@ -8,6 +8,7 @@ function showScores() {
     `Bands are ${Math.round(100 * level)} % confidence intervals from ${formatCount(draws)} bootstrap resamples ` +
     "of the images. Precision and recall are read at the confidence of the best F1.");
   if (report.pixels) showPixels();
+  if (report.visibility) showVisibility();
   if (report.classes.length > 1) showClasses();
   if (Object.keys(report.coco).length) showCoco();
 }
@@ -23,6 +24,15 @@ function showPixels() {
     "they have no distance, and are wrong in PCK.";
   byId("scores-pixels").append(html("h3", {}, "Keypoint error in pixels"), html("p", {}, text),
     html("div", {}, pck.map(makeMeasure)));
+}
+
+function showVisibility() {
+  const states = ["absent", "hidden", "visible"];
+  const rows = report.visibility.map((row) => [row.State, formatCount(row.Keypoints), formatPercent(row.Accuracy),
+    ...states.map((state) => formatCount(row[state]))]);
+  byId("scores-pixels").append(html("h3", {}, "Visibility of keypoints"),
+    makeTable("States of the keypoints of detected instances, as labeled (rows) and as predicted (columns)",
+      ["Labeled as", "Keypoints", "Accuracy", ...states], rows));
 }
 
 function makeMeasure(row) {
