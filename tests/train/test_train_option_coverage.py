@@ -33,6 +33,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{OPTIMIZER}::test_backbone_and_neck_learn_slower": ("lr_backbone", "lr_keypoints"),
     "train/test_train_initial_weights::test_option_of_a_run": ("kpt_prior",),
     "train/test_train_head_warmup::test_option_of_a_run": ("head_steps",),
+    "train/test_train_visibility::test_key_of_data_and_model_yaml": ("visibility",),
     f"{LOOP}::test_save_false_writes_no_weights": ("save",),
     "train/test_train_more_epochs::test_a_finished_run_goes_on_as_if_it_had_not_ended": ("keep_state",),
     "train/test_train_feed_user_transforms::test_a_run_with_own_transforms": ("augmentations",),

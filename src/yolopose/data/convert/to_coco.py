@@ -172,11 +172,13 @@ def _image_annotations(
     lines = [" ".join(line.split()) for line in data.decode("utf-8-sig").split("\n")]
     texts = [line for line in lines if line]
     record = ImageRecord(name=file.name, width=image["width"], height=image["height"])
+    mask = None if single_cls else spec.keypoints.point_mask(spec.nc)
+    keypoints = labels.keypoints if mask is None else labels.keypoints * mask[labels.classes][..., None]
     annotations: list[Json] = []
     for index, row in enumerate(labels.rows):
         category = classes.category_ids[0 if single_cls else int(labels.classes[index])]
         box = labels.boxes[index].tolist()
-        points = labels.keypoints[index].tolist()
+        points = keypoints[index].tolist()
         for original in [annotation for annotation in stored if annotation.get("row") == row] or [{}]:
             # an unchanged row returns the stored annotation with all its digits
             if original and classes.row(original, record) == texts[row]:
