@@ -35,6 +35,7 @@ PAGES = [
     "docs/training-clusters.md",
     "docs/few-images.md",
     "docs/data.md",
+    "docs/visibility.md",
     "docs/converting.md",
     "docs/doctor.md",
     "docs/predicting.md",

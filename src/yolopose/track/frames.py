@@ -157,7 +157,7 @@ class Tracker(ABC):
 
 
 def keypoint_rows(keypoints: Keypoints) -> npt.NDArray[np.float64]:
-    """Return (N, K, 3) points of results: confidence 1 where the network has none, 0 where the class has no such point.
+    """Return (N, K, 3) points of results: confidence 1 where the network has none, 0 for those that the class lacks.
 
     Args:
         keypoints: those of the instances of a frame.
