@@ -1,12 +1,16 @@
 """Compare trackers on the same detections: HOTA, IDF1, MOTA, id switches, fragments and frames per second.
 
     python benchmarks/tracking.py [--seeds 0,1,2] [--sequences NAME,…] [--trackers oks,bytetrack,…]
-        [--package PYTHON] [--reference PYTHON] [--images]
+        [--package PYTHON] [--reference PYTHON] [--images] [--video DETECTIONS:TRUTH,…]
 
 The sequences are those of `yolopose.data.figures.sequences`: moving figures with known ids, and detections with missed
 and false ones. PYTHON are interpreters of environments with the package `trackers` and with the reference package,
 whose trackers are measured with their own default settings. `--images` renders the sequences with a moving camera, for
 the trackers that compensate it. All trackers are scored on the measured boxes and poses of the detections.
+
+`--video` compares them on videos instead. DETECTIONS is the `predictions.jsonl` of
+`yolo pose predict conf=0.1 save_jsonl=True`, TRUTH a track file with the ids of the instances, or `single` for a video
+of one animal: then the best detection of each frame is the instance.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.data.figures.sequences import SEQUENCES, FigureSequence
-from yolopose.data.tracks import Tracks
+from yolopose.data.tracks import Tracks, read_tracks
 from yolopose.data.tracks.tracks import NO_ID
 from yolopose.evaluate.tracking import evaluate_tracks
 from yolopose.track import TrackDetections, make_tracker
@@ -37,33 +41,50 @@ COLUMNS = ("HOTA", "AssA", "DetA", "IDF1", "MOTA", "switches", "fragments")
 
 
 class Scene:
-    """A sequence, and the files for trackers of other environments."""
+    """A ground truth with detections, and the files for trackers of other environments."""
 
-    def __init__(self, name: str, seed: int, folder: Path, images: bool) -> None:
-        self.name = name
-        self.group = SEQUENCES[name].group
-        made = FigureSequence(name, seed)
-        self.gt: Tracks = made.gt
-        self.detections: Tracks = made.detections
-        self.frames = list(self.detections.by_frame())
-        self.file = folder / f"{name}-{seed}.npz"
+    def __init__(self, group: str, gt: Tracks, detections: Tracks, file: Path) -> None:
+        self.group = group
+        self.gt = gt
+        self.detections = detections
+        self.frames = list(detections.by_frame())
+        self.images: list[np.ndarray] = []
+        self.file = file
         offsets = np.cumsum([0, *(len(frame.ids) for frame in self.frames)])
         np.savez(
-            self.file, offsets=offsets, boxes=self.detections.boxes.astype(np.float32), fps=self.detections.fps or 30,
-            scores=self.detections.scores.astype(np.float32), classes=self.detections.classes,
+            file, offsets=offsets, boxes=detections.boxes.astype(np.float32), fps=detections.fps or 30,
+            scores=detections.scores.astype(np.float32), classes=detections.classes,
         )  # fmt: skip
-        self.video: Path | None = None
-        self.images: list[np.ndarray] = []
-        if images and SEQUENCES[name].camera != "static":
-            self.images = [made.render(frame.number) for frame in self.frames]
-            self.video = folder / f"{name}-{seed}.mp4"
-            write_video(self.video, self.images)
+
+
+def drawn_scene(name: str, seed: int, folder: Path, images: bool) -> Scene:
+    """Return a sequence of figures; with images, if its camera moves."""
+    made = FigureSequence(name, seed)
+    scene = Scene(SEQUENCES[name].group, made.gt, made.detections, folder / f"{name}-{seed}.npz")
+    if images and SEQUENCES[name].camera != "static":
+        scene.images = [made.render(frame.number) for frame in scene.frames]
+        write_video(scene.file.with_suffix(".mp4"), scene.images)
+    return scene
+
+
+def video_scene(detections: str, truth: str, folder: Path) -> Scene:
+    """Return the detections of a video; `truth` is a track file or `single`."""
+    (predicted,) = read_tracks(detections)
+    name = Path(predicted.name).stem
+    if truth == "single":
+        best = [np.flatnonzero(predicted.frames == number) for number in predicted.frame_numbers]
+        rows = [rows[predicted.scores[rows].argmax()] for rows in best if len(rows)]
+        gt = predicted.select(np.array(rows))
+        gt = replace(gt, ids=np.ones(len(gt), np.int64))
+    else:
+        (gt,) = read_tracks(truth)
+    return Scene(name, gt, predicted, folder / f"{name}.npz")
 
 
 def write_video(path: Path, images: Sequence[np.ndarray]) -> None:
     import cv2
 
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, images[0].shape[1::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, images[0].shape[1::-1])
     for image in images:
         writer.write(image)
     writer.release()
@@ -150,6 +171,7 @@ def main() -> None:
     parser.add_argument("--package", help="interpreter of an environment with the package trackers")
     parser.add_argument("--reference", help="interpreter of an environment with the reference package")
     parser.add_argument("--images", action="store_true", help="render sequences with a moving camera")
+    parser.add_argument("--video", help="pairs of detections and ground truth of videos, which are tracked instead")
     parser.add_argument("--similarity", default="oks", choices=("box", "oks"))
     args = parser.parse_args()
     rows = [("yolopose", name) for name in args.trackers.split(",") if name]
@@ -157,7 +179,11 @@ def main() -> None:
     rows += [("ultralytics", name) for name in REFERENCE if args.reference]
     with tempfile.TemporaryDirectory() as folder:
         names = args.sequences.split(",")
-        scenes = [Scene(n, int(s), Path(folder), args.images) for n in names for s in args.seeds.split(",")]
+        if args.video:
+            pairs = [pair.rsplit(":", 1) for pair in args.video.split(",")]
+            scenes = [video_scene(detections, truth, Path(folder)) for detections, truth in pairs]
+        else:
+            scenes = [drawn_scene(n, int(s), Path(folder), args.images) for n in names for s in args.seeds.split(",")]
         print(f"{len(scenes)} sequences, {sum(len(scene.frames) for scene in scenes)} frames\n")
         print(f"| group | tracker | {' | '.join(COLUMNS)} | frames/s |\n|{'---|' * (len(COLUMNS) + 3)}")
         for row in rows:

@@ -172,4 +172,7 @@ def write_scores() -> None:
 
 
 if __name__ == "__main__":
-    {"sequences": store_sequences, "scores": write_scores}[sys.argv[1]]()
+    COMMANDS = {"sequences": store_sequences, "scores": write_scores}
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
+        raise SystemExit(__doc__)
+    COMMANDS[sys.argv[1]]()

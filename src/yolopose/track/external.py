@@ -25,7 +25,7 @@ class ExternalTracker(Tracker):
 
     Raises:
         DependencyError: the package is not installed.
-        UsageError: it does not have the tracker.
+        UsageError: the tracker is unknown.
     """
 
     def __init__(self, name: str, fps: float) -> None:
@@ -34,7 +34,8 @@ class ExternalTracker(Tracker):
         if self._class is None:
             known = sorted(_tracker_classes())
             raise UsageError(
-                f"The package trackers has no tracker {name!r}.{did_you_mean(name, known)} It has {', '.join(known)}."
+                f"Unknown tracker {name!r} of the package trackers.{did_you_mean(name, known)} The trackers are "
+                f"{', '.join(known)}."
             )
         self._fps = fps
         self.reset()

@@ -155,7 +155,7 @@ class FigureSequence:
             number: from 1.
 
         Raises:
-            UsageError: the sequence does not have the frame.
+            UsageError: the frame does not exist.
         """
         if not 1 <= number <= self.spec.frames:
             raise UsageError(f"Frame {number} does not exist: {self.name} has the frames 1 to {self.spec.frames}.")

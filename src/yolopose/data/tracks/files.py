@@ -38,7 +38,7 @@ def track_format(path: str | Path, name: str | None = None) -> str:
         if Path(path).suffix.lower() == suffix:
             return name
     endings = ", ".join(dict.fromkeys(TRACK_FORMATS.values()))
-    raise UsageError(f"{path}: the suffix must be one of {endings}, or give the format: {', '.join(TRACK_FORMATS)}.")
+    raise UsageError(f"{path}: the suffix must be one of {endings}, or pass the format: {', '.join(TRACK_FORMATS)}.")
 
 
 def open_track_writer(

@@ -149,42 +149,15 @@ class Tracks:
                 or an id twice in one frame.
         """
         prefix = f"{where}: " if where else ""
-        frames = _to_integers(frames, "frame number", prefix)
-        count = len(frames)
-        ids = _to_integers(ids, "id", prefix)
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        scores = np.ones(count) if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1)
-        classes = np.zeros(count, np.int64) if classes is None else _to_integers(classes, "class", prefix)
-        points = _clean_points(keypoints, count)
-        flags = np.zeros(count, bool) if interpolated is None else np.asarray(interpolated, dtype=bool).reshape(-1)
-        raw = None if raw_keypoints is None else np.asarray(raw_keypoints, dtype=np.float64)
-        for label, values in (("ids", ids), ("boxes", boxes), ("scores", scores), ("classes", classes),
-                              ("keypoints", points), ("interpolated", flags), ("raw_keypoints", raw)):  # fmt: skip
-            if values is not None and len(values) != count:
-                raise DataError(f"{prefix}{len(values)} {label} do not match {count} frame numbers.")
-        order = np.lexsort((np.arange(count), frames))
-        last = int(frames.max()) if count else 0
-        if last > MAX_FRAME:
-            raise DataError(f"{prefix}frame {last} is not possible: frame numbers go up to {MAX_FRAME}.")
-        if frame_numbers is None:
-            numbers = np.arange(1, last + 1)
-        else:
-            numbers = np.unique(_to_integers(frame_numbers, "frame number", prefix))
+        columns = _to_columns(frames, ids, boxes, scores, classes, keypoints, raw_keypoints, interpolated, prefix)
         tracks = cls(
-            frames=frames[order],
-            ids=ids[order],
-            boxes=boxes[order],
-            scores=scores[order],
-            classes=classes[order],
-            keypoints=points[order],
-            raw_keypoints=None if raw is None else raw[order],
-            interpolated=flags[order],
-            frame_numbers=numbers,
+            **columns,
+            frame_numbers=_to_frame_numbers(columns["frames"], frame_numbers, prefix),
             name=name,
             fps=fps if np.isfinite(fps) and fps > 0 else 0.0,
             size=size,
             class_names=dict(class_names or {}),
-            schema=schema if schema is not None and schema.count == points.shape[1] else None,
+            schema=schema if schema is not None and schema.count == columns["keypoints"].shape[1] else None,
         )
         tracks._check(prefix)
         return tracks
@@ -312,6 +285,55 @@ def schema_of(names: tuple[str, ...] | None, count: int) -> KeypointSchema | Non
     if names == COCO_PERSON_NAMES:
         return KeypointSchema.coco_person()
     return KeypointSchema(count=count, names={0: names})
+
+
+def _to_columns(
+    frames: Any,
+    ids: Any,
+    boxes: Any,
+    scores: Any,
+    classes: Any,
+    keypoints: Any,
+    raw_keypoints: Any,
+    interpolated: Any,
+    prefix: str,
+) -> dict[str, Any]:
+    """Return the arrays of the instances by attribute of `Tracks`, sorted by frame number.
+
+    Raises:
+        DataError: different lengths, or a frame number, id or class that is not an integer.
+    """
+    frames = _to_integers(frames, "frame number", prefix)
+    count = len(frames)
+    columns: dict[str, Any] = {
+        "frames": frames,
+        "ids": _to_integers(ids, "id", prefix),
+        "boxes": np.asarray(boxes, dtype=np.float64).reshape(-1, 4),
+        "scores": np.ones(count) if scores is None else np.asarray(scores, dtype=np.float64).reshape(-1),
+        "classes": np.zeros(count, np.int64) if classes is None else _to_integers(classes, "class", prefix),
+        "keypoints": _clean_points(keypoints, count),
+        "raw_keypoints": None if raw_keypoints is None else np.asarray(raw_keypoints, dtype=np.float64),
+        "interpolated": np.zeros(count, bool) if interpolated is None else np.asarray(interpolated, bool).reshape(-1),
+    }
+    for name, values in columns.items():
+        if values is not None and len(values) != count:
+            raise DataError(f"{prefix}{len(values)} {name} do not match {count} frame numbers.")
+    order = np.argsort(frames, kind="stable")
+    return {name: None if values is None else values[order] for name, values in columns.items()}
+
+
+def _to_frame_numbers(frames: Integers, frame_numbers: Any, prefix: str) -> Integers:
+    """Return (F,) the frames of the video; by default 1 to the last of the sorted (N,) `frames`.
+
+    Raises:
+        DataError: a frame number is above `MAX_FRAME` or not an integer.
+    """
+    last = int(frames[-1]) if len(frames) else 0
+    if last > MAX_FRAME:
+        raise DataError(f"{prefix}frame {last} is not possible: frame numbers go up to {MAX_FRAME}.")
+    if frame_numbers is None:
+        return np.arange(1, last + 1)
+    return np.unique(_to_integers(frame_numbers, "frame number", prefix))
 
 
 def _to_integers(values: Any, label: str, prefix: str) -> Integers:
