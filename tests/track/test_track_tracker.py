@@ -294,9 +294,32 @@ def test_second_detection_of_an_instance_starts_no_track() -> None:
         ids = tracker.update(given).ids
         assert set(ids.tolist()) <= {0, 1}, t
     tracker.reset()
-    both = detections([(119, 100), (125, 104)], [0, 1], scores=[0.9, 0.8])  # another pose at nearly the same place
+    both = detections([(119, 100), (135, 110)], [0, 1], scores=[0.9, 0.8])  # another instance, IoU 0.37
     tracker.update(both)
     assert sorted(tracker.update(both).ids.tolist()) == [1, 2]
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.6), (0.6, 0.9)])
+def test_second_detection_with_another_pose_starts_no_track(scores: tuple[float, float]) -> None:
+    """The detection that continues the track of the instance comes first, even if the other has a higher score."""
+    tracker = make_tracker("oks")
+    tracker.update(detections([(100, 100)], [0]))
+    for t in range(1, 20):
+        ids = tracker.update(detections([(100 + t, 100), (106 + t, 104)], [0, 1], scores=scores)).ids  # IoU 0.69
+        assert ids.tolist() == [1, 0], t
+    apart = [(120, 100), (160, 104)]
+    ids = [tracker.update(detections(apart, [0, 1], scores=scores)).ids.tolist() for _ in range(4)]
+    assert ids[-1] == [1, 2]  # it was another instance
+
+
+def test_nominal_sigmas_do_not_make_distant_poses_similar() -> None:
+    """Keypoints without a known σ have 1/K: with four points a tolerance of half the size of the animal."""
+    tracker = make_tracker("oks", sigmas=np.full(4, 0.25))
+    for center, expected in [((100, 100), 1)] * 10 + [((150, 100), 0), ((150, 100), 2)]:  # boxes without an overlap
+        given = detections([center], [0])
+        assert given.keypoints is not None
+        four = TrackDetections.of(given.boxes, given.scores, None, given.keypoints[:, :4])
+        assert tracker.update(four).ids.tolist() == [expected]
 
 
 @pytest.mark.parametrize(("score", "frames"), [(0.9, 2), (0.6, 3), (0.4, 7)])

@@ -68,27 +68,34 @@ def pose_similarity(
 
 
 def find_duplicates(
-    boxes: FloatArray, points: FloatArray, scores: FloatArray, threshold: float, min_confidence: float
+    boxes: FloatArray,
+    points: FloatArray,
+    priority: FloatArray,
+    threshold: float,
+    min_iou: float,
+    min_confidence: float,
 ) -> BoolArray:
-    """Return (N,) whether a detection is a second one of an instance: it has the pose of one with a higher score.
+    """Return (N,) whether a detection is a second one of an instance: it has the pose of one with a higher priority.
 
-    Non-maximum suppression compares boxes: it does not remove a box of another size around the same pose. Detections
-    without a common pose are duplicates if the same share of one box, or more, lies in the other.
+    Non-maximum suppression compares boxes: it does not remove a box of another size around the same pose. Networks
+    also detect an instance twice with different poses, and boxes that overlap less than those that it removes.
 
     Args:
         boxes: (N, 4) corners.
         points: (N, K, 3) x, y, confidence.
-        scores: (N,) scores; those below 0 are ignored.
-        threshold: smallest similarity of duplicates.
+        priority: (N,) priorities, such as scores.
+        threshold: smallest similarity of the poses of duplicates; of their boxes, where poses cannot be compared.
+        min_iou: smallest IoU of duplicates with different poses.
         min_confidence: confidence from which a point counts.
     """
     tolerance = np.full(points.shape[1], _DUPLICATE_TOLERANCE)
     size = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 0.0)
     area = np.maximum(size[:, None], size[None])
     pose, valid = pose_similarity(points, points, area, tolerance, np.zeros(len(boxes)), min_confidence)
-    similarity = np.where(valid, pose, box_similarity(boxes, boxes))
-    better = scores[None] > scores[:, None]
-    return np.asarray(((similarity >= threshold) & better).any(axis=1))
+    iou = box_similarity(boxes, boxes)
+    is_same = (np.where(valid, pose, iou) >= threshold) | (iou >= min_iou)
+    better = priority[None] > priority[:, None]
+    return np.asarray((is_same & better).any(axis=1))
 
 
 def direction_similarity(origin: FloatArray, velocity: FloatArray, centers: FloatArray) -> FloatArray:

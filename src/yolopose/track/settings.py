@@ -39,6 +39,7 @@ class TrackerSettings:
             observations than `min_hits`.
         duplicate_thresh: a detection starts no track if its pose is at least this similar to that of a detection with
             a higher score in the same frame; 1 disables that.
+        duplicate_iou: the same if its box has at least this IoU with that of such a detection; 1 disables that.
         tentative_frames: frames within which a tentative track must be observed again.
         fuse_score: whether to multiply similarities by the score of the detection.
         class_aware: whether a track continues only with detections of its class.
@@ -77,6 +78,7 @@ class TrackerSettings:
     min_hits: int = 2
     min_evidence: float = 0.0
     duplicate_thresh: float = 1.0
+    duplicate_iou: float = 1.0
     tentative_frames: int = 1
     fuse_score: bool = False
     class_aware: bool = False
@@ -114,6 +116,7 @@ _SHARES = frozenset(
         "low_match_thresh",
         "new_match_thresh",
         "duplicate_thresh",
+        "duplicate_iou",
         "pose_weight",
         "kpt_conf",
     }

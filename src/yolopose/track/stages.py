@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from yolopose.track.association import (
@@ -9,6 +11,7 @@ from yolopose.track.association import (
     assign,
     box_similarity,
     direction_similarity,
+    find_duplicates,
     pose_similarity,
 )
 from yolopose.track.frames import FloatArray, IntArray
@@ -78,7 +81,8 @@ class Stages:
         if settings.recovery and self._is_open(confirmed, high):
             last = self._similarity(table.boxes, table.points, np.zeros(len(table)))
             self._stage(last, settings.match_thresh, confirmed, high)
-        self._stage(fused, settings.new_match_thresh, ~confirmed, high)
+        if self._is_open(~confirmed, high):
+            self._stage(fused, settings.new_match_thresh, ~confirmed, high & ~self.duplicates)
         if settings.max_instances and self._is_open(confirmed, high):
             self._stage(self._proximity(), 1.0, confirmed, high)
 
@@ -86,6 +90,20 @@ class Stages:
     def unassigned(self) -> BoolArray:
         """(N,) whether a detection has no track."""
         return self.rows < 0
+
+    @cached_property
+    def duplicates(self) -> BoolArray:
+        """(N,) whether a detection is a second one of an instance, which continues confirmed tracks only.
+
+        Of the detections of an instance the one that continues a track comes first, then that with the highest score.
+        """
+        settings = self._settings
+        if settings.duplicate_thresh >= 1 and settings.duplicate_iou >= 1:
+            return np.zeros(len(self._boxes), np.bool_)
+        return find_duplicates(
+            self._boxes, self._points, np.where(self.unassigned, self._scores, 1.0 + self._scores),
+            settings.duplicate_thresh, settings.duplicate_iou, settings.kpt_conf,
+        )  # fmt: skip
 
     def _is_open(self, tracks: BoolArray, detections: BoolArray) -> bool:
         return bool((tracks & self._free_tracks).any() and (detections & self.unassigned).any())

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import UsageError
-from yolopose.track.association import box_similarity, find_duplicates, linear_sum_assignment
+from yolopose.track.association import box_similarity, linear_sum_assignment
 from yolopose.track.camera import CameraMotion
 from yolopose.track.frames import FloatArray, IntArray, TrackDetections, TrackedFrame, Tracker
 from yolopose.track.motion import correct, predict, recover, to_corners, to_measurement
@@ -19,6 +19,8 @@ from yolopose.track.table import TrackTable
 _STATE_FORMAT = 3
 _DUPLICATE_IOU = 0.85
 _EPS = 1e-6
+# Of a keypoint: a larger σ is a nominal one (1/K), with which all poses of an animal would be similar.
+_MAX_TOLERANCE = 0.25
 # Factor of `tentative_frames` for tracks that lack only evidence, not observations.
 _PATIENCE = 2
 
@@ -80,8 +82,8 @@ class MultiTracker(Tracker):
         ids = self._continue_tracks(stages.rows, boxes, points, detections.classes, scores)
         self._end_tracks(step)
         starting = stages.unassigned & (scores >= self.settings.new_track_thresh)
-        if self.settings.duplicate_thresh < 1 and starting.any():
-            starting &= ~find_duplicates(boxes, points, scores, self.settings.duplicate_thresh, self.settings.kpt_conf)
+        if starting.any():
+            starting &= ~stages.duplicates
         self._start_tracks(starting, boxes, points, detections.classes, scores, ids)
         self._is_first = False
         return TrackedFrame(ids)
@@ -107,7 +109,7 @@ class MultiTracker(Tracker):
         smallest = self.settings.kpt_tolerance
         if self._sigmas is None or len(self._sigmas) != points.shape[1]:
             return np.full(points.shape[1], smallest)
-        return np.maximum(2 * self._sigmas, smallest)
+        return np.clip(2 * self._sigmas, smallest, max(smallest, _MAX_TOLERANCE))
 
     def _follow_image(self, detections: TrackDetections, boxes: FloatArray) -> None:
         """Rescale the tracks if the size of the image changes, and move them with the camera."""
