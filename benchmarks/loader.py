@@ -25,6 +25,7 @@ from yolopose.config import make_options
 from yolopose.train.data import load_data
 from yolopose.train.feed import TrainBatches, image_cache
 from yolopose.train.feed.batch import make_batch, make_deferred_batch
+from yolopose.train.feed.loader import min_decoded_side
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Row:
         make: makes a batch.
         mosaic: probability of mosaic.
         shared: whether the workers share decoded images.
+        fast_decode: option of that name, which concerns large JPEGs.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Row:
     make: Callable[..., Any]
     mosaic: float = 1.0
     shared: bool = True
+    fast_decode: bool = False
 
 
 ROWS = (
@@ -51,6 +54,7 @@ ROWS = (
     Row("JPEG, GPU renders, caches not shared", False, make_deferred_batch, shared=False),
     Row("memory, GPU renders", "ram", make_deferred_batch),
     Row("JPEG, worker renders", False, make_batch),
+    Row("JPEG, fast_decode, worker renders", False, make_batch, fast_decode=True),
     Row("memory, worker renders", "ram", make_batch),
     Row("JPEG, no mosaic, GPU renders", False, make_deferred_batch, 0.0),
     Row("JPEG, no mosaic, worker renders", False, make_batch, 0.0),
@@ -60,15 +64,19 @@ ROWS = (
 def measure(row: Row, args: Any, profile: cProfile.Profile) -> tuple[float, float]:
     """Return CPU seconds per sample, and decoded files per sample."""
     options = make_options(
-        "train", {"data": args.data, "imgsz": args.imgsz, "batch": args.batch, "cache": row.cache, "mosaic": row.mosaic}
-    )
+        "train",
+        {
+            "data": args.data, "imgsz": args.imgsz, "batch": args.batch, "cache": row.cache, "mosaic": row.mosaic,
+            "fast_decode": row.fast_decode,
+        },
+    )  # fmt: skip
     data = load_data(options)
     decoded: list[int] = []
     original = image_cache.decode
 
-    def counted(table: Any, index: int, *channels: int) -> Any:
+    def counted(table: Any, index: int, *options: Any) -> Any:
         decoded.append(index)
-        return original(table, index, *channels)
+        return original(table, index, *options)
 
     batches = TrainBatches(data.train, data.spec, options, imgsz=args.imgsz, batch=args.batch, workers=0)
     image_cache.decode = counted
@@ -77,7 +85,10 @@ def measure(row: Row, args: Any, profile: cProfile.Profile) -> tuple[float, floa
         limit = int(args.limit * 2**20)
         caches = 1 if row.shared else args.workers
         workers = args.workers if row.shared else 0
-        sources = [image_cache.FileImages(data.train, limit=limit, workers=workers) for _ in range(caches)]
+        side = min_decoded_side(options, args.imgsz) if row.fast_decode else None
+        sources = [
+            image_cache.FileImages(data.train, limit=limit, workers=workers, min_side=side) for _ in range(caches)
+        ]
     count = 0
     seconds = 0.0
     try:

@@ -75,11 +75,11 @@ def make_scenes(sizes: list[Size], radius: float = 5) -> tuple[Annotations, list
     return table, [image for image, _, _ in scenes]
 
 
-def write_scenes(folder: Path, sizes: list[Size]) -> Annotations:
+def write_scenes(folder: Path, sizes: list[Size], *, suffix: str = ".png") -> Annotations:
     table, images = make_scenes(sizes)
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
-    files = [folder / "images" / f"{number}.png" for number in range(len(images))]
+    files = [folder / "images" / f"{number}{suffix}" for number in range(len(images))]
     for path, image in zip(files, images, strict=True):
         cv2.imwrite(str(path), image)
     labels = [table[index] for index in range(len(table))]

@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from feed_scenes import write_scenes
@@ -30,6 +31,34 @@ def test_cached_images_equal_the_files(table: Annotations, cache: str | bool) ->
             np.testing.assert_array_equal(images[index], files[index])
     small = open_images(table, 64, cache)
     assert [max(small[index].shape) for index in range(7)] == [64] * 7
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(
+    ("size", "reduced"), [((192, 256), (48, 64)), ((190, 256), (95, 128)), ((189, 256), None), ((48, 96), None)]
+)
+def test_large_jpegs_are_decoded_at_a_reduced_scale(
+    tmp_path: Path, size: tuple[int, int], reduced: tuple[int, int] | None, suffix: str
+) -> None:
+    table = write_scenes(tmp_path / "set", [size], suffix=suffix)
+    whole = FileImages(table)[0]
+    expected = reduced if reduced and suffix == ".jpg" else size
+    for channels in (3, 1, 4):
+        images = FileImages(table, channels, min_side=64)
+        for source in (images, pickle.loads(pickle.dumps(images))):
+            assert source[0].shape == (*expected, channels)
+    averaged = cv2.resize(whole, expected[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(FileImages(table, min_side=64)[0].astype(int) - averaged).mean() < 1
+
+
+def test_a_reduced_image_that_has_changed_is_an_error(tmp_path: Path) -> None:
+    table = write_scenes(tmp_path / "set", [(192, 256)], suffix=".jpg")
+    cv2.imwrite(str(table.files[0]), np.zeros((256, 512, 3), np.uint8))
+    with pytest.raises(DataError, match="has changed"):
+        FileImages(table, min_side=64)[0]
+    table.files[0].write_bytes(table.files[0].read_bytes()[:-40])
+    with pytest.raises(DamagedImageError):
+        FileImages(table, min_side=64)[0]
 
 
 def test_disk_cache_is_rebuilt_when_an_image_changes(table: Annotations) -> None:

@@ -53,6 +53,15 @@ def test_shapes_and_types_of_a_batch(table: Annotations) -> None:
         assert are_equal(batch.to("cpu"), batch)
 
 
+def test_fast_decode_changes_only_the_sharpness(tmp_path: Path) -> None:
+    table = write_scenes(tmp_path / "jpeg", [(384, 512), (512, 384), (400, 600)], suffix=".jpg")
+    whole, fast = (next(make_batches(table, fast_decode=fast).epoch(0)) for fast in (False, True))
+    for name in ("index", "classes", "batch_idx", "boxes", "keypoints"):
+        assert torch.equal(getattr(whole, name), getattr(fast, name))
+    difference = (whole.images.int() - fast.images.int()).abs().float()
+    assert 0 < difference.mean() < 1
+
+
 def test_channels_are_rgb(table: Annotations) -> None:
     batch = next(make_batches(table, mosaic=0, hsv_h=0, hsv_s=0, hsv_v=0, scale=0, mixup=0, fliplr=0).epoch(0))
     x, y, _ = batch.keypoints[0, 0]  # its dot is blue

@@ -64,6 +64,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     f"{LOADER}::test_mosaic_ends_with_close_mosaic": ("close_mosaic", "mosaic"),
     f"{LOADER}::test_batches_depend_on_seed_and_epoch_only": ("workers",),
     "train/test_train_feed_image_cache::test_cached_images_equal_the_files": ("cache",),
+    "train/test_train_feed_loader::test_fast_decode_changes_only_the_sharpness": ("fast_decode",),
     f"{LOADER}::test_rect_batches_fit_their_images": ("rect",),
     f"{SAMPLING}::test_dots_are_where_their_labels_are": ("degrees", "translate", "scale", "shear", "perspective"),
     f"{SAMPLING}::test_flips_mirror_pixels_and_permute_keypoints": ("flipud", "fliplr"),

@@ -32,19 +32,28 @@ class _Images:
     boxes: np.ndarray
     classes: np.ndarray
     keypoints: np.ndarray
+    shapes: np.ndarray
 
     def __len__(self) -> int:
         return self.count
 
 
 def chosen(
-    images: int, start: PoseSpec | None = PERSON, spec: PoseSpec = OWN, *, side: float = 0.2, **given: Any
+    images: int,
+    start: PoseSpec | None = PERSON,
+    spec: PoseSpec = OWN,
+    *,
+    side: float = 0.2,
+    shape: tuple[int, int] = (480, 640),
+    **given: Any,
 ) -> TrainOptions:
     rng = np.random.default_rng(0)
     boxes = np.tile([0.5, 0.5, side, side], (20, 1))
     keypoints = np.full((20, spec.keypoints.count, 3), 2.0)
     keypoints[..., :2] = rng.uniform(0.5 - side / 2, 0.5 + side / 2, keypoints[..., :2].shape)
-    data: Any = SimpleNamespace(train=_Images(images, boxes, np.zeros(20, int), keypoints), spec=spec)
+    data: Any = SimpleNamespace(
+        train=_Images(images, boxes, np.zeros(20, int), keypoints, np.array([shape])), spec=spec
+    )
     return choose_options(TrainOptions(**given), given, data, start)
 
 
@@ -150,7 +159,7 @@ def layout(offset: float, spread: float, *, flip_idx: tuple[int, ...] | None, bo
     keypoints[:, 3] = 0  # never labeled
     boxes = np.tile([0.5, 0.5, 0.2, 0.2], (40, 1))
     spec = replace(OWN, keypoints=KeypointSchema(count=4, dims=3, flip_idx=flip_idx))
-    return SimpleNamespace(train=_Images(40, boxes, np.zeros(40, int), keypoints), spec=spec)
+    return SimpleNamespace(train=_Images(40, boxes, np.zeros(40, int), keypoints, np.array([(480, 640)])), spec=spec)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +178,13 @@ def test_no_flips_where_all_instances_face_one_side(data: Any, fliplr: float) ->
     assert choose_options(TrainOptions(), {}, data, PERSON).fliplr == fliplr
     assert choose_options(TrainOptions(fliplr=0.7), {"fliplr"}, data, PERSON).fliplr == 0.7
     assert choose_options(TrainOptions(recipe="reference"), {}, data, PERSON).fliplr == 0.5
+
+
+@pytest.mark.parametrize(("shape", "imgsz", "fast"), [((1080, 1919), 640, False), ((1920, 1080), 640, True)])
+def test_large_images_are_decoded_at_a_reduced_scale(shape: tuple[int, int], imgsz: int, fast: bool) -> None:
+    assert chosen(93, shape=shape, imgsz=imgsz).fast_decode == fast
+    assert not chosen(93, shape=shape, imgsz=imgsz, fast_decode=False).fast_decode
+    assert not chosen(93, shape=shape, imgsz=imgsz, recipe="reference").fast_decode
 
 
 OTHERS = tuple(f"point {index}" for index in range(17))

@@ -219,6 +219,7 @@ class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, Da
     save: bool
     save_period: int
     cache: bool | str
+    fast_decode: bool
     pretrained: bool | str | Path
     head_steps: int
     kpt_prior: bool

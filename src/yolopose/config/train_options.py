@@ -101,6 +101,11 @@ class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOption
     cache: bool | str = option(
         False, "cache decoded images in memory (True, ram) or on disk", choices=(False, True, "ram", "disk")
     )
+    fast_decode: bool = option(
+        False,
+        "decode large JPEGs at 1/2, 1/4 or 1/8 of their size where no augmentation shows more pixels; no effect on "
+        "cached images and in validation",
+    )
     pretrained: bool | str = option(True, "weights to start from")
     head_steps: int = option(
         0,

@@ -100,7 +100,29 @@ def read_channels(path: str | Path, channels: int) -> Image:
     Raises:
         NotFoundError, SourceError: as `read_image`.
     """
-    image = read_image(path, alpha=channels == 4)
+    return _match_channels(read_image(path, alpha=channels == 4), channels)
+
+
+def read_channels_reduced(path: str | Path, channels: int, min_side: int) -> tuple[Image, tuple[int, int]]:
+    """Read an image as a network reads it; a large JPEG at 1/2, 1/4 or 1/8 of its size, if both sides are multiples.
+
+    Args:
+        path: the file.
+        channels: channels of the network: 1, 3 or 4.
+        min_side: least length of the longer side after the reduction, pixels.
+
+    Returns:
+        The image as from `read_channels`, and the (height, width) before the reduction.
+
+    Raises:
+        NotFoundError, SourceError: as `read_image`.
+    """
+    data = _read_bytes(Path(path))
+    image, size = decode_reduced(data, str(path), min_side, alpha=channels == 4, exact=True)
+    return _match_channels(image, channels), size or (image.shape[0], image.shape[1])
+
+
+def _match_channels(image: Image, channels: int) -> Image:
     if channels == 4 and image.shape[2] == 3:
         warn_once("Images without a fourth channel are read as opaque: their fourth channel is 255.")
     return match_channels(image, channels)
@@ -124,7 +146,7 @@ def read_reduced(path: str | Path, min_side: int, *, alpha: bool = False) -> tup
 
 
 def decode_reduced(
-    data: bytes, name: str, min_side: int, *, alpha: bool = False
+    data: bytes, name: str, min_side: int, *, alpha: bool = False, exact: bool = False
 ) -> tuple[Image, tuple[int, int] | None]:
     """Decode the contents of an image file at a reduced scale; see `read_reduced`.
 
@@ -133,6 +155,7 @@ def decode_reduced(
         name: name of the image in error messages.
         min_side: least length of the longer side after the reduction, pixels.
         alpha: keep a fourth channel.
+        exact: reduce only where both sides are multiples of the factor; else the last pixels would lie partly outside.
 
     Raises:
         SourceError: the data are not a complete image.
@@ -146,7 +169,9 @@ def decode_reduced(
     factors = [
         factor
         for factor in _REDUCED_FLAGS
-        if -(-max(size) // factor) >= min_side and (height == width or -(-height // factor) != -(-width // factor))
+        if -(-max(size) // factor) >= min_side
+        and (height == width or -(-height // factor) != -(-width // factor))
+        and not (exact and (height % factor or width % factor))
     ]
     image: Any = None
     if factors:

@@ -23,7 +23,7 @@ from yolopose.base.progress import progress
 from yolopose.config import limit_workers
 from yolopose.data import Annotations
 from yolopose.data.batches import loaded_size
-from yolopose.data.images import DamagedImageError, read_channels
+from yolopose.data.images import DamagedImageError, read_channels, read_channels_reduced
 from yolopose.data.label_scan import cache_path
 from yolopose.train.feed.augment import Image, Size
 from yolopose.train.feed.shared_images import SharedImages
@@ -50,8 +50,15 @@ class Images(Protocol):
         ...
 
 
-def decode(table: Annotations, index: int, channels: int) -> Image:
+def decode(table: Annotations, index: int, channels: int, min_side: int | None = None) -> Image:
     """Decode an image with the channels that the network reads.
+
+    Args:
+        table: the annotations.
+        index: image.
+        channels: channels that the network reads.
+        min_side: least length of the longer side of a large JPEG that is decoded at a reduced scale, pixels; None: all
+            are decoded at their full size.
 
     Raises:
         DamagedImageError: it does not decode.
@@ -59,12 +66,16 @@ def decode(table: Annotations, index: int, channels: int) -> Image:
     """
     path = table.files[index]
     try:
-        image = read_channels(path, channels)
+        if min_side is None:
+            image = read_channels(path, channels)
+            size = image.shape[:2]
+        else:
+            image, size = read_channels_reduced(path, channels, min_side)
     except DamagedImageError:
         raise
     except (NotFoundError, SourceError) as error:
         raise DataError(f"{error} It could be read when the training started.") from error
-    if image.shape[:2] != tuple(table.shapes[index]):
+    if size != tuple(table.shapes[index]):
         raise DataError(f"The image {path} has changed since its labels were read; restart the training.")
     return image
 
@@ -77,12 +88,22 @@ class FileImages:
         channels: channels that the network reads.
         limit: bytes of decoded images to cache.
         workers: forked processes that will share the cache; 0 for threads of this process.
+        min_side: see `decode`.
     """
 
-    def __init__(self, table: Annotations, channels: int = 3, limit: int = RECENT_BYTES, workers: int = 0) -> None:
+    def __init__(
+        self,
+        table: Annotations,
+        channels: int = 3,
+        limit: int = RECENT_BYTES,
+        workers: int = 0,
+        *,
+        min_side: int | None = None,
+    ) -> None:
         self._table = table
         self._channels = channels
         self._limit = limit
+        self._min_side = min_side
         self._shared = _share_images(len(table), _shared_bytes(limit, workers), channels) if workers > 1 else None
         self._reset()
 
@@ -91,11 +112,11 @@ class FileImages:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> tuple[Annotations, int, int]:
-        return self._table, self._channels, self._limit
+    def __getstate__(self) -> tuple[Annotations, int, int, int | None]:
+        return self._table, self._channels, self._limit, self._min_side
 
-    def __setstate__(self, state: tuple[Annotations, int, int]) -> None:
-        self._table, self._channels, self._limit = state
+    def __setstate__(self, state: tuple[Annotations, int, int, int | None]) -> None:
+        self._table, self._channels, self._limit, self._min_side = state
         self._shared = None
         self._reset()
 
@@ -104,7 +125,7 @@ class FileImages:
             return self._get_own(index)
         image = self._shared.get(index)
         if image is None:
-            image = decode(self._table, index, self._channels)
+            image = decode(self._table, index, self._channels, self._min_side)
             self._shared.put(index, image)
         return image
 
@@ -115,7 +136,7 @@ class FileImages:
                 self._recent.move_to_end(index)
                 return image
         # not locked: other threads decode other images at the same time
-        image = decode(self._table, index, self._channels)
+        image = decode(self._table, index, self._channels, self._min_side)
         with self._lock:
             if index not in self._recent:
                 self._recent[index] = image
@@ -188,7 +209,15 @@ def _shared_bytes(limit: int, workers: int) -> int:
     return max(limit, min(limit * workers, _MAX_SHARED_BYTES, (available or limit) // 8))
 
 
-def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int = 3, workers: int = 0) -> Images:
+def open_images(
+    table: Annotations,
+    imgsz: int,
+    cache: bool | str,
+    channels: int = 3,
+    workers: int = 0,
+    *,
+    min_side: int | None = None,
+) -> Images:
     """Return the source of decoded images and fill its cache.
 
     Args:
@@ -198,23 +227,26 @@ def open_images(table: Annotations, imgsz: int, cache: bool | str, channels: int
             permission to write, a warning is logged and images are read from their files.
         channels: channels that the network reads: 1, 3 or 4.
         workers: forked processes that will read images; 0 for threads of this process.
+        min_side: see `decode`; not used for cached images.
 
     Raises:
         DataError: an image cannot be read.
     """
     if not cache:
-        return FileImages(table, channels, workers=workers)
+        return FileImages(table, channels, workers=workers, min_side=min_side)
     sizes = np.array([_cached_size(tuple(shape), imgsz) for shape in table.shapes.tolist()], dtype=np.int64)
     required = int(_offsets(sizes, channels)[-1])
     if cache == "disk":
-        return _open_disk_cache(table, sizes, imgsz, channels) or FileImages(table, channels, workers=workers)
+        return _open_disk_cache(table, sizes, imgsz, channels) or FileImages(
+            table, channels, workers=workers, min_side=min_side
+        )
     available = available_memory()
     if available is not None and required > 0.8 * available:
         LOGGER.warning(
             f"cache=ram needs {required / _GIB:.1f} GiB, but only {available / _GIB:.1f} GiB of memory are available. "
             "Images are read from their files. cache=disk needs no memory."
         )
-        return FileImages(table, channels, workers=workers)
+        return FileImages(table, channels, workers=workers, min_side=min_side)
     pixels = np.empty(required, dtype=np.uint8)
     _fill(pixels, table, sizes, channels)
     LOGGER.info(f"cache: {len(table)} images, {required / _GIB:.2f} GiB in memory")

@@ -79,7 +79,14 @@ class TrainBatches:
     ) -> None:
         limit = limit_workers(options.workers if workers is None else workers)
         self._workers = min(limit, math.ceil(len(table) / batch))
-        images = open_images(table, imgsz, options.cache, spec.channels, self._workers if _FORKS else 0)
+        images = open_images(
+            table,
+            imgsz,
+            options.cache,
+            spec.channels,
+            self._workers if _FORKS else 0,
+            min_side=min_decoded_side(options, imgsz) if options.fast_decode else None,
+        )
         self.builder = SampleBuilder(table, spec, options, images, imgsz=imgsz, seed=options.seed)
         self.damaged = DamagedImages(options.data or "the data set", "train", len(table))
         if isinstance(images, FlatImages):
@@ -246,6 +253,16 @@ def _rect_shape(ratios: npt.NDArray[np.float64], imgsz: int, stride: int) -> Siz
     height = min(float(ratios.max()), 1.0)
     width = min(1 / float(ratios.min()), 1.0)
     return math.ceil(height * imgsz / stride) * stride, math.ceil(width * imgsz / stride) * stride
+
+
+def min_decoded_side(options: TrainOptions, imgsz: int) -> int:
+    """Return the longer side of an image where it is enlarged most: an image with fewer pixels would be blurred.
+
+    Args:
+        options: ranges of the augmentations.
+        imgsz: length that the longer side is scaled to before geometric operations, pixels.
+    """
+    return math.ceil(imgsz * (1 + options.scale))
 
 
 def _can_pickle(value: object) -> bool:
