@@ -17,7 +17,7 @@ from yolopose.data import load_dataset, load_labels
 from yolopose.data.convert import export_coco
 from yolopose.data.convert.output import create_file
 from yolopose.data.converter import convert_coco
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.side_names import infer_flip_idx
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SIGMAS, COCO_PERSON_SKELETON
 
 

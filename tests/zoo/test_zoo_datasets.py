@@ -10,7 +10,8 @@ import yaml
 
 from yolopose.data import load_dataset, load_labels
 from yolopose.data.catalog import KnownDataset, known_dataset, known_datasets
-from yolopose.data.yaml_checks import KNOWN_KEYS, infer_flip_idx
+from yolopose.data.side_names import infer_flip_idx
+from yolopose.data.yaml_checks import KNOWN_KEYS
 from yolopose.schema import COCO_PERSON_NAMES
 
 ENTRIES = known_datasets()

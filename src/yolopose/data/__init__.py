@@ -20,7 +20,7 @@ from yolopose.data.images import (
 from yolopose.data.label_file import LabelIssue
 from yolopose.data.labels import Annotations, ImageLabels, LabelCounts, load_labels
 from yolopose.data.paths import label_path
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.side_names import infer_flip_idx
 
 if TYPE_CHECKING:
     from yolopose.data.catalog import get_dataset, known_datasets

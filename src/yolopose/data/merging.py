@@ -18,8 +18,8 @@ from yolopose.base.log import LOGGER
 from yolopose.data.convert.conversion import ConversionReport, read_annotations, write_annotations
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, IssueLog
 from yolopose.data.paths import portable_key
+from yolopose.data.side_names import infer_flip_idx, with_side_words
 from yolopose.data.subset_files import dataset_name
-from yolopose.data.yaml_checks import infer_flip_idx, with_side_words
 
 _MAX_LISTED = 5
 

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 from yolopose.base.errors import DataError, nearest
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.text import one_line, short_repr
+from yolopose.data.side_names import opposite_name
 from yolopose.schema import COCO_PERSON_FLIP, COCO_PERSON_NAMES, COCO_PERSON_SKELETON, KeypointSchema
 
 KNOWN_KEYS = (
@@ -21,11 +22,7 @@ KNOWN_KEYS = (
     "visibility", "class_keypoints",
 )  # fmt: skip
 IMAGE_CHANNELS = (1, 3, 4)
-# A side as a separate word (left_eye, eye-left, LeftEye, l_eye, eye.R), never inside another word (lip, elbow).
-_SIDE = re.compile(r"(?i:(?<![a-z])(left|right)(?![a-z]))|(?<![A-Za-z])([LRlr])(?![A-Za-z])|(Left|Right)(?=[A-Z])|"
-                    r"(?<=[a-z])(Left|Right)(?![a-z])|^(left|right)(?=[a-z])")  # fmt: skip
 _MAX_KEY = 40  # longer keys are not misspelled ones
-_OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 def warn_misspelled_keys(path: Path, keys: Iterable[str]) -> None:
@@ -170,32 +167,3 @@ def _first_mismatch(names: Mapping[int, tuple[str, ...]], flip_idx: tuple[int, .
             if partner != name and expected is not None and flip_idx[index] != expected:
                 return name, keypoint_names[flip_idx[index]], keypoint_names[expected]
     return None
-
-
-def infer_flip_idx(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Infer `flip_idx` from keypoint names that contain left or right.
-
-    Args:
-        names: K names.
-
-    Returns:
-        The permutation, or None when no name has a side, or a name has no partner on the other side.
-    """
-    indices = {name.lower(): index for index, name in enumerate(names)}
-    if len(indices) < len(names):
-        return None
-    partners = [indices.get(opposite_name(name).lower()) for name in names]
-    sided = any(opposite_name(name) != name for name in names)
-    flip_idx = tuple(index for index in partners if index is not None)
-    return flip_idx if sided and sorted(flip_idx) == list(range(len(names))) else None
-
-
-def with_side_words(name: str) -> str:
-    """Return a name with `left` and `right` written out, in lower case: `L_Eye` → `left_Eye`."""
-    sides = {"l": "left", "r": "right"}
-    return _SIDE.sub(lambda match: sides.get(match[0].lower(), match[0].lower()), name)
-
-
-def opposite_name(name: str) -> str:
-    """Swap left and right in a name, in lower case; a name without a side is returned unchanged."""
-    return _SIDE.sub(lambda match: _OPPOSITE[match[0].lower()], name)

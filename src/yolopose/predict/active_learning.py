@@ -21,7 +21,7 @@ from yolopose.base.log import LOGGER, warn_once
 from yolopose.base.progress import progress
 from yolopose.data.convert.record import ImageRecord
 from yolopose.data.images import read_image
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.side_names import infer_flip_idx
 from yolopose.geometry import box_iou
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy

@@ -14,7 +14,7 @@ from yolopose.config import TrainOptions, limit_workers
 from yolopose.data import Annotations, Dataset, load_dataset, load_labels
 from yolopose.data.dataset import Split
 from yolopose.data.doctor import log_short_report
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.side_names import suggest_flip_idx
 from yolopose.schema import PoseSpec
 
 
@@ -137,7 +137,7 @@ def _warn_without_flip_idx(dataset: Dataset, spec: PoseSpec, options: TrainOptio
     keypoints = spec.keypoints
     if keypoints.flip_idx is not None or not flips:
         return
-    guesses = {infer_flip_idx(keypoints.keypoint_names(index)) for index in range(spec.nc)}
+    guesses = {suggest_flip_idx(keypoints.keypoint_names(index)) for index in range(spec.nc)}
     guess = guesses.pop() if len(guesses) == 1 else None
     if guess:
         fix = f"Add the line `flip_idx: {list(guess)}`, which the names of the keypoints suggest"

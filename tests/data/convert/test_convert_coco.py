@@ -333,3 +333,16 @@ def test_boxes_are_computed_where_the_source_has_none(tmp_path: Path) -> None:
     box = [float(value) for value in rows(report)[0][1:5]]
     assert box == pytest.approx([5.5 / 30, 7 / 20, 3.8 / 30, 4.8 / 20])
     assert values(read_annotations(tmp_path / "train.json"))["train/a.png"][0]["box"] is None
+
+
+def test_names_that_suggest_sides_are_in_the_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 8, 8], "keypoints": [2, 2, 2, 6, 6, 2]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 10, "height": 10}],
+        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "fly", "keypoints": ["eyeL", "eyeR"]}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    convert(tmp_path / "train.json", tmp_path / "out", to="yolo", verbose=False)
+    output = capsys.readouterr()
+    assert "The names suggest `flip_idx: [1, 0]`" in output.out + output.err

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from yolopose.data.convert.record import Box, ClassTemplate, ImageRecord, Instance, IssueLog, Point, PointState
-from yolopose.data.yaml_checks import infer_flip_idx
+from yolopose.data.side_names import infer_flip_idx
 
 BOX_MARGIN = 0.1
 """Margin of a box that is computed from keypoints, as a share of its longer side, on each side."""

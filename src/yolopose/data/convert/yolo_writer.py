@@ -24,6 +24,7 @@ from yolopose.data.convert.output import OutputPlan, check_split, output_name, s
 from yolopose.data.convert.protocol import AnnotationFormat, Feature, LossCounter, WriteOptions
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, Id, ImageRecord, IssueLog
 from yolopose.data.convert.yolo_rows import RowLayout, check_dims, label_row, make_layout
+from yolopose.data.side_names import describe_identity, suggest_flip_idx
 from yolopose.data.yaml_checks import IMAGE_CHANNELS
 
 _ROW_FEATURES = frozenset(
@@ -183,6 +184,22 @@ def _add_to_sidecar(
             sidecar.add_annotation(entry | {"row": None if row is None else order[row]})
 
 
+def _warn_without_flip_idx(layout: RowLayout) -> None:
+    """Warn that the names of the keypoints do not show with certainty which ones exchange in a mirror."""
+    spec = layout.spec
+    guesses = {suggest_flip_idx(spec.keypoints.keypoint_names(index)) for index in range(spec.nc)}
+    guess = guesses.pop() if len(guesses) == 1 else None
+    fix = "Add it: entry i is the keypoint that keypoint i becomes in a mirror. "
+    if guess:
+        fix += f"The names suggest `flip_idx: {list(guess)}`; compare it with the images."
+    else:
+        fix += f"If no keypoint has a side, that is `flip_idx: {describe_identity(spec.keypoints.count)}`."
+    LOGGER.warning(
+        "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
+        f"training will not mirror images. {fix}"
+    )
+
+
 def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sidecar: bool, channels: object = 3) -> str:
     """Return the text of a data YAML.
 
@@ -221,11 +238,7 @@ def data_yaml(target: Path, splits: Sequence[str], layout: RowLayout, has_sideca
     if channels in IMAGE_CHANNELS and channels != 3:
         content["channels"] = channels
     if content["flip_idx"] is None:
-        LOGGER.warning(
-            "flip_idx cannot be inferred from the keypoint names (left_…, right_…): the data YAML has no flip_idx, and "
-            "training will not mirror images. Add it: entry i is the keypoint that keypoint i becomes in a mirror. If "
-            f"no keypoint has a side, that is `flip_idx: {list(range(layout.spec.keypoints.count))}`."
-        )
+        _warn_without_flip_idx(layout)
     text = to_yaml({key: value for key, value in content.items() if value})
     stored = "; areas, crowds and other values are in labels/*.coco.json" if has_sidecar else ""
     return f"# Converted by yolopose{stored}.\n{text}"

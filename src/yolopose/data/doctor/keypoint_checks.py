@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from yolopose.data.doctor.findings import Edit, Evidence, Example, check, listing, plural
 from yolopose.data.doctor.row_checks import instance_edit, instance_example
-from yolopose.data.doctor.schema_checks import flip_from_names
 from yolopose.data.doctor.shape_sample import ShapeSample, sampled_shapes
 from yolopose.data.doctor.shapes import find_swaps, mirror_pairs, point_deviations, robust_location
 from yolopose.data.doctor.survey import SplitSurvey, Survey
+from yolopose.data.side_names import suggest_flip_idx
 
 # by which a point may lie outside its box, as a share of the longer side of the box; COCO's boxes contain only
 # visible points
@@ -248,7 +248,7 @@ def left_right_swap(survey: Survey) -> Iterator[Evidence]:
     schema = survey.spec.keypoints
     pairs = mirror_pairs(schema.flip_idx)
     if not pairs and schema.names:
-        pairs = mirror_pairs(flip_from_names(schema.keypoint_names(0)))
+        pairs = mirror_pairs(suggest_flip_idx(schema.keypoint_names(0)))
     sample = sampled_shapes(survey)
     swaps = find_swaps(sample.points, sample.labeled, sample.scales, pairs)
     splits = survey.distinct_splits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,14 +11,9 @@ from yolopose.data.doctor.shape_sample import sampled_shapes
 from yolopose.data.doctor.shapes import infer_mirror
 from yolopose.data.doctor.sigmas import SigmaSuggestion, effect_table, suggest_from_repeats, suggest_from_scatter
 from yolopose.data.doctor.survey import Survey
-from yolopose.data.yaml_checks import infer_flip_idx, opposite_name
+from yolopose.data.side_names import is_near_or_off, mirror_name, sided_names, suggest_flip_idx
 from yolopose.schema import COCO_PERSON_NAMES, KeypointSchema
 
-# Sides that animal data sets write otherwise: paw1LH and paw4RH (left and right, hind and front), and the near (left)
-# and off (right) legs of a horse; a capital at the end of a word (eyeL, forelegR1).
-_LIMB_CODE = re.compile(r"(?<![A-Z])([LR])([HF])(?![a-z])")
-_LAST_LETTER = re.compile(r"(?<=[a-z])([LR])(?=\d*(_|$))")
-_NEAR_OFF = re.compile(r"^(near|off)(?=[a-z])", re.IGNORECASE)
 _MIN_SYMMETRIC = 10  # instances from which a suggested `flip_idx` is shown
 _MIN_SIGMA_CHANGE = 1.5  # factor by which a suggested σ must differ from the one in use, for any keypoint
 
@@ -77,43 +71,6 @@ def split_overlap(survey: Survey) -> Iterator[Evidence]:
                 )
 
 
-def mirror_name(name: str) -> str:
-    """Return the name of the keypoint on the other side; a name without a side stays. In lower case."""
-    lowered = name.lower()
-    if opposite_name(name).lower() != lowered:
-        return opposite_name(name).lower()
-    if _NEAR_OFF.match(name):
-        return _NEAR_OFF.sub(lambda match: "off" if match[0].lower() == "near" else "near", name).lower()
-    if _LAST_LETTER.search(name):
-        return _LAST_LETTER.sub(lambda match: "R" if match[1] == "L" else "L", name).lower()
-    return _LIMB_CODE.sub(lambda match: ("R" if match[1] == "L" else "L") + match[2], name).lower()
-
-
-def flip_from_names(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Infer `flip_idx` from names; numbers in names are ignored where that makes partners unique (paw1LH, paw4RH)."""
-    exact = infer_flip_idx(names)
-    if exact:
-        return exact
-    for pattern in (r"(?!)", r"\d+"):
-        keys = [re.sub(pattern, "", name.lower()) for name in names]
-        if len(set(keys)) < len(keys):
-            continue
-        indices = {key: index for index, key in enumerate(keys)}
-        partners = [indices.get(re.sub(pattern, "", mirror_name(name))) for name in names]
-        flip_idx = tuple(index for index in partners if index is not None)
-        if sorted(flip_idx) == list(range(len(names))) and flip_idx != tuple(range(len(names))):
-            return flip_idx
-    return None
-
-
-def sided_names(names: Sequence[str]) -> list[str]:
-    """Return the names that have a partner on the other side."""
-    keys = {re.sub(r"\d+", "", name.lower()) for name in names}
-    return [
-        name for name in names if (partner := mirror_name(name)) != name.lower() and re.sub(r"\d+", "", partner) in keys
-    ]
-
-
 def _class_names(survey: Survey) -> list[tuple[str, ...]]:
     schema = survey.spec.keypoints
     return list(dict.fromkeys(schema.keypoint_names(index) for index in range(survey.spec.nc))) if schema.names else []
@@ -121,7 +78,7 @@ def _class_names(survey: Survey) -> list[tuple[str, ...]]:
 
 def _suggestion(survey: Survey) -> tuple[int, ...] | None:
     """Return the `flip_idx` that the names of all classes agree on."""
-    guesses = {flip_from_names(names) for names in _class_names(survey)}
+    guesses = {suggest_flip_idx(names) for names in _class_names(survey)}
     return guesses.pop() if len(guesses) == 1 else None
 
 
@@ -199,7 +156,7 @@ def flip_against_names(survey: Survey) -> Iterator[Evidence]:
         expected = [indices.get(mirror_name(name), -1) for name in names]
         wrong = [i for i, partner in enumerate(expected) if partner >= 0 and flip_idx[i] != partner]
         if wrong:
-            guess = flip_from_names(names)
+            guess = suggest_flip_idx(names)
             yield Evidence(
                 count=len(wrong),
                 title=f"`flip_idx` contradicts the names of {listing(names[i] for i in wrong)}",
@@ -229,7 +186,7 @@ def flip_identity(survey: Survey) -> Iterator[Evidence]:
     sided = [name for names in _class_names(survey) for name in sided_names(names)]
     guess = _suggestion(survey)
     if sided:
-        certain = not any(_NEAR_OFF.match(name) for name in sided)
+        certain = not any(is_near_or_off(name) for name in sided)
         names = _class_names(survey)[0]
         pairs = f" ({_describe_swapped(guess, names)})" if guess else ""
         yield Evidence(
