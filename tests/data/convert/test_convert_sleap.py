@@ -16,7 +16,15 @@ from test_convert_foreign_round_trips import Make, few
 from yolopose.base.errors import DataError, DependencyError
 from yolopose.data.convert.conversion import convert, read_annotations, write_annotations
 from yolopose.data.convert.protocol import ReadOptions
-from yolopose.data.convert.record import IssueLog, Point, PointState
+from yolopose.data.convert.record import (
+    ClassTemplate,
+    DatasetRecord,
+    ImageRecord,
+    Instance,
+    IssueLog,
+    Point,
+    PointState,
+)
 from yolopose.data.convert.registry import get_format
 
 sio = pytest.importorskip("sleap_io")
@@ -137,3 +145,28 @@ def test_a_missing_library_is_named(name: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(DependencyError, match=r"yolopose\[sleap\]"):
         read_annotations(tmp_path / name)
+
+
+def many_classes(tmp_path: Path, used: int) -> DatasetRecord:
+    """100 classes of 30 keypoints, of which some have an instance in the only image."""
+    names = tuple(f"keypoint_number_{index}" for index in range(30))
+    classes = [ClassTemplate(name=f"animal {index}", keypoints=names) for index in range(100)]
+    points = {name: Point(index, index + 1) for index, name in enumerate(names)}
+    instances = [Instance(category=template.name, points=points) for template in classes[:used]]
+    file = write_image(tmp_path / "a.png")
+    image = ImageRecord(name="a.png", width=64, height=48, path=file, instances=instances)
+    return DatasetRecord(classes=classes, read_images=lambda _: iter([image]))
+
+
+def test_classes_without_instances_need_no_room(tmp_path: Path) -> None:
+    write_annotations(many_classes(tmp_path, 2), tmp_path / "out", to="sleap", verbose=False)
+    back = read_annotations(tmp_path / "out" / "labels.slp", source_format="sleap")
+    assert [template.name for template in back.classes] == [f"animal {index}" for index in range(100)]
+    (image,) = back.images(IssueLog())
+    assert [instance.category for instance in image.instances] == ["animal 0", "animal 1"]
+
+
+def test_too_many_classes_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a skeleton for each class"):
+        write_annotations(many_classes(tmp_path, 100), tmp_path / "out", to="sleap", verbose=False)
+    assert not list((tmp_path / "out").rglob("*.slp"))

@@ -264,13 +264,20 @@ def write(dataset: DatasetRecord, plan: OutputPlan, options: WriteOptions, issue
 
     Raises:
         DependencyError: sleap-io is not installed.
+        DataError: the classes in use have more keypoints than the file has room for.
     """
     sleap_io = import_sleap_io()
     main = plan.main("labels.slp", "the labels")
     sequences = plan_sequences(dataset, plan, options, issues)
     labels = LabelsBuilder(dataset, plan.target, sequences).build(open_videos=False)
     with plan.external(main) as path:
-        sleap_io.save_slp(labels, str(path), embed=False, verbose=False)
+        try:
+            sleap_io.save_slp(labels, str(path), embed=False, verbose=False)
+        except ValueError as error:
+            raise DataError(
+                f"The annotations cannot be written as SLEAP: {error} A SLEAP file has a skeleton for each class: give "
+                "classes with the same keypoints one name before, or choose another format."
+            ) from error
     return plan.target / main
 
 
@@ -339,7 +346,9 @@ class LabelsBuilder:
         positions: dict[str, int] = {}
         extra: dict[str, Json] = {}
         frames: list[Any] = []
+        used: set[str] = set()
         for image in self._dataset.images():
+            used.update(instance.category for instance in image.instances)
             key = _sequence(image)
             if key not in videos:
                 videos[key] = self._video(self._sequences[key], image, open_videos)
@@ -350,9 +359,9 @@ class LabelsBuilder:
                 self._add_instance(frame, instance)
             frames.append(frame)
             extra[f"{list(videos).index(key)}:{position}"] = image_to_json(image)
-        labels = sleap_io.Labels(
-            labeled_frames=frames, videos=list(videos.values()), skeletons=list(self._skeletons.values())
-        )
+        # the file has room for about 50 skeletons of 17 nodes; classes without instances are in the provenance only
+        skeletons = [skeleton for name, skeleton in self._skeletons.items() if name in used]
+        labels = sleap_io.Labels(labeled_frames=frames, videos=list(videos.values()), skeletons=skeletons)
         labels.provenance[_PROVENANCE] = class_file(self._dataset, extra).decode()
         return labels
 
