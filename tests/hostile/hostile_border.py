@@ -938,7 +938,7 @@ def plots() -> Iterator[Case]:
             from yolopose.weights import Checkpoint, read_checkpoint, write_checkpoint
 
             spec = load_dataset(folder / "data.yaml").spec
-            network = build_network("yolo11n-pose.yaml", spec)
+            network = build_network("yolo11n-pose.yaml", spec=spec)
             checkpoint = Checkpoint(state=network.state_dict(), metadata=ModelMetadata(spec=spec), model_yaml={})
             write_checkpoint(folder / "a.pt", checkpoint)
             read_checkpoint(folder / "a.pt")

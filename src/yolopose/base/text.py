@@ -13,6 +13,9 @@ _MAX_WORD = 600  # characters; most file systems allow 4096 in a path
 _MAX_MESSAGE = 12_000
 _LONG_WORD = re.compile(rf"\S{{{_MAX_WORD + 1},}}")
 
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)")
+
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 3
 _REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = 24
@@ -38,6 +41,22 @@ def cut_text(text: str) -> str:
         return text
     text = _LONG_WORD.sub(lambda match: f"{match[0][: _MAX_WORD // 2]}…{match[0][-_MAX_WORD // 4 :]}", text)
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE * 3 // 4]} … {text[-_MAX_MESSAGE // 4 :]}"
+
+
+def csv_cell(value: object) -> object:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula; numbers stay as they are.
+
+    Text that begins with `=`, `+`, `-`, `@` or a control character gets an apostrophe in front, which spreadsheets do
+    not show; `from_csv_cell` removes it.
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
+
+
+def from_csv_cell(text: str) -> str:
+    """Return the text of a cell of `csv_cell`."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def short_repr(value: object) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from yolopose.base.files import atomic_path
 from yolopose.base.log import warn_once
+from yolopose.base.text import one_line
 from yolopose.data.arrays import planes_to_bgr
 from yolopose.data.batches import ValBatch
 from yolopose.evaluate.metric import Metric
@@ -25,6 +26,7 @@ from yolopose.runtime.nms import Detections
 from yolopose.schema import KeypointSchema
 
 DPI = 200
+_MAX_LABEL = 60  # characters of a name
 MAX_LEGEND_CLASSES = 20  # with more classes, curves are gray and unnamed
 MAX_ANNOTATED_CLASSES = 30  # with more classes, cells of the matrix show no values
 MEAN_COLOR = "#0b2a6f"
@@ -93,6 +95,7 @@ def plot_curves(
 def _draw_curves(
     axes: Any, x: npt.NDArray[np.float64], curves: npt.NDArray[np.float64], labels: Sequence[str], mean_label: str
 ) -> None:
+    labels = [plot_label(label) for label in labels]
     if len(labels) > 1:
         for label, curve in zip(labels, curves, strict=True):
             style = {"color": "0.7"} if len(labels) > MAX_LEGEND_CLASSES else {"label": label}
@@ -135,8 +138,9 @@ def plot_confusion(matrix: npt.NDArray[np.float64], names: Sequence[str], path: 
             text = f"{value:.2f}" if normalized else f"{value:.0f}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
     if count <= 100:
-        axes.set_xticks(range(count), names, rotation=90 if count > 6 else 0)
-        axes.set_yticks(range(count), names)
+        labels = [plot_label(name) for name in names]
+        axes.set_xticks(range(count), labels, rotation=90 if count > 6 else 0)
+        axes.set_yticks(range(count), labels)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.6)
@@ -167,9 +171,23 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     return figure
 
 
+def plot_label(name: str) -> str:
+    """Return the name of a class or keypoint as one short line, which Matplotlib draws in reasonable time."""
+    line = one_line(name[: _MAX_LABEL + 1])
+    # a label that begins with an underscore is left out of legends
+    line = f" {line}" if line.startswith("_") else line
+    return line if len(name) <= _MAX_LABEL else f"{line[:_MAX_LABEL]}…"
+
+
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure atomically; the suffix of the path selects the file type."""
-    with atomic_path(path) as temporary:
+    """Write a figure atomically; the suffix of the path selects the file type.
+
+    Names in it are text, never TeX: a class may be called `$`.
+    """
+    matplotlib: Any = importlib.import_module("matplotlib")
+    for text in figure.findobj(importlib.import_module("matplotlib.text").Text):
+        text.set_parse_math(False)
+    with atomic_path(path) as temporary, matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
         figure.savefig(temporary, dpi=DPI)
 
 

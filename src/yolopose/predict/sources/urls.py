@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import unicodedata
 import urllib.error
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from yolopose.base.addresses import address_digest, show_address
 from yolopose.base.download import DownloadSpec, download, file_name_from_url, url_digest, verify_checksum
-from yolopose.base.errors import SourceError
+from yolopose.base.errors import DownloadError, SourceError
 from yolopose.base.http_client import open_address
 from yolopose.base.names import safe_file_name
 from yolopose.base.settings import load_settings
@@ -57,10 +58,13 @@ def open_url(text: str, *, alpha: bool = False) -> SourcePart:
     """
     url = text.strip()
     try:
+        url.encode()  # OpenCV crashes at half of a surrogate pair
         parsed = urlsplit(url)
         host = parsed.hostname or ""
     except ValueError as error:
-        raise SourceError(f"The source is not a valid URL ({error}).") from error
+        raise SourceError(f"The source is not a valid URL ({short_text(str(error))}).") from error
+    if any(unicodedata.category(letter) == "Cc" for letter in url):
+        raise SourceError(f"The URL {url} contains control characters.")
     scheme = parsed.scheme.lower()
     if _YOUTUBE.match(host):
         raise SourceError(
@@ -156,6 +160,8 @@ def _probe(url: str, timeout: float) -> str:
             error_type = PermanentSourceError if permanent else SourceError
             message = f"{url} answers {error.code} {short_text(str(error.reason))}: {_explain_status(error.code)}"
             raise error_type(message) from None
+    except DownloadError as error:  # not a valid address, or a redirect that is not followed
+        raise PermanentSourceError(str(error)) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise SourceError(f"{show_address(url)} cannot be reached: {short_text(str(reason))}.") from None

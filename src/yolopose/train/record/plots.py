@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.data import Annotations
-from yolopose.evaluate.plots import GRID_IMAGES, Overlay, image_grid, new_figure, save_figure
+from yolopose.evaluate.plots import GRID_IMAGES, Overlay, image_grid, new_figure, plot_label, save_figure
 from yolopose.geometry import cxcywh_to_xyxy
 from yolopose.results.writing import save_image
 from yolopose.schema import PoseSpec
@@ -109,7 +109,7 @@ def plot_labels(table: Annotations, spec: PoseSpec, path: Path) -> None:
     _plot_outlines(panels[1], boxes)
     _plot_density(panels[2], boxes[:, 0], boxes[:, 1], "box centers", "x", "y", y_down=True)
     _plot_density(panels[3], boxes[:, 2], boxes[:, 3], "box sizes", "width", "height")
-    names = list(spec.keypoints.keypoint_names(0))
+    names = [plot_label(name) for name in spec.keypoints.keypoint_names(0)]
     fractions = visibility_fractions(table.keypoints[..., 2], spec.keypoints.dims)
     _plot_bars(panels[4], names, fractions, "keypoint visibility, fraction of instances")
     panels[4].set_xlim(0, 1)
