@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolopose.base.names import safe_file_name
-from yolopose.base.text import csv_cell, from_csv_cell
+from yolopose.base.text import csv_field, from_csv_field
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ def test_file_names_are_one_part_of_a_path(text: str) -> None:
 
 @given(st.text(max_size=50))
 def test_cells_are_no_formulas_and_can_be_read_again(text: str) -> None:
-    cell = csv_cell(text)
+    cell = csv_field(text)
     assert isinstance(cell, str)
     assert cell[:1] not in ("=", "@", "\t")
-    assert from_csv_cell(cell) == text
+    assert from_csv_field(cell) == text
 
 
 @pytest.mark.parametrize("value", [1.5, None, "-0.5", "+1e3", "dog"])
 def test_numbers_stay(value: object) -> None:
-    assert csv_cell(value) == value
+    assert csv_field(value) == value

@@ -10,9 +10,10 @@ import re
 
 # The authority of an address in a text. Odd spellings count: backslashes, one slash, `@` or `/` in a password.
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{1,19}):(?:[/\\]{2,})([^\s\"'<>`|]*)")
+# One slash is what a path makes of two; without any, there must be a user.
 _ODD_SLASHES = re.compile(
-    r"(?<![A-Za-z0-9+.-])(https?|ftps?|rtsps?|rtmp[a-z]{0,2}|rtp|srt|s3|tcp|udp):[/\\]?(?![/\\])"
-    r"([^\s\"'<>`|]*@[^\s\"'<>`|]*)",
+    r"(?<![A-Za-z0-9+.-])(https?|ftps?|rtsps?|rtmp[a-z]?|rtp|srt|s3|tcp|udp):"
+    r"([/\\](?![/\\])[^\s\"'<>`|]+|(?![/\\])[^\s\"'<>`|]*@[^\s\"'<>`|]*)",
     re.IGNORECASE,
 )
 # Without a scheme, `user:password@host` is one only where a host with a dot or a port follows.
@@ -56,10 +57,9 @@ def hide_secrets(text: str) -> str:
         return text
     if "://" in text or ":\\" in text:
         text = _ADDRESS.sub(_hide, text)
-    if "@" not in text:
-        return text
-    text = _ODD_SLASHES.sub(lambda match: f"{match[1]}://***@{_host(match[2].rpartition('@')[2])}/…", text)
-    return _BARE_LOGIN.sub("***@", text)
+    if "@" in text or ":/" in text or ":\\" in text:
+        text = _ODD_SLASHES.sub(lambda match: _show(match[1], match[2].lstrip("/\\")), text)
+    return _BARE_LOGIN.sub("***@", text) if "@" in text else text
 
 
 def address_name(address: str) -> str:

@@ -43,19 +43,19 @@ def cut_text(text: str) -> str:
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE * 3 // 4]} … {text[-_MAX_MESSAGE // 4 :]}"
 
 
-def csv_cell(value: object) -> object:
+def csv_field(value: object) -> object:
     """Return a cell of a CSV file that no spreadsheet takes for a formula; numbers stay as they are.
 
     Text that begins with `=`, `+`, `-`, `@` or a control character gets an apostrophe in front, which spreadsheets do
-    not show; `from_csv_cell` removes it.
+    not show; `from_csv_field` removes it.
     """
     if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
         return value
     return f"'{value}"
 
 
-def from_csv_cell(text: str) -> str:
-    """Return the text of a cell of `csv_cell`."""
+def from_csv_field(text: str) -> str:
+    """Return the text of a cell of `csv_field`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 

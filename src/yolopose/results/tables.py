@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import DependencyError
-from yolopose.base.text import csv_cell
+from yolopose.base.text import csv_field
 from yolopose.results.arrays import to_numpy
 from yolopose.results.instances import Boxes, Keypoints
 from yolopose.schema import KeypointSchema
@@ -167,8 +167,8 @@ def to_csv(rows: Sequence[Row], header: Sequence[str]) -> str:
     """Return CSV text with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([csv_cell(name) for name in header])
-    writer.writerows([csv_cell(row.get(name, "")) for name in header] for row in rows)
+    writer.writerow([csv_field(name) for name in header])
+    writer.writerows([csv_field(row.get(name, "")) for name in header] for row in rows)
     return text.getvalue()
 
 

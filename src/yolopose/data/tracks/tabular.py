@@ -14,7 +14,7 @@ import numpy as np
 
 from yolopose.base.errors import DataError, DependencyError
 from yolopose.base.files import AtomicTextFile, atomic_path, discard, output_error
-from yolopose.base.text import csv_cell, from_csv_cell
+from yolopose.base.text import csv_field, from_csv_field
 from yolopose.data.tracks.tracks import MAX_FRAME, NO_ID, Floats, TrackFrame, Tracks, TrackWriter, schema_of
 
 _COLUMNS = ("path", "frame", "track_id", "class", "name", "confidence", "x1", "y1", "x2", "y2")
@@ -79,14 +79,14 @@ class CsvWriter(TrackWriter):
         self._has_raw = has_raw
         self._file = AtomicTextFile(path)
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow([csv_cell(name) for name in _columns(video, has_raw)])
+        self._writer.writerow([csv_field(name) for name in _columns(video, has_raw)])
 
     def write(self, frame: TrackFrame) -> None:
         """Add the instances of one frame."""
         columns = _frame_columns(frame, self._video, self._has_raw)
         names = _columns(self._video, self._has_raw)
         for name in _TEXT_COLUMNS:
-            columns[names.index(name)] = [csv_cell(value) for value in columns[names.index(name)]]
+            columns[names.index(name)] = [csv_field(value) for value in columns[names.index(name)]]
         self._writer.writerows(zip(*columns, strict=True))
 
     def next_video(self, video: Tracks) -> None:
@@ -225,7 +225,7 @@ def read_csv(path: Path) -> list[Tracks]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            header = [from_csv_cell(name) for name in next(reader, [])]
+            header = [from_csv_field(name) for name in next(reader, [])]
             rows = [row for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file ({error}).") from error
@@ -235,7 +235,7 @@ def read_csv(path: Path) -> list[Tracks]:
             raise DataError(f"{path}, line {number}: {len(row)} columns, expected {len(header)}.")
     columns = {name: [row[index] for row in rows] for index, name in enumerate(header)}
     for name in _TEXT_COLUMNS:
-        columns[name] = [from_csv_cell(text) for text in columns[name]]
+        columns[name] = [from_csv_field(text) for text in columns[name]]
     return _build(path, columns, lambda name: _to_numbers(path, name, columns[name]), {})
 
 

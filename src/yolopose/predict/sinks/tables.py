@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.base.files import AtomicTextFile, output_error
-from yolopose.base.text import csv_cell
+from yolopose.base.text import csv_field
 from yolopose.predict.sinks.base import Sink, WriteContext, format_count
 from yolopose.results import Results
 from yolopose.results.arrays import to_numpy
@@ -157,7 +157,7 @@ class CsvTable(Sink):
         self._file = self._file or AtomicTextFile(context.folder / CSV_FILE)
         writer = csv.writer(self._file, lineterminator="\n")
         if is_first:
-            writer.writerow([csv_cell(name) for name in _csv_header(context.result)])
+            writer.writerow([csv_field(name) for name in _csv_header(context.result)])
         rows = _csv_rows(context.result)
         writer.writerows(rows)
         self._count += len(rows)
@@ -190,6 +190,6 @@ def _csv_rows(result: Results) -> list[list[Any]]:
     for box, values in zip(boxes.tolist(), flat.tolist(), strict=True):
         track_id = int(box[4]) if result.boxes.is_track else ""
         cls = int(box[-1])
-        name = csv_cell(class_name(result.names, cls))
-        rows.append([csv_cell(result.path), frame, track_id, cls, name, box[-2], *box[:4], *values])
+        name = csv_field(class_name(result.names, cls))
+        rows.append([csv_field(result.path), frame, track_id, cls, name, box[-2], *box[:4], *values])
     return rows
