@@ -1,0 +1,8 @@
+"""Make the small runs of the evaluation tests importable."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "evaluate"))
