@@ -31,6 +31,8 @@ PATHS = {
     "labeled",
     "detector",
     "output",
+    "distill_model",
+    "unlabeled",
     "index",
 }
 

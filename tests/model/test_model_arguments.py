@@ -62,7 +62,6 @@ def test_positional_stream(small: YOLO) -> None:
         ("train", {"trainer": object}, r"trainer=….*model\.add_callback"),
         ("val", {"validator": object}, r"validator=….*model\.val\(\)\.record"),
         ("predict", {"source": IMAGE, "predictor": object}, "on_predict_postprocess_end"),
-        ("train", {"distill_model": "x.pt"}, "yolo label"),
         ("predict", {"source": IMAGE, "save_dir": "out"}, "project='runs' name='first'"),
         ("predict", {"source": IMAGE, "mode": "val"}, "this is the mode predict"),
         ("train", {"model": "yolo11s-pose.pt"}, r"this object is small-pose\.yaml\. Open the other network"),

@@ -77,6 +77,12 @@ TABLE: dict[str, tuple[str, ...]] = {
     "data/test_data_fetch::test_large_archives_need_download_true": ("download",),
     "train/test_train_option_coverage::test_verbose_false_prints_no_epochs": ("verbose",),
     "config/test_config::test_unread_option_warns_once": ("profile",),
+    "train/test_train_distill::test_gains_scale_the_losses": ("dis", "dis_output"),
+    "train/test_train_distill::test_a_run_approaches_its_teacher": ("distill_model",),
+    "train/test_train_pseudo_labels::test_predictions_of_the_teacher_become_labels": ("unlabeled",),
+    "train/test_train_pseudo_labels::test_labels_that_all_views_share": ("unlabeled_conf",),
+    "train/test_train_pseudo_labels::test_each_batch_has_pseudo_labeled_images": ("unlabeled_ratio",),
+    "train/test_train_pseudo_labels::test_pseudo_labels_have_their_weight": ("unlabeled_weight",),
 }
 
 

@@ -212,7 +212,21 @@ class AugmentKwargs(TypedDict, total=False):
     augmentations: Sequence[Any] | None
 
 
-class TrainKwargs(AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, DataKwargs, CommonKwargs, total=False):
+class DistillKwargs(TypedDict, total=False):
+    """Teacher of the training, and images without labels."""
+
+    distill_model: str | Path | None
+    dis: float
+    dis_output: float
+    unlabeled: str | Path | None
+    unlabeled_conf: float
+    unlabeled_ratio: float
+    unlabeled_weight: float
+
+
+class TrainKwargs(
+    DistillKwargs, AugmentKwargs, LossKwargs, ScheduleKwargs, RunFolderKwargs, DataKwargs, CommonKwargs, total=False
+):
     """Options of `YOLO.train`."""
 
     batch: int | float

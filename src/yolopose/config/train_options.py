@@ -89,8 +89,33 @@ class AugmentOptions(OptionValues):
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
+class DistillOptions(OptionValues):
+    """Teacher of the training, and images without labels."""
+
+    distill_model: str | None = option(
+        None, "trained teacher of any scale (.pt, .safetensors), or exported file, that guides the training"
+    )
+    dis: float = option(6.0, "gain of the distance to the feature maps of distill_model; 0 does not use them", low=0)
+    dis_output: float = option(
+        1.0, "factor on the gains of boxes, classes and keypoints against the outputs of distill_model", low=0
+    )
+    unlabeled: str | None = option(
+        None,
+        "folder of images without labels: predictions of distill_model, or of the initial weights, on which mirrored "
+        "and smaller views agree, are trained as labels",
+    )
+    unlabeled_conf: float = option(
+        0.5, "confidence from which instances of unlabeled images are labeled", low=0, high=1
+    )
+    unlabeled_ratio: float = option(1.0, "unlabeled images for each labeled image of a batch", low=0.01, high=16)
+    unlabeled_weight: float = option(1.0, "weight of the losses of unlabeled images", low=0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TrainOptions(AugmentOptions, LossOptions, ScheduleOptions, RunFolderOptions, DataOptions, CommonOptions):
+class TrainOptions(
+    DistillOptions, AugmentOptions, LossOptions, ScheduleOptions, RunFolderOptions, DataOptions, CommonOptions
+):
     """Options of `train`."""
 
     batch: int | float = option(

@@ -33,10 +33,9 @@ IGNORED_OPTIONS: dict[str, tuple[Any, str]] = {
     "quantize": (None, "use half=True for 16 bits; export has quantize="),
     "int8": (False, "export to 8 bits with export(int8=True, data=…) and open that file"),
     "nms": (None, "the network decides; end2end=True uses an NMS-free output"),
-    "dlog": (1.0, "distillation is not in this version"),
-    "dgrad": (0.5, "distillation is not in this version"),
-    "dlam": (1.0, "distillation is not in this version"),
-    "dis": (6.0, "distillation is not in this version"),
+    "dlog": (1.0, "dis= and dis_output= are the gains of the losses against distill_model="),
+    "dgrad": (0.5, "dis= and dis_output= are the gains of the losses against distill_model="),
+    "dlam": (1.0, "dis= and dis_output= are the gains of the losses against distill_model="),
     "label_smoothing": (0.0, _OLD),
     "save_hybrid": (False, _OLD),
     "fl_gamma": (0.0, _OLD),
@@ -58,8 +57,6 @@ REFUSED_ARGUMENTS: dict[str, str] = {
     "callbacks act at on_val_batch_end",
     "predictor": "change results in a callback of on_predict_postprocess_end (its argument has .results), or after the "
     "call",
-    "distill_model": "distillation is not in this version; train the small network on labels that the large one writes "
-    "(yolo label)",
 }
 
 # Attributes of a `YOLO` object of the reference package.

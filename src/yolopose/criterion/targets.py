@@ -49,6 +49,12 @@ class Targets:
             self.keypoints.repeat(times, 1, 1),
         )
 
+    def slice_images(self, start: int, end: int) -> Targets:
+        """Return the instances of images `start`…`end - 1`; instances are ordered by image."""
+        first, last = torch.searchsorted(self.batch_idx, self.batch_idx.new_tensor([start, end])).tolist()
+        rows = slice(first, last)
+        return Targets(self.batch_idx[rows] - start, self.classes[rows], self.boxes[rows], self.keypoints[rows])
+
     @classmethod
     def from_normalized(
         cls, batch_idx: Tensor, classes: Tensor, boxes: Tensor, keypoints: Tensor, shape: tuple[int, int]

@@ -25,7 +25,7 @@ from yolopose.config import (
     make_options,
 )
 from yolopose.model.base import ModelBase
-from yolopose.model.hub import find_weights
+from yolopose.model.hub import complete_suffix, find_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -426,7 +426,7 @@ class YOLO(ModelBase):
                 path = find_weights(resume_path(options.resume, Path(self.model_name)))
                 self.trainer = resumed_trainer(path, given, self.callbacks, launcher)
             else:
-                options = replace(options, model=self.model_name)
+                options = replace(options, model=self.model_name, distill_model=_find_teacher(options.distill_model))
                 weights = self._initial_weights(options.pretrained)
                 self.trainer = new_trainer(options, self.model.yaml, weights, self.callbacks, launcher, given)
             self.metrics = self.trainer.train()
@@ -513,3 +513,12 @@ class YOLO(ModelBase):
             self._network, self.ckpt = trainer.ema.model.cpu(), None
         self._defaults.remember({"model": self.model_name, "data": trainer.args.data, "imgsz": trainer.args.imgsz})
         self._place()
+
+
+def _find_teacher(path: str | None) -> str | None:
+    """Return the absolute path of a teacher, whose weights are downloaded if they are public."""
+    if path is None:
+        return None
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
+        raise UsageError(f"distill_model={path} is a new network: a teacher must be trained; give its weights.")
+    return str(find_weights(complete_suffix(Path(path))).absolute())

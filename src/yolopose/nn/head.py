@@ -40,6 +40,13 @@ class HeadOutput:
     one2one: HeadOutput | None = None
     states: Tensor | None = None
 
+    def slice_images(self, start: int, end: int) -> HeadOutput:
+        """Return the output of images `start`…`end - 1`."""
+        rows = slice(start, end)
+        sigmas = None if self.sigmas is None else self.sigmas[rows]
+        one2one = None if self.one2one is None else self.one2one.slice_images(start, end)
+        return HeadOutput(self.boxes[rows], self.scores[rows], self.kpts[rows], self.shapes, sigmas, one2one)
+
 
 @dataclass(frozen=True)
 class LevelBranches:

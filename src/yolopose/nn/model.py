@@ -72,6 +72,11 @@ class PoseModel(nn.Module):
         """Run the network and return the raw outputs in either mode; `head.decode` converts them to pixels."""
         return self.head.outputs(self.features(x))
 
+    def outputs_with_features(self, x: Tensor) -> tuple[HeadOutput, list[Tensor]]:
+        """Return the raw outputs, and the feature maps that the head reads."""
+        maps = self.features(x)
+        return self.head.outputs(maps), maps
+
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps the head reads, finest first; other maps are freed after their last use."""
         maps = {-1: x}

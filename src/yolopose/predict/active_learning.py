@@ -172,7 +172,7 @@ class UncertaintyScorer:
         if not len(scores) and not len(other_scores):
             return 0.0, ""
         overlap = np.asarray(box_iou(boxes, other_boxes), dtype=np.float64)
-        pairs = _match(overlap, scores)
+        pairs = match_detections(overlap, scores)
         values: list[float] = []
         weights: list[float] = []
         moved: list[float] = []
@@ -276,7 +276,7 @@ def _weighted_mean(values: Float64, weights: Float64) -> float:
     return float((values * weights).sum() / max(float(weights.sum()), 1.0))
 
 
-def _match(overlap: Float64, scores: Float64) -> list[tuple[int, int]]:
+def match_detections(overlap: Float64, scores: Float64) -> list[tuple[int, int]]:
     """Return pairs of detections with sufficient IoU, greedily by confidence."""
     pairs: list[tuple[int, int]] = []
     overlap = overlap.copy()

@@ -18,7 +18,7 @@ _STATE_KEY = "training"  # key of `Checkpoint.extra` that only an unfinished run
 # Options that may change when a run is resumed; all others determine what it computes.
 _RESUMABLE_OPTIONS = (
     "model", "resume", "device", "workers", "cache", "patience", "save_period", "plots", "verbose", "strict", "data",
-    "save_json", "project", "name", "exist_ok", "loggers", "augmentations", "epochs", "keep_state",
+    "save_json", "project", "name", "exist_ok", "loggers", "augmentations", "epochs", "keep_state", "distill_model",
 )  # fmt: skip
 
 

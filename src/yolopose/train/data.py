@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -28,6 +29,7 @@ class TrainData:
         train: labels of the training images.
         val: labels of the validation images; None when the data set has none.
         available: number of training images before `fraction` selected some.
+        pseudo: pseudo labels of further images; None without `unlabeled`.
     """
 
     dataset: Dataset
@@ -35,11 +37,19 @@ class TrainData:
     train: Annotations
     val: Annotations | None
     available: int
+    pseudo: Annotations | None = None
+
+    def image_file(self, index: int) -> Path:
+        """Return a training image; pseudo-labeled images follow the labeled ones."""
+        if self.pseudo is not None and index >= len(self.train):
+            return self.pseudo.files[index - len(self.train)]
+        return self.train.files[index]
 
     def describe(self, fraction: object) -> str:
         """Return the number of training images as text: `19 of 93 images (fraction=0.2)`."""
         used = len(self.train)
-        return f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
+        text = f"{used} images" if used == self.available else f"{used} of {self.available} images ({fraction=})"
+        return text if self.pseudo is None else f"{text} and {len(self.pseudo)} with pseudo labels"
 
 
 def load_data(options: TrainOptions, channels: int, visibility: object = None) -> TrainData:

@@ -24,15 +24,17 @@ from yolopose.base.errors import DataError, TrainError
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import format_duration
 from yolopose.config import TrainSettings, adjustable
+from yolopose.data import Annotations
 from yolopose.evaluate import PoseMetrics
 from yolopose.nn import PoseModel
 from yolopose.train.compute_config import ComputeConfig, default_config
 from yolopose.train.data import TrainData
 from yolopose.train.distributed import ProcessGroup, RankLost
-from yolopose.train.feed import TrainBatch, TrainBatches
+from yolopose.train.feed import MixedBatches, TrainBatch, TrainBatches
 from yolopose.train.nan_guard import Diverged, NanGuard
 from yolopose.train.optimizer import resolved_batch
 from yolopose.train.process import InterruptHandler, deterministic_kernels
+from yolopose.train.pseudo_labels import pseudo_batch
 from yolopose.train.record import HEADER_EVERY, EpochLine, epoch_summary, final_report, results_columns
 from yolopose.train.run_folder import NullRunFolder, RunFolder
 from yolopose.train.scalars import LossMeter
@@ -75,7 +77,7 @@ class Trainer:
         loss: total loss of the last batch.
         loss_items: (T,) terms of the last batch, in the order of `loss_names`.
         loss_names: `box_loss`, `pose_loss`, `kobj_loss`, `cls_loss`, `dfl_loss`; with the head of YOLO26 `l1_loss`
-            and `rle_loss` instead of the last.
+            and `rle_loss` instead of the last; with `distill_model` also `dis_feature_loss` and `dis_output_loss`.
         metrics: `metrics/…` and `val/…` of the last validation.
         validator: `PoseMetrics` of the last validation.
         fitness: box mAP50-95 + pose mAP50-95 of the last validation.
@@ -117,11 +119,11 @@ class Trainer:
         self.ema = self._state.ema
         self.optimizer = self._state.optimizer.torch
         self._guard = NanGuard(self._state)
-        terms = self._state.criterion.terms
-        self._meter = LossMeter(terms, device)
+        self._meter = LossMeter(self._state.terms, device)
         self.loss_names = self._meter.names
+        terms = self._state.criterion.terms
         states = data.spec.keypoints.visibility
-        columns = results_columns(terms, len(self.optimizer.param_groups), states)
+        columns = results_columns(terms, len(self.optimizer.param_groups), states, self._state.terms[len(terms) :])
         folder_type = RunFolder if self._group.is_main else NullRunFolder
         self._folder = folder_type(save_dir, settings, data, license_, columns)
         self.save_dir = save_dir
@@ -146,20 +148,27 @@ class Trainer:
         if state is not None:
             self._restore(state)
 
-    def _make_batches(self, settings: TrainSettings, stride: int) -> TrainBatches:
+    def _make_batches(self, settings: TrainSettings, stride: int) -> TrainBatches | MixedBatches:
         on_gpu = self.device.type == "cuda"
-        return TrainBatches(
-            self.data.train,
-            self.data.spec,
-            settings,
-            imgsz=settings.imgsz,
-            batch=self.batch_size,
-            stride=stride,
-            workers=min(self.compute_config.workers, self._group.max_workers),
-            pin_memory=on_gpu,
-            share=(self._group.rank, self._group.size),
-            render_on=self.device if on_gpu else None,
-        )
+
+        def make(table: Annotations, batch: int) -> TrainBatches:
+            return TrainBatches(
+                table,
+                self.data.spec,
+                settings,
+                imgsz=settings.imgsz,
+                batch=batch,
+                stride=stride,
+                workers=min(self.compute_config.workers, self._group.max_workers),
+                pin_memory=on_gpu,
+                share=(self._group.rank, self._group.size),
+                render_on=self.device if on_gpu else None,
+            )
+
+        labeled = make(self.data.train, self.batch_size)
+        if self.data.pseudo is None:
+            return labeled
+        return MixedBatches(labeled, make(self.data.pseudo, pseudo_batch(self.batch_size, settings, self.data)))
 
     @property
     def tloss(self) -> Tensor:
@@ -335,6 +344,8 @@ class Trainer:
         )
         self._emit("on_pretrain_routine_end")
         LOGGER.info(f"Compute: {self.compute_config}.")
+        if self._state.distiller is not None:
+            LOGGER.info(f"Distillation from the {self._state.distiller}.")
         self._start_time = time.monotonic()
         self._budget.start(opening)
         self._emit("on_train_start")

@@ -100,7 +100,9 @@ class OptimizerHandle:
         self.torch.load_state_dict({"state": state, "param_groups": own})
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc: int) -> OptimizerHandle:
+def make_optimizer(
+    model: nn.Module, settings: TrainSettings, *, images: int, nc: int, further: Sequence[nn.Parameter] = ()
+) -> OptimizerHandle:
     """Build the optimizer of a run; the network must be on its device already.
 
     The groups hold all parameters, frozen ones included: a parameter without a gradient is not updated.
@@ -110,6 +112,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc
         settings: `batch` must be a number of images.
         images: training images of an epoch.
         nc: number of classes.
+        further: weights that are trained with the network and do not belong to it.
 
     Raises:
         UsageError: the optimizer is unknown, or a hyperparameter does not fit it.
@@ -121,6 +124,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, *, images: int, nc
     groups = parameter_groups(
         model, decay, learning_rate_gains(model, config, settings.lr_backbone, settings.lr_keypoints)
     )
+    groups[0]["params"] += further  # the first group holds weights
     return OptimizerHandle(_build(config, groups), config, decay)
 
 

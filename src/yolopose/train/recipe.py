@@ -85,7 +85,7 @@ def _auto_values(
     options: TrainOptions, given: Collection[str], images: int, spec: PoseSpec, start: PoseSpec | None
 ) -> dict[str, Any]:
     """Return the values that suit a run, by option."""
-    known = _has_same_keypoints(start, spec)
+    known = has_same_keypoints(start, spec)
     values: dict[str, Any] = {"kpt_l1": 1.0, "kpt_prior": not known, "val_initial": _is_known_task(start, spec)}
     if start is not None and not known:
         values["head_steps"] = _HEAD_STEPS
@@ -181,10 +181,10 @@ def _has_large_images(data: TrainData, options: TrainOptions) -> bool:
 
 def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
     """Return whether the initial weights already predict the classes and keypoints of the data."""
-    return start is not None and start.classes == spec.classes and _has_same_keypoints(start, spec)
+    return start is not None and start.classes == spec.classes and has_same_keypoints(start, spec)
 
 
-def _has_same_keypoints(start: PoseSpec | None, spec: PoseSpec) -> bool:
+def has_same_keypoints(start: PoseSpec | None, spec: PoseSpec) -> bool:
     """Return whether the initial weights predict the keypoints of the data; the names of the classes may differ."""
     if start is None or start.keypoints.shape != spec.keypoints.shape:
         return False
@@ -203,4 +203,4 @@ def _keypoint_names(spec: PoseSpec) -> tuple[str, ...]:
 def _describe_start(spec: PoseSpec, start: PoseSpec | None) -> str:
     if start is None:
         return "random weights"
-    return "weights of the same keypoints" if _has_same_keypoints(start, spec) else "weights of other keypoints"
+    return "weights of the same keypoints" if has_same_keypoints(start, spec) else "weights of other keypoints"

@@ -223,7 +223,7 @@ class RunFolder:
         """Draw the first batches of the first epoch; the first image that cannot be written causes one warning."""
         if not (self._settings.plots and epoch == 0 and number < _DRAWN_BATCHES):
             return
-        files = [self._data.train.files[index].name for index in batch.index.tolist()]
+        files = [self._data.image_file(index).name for index in batch.index.tolist()]
         try:
             plot_train_batch(batch, self.path / f"train_batch{number}.jpg", files, self._data.spec)
         except OutputError as error:

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from yolopose.base.callbacks import Callbacks
 from yolopose.base.errors import TrainError, UsageError
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.config import TrainOptions, TrainSettings, train_settings
-from yolopose.formats.pytorch import pick_device
+from yolopose.formats.pytorch import TorchRuntime, pick_device
 from yolopose.nn import PoseModel, build_network
 from yolopose.nn.model_yaml import input_channels
 from yolopose.train.auto_batch import auto_batch_size
@@ -23,6 +25,7 @@ from yolopose.train.autotune import autotune
 from yolopose.train.checkpoint import newest_resumable, read_resumable
 from yolopose.train.compute_config import ComputeConfig, default_config, resumed_config
 from yolopose.train.data import TrainData, dataset_reference, load_data
+from yolopose.train.distill import Teacher, check_teacher, class_columns
 from yolopose.train.distributed import Launcher, ProcessGroup
 from yolopose.train.distributed.devices import DeviceAssignment
 from yolopose.train.distributed.worker import start_workers
@@ -32,7 +35,13 @@ from yolopose.train.loggers import open_loggers, select_loggers
 from yolopose.train.loop import Trainer
 from yolopose.train.optimizer import freeze_layers
 from yolopose.train.process import deterministic_kernels
-from yolopose.train.recipe import choose_options
+from yolopose.train.pseudo_labels import (
+    check_unlabeled,
+    load_pseudo_labels,
+    make_pseudo_labels,
+    save_pseudo_labels,
+)
+from yolopose.train.recipe import choose_options, has_same_keypoints
 from yolopose.weights import load_matching
 
 
@@ -72,6 +81,7 @@ def new_trainer(
     if settings.kpt_prior:
         place_keypoints(network, data.train, settings.imgsz)
     freeze_layers(network, settings.freeze)  # reports an invalid `freeze` before a folder is created
+    data = _use_teacher(network, data, settings, devices.device, weights)
     _check_transforms(settings, devices)
     settings, config = _resolve_compute(network, data, settings, devices)
     seconds = 0.0
@@ -79,12 +89,14 @@ def new_trainer(
         with config.apply(), deterministic_kernels(devices.device, settings.deterministic):
             seconds = warm_up_head(network, data, config.resolve(settings), devices.device)
     group = launcher.launch() if launcher else ProcessGroup()
+    folder = settings.run.create()
+    save_pseudo_labels(folder, data.pseudo)
     trainer = Trainer(
         network,
         data,
         settings,
         devices.device,
-        settings.run.create(),
+        folder,
         seconds=seconds,
         callbacks=callbacks,
         loggers=loggers,
@@ -93,6 +105,32 @@ def new_trainer(
         compute_config=config if group.size == 1 else config.for_rank(group.max_workers),
     )
     return start_workers(group, trainer, None)
+
+
+def _use_teacher(
+    network: PoseModel, data: TrainData, settings: TrainSettings, device: torch.device, weights: InitialWeights | None
+) -> TrainData:
+    """Check the teacher, and add pseudo labels of unlabeled images to the data.
+
+    Raises:
+        UsageError: the teacher does not fit, or `unlabeled` has no teacher.
+    """
+    teacher = Teacher(Path(settings.distill_model), device) if settings.distill_model else None
+    if teacher is not None:
+        check_teacher(teacher, network, data.spec, settings)
+    if not settings.unlabeled:
+        return data
+    check_unlabeled(settings)
+    spec = teacher.metadata.spec if teacher else weights.spec if weights else None
+    columns = class_columns(spec, data.spec) if spec else None
+    if spec is None or columns is None or not has_same_keypoints(spec, data.spec):
+        raise UsageError(
+            f"unlabeled={settings.unlabeled} needs a network that predicts the classes and keypoints of "
+            f"{data.dataset.yaml_path}: give distill_model=best.pt of a training on this data set, or begin with its "
+            "weights as the model."
+        )
+    runtime = teacher.runtime if teacher else TorchRuntime(network, device)
+    return replace(data, pseudo=make_pseudo_labels(runtime, settings.unlabeled, data, settings, columns))
 
 
 def _check_transforms(settings: TrainSettings, devices: DeviceAssignment) -> None:
@@ -114,6 +152,8 @@ def _resolve_compute(
         config = default_config(settings, devices.device)
     if settings.batch < 1:
         images = auto_batch_size(network, data, config.resolve(settings), devices.device)
+        if data.pseudo is not None:  # they are in each batch beside the labeled images
+            images = max(int(images / (1 + settings.unlabeled_ratio)), 1)
         settings = replace(settings, batch=devices.global_batch(images))
     devices.check_batch(settings.batch)
     return settings, config
@@ -150,6 +190,8 @@ def resumed_trainer(
             f"{data.spec.channels}: the data set has changed. Restore it, or begin a new run."
         )
     settings = train_settings(run.options, max(network.stride))
+    if settings.unlabeled:
+        data = replace(data, pseudo=load_pseudo_labels(run.folder))
     devices.check_batch(settings.batch)
     group = launcher.launch() if launcher else ProcessGroup()
     state = run.state

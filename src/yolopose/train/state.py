@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolopose.base.errors import TrainError
 from yolopose.base.log import LOGGER
 from yolopose.config import TrainSettings
 from yolopose.criterion import LossTerms, PreparedTargets, Targets, build_criterion
-from yolopose.nn import PoseModel
+from yolopose.nn import HeadOutput, PoseModel
 from yolopose.nn.openmp import note_computation
 from yolopose.nn.recompute import recompute_saved_maps
 from yolopose.train.data import TrainData, class_weights
+from yolopose.train.distill import TERMS, make_distiller
 from yolopose.train.distributed import ProcessGroup
 from yolopose.train.distributed.process_group import GradientReducer
 from yolopose.train.ema import EMA
@@ -52,7 +53,8 @@ class TrainState:
         micro_batches: parts in which a batch passes through the network; above 1 after the memory was full.
         precision: precision of the forward pass and gradient scaling.
         device: where it computes.
-        criterion: the losses.
+        criterion: the losses against the labels.
+        distiller: the losses against a teacher; None without `distill_model`.
     """
 
     def __init__(
@@ -74,16 +76,24 @@ class TrainState:
         if settings.channels_last is not False:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stub lacks it
         self._frozen = freeze_layers(self.model, settings.freeze)
-        self._forward: Any = self.model.outputs
+        self._has_pseudo = data.pseudo is not None
+        self._reduce_fn = self._group.all_reduce if self._group.size > 1 else None
+        self._forward: Any = self.model.outputs_with_features if settings.distill_model else self.model.outputs
         # network and losses as one graph; the losses of several processes include a collective operation
         self._compiled: Any = None
         if settings.compile:
-            whole = self._group.size == 1
-            target = self._output_and_losses if whole else self.model.outputs
+            whole = self._group.size == 1 and not settings.distill_model and not self._has_pseudo
+            target = self._output_and_losses if whole else self._forward
             compiled = _compile(target, settings.compile)
             self._forward, self._compiled = (self._forward, compiled) if whole else (compiled, None)
         self.ema = EMA(self.model, settings.ema_decay, settings.ema_tau)
-        self.optimizer = make_optimizer(self.model, settings, images=len(data.train), nc=data.spec.nc)
+        self.distiller = make_distiller(settings, self.model, data.spec, device)
+        # what is trained: with a teacher also the adapters, which do not belong to the network
+        self._trained: nn.Module = (
+            nn.ModuleList([self.model, self.distiller.adapters]) if self.distiller else self.model
+        )
+        adapters = list(self.distiller.adapters.parameters()) if self.distiller else []
+        self.optimizer = make_optimizer(self.model, settings, images=len(data.train), nc=data.spec.nc, further=adapters)
         self.schedule = make_schedule(settings, self.optimizer.config, batches)
         self.precision = Precision(settings.amp, device)
         self.criterion = build_criterion(
@@ -95,13 +105,18 @@ class TrainState:
         )
         self.lr_scale = 1.0
         self.micro_batches = 1
-        self._reducer = GradientReducer(self.model, self._group) if self._group.size > 1 else None
+        self._reducer = GradientReducer(self._trained, self._group) if self._group.size > 1 else None
         self.last_step = -1
         # listed once: walking through all modules takes a millisecond
-        self._parameters = list(self.model.parameters())
+        self._parameters = list(self._trained.parameters())
         buffers = zip(self.model.buffers(), self.ema.model.buffers(), strict=True)
         self._norm_statistics = [(buffer, average) for buffer, average in buffers if buffer.is_floating_point()]
         self._has_partial_gradients = False  # whether the current batch has added gradients to those before it
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the losses of a batch."""
+        return (*self.criterion.terms, *(TERMS if self.distiller else ()))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Prepare the criterion and the network for an epoch; norms of frozen layers stay in eval mode.
@@ -164,7 +179,7 @@ class TrainState:
             return parts[0][1]
         total = torch.stack([terms.total for _, terms in parts]).sum()
         values = torch.stack([terms.values * count for count, terms in parts]).sum(0) / len(batch)
-        return LossTerms(total, self.criterion.terms, values)
+        return LossTerms(total, self.terms, values)
 
     def losses(self, batch: TrainBatch, epoch: int, number: int) -> LossTerms:
         """Run the network on a batch; with several processes, return this process's share of the losses.
@@ -175,7 +190,7 @@ class TrainState:
             number: the batch in the epoch.
         """
         if not len(batch):  # the last batch of an epoch may have fewer images than there are processes
-            return self.criterion.empty(self.device, self._group.all_reduce)
+            return self._no_losses()
         images = self._preprocess(batch.images, epoch, number)
         labels = batch.batch_idx, batch.classes, batch.boxes, batch.keypoints
         targets = Targets.from_normalized(*labels, (images.shape[2], images.shape[3]))
@@ -187,8 +202,41 @@ class TrainState:
                 _mark_sizes(images, prepared)
                 return self._compiled(images, prepared)
         with self.precision.autocast(), self._recompute_context():
-            output = self._forward(images)
-        return self.criterion(output, targets, self._group.all_reduce if self._group.size > 1 else None)
+            output, maps = self._forward(images) if self.distiller else (self._forward(images), [])
+        if self._has_pseudo:
+            terms = self._mixed_terms(output, targets, batch.num_pseudo)
+        else:
+            terms = self.criterion(output, targets, self._reduce_fn)
+        if self.distiller is None:
+            return terms
+        with self.precision.autocast():
+            total, values = self.distiller.losses(images, maps, output)
+        return LossTerms(terms.total + total, self.terms, torch.cat((terms.values, values)))
+
+    def _mixed_terms(self, output: HeadOutput, targets: Targets, num_pseudo: int) -> LossTerms:
+        """Return the losses of a batch whose last images have pseudo labels, which have a weight of their own."""
+        images = len(output.scores)
+        count = images - num_pseudo
+        ranges = ((0, count, 1.0), (count, images, self._settings.unlabeled_weight))
+        parts: list[tuple[float, LossTerms]] = []
+        for start, end, weight in ranges:
+            if start == end:
+                terms = self.criterion.empty(self.device, self._group.all_reduce)
+            else:
+                part = targets.slice_images(start, end)
+                terms = self.criterion(output.slice_images(start, end), part, self._reduce_fn)
+            parts.append((weight, terms))
+        total = torch.stack([weight * terms.total for weight, terms in parts]).sum()
+        sizes = (count / images, num_pseudo / images)
+        values = [size * weight * terms.values for size, (weight, terms) in zip(sizes, parts, strict=True)]
+        return LossTerms(total, self.criterion.terms, torch.stack(values).sum(0))
+
+    def _no_losses(self) -> LossTerms:
+        """Return the losses of a process without images, which takes part in the sums over all processes."""
+        for _ in range(2 if self._has_pseudo else 1):
+            self.criterion.empty(self.device, self._group.all_reduce)
+        values = torch.zeros(1 + len(self.terms), device=self.device)
+        return LossTerms(values[0], self.terms, values[1:])
 
     def _output_and_losses(self, images: Tensor, prepared: PreparedTargets) -> LossTerms:
         """Run the network and compute the losses, for `torch.compile`."""
@@ -217,7 +265,7 @@ class TrainState:
         if self._group.size == 1:
             return LossTerms(terms.total.detach(), terms.names, terms.values)
         values = self._group.all_reduce(torch.cat((terms.total.detach()[None], terms.values)))
-        return LossTerms(values[0], self.criterion.terms, values[1:])
+        return LossTerms(values[0], self.terms, values[1:])
 
     def _micro_batch_size(self, batch: TrainBatch) -> int:
         return max(-(-len(batch) // self.micro_batches), 1)
@@ -272,11 +320,11 @@ class TrainState:
         if self._reducer and self._reducer.active:
             self._reducer.finish()
             return True
-        return self._group.all_reduce_gradients(self.model)
+        return self._group.all_reduce_gradients(self._trained)
 
     def collect_gradients(self) -> None:
         """Sum gradients that wait for a step into rank 0, whose state is saved; call it before `state_dict`."""
-        if self._group.size > 1 and self._group.all_reduce_gradients(self.model) and not self._group.is_main:
+        if self._group.size > 1 and self._group.all_reduce_gradients(self._trained) and not self._group.is_main:
             self.optimizer.torch.zero_grad()
 
     def can_checkpoint(self, i: int) -> bool:
@@ -305,7 +353,7 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, except for the EMA's weights, which are the network of the checkpoint."""
-        gradients = [parameter.grad for parameter in self.model.parameters()]
+        gradients = [parameter.grad for parameter in self._trained.parameters()]
         return {
             "last_step": self.last_step,
             # key names of the checkpoint format; they differ from those of the attributes
@@ -317,6 +365,7 @@ class TrainState:
             "scaler": self.precision.state_dict(),
             # accumulated since the last step: an epoch need not end with a step
             "gradients": gradients if any(gradient is not None for gradient in gradients) else None,
+            **({"distiller": self.distiller.state_dict()} if self.distiller else {}),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -330,6 +379,8 @@ class TrainState:
         try:
             self.ema.load_state_dict({"updates": saved["updates"], "model": self.model.state_dict()})
             self.model.load_state_dict(saved["model"])
+            if self.distiller:
+                self.distiller.load_state_dict(saved["distiller"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.precision.load_state_dict(saved["scaler"])
             self._load_gradients(saved["gradients"])
@@ -345,7 +396,7 @@ class TrainState:
             ) from error
 
     def _load_gradients(self, gradients: list[Tensor | None] | None) -> None:
-        parameters = list(self.model.parameters())
+        parameters = list(self._trained.parameters())
         for parameter, gradient in zip(parameters, gradients or [None] * len(parameters), strict=True):
             # in the parameter's memory format, which fused kernels assume
             parameter.grad = (

@@ -23,6 +23,7 @@ from yolopose.train.data import load_data
 from yolopose.train.distributed.launcher import Launcher
 from yolopose.train.distributed.process_group import ProcessGroup
 from yolopose.train.loop import Trainer
+from yolopose.train.pseudo_labels import from_plain, to_plain
 
 
 def start_workers(group: ProcessGroup, trainer: Trainer, state: Mapping[str, Any] | None) -> Trainer:
@@ -42,6 +43,7 @@ def start_workers(group: ProcessGroup, trainer: Trainer, state: Mapping[str, Any
             "state": state,
             "save_dir": str(trainer.save_dir),
             "labels": digest(trainer.data.train),
+            "pseudo": to_plain(trainer.data.pseudo),
         }
     )
     return trainer
@@ -64,6 +66,7 @@ def worker_trainer(launcher: Launcher) -> Trainer:
             f"Training images or labels of {data.dataset.yaml_path} differ from those of rank 0: all processes of a "
             "training must read the same data set."
         )
+    data = replace(data, pseudo=from_plain(run["pseudo"]))
     network = build_network(run["yaml"], spec=data.spec)
     network.load_state_dict(run["network"])
     # Gradients that wait for a step were summed into rank 0 when they were saved.

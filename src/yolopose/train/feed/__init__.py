@@ -2,5 +2,6 @@
 
 from yolopose.train.feed.batch import TrainBatch
 from yolopose.train.feed.loader import TrainBatches
+from yolopose.train.feed.mixed import MixedBatches
 
-__all__ = ["TrainBatch", "TrainBatches"]
+__all__ = ["MixedBatches", "TrainBatch", "TrainBatches"]

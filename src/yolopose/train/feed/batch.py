@@ -34,6 +34,7 @@ class TrainBatch(TensorData):
         index: (B,) int64, index into the annotations of the image that each sample was made for.
         damaged: (index, reason) of images that turned out not to decode when this batch, or one at the same time, was
             made.
+        num_pseudo: number of images with pseudo labels, which are the last ones.
     """
 
     images: torch.Tensor
@@ -43,6 +44,7 @@ class TrainBatch(TensorData):
     keypoints: torch.Tensor
     index: torch.Tensor
     damaged: tuple[tuple[int, str], ...] = ()
+    num_pseudo: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,6 +66,7 @@ class TrainBatch(TensorData):
             boxes=self.boxes[rows],
             keypoints=self.keypoints[rows],
             index=self.index[start:end],
+            num_pseudo=max(end - max(start, len(self) - self.num_pseudo), 0),
         )
 
 

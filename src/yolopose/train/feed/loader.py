@@ -115,7 +115,9 @@ class TrainBatches:
         """Return the number of batches in an epoch."""
         return math.ceil(self._count / self._batch)
 
-    def epoch(self, epoch: int, *, multi_image: bool | None = None, first: int = 0) -> Iterator[TrainBatch]:
+    def epoch(
+        self, epoch: int, *, multi_image: bool | None = None, first: int = 0, count: int | None = None
+    ) -> Iterator[TrainBatch]:
         """Yield the batches of an epoch.
 
         Args:
@@ -123,6 +125,7 @@ class TrainBatches:
                 uninterrupted one does.
             multi_image: whether mosaic, mixup and cutmix are on. Default: off in the last `close_mosaic` epochs.
             first: batch to begin with, from 0; earlier ones are not made.
+            count: number of batches; all of the epoch by default.
 
         Raises:
             DataError: an image cannot be read any more (the message names it), too many images do not decode, or a
@@ -130,8 +133,9 @@ class TrainBatches:
         """
         if multi_image is None:
             multi_image = epoch < self._options.epochs - self._options.close_mosaic
-        rank, count = self._share
-        specs = [_split_spec(spec, rank, count) for spec in self.batch_specs(epoch, multi_image)[first:]]
+        rank, size = self._share
+        last = None if count is None else first + count
+        specs = [_split_spec(spec, rank, size) for spec in self.batch_specs(epoch, multi_image)[first:last]]
         made = self._make([spec for spec in specs if len(spec.index)])
         for spec in specs:
             if not len(spec.index):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,22 @@ def plot_results(history: History, path: Path) -> None:
     if figure is None:
         return
     epochs = np.array(history.column("epoch"))
+    columns = history.columns
+    train_only = [name for name in columns if name.startswith("train/") and name.replace("train", "val") not in columns]
     grid = [
-        [name for name in history.columns if name.startswith(prefix)]
-        + [name for name in history.columns if name.endswith(suffix)]
-        + [name for name in history.columns if name == pixels]
+        [name for name in columns if name.startswith(prefix) and name not in train_only]
+        + [name for name in columns if name.endswith(suffix)]
+        + [name for name in columns if name == pixels]
         for prefix, suffix, pixels in (("train/", "(B)", "pixels/mean"), ("val/", "(P)", "pixels/PCK@5px"))
     ]
+    grid[0] += train_only
     panels = figure.subplots(len(grid), len(grid[0]), sharex=True)
     for names, row in zip(grid, panels, strict=True):
-        for name, axes in zip(names, row, strict=True):
-            _plot_column(axes, epochs, np.array(history.column(name)), name)
+        for name, axes in zip_longest(names, row):
+            if name is None:
+                axes.set_axis_off()
+            else:
+                _plot_column(axes, epochs, np.array(history.column(name)), name)
     figure.subplots_adjust(left=0.025, right=0.99, top=0.93, bottom=0.06, wspace=0.3, hspace=0.2)
     save_figure(figure, path)
 

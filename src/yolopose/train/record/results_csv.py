@@ -16,13 +16,16 @@ _EXACT_INTEGERS = 2**53  # floats below this represent every integer
 _METRICS = ("precision", "recall", "mAP50", "mAP50-95")
 
 
-def results_columns(losses: Iterable[str], groups: int = 3, states: int = 2) -> tuple[str, ...]:
+def results_columns(
+    losses: Iterable[str], groups: int = 3, states: int = 2, train_only: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Return the columns of a run, first the public ones.
 
     Args:
         losses: names of the loss terms.
         groups: number of parameter groups.
         states: states of visibility of the network; with 3 their accuracies are columns, too.
+        train_only: names of further losses, which validation does not have.
     """
     names = [f"{loss}_loss" for loss in losses]
     return (
@@ -34,6 +37,7 @@ def results_columns(losses: Iterable[str], groups: int = 3, states: int = 2) -> 
         *(f"lr/pg{group}" for group in range(groups)),
         *PIXEL_KEYS,
         *(VISIBILITY_KEYS if states == 3 else ()),
+        *(f"train/{loss}_loss" for loss in train_only),
     )
 
 
