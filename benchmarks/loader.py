@@ -1,6 +1,7 @@
 """Samples per second that one worker makes: from JPEG files and from memory, rendered by the worker or by a GPU.
 
     python benchmarks/loader.py --data coco-mini.yaml [--imgsz 640] [--batch 16] [--workers 8] [--epochs 2] [--parts]
+        [--rows "JPEG, worker renders;JPEG, fast_decode, worker renders"]
 
 Times are CPU time of one thread, so other processes hardly matter. `decoded` is how often an image file is decoded per
 sample, the first epoch included, where `--workers` processes make the batches in turn (all in this process here), each
@@ -70,7 +71,7 @@ def measure(row: Row, args: Any, profile: cProfile.Profile) -> tuple[float, floa
             "fast_decode": row.fast_decode,
         },
     )  # fmt: skip
-    data = load_data(options)
+    data = load_data(options, 3)
     decoded: list[int] = []
     original = image_cache.decode
 
@@ -115,11 +116,13 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=192, help="MiB of decoded images per worker")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--rows", default="", help="titles of rows, separated by semicolons; all by default")
     args: Any = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     print("| samples | ms of one core | samples/s | decoded |\n|---|---|---|---|")
-    for row in ROWS:
+    titles = args.rows.split(";") if args.rows else [row.title for row in ROWS]
+    for row in [row for title in titles for row in ROWS if row.title == title]:
         profile = cProfile.Profile(time.thread_time, subcalls=args.parts, builtins=args.parts)
         seconds, decoded = measure(row, args, profile if args.parts else _NoProfile())
         print(f"| {row.title} | {1000 * seconds:.2f} | {1 / seconds:.0f} | {decoded:.2f} |", flush=True)

@@ -44,8 +44,9 @@ class HeadOutput:
         """Return the output of images `start`…`end - 1`."""
         rows = slice(start, end)
         sigmas = None if self.sigmas is None else self.sigmas[rows]
+        states = None if self.states is None else self.states[rows]
         one2one = None if self.one2one is None else self.one2one.slice_images(start, end)
-        return HeadOutput(self.boxes[rows], self.scores[rows], self.kpts[rows], self.shapes, sigmas, one2one)
+        return HeadOutput(self.boxes[rows], self.scores[rows], self.kpts[rows], self.shapes, sigmas, one2one, states)
 
 
 @dataclass(frozen=True)

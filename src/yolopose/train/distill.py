@@ -254,7 +254,11 @@ class Distiller:
         boxes, target_boxes = _corners(own[..., :4]).flatten(0, 1), _corners(other[..., :4]).flatten(0, 1)
         total = weight.sum().clamp(min=1)
         box = ((1 - ciou(boxes, target_boxes)) * weight.flatten()).sum() / total
-        points, target_points = (values[..., -count * dims :].unflatten(2, (count, dims)) for values in (own, other))
+        starts = (4 + output.scores.shape[1], 4 + nc)  # states of visibility may follow the keypoints
+        points, target_points = (
+            values[..., start : start + count * dims].unflatten(2, (count, dims))
+            for values, start in zip((own, other), starts, strict=True)
+        )
         visible = target_points[..., 2] if dims == 3 else torch.ones_like(target_points[..., 0])
         area = (other[..., 2] * other[..., 3])[..., None].clamp(min=1)
         error = points[..., :2] - target_points[..., :2]

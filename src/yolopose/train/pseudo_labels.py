@@ -132,7 +132,13 @@ def _predict_views(
 ) -> Iterator[tuple[str, tuple[int, int] | None, list[View]]]:
     """Yield path, (height, width) and the views of each image; None where it cannot be read."""
     flip = spec.keypoints.flip_idx
-    options: dict[str, Any] = {"conf": _LOW, "batch": 8, "iou": settings.iou, "max_det": settings.max_det, "verbose": False}
+    options: dict[str, Any] = {
+        "conf": _LOW,
+        "batch": 8,
+        "iou": settings.iou,
+        "max_det": settings.max_det,
+        "verbose": False,
+    }
     stride = runtime.metadata.stride
     smaller = max(round(settings.imgsz * _SMALLER / stride), 1) * stride
     for start in range(0, len(files), _CHUNK):
