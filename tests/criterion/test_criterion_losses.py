@@ -27,7 +27,7 @@ from yolopose.criterion import (
     build_criterion,
 )
 from yolopose.criterion.assign import Assignment
-from yolopose.criterion.terms import keypoint_loss, rle_loss, rle_weights
+from yolopose.criterion.terms import keypoint_loss, rle_loss, rle_weights, visibility_loss
 from yolopose.nn import RealNVP
 from yolopose.nn.head import HeadOutput
 from yolopose.schema import COCO_PERSON_SIGMAS, KeypointSchema, PoseSpec
@@ -387,3 +387,16 @@ def test_l1_keypoint_loss_pulls_at_every_distance(distance: float) -> None:
     loss.backward()
     oks_gradient = 2 * distance / (0.25 * 60**2) * math.exp(-(distance**2) / (2 * 0.25 * 60**2))
     assert points.grad[0, 0, 0].item() == pytest.approx(8 * (oks_gradient + 2 * 1.5 / 60), rel=1e-4)
+
+
+def test_three_states_are_the_cross_entropy_of_their_probabilities() -> None:
+    torch.manual_seed(0)
+    rows = torch.tensor([True, True, False, True])
+    index = torch.zeros(4, dtype=torch.int64)
+    assigned = Assignment(rows, index, index, index, torch.ones(4))
+    logits, states, v = torch.randn(4, 5), torch.randn(4, 5), torch.randint(0, 3, (4, 5))
+    loss = visibility_loss(logits, (v != 0).float(), assigned, states=states, hidden=(v == 1).float())
+    labeled, visible = logits.sigmoid(), states.sigmoid()
+    probs = torch.stack((1 - labeled, labeled * (1 - visible), labeled * visible), -1)
+    expected = -probs.log().gather(-1, v[..., None])[..., 0].sum(1) * rows
+    torch.testing.assert_close(loss, expected)
