@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 STAMP_ALL := $(VENV)/.installed-all
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-all lint types floors demo docs release audit licenses bench-gpu export-all clean
+.PHONY: setup test test-all lint types floors demo docs release audit licenses bench-gpu export-all fuzz clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -65,6 +65,11 @@ bench-gpu: setup
 export-all: $(STAMP_ALL)
 	$(BIN)/python benchmarks/export_all.py --model $(or $(MODEL),../shared/checkpoints/yolo11n-pose.pt) \
 		--data $(or $(DATA),../shared/data/coco-mini/coco-mini.yaml)
+
+# hostile files and requests for MINUTES=10, by hypothesis and, where it can be installed, by atheris; SEED=0
+fuzz: setup
+	-$(INSTALL) atheris
+	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis build dist

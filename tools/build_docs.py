@@ -27,7 +27,7 @@ PROJECT_PAGES = {
     "benchmarks/RESULTS.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "security-policy.md",
     "SUPPORT.md": "support.md",
     "ROADMAP.md": "roadmap.md",
 }

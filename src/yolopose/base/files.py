@@ -41,6 +41,14 @@ _KINDS = (
 )
 
 
+def expand_user(path: str | Path) -> Path:
+    """Return a path with `~` replaced by the home folder; unchanged without a home folder, or for unknown users.
+
+    `Path.expanduser` raises a `RuntimeError` there.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def read_regular(path: str | Path, max_bytes: int) -> bytes:
     """Read a file that others have made: data sets, images, annotations, lists.
 

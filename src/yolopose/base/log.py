@@ -36,9 +36,15 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Let a closed pipe (`| head`) end the program instead of printing a traceback per line."""
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        """Let a closed pipe (`| head`) end the program instead of printing a traceback per line.
+
+        A full disk behind the stream loses lines, which must not end a training.
+        """
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
             raise  # logging calls this from its own except block
+        if isinstance(error, OSError):
+            return
         super().handleError(record)
 
 

@@ -7,7 +7,9 @@ that wins over the file (`YOLOPOSE_DATASETS_DIR`, …), and `YOLOPOSE_CONFIG_DIR
 from __future__ import annotations
 
 import os
+import stat
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from yolopose.base.errors import UsageError, did_you_mean
-from yolopose.base.files import write_text
+from yolopose.base.files import output_error, write_text
 from yolopose.base.yamlfile import describe_yaml_error, parse_yaml, to_yaml
 
 if TYPE_CHECKING:
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 def config_dir() -> Path:
     """Return the folder of the settings file (`YOLOPOSE_CONFIG_DIR`, or the user's configuration folder)."""
     override = os.environ.get("YOLOPOSE_CONFIG_DIR")
-    return Path(override) if override else Path(_user_dirs().user_config_dir)
+    return Path(override) if override else _user_folder("user_config_dir")
 
 
 def cache_dir() -> Path:
     """Return the folder of caches (`cache` in `YOLOPOSE_CONFIG_DIR`, or the user's cache folder)."""
     override = os.environ.get("YOLOPOSE_CONFIG_DIR")
-    return Path(override) / "cache" if override else Path(_user_dirs().user_cache_dir)
+    return Path(override) / "cache" if override else _user_folder("user_cache_dir")
 
 
 def _user_dirs() -> PlatformDirsABC:
@@ -42,6 +44,32 @@ def _user_dirs() -> PlatformDirsABC:
     from platformdirs.unix import Unix  # on macOS as well, where earlier versions used these folders too
 
     return Unix("yolopose")
+
+
+def _user_folder(kind: str) -> Path:
+    """Return a folder of the user; in the folder of temporary files for a user without a home folder.
+
+    Args:
+        kind: property of platformdirs.
+
+    Raises:
+        UsageError: that folder belongs to another user, who could place files there.
+    """
+    with suppress(RuntimeError):  # without a home folder; older versions of platformdirs return ~
+        path = Path(getattr(_user_dirs(), kind))
+        if path.is_absolute():
+            return path
+    import tempfile
+
+    root = Path(tempfile.gettempdir()) / f"yolopose-{os.getuid()}"
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+        status = root.lstat()
+    except OSError as error:
+        raise output_error(root, error) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise UsageError(f"The user has no home folder, and {root} is not private. Set HOME or YOLOPOSE_CONFIG_DIR.")
+    return root / kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +99,7 @@ class Settings:
 
 
 def _defaults() -> dict[str, str]:
-    data = Path(_user_dirs().user_data_dir)
+    data = _user_folder("user_data_dir")
     return {
         "datasets_dir": str(data / "datasets"),
         "weights_dir": str(data / "weights"),

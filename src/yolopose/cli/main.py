@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from yolopose._version import __version__
-from yolopose.base.errors import UsageError, YoloposeError
+from yolopose.base.errors import OutputError, UsageError, YoloposeError
 from yolopose.base.launch_env import is_worker_rank
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import is_terminal
@@ -34,6 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0 on success, the status of the command for `toolchain run`, 1 for an error, 130 when interrupted,
         141 when the reader of a pipe closed it.
     """
+    _occupy_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding of the terminal may not have every character
         sys.stdout.reconfigure(errors="backslashreplace")
     is_worker = is_worker_rank()  # only the main process of a distributed run prints
@@ -50,17 +51,55 @@ def main(args: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output (`| head`) has closed the pipe
         with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
         return 141  # 128 + SIGPIPE, as a shell reports for other commands
     except KeyboardInterrupt as interruption:  # its message states what a training saved
         if not is_worker:
             print(str(interruption) or "Interrupted.", file=sys.stderr)
         return 130
     except Exception as error:
+        error = _environment_error(error) or error
         if not is_worker or os.environ.get("YOLO_DEBUG") == "1":
-            _report(error)
+            with suppress(OSError):  # standard error may be full as well
+                _report(error)
         return 1
     return status
+
+
+def _occupy_standard_streams() -> None:
+    """Open closed standard streams on the null device.
+
+    Otherwise the next file that is opened, such as weights, takes their number, and what native libraries print would
+    be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _environment_error(error: Exception) -> YoloposeError | None:
+    """Return the error that explains an `OSError` of standard output or of a current folder that is gone."""
+    if isinstance(error, YoloposeError) or not isinstance(error, OSError):
+        return None
+    try:
+        os.getcwd()
+    except OSError:
+        return UsageError("The current folder does not exist any more. Change to another folder and run it again.")
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # the buffer may have been dropped, so that a flush would succeed
+    except OSError as problem:
+        with suppress(OSError):
+            _discard_output()
+        return OutputError(
+            f"Cannot write to standard output: {problem.strerror}. Files that were written are complete."
+        )
+    return None
 
 
 def _run(command: Command) -> int:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from yolopose import zoo
 from yolopose.base.errors import DataError, NotFoundError, UsageError, did_you_mean
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.base.settings import load_settings
 from yolopose.base.yamlfile import read_yaml
@@ -187,8 +188,8 @@ def get_dataset(
         from yolopose.data.known_import import import_dataset
 
         entry = known_dataset(str(name))
-        folder = None if images is None else Path(images).expanduser()
-        import_dataset(entry, [Path(source).expanduser() for source in sources], folder, split=split)
+        folder = None if images is None else expand_user(images)
+        import_dataset(entry, [expand_user(source) for source in sources], folder, split=split)
         path = entry.path
     elif not path.exists():
         entry = known_dataset(str(name))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from yolopose.base.download import sha256
 from yolopose.base.errors import DataError, UsageError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.conversion import ConversionReport, read_annotations, write_annotations
 from yolopose.data.convert.record import ClassTemplate, DatasetRecord, ImageRecord, IssueLog
@@ -58,7 +59,7 @@ def merge_datasets(data: Sequence[str | Path], output: str | Path = "merged") ->
         DataError: a source cannot be read, or the sources contradict each other; the message explains how to fix it.
         OutputError: `output` is not empty, or cannot be written.
     """
-    paths = [Path(path).expanduser() for path in data]
+    paths = [expand_user(path) for path in data]
     if len(paths) < 2:
         raise UsageError(f"Give at least two data sets to merge, as in data=a.yaml,b.yaml; got {len(paths)}.")
     repeated = [str(path) for path, count in Counter(map(os.path.realpath, paths)).items() if count > 1]

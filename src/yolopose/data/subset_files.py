@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
 from yolopose.base.yamlfile import to_yaml
@@ -43,7 +44,7 @@ def write_splits(
         OutputError: the folder is not empty, or a file cannot be written.
         DataError: an image cannot be read.
     """
-    output = Path(os.path.abspath(output.expanduser()))
+    output = Path(os.path.abspath(expand_user(output)))
     entries = {split: f"images/{split}" if copy else f"{split}.txt" for split in splits}
     described = {key: value for key, value in dataset.raw.items() if key not in _OWN_KEYS}
     yaml = f"# {header}\n" + to_yaml({"path": ".", **entries, **described})

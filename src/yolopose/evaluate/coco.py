@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from yolopose.base.errors import DataError, DependencyError, NotFoundError
-from yolopose.base.files import read_regular
+from yolopose.base.files import expand_user, read_regular
 from yolopose.base.log import LOGGER
 from yolopose.base.suggestions import suggest_path
 from yolopose.data.convert import build_coco, find_coco_record
@@ -247,7 +247,7 @@ def load_coco_gt(
     """
     files, spec = labels.files, dataset.spec
     folder = label_path(files[0]).parent
-    path = Path(file).expanduser() if file else None
+    path = expand_user(file) if file else None
     if path is None and find_coco_record(files[0]) is None:
         candidates = _annotation_paths(dataset.root, (folder.name, split))
         path = next((candidate for candidate in candidates if candidate.is_file()), None)

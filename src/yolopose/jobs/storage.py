@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from yolopose.base.errors import DependencyError, NotFoundError, OutputError, SourceError
-from yolopose.base.files import atomic_path, make_folder, output_error, remove
+from yolopose.base.files import atomic_path, expand_user, make_folder, output_error, remove
 
 # "s3://", "gs://", but neither the drive letter of Windows nor a file:// URL
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -130,7 +130,7 @@ def open_storage(path: str | Path) -> Storage:
     text = str(path)
     if is_url(text):
         return RemoteStorage(text)
-    return LocalStorage(Path(text.removeprefix("file://")).expanduser())
+    return LocalStorage(expand_user(text.removeprefix("file://")))
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import SourceError, UsageError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
 from yolopose.config import LabelOptions, PredictOptions, RunLocation
@@ -325,7 +326,7 @@ def _set_names(images: Sequence[ImageRecord], frames: Path) -> None:
 
 def _output_path(options: LabelOptions) -> Path:
     if options.output is not None:
-        return Path(options.output).expanduser()
+        return expand_user(options.output)
     return RunLocation(None, "label", False).create()
 
 

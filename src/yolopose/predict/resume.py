@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import SourceError, UsageError
-from yolopose.base.files import make_folder, output_error, remove_unfinished, write_text
+from yolopose.base.files import expand_user, make_folder, output_error, remove_unfinished, write_text
 from yolopose.base.log import LOGGER
 from yolopose.config import TrackOptions
 from yolopose.predict.sources.base import ImageRef
@@ -136,7 +136,7 @@ def read_unfinished(folder: str | Path) -> UnfinishedRun:
     Raises:
         UsageError: the folder does not contain the state of a run, or the state is damaged.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_user(folder)
     file = folder / FOLDER / STATE_FILE
     try:
         state = json.loads(file.read_text("utf-8"))

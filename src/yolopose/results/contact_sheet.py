@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolopose.base.errors import NotFoundError, OutputError, SourceError, UsageError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.base.prefetch import map_ordered
 from yolopose.base.progress import progress
@@ -89,7 +90,7 @@ def show_split(
     """
     dataset = load_dataset(data)
     files = list(dict.fromkeys(dataset.image_files(split)))
-    target = _unused_file(f"{dataset_name(dataset.yaml_path)}-{split}") if output is None else Path(output).expanduser()
+    target = _unused_file(f"{dataset_name(dataset.yaml_path)}-{split}") if output is None else expand_user(output)
     if os.path.lexists(target):
         raise OutputError(f"{target} already exists and was left unchanged. Choose another file (output=…).")
     shown = [files[index] for index in _choose(len(files), images, seed)]

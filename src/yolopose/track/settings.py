@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from yolopose.base.errors import UsageError, did_you_mean
+from yolopose.base.files import expand_user
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml
 from yolopose.zoo import tracker_yaml_names, tracker_yaml_path
@@ -194,7 +195,7 @@ def make_tracker_settings(values: Mapping[str, Any], where: str) -> TrackerSetti
 
 def _find_yaml(tracker: str | Path) -> Path:
     """Return the path of a tracker YAML; a file in the current folder wins over a shipped one of the same name."""
-    path = Path(tracker).expanduser()
+    path = expand_user(tracker)
     is_name = len(path.parts) == 1
     if path.is_file() and (path.suffix or not is_name):
         return path

@@ -273,3 +273,11 @@ def test_images_are_in_folders_of_subsets(tmp_path: Path, subset: str, folder: s
     images, issues = read(tmp_path)
     assert [record.path for record in images] == [tmp_path / folder / "a.png", tmp_path / "images/other/a.png"]
     assert not issues.changed.keys() & {"images were not found"}
+
+
+@pytest.mark.parametrize("encoding", ["unknown-9", "utf-9", "base64", "utf-7", "idna"])
+def test_encodings_that_cannot_be_read_are_errors(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotations><version>1.1</version></annotations>')
+    with pytest.raises(DataError, match=r"a\.xml"):
+        read_annotations(path, source_format="cvat")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.base.errors import DataError, UsageError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.base.progress import progress
 from yolopose.data.convert.output import OutputPlan, split_key
@@ -101,7 +102,7 @@ def read_annotations(
         DataError: the source is not of the format, or its format is not recognized.
         UsageError: the format is unknown or only written.
     """
-    path = Path(source).expanduser()
+    path = expand_user(source)
     require_unpacked(path)
     detected = detect_format(path) if source_format is None else get_format(source_format)
     if detected.read is None:
@@ -138,7 +139,7 @@ def write_annotations(
     target = get_format(to)
     if target.write is None:
         raise UsageError(f"{target.title} is only read, not written.")
-    plan = plan_output(Path(output).expanduser(), target)
+    plan = plan_output(expand_user(output), target)
     losses = LossCounter(dataset, target)
     counter = _PassCounter(dataset, losses, split, verbose)
     issues = IssueLog()
@@ -210,7 +211,7 @@ def convert(
         OutputError: the output exists or cannot be written.
     """
     read_options = ReadOptions(
-        images=Path(images).expanduser() if images else None,
+        images=expand_user(images) if images else None,
         split=split,
         classes=tuple(classes),
         kpt_names=tuple(kpt_names),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from yolopose.base.errors import DataError, UsageError
+from yolopose.base.files import expand_user
 from yolopose.base.log import LOGGER
 from yolopose.data.convert.coco import FAULTY, NOT_IMAGES, CocoFile, make_record, open_files
 from yolopose.data.convert.locate import NOT_FOUND, OUTSIDE, ImageLocator
@@ -76,10 +77,10 @@ def convert_coco(
     """
     if use_segments or lvis or not use_keypoints:
         raise UsageError("yolopose converts keypoints: call convert_coco(labels_dir=…, use_keypoints=True).")
-    source = Path(labels_dir).expanduser()
-    target = Path(save_dir).expanduser()
+    source = expand_user(labels_dir)
+    target = expand_user(save_dir)
     check_target(target)
-    options = ReadOptions(images=Path(images_dir).expanduser() if images_dir else None)
+    options = ReadOptions(images=expand_user(images_dir) if images_dir else None)
     issues = IssueLog()
     files = open_files(source, options, issues)
     for file in files:

@@ -104,5 +104,7 @@ def iter_elements(path: Path, root: str) -> Iterator[Element]:
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise DataError(f"{path}, line {error.lineno}, column {error.offset + 1} is not XML ({reason}).") from error
+    except (LookupError, ValueError) as error:  # of a declared encoding that Python does not have, or cannot use here
+        raise DataError(f"{path} is not XML that can be read ({error}).") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error

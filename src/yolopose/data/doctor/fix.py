@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolopose.base.errors import DataError, OutputError
+from yolopose.base.files import expand_user
 from yolopose.base.yamlfile import to_yaml
 from yolopose.data.convert.output import OutputPlan, output_name
 from yolopose.data.doctor.findings import Edit
@@ -48,7 +49,7 @@ def write_fixed_copy(report: Report, target: str | Path) -> FixedCopy:
         OutputError: the folder exists and is not empty, or cannot be written.
         DataError: two files would have the same path, or a file cannot be read.
     """
-    target = Path(target).expanduser()
+    target = expand_user(target)
     survey = report.survey
     _check_outside(target, survey.distinct_splits)
     changes: list[dict[str, Any]] = []
