@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ for _folder in ("src", "tests", "tests/serve", "tests/weights", "tests/data/conv
 CPU_SECONDS = 10
 MEMORY_KIB = 1 << 20
 MAX_MESSAGE = 20_000  # characters
+_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # reverse the text around them
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # files of cases are written there, if possible
 
 
@@ -91,8 +93,9 @@ def check(target: Target, data: bytes) -> None:
 def check_message(text: str) -> None:
     """Check that a message cannot control a terminal, can be printed as UTF-8, and is of a readable length."""
     assert len(text) <= MAX_MESSAGE, f"a message of {len(text)} characters"
-    assert all(char.isprintable() or char in "\n\t " or ord(char) > 0xA0 for char in text), repr(text)
-    text.encode()
+    steering = [char for char in text if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t"]
+    steering += [char for char in text if unicodedata.bidirectional(char) in _DIRECTIONS]
+    assert not steering, repr(text)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

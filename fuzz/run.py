@@ -74,7 +74,7 @@ def run_hypothesis(target: harness.Target, seconds: float, first_seed: int) -> t
         max_examples=_CHUNK, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    while time.monotonic() < end:
+    while number == first_seed or time.monotonic() < end:
         seed(number)(options(given(harness.cases(target))(one)))()
         number += 1
     return count, failures

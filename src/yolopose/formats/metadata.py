@@ -96,6 +96,12 @@ def write_metadata(job: ExportJob, folder: Path) -> None:
     (folder / METADATA_FILE).write_text(to_yaml(values), encoding="utf-8")
 
 
+_INVALID = (
+    UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError, ArithmeticError,
+    LookupError,
+)  # fmt: skip
+"""What values of any type and size can raise while they are converted."""
+
 # -- read ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +180,7 @@ def read_metadata(
         metadata = ModelMetadata.from_dict(record)
     except UnknownNetworkError:
         raise
-    except (UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError) as error:
+    except _INVALID as error:
         raise WeightsError(
             f"{path} has no valid metadata on its classes and keypoints ({first_line(error)}). Export it again, with "
             "yolopose or a current version of the package that it comes from."
