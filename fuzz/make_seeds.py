@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E501
 import json
 import shutil
 import tempfile
@@ -95,8 +94,9 @@ def texts() -> None:
     for path in sorted(models.glob("*pose*.yaml"))[:4]:
         put("model_yaml", path.stem, path.read_bytes())
     lines = [
-        "pose predict model=a.pt source=b.jpg imgsz=640 conf=0.3", "train data=a.yaml epochs=3 imgsz=[320,640] device=0,1",
-        "val model=a.pt split=test", "export format=onnx half=True", "convert source=a to=coco", "help train", "compare a b",
+        "pose predict model=a.pt source=b.jpg conf=0.3", "train data=a.yaml imgsz=[320,640] device=0,1",
+        "val model=a.pt split=test", "export format=onnx half=True", "convert source=a to=coco",
+        "help train", "compare a b",
         "data split data=a.yaml", "track model=a.pt tracker=oks.yaml", "settings runs_dir=a", "toolchain run a -- b",
     ]  # fmt: skip
     for number, line in enumerate(lines):
@@ -108,7 +108,8 @@ def texts() -> None:
 
     put("metadata", "own", json.dumps({KEY: own_metadata(own)}))
     reference = {
-        "description": "Ultralytics YOLO11n-pose model", "task": "pose", "batch": "1", "imgsz": "[640, 640]", "stride": "32",
+        "description": "Ultralytics YOLO11n-pose model", "task": "pose", "batch": "1", "imgsz": "[640, 640]",
+        "stride": "32",
         "names": "{0: 'person'}", "kpt_shape": "[17, 3]", "args": "{'dynamic': False}", "channels": "3",
     }  # fmt: skip
     put("metadata", "reference", json.dumps(reference))
