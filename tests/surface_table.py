@@ -55,6 +55,12 @@ YOLO_ROWS = [
     Row("model.val(validator=)", note=REFUSED_ARGUMENTS["validator"]),
     Row("model.predict(predictor=)", note=REFUSED_ARGUMENTS["predictor"]),
     Row("model.export(**options)", "YOLO(model.export(format='torchscript', imgsz=64, verbose=False)).names"),
+    Row(
+        "model.tune(use_ray, iterations)",
+        "callable(model.tune)",
+        "Optuna, with a test on images that the search did not see; `best.yaml` is for `cfg=`",
+    ),
+    Row("model.calibrate(data)", "callable(model.calibrate)", "calibrates the confidences, not int8 ranges"),
     Row("model.benchmark(data, format, verbose)", "callable(model.benchmark)", "returns a table with `to_df()`"),
     Row("model.load(weights)", "YOLO(yaml).load(str(run / 'weights/best.pt')) is not None"),
     Row("model.save(filename)", "model.save(folder / 'saved.pt').is_file()"),
@@ -317,6 +323,8 @@ COMMAND_ROWS = [
     *[Row(f"yolo pose {mode}", f"parse(['pose', {mode!r}, 'imgsz=64']).action == {mode!r}")
       for mode in ["train", "val", "predict", "export", "track", "benchmark"]],
     Row("yolo MODE", "parse(['val', 'imgsz=64']).action == 'val'", "the task is optional"),
+    Row("yolo tune", "parse(['tune', 'data=a.yaml']).action == 'tune'", "`yolo help tune` lists the options"),
+    Row("yolo calibrate", "parse(['calibrate', 'data=a.yaml']).action == 'calibrate'"),
     Row("yolo TASK", note="only `pose`; another task is an error"),
     Row("yolo without MODE", note="an error that lists the modes, instead of a training"),
     *[Row(f"yolo {word}", f"cli({word!r}) == 0") for word in ("help", "checks", "version", "settings", "cfg")],

@@ -46,6 +46,7 @@ PAGES = [
     "docs/exporting.md",
     "docs/toolchains.md",
     "docs/evaluation.md",
+    "docs/tuning.md",
     "docs/deploying.md",
     "docs/serving.md",
     "docs/safety.md",
@@ -71,6 +72,11 @@ ELSEWHERE = (
     "yolo batch output=results/",
     "yolo batch source=s3",
     "yolo serve",
+    "yolo pose train folds=",  # test_model_folds
+    "yolo pose train resume=runs",
+    "yolo calibrate",  # test_model_calibrate
+    "yolo tune",  # test_model_tune
+    "yolo pose train cfg=runs/pose/tune",
     "yolo pose train data=my-data.yaml model=yolo11n-pose.pt device=",
 )
 

@@ -44,6 +44,8 @@ EXAMPLES = {
     "evaluate": "yolo evaluate tracks=tracks.jsonl gt=gt.jsonl",
     "smooth": "yolo smooth source=tracks.jsonl output=smooth.jsonl",
     "doctor": "yolo doctor data=my-data.yaml",
+    "tune": "yolo tune model=yolo11n-pose.pt data=my-data.yaml minutes=120",
+    "calibrate": "yolo calibrate model=best.pt data=my-data.yaml",
     "batch": "yolo batch model=yolo11n-pose.pt source=images/ output=poses",
 }
 

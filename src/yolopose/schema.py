@@ -360,6 +360,59 @@ class PoseSpec:
         )
 
 
+ScalePair = tuple[float, float]
+"""Factor and offset on the logit of a confidence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceScale:
+    """Calibration of confidences: sigmoid(factor · logit + offset), where 1 / factor is the temperature.
+
+    A factor is above 0, so that the order of the confidences of a class, and with it mAP, does not change.
+
+    Attributes:
+        classes: factor and offset of each class, for the confidence of boxes.
+        keypoints: the same of each keypoint; empty where keypoint confidences are not changed.
+        end2end: whether the NMS-free output was measured, which has layers and confidences of its own.
+    """
+
+    classes: tuple[ScalePair, ...]
+    keypoints: tuple[ScalePair, ...] = ()
+    end2end: bool = False
+
+    def __post_init__(self) -> None:
+        for factor, offset in (*self.classes, *self.keypoints):
+            if not (0 < factor < math.inf and math.isfinite(offset)):
+                raise UsageError(f"A calibration has factors above 0 and finite offsets, got {factor}, {offset}.")
+
+    def of_classes(self, conf: float) -> tuple[float, ...]:
+        """Return the calibrated confidence, in each class, of a detection whose confidence 0…1 was `conf`."""
+        logit = math.log(conf / (1 - conf))
+        return tuple(1 / (1 + math.exp(-(factor * logit + offset))) for factor, offset in self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        pairs = {"classes": self.classes, "keypoints": self.keypoints}
+        return {**{key: [list(pair) for pair in value] for key, value in pairs.items()}, "end2end": self.end2end}
+
+    @classmethod
+    def from_dict(cls, values: object) -> ConfidenceScale:
+        """Read the output of `to_dict`.
+
+        Raises:
+            UsageError: a value is missing or has the wrong form.
+        """
+        try:
+            if not isinstance(values, Mapping):
+                raise TypeError
+            pairs = {
+                key: tuple((float(pair[0]), float(pair[1])) for pair in values[key]) for key in ("classes", "keypoints")
+            }
+            return cls(classes=pairs["classes"], keypoints=pairs["keypoints"], end2end=bool(values["end2end"]))
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise UsageError(f"The model metadata's calibration has the wrong form: {short_repr(values)}.") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetadata:
     """Metadata stored in checkpoints and exported files.
@@ -378,6 +431,8 @@ class ModelMetadata:
             engines run networks of other packages (`yolopose.foreign`), and the value is not stored in files.
         license: license of the weights, where it is known.
         version: version of the package that wrote the file.
+        calibration: of the confidences; None for those that training has produced. The weights of a checkpoint are
+            unchanged, and inference applies it to the last layers; an exported file contains the changed layers.
         args: plain values: training arguments in a checkpoint; in an exported file `nms` (settings of built-in NMS) or
             `strides` (of a raw multi-level output).
 
@@ -401,6 +456,7 @@ class ModelMetadata:
     native_size: bool = False
     license: str = ""
     version: str = ""
+    calibration: ConfidenceScale | None = None
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
@@ -418,6 +474,7 @@ class ModelMetadata:
             "outputs": self.outputs,
             "license": self.license,
             "version": self.version,
+            **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
             "args": dict(self.args),
         }
 
@@ -431,11 +488,24 @@ class ModelMetadata:
         from yolopose.base.records import Metadata, check_record  # costs start-up time
 
         record = check_record(dict(values), Metadata, "The model metadata is not valid", UsageError)
+        spec = PoseSpec.from_dict(values)
+        calibration = values.get("calibration")
         return cls(
-            spec=PoseSpec.from_dict(values),
+            spec=spec,
+            calibration=None if calibration is None else _calibration(calibration, spec),
             uncertainty=values.get("uncertainty") is True,  # missing in files of earlier versions
             **{key: getattr(record, key) for key in record.__struct_fields__},
         )
+
+
+def _calibration(values: object, spec: PoseSpec) -> ConfidenceScale:
+    scale = ConfidenceScale.from_dict(values)
+    if len(scale.classes) != spec.nc or len(scale.keypoints) not in (0, spec.keypoints.count):
+        raise UsageError(
+            f"The calibration has {len(scale.classes)} classes and {len(scale.keypoints)} keypoints, the network has "
+            f"{spec.nc} and {spec.keypoints.count}."
+        )
+    return scale
 
 
 def class_names(names: object, nc: object) -> tuple[str, ...]:

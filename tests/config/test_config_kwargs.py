@@ -19,22 +19,13 @@ PARAMETERS = {
     "embed": {"source", "stream", "layers"},
     "label": {"source", "to", "output"},
     "batch": {"source", "output"},
+    "tune": {"data", "iterations", "use_ray"},
+    "calibrate": {"data"},
 }
 PATHS = {
-    "model",
-    "project",
-    "data",
-    "annotations",
-    "pretrained",
-    "resume",
-    "web_runtime",
-    "labeled",
-    "detector",
-    "output",
-    "distill_model",
-    "unlabeled",
-    "index",
-}
+    "model", "project", "data", "annotations", "pretrained", "resume", "web_runtime", "labeled", "detector", "run",
+    "output", "index", "distill_model", "unlabeled",
+}  # fmt: skip
 
 
 def members(hint: Any) -> set[Any]:

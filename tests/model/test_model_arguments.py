@@ -78,7 +78,7 @@ def test_values_that_mean_off_are_accepted(small: YOLO) -> None:
     small(IMAGE, imgsz=64, verbose=False, model="small-pose.yaml", **accepted)
 
 
-@pytest.mark.parametrize("name", ["tune", "calibrate", "predictor", "transforms", "task_map", "cfg"])
+@pytest.mark.parametrize("name", ["predictor", "transforms", "task_map", "cfg"])
 def test_attributes_of_the_reference_name_their_replacement(name: str, small: YOLO) -> None:
     assert not hasattr(small, name)
     with pytest.raises(UsageError, match=f"YOLO.{name} does not exist in yolopose: "):
@@ -126,8 +126,6 @@ def test_int8_asks_for_images_instead_of_downloading(small: YOLO) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("tune model=yolo11n-pose.pt data=a.yaml", "`yolo tune` does not exist in yolopose: a search of training"),
-        ("pose tune", "`yolo tune` does not exist"),
         ("solutions count", "`yolo solutions` does not exist"),
         ("login", "`yolo login` does not exist"),
         ("compare runs/pose/val", "a=runs/pose/val b=FOLDER"),

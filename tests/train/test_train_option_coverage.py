@@ -76,6 +76,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train/test_train_option_coverage::test_strict_refuses_invalid_labels": ("strict",),
     "data/test_data_fetch::test_large_archives_need_download_true": ("download",),
     "train/test_train_option_coverage::test_verbose_false_prints_no_epochs": ("verbose",),
+    "model/test_model_folds::test_each_image_is_predicted_by_a_network_that_never_saw_it": ("folds", "repeats"),
     "config/test_config::test_unread_option_warns_once": ("profile",),
     "train/test_train_distill::test_gains_scale_the_losses": ("dis", "dis_output"),
     "train/test_train_distill::test_a_run_approaches_its_teacher": ("distill_model",),

@@ -29,6 +29,8 @@ AVAILABLE = {
     "batch": "predict any number of images and videos, restartable, on this machine or a Ray cluster",
     "serve": "answer requests with images over HTTP",
     "triton": "write a model repository for NVIDIA Triton Inference Server",
+    "tune": "search better training options, and test them on images that the search did not see",
+    "calibrate": "make confidences the shares of correct detections and keypoints",
 }
 
 TOPICS = {
@@ -66,7 +68,6 @@ Modes
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
   yolo pose predict model=yolo11n-pose.pt source=images/
-  yolo pose val model=yolo11n-pose.pt data=coco8-pose.yaml imgsz=640
   yolo export model=yolo11n-pose.pt format=onnx
 
 Also

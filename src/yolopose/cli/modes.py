@@ -101,18 +101,34 @@ def _val(options: CheckedOptions) -> None:
 
 
 def _train(options: CheckedOptions) -> None:
+    from yolopose.model.fold_plan import fold_run_model, is_fold_run
+
     if is_worker_rank():
         from yolopose.train import worker_main
 
         worker_main()
         return
-    if isinstance(options.get("resume"), str):  # the file to resume is the model
+    if is_fold_run(options.get("resume")):
+        options.setdefault("model", fold_run_model(options["resume"]))
+    elif isinstance(options.get("resume"), str):  # the file to resume is the model
         options.setdefault("model", options["resume"])
     elif options.get("resume") and not options.get("model"):
         from yolopose.train.setup import nothing_to_resume
 
         raise nothing_to_resume("no model was given")
     _open(options)._train(options)
+
+
+def _calibrate(options: CheckedOptions) -> None:
+    _open(options)._calibrate(options)
+
+
+def _tune(options: CheckedOptions) -> None:
+    if isinstance(options.get("resume"), str):
+        from yolopose.model.tuning.plan import search_model
+
+        options.setdefault("model", search_model(options["resume"]))
+    _open(options)._tune(options)
 
 
 def _export(options: CheckedOptions) -> None:
@@ -252,6 +268,8 @@ def _triton(given: CheckedOptions) -> None:
 RUN_MODE: dict[str, Callable[[CheckedOptions], None]] = {
     "train": _train,
     "val": _val,
+    "tune": _tune,
+    "calibrate": _calibrate,
     "predict": _predict,
     "track": _track,
     "embed": _embed,

@@ -33,6 +33,7 @@ from yolopose.config.options import (
 from yolopose.config.serve_options import ServeOptions, TritonOptions
 from yolopose.config.table import MODES, Options, OptionSpec, default_options, modes_by_option, option_specs
 from yolopose.config.train_options import LossOptions, TrainOptions
+from yolopose.config.tune_options import CalibrateOptions, TuneOptions
 
 if TYPE_CHECKING:
     from yolopose.config.settings import (
@@ -90,6 +91,7 @@ __all__ = [
     "MODES",
     "BatchOptions",
     "BenchmarkOptions",
+    "CalibrateOptions",
     "CheckedOptions",
     "CompareOptions",
     "ConvertOptions",
@@ -114,6 +116,7 @@ __all__ = [
     "TrackOptions",
     "TrainOptions",
     "TritonOptions",
+    "TuneOptions",
     "ValOptions",
     "modes_by_option",
     "check_options",

@@ -151,7 +151,8 @@ def _warn_ignored(mode: str, name: str, value: Any, file: str) -> None:
     if advice:
         LOGGER.warning(f"{name}={value}{where} has no effect in {mode} and is ignored: {advice}.")
         return
-    reason = f"no effect in {mode} (it is an option of {', '.join(modes)})"
+    shown = [other for other in modes if other != "tune" or "train" not in modes]  # tune has all options of train
+    reason = f"no effect in {mode} (it is an option of {', '.join(shown)})"
     LOGGER.warning(f"{name}={value}{where} has {reason} and is ignored.{_suggest_synonym(mode, name)}")
 
 

@@ -261,6 +261,36 @@ class TrainKwargs(
     max_det: int
     save_json: bool
     half: bool
+    folds: int | None
+    repeats: int
+
+
+class TuneKwargs(TrainKwargs, total=False):
+    """Options of `YOLO.tune`."""
+
+    metric: str
+    minutes: float | None
+    space: Any
+    parallel: int
+    prune: bool
+    grace_period: int
+    gpu_per_trial: float | None
+
+
+class CalibrateKwargs(RunFolderKwargs, CommonKwargs, total=False):
+    """Options of `YOLO.calibrate`."""
+
+    split: str
+    run: str | Path | None
+    method: str
+    conf: float
+    batch: int
+    iou: float
+    end2end: bool | None
+    workers: int | None
+    download: bool | None
+    output: str | Path | None
+    plots: bool
 
 
 class ExportKwargs(CommonKwargs, total=False):

@@ -221,6 +221,7 @@ class ValSettings(ValOptions):
         imgsz: (height, width), multiples of `stride`. With `rect`, both are the longer side of an image.
         rect: whether each batch has the smallest shape that fits; False where the network or `imgsz` fixes the shape.
         batch: images per batch, a multiple of a fixed batch of an exported file.
+        class_conf: thresholds of the classes where a calibration makes them different; None for `conf` in all.
         matrix_conf: confidence threshold of the confusion matrix.
         workers: threads that load images.
         stride: sides of an input are multiples of it.
@@ -231,6 +232,7 @@ class ValSettings(ValOptions):
 
     imgsz: tuple[int, int] = field()
     conf: float = field()
+    class_conf: tuple[float, ...] | None = None
     matrix_conf: float
     classes: tuple[int, ...] | None = field()
     device: tuple[str, ...] = field()
@@ -345,13 +347,19 @@ def val_settings(options: ValOptions, metadata: ModelMetadata) -> ValSettings:
         UsageError: the options do not fit the network.
     """
     imgsz = resolve_imgsz(options.imgsz, metadata)
+    conf = VAL_CONF if options.conf is None else options.conf
+    class_conf = None
+    if options.conf is None and metadata.calibration:  # the same detections as before the calibration
+        class_conf = metadata.calibration.of_classes(VAL_CONF)
+        conf = min(class_conf)
     classes = None if options.single_cls else parse_classes(options.classes, metadata.spec.names)
     fixed_batch = metadata.batch or 1
     return _complete(
         ValSettings,
         options,
         imgsz=imgsz,
-        conf=VAL_CONF if options.conf is None else options.conf,
+        conf=conf,
+        class_conf=class_conf,
         matrix_conf=PREDICT_CONF if options.conf is None else options.conf,
         classes=classes,
         device=parse_devices(options.device),

@@ -33,6 +33,7 @@ from yolopose.config.options import (
 )
 from yolopose.config.serve_options import ServeOptions, TritonOptions
 from yolopose.config.train_options import TrainOptions
+from yolopose.config.tune_options import CalibrateOptions, TuneOptions
 
 Options = (
     PredictOptions
@@ -58,6 +59,8 @@ Options = (
     | BatchOptions
     | ServeOptions
     | TritonOptions
+    | TuneOptions
+    | CalibrateOptions
 )
 
 MODES: dict[str, type[Options]] = {
@@ -84,6 +87,8 @@ MODES: dict[str, type[Options]] = {
     "batch": BatchOptions,
     "serve": ServeOptions,
     "triton": TritonOptions,
+    "tune": TuneOptions,
+    "calibrate": CalibrateOptions,
 }
 # Keys with which an options file describes itself; ignored without a warning.
 FILE_KEYS = ("mode", "cfg", "save_dir")
@@ -109,6 +114,8 @@ _SYNONYMS = {
     "lrf": "final_lr min_lr",
     "weight_decay": "wd decay",
     "optimizer": "optim opt",
+    "iterations": "n_trials trials num_samples max_trials",
+    "minutes": "timeout budget time_budget",
     "patience": "early_stop early_stopping",
     "workers": "num_workers n_workers threads",
     "shard": "shard_size chunk chunk_size",

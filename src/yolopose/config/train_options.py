@@ -181,3 +181,7 @@ class TrainOptions(
     max_det: int = option(300, "maximum number of detections per image in validation", low=1, high=30_000)
     save_json: bool = option(False, "write validation detections as COCO results")
     half: bool = option(False, "validate in 16 bits")
+    folds: int | None = option(
+        None, "k-fold cross-validation: train n networks, each measured on images that it was not trained on", low=2
+    )
+    repeats: int = option(1, "repeat folds= with other divisions of the images and other seeds", low=1, high=100)

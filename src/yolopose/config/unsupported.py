@@ -61,9 +61,6 @@ REFUSED_ARGUMENTS: dict[str, str] = {
 
 # Attributes of a `YOLO` object of the reference package.
 MISSING_ATTRIBUTES: dict[str, str] = {
-    "tune": "a search of training options is not in this version; `recipe='auto'`, the default of `train`, chooses "
-    "them from the data, and optuna can call `model.train(…)`",
-    "calibrate": "calibration is part of `export(format=…, int8=True, data=…)`",
     "predictor": "the run of a prediction is the argument of the callbacks `on_predict_start` to `on_predict_end`",
     "transforms": "images are preprocessed inside `predict`; `yolopose.geometry.Letterbox` is the transform",
     "task_map": "there is one task; its parts are the packages of docs/architecture.md",
@@ -76,8 +73,6 @@ MISSING_ATTRIBUTES: dict[str, str] = {
 
 # Words of the command line of the reference package.
 MISSING_COMMANDS: dict[str, str] = {
-    "tune": MISSING_ATTRIBUTES["tune"],
-    "calibrate": MISSING_ATTRIBUTES["calibrate"],
     "solutions": "demo programs for videos are not part of it; results pass into `supervision`, which has zones, "
     "counters and heat maps",
     "login": "no vendor platform is used, and nothing is sent anywhere",

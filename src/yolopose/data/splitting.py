@@ -53,7 +53,7 @@ class SplitResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pool:
+class ImagePool:
     """Images to divide, and what is balanced.
 
     Attributes:
@@ -106,9 +106,9 @@ def split_dataset(
     dataset = load_dataset(data)
     pooled = [split for split in dataset.entries if split != "test" or test > 0]
     unchanged = [split for split in dataset.entries if split not in pooled]
-    pool = _read_pool(dataset, _files_to_divide(dataset, pooled, unchanged))
-    groups = _choose_groups(pool, fractions, by, group, seed)
-    split_idx = _assign(pool, groups, fractions, seed)
+    pool = read_pool(dataset, _files_to_divide(dataset, pooled, unchanged))
+    groups = choose_groups(pool, fractions, by, group, seed)
+    split_idx = assign_images(pool, groups, fractions, seed)
     names = [split for split, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
     splits = {
         split: [pool.files[index] for index in np.flatnonzero(split_idx == SPLITS.index(split))] for split in names
@@ -155,21 +155,22 @@ def sample_dataset(
         raise DataError(f"{dataset.yaml_path} has {total} images in {' and '.join(chosen)}, fewer than n={n}.")
     sizes = share_counts(n, [len(files[name]) / total for name in chosen])
     splits: dict[str, list[Path]] = {}
-    pools: list[_Pool] = []
+    pools: list[ImagePool] = []
     for name, size in zip(chosen, sizes, strict=True):
-        pool = _read_pool(dataset, files[name])
+        pool = read_pool(dataset, files[name])
         share = size / len(pool.files)
         members = np.arange(len(pool.files))
         if share < 1:
-            split_idx = _assign(pool, ImageGroups.single(len(pool.files)), (share, 1 - share, 0), seed)
+            split_idx = assign_images(pool, ImageGroups.single(len(pool.files)), (share, 1 - share, 0), seed)
             members = np.flatnonzero(split_idx == 0)
         splits[name] = [pool.files[index] for index in members]
-        pools.append(_Pool(splits[name], pool.features[members]))
+        pools.append(ImagePool(splits[name], pool.features[members]))
     unchanged = [name for name in dataset.entries if name not in chosen]
     target = unused_folder(f"{dataset_name(dataset.yaml_path)}-sample") if output is None else Path(output)
     header = f"{n} images of {dataset.yaml_path.name}, sampled by yolopose, seed {seed}."
     path = _write(dataset, splits, unchanged, target, copy, header)
-    joined = _Pool([file for pool in pools for file in pool.files], np.concatenate([pool.features for pool in pools]))
+    features = np.concatenate([pool.features for pool in pools])
+    joined = ImagePool([file for pool in pools for file in pool.files], features)
     origin = np.repeat(np.arange(len(chosen)), [len(pool.files) for pool in pools])
     return _summarize(dataset, path, joined, {name: origin == index for index, name in enumerate(chosen)}, {})
 
@@ -202,7 +203,7 @@ def _files_to_divide(dataset: Dataset, pooled: Sequence[str], unchanged: Sequenc
     return rest
 
 
-def _read_pool(dataset: Dataset, files: Sequence[Path]) -> _Pool:
+def read_pool(dataset: Dataset, files: Sequence[Path]) -> ImagePool:
     """Read the classes of all instances; images with a faulty label file count as images without instances."""
     classes: list[npt.NDArray[np.int32]] = []
     faults: list[str] = []
@@ -224,11 +225,16 @@ def _read_pool(dataset: Dataset, files: Sequence[Path]) -> _Pool:
             f"{dataset.yaml_path}: none of {len(files)} images has a labeled instance, so images are divided without "
             f"regard to their content (the label file of {files[0]} would be {label_path(files[0])})."
         )
-    return _Pool(list(files), image_features(classes, dataset.spec.nc))
+    return ImagePool(list(files), image_features(classes, dataset.spec.nc))
 
 
-def _choose_groups(pool: _Pool, fractions: Sequence[float], by: str, pattern: str | None, seed: int) -> ImageGroups:
-    """Return the groups that stay together, and log how they were detected."""
+_ADVICE = " by=group never cuts, by=image ignores groups, and group=… describes other groups."
+
+
+def choose_groups(
+    pool: ImagePool, fractions: Sequence[float], by: str, pattern: str | None, seed: int, advice: str = _ADVICE
+) -> ImageGroups:
+    """Return the groups that stay together, and log how they were detected; `advice` ends the message."""
     count = len(pool.files)
     if by == "image":
         return ImageGroups.single(count)
@@ -249,17 +255,16 @@ def _choose_groups(pool: _Pool, fractions: Sequence[float], by: str, pattern: st
             f"by=group: {summary}. They cannot be divided into {active} splits: use by=auto, which cuts groups into "
             "runs of consecutive frames, or describe other groups with group='REGULAR EXPRESSION'."
         )
-    if by == "group" or _keeps_shares(pool, groups, fractions, seed):
+    if by == "group" or keeps_shares(pool, groups, fractions, seed):
         LOGGER.info(f"{summary}.")
         return groups
     smallest = min(share_counts(count, [fraction for fraction in fractions if fraction > 0]))
     size = max(smallest // 2, 1)
-    while not _keeps_shares(pool, runs := groups.cut(size), fractions, seed, class_tolerance=0.5) and size > 1:
+    while not keeps_shares(pool, runs := groups.cut(size), fractions, seed, class_tolerance=0.5) and size > 1:
         size //= 2
     LOGGER.info(
         f"{summary}: too few, or too large, to divide them whole. They are cut into {len(runs)} runs of consecutive "
-        "frames, so that only frames at the ends of a run have neighbors in another split. by=group never cuts, "
-        "by=image ignores groups, and group=… describes other groups."
+        f"frames, so that only frames at the ends of a run have neighbors in another split.{advice}"
     )
     return runs
 
@@ -274,8 +279,8 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _keeps_shares(
-    pool: _Pool, groups: ImageGroups, fractions: Sequence[float], seed: int, class_tolerance: float = np.inf
+def keeps_shares(
+    pool: ImagePool, groups: ImageGroups, fractions: Sequence[float], seed: int, class_tolerance: float = np.inf
 ) -> bool:
     """Return whether whole groups give each split about its share of the images, and some instances of every class.
 
@@ -289,7 +294,7 @@ def _keeps_shares(
     active = [fraction for fraction in fractions if fraction > 0]
     if len(groups) < len(active):
         return False
-    split_idx = _assign(pool, groups, fractions, seed)
+    split_idx = assign_images(pool, groups, fractions, seed)
     classes = slice(1, pool.features.shape[1] - COUNT_BINS)
     totals = pool.features.sum(axis=0)
     for index, fraction in enumerate(fractions):
@@ -305,7 +310,7 @@ def _keeps_shares(
     return True
 
 
-def _assign(pool: _Pool, groups: ImageGroups, fractions: Sequence[float], seed: int) -> Indices:
+def assign_images(pool: ImagePool, groups: ImageGroups, fractions: Sequence[float], seed: int) -> Indices:
     """Return the split index of each image."""
     sums = np.zeros((len(groups), pool.features.shape[1]))
     np.add.at(sums, groups.group_idx, pool.features)
@@ -359,7 +364,7 @@ def _summarize(
 def _log(
     dataset: Dataset,
     path: Path,
-    pool: _Pool,
+    pool: ImagePool,
     members: Mapping[str, npt.NDArray[np.bool_]],
     groups: Mapping[str, int],
 ) -> None:

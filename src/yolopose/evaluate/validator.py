@@ -271,6 +271,9 @@ class Validation:
         with self._timer.phase("postprocess"):
             agnostic = options.agnostic_nms or options.single_cls
             detections = nms(candidates, len(batch.images), iou=options.iou, max_det=options.max_det, agnostic=agnostic)
+        if options.class_conf:
+            limits = np.array(options.class_conf)
+            detections = [item.select(item.scores > limits[item.classes]) for item in detections]
         return [merge_classes(item) for item in detections] if options.single_cls else detections
 
     def _record_batch(self, batch: ValBatch, predictions: PredictionsFile | None) -> None:

@@ -21,7 +21,7 @@ from yolopose.config import PREDICT_CONF, ExportOptions, ExportSettings, export_
 from yolopose.formats.agreement import Agreement, compare_with_torch
 from yolopose.formats.export_modules import NmsConfig
 from yolopose.formats.int8 import load_calibration
-from yolopose.formats.metadata import first_line
+from yolopose.formats.metadata import calibration_of, first_line
 from yolopose.formats.protocol import ExportJob, ExportReport, Format
 from yolopose.formats.registry import formats_with, get_format, require_packages
 from yolopose.schema import ModelMetadata
@@ -151,7 +151,8 @@ def _create_job(
             "nms=True adds NMS to the network, end2end=True selects an output that does not need it: use one of them."
         )
     plain = copy.deepcopy(network).cpu().float().eval().select_output(end2end, settings.uncertainty)
-    plain = plain.fuse().requires_grad_(False)
+    metadata = replace(metadata, calibration=calibration_of(metadata, end2end))
+    plain = plain.scale_confidences(metadata.calibration).fuse().requires_grad_(False)
     nms = NmsConfig.from_settings(settings) if settings.nms else None
     metadata = replace(
         metadata,

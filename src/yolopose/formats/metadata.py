@@ -13,7 +13,14 @@ from yolopose.base.errors import UsageError, WeightsError
 from yolopose.base.log import warn_once
 from yolopose.base.yamlfile import read_yaml, to_yaml
 from yolopose.runtime.protocol import keypoint_values
-from yolopose.schema import MAX_IMAGE_CHANNELS, KeypointSchema, ModelMetadata, PoseSpec, class_names
+from yolopose.schema import (
+    MAX_IMAGE_CHANNELS,
+    ConfidenceScale,
+    KeypointSchema,
+    ModelMetadata,
+    PoseSpec,
+    class_names,
+)
 
 if TYPE_CHECKING:
     from yolopose.formats.protocol import ExportJob
@@ -77,6 +84,7 @@ def public_metadata(job: ExportJob) -> dict[str, Any]:
         },
         "kpt_names": {index: list(names) for index, names in spec.keypoints.names.items()},
         **{key: value for key, value in spec.to_dict().items() if key in ("visibility", "class_keypoints")},
+        **({"calibration": metadata.calibration.to_dict()} if metadata.calibration else {}),
     }
 
 
@@ -96,11 +104,24 @@ def write_metadata(job: ExportJob, folder: Path) -> None:
     (folder / METADATA_FILE).write_text(to_yaml(values), encoding="utf-8")
 
 
+def calibration_of(metadata: ModelMetadata, end2end: bool) -> ConfidenceScale | None:
+    """Return the calibration of an output of a network; None, with a warning, if it was measured on the other one."""
+    scale = metadata.calibration
+    if scale is not None and scale.end2end != end2end:
+        warn_once(
+            f"The confidences of {metadata.name} are calibrated for end2end={scale.end2end}, and this output has "
+            f"others: they are not calibrated. `yolo calibrate` with end2end={end2end} measures them."
+        )
+        return None
+    return scale
+
+
 _INVALID = (
     UsageError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, AttributeError, ArithmeticError,
     LookupError,
 )  # fmt: skip
 """What values of any type and size can raise while they are converted."""
+
 
 # -- read ---------------------------------------------------------------------------------------------------------
 

@@ -318,7 +318,7 @@ def set_thread_count(threads: int, default_threads: int) -> None:
 def _for_inference(network: PoseModel, metadata: ModelMetadata, keep_branches: bool) -> PoseModel:
     """Return a fused copy with activations in place; branches that inference does not use are dropped by default."""
     network = copy.deepcopy(network).eval().select_output(metadata.end2end, metadata.uncertainty)
-    network = network.fuse(keep_branches).requires_grad_(False)
+    network = network.scale_confidences(metadata.calibration).fuse(keep_branches).requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.SiLU):
             module.inplace = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +24,7 @@ from yolopose.model.runtimes import (
     runtime_config,
     runtime_for_network,
 )
-from yolopose.schema import ModelMetadata, PoseSpec
+from yolopose.schema import ConfidenceScale, ModelMetadata, PoseSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -217,7 +218,7 @@ class ModelBase(ModuleMixin):
             state = read_checkpoint(Path(source)).state
         moved = load_matching(self.model, state)
         LOGGER.info(f"{moved.summary(source, 'keep their own values')}.")
-        self._runtimes.clear()
+        self._set_calibration(None)
         self._untrained = False
         return self
 
@@ -233,7 +234,8 @@ class ModelBase(ModuleMixin):
         path = Path(filename)
         args = dict(self.ckpt.train_args) if self.ckpt else {}
         license_ = self.ckpt.license if self.ckpt else ""
-        write_checkpoint(path, make_checkpoint(self.model, args=args, license=license_))
+        checkpoint = make_checkpoint(self.model, args=args, license=license_, calibration=self._metadata.calibration)
+        write_checkpoint(path, checkpoint)
         return path
 
     def reset_weights(self) -> Self:
@@ -242,7 +244,7 @@ class ModelBase(ModuleMixin):
 
         network = build_network(self.model.yaml, spec=self.spec)
         self.model.load_state_dict(network.state_dict())
-        self._runtimes.clear()
+        self._set_calibration(None)
         self._untrained = True
         return self
 
@@ -279,6 +281,16 @@ class ModelBase(ModuleMixin):
     def _metadata(self) -> ModelMetadata:
         """Metadata stored with the weights, or that of a network without any."""
         return (self.ckpt.metadata if self.ckpt else None) or self.model.default_metadata()
+
+    def _set_calibration(self, scale: ConfidenceScale | None) -> None:
+        """Set the calibration of the weights, and close the engines, which have the old one."""
+        self._runtimes.clear()
+        if self._metadata.calibration == scale:
+            return
+        from yolopose.weights import make_checkpoint
+
+        checkpoint = self.ckpt or make_checkpoint(self.model)
+        self.ckpt = replace(checkpoint, metadata=replace(self._metadata, calibration=scale))
 
     def _check(self, mode: str, options: object, **parameters: Any) -> CheckedOptions:
         """Check the options of a call; `parameters` are those that the method declares itself.

@@ -18,6 +18,8 @@ REMEMBERED = {
     "benchmark": ("data", "imgsz"),
     "val": ("data", "imgsz", "single_cls"),
     "train": ("data", "imgsz", "single_cls"),
+    "tune": ("data", "imgsz", "single_cls"),
+    "calibrate": ("data", "imgsz"),
 }
 # modes whose precision `half()` sets; those that write networks have options of their own
 _HALF_MODES = ("predict", "track", "embed", "label", "val", "benchmark")

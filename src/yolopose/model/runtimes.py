@@ -12,7 +12,7 @@ from yolopose.base.errors import UsageError
 from yolopose.base.log import LOGGER, warn_once
 from yolopose.config import PredictOptions, ValOptions
 from yolopose.formats import format_for_path, open_runtime
-from yolopose.formats.metadata import UnknownNetworkError
+from yolopose.formats.metadata import UnknownNetworkError, calibration_of
 from yolopose.schema import ModelMetadata
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def runtime_for_network(network: PoseModel, metadata: ModelMetadata, config: Run
             "weights (such as yolo11n-pose.pt)."
         )
     _refuse_detector(config, metadata.name or "this network")
-    metadata = replace(metadata, end2end=bool(config.end2end), uncertainty=config.uncertainty)
+    end2end = bool(config.end2end)
+    scale = calibration_of(metadata, end2end)
+    metadata = replace(metadata, end2end=end2end, uncertainty=config.uncertainty, calibration=scale)
     if config.name in (None, "torch"):
         from yolopose.formats.pytorch import TorchRuntime
 

@@ -24,8 +24,9 @@ from yolopose.config import (
     ValOptions,
     make_options,
 )
-from yolopose.model.base import ModelBase
+from yolopose.model.fold_plan import is_fold_run
 from yolopose.model.hub import complete_suffix, find_weights
+from yolopose.model.improving import ImprovingMixin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 DataSource = str | Path | Mapping[str, Any] | None
 
 
-class YOLO(ModelBase):
-    """A pose network: `train`, `val`, `predict`, `track`, `embed`, `export`, `benchmark`, `load`, `save`, ….
+class YOLO(ImprovingMixin):
+    """A pose network: `train`, `val`, `predict`, `track`, `embed`, `export`, `tune`, `calibrate`, `load`, `save`, ….
 
     Args:
         model: a model YAML (`yolo11n-pose.yaml`: a new network), a weights file (`.pt`, `.safetensors`), an exported
@@ -400,8 +401,9 @@ class YOLO(ModelBase):
             **options: `epochs`, `imgsz`, `batch`, `resume`, …: `yolo help train` lists them.
 
         Returns:
-            The metrics of the best network; None when the data set has no images to validate on, and in every process
-            of torchrun but the first.
+            The metrics of the best network; with `folds` or `repeats` the `FoldMetrics` of all trainings, after which
+            the object still holds its own network. None when the data set has no images to validate on, and in every
+            process of torchrun but the first.
 
         Raises:
             UsageError: an unknown or impossible option, or no data set is known.
@@ -417,6 +419,8 @@ class YOLO(ModelBase):
         self._require_own()
         given = self._defaults.with_overrides(given)
         options = cast(TrainOptions, self._defaults.complete(given))
+        if options.folds or options.repeats > 1 or is_fold_run(options.resume):
+            return self._cross_validate(options, given)
         from yolopose.train import Launcher, new_trainer, resume_path, resumed_trainer, worker_trainer
 
         with quiet(not options.verbose), silent(is_worker_rank()), Launcher() as launcher:
@@ -431,6 +435,21 @@ class YOLO(ModelBase):
                 self.trainer = new_trainer(options, self.model.yaml, weights, self.callbacks, launcher, given)
             self.metrics = self.trainer.train()
         self._load_trained(self.trainer)
+        return self.metrics
+
+    def _cross_validate(self, options: TrainOptions, given: CheckedOptions) -> PoseMetrics:
+        """Train several networks to measure the training; the object keeps the network that it has."""
+        from yolopose.model.folds import FoldTraining, cross_validate
+
+        training = FoldTraining(
+            yaml=self.model.yaml,
+            weights=lambda: self._initial_weights(options.pretrained),
+            model_name=self.model_name,
+            digest=self._digest(),
+            callbacks=self.callbacks,
+        )
+        with quiet(not options.verbose):
+            self.metrics = cross_validate(training, options, given)
         return self.metrics
 
     def _initial_weights(self, pretrained: bool | str) -> InitialWeights | None:

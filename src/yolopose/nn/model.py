@@ -16,7 +16,7 @@ from yolopose.nn.head26 import Pose26
 from yolopose.nn.info import ModelInfo, describe
 from yolopose.nn.model_yaml import LayerSpec
 from yolopose.nn.registry import CONCAT, HEAD
-from yolopose.schema import ModelMetadata, PoseSpec
+from yolopose.schema import ConfidenceScale, ModelMetadata, PoseSpec
 
 
 class PoseModel(nn.Module):
@@ -188,6 +188,24 @@ class PoseModel(nn.Module):
             raise UsageError(f"{option} needs a network with the head Pose26, as yolo26n-pose; {self.name} has {HEAD}.")
         return self
 
+    @torch.no_grad()
+    def scale_confidences(self, scale: ConfidenceScale | None) -> PoseModel:
+        """Change the layers that output confidences of the selected output, in place, so that they are calibrated.
+
+        Args:
+            scale: the calibration; None changes nothing.
+        """
+        if scale is None:
+            return self
+        dims = self.spec.keypoints.dims
+        for level in self.head.branches():
+            _scale_channels(cast(nn.Conv2d, cast(nn.Sequential, level.scores)[-1]), scale.classes)
+            if scale.keypoints and dims == 3:
+                channels = [(1.0, 0.0)] * (dims * len(scale.keypoints))
+                channels[dims - 1 :: dims] = scale.keypoints
+                _scale_channels(level.points, channels)
+        return self
+
     def fuse(self, keep_branches: bool = False) -> PoseModel:
         """Fold every batch norm into its convolution, for faster inference; outputs are equal up to rounding.
 
@@ -217,6 +235,13 @@ class PoseModel(nn.Module):
             imgsz: side, or (height, width), for which operations are counted, pixels.
         """
         return describe(self, detailed, verbose, imgsz)
+
+
+def _scale_channels(conv: nn.Conv2d, pairs: Sequence[tuple[float, float]]) -> None:
+    """Multiply each output channel by a factor and add an offset, in place."""
+    factor, offset = conv.weight.new_tensor(pairs).unbind(1)
+    conv.weight.mul_(factor[:, None, None, None])
+    cast(Tensor, conv.bias).mul_(factor).add_(offset)
 
 
 def _last_uses(layers: Sequence[LayerSpec]) -> list[tuple[int, ...]]:

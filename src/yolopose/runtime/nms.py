@@ -49,6 +49,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def select(self, rows: Indices | Mask) -> Detections:
+        """Return some of the detections, by index or mask."""
+        sigmas = None if self.sigmas is None else self.sigmas[rows]
+        return Detections(self.boxes[rows], self.scores[rows], self.classes[rows], self.points[rows], sigmas)
+
 
 def nms(candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False) -> list[Detections]:
     """Drop every box whose IoU with a selected box of higher score exceeds `iou`.

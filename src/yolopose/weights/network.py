@@ -15,6 +15,7 @@ from yolopose._version import __version__
 from yolopose.base.errors import ModelError, WeightsError
 from yolopose.nn import PoseModel, build_network
 from yolopose.nn.conv import BN_EPS
+from yolopose.schema import ConfidenceScale
 from yolopose.weights.checkpoint import Checkpoint
 from yolopose.weights.errors import printable
 from yolopose.weights.files import read_checkpoint
@@ -99,6 +100,7 @@ def make_checkpoint(
     date: str | None = None,
     license: str = "",
     extra: Mapping[str, Any] | None = None,
+    calibration: ConfidenceScale | None = None,
 ) -> Checkpoint:
     """Make a checkpoint of a network; its tensors are copies on the CPU.
 
@@ -110,6 +112,7 @@ def make_checkpoint(
         date: ISO 8601; None is now.
         license: license of the weights.
         extra: training state to resume from: plain values and tensors.
+        calibration: of the confidences, which inference applies; the weights are those before it.
 
     Raises:
         ModelError: the network was pruned to one branch.
@@ -123,7 +126,12 @@ def make_checkpoint(
     imgsz = args.get("imgsz", 640)
     height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     metadata = replace(
-        model.default_metadata(), imgsz=(int(height), int(width)), license=license, version=__version__, args=args
+        model.default_metadata(),
+        imgsz=(int(height), int(width)),
+        license=license,
+        version=__version__,
+        args=args,
+        calibration=calibration,
     )
     return Checkpoint(
         state={name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()},
