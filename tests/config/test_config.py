@@ -185,7 +185,7 @@ def test_cfg_file_errors_name_the_file(tmp_path: Path) -> None:
 
 
 def test_modes_by_option() -> None:
-    assert modes_by_option()["conf"] == ("train", "val", "predict", "export", "track", "batch", "serve")
+    assert modes_by_option()["conf"] == ("train", "val", "predict", "export", "track", "batch", "serve", "tune")
     assert {"predict", "track", "convert", "label", "data get"} <= set(modes_by_option()["source"])
 
 

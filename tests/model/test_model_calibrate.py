@@ -135,7 +135,7 @@ def test_what_cannot_be_calibrated_is_refused(trained: tuple[Path, Path], tmp_pa
     with pytest.raises(UsageError, match="train it before calibration"):
         YOLO(data.parent / "tiny-pose.yaml").calibrate(data)
     with pytest.raises(DataError, match="needs at least 30 detections"):
-        YOLO(weights).calibrate(data, conf=0.999, project=tmp_path, imgsz=64, verbose=False)
+        YOLO(weights).calibrate(data, min_conf=0.999, project=tmp_path, imgsz=64, verbose=False)
     (tmp_path / "mine.pt").write_text("")
     with pytest.raises(UsageError, match="exists: name a new file"):
         YOLO(weights).calibrate(data, output=tmp_path / "mine.pt", verbose=False)

@@ -68,7 +68,6 @@ Modes
 Examples
   yolo pose train data=coco8-pose.yaml model=yolo11n-pose.yaml epochs=100 imgsz=640
   yolo pose predict model=yolo11n-pose.pt source=images/
-  yolo export model=yolo11n-pose.pt format=onnx
 
 Also
   yolo help MODE               the options of a mode, with defaults

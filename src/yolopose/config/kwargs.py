@@ -283,7 +283,7 @@ class CalibrateKwargs(RunFolderKwargs, CommonKwargs, total=False):
     split: str
     run: str | Path | None
     method: str
-    conf: float
+    min_conf: float
     batch: int
     iou: float
     end2end: bool | None

@@ -56,7 +56,7 @@ class CalibrateOptions(RunFolderOptions, CommonOptions):
         "temperature: one factor on the logit of each confidence; affine: a factor and an offset",
         choices=("temperature", "affine"),
     )
-    conf: float = option(0.01, "lowest confidence of the detections that are used", low=0, high=1)
+    min_conf: float = option(0.01, "lowest confidence of the detections that are used", low=0, high=1)
     batch: int = option(16, "images per batch", low=1)
     iou: float = option(0.7, "IoU threshold of NMS", low=0, high=1)
     end2end: bool | None = option(None, "calibrate the NMS-free output of a YOLO26 network")

@@ -347,7 +347,7 @@ def _count_groups(groups: ImageGroups, members: Mapping[str, npt.NDArray[np.bool
 def _summarize(
     dataset: Dataset,
     path: Path,
-    pool: _Pool,
+    pool: ImagePool,
     members: Mapping[str, npt.NDArray[np.bool_]],
     groups: Mapping[str, int],
 ) -> SplitResult:

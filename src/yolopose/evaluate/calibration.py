@@ -181,7 +181,7 @@ def calibrate_record(
     if len(boxes.conf) < MIN_SAMPLES or len(np.unique(boxes.image)) < 2:
         raise DataError(
             f"Calibration needs at least {MIN_SAMPLES} detections in two images with a confidence above {conf:g}, and "
-            f"there are {len(boxes.conf)}: use more images (split=), or a lower conf=."
+            f"there are {len(boxes.conf)}: use more images (split=), or a lower min_conf=."
         )
     parts = [_calibrate("box", names, boxes, method)]
     if keypoint_conf is not None:

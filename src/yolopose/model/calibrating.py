@@ -56,7 +56,7 @@ def calibrate(
     else:
         record, keypoint_conf = _measure(network, replace(metadata, calibration=None), options)
     result = calibrate_record(
-        record, keypoint_conf, method=options.method, conf=max(options.conf, VAL_CONF), end2end=end2end
+        record, keypoint_conf, method=options.method, conf=max(options.min_conf, VAL_CONF), end2end=end2end
     )
     folder = result.save_dir = run_location(options, "calibrate").create()
     write_text(folder / "calibration.csv", result.to_csv())
