@@ -51,8 +51,14 @@ class Detections:
 
     def select(self, rows: Indices | Mask) -> Detections:
         """Return some of the detections, by index or mask."""
-        sigmas = None if self.sigmas is None else self.sigmas[rows]
-        return Detections(self.boxes[rows], self.scores[rows], self.classes[rows], self.points[rows], sigmas)
+        return Detections(
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            classes=self.classes[rows],
+            points=self.points[rows],
+            sigmas=None if self.sigmas is None else self.sigmas[rows],
+            visible=None if self.visible is None else self.visible[rows],
+        )
 
 
 def nms(candidates: Candidates, count: int, *, iou: float, max_det: int, agnostic: bool = False) -> list[Detections]:
