@@ -194,12 +194,12 @@ def parse_categories(
     for category in entries:
         try:
             categories.append((int(category["id"]), category))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError) as error:
             raise DataError(f"{path}: the id of a category is not an integer ({error}).") from error
     by_id: dict[str, ClassTemplate] = {}
     names: set[str] = set()
     for index, category in sorted(categories, key=lambda item: item[0]):
-        where = f"{path.name}, category {str(category['name'])!r}"
+        where = f"{path.name}, category {str(category.get('name', index))!r}"
         template = _template(category, where, options, counts.get(str(index), 0), issues)
         if template.name in names:
             template = replace(template, name=f"{template.name} {index}")
@@ -220,14 +220,20 @@ def _template(category: Json, where: str, options: ReadOptions, count: int, issu
         advice = f"Named {', '.join(names[:3])}, …; give others with kpt_names=[…]"
         issues.change("categories have keypoints without names", f"{where}: {count} keypoints", advice)
     sigmas = category.get("sigmas") or ()
-    if sigmas and (len(sigmas) != len(names) or not is_finite(*sigmas) or min(sigmas) <= 0):
+    if not isinstance(sigmas, list | tuple) or (
+        sigmas and (len(sigmas) != len(names) or not is_finite(*sigmas) or min(sigmas) <= 0)
+    ):
         raise DataError(f"{where}: `sigmas` must be {len(names)} positive numbers, got {sigmas!r}.")
     mirror = category.get("mirror")
+    try:
+        pairs = None if mirror is None else tuple((str(a), str(b)) for a, b in mirror)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: `mirror` must be a list of pairs of keypoint names ({error}).") from error
     return ClassTemplate(
-        name=str(category["name"]),
+        name=str(category.get("name", category["id"])),
         keypoints=tuple(names),
         skeleton=_skeleton(category.get("skeleton") or (), names, where, issues),
-        mirror=None if mirror is None else tuple((str(a), str(b)) for a, b in mirror),
+        mirror=pairs,
         sigmas=dict(zip(names, sigmas, strict=True)) if sigmas else {},
         attributes={key: value for key, value in category.items() if key not in _CATEGORY_KEYS},
     )
@@ -411,7 +417,7 @@ def _skeleton(edges: Any, names: Sequence[str], where: str, issues: IssueLog) ->
     count = len(names)
     try:
         indices = [(int(a), int(b)) for a, b in edges]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: `skeleton` must be a list of pairs of keypoint numbers ({error}).") from error
     first = 1
     if any(0 in edge for edge in indices):
