@@ -180,13 +180,6 @@ def test_no_flips_where_all_instances_face_one_side(data: Any, fliplr: float) ->
     assert choose_options(TrainOptions(recipe="reference"), {}, data, PERSON).fliplr == 0.5
 
 
-@pytest.mark.parametrize(("shape", "imgsz", "fast"), [((1080, 1919), 640, False), ((1920, 1080), 640, True)])
-def test_large_images_are_decoded_at_a_reduced_scale(shape: tuple[int, int], imgsz: int, fast: bool) -> None:
-    assert chosen(93, shape=shape, imgsz=imgsz).fast_decode == fast
-    assert not chosen(93, shape=shape, imgsz=imgsz, fast_decode=False).fast_decode
-    assert not chosen(93, shape=shape, imgsz=imgsz, recipe="reference").fast_decode
-
-
 OTHERS = tuple(f"point {index}" for index in range(17))
 
 

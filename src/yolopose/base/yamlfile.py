@@ -20,7 +20,7 @@ from yolopose.base.text import short_repr
 
 MAX_BYTES = 8 << 20
 MAX_DEPTH = 64
-MAX_VALUES = 200_000  # an alias counts as the values that it repeats
+MAX_VALUES = 100_000  # an alias counts as the values that it repeats
 
 _Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
 
@@ -141,7 +141,7 @@ def parse_yaml(text: str, text_keys: Sequence[str] = ()) -> Any:
     """
     loader = _Loader(text)
     try:
-        root = loader.get_single_node()
+        root = _compose(loader)
         if root is None:
             return None
         if isinstance(root, yaml.MappingNode):
@@ -152,6 +152,15 @@ def parse_yaml(text: str, text_keys: Sequence[str] = ()) -> Any:
         return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def _compose(loader: _Loader) -> Any:
+    try:
+        return loader.get_single_node()
+    except (ValueError, OverflowError) as error:  # an escape sequence beyond the characters of Unicode
+        raise yaml.MarkedYAMLError(
+            problem="an escape sequence is not a character of Unicode", problem_mark=loader.get_mark()
+        ) from error
 
 
 def _keep_text(node: Any, visited: set[int]) -> None:

@@ -19,7 +19,6 @@ from yolopose.config import TrainOptions
 from yolopose.data.labels import FloatArray
 from yolopose.schema import COCO_PERSON_NAMES, PoseSpec
 from yolopose.train.data import TrainData
-from yolopose.train.feed.loader import min_decoded_side
 
 _ENOUGH_STEPS = 10_000
 """Optimizer steps, with accumulated gradients, above which the schedule of large sets is kept."""
@@ -72,7 +71,6 @@ def choose_options(
         values |= {"mosaic": 0.0, "scale": _PLAIN_SCALE}
     if _is_one_sided(data):
         values["fliplr"] = 0.0
-    values["fast_decode"] = _has_large_images(data, options)
     chosen = {name: value for name, value in values.items() if name not in given and value != getattr(options, name)}
     text = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "the defaults of all options"
     LOGGER.info(f"recipe=auto for {images} images and {_describe_start(data.spec, start)}: {text}.")
@@ -170,13 +168,6 @@ def _mirror_separation(boxes: FloatArray, keypoints: FloatArray) -> float:
     offsets = np.where(is_labeled, offsets, np.nan)[:, usable]
     separation = 2 * np.abs(np.nanmean(offsets, 0)) / np.maximum(np.nanstd(offsets, 0), _MIN_SPREAD)
     return float(np.sqrt(np.mean(np.minimum(separation, _MAX_SEPARATION) ** 2)))
-
-
-def _has_large_images(data: TrainData, options: TrainOptions) -> bool:
-    """Return whether half the size of the largest image suffices for the training samples."""
-    return len(data.train) > 0 and int(data.train.shapes.max()) >= 2 * min_decoded_side(
-        options, int(np.max(options.imgsz))
-    )
 
 
 def _is_known_task(start: PoseSpec | None, spec: PoseSpec) -> bool:
