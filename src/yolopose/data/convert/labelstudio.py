@@ -198,20 +198,25 @@ def _is_unlabeled(task: Any) -> bool:
     return all(isinstance(item, dict) and item.get("was_cancelled") for item in items)
 
 
+def _items(value: Any) -> list[Any]:
+    """Return a value that should be a list; an empty list for any other value."""
+    return value if isinstance(value, list) else []
+
+
 def _results(task: Json, where: str, issues: IssueLog) -> tuple[list[Any], float | None]:
     """Return the results of a task and their score: of its annotation, or of its prediction where there is none."""
     candidates = task.get("annotations") or task.get("completions")
-    candidates = [item for item in candidates or () if isinstance(item, dict) and not item.get("was_cancelled")]
+    candidates = [item for item in _items(candidates) if isinstance(item, dict) and not item.get("was_cancelled")]
     if candidates:
         chosen = next((item for item in candidates if item.get("ground_truth")), candidates[0])
         if len(candidates) > 1:
             advice = "The one marked as ground truth, or the first, is converted"
             issues.skip("further annotations of one task", where, advice, len(candidates) - 1)
-        return list(chosen.get("result") or ()), None
-    predictions = [item for item in task.get("predictions") or () if isinstance(item, dict)]
+        return _items(chosen.get("result")), None
+    predictions = [item for item in _items(task.get("predictions")) if isinstance(item, dict)]
     if predictions:
         score = predictions[0].get("score")
-        return list(predictions[0].get("result") or ()), score if is_finite(score) else None
+        return _items(predictions[0].get("result")), score if is_finite(score) else None
     if "data" in task:
         return [], None
     # JSON-MIN has the values of each control tag in a list of its own
@@ -240,7 +245,7 @@ def _regions(task: Json, where: str, issues: IssueLog) -> tuple[list[_Region], d
         value: Json = result["value"] if isinstance(result.get("value"), dict) else {}
         key = str(result.get("id", f"result {index}"))
         if "choices" in value:
-            choices.setdefault(key, []).extend(str(choice).lower() for choice in value["choices"])
+            choices.setdefault(key, []).extend(str(choice).lower() for choice in _items(value["choices"]))
             continue
         labels = next((value[name] for name in ("rectanglelabels", "keypointlabels", "labels") if name in value), None)
         is_shape = "x" in value and "y" in value and "points" not in value and "rle" not in value
