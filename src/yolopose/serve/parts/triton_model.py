@@ -48,12 +48,21 @@ class TritonNetwork:
         size = self.batch or self.metadata.batch
         parts = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
         raw = np.concatenate(parts)
-        keypoints = self.metadata.spec.keypoints
-        extra = {"uncertainty": self.metadata.uncertainty, "states": keypoints.visibility}
+        keypoints, uncertainty = self.metadata.spec.keypoints, self.metadata.uncertainty
+        states = keypoints.visibility
         if self.metadata.end2end:
-            return from_end2end(raw, keypoints.shape, conf=conf, classes=classes, **extra)
+            return from_end2end(
+                raw, keypoints.shape, conf=conf, classes=classes, uncertainty=uncertainty, states=states
+            )
         return from_raw(
-            raw, keypoints.shape, conf=conf, max_nms=max_nms, classes=classes, multi_label=multi_label, **extra
+            raw,
+            keypoints.shape,
+            conf=conf,
+            max_nms=max_nms,
+            classes=classes,
+            multi_label=multi_label,
+            uncertainty=uncertainty,
+            states=states,
         )
 
     def _run(self, batch: Batch) -> Any:
