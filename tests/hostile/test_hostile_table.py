@@ -1,6 +1,7 @@
 """The table of hostile inputs: each gets an error of the package or is accepted, within limits.
 
-`HOSTILE_TABLE=table.md pytest -m slow tests/hostile` writes the table.
+`HOSTILE_TABLE=table.md pytest -m slow tests/hostile` tries all inputs and writes the table; without a table the slow
+test tries every second one.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def test_some_hostile_inputs(make: Callable[[], Iterator[Case]], tmp_path: Path)
 
 @pytest.mark.slow
 def test_all_hostile_inputs(tmp_path: Path) -> None:
-    outcomes = list(run_cases([*data_cases(), *border_cases()], tmp_path / "cases"))
-    if table := os.environ.get("HOSTILE_TABLE"):
+    table = os.environ.get("HOSTILE_TABLE")
+    cases = [*data_cases(), *border_cases()]
+    outcomes = list(run_cases(cases if table else cases[::2], tmp_path / "cases"))
+    if table:
         Path(table).write_text(_table(outcomes), encoding="utf-8")
     assert len(outcomes) >= 600
     _require_held(outcomes)

@@ -113,7 +113,7 @@ def test_torch_converts_hsv_as_opencv(gains: tuple[float, float, float]) -> None
 def test_threads_and_processes_make_deferred_batches(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(2)), raising=False)
     table, images = make_scenes(SIZES)
-    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_, **__: images)
     options = train_options(mosaic=1.0, scale=0.5)
     epochs = [
         list(TrainBatches(table, pose_spec(), options, imgsz=64, batch=2, workers=count, render_on=device).epoch(0))
@@ -138,7 +138,7 @@ def test_a_canvas_without_pieces_is_gray() -> None:
 @pytest.mark.parametrize("failures", [1, 2])
 def test_rendering_is_retried_once_when_memory_is_full(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table, images = make_scenes(SIZES)
-    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_, **__: images)
     calls: list[int] = []
 
     def failing(deferred_images: DeferredImages) -> torch.Tensor:

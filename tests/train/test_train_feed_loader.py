@@ -28,7 +28,7 @@ def make_batches(table: Annotations, *, workers: int = 0, **changes: float | boo
 
 
 def are_equal(first: TrainBatch, second: TrainBatch) -> bool:
-    names = TrainBatch.__dataclass_fields__.keys() - {"damaged"}
+    names = TrainBatch.__dataclass_fields__.keys() - {"damaged", "num_pseudo"}
     return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
 
 

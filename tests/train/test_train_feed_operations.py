@@ -271,7 +271,7 @@ def test_mirroring_operations_are_dropped_without_flip_idx(monkeypatch: pytest.M
 def test_torch_renders_a_new_pixel_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolopose.train.feed.sampling.OPERATIONS", [*OPERATIONS, Darken])
     table, images = make_scenes([(64, 64)] * 3)
-    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_, **__: images)
     first, second = (
         next(TrainBatches(table, pose_spec(), train_options(), imgsz=64, batch=3, workers=0, render_on=device).epoch(0))
         for device in (None, torch.device("cpu"))
@@ -302,7 +302,7 @@ def test_workers_render_pixel_operations_without_torch_code(
 ) -> None:
     monkeypatch.setattr("yolopose.train.feed.sampling.OPERATIONS", [*OPERATIONS, Invert])
     table, images = make_scenes([(64, 64)])
-    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_: images)
+    monkeypatch.setattr("yolopose.train.feed.loader.open_images", lambda *_, **__: images)
     device = torch.device("cpu")
     batches = TrainBatches(table, pose_spec(), train_options(), imgsz=64, batch=1, workers=0, render_on=device)
     image = next(batches.epoch(0)).images[0].permute(1, 2, 0).numpy()

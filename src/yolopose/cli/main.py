@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -22,6 +23,9 @@ from yolopose.cli import help as help_texts
 from yolopose.cli.grammar import Command, parse
 from yolopose.cli.modes import RUN_MODE
 from yolopose.config import check_options
+
+# of a full disk, a closed or a broken stream
+_STREAM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -91,8 +95,12 @@ def _environment_error(error: Exception) -> YoloposeError | None:
         os.getcwd()
     except OSError:
         return UsageError("The current folder does not exist any more. Change to another folder and run it again.")
+    if error.filename is not None or error.errno not in _STREAM_ERRORS:
+        return None  # about a file
     try:
         os.write(sys.stdout.fileno(), b"\n")  # the buffer may have been dropped, so that a flush would succeed
+    except io.UnsupportedOperation:  # not a file of the system, in a notebook for instance
+        return None
     except OSError as problem:
         with suppress(OSError):
             _discard_output()
