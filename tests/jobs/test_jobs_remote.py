@@ -133,7 +133,7 @@ def test_s3_list_with_a_missing_object(tmp_path: Path, s3: Any) -> None:
     assert (result.rows, result.errors) == (3, 2)
     errors = [row["error"] for row in read_rows(tmp_path / "out")]
     assert errors[0] is None
-    assert errors[1] == "The image s3://bucket/some/missing.png does not exist."
+    assert errors[1] == "The image s3://bucket/…/missing.png does not exist."
 
 
 # -- Ray ---------------------------------------------------------------------------------------------------------------

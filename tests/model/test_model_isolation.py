@@ -109,7 +109,7 @@ def predict(count, new=False):
 def run(*job):
     process = multiprocessing.get_context("fork").Process(target=predict, args=job)
     process.start()
-    process.join(60)
+    process.join(120)
     state = "hangs" if process.is_alive() else process.exitcode
     process.kill()
     print(job, state)

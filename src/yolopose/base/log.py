@@ -60,6 +60,16 @@ def setup() -> logging.Logger:
 
 
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock at a fork
+    os.register_at_fork(after_in_child=_renew_lock)
+
 _minimums: list[int] = []  # of the open blocks, in all threads
 _own_level = logging.NOTSET  # level of the logger outside of all blocks
 
