@@ -93,7 +93,7 @@ def test_messages_contain_no_credentials(capfd: pytest.CaptureFixture[str]) -> N
     got, error = until_error("rtsp://anna:geheim@127.0.0.1:9/live?channel=1&token=tiger")
     output = "".join(capfd.readouterr())
     assert not got
-    assert "rtsp://***@127.0.0.1:9/live?channel=1&token=***" in error
+    assert "rtsp://***@127.0.0.1:9/…?***" in error
     assert "Connecting again" in output
     for secret in ("geheim", "anna", "tiger"):
         assert secret not in output + error
