@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from yolopose.base.prefetch import map_ordered, prefetch
+from yolopose.base.prefetch import map_ordered, prefetch, wait_until_gone
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(0, [1, 2, 3]), (1, [2, 3, 4]), (2, [3, 4, 4]), (9, [4, 4, 4])])
@@ -42,3 +44,18 @@ def test_errors_reach_the_caller_and_closing_cancels() -> None:
     with pytest.raises(ValueError, match="item 1"):
         next(results)
     assert len(done) < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads of the system are listed on Linux only")
+def test_waits_for_the_end_of_threads_in_the_system() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    threading.Timer(0.2, stop.set).start()
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    assert task.exists()
+    wait_until_gone([thread.native_id or 0])
+    assert stop.is_set()
+    assert not task.exists()
+    numbers = set(map_ordered(lambda _: threading.get_native_id(), range(20), threads=4))
+    assert not any(Path(f"/proc/self/task/{number}").exists() for number in numbers)

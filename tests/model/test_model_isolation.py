@@ -124,11 +124,8 @@ sys.exit(0 if all(good) else 1)
 """
 
 
-PT = pytest.param("pt", marks=pytest.mark.xfail(reason="open: a process forked after predictions hangs at times"))
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("kind", [PT, "onnx", "openvino", "torchscript"])
+@pytest.mark.parametrize("kind", ["pt", "onnx", "openvino", "torchscript"])
 def test_forked_processes_predict(kind: str, files: dict[str, Path]) -> None:
     command = [sys.executable, "-c", FORK, kind, str(file_of(kind, files)), str(files["pt"])]
     env = {**os.environ, "OMP_NUM_THREADS": "2"}

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from yolopose.base.addresses import hide_secrets
+from yolopose.base.isolation import after_fork
 from yolopose.base.text import cut_text, escape_control
 
 LOGGER = logging.getLogger("yolopose")
@@ -67,9 +68,7 @@ def _renew_lock() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # another thread may hold the lock at a fork
-    os.register_at_fork(after_in_child=_renew_lock)
-
+after_fork(_renew_lock)  # another thread may hold the lock
 _minimums: list[int] = []  # of the open blocks, in all threads
 _own_level = logging.NOTSET  # level of the logger outside of all blocks
 
