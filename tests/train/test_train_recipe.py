@@ -134,7 +134,8 @@ def test_tiny_sets_train_for_more_epochs_unless_a_length_is_given(images: int, e
 @pytest.mark.parametrize(("side", "mosaic"), [(0.1, 1.0), (0.5, 1.0), (0.9, 0.0)])
 def test_no_mosaic_where_instances_fill_the_image(side: float, mosaic: float) -> None:
     assert chosen(1000, side=side).mosaic == mosaic
-    assert chosen(1000, side=side, mosaic=0.3).mosaic == 0.3
+    kept = chosen(1000, side=side, mosaic=0.3)
+    assert (kept.mosaic, kept.scale) == (0.3, TrainOptions().scale)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def choose_options(
     images = len(data.train)
     values = _auto_values(options, given, images, data.spec, start)
     if _median_side(data) > _FILLS_IMAGE:
-        values |= {"mosaic": 0.0, "scale": _PLAIN_SCALE}
+        values["mosaic"] = 0.0
+    if "mosaic" in values and "mosaic" not in given:
+        values["scale"] = _PLAIN_SCALE
     if _is_one_sided(data):
         values["fliplr"] = 0.0
     chosen = {name: value for name, value in values.items() if name not in given and value != getattr(options, name)}
@@ -102,7 +104,7 @@ def _auto_values(
         "ema_tau": round(min(options.ema_tau, averaged), 1),
     }
     if steps <= _SHORT_STEPS and "close_mosaic" not in given:
-        values |= {"mosaic": 0.0, "scale": _PLAIN_SCALE}
+        values["mosaic"] = 0.0
     else:
         values["close_mosaic"] = max(round(_PLAIN_SHARE * epochs), math.ceil(_PLAIN_STEPS * epochs / steps))
     if not {"optimizer", "lr0", "momentum"} & set(given):
